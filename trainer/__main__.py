@@ -1,0 +1,42 @@
+"""`python -m trainer serve` speaks the contract; the other verbs are small services for the tuner's commands."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from trainer.exceptions import TrainerError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0, or 1 with one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("serve", help="answer requests on standard input")
+    verbs.add_parser("environment", help="what this machine trains with, as JSON")
+    sample = verbs.add_parser("sample-data", help="compose the sample data set")
+    sample.add_argument("directory", type=Path)
+    sample.add_argument("--images", type=int, default=600, help="training pictures; a quarter as many to validate")
+    options = parser.parse_args(arguments)
+    try:
+        if options.verb == "serve":
+            from trainer.serve import serve
+
+            return serve()
+        if options.verb == "environment":
+            from trainer.ultralytics_bridge.report import environment_report
+
+            sys.stdout.write(json.dumps(environment_report()) + "\n")
+        else:
+            from trainer.data.sample import compose
+
+            val = max(1, options.images // 4)
+            sys.stdout.write(f"{compose(options.directory, train_images=options.images, val_images=val)}\n")
+    except TrainerError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,337 @@
+"""Finds the pictures and labels of a data set on disk, hashes them, and writes lists that any reader can use.
+
+A user's own files are only ever read.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.data.description import (
+    Description,
+    Place,
+    SplitEntry,
+    data_error,
+    is_file,
+    is_folder,
+    joined,
+    read_description,
+    shown,
+)
+
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg"}
+    | {".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+)
+"""Lower case; what ultralytics 8.4 takes for a picture."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """One picture file of a split."""
+
+    path: Path
+    """Absolute, links not followed."""
+    name: str
+    """Path from the folder or list file that it was found by, with slashes; moving the data set keeps it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """The pictures of train, val or test."""
+
+    sources: tuple[Path, ...]
+    """Absolute folders and list files."""
+    pictures: tuple[Picture, ...]
+    """In the order of their paths."""
+    num_labels: int
+    """Pictures that have a label file."""
+
+    @property
+    def num_images(self) -> int:
+        """Number of pictures."""
+        return len(self.pictures)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSet:
+    """A data set as it lies on disk."""
+
+    source: Path
+    """Absolute path of the YAML file."""
+    root: Path
+    """Absolute folder that the YAML's paths count from."""
+    names: tuple[str, ...]
+    """Class names by class id."""
+    splits: Mapping[str, Split]
+    """By train, val and, where there is one, test."""
+    notes: tuple[str, ...] = ()
+    """What the user should know though it stops nothing; one line each."""
+
+
+def resolve(source: Path) -> DataSet:
+    """Find what a data set YAML describes.
+
+    Raises:
+        DataError: the YAML is at fault; train or val has a source that is missing or holds no picture; or no
+            training picture has a label file.
+    """
+    description = read_description(source)
+    notes: list[str] = []
+    splits = {}
+    for name, entries in description.splits.items():
+        if name == "test" and not any(_existing(entry) for entry in entries):
+            # Roboflow names a test folder in every export, also when it made none.
+            notes.append(f"{entries[0].place}: test is left out, for there is no {shown(entries[0].text)}.")
+            continue
+        splits[name] = _split(name, entries, description, notes)
+    _check_labels(splits, description, notes)
+    return DataSet(
+        source=description.file,
+        root=description.root,
+        names=description.names,
+        splits=splits,
+        notes=tuple(notes),
+    )
+
+
+def label_path(image: Path) -> Path:
+    """Where the labels of a picture are: the last folder `images` becomes `labels`, the suffix .txt.
+
+    Without such a folder, they lie beside the picture.
+    """
+    head, separator, tail = str(image).rpartition(f"{os.sep}images{os.sep}")
+    return (Path(f"{head}{os.sep}labels{os.sep}{tail}") if separator else image).with_suffix(".txt")
+
+
+def fingerprint(dataset: DataSet) -> str:
+    """SHA-256, in hex, of names and sizes of the pictures and content of the label files, split by split.
+
+    The same wherever the data set lies. A picture without a label file counts as one with an empty file:
+    both train as background.
+
+    Raises:
+        DataError: a file cannot be read, or has gone since the data set was resolved.
+    """
+    digest = hashlib.sha256()
+    for split in sorted(dataset.splits):
+        for picture in sorted(dataset.splits[split].pictures, key=lambda picture: picture.name):
+            size, labels = _read_pair(picture.path)
+            line = json.dumps([split, picture.name, size, hashlib.sha256(labels).hexdigest()])
+            digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_resolved(dataset: DataSet, target: Path) -> Path:
+    """Write a YAML that ultralytics reads the same from any working directory, and its list files beside it.
+
+    Each split becomes `<target's stem>.<split>.txt`, a list of absolute paths: lists keep links as they are
+    written, where ultralytics would follow a folder's link and look for labels at its far end.
+
+    Args:
+        dataset: what `resolve` returned.
+        target: the YAML to write; its folder exists.
+
+    Returns:
+        Absolute path of the YAML.
+
+    Raises:
+        DataError: the target lies among the user's data, or a picture's path cannot be written in a list.
+    """
+    target = Path(os.path.abspath(target))  # noqa: PTH100 - a path as the caller wrote it
+    _check_target(dataset, target)
+    lists = {split: target.with_name(f"{target.stem}.{split}.txt") for split in dataset.splits}
+    for split, file in lists.items():
+        paths = [_listable(picture.path, dataset.source) for picture in dataset.splits[split].pictures]
+        _replace(file, "".join(f"{path}\n" for path in paths))
+    # JSON strings are YAML too, and mean the same to readers of YAML 1.1, who take a bare no for False.
+    fields = {"path": str(target.parent), **{split: str(file) for split, file in lists.items()}}
+    lines = [f"{key}: {_quoted(value)}" for key, value in fields.items()]
+    lines += [f"nc: {len(dataset.names)}", "names:"]
+    lines += [f"  {index}: {_quoted(name)}" for index, name in enumerate(dataset.names)]
+    _replace(target, "\n".join(lines) + "\n")
+    return target
+
+
+# Finding
+
+
+def _split(name: str, entries: tuple[SplitEntry, ...], description: Description, notes: list[str]) -> Split:
+    sources: list[Path] = []
+    pictures: list[Picture] = []
+    for entry in entries:
+        source = _existing(entry)
+        if source is None:
+            raise data_error(
+                entry.place,
+                f"{name} must be a folder or a .txt list, from {shown(str(description.root))}, "
+                f"but got {shown(entry.text)} and there is no {shown(str(entry.candidates[0]))}",
+                "mend the path in this line",
+            )
+        sources.append(source)
+        pictures += _listed(source, description.root, notes) if is_file(source) else _in_folder(source)
+    if not pictures:
+        rule = f"{name} must hold at least one picture ({_suffixes()}), but got none in "
+        raise data_error(entries[0].place, rule + shown([str(s) for s in sources]), "check the path")
+    return Split(
+        sources=tuple(sources),
+        pictures=tuple(sorted(pictures, key=lambda picture: picture.path)),
+        num_labels=sum(is_file(label_path(picture.path)) for picture in pictures),
+    )
+
+
+def _suffixes() -> str:
+    return ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+
+
+def _existing(entry: SplitEntry) -> Path | None:
+    return next((path for path in entry.candidates if is_folder(path) or _is_list(path)), None)
+
+
+def _is_list(path: Path) -> bool:
+    return path.suffix.lower() == ".txt" and is_file(path)
+
+
+def _is_picture_name(name: str) -> bool:
+    # Names with a leading dot are other programs' droppings, such as the ._x.jpg of a Mac.
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+
+
+def _in_folder(folder: Path) -> Iterator[Picture]:
+    for directory, names in _walk(folder):
+        for name in filter(_is_picture_name, names):
+            path = directory / name
+            if is_file(path):
+                yield Picture(path=path, name=path.relative_to(folder).as_posix())
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder once, links followed; two links to one folder, or a link upwards, count once."""
+    seen = set()
+
+    def refuse(error: OSError) -> None:
+        rule = f"Every folder of a data set must be readable, but got {error.strerror!r}"
+        raise data_error(Place(file=Path(error.filename)), rule, "check its permissions")
+
+    for directory, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        status = Path(directory).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(directory), sorted(names)
+
+
+def _listed(file: Path, root: Path, notes: list[str]) -> list[Picture]:
+    """The pictures named in a list file; lines that name none that exists are noted."""
+    pictures, missing = [], []
+    for number, line in enumerate(_lines(file), start=1):
+        text = line.strip()
+        if not _is_picture_name(text.replace("\\", "/").rpartition("/")[2]):
+            continue
+        path = next((path for path in _meanings(text, file, root) if is_file(path)), None)
+        if path is None:
+            missing.append(number)
+            continue
+        pictures.append(Picture(path=path, name=Path(os.path.relpath(path, file.parent)).as_posix()))
+    if missing and not pictures:
+        rule = f"A list must name pictures that exist, but none of its {len(missing)} does"
+        raise data_error(
+            Place(file=file, line=missing[0]),
+            rule,
+            "write paths from the folder of the list, or absolute ones",
+        )
+    if missing:
+        place = Place(file=file, line=missing[0])
+        notes.append(
+            f"{place}: {len(missing)} pictures of this list do not exist; this line names the first."
+        )
+    return pictures
+
+
+def _meanings(text: str, file: Path, root: Path) -> Iterator[Path]:
+    yield joined(file.parent, text)
+    yield joined(root, text)
+    # Darknet's habit, kept by some exports: a folder data that the archive does not have.
+    if text.replace("\\", "/").startswith("data/"):
+        yield joined(file.parent, text[len("data/") :])
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        # Names on disk need not be UTF-8; surrogates bring such bytes back to the file system unharmed.
+        return file.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+    except OSError as error:
+        rule = f"A list must be readable, but got {error.strerror!r}"
+        raise data_error(Place(file=file), rule, "check its permissions") from error
+
+
+def _check_labels(splits: Mapping[str, Split], description: Description, notes: list[str]) -> None:
+    for name, split in splits.items():
+        if split.num_labels:
+            continue
+        expected = label_path(split.pictures[0].path)
+        place = description.splits[name][0].place
+        rule = f"No picture of {name} has a label file, the first would be {shown(str(expected))}"
+        if name == "train":
+            raise data_error(place, rule, "put labels where images has its twin folder labels")
+        notes.append(f"{place}: {rule}; every metric on {name} will be 0.")
+
+
+# Reading and writing
+
+
+def _read_pair(image: Path) -> tuple[int, bytes]:
+    """Size of the picture and content of its label file."""
+    file = image
+    try:
+        size = image.stat().st_size
+        file = label_path(image)
+        return size, file.read_bytes() if is_file(file) else b""
+    except OSError as error:
+        rule = f"Every picture and label file must be readable, but got {error.strerror!r}"
+        raise data_error(Place(file=file), rule, "check that it is there, and its permissions") from error
+
+
+def _check_target(dataset: DataSet, target: Path) -> None:
+    folder = target.parent.resolve()
+    beside = {dataset.source.parent.resolve(), dataset.root.resolve()}
+    within = {path.resolve() for path in _data_folders(dataset)}
+    if folder in beside or any(folder.is_relative_to(path) for path in within):
+        rule = "Nothing is ever written beside a user's data, but that is where this file would go"
+        raise data_error(Place(file=target), rule, "choose another folder")
+
+
+def _data_folders(dataset: DataSet) -> Iterable[Path]:
+    for split in dataset.splits.values():
+        for source in split.sources:
+            if is_folder(source):
+                yield source
+                yield label_path(source / "_.jpg").parent
+
+
+def _listable(path: Path, source: Path) -> str:
+    text = str(path)
+    # splitlines, because that is how ultralytics will take the list apart.
+    if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
+        rule = f"The path of a picture must be UTF-8 text on one line, but got {shown(text)}"
+        raise data_error(Place(file=source), rule, "rename it")
+    return text
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _replace(target: Path, text: str) -> None:
+    draft = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)

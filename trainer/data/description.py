@@ -1,0 +1,293 @@
+"""Reads a data set YAML as Roboflow, CVAT and people write it, into a plain record of what it says.
+
+Only the text is judged here; whether the folders hold anything is the business of `dataset`. Nothing in the
+file is ever run or fetched: tags stay data and `download` is left alone.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from trainer.exceptions import DataError
+
+MAX_BYTES = 1 << 20
+"""Size of the largest YAML file that is read."""
+MAX_CLASSES = 100_000
+"""Largest number of classes that nc may give."""
+SPLIT_KEYS: Mapping[str, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("val", "validation", "valid"),
+    "test": ("test",),
+}
+"""The keys under which each split may be given; the first that is there counts."""
+
+_SHOWN = 120  # characters of a value repeated in a message
+_SHOWN_ITEMS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where something was written."""
+
+    file: Path
+    line: int | None = None
+    """1-based."""
+
+    def __str__(self) -> str:
+        shown = _one_line(str(self.file))
+        return shown if self.line is None else f"{shown}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitEntry:
+    """One folder or list file that makes up a split, as written."""
+
+    text: str
+    candidates: tuple[Path, ...]
+    """Absolute paths that it may mean, the likeliest first."""
+    place: Place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What a data set YAML says."""
+
+    file: Path
+    root: Path
+    """Absolute folder that the splits are relative to."""
+    names: tuple[str, ...]
+    splits: Mapping[str, tuple[SplitEntry, ...]]
+
+
+def read_description(source: Path) -> Description:
+    """Read the file; relative paths in it count from its own folder, never from the working directory.
+
+    Raises:
+        DataError: there is no such file, it is not readable YAML, or what it says makes no data set.
+    """
+    file = Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow a link away from the data
+    document = _parse(file)
+    if not isinstance(document, CommentedMap):
+        raise data_error(
+            Place(file=file),
+            f"A data set YAML must be a mapping with train, val and names, but got {shown(document)}",
+            "write it as 'train: images/train' and so on",
+        )
+    root = _root(document, file)
+    splits = {split: _entries(document, file, root, split) for split in SPLIT_KEYS}
+    return Description(
+        file=file,
+        root=root,
+        names=_names(document, file),
+        splits={split: entries for split, entries in splits.items() if entries},
+    )
+
+
+def data_error(place: Place, rule: str, remedy: str) -> DataError:
+    """A DataError of one line: where, the rule with the value given, the remedy."""
+    return DataError(_one_line(f"{place}: {rule}; {remedy}."))
+
+
+def shown(value: object) -> str:
+    """A value for a message: on one line, not too long, and quick to make however deep the value is."""
+    if isinstance(value, Mapping):
+        text = (
+            f"{{{', '.join(f'{_scalar(k)}: {_scalar(v)}' for k, v in islice(value.items(), _SHOWN_ITEMS))}}}"
+        )
+    elif isinstance(value, list):
+        text = f"[{', '.join(_scalar(item) for item in value[:_SHOWN_ITEMS])}]"
+    else:
+        text = _scalar(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _scalar(value: object) -> str:
+    # A few YAML anchors nested in each other print as gigabytes: containers are not opened.
+    return repr(value) if value is None or isinstance(value, str | int | float) else "…"
+
+
+def _one_line(text: str) -> str:
+    """The text without line breaks, and without the halves of characters that odd file names carry."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+
+
+# Reading
+
+
+def _parse(file: Path) -> Any:
+    text = _text(file)
+    # The round-trip loader keeps line numbers, and keeps unknown tags as data.
+    yaml = YAML(typ="rt", pure=True)
+    try:
+        return yaml.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Place(file=file, line=None if mark is None else mark.line + 1)
+        raise data_error(place, *_syntax(error.problem or "")) from error
+    except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # Only the first is the reader's own; the others escape from values that it cannot convert, such
+        # as a 13th month or a number without digits.
+        rule = (
+            f"The file must be valid YAML, but it could not be read ({type(error).__name__}: {error!s:.80})"
+        )
+        raise data_error(Place(file=file), rule, "mend the file") from error
+
+
+def _syntax(problem: str) -> tuple[str, str]:
+    problem = problem.strip().splitlines()[0] if problem.strip() else "no detail known"
+    if "duplicate key" in problem:
+        return f"Every key may be given once, but {problem}", "delete one of them"
+    if "escape" in problem:
+        return f"The file must be valid YAML, but {problem}", "write paths with / or between single quotes"
+    return f"The file must be valid YAML, but {problem}", "mend that line"
+
+
+def _text(file: Path) -> str:
+    place = Place(file=file)
+    if is_folder(file):
+        raise data_error(place, "A data set is given as a YAML file, but got a folder", "name the YAML in it")
+    if not is_file(file):
+        raise data_error(place, "A data set is given as a YAML file, but there is none", "check the path")
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        rule = f"The file must be readable, but got {error.strerror!r}"
+        raise data_error(place, rule, "check its permissions") from error
+    if len(content) > MAX_BYTES:
+        rule = f"A data set YAML may have {MAX_BYTES} bytes, but got more"
+        raise data_error(place, rule, "list pictures in a .txt file and name that file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        rule = f"The file must be UTF-8 text, but got byte {content[error.start]:#04x}"
+        raise data_error(Place(file=file, line=line), rule, "save it as UTF-8") from error
+
+
+# What it says
+
+
+def _place(document: CommentedMap, file: Path, key: str) -> Place:
+    try:
+        return Place(file=file, line=int(document.lc.key(key)[0]) + 1)
+    except (KeyError, TypeError):  # a key that came in by a YAML merge has no line of its own
+        return Place(file=file)
+
+
+def _root(document: CommentedMap, file: Path) -> Path:
+    value = document.get("path")
+    if value is None:
+        return file.parent
+    place = _place(document, file, "path")
+    if not isinstance(value, str):
+        rule = f"path must be the data set's folder, but got {shown(value)}"
+        raise data_error(place, rule, "write a folder, or leave path out")
+    root = joined(file.parent, value)
+    if not is_folder(root):
+        raise data_error(
+            place,
+            f"path must be a folder, absolute or from the folder of this file, but got {shown(value)} "
+            f"and there is no folder {shown(str(root))}",
+            "mend path, or leave it out where this file lies in the data set's folder",
+        )
+    return root
+
+
+def _entries(document: CommentedMap, file: Path, root: Path, split: str) -> tuple[SplitEntry, ...]:
+    key = next((key for key in SPLIT_KEYS[split] if document.get(key) not in (None, "", [])), None)
+    if key is None:
+        if split == "test":
+            return ()
+        rule = f"A data set needs training and validation pictures, but {split} is not given"
+        raise data_error(Place(file=file), rule, f"add a line '{split}: images/{split}'")
+    place = _place(document, file, key)
+    value = document[key]
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        rule = f"{key} must be a folder, a list of folders or a .txt file, but got {shown(value)}"
+        raise data_error(place, rule, f"write it as '{key}: images/{split}'")
+    return tuple(
+        SplitEntry(text=text, candidates=_candidates(root, text.strip()), place=place) for text in texts
+    )
+
+
+def _candidates(root: Path, text: str) -> tuple[Path, ...]:
+    first = joined(root, text)
+    slashed = text.replace("\\", "/")
+    # Roboflow writes '../train/images' into a file that lies beside train.
+    return (first, joined(root, slashed[3:])) if slashed.startswith("../") else (first,)
+
+
+def joined(base: Path, text: str) -> Path:
+    """`text`, which may have come from Windows, as an absolute path; a relative one counts from `base`."""
+    # By text, not resolve(): labels are looked for beside the path as written, not where its links lead.
+    return Path(os.path.normpath(base / text.replace("\\", "/")))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; false for a path too long or out of reach, where Path.is_dir may raise."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; false for a path too long or out of reach, where Path.is_file may raise."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _names(document: CommentedMap, file: Path) -> tuple[str, ...]:
+    names, number = document.get("names"), _class_count(document, file)
+    if names is None and number is None:
+        rule = "A data set must name its classes, but neither names nor nc is given"
+        raise data_error(Place(file=file), rule, "add a line such as 'names: [cat, dog]'")
+    if names is None:
+        return tuple(f"class_{index}" for index in range(number or 0))
+    place = _place(document, file, "names")
+    listed = _listed_names(names, place)
+    if not listed:
+        raise data_error(place, "A data set needs at least one class, but names is empty", "name the classes")
+    if number is not None and number != len(listed):
+        rule = f"nc must be the number of names, but got nc {number} and {len(listed)} names"
+        raise data_error(_place(document, file, "nc"), rule, "mend one of them, or delete nc")
+    return listed
+
+
+def _class_count(document: CommentedMap, file: Path) -> int | None:
+    value = document.get("nc")
+    if value is None:
+        return None
+    place = _place(document, file, "nc")
+    try:
+        # Some tools write '10' or 10.0.
+        number = float(value)
+        whole = not isinstance(value, bool) and number == int(number)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole or not 1 <= number <= MAX_CLASSES:
+        rule = f"nc must be the number of classes, 1 to {MAX_CLASSES}, but got {shown(value)}"
+        raise data_error(place, rule, "write the number of classes, or delete nc")
+    return int(number)
+
+
+def _listed_names(names: object, place: Place) -> tuple[str, ...]:
+    if isinstance(names, Mapping):
+        by_id = {str(key): name for key, name in names.items() if isinstance(key, int | str)}
+        names = [by_id.get(str(index)) for index in range(len(by_id))]
+        if None in names:
+            rule = f"The keys of names must be 0 to {len(by_id) - 1}, but got {shown(list(by_id))}"
+            raise data_error(place, rule, "number the classes from 0 without a gap")
+    if not isinstance(names, list):
+        rule = f"names must be a list, or a mapping from class id to name, but got {shown(names)}"
+        raise data_error(place, rule, "write it as 'names: [cat, dog]'")
+    for index, name in enumerate(names):
+        if name is None or isinstance(name, list | Mapping) or not str(name).strip():
+            rule = f"Every class must have a name, but class {index} got {shown(name)}"
+            raise data_error(place, rule, "name it")
+    return tuple(_one_line(str(name)) for name in names)

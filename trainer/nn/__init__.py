@@ -1,0 +1,24 @@
+"""Mamba-YOLO's modules in plain torch; nothing here knows ultralytics.
+
+Architecture: "Mamba YOLO: A Simple Baseline for Object Detection with State Space Model",
+https://arxiv.org/abs/2406.05835.
+"""
+
+from trainer.nn.blocks import LSBlock, RGBlock, VSSBlock, XSSBlock
+from trainer.nn.downsampling import SimpleStem, VisionClueMerge
+from trainer.nn.norm import LayerNorm2d
+from trainer.nn.ss2d import SS2D, cross_merge, cross_scan, is_ssm_parameter
+
+__all__ = [
+    "SS2D",
+    "LSBlock",
+    "LayerNorm2d",
+    "RGBlock",
+    "SimpleStem",
+    "VSSBlock",
+    "VisionClueMerge",
+    "XSSBlock",
+    "cross_merge",
+    "cross_scan",
+    "is_ssm_parameter",
+]

@@ -1,0 +1,49 @@
+"""What makes maps smaller: the stem at the input and the merge between stages."""
+
+import torch
+from torch import Tensor, nn
+
+
+class SimpleStem(nn.Module):
+    """Turn images (B, in_channels, H, W) into features (B, out_channels, H/4, W/4), H and W multiples of 4.
+
+    https://arxiv.org/abs/2406.05835, section "Simple Stem".
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        hidden, padding = out_channels // 2, kernel_size // 2
+        self.conv = nn.Sequential(
+            nn.Conv2d(in_channels, hidden, kernel_size, stride=2, padding=padding, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, out_channels, kernel_size, stride=2, padding=padding, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.SiLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y
+
+
+class VisionClueMerge(nn.Module):
+    """Halve a map (B, in_channels, H, W), H and W even, without dropping a pixel.
+
+    Each 2x2 patch becomes one pixel with four times the channels, which a 1x1 convolution then mixes.
+    https://arxiv.org/abs/2406.05835, section "Vision Clue Merge".
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.pw_linear = nn.Sequential(
+            nn.Conv2d(4 * in_channels, out_channels, kernel_size=1),
+            nn.BatchNorm2d(out_channels),
+            nn.SiLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The corners (row, column) in the order 00, 10, 01, 11; nn.PixelUnshuffle orders channels otherwise.
+        corners = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        y: Tensor = self.pw_linear(torch.cat(corners, dim=1))
+        return y

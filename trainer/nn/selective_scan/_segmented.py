@@ -1,0 +1,197 @@
+"""The selective scan in plain torch, segment by segment, with a backward written by hand.
+
+The states of all tokens, (B, K, D, N, L), would be N times the size of the input, and memory traffic is what
+a scan costs. So the sequence is cut into segments whose states fit a processor cache: forward keeps only the
+state before each segment, and backward computes a segment's states again from there.
+
+Only products of decays exp(dt * A) <= 1 are ever formed. There is no logarithm and no division by a
+cumulative decay, which underflows within some dozen tokens; so no input makes the arithmetic overflow.
+
+Shape suffixes: S tokens of one segment, L all tokens, B batch, K groups, N states, D channels of a group.
+Time comes first, so that each step of the recurrence works on one block of memory, and channels last, so
+that no broadcast runs along the innermost axis of a large tensor.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from trainer.nn.precision import no_autocast
+
+# Sizes in numbers, found by timing maps of 64 to 6,400 tokens with 1 and 2 threads. On a CPU the few buffers
+# of a segment have to stay in cache; elsewhere a launch is dear and memory is wide.
+_SEGMENT_NUMEL_CPU, _SEGMENT_NUMEL_OTHER = 2**19, 2**24
+_STATE_NUMEL_CPU, _STATE_NUMEL_OTHER = 2**15, 2**20
+_MIN_SEGMENT_LENGTH = 16
+_SMALL_STATE_NUMEL = 2**11
+
+
+def segmented_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None
+) -> Tensor:
+    """Compute `selective_scan`; every tensor has the type of `u`."""
+    num_groups = B.shape[1]
+    if delta_bias is not None:
+        delta = delta + delta_bias[:, None]
+    dt = F.softplus(delta)  # (B, K*D, L)
+    dt_BKDL, drive_BKDL = (x.view(len(u), num_groups, -1, u.shape[2]) for x in (dt, dt * u))
+    A_KND = A.reshape(num_groups, -1, A.shape[1]).transpose(1, 2).contiguous()
+
+    block = max(1, (_STATE_NUMEL_CPU if u.is_cpu else _STATE_NUMEL_OTHER) // A.numel())
+    inputs = zip(*(torch.split(x, block) for x in (dt_BKDL, drive_BKDL, B, C)), strict=True)
+    y = torch.cat([_recurrence(dt_b, drive_b, B_b, C_b, A_KND) for dt_b, drive_b, B_b, C_b in inputs])
+    y = y.flatten(1, 2)  # (B, K*D, L)
+    return y if D is None else torch.addcmul(y, D[:, None], u)
+
+
+def _recurrence(dt_BKDL: Tensor, drive_BKDL: Tensor, B_BKNL: Tensor, C_BKNL: Tensor, A_KND: Tensor) -> Tensor:
+    y_BKDL: Tensor = _Recurrence.apply(dt_BKDL, drive_BKDL, B_BKNL, C_BKNL, A_KND)
+    return y_BKDL
+
+
+class _Recurrence(torch.autograd.Function):
+    """y[t] = C[t] . h[t] with h[t] = exp(dt[t] A) h[t-1] + drive[t] B[t].
+
+    Backward, with r[t] = exp(dt[t] A) * (gradient of h[t]), runs the same recurrence from the end:
+
+        r[t] = exp(dt[t] A) (r[t+1] + C[t] gy[t])
+
+    and all other gradients are products of r and h:
+
+        gC[t]     = sum over D of h[t] gy[t]
+        gB[t]     = sum over D of (r[t+1] + C[t] gy[t]) drive[t]
+        gdrive[t] = sum over N of (r[t+1] + C[t] gy[t]) B[t]
+        gdt[t]    = sum over N of r[t] h[t-1] A
+        gA        = sum over L, B of r[t] h[t-1] dt[t]
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, dt_BKDL: Tensor, drive_BKDL: Tensor, B_BKNL: Tensor, C_BKNL: Tensor, A_KND: Tensor
+    ) -> Tensor:
+        dt, drive, B, C = map(_time_first, (dt_BKDL, drive_BKDL, B_BKNL, C_BKNL))
+        state_BKND = dt.new_zeros(dt.shape[1], *A_KND.shape)
+        y_LBKD = torch.empty_like(dt)
+        starts = []
+        for s in _segments(dt.shape[0], state_BKND):
+            starts.append(state_BKND)
+            _, h = _states(dt[s], drive[s], A_KND, B[s], state_BKND)
+            y_LBKD[s] = _sum_over_states(C[s], h[1:])
+            state_BKND = h[-1].clone()
+        ctx.save_for_backward(dt_BKDL, drive_BKDL, B_BKNL, C_BKNL, A_KND, *starts)
+        return _time_last(y_LBKD)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gy_BKDL: Tensor) -> tuple[Tensor, ...]:
+        *inputs, A_KND = ctx.saved_tensors[:5]
+        starts = ctx.saved_tensors[5:]
+        gy, dt, drive, B, C = map(_time_first, (gy_BKDL, *inputs))
+        gdt, gdrive, gB, gC = (torch.empty_like(x) for x in (dt, drive, B, C))
+        gA_KND = torch.zeros_like(A_KND)
+        r_next = torch.zeros_like(starts[0])
+        segments = list(_segments(dt.shape[0], starts[0]))
+        with no_autocast(gy):
+            for s, start in zip(reversed(segments), reversed(starts), strict=True):
+                gdt[s], gdrive[s], gB[s], gC[s], gA_s, r_next = _segment_backward(
+                    gy[s], dt[s], drive[s], B[s], C[s], A_KND, start, r_next
+                )
+                gA_KND += gA_s
+        return *map(_time_last, (gdt, gdrive, gB, gC)), gA_KND
+
+
+def _segment_backward(
+    gy: Tensor, dt: Tensor, drive: Tensor, B: Tensor, C: Tensor, A: Tensor, start: Tensor, r_next: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of one segment: for dt, drive, B, C, A; and r at its first token, for the segment before."""
+    decay, h = _states(dt, drive, A, B, start)
+    r = _adjoint_states(gy, decay, C, r_next)
+    gC = _sum_over_channels(h[1:], gy)
+    gB = _sum_over_channels(r[1:], drive) + C * (gy * drive).sum(-1, keepdim=True)
+    gdrive = _sum_over_states(B, r[1:]) + gy * (B * C).sum(-1, keepdim=True)
+    r_first = r[0].clone()
+    rh = r[:-1].mul_(h[:-1])  # (S, B, K, N, D); r is not needed any more
+    gdt = torch.mul(rh, A, out=decay).sum(3)
+    gA = rh.mul_(dt.unsqueeze(3)).sum((0, 1))
+    return gdt, gdrive, gB, gC, gA, r_first
+
+
+def _states(dt: Tensor, drive: Tensor, A: Tensor, B: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The decays (S, B, K, N, D) of a segment and its states (S+1, B, K, N, D), from `start` on."""
+    decay = torch.mul(dt.unsqueeze(3), A).exp_()
+    h = decay.new_empty(decay.shape[0] + 1, *start.shape)
+    h[0] = start
+    torch.mul(drive.unsqueeze(3), B.unsqueeze(4), out=h[1:])
+    _accumulate_(decay, h[1:], start)
+    return decay, h
+
+
+def _adjoint_states(gy: Tensor, decay: Tensor, C: Tensor, r_next: Tensor) -> Tensor:
+    """r (S+1, B, K, N, D) of a segment; the last entry is `r_next`."""
+    r = torch.empty(decay.shape[0] + 1, *r_next.shape, dtype=decay.dtype, device=decay.device)
+    r[-1] = r_next
+    torch.mul(gy.unsqueeze(3), C.unsqueeze(4), out=r[:-1]).mul_(decay)
+    _accumulate_(decay, r[:-1], r_next, reverse=True)
+    return r
+
+
+def _accumulate_(decay: Tensor, x: Tensor, start: Tensor, *, reverse: bool = False) -> None:
+    """Turn x (S, ...) in place into the solution of x[t] = decay[t] * x[t-1] + x[t], or x[t+1] in reverse.
+
+    A loop over tokens. When one token is too little work for an operation, several stretches ("lanes") of the
+    segment go through the loop side by side, and each then receives what the one before it carries over.
+    """
+    order = slice(None, None, -1 if reverse else 1)
+    lanes = _num_lanes(decay)
+    if lanes == 1:
+        for decay_t, x_t in zip(decay.unbind(0)[order], x.unbind(0)[order], strict=True):
+            start = x_t.addcmul_(decay_t, start)
+        return
+
+    lane_decay, lane_x = (y.view(lanes, -1, *start.shape) for y in (decay, x))
+    reach = lane_decay.clone()  # becomes the decay since the lane's beginning
+    steps = list(zip(lane_decay.unbind(1), reach.unbind(1), lane_x.unbind(1), strict=True))[order]
+    for (_, reach_before, x_before), (decay_t, reach_t, x_t) in itertools.pairwise(steps):
+        x_t.addcmul_(decay_t, x_before)
+        reach_t.mul_(reach_before)
+    for reach_l, x_l in zip(reach.unbind(0)[order], lane_x.unbind(0)[order], strict=True):
+        x_l.addcmul_(reach_l, start)
+        start = x_l[0 if reverse else -1]
+
+
+def _num_lanes(decay: Tensor) -> int:
+    """How many lanes to cut a segment into; always a divisor of its length."""
+    length, numel = decay.shape[0], decay[0].numel()
+    wanted = math.isqrt(length) if not decay.is_cpu else min(math.isqrt(length), _SMALL_STATE_NUMEL // numel)
+    return next((lanes for lanes in range(wanted, 1, -1) if length % lanes == 0), 1)
+
+
+def _segments(length: int, state: Tensor) -> Iterator[slice]:
+    budget = _SEGMENT_NUMEL_CPU if state.is_cpu else _SEGMENT_NUMEL_OTHER
+    size = max(_MIN_SEGMENT_LENGTH, budget // state.numel())
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
+
+
+def _time_first(x_BKDL: Tensor) -> Tensor:
+    """(L, B, K, D). Torch copies a transposed matrix several times faster than a permuted tensor."""
+    return x_BKDL.flatten(0, 2).t().contiguous().view(-1, *x_BKDL.shape[:3])
+
+
+def _time_last(x_LBKD: Tensor) -> Tensor:
+    return x_LBKD.flatten(1).t().contiguous().view(*x_LBKD.shape[1:], -1)
+
+
+def _sum_over_states(weight_SBKN: Tensor, x_SBKND: Tensor) -> Tensor:
+    """(S, B, K, D)"""
+    return torch.matmul(weight_SBKN.unsqueeze(3), x_SBKND).squeeze(3)
+
+
+def _sum_over_channels(x_SBKND: Tensor, weight_SBKD: Tensor) -> Tensor:
+    """(S, B, K, N)"""
+    return torch.matmul(x_SBKND, weight_SBKD.unsqueeze(4)).squeeze(4)

@@ -1,0 +1,40 @@
+"""Check data set and model before the first trial, and build what all trials share."""
+
+from pathlib import Path
+
+from trainer.data import dataset, sample
+from trainer.exceptions import DataError, ModelError
+from trainer.ultralytics_bridge import environment
+from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
+
+
+def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
+    """The prepared record, or none with the reason in the end record.
+
+    The data set is read first and without torch, so a wrong path is told in a second.
+    """
+    try:
+        source = sample.compose(sample.default_directory()) if request.data == "sample" else Path(request.data)
+        checked = dataset.resolve(source)
+        sha256 = dataset.fingerprint(checked)
+        data = dataset.write_resolved(checked, Path(request.directory) / "data.yaml")
+        environment.configure()
+        from trainer.ultralytics_bridge import models  # imports torch: seconds
+
+        model = models.locate(request.model)
+        prepared = PreparedRecord(
+            data=str(data),
+            data_sha256=sha256,
+            num_classes=len(checked.names),
+            num_images={name: split.num_images for name, split in checked.splits.items()},
+            model=model,
+            portable_model=models.portable(model, len(checked.names), Path(request.directory)),
+            num_parameters=models.count_parameters(model, len(checked.names)),
+            versions=models.versions(),
+        )
+        models.build_label_caches(data)
+    except DataError as error:
+        return None, EndRecord(outcome=Outcome.BAD_DATA, message=str(error))
+    except ModelError as error:
+        return None, EndRecord(outcome=Outcome.BAD_MODEL, message=str(error))
+    return prepared, EndRecord(outcome=Outcome.COMPLETED)

@@ -1,0 +1,50 @@
+"""The epoch records of one run on disk: what a restarted run sends again, and never trains twice."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tuner.contract import ContractError, EpochRecord, decode, encode
+
+Emit = Callable[[EpochRecord], None]
+
+
+class RecordLog:
+    """`records.jsonl` in the run's directory, one epoch record a line, in the order of the epochs.
+
+    A record is on disk before the checkpoint of its epoch becomes visible, so the checkpoint never knows an
+    epoch that the log does not. The reverse can happen, after a crash between the two: `restore` forgets
+    such records, since their epoch will be trained again.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "records.jsonl"
+
+    def append(self, record: EpochRecord) -> None:
+        """Write one record and wait until it is on the disk."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(encode(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def restore(self, last_epoch: int) -> tuple[EpochRecord, ...]:
+        """The records up to `last_epoch` (1-based; 0 for none); later or broken lines are dropped from the file."""
+        kept = tuple(record for record in self.read() if record.epoch <= last_epoch)
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text("".join(encode(record) + "\n" for record in kept), encoding="utf-8")
+        temporary.replace(self._path)
+        return kept
+
+    def read(self) -> tuple[EpochRecord, ...]:
+        """All whole records; a last line cut short by a crash is left out."""
+        if not self._path.exists():
+            return ()
+        records = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = decode(line)
+            except ContractError:
+                break
+            if isinstance(record, EpochRecord):
+                records.append(record)
+        return tuple(records)

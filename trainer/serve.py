@@ -1,0 +1,188 @@
+"""The warm fork server: torch and ultralytics are imported once, then each request runs in a fork of its own.
+
+A fork starts in milliseconds where a fresh process imports for seconds, and when it ends the operating system
+takes back all it had, GPU memory included. The server itself never touches CUDA and never starts threads:
+neither survives a fork.
+"""
+
+import logging
+import os
+import select
+import signal
+import sys
+from contextlib import suppress
+from ctypes import CDLL
+from pathlib import Path
+from typing import NoReturn
+
+from trainer.ultralytics_bridge import environment
+from tuner.contract import (
+    ContractError,
+    EndRecord,
+    Outcome,
+    PrepareRequest,
+    Record,
+    StartedRecord,
+    TrainRequest,
+    decode,
+    encode,
+)
+
+_POLL_S = 0.05
+_PR_SET_PDEATHSIG = 1
+
+logger = logging.getLogger("trainer")
+
+
+def serve() -> int:
+    """Answer requests from standard input until it closes. Returns the exit code."""
+    environment.isolate()
+    records = os.dup(1)
+    os.dup2(2, 1)  # whatever prints must not end up between the records
+    requests = _Lines(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the tuner's to handle; it reaches the whole terminal
+    while (line := requests.next()) is not None:
+        try:
+            request = decode(line)
+        except ContractError as error:
+            _send(records, EndRecord(outcome=Outcome.ERROR, message=str(error)))
+            continue
+        if isinstance(request, TrainRequest):
+            _warm_up()
+        elif not isinstance(request, PrepareRequest):
+            _send(records, EndRecord(outcome=Outcome.ERROR, message=f"Not a request: {request.type}"))
+            continue
+        child = os.fork()
+        if child == 0:
+            _run_and_exit(request, records)
+        if not _await(child, requests, records):
+            return 0
+    return 0
+
+
+class _Lines:
+    """Lines from a file descriptor, without the read-ahead that a fork would copy."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._buffer = b""
+        self.closed = False
+
+    def next(self) -> str | None:
+        """The next line, or none when the other side has closed."""
+        while b"\n" not in self._buffer and not self.closed:
+            self._fill()
+        line, newline, self._buffer = self._buffer.partition(b"\n")
+        return line.decode() if newline else None
+
+    def fill_if_ready(self, timeout_s: float) -> None:
+        """Wait for input, at most that long, and notice when the other side closes."""
+        if select.select([self._fd], [], [], timeout_s)[0]:
+            self._fill()
+
+    def _fill(self) -> None:
+        chunk = os.read(self._fd, 65536)
+        self.closed = not chunk
+        self._buffer += chunk
+
+
+def _warm_up() -> None:
+    """Import what every trial needs, with one thread: a thread pool would not survive the fork."""
+    if "trainer.trial" in sys.modules:
+        return
+    import torch
+
+    torch.set_num_threads(1)
+    environment.configure()
+    import trainer.trial  # noqa: F401
+
+
+def _await(child: int, requests: _Lines, records: int) -> bool:
+    """Wait for the child, or for the tuner to go away. Returns whether to serve on."""
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            break
+        requests.fill_if_ready(_POLL_S) if not requests.closed else None
+        if requests.closed:
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what the trial left behind: loaders, ranks
+    code = os.waitstatus_to_exitcode(status)
+    if code != 0:
+        _send(records, _end_of_dead(code))
+    return True
+
+
+def _end_of_dead(code: int) -> EndRecord:
+    """A child that died without an end record: by a signal (retryable: the machine did it), or by an exit code."""
+    if code >= 0:
+        return EndRecord(outcome=Outcome.ERROR, message=f"the training process ended with exit code {code}")
+    name = signal.Signals(-code).name
+    return EndRecord(outcome=Outcome.ERROR, message=f"the training process was killed by {name}", retryable=True)
+
+
+def _run_and_exit(request: TrainRequest | PrepareRequest, records: int) -> NoReturn:
+    """In the fork: run the request, send its end record, leave without the parent's clean-up."""
+    code = 1
+    try:
+        os.setsid()
+        _die_with_parent()
+        with Path(os.devnull).open() as nothing:
+            os.dup2(nothing.fileno(), 0)
+        end = _train(request, records) if isinstance(request, TrainRequest) else _prepare(request, records)
+        _send(records, end)
+        code = 0
+    except BaseException:
+        logger.exception("the request failed")
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _train(request: TrainRequest, records: int) -> EndRecord:
+    import torch
+
+    from trainer import trial
+
+    def stop(signum: int, frame: object) -> None:
+        raise trial.Stopped
+
+    signal.signal(signal.SIGTERM, stop)
+    directory = Path(request.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    log = os.open(directory / "trainer.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    torch.set_num_threads(max(request.threads, 1))
+    device = torch.cuda.get_device_name(request.devices[0]) if request.devices else "CPU"
+    _send(records, StartedRecord(pid=os.getpid(), device=device))
+    return trial.run(request, lambda record: _send(records, record))
+
+
+def _prepare(request: PrepareRequest, records: int) -> EndRecord:
+    from trainer import prepare
+
+    _send(records, StartedRecord(pid=os.getpid(), device="CPU"))
+    prepared, end = prepare.run(request)
+    if prepared is not None:
+        _send(records, prepared)
+    return end
+
+
+def _send(fd: int, record: Record) -> None:
+    data = (encode(record) + "\n").encode()
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _die_with_parent() -> None:
+    """Linux: a killed server takes its fork along, so that no trial trains on unseen."""
+    with suppress(OSError, AttributeError):
+        CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,180 @@
+"""Train one configuration: request in, epoch records out, one end record."""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trainer.exceptions import DataError, Diverged, ModelError, OutOfMemory
+from trainer.records import RecordLog
+from trainer.ultralytics_bridge.training import (
+    Epoch,
+    SearchTrainer,
+    checkpoint_epoch,
+    named_metrics,
+)
+from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
+
+logger = logging.getLogger("trainer")
+
+_IDENTITY = ("params", "model", "data", "epochs", "seed", "full")
+"""What must be equal for a checkpoint to belong to a request."""
+
+
+class Stopped(BaseException):
+    """Raised by the signal handler; not an Exception, so that no handler on the way swallows it."""
+
+
+def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
+    """Train until `stop_epoch`, divergence, a stop signal or an error; never raises for what training can do wrong.
+
+    Epochs that an earlier process already trained in `request.directory` are sent again, not trained again.
+    """
+    directory = Path(request.directory)
+    log = str(directory / "trainer.log")
+    try:
+        supervisor = _Supervisor(request, emit)
+        return supervisor.train()
+    except Stopped:
+        return EndRecord(outcome=Outcome.STOPPED, log=log)
+    except Diverged as error:
+        return EndRecord(outcome=Outcome.DIVERGED, message=str(error), log=log)
+    except OutOfMemory as error:
+        return EndRecord(outcome=Outcome.OUT_OF_MEMORY, message=str(error), log=log)
+    except DataError as error:
+        return EndRecord(outcome=Outcome.BAD_DATA, message=str(error), log=log)
+    except ModelError as error:
+        return EndRecord(outcome=Outcome.BAD_MODEL, message=str(error), log=log)
+    except Exception as error:
+        logger.exception("training failed")
+        return _end_of(error, log)
+
+
+def _end_of(error: Exception, log: str) -> EndRecord:
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return EndRecord(outcome=Outcome.OUT_OF_MEMORY, message=text, log=log)
+    return EndRecord(outcome=Outcome.ERROR, message=text, log=log)
+
+
+class _Supervisor:
+    """Stands between ultralytics' trainer and the pipe for one request."""
+
+    def __init__(self, request: TrainRequest, emit: Callable[[Record], None]) -> None:
+        self._request = request
+        self._emit = emit
+        self._directory = Path(request.directory)
+        self._weights = self._directory / "weights"
+        self._records = RecordLog(self._directory)
+        self._validation_epochs = frozenset(request.validation_epochs)
+        self._latest: EpochRecord | None = None
+        self._directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def last_epoch(self) -> int:
+        return self._request.stop_epoch
+
+    def validates(self, epoch: int) -> bool:
+        return epoch in self._validation_epochs
+
+    def epoch_trained(self, epoch: Epoch) -> None:
+        self._latest = EpochRecord(
+            epoch=epoch.number,
+            losses=epoch.losses,
+            metrics=epoch.metrics,
+            seconds=epoch.seconds,
+            memory_gib=epoch.memory_gib,
+            learning_rate=epoch.learning_rate,
+            batch=epoch.batch,
+            checkpoint=str(self._weights / "last.pt"),
+        )
+        self._records.append(self._latest)
+
+    def checkpoint_written(self, epoch: int, path: Path) -> None:
+        assert self._latest is not None
+        assert self._latest.epoch == epoch
+        self._emit(self._latest)
+
+    def train(self) -> EndRecord:
+        finished = self._finished_run()
+        if finished is not None:
+            return finished
+        trained = self._epochs_already_trained()
+        for record in self._records.restore(trained):
+            self._emit(record)
+        if trained >= self.last_epoch:
+            return self._end(None)
+        overrides = _arguments(self._request)
+        if trained:
+            logger.info("going on from epoch %d", trained)
+            overrides["resume"] = str(self._weights / "last.pt")
+        trainer = SearchTrainer(overrides, self, full=self._request.full)
+        trainer.train()
+        return self._end(trainer)
+
+    def _epochs_already_trained(self) -> int:
+        """Epochs in the directory's checkpoint if it was trained for this very request, else 0."""
+        identity = json.dumps({k: v for k, v in asdict(self._request).items() if k in _IDENTITY}, sort_keys=True)
+        path = self._directory / "request.json"
+        with suppress(FileNotFoundError):
+            if path.read_text(encoding="utf-8") == identity:
+                return checkpoint_epoch(self._weights / "last.pt")
+        _write(path, identity)
+        return 0
+
+    def _finished_run(self) -> EndRecord | None:
+        """A full run strips its checkpoints at the end, so it leaves a note that it is complete."""
+        path = self._directory / "finished.json"
+        if not self._request.full or not path.exists():
+            return None
+        for record in self._records.read():
+            self._emit(record)
+        return EndRecord(outcome=Outcome.COMPLETED, **json.loads(path.read_text(encoding="utf-8")))
+
+    def _end(self, trainer: SearchTrainer | None) -> EndRecord:
+        log = str(self._directory / "trainer.log")
+        if not self._request.full or trainer is None:
+            return EndRecord(outcome=Outcome.COMPLETED, log=log)
+        result = {"log": log, "checkpoint": str(trainer.best), "metrics": named_metrics(trainer.metrics)}
+        _write(self._directory / "finished.json", json.dumps(result))
+        return EndRecord(outcome=Outcome.COMPLETED, **result)
+
+
+def _arguments(request: TrainRequest) -> dict[str, Any]:
+    """ultralytics' arguments for a request: the parameters, and what a search fixes for every trial."""
+    directory = Path(request.directory)
+    return {
+        **request.params,
+        "task": "detect",
+        "mode": "train",
+        "model": request.model,
+        "pretrained": request.model.endswith(".pt"),
+        "data": request.data,
+        "epochs": request.epochs,
+        "seed": request.seed,
+        "device": ",".join(map(str, request.devices)) if request.devices else "cpu",
+        "workers": request.threads,
+        "save_dir": str(directory),
+        "project": str(directory.parent),
+        "name": directory.name,
+        "exist_ok": True,
+        "save": True,
+        "plots": request.full,
+        "save_period": 10 if request.full else -1,
+        "patience": 50 if request.full else 0,
+        "val": True,
+        "verbose": False,
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

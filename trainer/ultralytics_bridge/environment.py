@@ -1,0 +1,53 @@
+"""What must be true of the process before ultralytics is imported: offline, silent, and private to this process."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+TESTED_VERSION = "8.4.190"
+"""The one version of ultralytics that this bridge is tested with."""
+
+KNOWN_BAD_VERSIONS = frozenset({"8.3.41", "8.3.42", "8.3.45", "8.3.46"})
+"""Releases on PyPI that carried a crypto miner (github.com/ultralytics/ultralytics/issues/18027)."""
+
+_SWITCHES = {
+    "YOLO_OFFLINE": "1",  # no DNS probe, no PyPI check, no telemetry
+    "YOLO_AUTOINSTALL": "0",  # a training run must never install packages
+    "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS": "1",
+    "YOLO_VERBOSE": "1",
+}
+_INTEGRATIONS = ("clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
+
+
+def isolate() -> None:
+    """Switch off downloads, run-time installs and telemetry; call before ultralytics is imported. Cheap, idempotent.
+
+    ultralytics keeps its settings in one file that concurrent processes overwrite without a lock, so each
+    trainer gets a folder of its own, removed when the process that called this ends.
+    """
+    if "TRAINER_ISOLATED" in os.environ:  # inherited by forks, and by the ranks of a multi-GPU run
+        return
+    folder = Path(tempfile.mkdtemp(prefix="trainer-settings-"))
+    os.environ.update(_SWITCHES, YOLO_CONFIG_DIR=str(folder), TRAINER_ISOLATED="1")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def configure() -> None:
+    """Import ultralytics, isolated, and switch off its tracker hooks and the font download."""
+    isolate()
+    from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
+
+    SETTINGS.update({key: False for key in ("sync", *_INTEGRATIONS) if key in SETTINGS})
+    _put_font(Path(USER_CONFIG_DIR))
+
+
+def _put_font(folder: Path) -> None:
+    """ultralytics asks the network for Arial.ttf whenever it checks a data set; any TrueType file will do."""
+    import matplotlib
+
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    for name in ("Arial.ttf", "Arial.Unicode.ttf"):
+        if not (folder / name).exists():
+            shutil.copyfile(font, folder / name)

@@ -1,0 +1,40 @@
+"""What `tune doctor` shows of the training side."""
+
+from importlib.metadata import version
+from typing import Any
+
+from trainer.ultralytics_bridge import environment
+
+
+def environment_report() -> dict[str, Any]:
+    """Versions, devices and what is wrong with them; JSON-able. Imports torch and ultralytics."""
+    environment.configure()
+    import torch
+
+    installed = version("ultralytics")
+    problems = []
+    if installed in environment.KNOWN_BAD_VERSIONS:
+        problems.append(
+            f"ultralytics {installed} carried malicious code on PyPI: remove it, check the machine, "
+            f"then install ultralytics=={environment.TESTED_VERSION}"
+        )
+    elif installed != environment.TESTED_VERSION:
+        problems.append(
+            f"ultralytics {installed} is not the version this was tested with: "
+            f"pip install ultralytics=={environment.TESTED_VERSION}"
+        )
+    try:
+        from trainer.ultralytics_bridge import registration as _registration  # noqa: F401
+    except Exception as error:
+        problems.append(f"Mamba-YOLO could not be registered with ultralytics {installed}: {error}")
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return {
+        "versions": {
+            "torch": torch.__version__,
+            "ultralytics": installed,
+            "torchvision": version("torchvision"),
+        },
+        "cuda": torch.version.cuda,
+        "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
+        "problems": problems,
+    }

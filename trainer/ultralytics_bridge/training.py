@@ -1,0 +1,177 @@
+"""ultralytics' detection trainer with its traps closed.
+
+What it does otherwise, and a search must not suffer: halves the batch when memory runs out, "recovers" from NaN
+by writing zeros into the weights, reports one epoch too many, decays the state-space parameters, strips the
+checkpoint that a later resume needs, and writes checkpoints in place, so that a kill leaves half a file.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import ultralytics.engine.trainer as engine
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import load_checkpoint
+
+from trainer.divergence import LossWatch
+from trainer.exceptions import Diverged, OutOfMemory
+from trainer.nn import is_ssm_parameter
+from trainer.ultralytics_bridge import registration as _registration  # noqa: F401 - registers Mamba-YOLO's modules
+
+_CUDA_CHECK_EVERY = 10
+"""Reading a loss from a GPU makes the host wait for it, so there it is read every few batches only."""
+
+METRIC_KEYS = {
+    "mAP50-95": "metrics/mAP50-95(B)",
+    "mAP50": "metrics/mAP50(B)",
+    "precision": "metrics/precision(B)",
+    "recall": "metrics/recall(B)",
+}
+
+
+class Epoch:
+    """The figures of one epoch, native Python numbers; see `tuner.contract.EpochRecord` for units."""
+
+    def __init__(self, trainer: "SearchTrainer") -> None:
+        self.number: int = trainer.epoch + 1
+        self.losses = {name.removesuffix("_loss"): float(value) for name, value in trainer.tloss.items()}
+        self.metrics = named_metrics(trainer.metrics) if trainer.validated else None
+        self.seconds = time.monotonic() - trainer.epoch_began
+        self.memory_gib = _peak_memory_gib(trainer.device)
+        self.learning_rate = float(trainer.optimizer.param_groups[0]["lr"])
+        self.batch = int(trainer.batch_size)
+
+
+class Supervisor(Protocol):
+    """What the trainer asks and tells while it trains. Epochs are 1-based."""
+
+    def validates(self, epoch: int) -> bool:
+        """Whether this epoch needs metrics."""
+
+    def epoch_trained(self, epoch: Epoch) -> None:
+        """An epoch is over; its checkpoint is not visible yet."""
+
+    def checkpoint_written(self, epoch: int, path: Path) -> None:
+        """The checkpoint of that epoch is on disk under its final name."""
+
+    @property
+    def last_epoch(self) -> int:
+        """Stop after this one."""
+
+
+class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has no types
+    """Trains one configuration and tells a supervisor. `full` keeps best.pt and evaluates it at the end."""
+
+    def __init__(self, overrides: Mapping[str, Any], supervisor: Supervisor, *, full: bool) -> None:
+        self.supervisor = supervisor
+        self.full = full
+        self.validated = False
+        self.epoch_began = time.monotonic()
+        self._watch = LossWatch()
+        super().__init__(overrides=dict(overrides))
+        self.add_callback("on_train_epoch_start", SearchTrainer._begin_epoch)
+        self.add_callback("on_train_batch_end", SearchTrainer._check_loss)
+
+    def _begin_epoch(self) -> None:
+        self.epoch_began = time.monotonic()
+        self.validated = False
+        last = self.epoch + 1 >= self.supervisor.last_epoch
+        self.args.val = last or self.supervisor.validates(self.epoch + 1)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self._batch = 0
+
+    def _check_loss(self) -> None:
+        self._batch += 1
+        if self.device.type == "cuda" and self._batch % _CUDA_CHECK_EVERY:
+            return
+        reason = self._watch.verdict(float(self.loss) / max(self.batch_size, 1))
+        if reason:
+            raise Diverged(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")
+
+    def validate(self) -> tuple[Any, Any]:
+        self.validated = True
+        outcome: tuple[Any, Any] = super().validate()
+        return outcome
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Stop instead of going back to the last checkpoint: the run would only diverge again."""
+        if not torch.isfinite(torch.as_tensor(self.loss)).all():
+            raise Diverged(f"the loss became NaN or infinite at the end of epoch {epoch + 1}")
+        return False
+
+    def _build_train_pipeline(self) -> None:
+        """Refuse the second call: it is ultralytics going on with half the batch after memory ran out."""
+        if self.optimizer is not None:
+            raise OutOfMemory("memory ran out while training; a smaller batch or image size is needed")
+        super()._build_train_pipeline()
+
+    def build_optimizer(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """As ultralytics groups them, but the state-space parameters get neither weight decay nor the bias warm-up."""
+        optimizer: torch.optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
+        ssm = [p for name, p in model.named_parameters() if is_ssm_parameter(name)]
+        moved = {id(p) for p in ssm}
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if id(p) not in moved]
+        undecayed = [group for group in optimizer.param_groups if group["param_group"] == "bn"][-1]
+        undecayed["params"].extend(ssm)
+        return optimizer
+
+    def save_model(self) -> bool:
+        """Write last.pt (and best.pt in a full run) under a temporary name, then rename: no reader sees half a file."""
+        self.supervisor.epoch_trained(Epoch(self))
+        final = {name: getattr(self, name) for name in ("last", "best")}
+        staged = {name: path.with_suffix(".pt.tmp") for name, path in final.items()}
+        self.last, self.best = staged["last"], staged["best"]
+        try:
+            super().save_model()
+        finally:
+            self.last, self.best = final["last"], final["best"]
+        _publish(staged["last"], final["last"])
+        if self.full and self.validated and staged["best"].exists():
+            _publish(staged["best"], final["best"])
+        staged["best"].unlink(missing_ok=True)
+        self.supervisor.checkpoint_written(self.epoch + 1, self.last)
+        self.stop |= self.epoch + 1 >= self.supervisor.last_epoch
+        return True
+
+    def final_eval(self) -> None:
+        """Only a promoted run ends with an evaluation of best.pt and stripped checkpoints."""
+        if self.full:
+            super().final_eval()
+
+
+def checkpoint_epoch(path: Path) -> int:
+    """Epochs trained in a checkpoint of ours (0 when it cannot be resumed: absent, broken or stripped)."""
+    try:
+        _, checkpoint = load_checkpoint(path)
+    except Exception:
+        return 0
+    return int(checkpoint["epoch"]) + 1 if checkpoint.get("optimizer") else 0
+
+
+def named_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """ultralytics' validation figures by the contract's names."""
+    return {name: float(metrics[key]) for name, key in METRIC_KEYS.items()}
+
+
+def _publish(staged: Path, final: Path) -> None:
+    with staged.open("rb") as file:
+        os.fsync(file.fileno())
+    staged.replace(final)
+
+
+def _peak_memory_gib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+# The stock check downloads a model and a picture, and runs that model instead of ours; the scan is float32
+# under autocast whatever it would say.
+engine.check_amp = lambda model: next(model.parameters()).device.type == "cuda"

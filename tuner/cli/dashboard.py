@@ -1,0 +1,31 @@
+"""`tune dashboard`."""
+
+import socket
+from typing import Annotated
+
+import typer
+
+from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, StudyName, open_study
+from tuner.exceptions import EnvironmentProblem
+
+
+def dashboard(
+    study: StudyName,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    home: Home = DEFAULT_HOME,
+    storage: Storage = None,
+) -> None:
+    """Show a study in the Optuna dashboard, on this machine only (it has no passwords and can delete studies)."""
+    opened, _ = open_study(study, home, storage)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"--port must be free, but {port} is not ({error.strerror}); choose another."
+            ) from error
+    typer.echo(f"http://127.0.0.1:{port}/dashboard (Ctrl+C ends it)")
+    from optuna_dashboard import run_server  # a second of imports that other verbs need not wait for
+
+    run_server(opened.storage, host="127.0.0.1", port=port)

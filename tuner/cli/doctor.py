@@ -1,0 +1,29 @@
+"""`tune doctor`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from tuner.cli.arguments import DEFAULT_HOME, Home
+from tuner.doctor import examine
+from tuner.exceptions import EnvironmentProblem
+
+
+def doctor(
+    home: Home = DEFAULT_HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False,
+) -> None:
+    """Look at this machine: versions, devices, folders, and which `tune` is on the path."""
+    findings = examine(home.absolute())
+    if as_json:
+        typer.echo(json.dumps({"version": 1, "facts": findings.facts, "problems": list(findings.problems)}, indent=2))
+    else:
+        for name, value in findings.facts.items():
+            typer.echo(f"{name:<18} {value}")
+        for problem in findings.problems:
+            typer.echo(f"PROBLEM            {problem}")
+        if not findings.problems:
+            typer.echo("No problems found.")
+    if findings.problems:
+        raise EnvironmentProblem(f"tune doctor found {len(findings.problems)} problem(s).")

@@ -1,0 +1,82 @@
+"""The command itself: its verbs, and how an error becomes one line and an exit code."""
+
+import logging
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import optuna
+import typer
+
+from tuner.cli import dashboard, doctor, export, promote, run, sample_data, status
+from tuner.exceptions import TunerError
+from tuner.run import Interrupted
+
+EXIT_CODES = """
+Exit codes: 0 done · 1 a fault of ours · 2 command line · 3 search space or settings · 4 data set ·
+5 machine, folder or package · 6 no trial succeeded · 7 stopped by a failure policy · 8 database ·
+9 another driver runs the study · 130, 143 stopped by a signal (the same command goes on).
+"""
+
+app = typer.Typer(
+    help="Find good hyper-parameters for a detector: search, promote, export.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("promote")(promote.promote)
+app.command("export")(export.export)
+app.command("dashboard")(dashboard.dashboard)
+app.command("sample-data")(sample_data.sample_data)
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log everything.")] = False,
+) -> None:
+    """Options of every verb."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and leave with its exit code; `--debug` may stand anywhere."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if not debug:
+        logging.getLogger("tuner").setLevel(logging.CRITICAL)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sys.exit(_exit_code([argument for argument in given if argument != "--debug"], debug=debug))
+
+
+def _exit_code(arguments: list[str], *, debug: bool) -> int:
+    try:
+        code = typer.main.get_command(app).main(args=arguments, prog_name="tune", standalone_mode=False)
+    except (TunerError, Interrupted) as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except typer.Exit as leave:
+        return int(leave.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        return 0  # the reader of our output has seen enough
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+            return 1
+        return _report(error)
+    return int(code or 0)
+
+
+def _report(error: Exception) -> int:
+    show = getattr(error, "show", None)
+    if callable(show):  # click's own usage errors
+        show()
+        return int(getattr(error, "exit_code", 2))
+    sys.stderr.write(f"A fault of tune itself, {type(error).__name__}: {error}; --debug shows where.\n")
+    return 1

@@ -1,0 +1,38 @@
+"""`tune promote`."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tuner import run as service
+from tuner.cli.arguments import (
+    DEFAULT_HOME,
+    Address,
+    Gpus,
+    Home,
+    Storage,
+    StudyName,
+    Trainer,
+    machines,
+    open_study,
+    terminal_is_dumb,
+)
+from tuner.view import View
+
+
+def promote(
+    study: StudyName,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Length of the full run. Default: the space's.")] = None,
+    gpus: Gpus = None,
+    home: Home = DEFAULT_HOME,
+    storage: Storage = None,
+    address: Address = None,
+    trainer: Trainer = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a live view.")] = False,
+) -> None:
+    """Train the winner of a search in full, or go on with that run."""
+    opened, paths = open_study(study, home, storage)
+    view = View(Console(), plain=plain or terminal_is_dumb())
+    length = epochs or opened.spec.promote_epochs
+    service.promote(opened, paths, length, machines(gpus, None, address, trainer), view)

@@ -1,0 +1,111 @@
+"""`tune run`."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tuner import run as service
+from tuner.cli.arguments import (
+    DEFAULT_HOME,
+    Address,
+    Gpus,
+    Home,
+    Parallel,
+    Storage,
+    Trainer,
+    machines,
+    storage_url,
+    terminal_is_dumb,
+)
+from tuner.exceptions import DataError
+from tuner.paths import StudyPaths
+from tuner.space import find_space, load_space
+from tuner.view import View
+
+_DEFAULT_MODEL = "mamba-yolo-n"
+
+
+def run(
+    space: Annotated[str, typer.Option(help="A space file, or a shipped space: quick, strong_aug, full, ...")],
+    data: Annotated[str | None, typer.Option(help="Data set YAML. Default: the space's, or the sample data.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="mamba-yolo-n|t|b|l, a detection YAML (yolov8n.yaml), or a .pt to fine-tune."),
+    ] = None,
+    gpus: Gpus = None,
+    parallel: Parallel = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study. Default: space-data-model.")] = None,
+    home: Home = DEFAULT_HOME,
+    storage: Storage = None,
+    trials: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
+    grace_epochs: Annotated[int | None, typer.Option(help="The first rung; overrides the space.")] = None,
+    reduction_factor: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="auto, tpe, gp, cmaes or random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
+    metric: Annotated[str | None, typer.Option(help="mAP50-95, mAP50, precision or recall.")] = None,
+    promote_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner's full run.")] = None,
+    promote: Annotated[bool, typer.Option(help="Train the winner in full after the search.")] = True,
+    validate_every_epoch: Annotated[
+        bool, typer.Option("--validate-every-epoch", help="Not only where trials are compared.")
+    ] = False,
+    address: Address = None,
+    trainer: Trainer = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a live view.")] = False,
+) -> None:
+    """Search a space, promote the winner, write params.yaml.
+
+    The same command again goes on where the last one stopped.
+
+    Examples:
+
+        tune run --space quick
+
+        tune run --space strong_aug.yaml --data my/dataset.yaml --model mamba-yolo-t --gpus 8
+    """
+    loaded = load_space(find_space(space, Path.cwd())).with_settings(
+        trials=trials,
+        epochs=epochs,
+        grace_epochs=grace_epochs,
+        reduction_factor=reduction_factor,
+        sampler=sampler,
+        seed=seed,
+        metric=metric,
+        promote_epochs=promote_epochs,
+    )
+    source = _data(data or loaded.data)
+    chosen = model or loaded.model or _DEFAULT_MODEL
+    name = study or _default_name(loaded.name, source, chosen)
+    paths = StudyPaths.of(home, name)
+    options = service.RunOptions(
+        space=loaded,
+        data=source,
+        model=chosen,
+        name=name,
+        paths=paths,
+        storage=storage_url(storage, paths),
+        machines=machines(gpus, parallel, address, trainer),
+        promote=promote,
+        validate_every_epoch=validate_every_epoch,
+    )
+    service.run(options, View(Console(), plain=plain or terminal_is_dumb()))
+
+
+def _data(source: str | None) -> str:
+    """An absolute path, or "sample"."""
+    if source is None or source == "sample":
+        return "sample"
+    path = Path(source).absolute()
+    if not path.is_file():
+        raise DataError(f"--data must be the YAML file of a data set, but there is no '{path}'.")
+    return str(path)
+
+
+def _default_name(space: str, data: str, model: str) -> str:
+    """The same command names the same study, so that it goes on with it."""
+    of_data = data if data == "sample" else f"{Path(data).parent.name}-{Path(data).stem}"
+    parts = (space, of_data, Path(model).stem)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-._")[:64]

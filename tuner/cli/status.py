@@ -1,0 +1,39 @@
+"""`tune status`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, open_study
+from tuner.report.status import status_of, status_table
+
+
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Without one, lists the studies.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON on standard output.")] = False,
+    home: Home = DEFAULT_HOME,
+    storage: Storage = None,
+) -> None:
+    """Show a study: its trials, why they ended, the best against the default configuration."""
+    if study is None:
+        _list(home, as_json)
+        return
+    opened, _ = open_study(study, home, storage)
+    facts = status_of(opened)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    Console().print(*status_table(facts), sep="\n")
+
+
+def _list(home: Path, as_json: bool) -> None:
+    names = sorted(path.parent.name for path in home.glob("*/study.db"))
+    if as_json:
+        typer.echo(json.dumps({"version": 1, "studies": names}))
+    elif names:
+        typer.echo("\n".join(names))
+    else:
+        typer.echo(f"No studies in '{home.absolute()}' yet. Begin one: tune run --space quick", err=True)

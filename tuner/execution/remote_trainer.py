@@ -1,0 +1,83 @@
+"""A trainer on whichever machine of the cluster has room: for the one long run that follows a search."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import ray
+
+from tuner.contract import EndRecord, Outcome, Record, TrainRequest, decode, encode
+from tuner.execution.trainer_process import TrainerProcess
+
+_HEARTBEAT_S = 1.0
+_MAX_LOSSES = 2
+"""How often the run goes on from its checkpoint after its process or machine was lost."""
+
+
+@ray.remote
+class _RemoteTrainer:
+    def __init__(self, command: Sequence[str]) -> None:
+        self._trainer = TrainerProcess(command)
+
+    def send(self, line: str) -> None:
+        self._trainer.send(decode(line))  # type: ignore[arg-type]  # requests only
+
+    def receive(self) -> list[str]:
+        return [encode(record) for record in self._trainer.receive(timeout_s=_HEARTBEAT_S)]
+
+    def close(self) -> None:
+        self._trainer.stop_request()
+        self._trainer.close()
+
+
+def gpus_of_largest_node() -> int:
+    """GPUs on the machine that has most: one run cannot span machines."""
+    return max((int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+
+
+def train_remotely(
+    request: TrainRequest,
+    command: Sequence[str],
+    *,
+    cpus: float,
+    hear: Callable[[Record], None],
+    should_stop: Callable[[], bool],
+) -> EndRecord:
+    """Run one request to its end, through lost processes and machines; `hear` gets every record but the end."""
+    for _ in range(_MAX_LOSSES + 1):
+        end = _attempt(request, command, cpus=cpus, hear=hear, should_stop=should_stop)
+        if not end.retryable:
+            break
+    return end
+
+
+def _attempt(
+    request: TrainRequest,
+    command: Sequence[str],
+    *,
+    cpus: float,
+    hear: Callable[[Record], None],
+    should_stop: Callable[[], bool],
+) -> EndRecord:
+    try:
+        with _placed(command, cpus=cpus, gpus=len(request.devices)) as trainer:
+            ray.get(trainer.send.remote(encode(request)))
+            while not should_stop():
+                for line in ray.get(trainer.receive.remote()):
+                    record = decode(line)
+                    if isinstance(record, EndRecord):
+                        return record
+                    hear(record)  # type: ignore[arg-type]  # trainers send records only
+            return EndRecord(outcome=Outcome.STOPPED)
+    except ray.exceptions.RayActorError:
+        return EndRecord(outcome=Outcome.ERROR, message="the machine of the run was lost", retryable=True)
+
+
+@contextlib.contextmanager
+def _placed(command: Sequence[str], *, cpus: float, gpus: int) -> Iterator[ray.actor.ActorHandle]:
+    trainer = _RemoteTrainer.options(num_cpus=cpus, num_gpus=gpus).remote(list(command))
+    try:
+        yield trainer
+    finally:
+        with contextlib.suppress(ray.exceptions.RayActorError):
+            ray.get(trainer.close.remote())
+        ray.kill(trainer)

@@ -1,0 +1,152 @@
+"""The trainer as a child process: requests in, records out, and nothing left running."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+
+from tuner.contract import (
+    ContractError,
+    EndRecord,
+    Outcome,
+    Record,
+    Request,
+    StartedRecord,
+    decode,
+    encode,
+)
+
+STOP_GRACE_S = 5.0
+"""How long a trainer may take to end in order after SIGTERM."""
+
+
+class TrainerProcess:
+    """One trainer and the request that it works on.
+
+    The trainer is started by the first request and kept for the next ones. It leads a process group of its own,
+    as does each training process that it names in its `started` record.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self._command = list(command)
+        self._environment = dict(os.environ if environment is None else environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buffer = b""
+        self._training_pid: int | None = None
+        self._busy = False
+
+    def send(self, request: Request) -> None:
+        """Hand over a request; one that is still running is stopped first."""
+        self.stop_request()
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._busy = True
+        with contextlib.suppress(BrokenPipeError):  # it died: `receive` tells
+            self._process.stdin.write((encode(request) + "\n").encode())
+            self._process.stdin.flush()
+
+    def receive(self, timeout_s: float) -> list[Record]:
+        """The records that have come, after waiting at most `timeout_s` for the first; none once the end was told.
+
+        A trainer that dies, or writes what is no record, ends its request with an `error` record, retryable when
+        the process was killed.
+        """
+        records: list[Record] = []
+        deadline = time.monotonic() + timeout_s
+        while self._busy:
+            records += self._parsed()
+            if records or not self._busy:
+                break
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            if not self._read(remaining):
+                records.append(self._lost())
+        return records
+
+    def stop_request(self) -> None:
+        """Stop the running request, if any: SIGTERM to its process group, SIGKILL after the grace period."""
+        if not self._busy:
+            return
+        if self._training_pid is None:  # told nothing yet: it stands between the request and its `started`
+            self.receive(timeout_s=0.5)
+        if self._training_pid is not None:
+            _signal_group(self._training_pid, signal.SIGTERM)
+            deadline = time.monotonic() + STOP_GRACE_S
+            while self._busy and time.monotonic() < deadline:
+                self.receive(timeout_s=max(0.0, deadline - time.monotonic()))
+        if self._busy:
+            self.close()
+
+    def close(self) -> None:
+        """End the trainer and everything that it started."""
+        process, self._process = self._process, None
+        training_pid = self._training_pid
+        self._end_request()
+        if process is None:
+            return
+        for pid in filter(None, (training_pid, process.pid)):
+            _signal_group(pid, signal.SIGKILL)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        process.wait()
+
+    def _start(self) -> None:
+        self._buffer = b""
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._environment,
+            start_new_session=True,
+        )
+
+    def _read(self, timeout_s: float) -> bool:
+        """Add what has come to the buffer. Returns False when the trainer has closed its end."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        if not select.select([fd], [], [], timeout_s)[0]:
+            return True
+        chunk = os.read(fd, 65536)
+        self._buffer += chunk
+        return bool(chunk)
+
+    def _parsed(self) -> list[Record]:
+        records: list[Record] = []
+        while b"\n" in self._buffer and self._busy:
+            line, _, self._buffer = self._buffer.partition(b"\n")
+            try:
+                message = decode(line.decode(errors="replace"))
+            except ContractError as error:
+                self.close()
+                return [*records, EndRecord(outcome=Outcome.ERROR, message=str(error))]
+            if isinstance(message, StartedRecord):
+                self._training_pid = message.pid
+            if isinstance(message, EndRecord):
+                self._end_request()
+            records.append(message)  # type: ignore[arg-type]  # requests never come this way
+        return records
+
+    def _lost(self) -> EndRecord:
+        assert self._process is not None
+        code = self._process.wait()
+        self.close()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return EndRecord(outcome=Outcome.ERROR, message=f"the trainer {how}", retryable=code < 0)
+
+    def _end_request(self) -> None:
+        self._busy = False
+        self._training_pid = None
+
+
+def _signal_group(pid: int, signum: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signum)

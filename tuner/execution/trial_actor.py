@@ -1,0 +1,53 @@
+"""The Ray Tune trainable: light, so that Ray can reuse it; it holds the trainer process of one slot."""
+
+from typing import Any
+
+from ray import tune
+
+from tuner.contract import EndRecord, TrainRequest, decode, encode
+from tuner.execution.trainer_process import TrainerProcess
+
+REQUEST_KEY = "request"
+COMMAND_KEY = "command"
+RECORDS_KEY = "records"
+
+_HEARTBEAT_S = 1.0
+"""An actor cannot be told anything while it waits, so it never waits longer than this."""
+
+_MAX_RESTARTS = 2
+"""How often a trainer that was killed is started again for the same trial before the trial fails."""
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
+    """Trains the trial in its config; each step passes on what the trainer said since the last one.
+
+    Results hold no figures of their own: the records are for our scheduler adapter, as lines of the contract.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._trainer = TrainerProcess(config[COMMAND_KEY])
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        records = self._trainer.receive(timeout_s=_HEARTBEAT_S)
+        last = records[-1] if records else None
+        if isinstance(last, EndRecord) and last.retryable and self._restarts < _MAX_RESTARTS:
+            self._restarts += 1
+            self._trainer.send(self._request)
+            records.pop()
+        return {RECORDS_KEY: [encode(record) for record in records]}
+
+    def cleanup(self) -> None:
+        self._trainer.stop_request()
+        self._trainer.close()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        request = decode(config[REQUEST_KEY])
+        assert isinstance(request, TrainRequest)
+        self._request = request
+        self._restarts = 0
+        self._trainer.send(request)

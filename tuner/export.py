@@ -1,0 +1,76 @@
+"""params.yaml: the configuration that won, ready for `yolo train cfg=params.yaml`."""
+
+import io
+import os
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tuner.contract import ParamValue
+from tuner.exceptions import EnvironmentProblem
+from tuner.promotion import Winner
+from tuner.study import Study
+
+
+def training_arguments(study: Study, winner: Winner, epochs: int) -> dict[str, ParamValue]:
+    """ultralytics' arguments of the winner's full training run: exactly what ran, the batch that ran included."""
+    spec = study.spec
+    return {
+        "task": "detect",
+        "mode": "train",
+        "model": spec.portable_model,
+        "data": spec.data_source,
+        "epochs": epochs,
+        "seed": spec.seed,
+        "pretrained": spec.portable_model == spec.model_source and spec.model_source.endswith(".pt"),
+        "patience": 50,
+        **winner.trial.params,
+        "batch": winner.trial.attributes.get("batch", winner.trial.params["batch"]),
+    }
+
+
+def params_yaml(study: Study, winner: Winner, epochs: int) -> str:
+    """The file's text: where the figures come from as comments, then the arguments."""
+    spec, trial = study.spec, winner.trial
+    baseline = "did not finish" if winner.baseline is None else f"{winner.baseline.value:.4f}"
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(spec.versions.items()))
+    header = [
+        f"Found by tune: study {study.name}, trial {trial.number}, space {spec.space_name}",
+        f"{spec.metric} {trial.value:.4f} after {spec.epochs} epochs (seed {spec.seed}); "
+        f"the default configuration: {baseline}",
+        *([] if trial.is_baseline else ["One seed each: a small difference may be luck."]),
+        *(["The default configuration was the best of the search."] if trial.is_baseline else []),
+        f"Trained with {versions}",
+        f"Data set sha256 {spec.data_sha256}",
+        *_note_on_model(spec.model, spec.portable_model),
+    ]
+    buffer = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(training_arguments(study, winner, epochs), buffer)
+    return "".join(f"# {line}\n" for line in header) + buffer.getvalue()
+
+
+def write_params(text: str, target: Path) -> None:
+    """Write the file whole or not at all.
+
+    Raises:
+        EnvironmentProblem: the target cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"The output file must be writable, but '{target}' is not ({error.strerror}); choose another with -o."
+        ) from error
+
+
+def _note_on_model(model: str, portable_model: str) -> list[str]:
+    if not portable_model.endswith("-untrained.pt"):
+        return []
+    return [f"model: {model} with random weights, as a file that a plain `yolo` command can read"]

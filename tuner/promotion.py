@@ -1,0 +1,111 @@
+"""The winner's full training run: which trial, for how long, and what came of it."""
+
+from dataclasses import dataclass
+
+from optuna.trial import TrialState
+
+from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
+from tuner.exceptions import NoTrialSucceeded
+from tuner.paths import StudyPaths
+from tuner.search import failures_by_cause
+from tuner.study import Study, TrialRecord, best_trial
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Winner:
+    """The configuration that a search found, beside the one that it started from."""
+
+    trial: TrialRecord
+    baseline: TrialRecord | None
+    """The default configuration's trial, when it ran to its end."""
+
+    @property
+    def gain(self) -> float | None:
+        """Metric of the winner minus the baseline's; none without a baseline. One seed each: no proof."""
+        if self.baseline is None or self.trial.value is None or self.baseline.value is None:
+            return None
+        return self.trial.value - self.baseline.value
+
+
+def choose_winner(study: Study) -> Winner:
+    """The COMPLETE trial with the highest metric.
+
+    Raises:
+        NoTrialSucceeded: no trial ran to its end; the message says what became of them.
+    """
+    trials = study.trials()
+    best = best_trial(trials)
+    if best is None:
+        raise NoTrialSucceeded(f"No trial of '{study.name}' ran to its end: {_what_became(trials)}.")
+    baseline = next((t for t in trials if t.is_baseline and t.state == TrialState.COMPLETE), None)
+    return Winner(trial=best, baseline=baseline)
+
+
+def full_run_request(
+    study: Study, paths: StudyPaths, winner: Winner, *, epochs: int, gpus: int, threads: int
+) -> TrainRequest:
+    """The promoted run: the winner's parameters on a schedule of its own, every epoch validated.
+
+    Its folder is named after trial and length, so the same promotion asked for again goes on where it stopped.
+    """
+    spec = study.spec
+    return TrainRequest(
+        study=study.name,
+        trial=winner.trial.number,
+        params=dict(winner.trial.params),
+        model=spec.model_source,
+        data=spec.data_source,
+        epochs=epochs,
+        stop_epoch=epochs,
+        validation_epochs=tuple(range(1, epochs + 1)),
+        seed=spec.seed,
+        devices=tuple(range(gpus)),
+        threads=threads,
+        directory=str(paths.promoted(winner.trial.number, epochs)),
+        full=True,
+    )
+
+
+class PromotedRun:
+    """Hears the records of the promoted run and notes in the study what a later command needs."""
+
+    def __init__(self, study: Study, request: TrainRequest) -> None:
+        self._study = study
+        self.request = request
+        self.latest: EpochRecord | None = None
+        self.best: float | None = None
+        study.note_promotion(
+            trial=request.trial,
+            epochs=request.epochs,
+            directory=request.directory,
+            state=TrialState.RUNNING.name,
+            gpus=len(request.devices),
+        )
+
+    def hear(self, record: Record) -> None:
+        """Keep the latest epoch."""
+        if isinstance(record, EpochRecord):
+            self.latest = record
+            value = (record.metrics or {}).get(self._study.spec.metric)
+            if value is not None:
+                self.best = value if self.best is None else max(self.best, value)
+
+    def end(self, end: EndRecord) -> None:
+        """Note how it ended."""
+        if end.outcome == Outcome.COMPLETED:
+            self._study.note_promotion(
+                state=TrialState.COMPLETE.name, metrics=end.metrics, checkpoint=end.checkpoint, log=end.log
+            )
+        elif end.outcome == Outcome.STOPPED:
+            self._study.note_promotion(state=TrialState.WAITING.name)
+        else:
+            self._study.note_promotion(
+                state=TrialState.FAIL.name, reason=f"{end.outcome.value}: {end.message}", log=end.log
+            )
+
+
+def _what_became(trials: tuple[TrialRecord, ...]) -> str:
+    counts = {s: sum(t.state == s for t in trials) for s in (TrialState.PRUNED, TrialState.FAIL)}
+    causes = failures_by_cause(trials).most_common(1)
+    first = f"; most often '{causes[0][0]}'" if causes else ""
+    return f"{counts[TrialState.PRUNED]} stopped early, {counts[TrialState.FAIL]} failed{first}"

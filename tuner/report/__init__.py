@@ -1,0 +1,1 @@
+"""What a study looks like from outside, finished or running."""

@@ -1,0 +1,82 @@
+"""The state of a study: as plain data, and as a table."""
+
+from typing import Any
+
+from optuna.trial import TrialState
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tuner.study import Study, TrialRecord, best_trial
+
+STATUS_VERSION = 1
+"""Version of the data that `status_of` gives; a change of meaning raises it."""
+
+
+def status_of(study: Study) -> dict[str, Any]:
+    """All about a study, ready for JSON. Times are ISO 8601 without zone, as Optuna keeps them; metrics 0..1."""
+    spec, trials = study.spec, study.trials()
+    best = best_trial(trials)
+    baseline = next((t.value for t in trials if t.is_baseline), None)
+    return {
+        "version": STATUS_VERSION,
+        "study": study.name,
+        "space": spec.space_name,
+        "model": spec.model,
+        "data": spec.data,
+        "data_sha256": spec.data_sha256,
+        "metric": spec.metric,
+        "epochs": spec.epochs,
+        "rungs": list(spec.rungs),
+        "counts": {state.name: sum(t.state == state for t in trials) for state in TrialState},
+        "baseline": baseline,
+        "best": None if best is None else {"trial": best.number, "value": best.value, "params": dict(best.params)},
+        "promotion": study.promotion or None,
+        "trials": [_facts(trial) for trial in trials],
+    }
+
+
+def status_table(facts: dict[str, Any]) -> list[RenderableType]:
+    """The same for a terminal."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("trial", "state", facts["metric"], "epochs", "minutes", "why"):
+        table.add_column(name, justify="right" if name in {"trial", facts["metric"], "epochs", "minutes"} else "left")
+    for trial in facts["trials"]:
+        shown = trial["value"] if trial["value"] is not None else _last(trial["curve"])
+        table.add_row(
+            str(trial["number"]),
+            trial["state"],
+            "" if shown is None else f"{shown:.4f}",
+            str(trial.get("epochs", "")),
+            f"{trial['seconds'] / 60:.1f}" if "seconds" in trial else "",
+            Text(trial["reason"] or ("the default configuration" if trial["number"] == 0 else "")),
+        )
+    return [Text(f"{facts['study']}: {facts['model']} on {facts['data']}"), table, Text(_summary(facts))]
+
+
+def _facts(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        **trial.attributes,
+        "number": trial.number,
+        "state": trial.state.name,
+        "value": trial.value,
+        "curve": {str(epoch): value for epoch, value in sorted(trial.curve.items())},
+        "reason": trial.reason,
+        "sampled": dict(trial.sampled),
+        "params": dict(trial.params),
+        "began": trial.began.isoformat() if trial.began else None,
+        "ended": trial.ended.isoformat() if trial.ended else None,
+    }
+
+
+def _last(curve: dict[str, float]) -> float | None:
+    return curve[max(curve, key=int)] if curve else None
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    counts = ", ".join(f"{number} {state}" for state, number in facts["counts"].items() if number)
+    best = facts["best"]
+    if best is None:
+        return f"{counts or 'no trials yet'}; no trial has run to its end"
+    gain = "" if facts["baseline"] is None else f", {best['value'] - facts['baseline']:+.4f} over the default"
+    return f"{counts}; best {best['value']:.4f} (trial {best['trial']}){gain}"

@@ -1,0 +1,132 @@
+"""Which Optuna sampler proposes the next configuration, and how it is set up.
+
+A sampler is made anew for every proposal and seeded from the study's seed and the trial's number. So a
+proposal is a function of seed, number and the study's record alone, no sampler state is kept anywhere, and a
+search that was interrupted goes on as if it had not been.
+"""
+
+import importlib.util
+import warnings
+
+import numpy as np
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+
+from tuner.exceptions import EnvironmentProblem, SpaceError
+from tuner.space import SAMPLERS, ChoiceParameter, FloatParameter, Space
+
+MOST_TRIALS_FOR_GP = 100
+"""Beyond these a Gaussian process takes seconds a proposal and gains nothing over TPE."""
+
+_PACKAGES = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
+"""What Optuna imports by itself once such a sampler is used."""
+
+
+def make_sampler(name: str, *, seed: int, number: int, space: Space) -> BaseSampler:
+    """The sampler for one proposal: set it on the study, ask, and throw it away.
+
+    tpe: multivariate, so that parameters are chosen together; learns from trials stopped early, too, which it
+    ranks by the epoch they reached and then by their value. gp: a Gaussian process; learns from trials that ran
+    to their end only, and may propose the others again. cmaes: an evolution strategy; choices and conditional
+    parameters come from TPE. random: the yardstick. auto: see `chosen_sampler`.
+
+    Args:
+        name: one of `SAMPLERS`.
+        seed: the study's.
+        number: the trial's, which need not exist yet.
+        space: what is searched; its `settings.trials` is the budget.
+
+    Raises:
+        SpaceError: no such sampler.
+        EnvironmentProblem: a package that the sampler needs is not installed.
+    """
+    chosen = chosen_sampler(name, space)
+    missing = _missing_packages(chosen)
+    if missing:
+        raise EnvironmentProblem(
+            f"The sampler {chosen} needs {' and '.join(missing)}, which cannot be imported here; "
+            f"install {'it' if len(missing) == 1 else 'them'}, or search with the sampler tpe."
+        )
+    trial_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    with warnings.catch_warnings():
+        # Optuna calls grouping and margins experimental; the version is pinned, so they cannot change unseen.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return _made(chosen, trial_seed, space)
+
+
+def chosen_sampler(name: str, space: Space) -> str:
+    """The sampler that a name means for this space: "auto" becomes gp or tpe, others stay.
+
+    A Gaussian process is the better choice for few trials of real or whole numbers. It learns nothing from
+    trials stopped early and nothing across conditions, so auto means gp only where there are no rungs, no
+    conditions, no choices, at most 100 trials, and its packages are installed; tpe otherwise.
+
+    Raises:
+        SpaceError: no such sampler.
+    """
+    if name not in SAMPLERS:
+        raise SpaceError(f"`sampler` must be one of {', '.join(SAMPLERS)}, but got {name!r}.")
+    if name != "auto":
+        return name
+    suits_gp = (
+        not space.settings.rung_epochs
+        and space.settings.trials <= MOST_TRIALS_FOR_GP
+        and not any(p.when or isinstance(p, ChoiceParameter) for p in space.searched)
+        and not _missing_packages("gp")
+    )
+    return "gp" if suits_gp else "tpe"
+
+
+def _missing_packages(sampler: str) -> list[str]:
+    # Looked up, not imported: this package never loads torch.
+    return [name for name in _PACKAGES.get(sampler, ()) if importlib.util.find_spec(name) is None]
+
+
+def _made(name: str, seed: int, space: Space) -> BaseSampler:
+    num_random = _num_random_trials(space.settings.trials)
+    match name:
+        case "random":
+            return RandomSampler(seed=seed)
+        case "gp":
+            return GPSampler(
+                seed=seed,
+                n_startup_trials=num_random,
+                independent_sampler=_tpe(seed, num_random),
+                warn_independent_sampling=False,
+            )
+        case "cmaes":
+            return CmaEsSampler(
+                seed=seed,
+                n_startup_trials=num_random,
+                independent_sampler=_tpe(seed, num_random),
+                warn_independent_sampling=False,
+                # Where most trials are stopped early, the others alone would not fill a generation.
+                consider_pruned_trials=bool(space.settings.rung_epochs),
+                with_margin=_has_discrete_ranges(space),
+            )
+        case _:
+            return _tpe(seed, num_random)
+
+
+def _tpe(seed: int, num_random: int) -> TPESampler:
+    return TPESampler(
+        seed=seed,
+        n_startup_trials=num_random,
+        multivariate=True,
+        # Conditional parameters are modelled within the trials that have them.
+        group=True,
+        # Running trials count as bad ones, so that parallel proposals keep apart.
+        constant_liar=True,
+    )
+
+
+def _num_random_trials(trials: int) -> int:
+    """How many results a model waits for: a quarter of a small budget, never more than ten."""
+    return max(4, min(10, trials // 4))
+
+
+def _has_discrete_ranges(space: Space) -> bool:
+    return any(
+        not isinstance(p, ChoiceParameter) and not (isinstance(p, FloatParameter) and p.step is None)
+        for p in space.searched
+    )

@@ -1,0 +1,41 @@
+"""Search spaces: a YAML file -> checked parameters -> Optuna's suggestions -> what the trainer gets."""
+
+from tuner.space._arguments import ADAM_FAMILY, ARGUMENTS, AUGMENTATION_STRENGTH, REFUSED, Argument, Kind
+from tuner.space._augmentation import augmentation_of
+from tuner.space._files import SHIPPED_SPACES, find_space, load_space
+from tuner.space._parameters import (
+    ChoiceParameter,
+    Condition,
+    FixedParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    SearchedParameter,
+)
+from tuner.space._reader import parse_space
+from tuner.space._settings import SAMPLERS, SearchSettings
+from tuner.space._space import Space
+
+__all__ = [
+    "ADAM_FAMILY",
+    "ARGUMENTS",
+    "AUGMENTATION_STRENGTH",
+    "REFUSED",
+    "SAMPLERS",
+    "SHIPPED_SPACES",
+    "Argument",
+    "ChoiceParameter",
+    "Condition",
+    "FixedParameter",
+    "FloatParameter",
+    "IntParameter",
+    "Kind",
+    "Parameter",
+    "SearchSettings",
+    "SearchedParameter",
+    "Space",
+    "augmentation_of",
+    "find_space",
+    "load_space",
+    "parse_space",
+]

@@ -1,0 +1,318 @@
+"""What ultralytics calls its training arguments, and what a search may do with each.
+
+The ranges are those that ultralytics enforces (`check_cfg`), narrowed where it checks nothing although a
+value outside cannot be meant. A test compares names, defaults and types with the installed ultralytics.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from tuner.contract import ParamValue
+
+_Number = TypeVar("_Number", int, float)
+
+
+class Kind(StrEnum):
+    """What an argument's values are."""
+
+    FLOAT = "a number"
+    INT = "a whole number"
+    BOOL = "true or false"
+    CHOICE = "one of a few values"
+
+
+class Unfit(ValueError):  # noqa: N818 - a value that does not fit; not an error of the program
+    """A value breaks an argument's rule; the text says rule, value given and remedy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Argument:
+    """One training argument that a space may name."""
+
+    name: str
+    kind: Kind
+    default: ParamValue | None
+    """ultralytics' own, and none where it decides for itself."""
+    low: float = 0.0
+    high: float = math.inf
+    excludes_low: bool = False
+    multiple_of: int = 1
+    options: tuple[ParamValue, ...] = ()
+    """The values of a CHOICE."""
+    fixed_only: str = ""
+    """Why every trial must have the same value; empty where it may be searched."""
+
+    def checked(self, value: object) -> ParamValue:
+        """The value in its own type (1 becomes 1.0 where numbers are real).
+
+        Raises:
+            Unfit: wrong type, outside the range, or no option.
+        """
+        match self.kind:
+            case Kind.FLOAT:
+                return self._in_range(self._number(value))
+            case Kind.INT:
+                return self._in_range(self._whole_number(value))
+            case Kind.BOOL:
+                return self._truth(value)
+            case Kind.CHOICE:
+                return self._option(value)
+
+    @property
+    def range_text(self) -> str:
+        """The allowed values, as one says them."""
+        if self.kind is Kind.CHOICE:
+            return f"one of {listed(self.options)}"
+        if self.kind is Kind.BOOL:
+            return Kind.BOOL.value
+        low = f"above {self.low:g}" if self.excludes_low else f"at least {self.low:g}"
+        if not math.isinf(self.high):
+            low = f"{low} and at most {self.high:g}"
+        return low if self.multiple_of == 1 else f"{low} and a multiple of {self.multiple_of}"
+
+    def _number(self, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Unfit(f"`{self.name}` takes a number, but got {shown(value)}; {_number_remedy(value)}")
+        return float(value)
+
+    def _whole_number(self, value: object) -> int:
+        if isinstance(value, float) and value.is_integer():
+            raise Unfit(f"`{self.name}` takes a whole number, but got {value!r}; write {int(value)}")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise Unfit(f"`{self.name}` takes a whole number, but got {shown(value)}; {_number_remedy(value)}")
+        return value
+
+    def _in_range(self, value: _Number) -> _Number:
+        below = value <= self.low if self.excludes_low else value < self.low
+        if (
+            not math.isfinite(value)
+            or below
+            or value > self.high
+            or (self.multiple_of > 1 and value % self.multiple_of)
+        ):
+            raise Unfit(f"`{self.name}` must be {self.range_text}, but got {value!r}; {self._range_remedy(value)}")
+        return value
+
+    def _range_remedy(self, value: float) -> str:
+        if self.name == "batch" and value < 1:
+            return "name the size: an automatic one differs from trial to trial and is not what was recorded"
+        if self.multiple_of > 1 and math.isfinite(value) and value >= self.low:
+            return f"write {math.ceil(value / self.multiple_of) * self.multiple_of}"
+        return "choose a value inside that range" + (
+            f" (ultralytics' default is {shown(self.default)})" if self.default is not None else ""
+        )
+
+    def _truth(self, value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise Unfit(f"`{self.name}` takes true or false, but got {shown(value)}; write true or false without quotes")
+
+    def _option(self, value: object) -> ParamValue:
+        for option in self.options:
+            if type(option) is type(value) and option == value:
+                return option
+        if self.name == "optimizer" and str(value).lower() == "auto":
+            raise Unfit(
+                "`optimizer` must be named, but got 'auto', which ignores lr0 and momentum; "
+                "write SGD or AdamW, or search {choice: [SGD, AdamW]}"
+            )
+        text = f"`{self.name}` must be one of {listed(self.options)}, but got {shown(value)}"
+        near = nearest(str(value), [str(option) for option in self.options])
+        raise Unfit(f"{text}; did you mean {near}?" if near else f"{text}; choose one of them")
+
+
+def shown(value: object) -> str:
+    """A value as YAML has it: true, not True; quotes around text, so that '0.1' is seen to be text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "nothing" if value is None else repr(value)
+
+
+def listed(values: Iterable[object]) -> str:
+    return ", ".join(shown(value).strip("'") for value in values)
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """The candidate most like a mistyped name, or the empty string."""
+    by_folded = {candidate.lower(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(name.lower()[:100], by_folded, n=1, cutoff=0.7)
+    return by_folded[close[0]] if close else ""
+
+
+def _number_remedy(value: object) -> str:
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return "write a number such as 0.01 or 1e-5"
+        return f"write {value.strip()} without quotes"
+    return "write a number such as 0.01 or 1e-5"
+
+
+def _floats(**defaults: tuple[float, float, float]) -> list[Argument]:
+    """Real-valued arguments as name=(default, low, high)."""
+    return [
+        Argument(name=name, kind=Kind.FLOAT, default=default, low=low, high=high)
+        for name, (default, low, high) in defaults.items()
+    ]
+
+
+def _flags(**defaults: bool) -> list[Argument]:
+    return [Argument(name=name, kind=Kind.BOOL, default=default) for name, default in defaults.items()]
+
+
+_SPEED_ONLY = "it changes how fast a trial runs, not what it learns"
+_MEASURE = "trials must be measured alike"
+
+OPTIMIZERS = ("SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop")
+ADAM_FAMILY = frozenset({"Adam", "Adamax", "AdamW", "NAdam", "RAdam"})
+"""Where `momentum` means beta1 and a good lr0 is about ten times smaller."""
+
+AUGMENTATION_STRENGTH = "augmentation_strength"
+"""Our own: moves all augmentation arguments together, and is never passed to the trainer."""
+
+ARGUMENTS: dict[str, Argument] = {
+    argument.name: argument
+    for argument in [
+        # Optimizer and schedule.
+        Argument(name="optimizer", kind=Kind.CHOICE, default="auto", options=OPTIMIZERS),
+        Argument(name="lr0", kind=Kind.FLOAT, default=0.01, high=1, excludes_low=True),
+        *_floats(
+            lrf=(0.01, 0, 1),
+            momentum=(0.937, 0, 1),
+            weight_decay=(0.0005, 0, 1),
+            warmup_epochs=(3.0, 0, math.inf),
+            warmup_momentum=(0.8, 0, 1),
+            warmup_bias_lr=(0.1, 0, 1),
+        ),
+        *_flags(cos_lr=False),
+        Argument(name="batch", kind=Kind.INT, default=16, low=1),
+        Argument(name="nbs", kind=Kind.INT, default=64, low=1),
+        Argument(name="imgsz", kind=Kind.INT, default=640, low=32, multiple_of=32),
+        Argument(name="freeze", kind=Kind.INT, default=None),
+        # Weights of the losses.
+        *_floats(box=(7.5, 0, math.inf), cls=(0.5, 0, math.inf), dfl=(1.5, 0, math.inf), cls_pw=(0.0, 0, 1)),
+        # Augmentation.
+        *_floats(
+            hsv_h=(0.015, 0, 1),
+            hsv_s=(0.7, 0, 1),
+            hsv_v=(0.4, 0, 1),
+            degrees=(0.0, 0, 180),
+            translate=(0.1, 0, 1),
+            scale=(0.5, 0, 1),
+            shear=(0.0, 0, 89),
+            perspective=(0.0, 0, 1),
+            flipud=(0.0, 0, 1),
+            fliplr=(0.5, 0, 1),
+            bgr=(0.0, 0, 1),
+            mosaic=(1.0, 0, 1),
+            mixup=(0.0, 0, 1),
+            cutmix=(0.0, 0, 1),
+            copy_paste=(0.0, 0, 1),
+            multi_scale=(0.0, 0, 1),
+        ),
+        Argument(name="copy_paste_mode", kind=Kind.CHOICE, default="flip", options=("flip", "mixup")),
+        Argument(name="close_mosaic", kind=Kind.INT, default=10),
+        *_flags(rect=False),
+        # The same for every trial.
+        Argument(
+            name="fraction",
+            kind=Kind.FLOAT,
+            default=1.0,
+            high=1,
+            excludes_low=True,
+            fixed_only="trials on different amounts of data cannot be compared",
+        ),
+        Argument(
+            name="single_cls",
+            kind=Kind.BOOL,
+            default=False,
+            fixed_only="with it a trial learns an easier task, which cannot be compared",
+        ),
+        Argument(name="iou", kind=Kind.FLOAT, default=0.7, high=1, fixed_only=_MEASURE),
+        Argument(name="max_det", kind=Kind.INT, default=300, low=1, fixed_only=_MEASURE),
+        Argument(name="amp", kind=Kind.CHOICE, default=True, options=(True, False, "fp16", "bf16", "fp32")),
+        Argument(
+            name="cache",
+            kind=Kind.CHOICE,
+            default=False,
+            options=(False, True, "ram", "disk"),
+            fixed_only=_SPEED_ONLY,
+        ),
+        Argument(
+            name="compile",
+            kind=Kind.CHOICE,
+            default=False,
+            options=(False, True, "default", "reduce-overhead", "max-autotune-no-cudagraphs"),
+            fixed_only=_SPEED_ONLY,
+        ),
+        Argument(name="channels_last", kind=Kind.BOOL, default=None, fixed_only=_SPEED_ONLY),
+        Argument(name=AUGMENTATION_STRENGTH, kind=Kind.FLOAT, default=None, high=1),
+    ]
+}
+
+
+def _same(reason: str, names: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), reason)
+
+
+REFUSED: dict[str, str] = {
+    "dropout": "acts on classification heads only; against overfitting search weight_decay or mixup instead",
+    "erasing": "acts on classification only; for stronger augmentation search augmentation_strength",
+    "auto_augment": "acts on classification only; for stronger augmentation search augmentation_strength",
+    "label_smoothing": "was removed from ultralytics; leave it out",
+    "crop_fraction": "was removed from ultralytics; leave it out",
+    "conf": "changes how mAP is measured, not the model; leave it out",
+    "distill_model": "is no part of a search; distil the promoted model afterwards",
+    "dis": "acts only with distill_model, which is no part of a search; leave it out",
+    "augmentations": "cannot be written in YAML; search the named augmentation arguments",
+    "epochs": "is the length of every trial's schedule; set `epochs` under `search`",
+    "seed": "is set for each trial from the study's; set `seed` under `search`",
+    "patience": "is replaced by the comparison at the rungs; set `grace_epochs` under `search`",
+    "data": "is the study's; set `data` at the top of the file or on the command line",
+    "model": "is the study's; set `model` at the top of the file or on the command line",
+    "pretrained": "follows from `model`: a name or a .yaml starts from scratch, a .pt from its weights",
+    "cls_remap": "acts only on pretrained weights, which follow from `model`; leave it out",
+    "quantize": "is for export; quantise the promoted model afterwards",
+    **_same(
+        "is set by the tuner for every trial; leave it out",
+        "device workers project name save save_dir save_period save_json val plots resume exist_ok "
+        "deterministic verbose time task mode split profile cfg",
+    ),
+    **_same(
+        "has no part in training a detector; leave it out",
+        "overlap_mask mask_ratio pose kobj rle angle dlog dgrad dlam dnn nms source vid_stride stream_buffer "
+        "visualize augment agnostic_nms classes retina_masks embed show save_frames save_txt save_conf "
+        "save_crop show_labels show_conf show_boxes line_width format optimize dynamic simplify opset "
+        "workspace tracker half int8 keras save_hybrid",
+    ),
+}
+"""Arguments that a space must not name: why, and what to do instead."""
+
+_OTHER_NAMES = {
+    "lr": "lr0",
+    "learning_rate": "lr0",
+    "final_lr": "lrf",
+    "wd": "weight_decay",
+    "l2": "weight_decay",
+    "batch_size": "batch",
+    "bs": "batch",
+    "image_size": "imgsz",
+    "img_size": "imgsz",
+    "resolution": "imgsz",
+    "opt": "optimizer",
+    "beta1": "momentum",
+    "rotation": "degrees",
+    "cosine": "cos_lr",
+    "augmentation": AUGMENTATION_STRENGTH,
+    "nominal_batch_size": "nbs",
+}
+
+
+def meant_argument(name: str) -> str:
+    """The argument that an unknown name may stand for, or the empty string."""
+    return _OTHER_NAMES.get(name.lower()) or nearest(name, ARGUMENTS)

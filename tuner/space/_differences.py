@@ -1,0 +1,36 @@
+"""What changed between two spaces, for the message that a study cannot go on."""
+
+from collections.abc import Iterator, Mapping
+
+
+def differences_between(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Lines for a person, from two canonical forms; an older form may lack parts."""
+    return [
+        *_part_differences("parameters", "", old, new),
+        *_part_differences("baseline", "baseline ", old, new),
+        *_part_differences("settings", "search ", old, new),
+    ]
+
+
+def _part_differences(part: str, prefix: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
+    before, now = _mapping(old.get(part)), _mapping(new.get(part))
+    for name in sorted({*before, *now}):
+        if name not in before:
+            yield f"{prefix}{name}: new, {_text(now[name])}"
+        elif name not in now:
+            yield f"{prefix}{name}: gone, was {_text(before[name])}"
+        elif _text(before[name]) != _text(now[name]):
+            yield f"{prefix}{name}: was {_text(before[name])}, is {_text(now[name])}"
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    """A canonical value as the YAML format writes it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items() if item not in (None, False))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

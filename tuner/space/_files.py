@@ -1,0 +1,52 @@
+"""Space files: those that a user writes, and those that are shipped."""
+
+from pathlib import Path
+
+from tuner.exceptions import SpaceError
+from tuner.space._arguments import nearest
+from tuner.space._reader import parse_space
+from tuner.space._space import Space
+from tuner.space._yaml_tree import MAX_BYTES
+
+SHIPPED_SPACES = Path(__file__).resolve().parents[2] / "search_spaces"
+"""Installed beside the package `tuner`."""
+
+
+def find_space(name: str, cwd: Path) -> Path:
+    """The file that a name means: a path that exists, or else the name of a shipped space.
+
+    Raises:
+        SpaceError: neither; names the shipped spaces and the nearest of them.
+    """
+    path = cwd / name
+    if path.is_file():
+        return path
+    is_bare = Path(name).name == name and Path(name).suffix in ("", ".yaml", ".yml")
+    shipped = {file.stem: file for file in sorted(SHIPPED_SPACES.glob("*.yaml"))}
+    stem = Path(name).stem
+    if is_bare and stem in shipped:
+        return shipped[stem]
+    near = nearest(stem, shipped)
+    guess = f"did you mean {near}? " if near else ""
+    raise SpaceError(
+        f"A space is a file or one of the shipped spaces, but there is no {name!r} in {cwd}; "
+        f"{guess}Shipped are {', '.join(shipped) or 'none'}."
+    )
+
+
+def load_space(path: Path) -> Space:
+    """Read and check a space file.
+
+    Raises:
+        SpaceError: the file cannot be read, or breaks rules; one line each.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise SpaceError(f"{path}: cannot be read ({error.strerror}); check its name and permissions.") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SpaceError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8.") from error
+    return parse_space(text, name=path.stem, file=str(path))

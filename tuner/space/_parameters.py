@@ -1,0 +1,231 @@
+"""The parameters of a search space: fixed, or drawn from a range or a list, perhaps under a condition."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import Trial
+
+from tuner.contract import ParamValue
+from tuner.space._arguments import Unfit, listed, shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """Another parameter has one of these values."""
+
+    parameter: str
+    values: tuple[ParamValue, ...]
+
+    def holds(self, params: Mapping[str, ParamValue]) -> bool:
+        """Whether it does; false where the other parameter is itself inactive."""
+        return self.parameter in params and params[self.parameter] in self.values
+
+    def __str__(self) -> str:
+        return f"{self.parameter}={'|'.join(shown(value).strip(chr(39)) for value in self.values)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter(ABC):
+    """One parameter, or one of its variants: those share a name, and their conditions exclude each other."""
+
+    name: str
+    """ultralytics' name for it."""
+    when: tuple[Condition, ...] = ()
+    """All must hold; empty for a parameter that is always active."""
+    line: int = field(default=0, compare=False)
+    """Where it stands in its file, 0 where it stands in none."""
+
+    @property
+    def label(self) -> str:
+        """The name that tells variants apart, `lr0 [optimizer=SGD]`: what a study's record calls it."""
+        return f"{self.name} [{', '.join(map(str, self.when))}]" if self.when else self.name
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The parameters that its conditions name."""
+        return tuple(condition.parameter for condition in self.when)
+
+    def is_active(self, params: Mapping[str, ParamValue]) -> bool:
+        """Whether it has a value under these values of others, by plain name."""
+        return all(condition.holds(params) for condition in self.when)
+
+    def problems(self) -> list[str]:
+        """What is wrong with it in itself."""
+        return []
+
+    @abstractmethod
+    def values_text(self) -> str:
+        """The values it may take, as one says them."""
+
+    @abstractmethod
+    def canonical(self) -> dict[str, object]:
+        """All that makes it what it is, for JSON."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FixedParameter(Parameter):
+    """The same value for every trial in which it is active."""
+
+    value: ParamValue
+
+    def values_text(self) -> str:
+        return f"fixed {shown(self.value)}"
+
+    def canonical(self) -> dict[str, object]:
+        return {"fixed": self.value}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchedParameter(Parameter):
+    """A parameter whose value the sampler chooses."""
+
+    @abstractmethod
+    def distribution(self) -> BaseDistribution:
+        """What Optuna calls its range."""
+
+    @abstractmethod
+    def suggest(self, trial: Trial) -> ParamValue:
+        """A value from the trial's sampler, recorded under `label`."""
+
+    @abstractmethod
+    def fitted(self, value: ParamValue) -> ParamValue:
+        """The value as this parameter has it.
+
+        Raises:
+            Unfit: it lies outside, or between two steps.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Range(SearchedParameter):
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def problems(self) -> list[str]:
+        found = []
+        if self.low >= self.high:
+            found.append(
+                f"`{self.name}`: low must be below high, but got [{self.low!r}, {self.high!r}]; "
+                + (f"write {self.low!r} to fix it" if self.low == self.high else "swap them")
+            )
+        if self.log and self.low <= 0:
+            found.append(
+                f"`{self.name}`: a logarithmic range must begin above 0, but got low={self.low!r}; "
+                "begin at a small positive number or leave `log` out"
+            )
+        if self.log and self.step is not None:
+            found.append(f"`{self.name}`: `log` and `step` exclude each other, but both are given; leave one out")
+        elif self.step is not None and self.low < self.high:
+            found.extend(self._step_problems(self.step))
+        return found
+
+    def fitted(self, value: ParamValue) -> ParamValue:
+        if isinstance(value, bool | str) or not self.low <= value <= self.high:
+            raise Unfit(f"lies outside {self.values_text()}")
+        if self.step is not None:
+            steps = (value - self.low) / self.step
+            if abs(steps - round(steps)) > 1e-8:
+                raise Unfit(f"lies between two steps of {self.values_text()}")
+        return value
+
+    def values_text(self) -> str:
+        suffix = " (log)" if self.log else "" if self.step is None else f" in steps of {self.step:g}"
+        return f"{self.low:g}..{self.high:g}{suffix}"
+
+    def _step_problems(self, step: float) -> list[str]:
+        if not math.isfinite(step) or step <= 0:
+            return [f"`{self.name}`: `step` must be above 0, but got {step!r}; leave it out for any value"]
+        # In decimal, because 0.3 is no multiple of 0.1 in binary.
+        width = Decimal(str(self.high)) - Decimal(str(self.low))
+        whole_steps = width // Decimal(str(step))
+        if width == whole_steps * Decimal(str(step)):
+            return []
+        last = float(Decimal(str(self.low)) + whole_steps * Decimal(str(step)))
+        return [
+            f"`{self.name}`: `step` must divide the range, but got step={step:g} for "
+            f"[{self.low:g}, {self.high:g}]; end at {last:g} or choose another step"
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FloatParameter(_Range):
+    """A real number from low to high, both included."""
+
+    def distribution(self) -> FloatDistribution:
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def suggest(self, trial: Trial) -> ParamValue:
+        return trial.suggest_float(self.label, self.low, self.high, log=self.log, step=self.step)
+
+    def canonical(self) -> dict[str, object]:
+        return {"float": [self.low, self.high], "log": self.log, "step": self.step}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntParameter(_Range):
+    """A whole number from low to high, both included."""
+
+    low: int
+    high: int
+    step: int | None = None
+
+    def distribution(self) -> IntDistribution:
+        return IntDistribution(self.low, self.high, log=self.log, step=self.step or 1)
+
+    def suggest(self, trial: Trial) -> ParamValue:
+        return trial.suggest_int(self.label, self.low, self.high, log=self.log, step=self.step or 1)
+
+    def canonical(self) -> dict[str, object]:
+        return {"int": [self.low, self.high], "log": self.log, "step": self.step or 1}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChoiceParameter(SearchedParameter):
+    """One of a list of values, without an order between them."""
+
+    choices: tuple[ParamValue, ...]
+
+    def problems(self) -> list[str]:
+        if not self.choices:
+            return [f"`{self.name}`: `choice` must not be empty; list two or more values"]
+        found = []
+        repeated = sorted({shown(value) for value in self.choices if self._count(value) > 1})
+        if repeated:
+            found.append(f"`{self.name}`: a value may be listed once, but got {', '.join(repeated)} again")
+        if len(self.choices) == 1:
+            value = shown(self.choices[0]).strip("'")
+            found.append(f"`{self.name}`: a choice needs two or more values, but got {value} alone; "
+                         f"write `{self.name}: {value}` to fix it")  # fmt: skip
+        return found
+
+    def distribution(self) -> CategoricalDistribution:
+        return CategoricalDistribution(self.choices)
+
+    def suggest(self, trial: Trial) -> ParamValue:
+        return trial.suggest_categorical(self.label, self.choices)  # type: ignore[return-value]
+
+    def fitted(self, value: ParamValue) -> ParamValue:
+        for choice in self.choices:
+            if type(choice) is type(value) and choice == value:
+                return choice
+        raise Unfit(f"is none of {listed(self.choices)}")
+
+    def values_text(self) -> str:
+        return listed(self.choices)
+
+    def canonical(self) -> dict[str, object]:
+        return {"choice": list(self.choices)}
+
+    def _count(self, value: ParamValue) -> int:
+        return sum(type(other) is type(value) and other == value for other in self.choices)

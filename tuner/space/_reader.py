@@ -1,0 +1,143 @@
+"""A space's YAML text -> a checked `Space`, or every problem in it at once."""
+
+from tuner.contract import ParamValue
+from tuner.exceptions import SpaceError
+from tuner.space._arguments import nearest
+from tuner.space._parameter_reader import ParameterReader
+from tuner.space._parameters import Parameter
+from tuner.space._rules import GivenValue, checked_baseline, in_order, parameter_problems
+from tuner.space._settings import SETTING_NAMES, SearchSettings, setting_problems
+from tuner.space._space import Space
+from tuner.space._yaml_tree import Mapping, Node, Problem, Refused, Scalar, Sequence, read_tree
+
+_KEYS = ("description", "data", "model", "search", "parameters", "baseline")
+
+
+def parse_space(text: str, *, name: str, file: str) -> Space:
+    """Read a space from YAML.
+
+    Args:
+        text: the YAML.
+        name: what the space is called in records and reports.
+        file: what messages call the place that the text is from.
+
+    Raises:
+        SpaceError: the text breaks rules; one line "file:line: rule, value given; remedy" for each.
+    """
+    root, problems = read_tree(text)
+    reader = _Reader(problems)
+    space = reader.read(root, name=name, file=file) if root is not None else None
+    if problems or space is None:
+        ordered = sorted(problems, key=lambda problem: problem.line)
+        lines = dict.fromkeys(f"{file}:{problem.line}: {problem.text}" for problem in ordered)
+        raise SpaceError("\n".join(lines))
+    return space
+
+
+class _Reader:
+    def __init__(self, problems: list[Problem]) -> None:
+        self._problems = problems
+
+    def read(self, root: Node, *, name: str, file: str) -> Space | None:
+        """The space, or none where it has problems."""
+        if not isinstance(root, Mapping):
+            if not isinstance(root, Refused):
+                self._refuse(root.line, f"a space is a mapping, but got something else; begin with {_KEYS[-2]}:")
+            return None
+        self._check_keys(root, _KEYS, "a space knows")
+        description, data, model = (self._text(root, key) for key in _KEYS[:3])
+        settings = self._settings(root)
+        parameters, baseline = self._parameters_and_baseline(root)
+        if self._problems or settings is None:
+            return None
+        return Space(
+            name=name,
+            file=file,
+            description=description or "",
+            data=data,
+            model=model,
+            settings=settings,
+            parameters=tuple(parameters),
+            baseline=baseline,
+        )
+
+    def _refuse(self, line: int, text: str) -> None:
+        self._problems.append(Problem(line=line, text=text))
+
+    def _check_keys(self, part: Mapping, known: tuple[str, ...], rule: str) -> None:
+        for key in part.entries:
+            if key not in known:
+                near = nearest(key, known)
+                remedy = f"did you mean {near}?" if near else "remove it"
+                self._refuse(part.key_lines[key], f"{rule} {', '.join(known)}, but got {key!r}; {remedy}")
+
+    def _text(self, root: Mapping, key: str) -> str | None:
+        node = root.entries.get(key)
+        if node is None or isinstance(node, Refused):
+            return None
+        if isinstance(node, Scalar) and isinstance(node.value, str) and node.value.strip():
+            return node.value.strip()
+        self._refuse(node.line, f"`{key}` takes text, but got none; write it in quotes or leave the key out")
+        return None
+
+    def _part(self, root: Mapping, key: str, remedy: str) -> Mapping | None:
+        node = root.entries.get(key)
+        if isinstance(node, Mapping):
+            return node
+        if not isinstance(node, Refused):
+            line = root.line if node is None else node.line
+            given = "it is missing" if node is None else "got something else"
+            self._refuse(line, f"`{key}` must be a mapping, but {given}; {remedy}")
+        return None
+
+    def _settings(self, root: Mapping) -> SearchSettings | None:
+        if "search" not in root.entries:
+            return SearchSettings()
+        part = self._part(root, "search", "write settings such as `epochs: 50` below it, or leave it out")
+        if part is None:
+            return None
+        self._check_keys(part, SETTING_NAMES, "`search` knows")
+        values: dict[str, object] = {}
+        for key in SETTING_NAMES:
+            node = part.entries.get(key)
+            if isinstance(node, Scalar):
+                values[key] = node.value
+            elif isinstance(node, Sequence) and key == "rungs":
+                values[key] = tuple(item.value if isinstance(item, Scalar) else None for item in node.items)
+            elif node is not None and not isinstance(node, Refused):
+                self._refuse(node.line, f"`{key}` takes one value, but got a list or mapping; write `{key}: value`")
+        found = setting_problems(values)
+        for key, text in found:
+            self._refuse(part.key_lines.get(key, part.line), text)
+        return None if found else SearchSettings(**values)  # type: ignore[arg-type]
+
+    def _parameters_and_baseline(self, root: Mapping) -> tuple[list[Parameter], dict[str, ParamValue]]:
+        remedy = "write one a line, such as `lr0: {float: [0.001, 0.1], log: true}`"
+        part = self._part(root, "parameters", remedy)
+        baseline_part = self._part(root, "baseline", "give each searched parameter its default value below it")
+        if part is None:
+            return [], {}
+        reader = ParameterReader(self._problems)
+        parameters = reader.read(part)
+        line = root.key_lines["parameters"]
+        found = parameter_problems(parameters, reader.unreadable, line)
+        self._problems.extend(found)
+        if found or baseline_part is None:
+            # Which parameters are active under the baseline is anyone's guess.
+            return parameters, {}
+        parameters = in_order(parameters)
+        given = self._given_values(baseline_part, reader.unreadable)
+        baseline, found = checked_baseline(parameters, given, reader.unreadable, root.key_lines["baseline"])
+        self._problems.extend(found)
+        return parameters, baseline
+
+    def _given_values(self, part: Mapping, unreadable: set[str]) -> dict[str, GivenValue]:
+        given = {}
+        for name, node in part.entries.items():
+            if isinstance(node, Scalar):
+                given[name] = GivenValue(line=part.key_lines[name], value=node.value)
+                continue
+            unreadable.add(name)
+            if not isinstance(node, Refused):
+                self._refuse(node.line, f"baseline: `{name}` takes one value, but got a list or mapping; choose one")
+        return given

@@ -1,0 +1,142 @@
+"""How long, how often and by what measure a space is searched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+from tuner.contract import METRICS
+from tuner.exceptions import SpaceError
+from tuner.space._arguments import nearest, shown
+
+SAMPLERS = ("auto", "tpe", "gp", "cmaes", "random")
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """The `search` part of a space.
+
+    Raises:
+        SpaceError: a value breaks a rule, alone or beside the others.
+    """
+
+    epochs: int = 50
+    """Length of every trial's learning-rate schedule, and the most that a trial trains."""
+    grace_epochs: int | None = None
+    """The first rung; none for the one that leaves two rungs below `epochs`."""
+    rungs: tuple[int, ...] | None = None
+    """The epochs at which trials are compared; none to have them follow from `grace_epochs`."""
+    reduction_factor: int = 3
+    """One trial of so many goes on at each rung; also the ratio of a rung to the one before."""
+    trials: int = 40
+    """How many configurations are tried, the baseline among them."""
+    sampler: str = "auto"
+    seed: int = 0
+    metric: str = METRICS[0]
+    promote_epochs: int = 300
+    """Length of the winner's full training run."""
+
+    def __post_init__(self) -> None:
+        found = setting_problems({f.name: getattr(self, f.name) for f in fields(self)})
+        if found:
+            raise SpaceError("\n".join(text for _, text in found))
+
+    @property
+    def rung_epochs(self) -> tuple[int, ...]:
+        """The epochs below `epochs` at which trials are compared; empty where none is stopped early."""
+        if self.rungs is not None:
+            return tuple(rung for rung in self.rungs if rung < self.epochs)
+        rung = self.grace_epochs or max(1, self.epochs // self.reduction_factor**2)
+        rungs = []
+        while rung < self.epochs:
+            rungs.append(rung)
+            rung *= self.reduction_factor
+        return tuple(rungs)
+
+    def canonical(self) -> dict[str, object]:
+        """What may not change while a study goes on, for JSON: more trials, another sampler may."""
+        return {
+            "epochs": self.epochs,
+            "rungs": list(self.rung_epochs),
+            "reduction_factor": self.reduction_factor,
+            "metric": self.metric,
+            "seed": self.seed,
+        }
+
+
+SETTING_NAMES = tuple(f.name for f in fields(SearchSettings))
+DEFAULT_SETTINGS: Mapping[str, object] = {f.name: f.default for f in fields(SearchSettings)}
+_LOWEST = {"epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "trials": 1, "seed": 0, "promote_epochs": 1}
+_OPTIONAL = frozenset({"grace_epochs", "rungs"})
+
+
+def setting_problems(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """What is wrong with these settings, as (setting, text); missing settings count as the defaults."""
+    settings = {**DEFAULT_SETTINGS, **values}
+    alone = [
+        (name, text)
+        for name in SETTING_NAMES
+        if not (name in _OPTIONAL and settings[name] is None)
+        for text in _problems_alone(name, settings[name])
+    ]
+    return alone or _problems_together(settings)
+
+
+def _problems_alone(name: str, value: object) -> list[str]:
+    if name in _LOWEST:
+        return _whole_number_problems(name, value, _LOWEST[name])
+    if name == "rungs":
+        return _rungs_problems(value)
+    return _name_problems(name, value, SAMPLERS if name == "sampler" else METRICS)
+
+
+def _whole_number_problems(name: str, value: object, lowest: int) -> list[str]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return [f"`{name}` takes a whole number, but got {shown(value)}; write {max(lowest, 2)} or more"]
+    if value < lowest:
+        return [f"`{name}` must be at least {lowest}, but got {value}; write {lowest} or more"]
+    if value > MAX_SEED:
+        return [f"`{name}` must be at most {MAX_SEED}, but got {value}; write a smaller number"]
+    return []
+
+
+def _rungs_problems(value: object) -> list[str]:
+    example = "write whole numbers that rise, such as [10, 30]"
+    if not isinstance(value, tuple) or any(isinstance(r, bool) or not isinstance(r, int) for r in value):
+        given = list(value) if isinstance(value, tuple) else value
+        return [f"`rungs` takes a list of epochs, but got {shown(given)}; {example}"]
+    if any(rung < 1 for rung in value) or any(a >= b for a, b in pairwise(value)):
+        return [f"`rungs` must begin at 1 or later and rise, but got {list(value)}; {example}"]
+    return []
+
+
+def _name_problems(name: str, value: object, allowed: tuple[str, ...]) -> list[str]:
+    if value in allowed:
+        return []
+    text = f"`{name}` must be one of {', '.join(allowed)}, but got {shown(value)}"
+    near = nearest(str(value), allowed)
+    return [f"{text}; did you mean {near}?" if near else f"{text}; choose one of them"]
+
+
+def _problems_together(settings: Mapping[str, object]) -> list[tuple[str, str]]:
+    epochs, grace, rungs = settings["epochs"], settings["grace_epochs"], settings["rungs"]
+    assert isinstance(epochs, int)
+    if grace is not None and rungs is not None:
+        return [("rungs", "`rungs` and `grace_epochs` exclude each other, but both are given; leave one out")]
+    if isinstance(grace, int) and grace > epochs:
+        return [
+            (
+                "grace_epochs",
+                f"`grace_epochs` must not exceed `epochs`, but got {grace} with epochs={epochs}; "
+                f"lower it to {epochs} or train longer",
+            )
+        ]
+    if isinstance(rungs, tuple) and rungs and rungs[-1] > epochs:
+        return [
+            (
+                "rungs",
+                f"`rungs` must not exceed `epochs`, but got {rungs[-1]} with epochs={epochs}; "
+                "leave it out or train longer",
+            )
+        ]
+    return []

@@ -1,0 +1,175 @@
+"""A search space: what is searched, from where it starts, and how long."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import Trial
+
+from tuner.contract import ParamValue
+from tuner.exceptions import SpaceError
+from tuner.space._arguments import AUGMENTATION_STRENGTH
+from tuner.space._augmentation import augmentation_of
+from tuner.space._differences import differences_between
+from tuner.space._parameters import FixedParameter, Parameter, SearchedParameter
+from tuner.space._settings import SearchSettings
+from tuner.space._warnings import warnings_about
+
+_CANONICAL_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """A search space that keeps every rule of its format; `load_space` and `parse_space` make them.
+
+    Two names for a parameter occur. Its *name* is ultralytics' (`lr0`); its *label* tells variants apart
+    (`lr0 [optimizer=SGD]`) and is what the study's record holds. "Sampled" mappings are keyed by label and
+    hold searched parameters only; "params" are keyed by name and are what the trainer gets.
+    """
+
+    name: str
+    file: str = field(default="", compare=False)
+    """Where it was read, for messages."""
+    description: str = ""
+    data: str | None = None
+    model: str | None = None
+    settings: SearchSettings
+    parameters: tuple[Parameter, ...]
+    """In the order in which they are suggested: each after those that its conditions name."""
+    baseline: Mapping[str, ParamValue]
+    """A value for every searched parameter that is active under it, by name."""
+
+    @property
+    def searched(self) -> tuple[SearchedParameter, ...]:
+        """The parameters that the sampler chooses, variants one by one."""
+        return tuple(p for p in self.parameters if isinstance(p, SearchedParameter))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and yet probably not meant, one line each."""
+        return tuple(
+            f"{self.file}:{problem.line}: {problem.text}" if self.file and problem.line else problem.text
+            for problem in warnings_about(self.parameters, self.settings)
+        )
+
+    def suggest(self, trial: Trial) -> dict[str, ParamValue]:
+        """Values for the active searched parameters, by label, asked from the trial in a fixed order."""
+        params: dict[str, ParamValue] = {}
+        sampled: dict[str, ParamValue] = {}
+        for parameter in self.parameters:
+            if not parameter.is_active(params):
+                continue
+            if isinstance(parameter, SearchedParameter):
+                params[parameter.name] = sampled[parameter.label] = parameter.suggest(trial)
+            elif isinstance(parameter, FixedParameter):
+                params[parameter.name] = parameter.value
+        return sampled
+
+    def resolve(self, sampled: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+        """What the trainer gets: fixed values, variants by plain name, augmentation strength spelt out.
+
+        Arguments that the space does not name are left to ultralytics' defaults.
+
+        Raises:
+            SpaceError: `sampled` lacks an active parameter, or holds one that is not.
+        """
+        params: dict[str, ParamValue] = {}
+        unused = set(sampled)
+        for parameter in self.parameters:
+            if not parameter.is_active(params):
+                continue
+            if isinstance(parameter, FixedParameter):
+                params[parameter.name] = parameter.value
+            elif parameter.label in sampled:
+                params[parameter.name] = sampled[parameter.label]
+                unused.remove(parameter.label)
+            else:
+                raise SpaceError(_of_another_space(f"{parameter.label!r} is missing"))
+        if unused:
+            raise SpaceError(_of_another_space(f"{', '.join(map(repr, sorted(unused)))} is not active"))
+        strength = params.pop(AUGMENTATION_STRENGTH, None)
+        return params if strength is None else {**augmentation_of(float(strength)), **params}
+
+    def baseline_sampled(self) -> dict[str, ParamValue]:
+        """The baseline by label, ready for `study.enqueue_trial`."""
+        params: dict[str, ParamValue] = {}
+        sampled: dict[str, ParamValue] = {}
+        for parameter in self.parameters:
+            if not parameter.is_active(params):
+                continue
+            if isinstance(parameter, FixedParameter):
+                params[parameter.name] = parameter.value
+            else:
+                params[parameter.name] = sampled[parameter.label] = self.baseline[parameter.name]
+        return sampled
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Optuna's distribution of every searched parameter, by label, for records made outside a study."""
+        return {parameter.label: parameter.distribution() for parameter in self.searched}
+
+    def with_settings(
+        self,
+        *,
+        epochs: int | None = None,
+        grace_epochs: int | None = None,
+        rungs: tuple[int, ...] | None = None,
+        reduction_factor: int | None = None,
+        trials: int | None = None,
+        sampler: str | None = None,
+        seed: int | None = None,
+        metric: str | None = None,
+        promote_epochs: int | None = None,
+    ) -> "Space":
+        """The same space with other settings; none leaves a setting as it is.
+
+        New `rungs` take the place of `grace_epochs`, and the other way round.
+
+        Raises:
+            SpaceError: a value breaks a rule, alone or beside the others.
+        """
+        given = {
+            "epochs": epochs,
+            "grace_epochs": grace_epochs,
+            "rungs": rungs,
+            "reduction_factor": reduction_factor,
+            "trials": trials,
+            "sampler": sampler,
+            "seed": seed,
+            "metric": metric,
+            "promote_epochs": promote_epochs,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if rungs is not None:
+            changes.setdefault("grace_epochs", None)
+        if grace_epochs is not None:
+            changes.setdefault("rungs", None)
+        return replace(self, settings=replace(self.settings, **changes))
+
+    def canonical(self) -> dict[str, object]:
+        """All that may not change while a study goes on, for JSON.
+
+        Left out is what a study may change: description, data and model (the study has its own), `trials`,
+        `sampler` and `promote_epochs`.
+        """
+        return {
+            "version": _CANONICAL_VERSION,
+            "settings": self.settings.canonical(),
+            "parameters": {parameter.label: parameter.canonical() for parameter in self.parameters},
+            "baseline": dict(sorted(self.baseline.items())),
+        }
+
+    def sha256(self) -> str:
+        """The hash of `canonical`, in hexadecimal; independent of comments and of the order of lines."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def differences(self, other: Mapping[str, object]) -> list[str]:
+        """How this space differs from an older `canonical`, one line each; empty where it does not."""
+        return differences_between(other, self.canonical())
+
+
+def _of_another_space(detail: str) -> str:
+    return f"These values are of another space: {detail}; use the space that the study began with."

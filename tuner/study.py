@@ -1,0 +1,300 @@
+"""The study record: the only door to the database.
+
+A study is an Optuna study in a relational database, so Optuna's own tools and dashboard read it. What a restart
+needs is in it, or in files that it names. Only one driver writes at a time (see `tuner.lease`).
+"""
+
+import contextlib
+import json
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy.exc
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+
+from tuner.contract import EpochRecord, ParamValue, TrainRequest
+from tuner.exceptions import StorageProblem, UsageError
+from tuner.space import Space
+
+_SPEC = "spec"
+_PROMOTION = "promotion"
+_BUSY_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudySpec:
+    """What a study is about; fixed when it begins."""
+
+    space_name: str
+    space: Mapping[str, Any]
+    """`Space.canonical()`."""
+    metric: str
+    model: str
+    """As the user named it."""
+    model_source: str
+    """As trials are given it."""
+    portable_model: str
+    """As a stock `yolo` command can be given it."""
+    data: str
+    """As the user named it."""
+    data_source: str
+    """As trials are given it."""
+    data_sha256: str
+    num_classes: int
+    num_images: Mapping[str, int]
+    num_parameters: int
+    epochs: int
+    rungs: tuple[int, ...]
+    reduction_factor: int
+    promote_epochs: int
+    seed: int
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRecord:
+    """One trial as the database has it."""
+
+    number: int
+    state: TrialState
+    value: float | None
+    """Metric at the last epoch of a COMPLETE trial."""
+    curve: Mapping[int, float]
+    """Metric by validated epoch, 1-based."""
+    sampled: Mapping[str, ParamValue]
+    """What the sampler chose, by the names in the database."""
+    params: Mapping[str, ParamValue]
+    """Every hyper-parameter that the trainer was given."""
+    reason: str
+    """Why it ended, when it is PRUNED or FAIL."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Everything else that was noted: batch, seconds, device, checkpoint, directory, log, metrics."""
+    began: datetime | None = None
+    ended: datetime | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.number == 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """A configuration to train now."""
+
+    number: int
+    params: dict[str, ParamValue]
+
+
+class Study:
+    """One study in one database.
+
+    Every method raises StorageProblem when the database cannot be reached or refuses.
+    """
+
+    def __init__(self, study: optuna.Study, url: str) -> None:
+        self._study = study
+        self._storage = study._storage  # Optuna offers no public way to set a trial's state or attributes by id
+        self._url = url
+        self._ids: dict[int, int] = {}
+
+    @classmethod
+    def open_or_create(cls, url: str, name: str, spec: StudySpec) -> "Study":
+        """The study of that name, begun now with `spec` if there is none. An existing one keeps its own spec."""
+        with _translated(url):
+            study = optuna.create_study(
+                storage=_storage(url), study_name=name, direction="maximize", load_if_exists=True
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([spec.metric])
+            if _SPEC not in study.user_attrs:
+                study.set_user_attr(_SPEC, asdict(spec))
+            return cls(study, url)
+
+    @classmethod
+    def open(cls, url: str, name: str) -> "Study":
+        """An existing study; creates nothing.
+
+        Raises:
+            UsageError: there is no such study.
+        """
+        path = _sqlite_path(url)
+        if path is not None and not path.exists():
+            raise UsageError(f"There is no study '{name}': nothing at '{path}'. `tune status` lists the studies.")
+        with _translated(url):
+            try:
+                return cls(optuna.load_study(storage=_storage(url), study_name=name), url)
+            except KeyError as error:
+                raise UsageError(f"There is no study '{name}' in {masked(url)}.") from error
+
+    @property
+    def name(self) -> str:
+        return self._study.study_name
+
+    @property
+    def storage(self) -> BaseStorage:
+        """Optuna's storage, for Optuna's own tools to read."""
+        return self._storage
+
+    @property
+    def spec(self) -> StudySpec:
+        with _translated(self._url):
+            stored = self._study.user_attrs.get(_SPEC)
+        if stored is None:
+            raise StorageProblem(f"The study '{self.name}' was not made by tune: it has no record of its space.")
+        return StudySpec(**{**stored, "rungs": tuple(stored["rungs"])})
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """All trials by number."""
+        with _translated(self._url):
+            frozen = self._study.get_trials(deepcopy=False)
+        return tuple(_record(trial) for trial in frozen)
+
+    def enqueue(self, sampled: Mapping[str, ParamValue]) -> None:
+        """Let these values be the next proposal."""
+        with _translated(self._url):
+            self._study.enqueue_trial(dict(sampled))
+
+    def ask(self, sampler: BaseSampler, space: Space) -> Proposal:
+        """The next configuration: a waiting trial if there is one (enqueued, or interrupted), else a new one."""
+        with _translated(self._url):
+            self._study.sampler = sampler
+            trial = self._study.ask()
+            params = space.resolve(space.suggest(trial))
+            trial.set_user_attr("params", params)
+            self._ids[trial.number] = trial._trial_id
+            return Proposal(number=trial.number, params=params)
+
+    def note_start(self, request: TrainRequest, device: str) -> None:
+        """A trainer has begun the trial."""
+        self._note(
+            request.trial,
+            device=device,
+            directory=request.directory,
+            log=str(Path(request.directory) / "trainer.log"),
+        )
+
+    def record_epoch(self, number: int, record: EpochRecord, value: float | None) -> None:
+        """Write one epoch; a value that is already there stays (a restarted trainer repeats itself)."""
+        with _translated(self._url):
+            if value is not None:
+                self._storage.set_trial_intermediate_value(self._id(number), record.epoch, value)
+
+    def finish(
+        self,
+        number: int,
+        state: TrialState,
+        *,
+        value: float | None = None,
+        reason: str = "",
+        **attributes: Any,
+    ) -> None:
+        """Close a trial; one that is already closed stays as it is."""
+        self._note(number, **attributes, **({"reason": reason} if reason else {}))
+        with _translated(self._url):
+            self._study.tell(number, value, state=state, skip_if_finished=True)
+
+    def requeue(self, number: int) -> None:
+        """Put an interrupted trial back in the queue: the next `ask` hands it out again, under the same number."""
+        with _translated(self._url):
+            self._storage.set_trial_state_values(self._id(number), state=TrialState.WAITING)
+
+    def requeue_running(self) -> int:
+        """Put back what a dead driver left RUNNING. Returns how many. Only for the driver that holds the lease."""
+        running = [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
+        for number in running:
+            self.requeue(number)
+        return len(running)
+
+    @property
+    def promotion(self) -> dict[str, Any]:
+        """What is known of the promoted run; empty before there is one."""
+        with _translated(self._url):
+            return dict(self._study.user_attrs.get(_PROMOTION, {}))
+
+    def note_promotion(self, **facts: Any) -> None:
+        """Add to what is known of the promoted run."""
+        with _translated(self._url):
+            self._study.set_user_attr(_PROMOTION, {**self.promotion, **facts})
+
+    def _note(self, number: int, **attributes: Any) -> None:
+        with _translated(self._url):
+            for key, value in attributes.items():
+                self._storage.set_trial_user_attr(self._id(number), key, json.loads(json.dumps(value)))
+
+    def _id(self, number: int) -> int:
+        if number not in self._ids:
+            self._ids.update({t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)})
+        return self._ids[number]
+
+
+def best_trial(trials: tuple[TrialRecord, ...]) -> TrialRecord | None:
+    """The COMPLETE trial of the highest value; the earlier one of two equals."""
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    return max(complete, key=lambda t: (t.value, -t.number), default=None)
+
+
+def masked(url: str) -> str:
+    """A database URL fit for a message or a log: without the password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _record(trial: FrozenTrial) -> TrialRecord:
+    attributes = dict(trial.user_attrs)
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state,
+        value=trial.values[0] if trial.state == TrialState.COMPLETE else None,
+        curve=dict(trial.intermediate_values),
+        sampled=dict(trial.params),
+        params=attributes.pop("params", {}),
+        reason=attributes.pop("reason", ""),
+        attributes=attributes,
+        began=trial.datetime_start,
+        ended=trial.datetime_complete,
+    )
+
+
+def _storage(url: str) -> RDBStorage:
+    path = _sqlite_path(url)
+    if path is None:
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file: readers do not block the driver
+    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}})
+
+
+def _sqlite_path(url: str) -> Path | None:
+    try:
+        parsed = make_url(url)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise UsageError(
+            "--storage must be a database URL such as sqlite:///study.db or postgresql://host/name."
+        ) from error
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    return Path(parsed.database or "")
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """Turn what Optuna, SQLAlchemy and sqlite3 raise into a StorageProblem of one line."""
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
+        cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+        reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())[:200]
+        raise StorageProblem(f"The database {masked(url)} cannot be used: {reason}") from error
+    except ModuleNotFoundError as error:
+        raise StorageProblem(
+            f"The database {masked(url)} needs a driver that is not installed: pip install {error.name}"
+        ) from error

@@ -1,0 +1,233 @@
+"""What a user sees while a study runs: a live table on a terminal, plain lines anywhere else."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Protocol
+
+from optuna.trial import TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tuner.paths import StudyPaths
+from tuner.promotion import PromotedRun, Winner
+from tuner.search import Search
+from tuner.space import Space
+from tuner.study import Study, StudySpec, best_trial
+
+_PLAIN_INTERVAL_S = 60.0
+_LIVE_REFRESHES_PER_S = 2.0
+
+
+class SlotsLike(Protocol):
+    """What the view needs to know of the slots; spares it the import of Ray."""
+
+    @property
+    def number(self) -> int: ...
+
+
+class View:
+    """Tells the progress of a run on one console."""
+
+    def __init__(self, console: Console, *, plain: bool) -> None:
+        self._console = console
+        self._plain = plain or not console.is_terminal
+
+    def note(self, line: str) -> None:
+        """One line that stays."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def subject(self, spec: StudySpec, space: Space) -> None:
+        """The first lines: what is searched, on what, with what."""
+        images = ", ".join(f"{number} {split}" for split, number in spec.num_images.items())
+        shipped = " (the sample data set that comes with tune)" if spec.data == "sample" else ""
+        self.note(f"data   {spec.data}{shipped}: {images} pictures, {spec.num_classes} classes")
+        self.note(f"model  {spec.model}, {spec.num_parameters:,} parameters")
+        rungs = ", ".join(map(str, spec.rungs)) or "none"
+        self.note(
+            f"space  {spec.space_name}: {len(space.searched)} searched parameters, {space.settings.trials} trials "
+            f"of {spec.epochs} epochs, compared at epochs {rungs}; metric {spec.metric}"
+        )
+        for warning in space.warnings:
+            self.note(f"warning: {warning}")
+
+    @contextmanager
+    def watching(self, search: Search, slots: SlotsLike) -> Iterator[None]:
+        """Show the search for the time of the block."""
+        self.note(f"slots  {slots}")
+        progress = SearchProgress(search, slots.number)
+        if self._plain:
+            with _every(_PLAIN_INTERVAL_S, lambda: self.note(progress.line())):
+                yield
+            return
+        with Live(
+            console=self._console,
+            get_renderable=lambda: search_table(search, progress),
+            refresh_per_second=_LIVE_REFRESHES_PER_S,
+            transient=True,
+        ):
+            yield
+
+    @contextmanager
+    def watching_promotion(self, promoted: PromotedRun) -> Iterator[None]:
+        """Show the promoted run for the time of the block."""
+        request = promoted.request
+        self.note(f"promoting trial {request.trial}: {request.epochs} epochs in {request.directory}")
+        began = time.monotonic()
+
+        def line() -> str:
+            return promotion_line(promoted, time.monotonic() - began)
+
+        if self._plain:
+            with _every(_PLAIN_INTERVAL_S, lambda: self.note(line())):
+                yield
+            return
+        with Live(
+            console=self._console,
+            get_renderable=lambda: Text(line()),
+            refresh_per_second=_LIVE_REFRESHES_PER_S,
+            transient=True,
+        ):
+            yield
+
+    def conclusion(self, study: Study, winner: Winner, paths: StudyPaths) -> None:
+        """What was found, where the files are, what to type next."""
+        for text in conclusion_lines(study, winner, paths):
+            self.note(text)
+
+
+class SearchProgress:
+    """Counts, best and remaining time of a search, from what it holds in memory."""
+
+    def __init__(self, search: Search, num_slots: int) -> None:
+        self._search = search
+        self._num_slots = num_slots
+        self._began = time.monotonic()
+        self._done_before = self.num_done
+
+    @property
+    def num_done(self) -> int:
+        return sum(trial.state.is_finished() for trial in self._search.trials)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def counts(self) -> dict[str, int]:
+        """Trials by what became of them."""
+        states = [trial.state for trial in self._search.trials]
+        named = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        return {"running": len(self._search.live), **{s.name.lower(): states.count(s) for s in named}}
+
+    def eta_s(self) -> float | None:
+        """Seconds to go, if the next trials take as long as the last; none before the first has ended."""
+        done = self.num_done - self._done_before
+        if done == 0:
+            return None
+        return self.elapsed_s / done * (self._search.target - self.num_done)
+
+    def best(self) -> str:
+        """The best trial, and how far it is from the baseline."""
+        best = best_trial(self._search.trials)
+        if best is None or best.value is None:
+            return "no trial has run to its end yet"
+        text = f"best {best.value:.4f} (trial {best.number})"
+        baseline = next((t for t in self._search.trials if t.is_baseline and t.value is not None), None)
+        if baseline is None or baseline.value is None:
+            return text
+        return f"{text}, {best.value - baseline.value:+.4f} over the default configuration"
+
+    def line(self) -> str:
+        """All of it on one line."""
+        counts = ", ".join(f"{number} {name}" for name, number in self.counts().items())
+        eta = self.eta_s()
+        left = "" if eta is None else f", about {duration(eta)} to go"
+        return (
+            f"{self.num_done}/{self._search.target} trials ({counts}); {self.best()}; {duration(self.elapsed_s)}{left}"
+        )
+
+
+def search_table(search: Search, progress: SearchProgress) -> Group:
+    """The live view: one row a running trial, and the totals."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("trial", "epoch", "metric", "s/epoch", "GiB", "device"):
+        table.add_column(name, justify="left" if name == "device" else "right")
+    for trial in sorted(search.live.copy().values(), key=lambda t: t.number):
+        table.add_row(
+            str(trial.number),
+            str(trial.epoch or "…"),
+            "" if trial.value is None else f"{trial.value:.4f}",
+            f"{trial.seconds / trial.epoch:.1f}" if trial.epoch else "",
+            f"{trial.memory_gib:.1f}" if trial.memory_gib else "",
+            trial.device,
+        )
+    return Group(table, Text(progress.line(), style="bold"))
+
+
+def promotion_line(promoted: PromotedRun, elapsed_s: float) -> str:
+    """The promoted run on one line."""
+    latest, total = promoted.latest, promoted.request.epochs
+    if latest is None:
+        return f"promoted run: starting, {duration(elapsed_s)}"
+    best = "" if promoted.best is None else f", best so far {promoted.best:.4f}"
+    left = duration(latest.seconds * (total - latest.epoch))
+    return f"promoted run: epoch {latest.epoch}/{total}{best}; {duration(elapsed_s)}, about {left} to go"
+
+
+def conclusion_lines(study: Study, winner: Winner, paths: StudyPaths) -> list[str]:
+    """The last lines of a run."""
+    spec, trial = study.spec, winner.trial
+    lines = ["", f"Best: trial {trial.number}, {spec.metric} {trial.value:.4f} after {spec.epochs} epochs"]
+    lines += [f"    {name} = {value}" for name, value in sorted(trial.sampled.items())]
+    lines.append(_verdict(winner))
+    promotion = study.promotion
+    if promotion.get("state") == TrialState.COMPLETE.name:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in promotion["metrics"].items())
+        lines += [
+            f"Promoted run ({promotion['epochs']} epochs): {figures}",
+            f"    weights     {promotion['checkpoint']}",
+        ]
+    lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
+    if promotion.get("state") != TrialState.COMPLETE.name:
+        lines.append(f"    tune promote {study.name}          train the winner in full")
+    lines += [
+        f"    tune status {study.name}           all trials",
+        f"    tune dashboard {study.name}        the same in a browser",
+        f"    yolo train cfg={paths.params}      train it again with plain ultralytics",
+    ]
+    return lines
+
+
+def _verdict(winner: Winner) -> str:
+    if winner.trial.is_baseline:
+        return "The default configuration was not beaten: keep it."
+    if winner.gain is None:
+        return "The default configuration did not run to its end, so there is nothing to compare with."
+    return f"{winner.gain:+.4f} over the default configuration (one seed each: a small difference may be luck)"
+
+
+def duration(seconds: float) -> str:
+    """As h:mm:ss."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+@contextmanager
+def _every(interval_s: float, act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` in a thread, every so often, for the time of the block."""
+    done = threading.Event()
+
+    def loop() -> None:
+        while not done.wait(interval_s):
+            act()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
