@@ -7,6 +7,8 @@ from trainer.exceptions import DataError, ModelError
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
 
+MIN_SAMPLE_IMAGES = 8
+
 
 def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     """The prepared record, or none with the reason in the end record.
@@ -14,8 +16,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     The data set is read first and without torch, so a wrong path is told in a second.
     """
     try:
-        source = sample.compose(sample.default_directory()) if request.data == "sample" else Path(request.data)
-        checked = dataset.resolve(source)
+        checked = dataset.resolve(_source(request.data))
         sha256 = dataset.fingerprint(checked)
         data = dataset.write_resolved(checked, Path(request.directory) / "data.yaml")
         environment.configure()
@@ -38,3 +39,20 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     except ModelError as error:
         return None, EndRecord(outcome=Outcome.BAD_MODEL, message=str(error))
     return prepared, EndRecord(outcome=Outcome.COMPLETED)
+
+
+def _source(data: str) -> Path:
+    """The data set's YAML; `sample` and `sample:N` (N training pictures) are composed on first use."""
+    name, _, number = data.partition(":")
+    if name != "sample":
+        return Path(data)
+    if not number:
+        return sample.compose(sample.default_directory())
+    if not number.isdecimal() or int(number) < MIN_SAMPLE_IMAGES:
+        raise DataError(
+            f"The sample data set is 'sample' or 'sample:N' with at least {MIN_SAMPLE_IMAGES} training pictures, "
+            f"but got '{data}'."
+        )
+    folder = sample.default_directory()
+    train = int(number)
+    return sample.compose(folder.with_name(f"{folder.name}-{train}"), train_images=train, val_images=max(1, train // 4))

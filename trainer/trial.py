@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from trainer.ultralytics_bridge.training import (
     checkpoint_epoch,
     named_metrics,
 )
-from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
 
 logger = logging.getLogger("trainer")
 
@@ -93,6 +93,7 @@ class _Supervisor:
             checkpoint=str(self._weights / "last.pt"),
         )
         self._records.append(self._latest)
+        logger.info("%s", _told(self._latest, self._request.epochs))
 
     def checkpoint_written(self, epoch: int, path: Path) -> None:
         assert self._latest is not None
@@ -107,14 +108,14 @@ class _Supervisor:
         for record in self._records.restore(trained):
             self._emit(record)
         if trained >= self.last_epoch:
-            return self._end(None)
+            return self._end(self._best_recorded())
         overrides = _arguments(self._request)
         if trained:
             logger.info("going on from epoch %d", trained)
             overrides["resume"] = str(self._weights / "last.pt")
         trainer = SearchTrainer(overrides, self, full=self._request.full)
         trainer.train()
-        return self._end(trainer)
+        return self._end(named_metrics(trainer.metrics))
 
     def _epochs_already_trained(self) -> int:
         """Epochs in the directory's checkpoint if it was trained for this very request, else 0."""
@@ -127,21 +128,36 @@ class _Supervisor:
         return 0
 
     def _finished_run(self) -> EndRecord | None:
-        """A full run strips its checkpoints at the end, so it leaves a note that it is complete."""
-        path = self._directory / "finished.json"
+        """A full run strips its checkpoints at the end, so it leaves its end record beside them."""
+        path = self._directory / "end.json"
         if not self._request.full or not path.exists():
             return None
         for record in self._records.read():
             self._emit(record)
-        return EndRecord(outcome=Outcome.COMPLETED, **json.loads(path.read_text(encoding="utf-8")))
+        end = decode(path.read_text(encoding="utf-8"))
+        return end if isinstance(end, EndRecord) else None
 
-    def _end(self, trainer: SearchTrainer | None) -> EndRecord:
+    def _best_recorded(self) -> Mapping[str, float] | None:
+        """The figures of best.pt as its epoch was validated: all there is when the last evaluation was cut off."""
+        validated = [record.metrics for record in self._records.read() if record.metrics is not None]
+        return max(validated, key=lambda metrics: metrics["mAP50-95"], default=None)
+
+    def _end(self, metrics: Mapping[str, float] | None) -> EndRecord:
         log = str(self._directory / "trainer.log")
-        if not self._request.full or trainer is None:
+        if not self._request.full:
             return EndRecord(outcome=Outcome.COMPLETED, log=log)
-        result = {"log": log, "checkpoint": str(trainer.best), "metrics": named_metrics(trainer.metrics)}
-        _write(self._directory / "finished.json", json.dumps(result))
-        return EndRecord(outcome=Outcome.COMPLETED, **result)
+        best = str(self._weights / "best.pt")
+        end = EndRecord(outcome=Outcome.COMPLETED, log=log, checkpoint=best, metrics=metrics)
+        _write(self._directory / "end.json", encode(end))
+        return end
+
+
+def _told(record: EpochRecord, epochs: int) -> str:
+    figures = {**{f"{name}_loss": loss for name, loss in record.losses.items()}, **(record.metrics or {})}
+    return (
+        f"epoch {record.epoch}/{epochs}: {', '.join(f'{name} {value:.4g}' for name, value in figures.items())}; "
+        f"{record.seconds:.1f} s, {record.memory_gib:.2f} GiB, lr {record.learning_rate:.3g}"
+    )
 
 
 def _arguments(request: TrainRequest) -> dict[str, Any]:

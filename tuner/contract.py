@@ -59,7 +59,7 @@ class PrepareRequest:
 
     type: ClassVar[str] = "prepare"
     data: str
-    """Path of a data set YAML, or "sample" for the data set that the trainer ships."""
+    """Path of a data set YAML, or "sample" or "sample:N" for the data set that the trainer ships."""
     model: str
     """Model name (mamba-yolo-t), path of a model YAML that the trainer knows, or of a .pt to start from."""
     directory: str

@@ -276,6 +276,6 @@ def _promote(
     signals.check()
     if end.outcome != Outcome.COMPLETED:
         raise EnvironmentProblem(
-            f"The promoted run ended as {end.outcome.value}: {end.message}. Log: {end.log or promoted.request.directory}. "
-            f"`tune promote {study.name}` goes on with it."
+            f"The promoted run ended as {end.outcome.value}: {end.message}. "
+            f"Log: {end.log or promoted.request.directory}. `tune promote {study.name}` goes on with it."
         )

@@ -44,7 +44,7 @@ class View:
     def subject(self, spec: StudySpec, space: Space) -> None:
         """The first lines: what is searched, on what, with what."""
         images = ", ".join(f"{number} {split}" for split, number in spec.num_images.items())
-        shipped = " (the sample data set that comes with tune)" if spec.data == "sample" else ""
+        shipped = " (the sample data set that comes with tune)" if spec.data.startswith("sample") else ""
         self.note(f"data   {spec.data}{shipped}: {images} pictures, {spec.num_classes} classes")
         self.note(f"model  {spec.model}, {spec.num_parameters:,} parameters")
         rungs = ", ".join(map(str, spec.rungs)) or "none"

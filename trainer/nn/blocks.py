@@ -81,9 +81,7 @@ class XSSBlock(nn.Module):
     Nothing stands between the scans: no norm, no residual. `local_spatial=False` is the AAAI 2025 layout.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, num_scans: int = 1, local_spatial: bool = True
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, num_scans: int = 1, local_spatial: bool = True) -> None:
         super().__init__()
         is_same = in_channels == out_channels
         self.in_proj = nn.Identity() if is_same else _projection(in_channels, out_channels, bias=False)

@@ -1,5 +1,7 @@
 """Which floating-point type the state-space part computes in, whatever the rest of the model runs in."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,9 @@ def accurate_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def no_autocast(x: Tensor) -> torch.autocast:
+def no_autocast(x: Tensor) -> AbstractContextManager[object]:
     """A context in which operations on the device of `x` keep the types that they are given."""
-    return torch.autocast(device_type=x.device.type, enabled=False)
+    device = x.device.type
+    if not torch.amp.is_autocast_available(device):  # "meta", for one, has none to turn off
+        return nullcontext()
+    return torch.autocast(device, enabled=False)

@@ -3,8 +3,8 @@
 Shapes: B batch, C channels of the map, E = 2C channels inside, H and W height and width, L = H*W tokens,
 K = 4 directions, N = 16 states per channel, R = ceil(C/16) rank of the time step.
 
-SS2D is from "VMamba: Visual State Space Model", https://arxiv.org/abs/2401.10166, section 4.2; Mamba-YOLO
-uses it with GELU throughout.
+SS2D is from "VMamba: Visual State Space Model", https://arxiv.org/abs/2401.10166, "2D-Selective-Scan";
+Mamba-YOLO uses it with GELU throughout.
 """
 
 import math

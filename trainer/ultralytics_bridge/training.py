@@ -8,11 +8,13 @@ checkpoint that a later resume needs, and writes checkpoints in place, so that a
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import ultralytics.engine.trainer as engine
+import ultralytics.engine.validator
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
 
@@ -88,7 +90,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         self._batch += 1
         if self.device.type == "cuda" and self._batch % _CUDA_CHECK_EVERY:
             return
-        reason = self._watch.verdict(float(self.loss) / max(self.batch_size, 1))
+        reason = self._watch.verdict(float(self.loss.detach()) / max(self.batch_size, 1))
         if reason:
             raise Diverged(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")
 
@@ -175,3 +177,7 @@ def _peak_memory_gib(device: torch.device) -> float:
 # The stock check downloads a model and a picture, and runs that model instead of ours; the scan is float32
 # under autocast whatever it would say.
 engine.check_amp = lambda model: next(model.parameters()).device.type == "cuda"
+
+# In a log file a progress bar is a thousand lines.
+engine.TQDM = partial(engine.TQDM, disable=True)
+ultralytics.engine.validator.TQDM = engine.TQDM

@@ -95,9 +95,11 @@ def run(
 
 
 def _data(source: str | None) -> str:
-    """An absolute path, or "sample"."""
-    if source is None or source == "sample":
+    """An absolute path, or the name of the sample data set as it is."""
+    if source is None:
         return "sample"
+    if source == "sample" or source.startswith("sample:"):
+        return source
     path = Path(source).absolute()
     if not path.is_file():
         raise DataError(f"--data must be the YAML file of a data set, but there is no '{path}'.")
@@ -106,6 +108,6 @@ def _data(source: str | None) -> str:
 
 def _default_name(space: str, data: str, model: str) -> str:
     """The same command names the same study, so that it goes on with it."""
-    of_data = data if data == "sample" else f"{Path(data).parent.name}-{Path(data).stem}"
+    of_data = data if data.startswith("sample") else f"{Path(data).parent.name}-{Path(data).stem}"
     parts = (space, of_data, Path(model).stem)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-._")[:64]

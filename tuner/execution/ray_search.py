@@ -7,6 +7,7 @@ decisions to Tune. No state of ours is pickled or restored: a restart is a start
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ray import tune
@@ -148,6 +149,6 @@ def run_search(search: Search, slots: Slots, command: Sequence[str]) -> None:
             tuner.fit()
         finally:
             for number in list(search.live):
-                driver.guarded(lambda number=number: search.release(number), None)
+                driver.guarded(partial(search.release, number), None)
     if driver.failure is not None:
         raise driver.failure

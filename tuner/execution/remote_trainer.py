@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import ray
 
@@ -13,8 +14,7 @@ _MAX_LOSSES = 2
 """How often the run goes on from its checkpoint after its process or machine was lost."""
 
 
-@ray.remote
-class _RemoteTrainer:
+class _TrainerHost:
     def __init__(self, command: Sequence[str]) -> None:
         self._trainer = TrainerProcess(command)
 
@@ -27,6 +27,9 @@ class _RemoteTrainer:
     def close(self) -> None:
         self._trainer.stop_request()
         self._trainer.close()
+
+
+_RemoteTrainer: Any = ray.remote(_TrainerHost)
 
 
 def gpus_of_largest_node() -> int:
@@ -73,7 +76,7 @@ def _attempt(
 
 
 @contextlib.contextmanager
-def _placed(command: Sequence[str], *, cpus: float, gpus: int) -> Iterator[ray.actor.ActorHandle]:
+def _placed(command: Sequence[str], *, cpus: float, gpus: int) -> Iterator[Any]:
     trainer = _RemoteTrainer.options(num_cpus=cpus, num_gpus=gpus).remote(list(command))
     try:
         yield trainer

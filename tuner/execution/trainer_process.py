@@ -37,15 +37,20 @@ class TrainerProcess:
         self._buffer = b""
         self._training_pid: int | None = None
         self._busy = False
+        self._failed_start = ""
 
     def send(self, request: Request) -> None:
         """Hand over a request; one that is still running is stopped first."""
         self.stop_request()
+        self._busy = True
         if self._process is None or self._process.poll() is not None:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                self._failed_start = f"the trainer '{self._command[0]}' cannot be started: {error.strerror}"
+                return
         assert self._process is not None
         assert self._process.stdin is not None
-        self._busy = True
         with contextlib.suppress(BrokenPipeError):  # it died: `receive` tells
             self._process.stdin.write((encode(request) + "\n").encode())
             self._process.stdin.flush()
@@ -58,6 +63,10 @@ class TrainerProcess:
         """
         records: list[Record] = []
         deadline = time.monotonic() + timeout_s
+        if self._failed_start:
+            message, self._failed_start = self._failed_start, ""
+            self._end_request()
+            return [EndRecord(outcome=Outcome.ERROR, message=message)]
         while self._busy:
             records += self._parsed()
             if records or not self._busy:

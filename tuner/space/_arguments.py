@@ -125,11 +125,15 @@ class Argument:
         raise Unfit(f"{text}; did you mean {near}?" if near else f"{text}; choose one of them")
 
 
+_LONGEST_SHOWN = 100
+
+
 def shown(value: object) -> str:
     """A value as YAML has it: true, not True; quotes around text, so that '0.1' is seen to be text."""
     if isinstance(value, bool):
         return str(value).lower()
-    return "nothing" if value is None else repr(value)
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def listed(values: Iterable[object]) -> str:

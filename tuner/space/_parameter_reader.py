@@ -41,7 +41,7 @@ def unknown_argument(name: str) -> str:
         return f"`{name}` {reason}"
     meant = meant_argument(name)
     remedy = f"did you mean {meant}?" if meant else "leave it out, or see search_spaces/README.md for the names"
-    return f"parameters are ultralytics' training arguments, but got {name!r}; {remedy}"
+    return f"parameters are ultralytics' training arguments, but got {shown(name)}; {remedy}"
 
 
 class ParameterReader:
@@ -105,7 +105,7 @@ class ParameterReader:
             if key not in _KEYS:
                 near = nearest(key, _KEYS)
                 remedy = f"did you mean {near}?" if near else f"write {_EXAMPLE}"
-                self._refuse(node.key_lines[key], f"`{name}` knows {', '.join(_KEYS)}, but got {key!r}; {remedy}")
+                self._refuse(node.key_lines[key], f"`{name}` knows {', '.join(_KEYS)}, but got {shown(key)}; {remedy}")
         forms = [form for form in _FORMS if form in node.entries]
         if len(forms) != 1:
             if len(self._problems) == before:

@@ -2,7 +2,7 @@
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space._arguments import nearest
+from tuner.space._arguments import nearest, shown
 from tuner.space._parameter_reader import ParameterReader
 from tuner.space._parameters import Parameter
 from tuner.space._rules import GivenValue, checked_baseline, in_order, parameter_problems
@@ -11,6 +11,7 @@ from tuner.space._space import Space
 from tuner.space._yaml_tree import Mapping, Node, Problem, Refused, Scalar, Sequence, read_tree
 
 _KEYS = ("description", "data", "model", "search", "parameters", "baseline")
+_MOST_LINES = 100
 
 
 def parse_space(text: str, *, name: str, file: str) -> Space:
@@ -29,7 +30,9 @@ def parse_space(text: str, *, name: str, file: str) -> Space:
     space = reader.read(root, name=name, file=file) if root is not None else None
     if problems or space is None:
         ordered = sorted(problems, key=lambda problem: problem.line)
-        lines = dict.fromkeys(f"{file}:{problem.line}: {problem.text}" for problem in ordered)
+        lines = list(dict.fromkeys(f"{file}:{problem.line}: {problem.text}" for problem in ordered))
+        if len(lines) > _MOST_LINES:
+            lines[_MOST_LINES:] = [f"{file}: and {len(lines) - _MOST_LINES} more"]
         raise SpaceError("\n".join(lines))
     return space
 
@@ -69,7 +72,7 @@ class _Reader:
             if key not in known:
                 near = nearest(key, known)
                 remedy = f"did you mean {near}?" if near else "remove it"
-                self._refuse(part.key_lines[key], f"{rule} {', '.join(known)}, but got {key!r}; {remedy}")
+                self._refuse(part.key_lines[key], f"{rule} {', '.join(known)}, but got {shown(key)}; {remedy}")
 
     def _text(self, root: Mapping, key: str) -> str | None:
         node = root.entries.get(key)

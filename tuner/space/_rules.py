@@ -184,7 +184,7 @@ class _BaselineCheck:
             else:
                 near = nearest(name, names)
                 remedy = f"did you mean {near}?" if near else "leave it out, or add it to `parameters`"
-                text = f"baseline: only searched parameters have a value, but got {name!r}; {remedy}"
+                text = f"baseline: only searched parameters have a value, but got {shown(name)}; {remedy}"
             self.problems.append(Problem(line=given.line, text=text))
 
     def _value(self, parameter: Parameter) -> ParamValue | None:

@@ -1,8 +1,9 @@
 """YAML text -> a tree of plain values that know their line; everything a space has no use for is refused.
 
-Built from the parser's events instead of its objects, so that a hostile file is refused before anything is
-made of it: no aliases (a small file can unfold into gigabytes), no anchors, no tags (they name classes),
-a bounded depth and size. Values are read as YAML 1.2 has them: 1e-5 is a number, `yes` and `on` are text.
+Built from the parser's events instead of its objects, so that a hostile file is refused before anything is made of
+it: no aliases (a small file can unfold into gigabytes), no anchors, no tags (they name classes), and bounds on depth
+and size, so that reading takes no time to speak of. Values are read as YAML 1.2 has them: 1e-5 is a number, `yes`
+and `on` are text.
 """
 
 import re
@@ -24,9 +25,12 @@ from ruamel.yaml.events import (
 )
 
 from tuner.contract import ParamValue
+from tuner.space._arguments import shown
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
+MAX_NODES = 5000
+"""Keys and values; the largest shipped space has a few hundred."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +112,7 @@ class _Builder:
         self._keys: list[str | _Key] = []
         """The key that waits for its value, for each open mapping."""
         self._documents = 0
+        self._num_nodes = 0
 
     def refuse(self, line: int, text: str) -> None:
         self.problems.append(Problem(line=line, text=text))
@@ -132,6 +137,10 @@ class _Builder:
     def _takes_node(self, event: NodeEvent, line: int) -> bool:
         if len(self._open) >= MAX_DEPTH:
             self.refuse(line, f"a space must not nest deeper than {MAX_DEPTH} levels; is this the right file?")
+            return False
+        self._num_nodes += 1
+        if self._num_nodes > MAX_NODES:
+            self.refuse(line, f"a space must not have more than {MAX_NODES} keys and values; is this the right file?")
             return False
         node = self._node(event, line)
         self._place(Refused(line=line) if getattr(event, "tag", None) is not None else node, line)
@@ -181,7 +190,7 @@ class _Builder:
         key = node.value if isinstance(node.value, str) else str(node.value)
         if key in mapping.entries:
             first = mapping.key_lines[key]
-            self.refuse(line, f"a key may stand once, but {key!r} stands in line {first} too; remove one")
+            self.refuse(line, f"a key may stand once, but {shown(key)} stands in line {first} too; remove one")
         else:
             mapping.key_lines[key] = line
         return key

@@ -23,7 +23,7 @@ def inputs(batch=2, groups=4, channels=3, states=4, length=10, dtype=torch.float
 
 def output_and_gradients(scan, tensors, weight) -> list[Tensor]:
     y = scan(*tensors)
-    return [y.detach(), *torch.autograd.grad((y * weight).sum(), tensors)]
+    return [y.detach(), *torch.autograd.grad((y * weight).sum(), tensors, materialize_grads=True)]
 
 
 def assert_matches_reference(scan, tensors, tolerance):
@@ -118,6 +118,16 @@ def test_extreme_steps_and_rates_stay_finite(delta, rate):
     y = selective_scan(*tensors)
     gradients = torch.autograd.grad(y.sum(), tensors)
     assert all(x.isfinite().all() for x in (y, *gradients))
+
+
+@pytest.mark.parametrize("name", ["u", "delta"])
+def test_nan_spreads_along_its_own_channel_from_its_token_on(name):
+    tensors = dict(zip(NAMES, inputs(length=70), strict=True))
+    with torch.no_grad():
+        tensors[name][1, 5, 30] = torch.nan
+    expected = torch.zeros(2, 12, 70, dtype=torch.bool)
+    expected[1, 5, 30:] = True
+    assert torch.equal(selective_scan(**tensors).isnan(), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -313,6 +313,13 @@ def test_all_mistakes_are_reported_together_in_the_order_of_lines() -> None:
     assert [line.split(":")[1] for line in found] == ["4", "12", "14"]
 
 
+def test_more_than_a_hundred_mistakes_are_counted_only() -> None:
+    found = messages(GOOD.replace("  mosaic: 1\n", "".join(f"  x{number}: 1\n" for number in range(130)), 1))
+
+    assert len(found) == 101
+    assert found[-1] == "s.yaml: and 30 more"
+
+
 def test_a_baseline_value_without_effect_is_named() -> None:
     text = GOOD.replace("imgsz: 640", "nbs: {when: {optimizer: AdamW}, int: [32, 64]}")
 
@@ -347,6 +354,16 @@ def test_a_file_that_is_no_space_is_refused(text: str) -> None:
 
 def test_a_large_file_is_refused() -> None:
     assert "must not exceed 1048576 bytes" in messages(GOOD + "#" * 1_100_000)[0]
+
+
+def test_a_file_of_thousands_of_values_is_refused_at_once() -> None:
+    found = messages(GOOD.replace("[16, 32]", "[" + "16," * 100_000 + "]"))
+
+    assert found == ["s.yaml:12: a space must not have more than 5000 keys and values; is this the right file?"]
+
+
+def test_a_long_value_is_shortened_in_its_message() -> None:
+    assert len(messages(GOOD.replace("[16, 32]", "[16, " + "x" * 100_000 + "]"))[0]) < 250
 
 
 def test_thousands_of_digits_are_a_number_out_of_range() -> None:

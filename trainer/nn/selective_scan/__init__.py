@@ -39,8 +39,9 @@ def selective_scan(
     result is float32, or float64 if `u` is, and is computed in that type with autocast off. Differentiable
     once, in every argument.
 
-    Entries of `A` are meant to be negative, so that exp(dt * A) is at most 1. Then finite inputs give finite
-    outputs and gradients, however large `delta` or `A`; non-finite inputs spread along their own channel.
+    Entries of `A` are meant to be negative, so that exp(dt * A) is at most 1. Then steps and rates of any
+    size, such as delta = 1000 or A = -100, give finite outputs and gradients. A NaN in `u` or `delta` makes
+    its channel NaN from that token on.
 
     Raises:
         ValueError: The shapes do not fit together.
@@ -71,9 +72,7 @@ def _check_shapes(
     batch, num_rows, length = u.shape
     num_groups, num_states = B.shape[1], A.shape[1]
     if length == 0 or num_rows % num_groups:
-        raise ValueError(
-            f"u needs at least one token and rows in {num_groups} equal groups, but got {tuple(u.shape)}."
-        )
+        raise ValueError(f"u needs at least one token and rows in {num_groups} equal groups, but got {tuple(u.shape)}.")
     expected = {
         "delta": (delta, (batch, num_rows, length)),
         "A": (A, (num_rows, num_states)),

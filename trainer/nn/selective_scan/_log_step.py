@@ -1,5 +1,7 @@
 """The selective scan in about log2(L) steps of plain torch operations: for tracing and export only.
 
+A trace holds for maps of the size that it was made with, like the rest of an exported detector.
+
 Doubling after Hillis and Steele, "Data parallel algorithms", https://doi.org/10.1145/7902.7903. It needs
 (B, K*D, N, L) numbers several times over, where the segmented scan needs only a slice of them.
 """

@@ -72,9 +72,7 @@ class _Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, dt_BKDL: Tensor, drive_BKDL: Tensor, B_BKNL: Tensor, C_BKNL: Tensor, A_KND: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, dt_BKDL: Tensor, drive_BKDL: Tensor, B_BKNL: Tensor, C_BKNL: Tensor, A_KND: Tensor) -> Tensor:
         dt, drive, B, C = map(_time_first, (dt_BKDL, drive_BKDL, B_BKNL, C_BKNL))
         state_BKND = dt.new_zeros(dt.shape[1], *A_KND.shape)
         y_LBKD = torch.empty_like(dt)

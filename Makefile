@@ -1,0 +1,73 @@
+# make demo    a search on the sample data set, on this machine as it is
+# make test    the checks and the tests, as CI runs them
+# make help    the rest
+
+PYTHON ?= python3
+VENV ?= .venv
+
+# What the tests run with. Other releases within pyproject.toml's ranges are for users who install without the lock.
+TORCH = torch==2.14.1 torchvision==0.29.1
+UV = uv>=0.9,<1
+LOCK_OPTIONS ?=
+
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format install lock clean python
+
+help:
+	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
+	@echo "make test      install, then the checks and the tests, as CI runs them"
+	@echo "make check     ruff, mypy and import-linter alone"
+	@echo "make format    let ruff sort imports and lay out the code"
+	@echo "make install   create $(VENV) from requirements.lock, when that or pyproject.toml has changed"
+	@echo "make lock      refresh requirements.lock from pyproject.toml; LOCK_OPTIONS=--upgrade takes newer releases"
+	@echo "make clean     remove $(VENV), builds and caches; studies stay"
+
+demo: install
+	$(BIN)/tune run --space search_spaces/quick.yaml
+
+test: check
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+
+install: $(INSTALLED)
+
+# The project comes last: Ray has a script named `tune` as well, and the one that is written last stays.
+$(INSTALLED): requirements.lock pyproject.toml | python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
+	@$(BIN)/python -c 'import cv2' || { echo "OpenCV lacks a system library; on Debian and Ubuntu:" \
+	    "apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
+	@touch $@
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Python 3.11 or newer is needed, but '$(PYTHON)' is not; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+
+# uv resolves for every platform and Python version at once and hashes every file; it installs nothing here.
+lock: | python
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet '$(UV)'
+	cp requirements.lock build/requirements.lock
+	printf '%s\n' $(TORCH) | build/lock/bin/uv pip compile pyproject.toml --quiet --extra dev \
+	    --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	    --constraints - $(LOCK_OPTIONS) --output-file build/requirements.lock
+	{ echo "# Every package that running, checking and testing needs, at the versions tested, with the hashes of their files."; \
+	  echo "# Made by 'make lock' from pyproject.toml; do not edit. For Linux, Python 3.11 and newer."; \
+	  cat build/requirements.lock; } > requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

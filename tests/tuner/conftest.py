@@ -1,0 +1,103 @@
+"""A small space, and studies over it in real databases."""
+
+import pytest
+
+from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
+from tuner.paths import StudyPaths
+from tuner.search import Search, TrialTerms
+from tuner.space import parse_space
+from tuner.study import Study, StudySpec
+
+SPACE = """
+search: {epochs: 9, rungs: [3], reduction_factor: 3, trials: 6, sampler: random, promote_epochs: 20}
+parameters:
+  optimizer: SGD
+  batch: 16
+  imgsz: 64
+  lr0: {float: [0.0001, 1.0], log: true}
+baseline: {lr0: 0.01}
+"""
+
+
+@pytest.fixture
+def space():
+    return parse_space(SPACE, name="small", file="small.yaml")
+
+
+@pytest.fixture
+def paths(tmp_path):
+    paths = StudyPaths.of(tmp_path, "s")
+    paths.create()
+    return paths
+
+
+@pytest.fixture
+def spec(space):
+    settings = space.settings
+    return StudySpec(
+        space_name=space.name,
+        space=space.canonical(),
+        metric=settings.metric,
+        model="mamba-yolo-n",
+        model_source="/models/mamba-yolo-n.yaml",
+        portable_model="/models/mamba-yolo-n-untrained.pt",
+        data="sample",
+        data_source="/data/dataset.yaml",
+        data_sha256="0" * 64,
+        num_classes=6,
+        num_images={"train": 80, "val": 20},
+        num_parameters=1000,
+        epochs=settings.epochs,
+        rungs=settings.rung_epochs,
+        reduction_factor=settings.reduction_factor,
+        promote_epochs=settings.promote_epochs,
+        seed=settings.seed,
+        versions={"torch": "2.14.1"},
+    )
+
+
+@pytest.fixture
+def url(paths):
+    return f"sqlite:///{paths.database}"
+
+
+@pytest.fixture
+def study(url, spec):
+    return Study.open_or_create(url, "s", spec)
+
+
+@pytest.fixture
+def terms():
+    return TrialTerms(threads=1, gpus_per_trial=0, validate_every_epoch=False)
+
+
+@pytest.fixture
+def search(study, space, paths, terms):
+    return Search(study, space, paths, terms)
+
+
+def epoch(number, value=None, *, box=1.0):
+    """The record of an epoch, validated when it has a value."""
+    return EpochRecord(
+        epoch=number,
+        losses={"box": box},
+        metrics=None if value is None else {"mAP50-95": value, "mAP50": value, "precision": 0.0, "recall": 0.0},
+        seconds=2.0,
+        memory_gib=0.5,
+        learning_rate=0.01,
+        batch=16,
+        checkpoint="last.pt",
+    )
+
+
+def play(search, request, at_rung, at_end):
+    """Train a trial to its end or until it is told to stop. Returns the decision that ended it."""
+    from tuner.search import Decision
+
+    search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
+    for number in range(1, 10):
+        value = {3: at_rung, 9: at_end}.get(number)
+        decision = search.hear(request.trial, epoch(number, value))
+        if decision == Decision.STOP:
+            return decision
+    return search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))

@@ -1,0 +1,116 @@
+"""The contract between tuner and trainer."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from tuner.contract import (
+    ContractError,
+    EndRecord,
+    EpochRecord,
+    Outcome,
+    PreparedRecord,
+    PrepareRequest,
+    StartedRecord,
+    TrainRequest,
+    decode,
+    encode,
+)
+
+MESSAGES = [
+    PrepareRequest(data="sample", model="mamba-yolo-n", directory="/study"),
+    TrainRequest(
+        study="s",
+        trial=3,
+        params={"lr0": 0.01, "batch": 16, "cos_lr": True, "optimizer": "SGD"},
+        model="m.yaml",
+        data="d.yaml",
+        epochs=9,
+        stop_epoch=9,
+        validation_epochs=(3, 9),
+        seed=0,
+        devices=(0, 1),
+        threads=2,
+        directory="/study/trials/0003",
+    ),
+    PreparedRecord(
+        data="d.yaml",
+        data_sha256="0" * 64,
+        num_classes=6,
+        num_images={"train": 600},
+        model="m.yaml",
+        portable_model="m.pt",
+        num_parameters=988530,
+        versions={"torch": "2.14.1"},
+    ),
+    StartedRecord(pid=42, device="CPU"),
+    EpochRecord(
+        epoch=1,
+        losses={"box": 1.5, "cls": math.inf},
+        metrics=None,
+        seconds=2.5,
+        memory_gib=0.5,
+        learning_rate=0.01,
+        batch=16,
+        checkpoint="/study/trials/0003/weights/last.pt",
+    ),
+    EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 7"),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
+def test_every_message_survives_the_pipe_unchanged(message):
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
+def test_a_message_is_one_line(message):
+    assert "\n" not in encode(message)
+
+
+def test_nan_survives_the_pipe():
+    record = EpochRecord(
+        epoch=1,
+        losses={"box": math.nan},
+        metrics={"mAP50-95": math.nan},
+        seconds=1.0,
+        memory_gib=0.1,
+        learning_rate=0.01,
+        batch=16,
+        checkpoint="",
+    )
+    decoded = decode(encode(record))
+    assert math.isnan(decoded.losses["box"])
+    assert math.isnan(decoded.metrics["mAP50-95"])
+
+
+def test_unknown_fields_of_a_newer_trainer_are_ignored():
+    line = encode(StartedRecord(pid=1, device="CPU")).replace('"pid":1', '"pid":1,"temperature":40')
+    assert decode(line) == StartedRecord(pid=1, device="CPU")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Epoch 1/9 done", "one line of JSON"),
+        ("[1, 2]", "must carry version"),
+        ('{"version": 2, "type": "started", "pid": 1, "device": ""}', "must carry version 1"),
+        ('{"version": 1, "type": "progress"}', "type must be one of"),
+        ('{"version": 1, "type": "started", "pid": 1}', "Not a complete started record"),
+        ('{"version": 1, "type": "end", "outcome": "fine"}', "Not a complete end record"),
+    ],
+)
+def test_what_is_no_record_is_refused_with_the_reason(line, said):
+    with pytest.raises(ContractError, match=said):
+        decode(line)
+
+
+def test_importing_the_contract_pulls_in_neither_side():
+    code = (
+        "import sys, tuner.contract;"
+        "print([m for m in ('ray', 'optuna', 'torch', 'ultralytics', 'trainer') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
