@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTED_TRAINER = Path(__file__).parent / "scripted_trainer.py"
+SCRIPTED_TRAINER = Path(__file__).parent / "scripted" / "scripted_trainer.py"
 
 
 @pytest.fixture

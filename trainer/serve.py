@@ -154,12 +154,7 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
         raise trial.Stopped
 
     signal.signal(signal.SIGTERM, stop)
-    directory = Path(request.directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    log = os.open(directory / "trainer.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    _print_to(Path(request.directory) / "trainer.log")
     torch.set_num_threads(max(request.threads, 1))
     device = torch.cuda.get_device_name(request.devices[0]) if request.devices else "CPU"
     _send(records, StartedRecord(pid=os.getpid(), device=device))
@@ -169,11 +164,21 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
 def _prepare(request: PrepareRequest, records: int) -> EndRecord:
     from trainer import prepare
 
+    _print_to(Path(request.directory) / "prepare.log")
     _send(records, StartedRecord(pid=os.getpid(), device="CPU"))
     prepared, end = prepare.run(request)
     if prepared is not None:
         _send(records, prepared)
     return end
+
+
+def _print_to(path: Path) -> None:
+    """Let all that this process prints or logs go to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
 
 
 def _send(fd: int, record: Record) -> None:

@@ -162,6 +162,8 @@ def _told(record: EpochRecord, epochs: int) -> str:
 
 def _arguments(request: TrainRequest) -> dict[str, Any]:
     """ultralytics' arguments for a request: the parameters, and what a search fixes for every trial."""
+    if str(request.params.get("optimizer", "auto")).lower() == "auto":
+        raise ValueError("`optimizer` must be named: ultralytics' default, auto, ignores lr0 and momentum")
     directory = Path(request.directory)
     return {
         **request.params,

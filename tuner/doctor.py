@@ -29,7 +29,11 @@ def examine(home: Path) -> Findings:
     """Look at packages, devices, the `tune` on the path, and the folder for studies."""
     facts = {"python": f"{platform.python_version()} on {platform.platform()}"}
     facts |= {name: _version(name) for name in _PACKAGES}
-    problems = [f"{name} is not installed: pip install mamba-yolo-tuner" for name in _PACKAGES if not facts[name]]
+    problems = [
+        f"{name} is not installed: in the project's folder, `make install` or `pip install .`"
+        for name in _PACKAGES
+        if not facts[name]
+    ]
     for found, wrong in (_trainer(), _command_on_path(), _folder(home)):
         facts |= found
         problems += wrong
@@ -73,7 +77,8 @@ def _command_on_path() -> tuple[dict[str, str], list[str]]:
         return facts, []
     return facts, [
         f"the `tune` on the path, '{found}', is another program (Ray's own?): "
-        "pip install --force-reinstall --no-deps mamba-yolo-tuner, or type `mamba-tune` or `python -m tuner`"
+        "in the project's folder `pip install --force-reinstall --no-deps .` puts ours back; "
+        "`mamba-tune` and `python -m tuner` work as they are"
     ]
 
 

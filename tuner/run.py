@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
 from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, StoppedByPolicy, UsageError
@@ -81,6 +81,7 @@ def run(options: RunOptions, view: View) -> None:
 
         machines = options.machines
         with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
+            signals.arm()
             _search(options, study, slots, view, signals)
             winner = choose_winner(study)
             if options.promote:
@@ -111,6 +112,7 @@ def promote(study: Study, paths: StudyPaths, epochs: int, machines: Machines, vi
         from tuner.execution.cluster import connected
 
         with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
+            signals.arm()
             _promote(study, paths, winner, epochs, machines, slots, view, signals)
         write_params(params_yaml(study, winner, epochs), paths.params)
         view.conclusion(study, winner, paths)
@@ -123,7 +125,11 @@ class _Signals:
         self.received: int | None = None
         self.listeners: list[Search] = []
 
-    def handle(self, signum: int, frame: FrameType | None) -> None:
+    def arm(self) -> dict[int, Any]:
+        """Take SIGINT and SIGTERM; returns who had them. To be repeated once Ray, which takes SIGTERM, is up."""
+        return {signum: signal.signal(signum, self._handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
             os._exit(128 + signum)  # asked twice: at once; Ray's processes and the trainers end with this one
         self.received = signum
@@ -139,7 +145,7 @@ class _Signals:
 def _trapped_signals() -> Iterator[_Signals]:
     """SIGINT and SIGTERM end the block in order; a second one ends the process."""
     signals = _Signals()
-    before = {signum: signal.signal(signum, signals.handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = signals.arm()
     try:
         yield signals
     finally:

@@ -243,6 +243,18 @@ def best_trial(trials: tuple[TrialRecord, ...]) -> TrialRecord | None:
     return max(complete, key=lambda t: (t.value, -t.number), default=None)
 
 
+def standing(trials: tuple[TrialRecord, ...]) -> str:
+    """The best so far and how far it is from the default configuration, in a few words."""
+    best = best_trial(trials)
+    if best is None or best.value is None:
+        return "no trial has run to its end yet"
+    text = f"best {best.value:.4f} (trial {best.number}"
+    if best.is_baseline:
+        return f"{text}, the default configuration)"
+    baseline = next((t.value for t in trials if t.is_baseline and t.value is not None), None)
+    return f"{text})" if baseline is None else f"{text}), {best.value - baseline:+.4f} over the default configuration"
+
+
 def masked(url: str) -> str:
     """A database URL fit for a message or a log: without the password."""
     return make_url(url).render_as_string(hide_password=True)
@@ -294,7 +306,8 @@ def _translated(url: str) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
         reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())[:200]
         raise StorageProblem(f"The database {masked(url)} cannot be used: {reason}") from error
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None) or "its driver"
         raise StorageProblem(
-            f"The database {masked(url)} needs a driver that is not installed: pip install {error.name}"
+            f"The database {masked(url)} needs a package that is not installed: {missing}. Install it with pip."
         ) from error

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 from optuna.trial import TrialState
@@ -17,7 +18,7 @@ from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner
 from tuner.search import Search
 from tuner.space import Space
-from tuner.study import Study, StudySpec, best_trial
+from tuner.study import Study, StudySpec, standing
 
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0
@@ -130,25 +131,13 @@ class SearchProgress:
             return None
         return self.elapsed_s / done * (self._search.target - self.num_done)
 
-    def best(self) -> str:
-        """The best trial, and how far it is from the baseline."""
-        best = best_trial(self._search.trials)
-        if best is None or best.value is None:
-            return "no trial has run to its end yet"
-        text = f"best {best.value:.4f} (trial {best.number})"
-        baseline = next((t for t in self._search.trials if t.is_baseline and t.value is not None), None)
-        if baseline is None or baseline.value is None:
-            return text
-        return f"{text}, {best.value - baseline.value:+.4f} over the default configuration"
-
     def line(self) -> str:
         """All of it on one line."""
         counts = ", ".join(f"{number} {name}" for name, number in self.counts().items())
         eta = self.eta_s()
         left = "" if eta is None else f", about {duration(eta)} to go"
-        return (
-            f"{self.num_done}/{self._search.target} trials ({counts}); {self.best()}; {duration(self.elapsed_s)}{left}"
-        )
+        done = f"{self.num_done}/{self._search.target} trials ({counts})"
+        return f"{done}; {standing(self._search.trials)}; {duration(self.elapsed_s)}{left}"
 
 
 def search_table(search: Search, progress: SearchProgress) -> Group:
@@ -192,14 +181,21 @@ def conclusion_lines(study: Study, winner: Winner, paths: StudyPaths) -> list[st
             f"    weights     {promotion['checkpoint']}",
         ]
     lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
-    if promotion.get("state") != TrialState.COMPLETE.name:
-        lines.append(f"    tune promote {study.name}          train the winner in full")
-    lines += [
-        f"    tune status {study.name}           all trials",
-        f"    tune dashboard {study.name}        the same in a browser",
-        f"    yolo train cfg={paths.params}      train it again with plain ultralytics",
-    ]
-    return lines
+    return [*lines, *_next_commands(study, paths, promoted=promotion.get("state") == TrialState.COMPLETE.name)]
+
+
+def _next_commands(study: Study, paths: StudyPaths, *, promoted: bool) -> list[str]:
+    """What to type next, each with what it does."""
+    home = paths.root.parent
+    which = study.name if home == Path("studies").absolute() else f"{study.name} --home {home}"
+    commands = {
+        f"tune status {which}": "all trials",
+        f"tune dashboard {which}": "the same in a browser",
+        f"yolo train cfg={paths.params}": "train it again with plain ultralytics",
+    }
+    if not promoted:
+        commands = {f"tune promote {which}": "train the winner in full", **commands}
+    return [line for command, what in commands.items() for line in (f"    {command}", f"        {what}")]
 
 
 def _verdict(winner: Winner) -> str:

@@ -24,8 +24,7 @@ from trainer.data.description import (
 )
 
 IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg"}
-    | {".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg"} | {".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
 )
 """Lower case; what ultralytics 8.4 takes for a picture."""
 
@@ -248,9 +247,7 @@ def _listed(file: Path, root: Path, notes: list[str]) -> list[Picture]:
         )
     if missing:
         place = Place(file=file, line=missing[0])
-        notes.append(
-            f"{place}: {len(missing)} pictures of this list do not exist; this line names the first."
-        )
+        notes.append(f"{place}: {len(missing)} pictures of this list do not exist; this line names the first.")
     return pictures
 
 

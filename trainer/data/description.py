@@ -98,9 +98,7 @@ def data_error(place: Place, rule: str, remedy: str) -> DataError:
 def shown(value: object) -> str:
     """A value for a message: on one line, not too long, and quick to make however deep the value is."""
     if isinstance(value, Mapping):
-        text = (
-            f"{{{', '.join(f'{_scalar(k)}: {_scalar(v)}' for k, v in islice(value.items(), _SHOWN_ITEMS))}}}"
-        )
+        text = f"{{{', '.join(f'{_scalar(k)}: {_scalar(v)}' for k, v in islice(value.items(), _SHOWN_ITEMS))}}}"
     elif isinstance(value, list):
         text = f"[{', '.join(_scalar(item) for item in value[:_SHOWN_ITEMS])}]"
     else:
@@ -134,9 +132,7 @@ def _parse(file: Path) -> Any:
     except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         # Only the first is the reader's own; the others escape from values that it cannot convert, such
         # as a 13th month or a number without digits.
-        rule = (
-            f"The file must be valid YAML, but it could not be read ({type(error).__name__}: {error!s:.80})"
-        )
+        rule = f"The file must be valid YAML, but it could not be read ({type(error).__name__}: {error!s:.80})"
         raise data_error(Place(file=file), rule, "mend the file") from error
 
 
@@ -214,9 +210,7 @@ def _entries(document: CommentedMap, file: Path, root: Path, split: str) -> tupl
     if not all(isinstance(text, str) and text.strip() for text in texts):
         rule = f"{key} must be a folder, a list of folders or a .txt file, but got {shown(value)}"
         raise data_error(place, rule, f"write it as '{key}: images/{split}'")
-    return tuple(
-        SplitEntry(text=text, candidates=_candidates(root, text.strip()), place=place) for text in texts
-    )
+    return tuple(SplitEntry(text=text, candidates=_candidates(root, text.strip()), place=place) for text in texts)
 
 
 def _candidates(root: Path, text: str) -> tuple[Path, ...]:

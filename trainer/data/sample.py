@@ -168,9 +168,7 @@ def _differences(found: dict[str, object], wanted: dict[str, object]) -> str:
 
 def _check_files(folder: Path, kind: str, number: int) -> None:
     expected = {_stem(index) + _KNOWN_SUFFIXES[kind] for index in range(number)}
-    found = (
-        {p.name for p in folder.iterdir() if p.suffix not in _CACHE_SUFFIXES} if folder.is_dir() else set()
-    )
+    found = {p.name for p in folder.iterdir() if p.suffix not in _CACHE_SUFFIXES} if folder.is_dir() else set()
     if lost := expected - found:
         raise _damaged(folder, f"has lost {len(lost)} of {number} files, among them {min(lost)!r}")
     if foreign := found - expected:

@@ -106,9 +106,7 @@ def split_sources(cutouts: Cutouts, *, seed: int) -> Mapping[str, npt.NDArray[np
     return {"train": order[:, num_val:], "val": order[:, :num_val]}
 
 
-def draw_scene(
-    cutouts: Cutouts, sources: npt.NDArray[np.int64], rng: np.random.Generator, *, image_size: int
-) -> Scene:
+def draw_scene(cutouts: Cutouts, sources: npt.NDArray[np.int64], rng: np.random.Generator, *, image_size: int) -> Scene:
     """Draw one scene: ground, then clutter, then objects, each over the ones before.
 
     Args:
@@ -202,9 +200,7 @@ def _object_sprite(
     return _sprite(photo, rng, tint=_tint(rng, ground), scale=scale, max_degrees=6.0)
 
 
-def _sprite(
-    photo: Grey, rng: np.random.Generator, *, tint: Colour, scale: float, max_degrees: float
-) -> _Sprite:
+def _sprite(photo: Grey, rng: np.random.Generator, *, tint: Colour, scale: float, max_degrees: float) -> _Sprite:
     """The photo turned, mirrored, sized and tinted."""
     solid = _silhouette(photo)
     # The emptiness around takes the mean tone, or resizing would draw a dark seam around the object.

@@ -26,10 +26,9 @@ from torch import nn
 from ultralytics.nn import tasks
 
 from trainer.nn import SimpleStem, VisionClueMerge, VSSBlock, XSSBlock
+from trainer.ultralytics_bridge.environment import TESTED_VERSION
 
 __all__ = ["TESTED_VERSION", "UnsupportedUltralyticsError"]
-
-TESTED_VERSION = "8.4.190"
 
 _SCALED: tuple[type[nn.Module], ...] = (SimpleStem, VisionClueMerge, VSSBlock, XSSBlock)
 _REPEATS_ITSELF: tuple[type[nn.Module], ...] = (XSSBlock,)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import ultralytics.cfg
 import ultralytics.engine.trainer as engine
 import ultralytics.engine.validator
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -177,6 +178,10 @@ def _peak_memory_gib(device: torch.device) -> float:
 # The stock check downloads a model and a picture, and runs that model instead of ours; the scan is float32
 # under autocast whatever it would say.
 engine.check_amp = lambda model: next(model.parameters()).device.type == "cuda"
+
+# Stock ultralytics refuses an lr0 above 1; a search may go there, and is told by divergence.
+ultralytics.cfg.CFG_FLOAT_KEYS |= {"lr0"}
+ultralytics.cfg.CFG_FRACTION_KEYS -= {"lr0"}
 
 # In a log file a progress bar is a thousand lines.
 engine.TQDM = partial(engine.TQDM, disable=True)

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tuner.study import Study, TrialRecord, best_trial
+from tuner.study import Study, TrialRecord, best_trial, standing
 
 STATUS_VERSION = 1
 """Version of the data that `status_of` gives; a change of meaning raises it."""
@@ -31,6 +31,7 @@ def status_of(study: Study) -> dict[str, Any]:
         "counts": {state.name: sum(t.state == state for t in trials) for state in TrialState},
         "baseline": baseline,
         "best": None if best is None else {"trial": best.number, "value": best.value, "params": dict(best.params)},
+        "standing": standing(trials),
         "promotion": study.promotion or None,
         "trials": [_facts(trial) for trial in trials],
     }
@@ -51,7 +52,12 @@ def status_table(facts: dict[str, Any]) -> list[RenderableType]:
             f"{trial['seconds'] / 60:.1f}" if "seconds" in trial else "",
             Text(trial["reason"] or ("the default configuration" if trial["number"] == 0 else "")),
         )
-    return [Text(f"{facts['study']}: {facts['model']} on {facts['data']}"), table, Text(_summary(facts))]
+    counts = ", ".join(f"{number} {state}" for state, number in facts["counts"].items() if number)
+    return [
+        Text(f"{facts['study']}: {facts['model']} on {facts['data']}"),
+        table,
+        Text(f"{counts or 'no trials yet'}; {facts['standing']}"),
+    ]
 
 
 def _facts(trial: TrialRecord) -> dict[str, Any]:
@@ -71,12 +77,3 @@ def _facts(trial: TrialRecord) -> dict[str, Any]:
 
 def _last(curve: dict[str, float]) -> float | None:
     return curve[max(curve, key=int)] if curve else None
-
-
-def _summary(facts: dict[str, Any]) -> str:
-    counts = ", ".join(f"{number} {state}" for state, number in facts["counts"].items() if number)
-    best = facts["best"]
-    if best is None:
-        return f"{counts or 'no trials yet'}; no trial has run to its end"
-    gain = "" if facts["baseline"] is None else f", {best['value'] - facts['baseline']:+.4f} over the default"
-    return f"{counts}; best {best['value']:.4f} (trial {best['trial']}){gain}"

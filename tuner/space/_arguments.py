@@ -184,7 +184,8 @@ ARGUMENTS: dict[str, Argument] = {
     for argument in [
         # Optimizer and schedule.
         Argument(name="optimizer", kind=Kind.CHOICE, default="auto", options=OPTIMIZERS),
-        Argument(name="lr0", kind=Kind.FLOAT, default=0.01, high=1, excludes_low=True),
+        # ultralytics refuses an lr0 above 1; our trainer does not, so that a search may show where training breaks.
+        Argument(name="lr0", kind=Kind.FLOAT, default=0.01, excludes_low=True),
         *_floats(
             lrf=(0.01, 0, 1),
             momentum=(0.937, 0, 1),

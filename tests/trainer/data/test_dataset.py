@@ -204,9 +204,7 @@ def test_a_link_that_leads_upwards_does_not_trap_the_search(tmp_path: Path) -> N
         ("names: ['traffic light', кот]", ("traffic light", "кот")),
     ],
 )
-def test_class_names_are_read_however_they_are_written(
-    tmp_path: Path, text: str, names: tuple[str, ...]
-) -> None:
+def test_class_names_are_read_however_they_are_written(tmp_path: Path, text: str, names: tuple[str, ...]) -> None:
     assert resolve(make(tmp_path, f"train: images/train\nval: images/val\n{text}\n")).names == names
 
 
@@ -262,9 +260,7 @@ HEAD = "train: images/train\nval: images/val\n"
     ("yaml", "line", "part"),
     [
         pytest.param("", None, "must be a mapping", id="empty"),
-        pytest.param(
-            "- a\n- b\n", None, "must be a mapping with train, val and names, but got ['a', 'b']", id="list"
-        ),
+        pytest.param("- a\n- b\n", None, "must be a mapping with train, val and names, but got ['a', 'b']", id="list"),
         pytest.param("just text\n", None, "but got 'just text'", id="text"),
         pytest.param(HEAD + "names: [cat\n", 4, "must be valid YAML", id="unclosed"),
         pytest.param(HEAD + 'path: "C:\\Users"\n', 3, "between single quotes", id="escape"),
@@ -273,29 +269,15 @@ HEAD = "train: images/train\nval: images/val\n"
         pytest.param("a: 2020-13-45\n" + HEAD, None, "month must be in 1..12", id="odd date"),
         pytest.param("val: images/val\nnames: [cat]\n", None, "train is not given", id="no train"),
         pytest.param("train: images/train\nnames: [cat]\n", None, "val is not given", id="no val"),
-        pytest.param(
-            "train: images/train\nval: []\nnames: [cat]\n", None, "val is not given", id="empty val"
-        ),
+        pytest.param("train: images/train\nval: []\nnames: [cat]\n", None, "val is not given", id="empty val"),
         pytest.param("train: 5\nval: images/val\nnames: [cat]\n", 1, "but got 5", id="number for train"),
-        pytest.param(
-            "val: images/val\ntrain: [a, {b: c}]\nnames: [cat]\n", 2, "but got ['a', …]", id="nested train"
-        ),
-        pytest.param(
-            HEAD + "path: 7\nnames: [cat]\n", 3, "path must be the data set's folder", id="number for path"
-        ),
+        pytest.param("val: images/val\ntrain: [a, {b: c}]\nnames: [cat]\n", 2, "but got ['a', …]", id="nested train"),
+        pytest.param(HEAD + "path: 7\nnames: [cat]\n", 3, "path must be the data set's folder", id="number for path"),
         pytest.param(HEAD + "path: ../gone\nnames: [cat]\n", 3, "but got '../gone'", id="path missing"),
-        pytest.param(
-            "val: images/val\ntrain: images/tran\nnames: [cat]\n", 2, "but got 'images/tran'", id="no folder"
-        ),
-        pytest.param(
-            "train: C:\\data\\train\nval: images/val\nnames: [cat]\n", 1, "there is no", id="windows drive"
-        ),
-        pytest.param(
-            "train: empty\nval: images/val\nnames: [cat]\n", 1, "at least one picture", id="no picture"
-        ),
-        pytest.param(
-            "train: bare/images\nval: images/val\nnames: [cat]\n", 1, "bare/labels/x.txt", id="no label"
-        ),
+        pytest.param("val: images/val\ntrain: images/tran\nnames: [cat]\n", 2, "but got 'images/tran'", id="no folder"),
+        pytest.param("train: C:\\data\\train\nval: images/val\nnames: [cat]\n", 1, "there is no", id="windows drive"),
+        pytest.param("train: empty\nval: images/val\nnames: [cat]\n", 1, "at least one picture", id="no picture"),
+        pytest.param("train: bare/images\nval: images/val\nnames: [cat]\n", 1, "bare/labels/x.txt", id="no label"),
         pytest.param(f"train: {'x' * 5000}\nval: images/val\nnames: [a]\n", 1, "there is no", id="long"),
         pytest.param("a: !!int\n" + HEAD, None, "must be valid YAML", id="number without digits"),
         pytest.param(HEAD, None, "neither names nor nc", id="no names"),
@@ -310,9 +292,7 @@ HEAD = "train: images/train\nval: images/val\n"
         pytest.param(HEAD + "nc: true\n", 3, "but got True", id="nc bool"),
         pytest.param(HEAD + "nc: 999999999999\n", 3, "1 to 100000", id="nc huge"),
         pytest.param(HEAD + "names: [cat]\nnc: 2\n", 4, "but got nc 2 and 1 names", id="nc differs"),
-        pytest.param(
-            HEAD + "names: {1: cat, 2: dog}\n", 3, "must be 0 to 1, but got ['1', '2']", id="names gap"
-        ),
+        pytest.param(HEAD + "names: {1: cat, 2: dog}\n", 3, "must be 0 to 1, but got ['1', '2']", id="names gap"),
         pytest.param(HEAD + "names: cat\n", 3, "names must be a list", id="names text"),
         pytest.param(HEAD + "names: [cat, ~]\n", 3, "class 1 got None", id="name null"),
         pytest.param(HEAD + "names: [cat, [dog]]\n", 3, "class 1 got ['dog']", id="name list"),

@@ -176,9 +176,7 @@ def test_label_rows_are_the_boxes_of_the_scene(tmp_path: Path) -> None:
             left, right = (float(x) - float(width) / 2) * 96, (float(x) + float(width) / 2) * 96
             top, bottom = (float(y) - float(height) / 2) * 96, (float(y) + float(height) / 2) * 96
             assert int(class_id) == box.source.class_id
-            assert (left, top, right, bottom) == pytest.approx(
-                (box.left, box.top, box.right, box.bottom), abs=1e-5
-            )
+            assert (left, top, right, bottom) == pytest.approx((box.left, box.top, box.right, box.bottom), abs=1e-5)
 
 
 def test_the_pictures_show_the_scenes(tmp_path: Path) -> None:
@@ -285,9 +283,7 @@ def test_a_folder_that_cannot_be_made_is_a_data_error(tmp_path: Path) -> None:
     assert "could not be written" in refusal(tmp_path / "file" / "data")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("train_images", 0), ("val_images", 0), ("image_size", 63), ("seed", -1)]
-)
+@pytest.mark.parametrize(("name", "value"), [("train_images", 0), ("val_images", 0), ("image_size", 63), ("seed", -1)])
 def test_settings_out_of_range_are_refused(tmp_path: Path, name: str, value: int) -> None:
     assert f"needs {name} of at least" in refusal(tmp_path / "data", **{name: value})
     assert not (tmp_path / "data").exists()
@@ -320,9 +316,7 @@ def test_two_processes_that_compose_at_once_agree(tmp_path: Path) -> None:
     assert resolve(Path(outputs[0])).splits["train"].num_images == 40
 
 
-def test_the_loser_of_a_race_returns_the_winners_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_loser_of_a_race_returns_the_winners_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw, rivals = scenes.draw_scene, [tmp_path / "data"]
 
     def draw_after_a_rival(*arguments: object, **named: object) -> scenes.Scene:
@@ -338,9 +332,7 @@ def test_the_loser_of_a_race_returns_the_winners_work(
 @pytest.mark.parametrize(
     ("value", "base"), [("/var/cache/me", "/var/cache/me"), ("", "~/.cache"), ("relative", "~/.cache")]
 )
-def test_the_default_folder_is_in_the_users_cache(
-    monkeypatch: pytest.MonkeyPatch, value: str, base: str
-) -> None:
+def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, value: str, base: str) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", value)
     expected = Path(base).expanduser() / "mamba-yolo-tuner" / f"sample-data-v{sample.FORMAT}"
     assert sample.default_directory() == expected

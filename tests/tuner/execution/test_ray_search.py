@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from tests.conftest import SCRIPTED_TRAINER
 
@@ -41,9 +42,7 @@ class Bench:
 
     def start(self, **options):
         command = self.command("run", *self.run_arguments(**options))
-        return subprocess.Popen(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def run(self, **options):
         process = self.start(**options)
@@ -104,29 +103,19 @@ def test_a_configuration_sure_to_diverge_is_pruned_in_its_first_epoch_and_harms_
     assert bench.status()["counts"]["FAIL"] == 0
 
 
-def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(bench):
+@pytest.fixture
+def cluster_with_8_gpus():
+    """A running Ray cluster that believes in eight GPUs; its address."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 8, "include_dashboard": False})
+    yield cluster.address
+    cluster.shutdown()
+
+
+def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(bench, cluster_with_8_gpus):
     (bench.folder / "space.yaml").write_text(SPACE % 20)
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(bench.folder)}
-    driver = """
-import sys
-import ray
-ray.init(num_cpus=2, num_gpus=8, include_dashboard=False, log_to_driver=False)
-import tuner.execution.cluster as cluster
-cluster._start = lambda address, num_cpus: None
-from tuner.cli.main import main
-main(sys.argv[1:])
-"""
-    arguments = bench.run_arguments(epoch_seconds=0.4, more=["--gpus", "8", "--no-promote"])
-    done = subprocess.run(
-        [sys.executable, "-c", driver, "run", *arguments],
-        cwd=bench.folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    more = ["--address", cluster_with_8_gpus, "--gpus", "8", "--no-promote"]
+    code, output = bench.run(epoch_seconds=0.4, more=more)
+    assert code == 0, output
     moments = [(e["time"], 1, e["gpu"]) for e in bench.events("start")]
     moments += [(e["time"], -1, e["gpu"]) for e in bench.events("end")]
     on_gpu, most = Counter(), 0
@@ -205,7 +194,12 @@ def test_a_trainer_that_always_fails_stops_the_study_and_shows_the_failure(bench
     arguments = bench.run_arguments(epoch_seconds=0.02)
     arguments[arguments.index("--trainer") + 1] += " --fail 'no kernel image'"
     done = subprocess.run(
-        bench.command("run", *arguments), cwd=bench.folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        bench.command("run", *arguments),
+        cwd=bench.folder,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
     )
     assert done.returncode == 7
     assert "no kernel image" in done.stderr

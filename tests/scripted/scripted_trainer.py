@@ -1,6 +1,6 @@
 """A trainer that speaks the contract and trains nothing: it plays a script.
 
-`python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail-from N]`
+`python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE]`
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
 in the first epoch. Epochs already played are kept in the request's directory, as a real trainer keeps its
@@ -29,7 +29,7 @@ from tuner.contract import (
 )
 
 
-class Stop(Exception):
+class Stop(Exception):  # noqa: N818
     pass
 
 
@@ -41,11 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     for line in iter(sys.stdin.readline, ""):
         request = decode(line)
-        if isinstance(request, PrepareRequest):
-            end = prepare(request)
-        else:
-            end = train(request, options)
-        send(end)
+        send(prepare(request) if isinstance(request, PrepareRequest) else train(request, options))
 
 
 def send(record) -> None:

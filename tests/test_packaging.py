@@ -1,0 +1,133 @@
+"""What is shipped: the wheel's contents, the lock, and documents that agree with the code."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tuner import exceptions
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("search_spaces/*.md")])
+REQUIREMENTS = [
+    Requirement(text)
+    for text in (
+        *PROJECT["dependencies"],
+        *(text for extra in PROJECT["optional-dependencies"].values() for text in extra),
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        yield archive
+
+
+@pytest.mark.parametrize(
+    "pattern", ["search_spaces/*.yaml", "trainer/models/*.yaml", "trainer/data/assets/*.npz", "t*er/**/*.py"]
+)
+def test_wheel_has_every_file_that_is_needed_at_run_time(wheel, pattern):
+    expected = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
+    assert expected
+    assert expected <= set(wheel.namelist())
+
+
+def test_wheel_has_nothing_else_on_top(wheel):
+    tops = {name.partition("/")[0] for name in wheel.namelist()}
+    assert tops == {"tuner", "trainer", "search_spaces", f"mamba_yolo_tuner-{PROJECT['version']}.dist-info"}
+
+
+@pytest.mark.parametrize("licence", PROJECT["license-files"])
+def test_wheel_has_the_licences(wheel, licence):
+    name = f"mamba_yolo_tuner-{PROJECT['version']}.dist-info/licenses/{licence}"
+    assert wheel.read(name) == (ROOT / licence).read_bytes()
+
+
+def test_wheel_installs_both_commands(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
+    scripts = dict(re.findall(r"^(\S+) = (\S+)$", wheel.read(name).decode(), re.MULTILINE))
+    assert scripts == {"tune": "tuner.cli.main:main", "mamba-tune": "tuner.cli.main:main"}
+
+
+def test_licence_is_the_agpl_as_published():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert text.split("\n", 1)[0].strip() == "GNU AFFERO GENERAL PUBLIC LICENSE"
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert PROJECT["license"] == "AGPL-3.0-or-later"
+    assert PROJECT["license"] in README
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
+def test_every_dependency_has_an_upper_bound(requirement):
+    assert {"<", "<=", "==", "~="} & {specifier.operator for specifier in requirement.specifier}
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
+def test_lock_pins_what_the_project_asks_for(requirement):
+    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", _lock(), re.MULTILINE))
+    pinned = {canonicalize_name(name): version for name, version in locked.items()}
+    assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
+
+
+def test_lock_has_hashes_and_names_no_place_to_fetch_from():
+    entries = re.split(r"\n(?=[A-Za-z0-9])", re.sub(r"^#.*\n", "", _lock(), flags=re.MULTILINE))
+    assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"://|index-url|find-links|@ ", _lock())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_relative_links_lead_somewhere(document):
+    prose = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]
+    assert [link for link in links if link and not (document.parent / link).exists()] == []
+
+
+def test_changelog_and_project_have_the_same_version():
+    headings = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", PROJECT["version"]]
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    script = ROOT / ".ci" / "run"
+    commands = [line for line in script.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]
+    assert os.access(script, os.X_OK)
+    assert re.search(r"^make test\b", README, re.MULTILINE)
+
+
+def test_readme_explains_every_exit_code():
+    codes = {kind.exit_code for kind in vars(exceptions).values() if isinstance(kind, type)}
+    explained = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", README, re.MULTILINE) for code in row.split(",")}
+    assert explained == {0, 130, 143} | codes
+
+
+@pytest.mark.parametrize("model", sorted(ROOT.glob("trainer/models/*.yaml")), ids=lambda path: path.stem)
+def test_readme_gives_each_model_the_parameters_that_its_file_does(model):
+    counted = re.search(r"^# ([\d,]+) parameters", model.read_text(encoding="utf-8"), re.MULTILINE)
+    assert counted
+    assert f"| `{model.stem}` | {counted[1]} |" in README
+
+
+@pytest.mark.parametrize("document", ["README.md", "search_spaces/README.md"])
+def test_every_shipped_space_is_listed(document):
+    listed = set(re.findall(r"^\| `(\w+)` \|", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE))
+    assert {path.stem for path in ROOT.glob("search_spaces/*.yaml")} <= listed
+
+
+def _lock() -> str:
+    return (ROOT / "requirements.lock").read_text(encoding="utf-8")

@@ -1,0 +1,83 @@
+"""A tiny real data set, and a real trainer to train on it."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer.data import sample
+from tuner.contract import EndRecord, PreparedRecord, PrepareRequest, TrainRequest
+from tuner.execution.trainer_process import TrainerProcess
+
+PARAMS = {
+    "imgsz": 64,
+    "batch": 8,
+    "nbs": 8,
+    "optimizer": "AdamW",
+    "lr0": 0.002,
+    "warmup_epochs": 0.0,
+    "close_mosaic": 0,
+    "mosaic": 0.0,
+}
+
+
+def hear_all(trainer, timeout_s=240.0):
+    """The records of a request, its end last."""
+    records = []
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        records += trainer.receive(timeout_s=0.5)
+        if records and isinstance(records[-1], EndRecord):
+            return records
+    raise AssertionError(f"no end record within {timeout_s} s, only {records}")
+
+
+@pytest.fixture(scope="session")
+def data_yaml(tmp_path_factory) -> Path:
+    """Sixteen pictures to train on, four to validate."""
+    folder = tmp_path_factory.mktemp("data")
+    return sample.compose(folder / "tiny", train_images=16, val_images=4, image_size=64)
+
+
+@pytest.fixture(scope="session")
+def trainer():
+    """The real fork server, warm after the first request."""
+    process = TrainerProcess([sys.executable, "-m", "trainer", "serve"])
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def prepared(trainer, data_yaml, tmp_path_factory) -> PreparedRecord:
+    """What the trainer makes of the data set and the nano model."""
+    directory = tmp_path_factory.mktemp("study")
+    trainer.send(PrepareRequest(data=str(data_yaml), model="mamba-yolo-n", directory=str(directory)))
+    records = hear_all(trainer)
+    found = [record for record in records if isinstance(record, PreparedRecord)]
+    assert found, records
+    return found[0]
+
+
+@pytest.fixture
+def train_request(prepared, tmp_path):
+    """Makes requests that train in seconds."""
+
+    def make(*, epochs=2, validation_epochs=(2,), full=False, seed=0, **params):
+        return TrainRequest(
+            study="s",
+            trial=0,
+            params={**PARAMS, **params},
+            model=prepared.model,
+            data=prepared.data,
+            epochs=epochs,
+            stop_epoch=epochs,
+            validation_epochs=validation_epochs,
+            seed=seed,
+            devices=(),
+            threads=2,
+            directory=str(tmp_path / "run"),
+            full=full,
+        )
+
+    return make

@@ -1,0 +1,35 @@
+"""When a run is lost."""
+
+import math
+
+import pytest
+
+from trainer.divergence import EXPLOSION_FACTOR, LossWatch
+
+
+def after(*losses):
+    watch = LossWatch()
+    verdicts = [watch.verdict(loss) for loss in losses]
+    assert not any(verdicts[:-1])
+    return verdicts[-1]
+
+
+@pytest.mark.parametrize(("loss", "said"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
+def test_a_loss_that_is_no_number_ends_the_run_at_once(loss, said):
+    assert said in after(loss)
+
+
+def test_a_loss_far_above_the_start_has_exploded():
+    assert after(*[10.0] * 10, 10.0 * EXPLOSION_FACTOR * 1.01).startswith("the loss exploded")
+
+
+def test_a_loss_somewhat_above_the_start_has_not():
+    assert after(*[10.0] * 10, 10.0 * EXPLOSION_FACTOR * 0.99) is None
+
+
+def test_a_batch_without_objects_at_the_start_raises_no_false_alarm():
+    assert after(0.001, *[10.0] * 9, 12.0, 9.0) is None
+
+
+def test_a_falling_loss_is_fine():
+    assert after(*[100.0 / (n + 1) for n in range(50)]) is None

@@ -1,0 +1,99 @@
+"""ultralytics' trainer with its traps closed, in this process."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer.ultralytics_bridge import environment
+
+environment.configure()
+
+from trainer import trial  # noqa: E402 - only after the environment is set
+from trainer.nn import is_ssm_parameter  # noqa: E402
+from trainer.ultralytics_bridge.training import SearchTrainer  # noqa: E402
+from tuner.contract import Outcome  # noqa: E402
+
+
+class Silent:
+    """A supervisor that wants nothing but the end."""
+
+    last_epoch = 1
+
+    def validates(self, epoch):
+        return False
+
+    def epoch_trained(self, epoch):
+        pass
+
+    def checkpoint_written(self, epoch, path):
+        pass
+
+
+@pytest.fixture
+def search_trainer(train_request):
+    request = train_request(epochs=1, weight_decay=0.01)
+    Path(request.directory).mkdir()
+    trainer = SearchTrainer(trial._arguments(request), Silent(), full=False)
+    trainer._setup_train()
+    return trainer
+
+
+def test_state_space_parameters_get_no_weight_decay_and_no_bias_warm_up(search_trainer):
+    names = {id(p): name for name, p in search_trainer.model.named_parameters()}
+    groups = {}
+    for group in search_trainer.optimizer.param_groups:
+        for parameter in group["params"]:
+            groups.setdefault(names[id(parameter)], []).append((group["param_group"], group["weight_decay"]))
+    trained = {name for name, p in search_trainer.model.named_parameters() if p.requires_grad}
+    assert trained <= set(groups)
+    assert all(len(where) == 1 for where in groups.values()), "every parameter is in one group"
+    ssm = [name for name in groups if is_ssm_parameter(name)]
+    assert any("A_logs" in name for name in ssm)
+    assert any("dt_projs_bias" in name for name in ssm)
+    assert all(groups[name] == [("bn", 0.0)] for name in ssm)
+    assert sum(decay > 0 for ((_, decay),) in groups.values()) > 50, "ordinary weights are decayed"
+
+
+@pytest.mark.parametrize("message", ["CUDA out of memory. Tried to allocate 2 GiB", "CUBLAS_STATUS_ALLOC_FAILED"])
+def test_running_out_of_memory_ends_the_trial_instead_of_halving_the_batch(train_request, monkeypatch, message):
+    batches = []
+
+    def preprocess_batch(self, batch):
+        batches.append(self.batch_size)
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(SearchTrainer, "preprocess_batch", preprocess_batch)
+    end = trial.run(train_request(epochs=1), lambda record: None)
+    assert end.outcome == Outcome.OUT_OF_MEMORY
+    assert batches == [8]
+
+
+def test_nan_in_a_weight_ends_the_trial_at_that_batch_and_leaves_no_checkpoint(train_request, monkeypatch):
+    step = SearchTrainer.optimizer_step
+
+    def poisoned_step(self):
+        step(self)
+        with torch.no_grad():
+            next(self.model.parameters()).fill_(float("nan"))
+
+    monkeypatch.setattr(SearchTrainer, "optimizer_step", poisoned_step)
+    request = train_request(epochs=2)
+    end = trial.run(request, lambda record: None)
+    assert end.outcome == Outcome.DIVERGED
+    assert end.message == "the loss became NaN in epoch 1, batch 2"
+    assert not (Path(request.directory) / "weights" / "last.pt").exists()
+
+
+def test_optimizer_auto_never_reaches_ultralytics(train_request):
+    end = trial.run(train_request(epochs=1, optimizer="auto"), lambda record: None)
+    assert end.outcome == Outcome.ERROR
+    assert "ignores lr0" in end.message
+
+
+def test_no_tracker_download_or_telemetry_is_on():
+    from ultralytics.utils import AUTOINSTALL, ONLINE, SETTINGS
+
+    assert not any(SETTINGS[name] for name in ("sync", "mlflow", "clearml", "comet", "dvc", "raytune", "wandb"))
+    assert not AUTOINSTALL
+    assert not ONLINE

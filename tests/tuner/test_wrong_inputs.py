@@ -1,0 +1,121 @@
+"""Wrong input: one clear line, the documented exit code, no traceback, and nothing made."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import SCRIPTED_TRAINER
+
+GOOD = """
+search: {epochs: 3, trials: 1, sampler: random}
+parameters:
+  optimizer: SGD
+  batch: 16
+  lr0: {float: [0.001, 0.1], log: true}
+baseline: {lr0: 0.01}
+"""
+
+
+def tune(folder, *arguments, env=None):
+    command = [sys.executable, "-m", "tuner", *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
+    )
+
+
+def with_change(old, new):
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "space.yaml").write_text(GOOD)
+    (tmp_path / "empty" / "images").mkdir(parents=True)
+    (tmp_path / "empty" / "data.yaml").write_text("train: images\nval: images\nnames: [a]\n")
+    return tmp_path
+
+
+SPACES = {
+    "unknown parameter": (with_change("lr0: {float", "lr: {float"), ["space.yaml:6", "lr0"]),
+    "low above high": (with_change("[0.001, 0.1]", "[0.1, 0.001]"), ["space.yaml:6", "0.1", "0.001"]),
+    "text for a number": (with_change("batch: 16", "batch: many"), ["space.yaml:5", "'many'"]),
+    "optimizer auto": (with_change("optimizer: SGD", "optimizer: auto"), ["space.yaml:4", "lr0"]),
+    "without effect": (with_change("batch: 16", "batch: 16\n  dropout: 0.1"), ["space.yaml:6", "dropout"]),
+    "no YAML": ("parameters: [", ["space.yaml:"]),
+    "duplicate key": (with_change("batch: 16", "batch: 16\n  batch: 32"), ["space.yaml:6", "batch"]),
+}
+
+
+@pytest.mark.parametrize("case", SPACES)
+def test_a_wrong_space_names_file_line_and_fault(folder, case):
+    text, said = SPACES[case]
+    (folder / "space.yaml").write_text(text)
+    done = tune(folder, "run", "--space", "space.yaml")
+    check_told(done, 3, said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "--space", "strongaug"], 3, ["strong_aug"]),
+        (["run", "--space", "space.yaml", "--data", "nowhere.yaml"], 4, ["nowhere.yaml"]),
+        (["run", "--space", "space.yaml", "--data", "empty/data.yaml"], 4, ["images", "data.yaml"]),
+        (["run", "--space", "space.yaml", "--model", "mamba-yolo-z"], 2, ["mamba-yolo-n", "mamba-yolo-z"]),
+        (["run", "--space", "space.yaml", "--study", "../escape"], 2, ["'../escape'"]),
+        (["run", "--space", "space.yaml", "--study", "-rf"], 2, ["'-rf'"]),
+        (["run", "--space", "space.yaml", "--study", "a\nb"], 2, ["'a\\nb'"]),
+        (["run", "--space", "space.yaml", "--epochs", "0"], 3, ["`epochs`", "0"]),
+        (["run", "--space", "space.yaml", "--sampler", "tp"], 3, ["tpe"]),
+        (["run", "--space", "space.yaml", "--gpus", "-1"], 2, ["gpus"]),
+        (["run", "--space", "space.yaml", "--home", "/proc/studies"], 5, ["/proc/studies"]),
+        (["run", "--space", "space.yaml", "--trainer", "/no/such/trainer"], 5, ["/no/such/trainer"]),
+        (["run", "--space", "space.yaml", "--storage", "nonsense"], 2, ["--storage"]),
+        (["run"], 2, ["--space"]),
+        (["status", "nothing"], 2, ["nothing"]),
+        (["export", "nothing"], 2, ["nothing"]),
+        (["promote", "nothing"], 2, ["nothing"]),
+        (["dashboard", "nothing"], 2, ["nothing"]),
+        (["sample-data", "empty"], 4, ["empty"]),
+        (["fly"], 2, ["fly"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_command_is_told_with_its_exit_code(folder, arguments, code, said):
+    check_told(tune(folder, *arguments), code, said)
+
+
+def check_told(done, code, said):
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()
+    text = " ".join(line.strip("│ ") for line in last)
+    for part in said:
+        assert part in text, text
+
+
+def test_a_wrong_database_is_told_without_its_password(folder):
+    url = "postgresql+psycopg2://user:hunter2@127.0.0.1:1/none"
+    trainer = f"{sys.executable} {SCRIPTED_TRAINER}"
+    done = tune(folder, "run", "--space", "space.yaml", "--trainer", trainer, env={"TUNE_STORAGE": url})
+    assert done.returncode == 8, done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_nothing_is_made_for_a_study_that_does_not_exist(folder):
+    tune(folder, "status", "nothing")
+    assert not (folder / "studies").exists()
+
+
+def test_debug_shows_where_it_happened(folder):
+    done = tune(folder, "run", "--space", "missing", "--debug")
+    assert done.returncode == 3
+    assert "Traceback" in done.stderr
+
+
+def test_status_without_studies_says_how_to_begin(folder):
+    done = tune(folder, "status")
+    assert done.returncode == 0
+    assert "tune run --space quick" in done.stderr
