@@ -153,12 +153,15 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
     def stop(signum: int, frame: object) -> None:
         raise trial.Stopped
 
-    signal.signal(signal.SIGTERM, stop)
     _print_to(Path(request.directory) / "trainer.log")
     torch.set_num_threads(max(request.threads, 1))
     device = torch.cuda.get_device_name(request.devices[0]) if request.devices else "CPU"
-    _send(records, StartedRecord(pid=os.getpid(), device=device))
-    return trial.run(request, lambda record: _send(records, record))
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        _send(records, StartedRecord(pid=os.getpid(), device=device))
+        return trial.run(request, lambda record: _send(records, record))
+    except trial.Stopped:  # in the moments before or after training itself
+        return EndRecord(outcome=Outcome.STOPPED)
 
 
 def _prepare(request: PrepareRequest, records: int) -> EndRecord:
