@@ -5,6 +5,7 @@ decisions to Tune. No state of ours is pickled or restored: a restart is a start
 """
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -127,6 +128,8 @@ def run_search(search: Search, slots: Slots, command: Sequence[str]) -> None:
         TunerError: what ended the search, if that was an error.
     """
     driver = _Driver(search, slots, command)
+    # Tune would start one actor at a time; all slots may start at once, and `suggest` never asks ahead.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.number)
     with tempfile.TemporaryDirectory(prefix="tune-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, slots.resources),

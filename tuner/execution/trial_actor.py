@@ -24,15 +24,23 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
     Results hold no figures of their own: the records are for our scheduler adapter, as lines of the contract.
     """
 
+    _request: TrainRequest
+    _restarts: int
+    _sent: bool
+
     def setup(self, config: dict[str, Any]) -> None:
         self._trainer = TrainerProcess(config[COMMAND_KEY])
-        self._begin(config)
+        self._assign(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config)
+        self._trainer.stop_request()
+        self._assign(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
+        if not self._sent:
+            self._sent = True
+            self._trainer.send(self._request)
         records = self._trainer.receive(timeout_s=_HEARTBEAT_S)
         last = records[-1] if records else None
         if isinstance(last, EndRecord) and last.retryable and self._restarts < _MAX_RESTARTS:
@@ -45,9 +53,14 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
         self._trainer.stop_request()
         self._trainer.close()
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _assign(self, config: dict[str, Any]) -> None:
+        """Take a trial on, and start it at the first step only.
+
+        Tune creates an actor for a trial and then, when another one becomes free first, gives the trial to that
+        one: the new actor is set up, never stepped, and thrown away. Started here, the trial would run twice.
+        """
         request = decode(config[REQUEST_KEY])
         assert isinstance(request, TrainRequest)
         self._request = request
         self._restarts = 0
-        self._trainer.send(request)
+        self._sent = False

@@ -114,7 +114,7 @@ def cluster_with_8_gpus():
 def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(bench, cluster_with_8_gpus):
     (bench.folder / "space.yaml").write_text(SPACE % 20)
     more = ["--address", cluster_with_8_gpus, "--gpus", "8", "--no-promote"]
-    code, output = bench.run(epoch_seconds=0.4, more=more)
+    code, output = bench.run(epoch_seconds=0.5, more=more)
     assert code == 0, output
     moments = [(e["time"], 1, e["gpu"]) for e in bench.events("start")]
     moments += [(e["time"], -1, e["gpu"]) for e in bench.events("end")]
