@@ -11,10 +11,10 @@ import select
 import signal
 import sys
 from contextlib import suppress
-from ctypes import CDLL
 from pathlib import Path
 from typing import NoReturn
 
+from trainer.processes import die_with_parent
 from trainer.ultralytics_bridge import environment
 from tuner.contract import (
     ContractError,
@@ -29,7 +29,6 @@ from tuner.contract import (
 )
 
 _POLL_S = 0.05
-_PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger("trainer")
 
@@ -130,7 +129,7 @@ def _run_and_exit(request: TrainRequest | PrepareRequest, records: int) -> NoRet
     code = 1
     try:
         os.setsid()
-        _die_with_parent()
+        die_with_parent()
         with Path(os.devnull).open() as nothing:
             os.dup2(nothing.fileno(), 0)
         end = _train(request, records) if isinstance(request, TrainRequest) else _prepare(request, records)
@@ -188,9 +187,3 @@ def _send(fd: int, record: Record) -> None:
     data = (encode(record) + "\n").encode()
     while data:
         data = data[os.write(fd, data) :]
-
-
-def _die_with_parent() -> None:
-    """Linux: a killed server takes its fork along, so that no trial trains on unseen."""
-    with suppress(OSError, AttributeError):
-        CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from trainer import ranks
 from trainer.exceptions import DataError, Diverged, ModelError, OutOfMemory
 from trainer.records import RecordLog
 from trainer.ultralytics_bridge.training import (
@@ -34,11 +35,28 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
 
     Epochs that an earlier process already trained in `request.directory` are sent again, not trained again.
     """
-    directory = Path(request.directory)
-    log = str(directory / "trainer.log")
+    return _ended(request, lambda: _Run(request, emit).train())
+
+
+def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any]) -> EndRecord:
+    """The part of one rank of a run on several devices; what came before is in `overrides`."""
+
+    def train() -> EndRecord:
+        run = _Run(request, lambda record: None)
+        trainer = SearchTrainer(overrides, run, full=request.full)
+        trainer.train()
+        if os.environ["RANK"] != "0":
+            return EndRecord(outcome=Outcome.COMPLETED)
+        return run.end(named_metrics(trainer.metrics))
+
+    return _ended(request, train)
+
+
+def _ended(request: TrainRequest, train: Callable[[], EndRecord]) -> EndRecord:
+    """The end record of a training, whatever it raises."""
+    log = str(Path(request.directory) / "trainer.log")
     try:
-        supervisor = _Supervisor(request, emit)
-        return supervisor.train()
+        return train()
     except Stopped:
         return EndRecord(outcome=Outcome.STOPPED, log=log)
     except Diverged as error:
@@ -49,7 +67,7 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
         return EndRecord(outcome=Outcome.BAD_DATA, message=str(error), log=log)
     except ModelError as error:
         return EndRecord(outcome=Outcome.BAD_MODEL, message=str(error), log=log)
-    except Exception as error:
+    except Exception as error:  # the one place where a crash becomes a record
         logger.exception("training failed")
         return _end_of(error, log)
 
@@ -61,7 +79,7 @@ def _end_of(error: Exception, log: str) -> EndRecord:
     return EndRecord(outcome=Outcome.ERROR, message=text, log=log)
 
 
-class _Supervisor:
+class _Run:
     """Stands between ultralytics' trainer and the pipe for one request."""
 
     def __init__(self, request: TrainRequest, emit: Callable[[Record], None]) -> None:
@@ -108,14 +126,17 @@ class _Supervisor:
         for record in self._records.restore(trained):
             self._emit(record)
         if trained >= self.last_epoch:
-            return self._end(self._best_recorded())
+            return self.end(self._best_recorded())
         overrides = _arguments(self._request)
         if trained:
             logger.info("going on from epoch %d", trained)
             overrides["resume"] = str(self._weights / "last.pt")
+        num_ranks = len(self._request.devices)
+        if num_ranks > 1:
+            return ranks.train(self._request, overrides, num_ranks=num_ranks, trained=trained, emit=self._emit)
         trainer = SearchTrainer(overrides, self, full=self._request.full)
         trainer.train()
-        return self._end(named_metrics(trainer.metrics))
+        return self.end(named_metrics(trainer.metrics))
 
     def _epochs_already_trained(self) -> int:
         """Epochs in the directory's checkpoint if it was trained for this very request, else 0."""
@@ -142,7 +163,8 @@ class _Supervisor:
         validated = [record.metrics for record in self._records.read() if record.metrics is not None]
         return max(validated, key=lambda metrics: metrics["mAP50-95"], default=None)
 
-    def _end(self, metrics: Mapping[str, float] | None) -> EndRecord:
+    def end(self, metrics: Mapping[str, float] | None) -> EndRecord:
+        """The end record of a run that trained its last epoch; that of a full run is kept beside its weights."""
         log = str(self._directory / "trainer.log")
         if not self._request.full:
             return EndRecord(outcome=Outcome.COMPLETED, log=log)

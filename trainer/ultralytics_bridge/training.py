@@ -5,9 +5,10 @@ by writing zeros into the weights, reports one epoch too many, decays the state-
 checkpoint that a later resume needs, and writes checkpoints in place, so that a kill leaves half a file.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,6 +76,8 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         self.epoch_began = time.monotonic()
         self._watch = LossWatch()
         super().__init__(overrides=dict(overrides))
+        if self.device.type == "cpu":  # ultralytics knows ranks on GPUs only
+            self.world_size = int(os.environ.get("WORLD_SIZE", "0"))
         self.add_callback("on_train_epoch_start", SearchTrainer._begin_epoch)
         self.add_callback("on_train_batch_end", SearchTrainer._check_loss)
 
@@ -94,6 +97,19 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         reason = self._watch.verdict(float(self.loss.detach()) / max(self.batch_size, 1))
         if reason:
             raise Diverged(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")
+
+    def _setup_ddp(self) -> None:
+        if self.device.type == "cpu":
+            torch.distributed.init_process_group("gloo")
+        else:
+            super()._setup_ddp()
+
+    def _setup_train(self) -> None:
+        if self.device.type == "cpu" and self.world_size > 1:
+            with _ranks_without_devices():
+                super()._setup_train()
+        else:
+            super()._setup_train()
 
     def validate(self) -> tuple[Any, Any]:
         self.validated = True
@@ -143,7 +159,8 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 
     def final_eval(self) -> None:
         """Only a promoted run ends with an evaluation of best.pt and stripped checkpoints."""
-        if self.full:
+        on_cpu_ranks = self.device.type == "cpu" and self.world_size > 1  # where ultralytics looks for a GPU
+        if self.full and not on_cpu_ranks:
             super().final_eval()
 
 
@@ -159,6 +176,21 @@ def checkpoint_epoch(path: Path) -> int:
 def named_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """ultralytics' validation figures by the contract's names."""
     return {name: float(metrics[key]) for name, key in METRIC_KEYS.items()}
+
+
+@contextlib.contextmanager
+def _ranks_without_devices() -> Iterator[None]:
+    """ultralytics names a device for each rank, which torch refuses for ranks on the CPU."""
+    stock = torch.nn.parallel.DistributedDataParallel
+
+    def on_cpu(model: torch.nn.Module, *, device_ids: object, **kwargs: Any) -> torch.nn.Module:
+        return stock(model, **kwargs)
+
+    torch.nn.parallel.DistributedDataParallel = on_cpu  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        torch.nn.parallel.DistributedDataParallel = stock  # type: ignore[misc]
 
 
 def _publish(staged: Path, final: Path) -> None:

@@ -1,0 +1,43 @@
+"""`python -m trainer.rank PLAN`: one rank of a run on several devices, started by torchrun (see `trainer.ranks`)."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from trainer.processes import die_with_parent
+from trainer.ranks import END
+from trainer.ultralytics_bridge import environment
+from tuner.contract import EndRecord, Outcome, TrainRequest, decode, encode
+
+
+def main(plan: Path) -> int:
+    """Train, and say how it ended. Returns the exit code: torchrun ends the other ranks when it is not 0."""
+    die_with_parent()
+    environment.configure()
+    from trainer import trial
+
+    def stop(signum: int, frame: object) -> None:
+        raise trial.Stopped
+
+    signal.signal(signal.SIGTERM, stop)
+    body = json.loads(plan.read_text(encoding="utf-8"))
+    request = decode(body["request"])
+    assert isinstance(request, TrainRequest)
+    end = trial.train_as_rank(request, body["overrides"])
+    _note(end, plan.with_name(END), rank=int(os.environ["RANK"]))
+    return 0 if end.outcome == Outcome.COMPLETED else 1
+
+
+def _note(end: EndRecord, path: Path, rank: int) -> None:
+    """Keep the end of the run: rank 0's when all went well, else the first failure, which stops the others."""
+    if path.exists() or (end.outcome == Outcome.COMPLETED and rank != 0):
+        return
+    staged = path.with_name(f"{path.name}.{rank}")
+    staged.write_text(encode(end), encoding="utf-8")
+    staged.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
