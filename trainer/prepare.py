@@ -32,6 +32,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
             portable_model=models.portable(model, len(checked.names), Path(request.directory)),
             num_parameters=models.count_parameters(model, len(checked.names)),
             versions=models.versions(),
+            notes=(*checked.notes, *environment.version_notes()),
         )
         models.build_label_caches(data)
     except DataError as error:

@@ -114,6 +114,8 @@ class PreparedRecord:
     num_parameters: int
     versions: Mapping[str, str]
     """Versions of what trains, by package name."""
+    notes: tuple[str, ...] = ()
+    """What the user should know and nothing stops for, one line each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,7 +206,7 @@ def decode(line: str) -> Request | Record:
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _MAPS_OF_FLOATS = {"losses", "metrics"}
-_TUPLES = {"validation_epochs", "devices"}
+_TUPLES = {"validation_epochs", "devices", "notes"}
 
 
 def _jsonable(value: Any) -> Any:

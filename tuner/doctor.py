@@ -86,6 +86,6 @@ def _folder(home: Path) -> tuple[dict[str, str], list[str]]:
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     free_gib = shutil.disk_usage(existing).free / 2**30
     facts = {"studies in": f"{home} ({free_gib:.0f} GiB free)"}
-    if not os.access(existing, os.W_OK):
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
         return facts, [f"the folder for studies cannot be written: '{existing}'; choose another with --home"]
     return facts, []

@@ -1,5 +1,6 @@
 """params.yaml: the configuration that won, ready for `yolo train cfg=params.yaml`."""
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -46,6 +47,7 @@ def params_yaml(study: Study, winner: Winner, epochs: int) -> str:
     ]
     buffer = io.StringIO()
     yaml = YAML()
+    yaml.version = (1, 1)  # ultralytics reads it with PyYAML, to which 1e-05 would be a text and `on` a truth
     yaml.default_flow_style = False
     yaml.dump(training_arguments(study, winner, epochs), buffer)
     return "".join(f"# {line}\n" for line in header) + buffer.getvalue()
@@ -57,7 +59,7 @@ def write_params(text: str, target: Path) -> None:
     Raises:
         EnvironmentProblem: the target cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
+    temporary = target.parent / f".{target.name}.tmp"
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -65,6 +67,8 @@ def write_params(text: str, target: Path) -> None:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise EnvironmentProblem(
             f"The output file must be writable, but '{target}' is not ({error.strerror}); choose another with -o."
         ) from error

@@ -74,7 +74,7 @@ class PromotedRun:
         self.request = request
         self.latest: EpochRecord | None = None
         self.best: float | None = None
-        study.note_promotion(
+        study.begin_promotion(
             trial=request.trial,
             epochs=request.epochs,
             directory=request.directory,

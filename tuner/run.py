@@ -159,7 +159,7 @@ def _open_study(options: RunOptions, view: View) -> Study:
     spec = _spec(options, prepared)
     study = Study.open_or_create(options.storage, options.name, spec)
     _refuse_changes(study, options, prepared)
-    view.subject(study.spec, options.space)
+    view.subject(study.spec, options.space, prepared.notes)
     return study
 
 

@@ -44,7 +44,7 @@ class LiveTrial:
     """Metric at the last validated epoch."""
     seconds: float = 0.0
     memory_gib: float = 0.0
-    batch: int | None = None
+    latest: EpochRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +178,7 @@ class Search:
         known = record.epoch <= trial.epoch
         trial.epoch = max(trial.epoch, record.epoch)
         trial.seconds += 0.0 if known else record.seconds
-        trial.batch = record.batch
+        trial.latest = record
         trial.memory_gib = max(trial.memory_gib, record.memory_gib)
         curve = self._curves[trial.number]
         judged = record.epoch in curve
@@ -244,10 +244,18 @@ class Search:
             epochs=trial.epoch,
             seconds=round(trial.seconds, 3),
             memory_gib=round(trial.memory_gib, 3),
-            **({} if trial.batch is None else {"batch": trial.batch}),
+            **_what_ran(trial.latest),
         )
         self._refresh()
         self._on_event(_told(trial.number, state, value, reason, self._spec.metric))
+
+
+def _what_ran(latest: EpochRecord | None) -> dict[str, object]:
+    """What the last epoch says of the trial, for its record."""
+    if latest is None:
+        return {}
+    metrics = {} if latest.metrics is None else {"metrics": dict(latest.metrics)}
+    return {"batch": latest.batch, "checkpoint": latest.checkpoint, **metrics}
 
 
 def _told(number: int, state: TrialState, value: float | None, reason: str, metric: str) -> str:

@@ -5,7 +5,7 @@ needs is in it, or in files that it names. Only one driver writes at a time (see
 """
 
 import contextlib
-import json
+import math
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
@@ -113,10 +113,11 @@ class Study:
             study = optuna.create_study(
                 storage=_storage(url), study_name=name, direction="maximize", load_if_exists=True
             )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([spec.metric])
             if _SPEC not in study.user_attrs:
+                _refuse_foreign(study)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names([spec.metric])
                 study.set_user_attr(_SPEC, asdict(spec))
             return cls(study, url)
 
@@ -150,7 +151,7 @@ class Study:
         with _translated(self._url):
             stored = self._study.user_attrs.get(_SPEC)
         if stored is None:
-            raise StorageProblem(f"The study '{self.name}' was not made by tune: it has no record of its space.")
+            raise StorageProblem(_foreign(self.name))
         return StudySpec(**{**stored, "rungs": tuple(stored["rungs"])})
 
     def trials(self) -> tuple[TrialRecord, ...]:
@@ -186,7 +187,8 @@ class Study:
     def record_epoch(self, number: int, record: EpochRecord, value: float | None) -> None:
         """Write one epoch; a value that is already there stays (a restarted trainer repeats itself)."""
         with _translated(self._url):
-            if value is not None:
+            known = self._storage.get_trial(self._id(number)).intermediate_values
+            if value is not None and record.epoch not in known:
                 self._storage.set_trial_intermediate_value(self._id(number), record.epoch, value)
 
     def finish(
@@ -199,9 +201,12 @@ class Study:
         **attributes: Any,
     ) -> None:
         """Close a trial; one that is already closed stays as it is."""
+        with _translated(self._url):
+            if self._storage.get_trial(self._id(number)).state.is_finished():
+                return
         self._note(number, **attributes, **({"reason": reason} if reason else {}))
         with _translated(self._url):
-            self._study.tell(number, value, state=state, skip_if_finished=True)
+            self._study.tell(number, value, state=state)
 
     def requeue(self, number: int) -> None:
         """Put an interrupted trial back in the queue: the next `ask` hands it out again, under the same number."""
@@ -221,6 +226,11 @@ class Study:
         with _translated(self._url):
             return dict(self._study.user_attrs.get(_PROMOTION, {}))
 
+    def begin_promotion(self, **facts: Any) -> None:
+        """A promoted run begins, or goes on: what was known of the last one is replaced."""
+        with _translated(self._url):
+            self._study.set_user_attr(_PROMOTION, facts)
+
     def note_promotion(self, **facts: Any) -> None:
         """Add to what is known of the promoted run."""
         with _translated(self._url):
@@ -229,7 +239,7 @@ class Study:
     def _note(self, number: int, **attributes: Any) -> None:
         with _translated(self._url):
             for key, value in attributes.items():
-                self._storage.set_trial_user_attr(self._id(number), key, json.loads(json.dumps(value)))
+                self._storage.set_trial_user_attr(self._id(number), key, _jsonable(value))
 
     def _id(self, number: int) -> int:
         if number not in self._ids:
@@ -257,7 +267,28 @@ def standing(trials: tuple[TrialRecord, ...]) -> str:
 
 def masked(url: str) -> str:
     """A database URL fit for a message or a log: without the password."""
-    return make_url(url).render_as_string(hide_password=True)
+    parsed = make_url(url)
+    secrets = {name: "***" for name in parsed.query if "pass" in name.lower()}
+    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
+
+
+def _foreign(name: str) -> str:
+    return f"The study '{name}' was not made by tune: it has no record of its space. Choose another name with --study."
+
+
+def _refuse_foreign(study: optuna.Study) -> None:
+    """A study without our record is ours to begin only when nobody has put anything in it."""
+    if study.direction != optuna.study.StudyDirection.MAXIMIZE or study.get_trials(deepcopy=False):
+        raise StorageProblem(_foreign(study.study_name))
+
+
+def _jsonable(value: Any) -> Any:
+    """As Optuna can store it: tuples as lists, and a number that is none as its name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    return [_jsonable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from shlex import quote
 from typing import Protocol
 
 from optuna.trial import TrialState
@@ -32,17 +33,18 @@ class SlotsLike(Protocol):
 
 
 class View:
-    """Tells the progress of a run on one console."""
+    """Tells the progress of a run on one console; `prefix` goes before the commands that it proposes."""
 
-    def __init__(self, console: Console, *, plain: bool) -> None:
+    def __init__(self, console: Console, *, plain: bool, prefix: str = "") -> None:
         self._console = console
+        self._prefix = prefix
         self._plain = plain or not console.is_terminal
 
     def note(self, line: str) -> None:
         """One line that stays."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
-    def subject(self, spec: StudySpec, space: Space) -> None:
+    def subject(self, spec: StudySpec, space: Space, notes: Sequence[str] = ()) -> None:
         """The first lines: what is searched, on what, with what."""
         images = ", ".join(f"{number} {split}" for split, number in spec.num_images.items())
         shipped = " (the sample data set that comes with tune)" if spec.data.startswith("sample") else ""
@@ -53,14 +55,14 @@ class View:
             f"space  {spec.space_name}: {len(space.searched)} searched parameters, {space.settings.trials} trials "
             f"of {spec.epochs} epochs, compared at epochs {rungs}; metric {spec.metric}"
         )
-        for warning in space.warnings:
+        for warning in (*notes, *space.warnings):
             self.note(f"warning: {warning}")
 
     @contextmanager
     def watching(self, search: Search, slots: SlotsLike) -> Iterator[None]:
         """Show the search for the time of the block."""
         self.note(f"slots  {slots}")
-        progress = SearchProgress(search, slots.number)
+        progress = SearchProgress(search)
         if self._plain:
             with _every(_PLAIN_INTERVAL_S, lambda: self.note(progress.line())):
                 yield
@@ -97,22 +99,26 @@ class View:
 
     def conclusion(self, study: Study, winner: Winner, paths: StudyPaths) -> None:
         """What was found, where the files are, what to type next."""
-        for text in conclusion_lines(study, winner, paths):
+        for text in conclusion_lines(study, winner, paths, self._prefix):
             self.note(text)
 
 
 class SearchProgress:
     """Counts, best and remaining time of a search, from what it holds in memory."""
 
-    def __init__(self, search: Search, num_slots: int) -> None:
+    def __init__(self, search: Search) -> None:
         self._search = search
-        self._num_slots = num_slots
         self._began = time.monotonic()
         self._done_before = self.num_done
 
     @property
     def num_done(self) -> int:
         return sum(trial.state.is_finished() for trial in self._search.trials)
+
+    @property
+    def num_wanted(self) -> int:
+        """Trials asked for, or more where an earlier run asked for more."""
+        return max(self._search.target, len(self._search.trials))
 
     @property
     def elapsed_s(self) -> float:
@@ -129,14 +135,14 @@ class SearchProgress:
         done = self.num_done - self._done_before
         if done == 0:
             return None
-        return self.elapsed_s / done * (self._search.target - self.num_done)
+        return self.elapsed_s / done * (self.num_wanted - self.num_done)
 
     def line(self) -> str:
         """All of it on one line."""
         counts = ", ".join(f"{number} {name}" for name, number in self.counts().items())
         eta = self.eta_s()
         left = "" if eta is None else f", about {duration(eta)} to go"
-        done = f"{self.num_done}/{self._search.target} trials ({counts})"
+        done = f"{self.num_done}/{self.num_wanted} trials ({counts})"
         return f"{done}; {standing(self._search.trials)}; {duration(self.elapsed_s)}{left}"
 
 
@@ -152,7 +158,7 @@ def search_table(search: Search, progress: SearchProgress) -> Group:
             "" if trial.value is None else f"{trial.value:.4f}",
             f"{trial.seconds / trial.epoch:.1f}" if trial.epoch else "",
             f"{trial.memory_gib:.1f}" if trial.memory_gib else "",
-            trial.device,
+            Text(trial.device),
         )
     return Group(table, Text(progress.line(), style="bold"))
 
@@ -167,35 +173,37 @@ def promotion_line(promoted: PromotedRun, elapsed_s: float) -> str:
     return f"promoted run: epoch {latest.epoch}/{total}{best}; {duration(elapsed_s)}, about {left} to go"
 
 
-def conclusion_lines(study: Study, winner: Winner, paths: StudyPaths) -> list[str]:
+def conclusion_lines(study: Study, winner: Winner, paths: StudyPaths, prefix: str = "") -> list[str]:
     """The last lines of a run."""
     spec, trial = study.spec, winner.trial
     lines = ["", f"Best: trial {trial.number}, {spec.metric} {trial.value:.4f} after {spec.epochs} epochs"]
     lines += [f"    {name} = {value}" for name, value in sorted(trial.sampled.items())]
     lines.append(_verdict(winner))
     promotion = study.promotion
-    if promotion.get("state") == TrialState.COMPLETE.name:
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in promotion["metrics"].items())
+    promoted = promotion.get("state") == TrialState.COMPLETE.name and promotion.get("trial") == trial.number
+    if promoted:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in (promotion["metrics"] or {}).items())
         lines += [
-            f"Promoted run ({promotion['epochs']} epochs): {figures}",
+            f"Promoted run ({promotion['epochs']} epochs){': ' if figures else ''}{figures}",
             f"    weights     {promotion['checkpoint']}",
         ]
     lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
-    return [*lines, *_next_commands(study, paths, promoted=promotion.get("state") == TrialState.COMPLETE.name)]
+    return [*lines, *_next_commands(study, paths, prefix, promoted=promoted)]
 
 
-def _next_commands(study: Study, paths: StudyPaths, *, promoted: bool) -> list[str]:
+def _next_commands(study: Study, paths: StudyPaths, prefix: str, *, promoted: bool) -> list[str]:
     """What to type next, each with what it does."""
     home = paths.root.parent
-    which = study.name if home == Path("studies").absolute() else f"{study.name} --home {home}"
+    which = study.name if home == Path("studies").absolute() else f"{study.name} --home {quote(str(home))}"
     commands = {
         f"tune status {which}": "all trials",
         f"tune dashboard {which}": "the same in a browser",
-        f"yolo train cfg={paths.params}": "train it again with plain ultralytics",
+        f"yolo train cfg={quote(str(paths.params))}": "train it again with plain ultralytics",
     }
     if not promoted:
         commands = {f"tune promote {which}": "train the winner in full", **commands}
-    return [line for command, what in commands.items() for line in (f"    {command}", f"        {what}")]
+    quoted = quote(prefix) if prefix else ""
+    return [line for command, what in commands.items() for line in (f"    {quoted}{command}", f"        {what}")]
 
 
 def _verdict(winner: Winner) -> str:

@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 TESTED_VERSION = "8.4.190"
@@ -41,6 +42,22 @@ def configure() -> None:
 
     SETTINGS.update({key: False for key in ("sync", *_INTEGRATIONS) if key in SETTINGS})
     _put_font(Path(USER_CONFIG_DIR))
+
+
+def version_notes() -> tuple[str, ...]:
+    """What is wrong with the installed ultralytics, if anything, in one line."""
+    installed = version("ultralytics")
+    if installed in KNOWN_BAD_VERSIONS:
+        return (
+            f"ultralytics {installed} carried malicious code on PyPI: remove it, check the machine, "
+            f"then install ultralytics=={TESTED_VERSION}",
+        )
+    if installed != TESTED_VERSION:
+        return (
+            f"ultralytics {installed} is not the version this was tested with: "
+            f"pip install ultralytics=={TESTED_VERSION}",
+        )
+    return ()
 
 
 def _put_font(folder: Path) -> None:

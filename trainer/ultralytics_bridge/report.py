@@ -12,17 +12,7 @@ def environment_report() -> dict[str, Any]:
     import torch
 
     installed = version("ultralytics")
-    problems = []
-    if installed in environment.KNOWN_BAD_VERSIONS:
-        problems.append(
-            f"ultralytics {installed} carried malicious code on PyPI: remove it, check the machine, "
-            f"then install ultralytics=={environment.TESTED_VERSION}"
-        )
-    elif installed != environment.TESTED_VERSION:
-        problems.append(
-            f"ultralytics {installed} is not the version this was tested with: "
-            f"pip install ultralytics=={environment.TESTED_VERSION}"
-        )
+    problems = list(environment.version_notes())
     try:
         from trainer.ultralytics_bridge import registration as _registration  # noqa: F401
     except Exception as error:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,16 @@ def open_study(name: str, home: Path, storage: str | None) -> tuple[Study, Study
     """
     paths = StudyPaths.of(home, name)
     return Study.open(storage_url(storage, paths), name), paths
+
+
+def commands_prefix() -> str:
+    """What to put before `tune` and `yolo` so that a shell finds those of this environment; "" when it does anyway."""
+    folder = Path(sys.executable).parent
+    found = shutil.which("tune")
+    if found is not None and Path(found).parent == folder:
+        return ""
+    here = Path.cwd()
+    return f"{folder.relative_to(here) if folder.is_relative_to(here) else folder}/"
 
 
 def terminal_is_dumb() -> bool:

@@ -21,6 +21,8 @@ def export(
 ) -> None:
     """Write the winner's configuration, ready for `yolo train cfg=params.yaml`."""
     opened, _ = open_study(study, home, storage)
-    length = epochs or int(opened.promotion.get("epochs", opened.spec.promote_epochs))
-    write_params(params_yaml(opened, choose_winner(opened), length), output)
+    winner = choose_winner(opened)
+    begun = opened.promotion if opened.promotion.get("trial") == winner.trial.number else {}
+    length = epochs or int(begun.get("epochs", opened.spec.promote_epochs))
+    write_params(params_yaml(opened, winner, length), output)
     typer.echo(str(output))

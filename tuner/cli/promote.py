@@ -14,6 +14,7 @@ from tuner.cli.arguments import (
     Storage,
     StudyName,
     Trainer,
+    commands_prefix,
     machines,
     open_study,
     terminal_is_dumb,
@@ -33,6 +34,6 @@ def promote(
 ) -> None:
     """Train the winner of a search in full, or go on with that run."""
     opened, paths = open_study(study, home, storage)
-    view = View(Console(), plain=plain or terminal_is_dumb())
+    view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     length = epochs or opened.spec.promote_epochs
     service.promote(opened, paths, length, machines(gpus, None, address, trainer), view)

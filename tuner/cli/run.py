@@ -16,11 +16,12 @@ from tuner.cli.arguments import (
     Parallel,
     Storage,
     Trainer,
+    commands_prefix,
     machines,
     storage_url,
     terminal_is_dumb,
 )
-from tuner.exceptions import DataError
+from tuner.exceptions import DataError, UsageError
 from tuner.paths import StudyPaths
 from tuner.space import find_space, load_space
 from tuner.view import View
@@ -43,6 +44,9 @@ def run(
     trials: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     grace_epochs: Annotated[int | None, typer.Option(help="The first rung; overrides the space.")] = None,
+    rungs: Annotated[
+        str | None, typer.Option(help="Epochs at which trials are compared, as 3,9,27; overrides the space.")
+    ] = None,
     reduction_factor: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     sampler: Annotated[str | None, typer.Option(help="auto, tpe, gp, cmaes or random.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
@@ -70,6 +74,7 @@ def run(
         trials=trials,
         epochs=epochs,
         grace_epochs=grace_epochs,
+        rungs=_rungs(rungs),
         reduction_factor=reduction_factor,
         sampler=sampler,
         seed=seed,
@@ -91,7 +96,16 @@ def run(
         promote=promote,
         validate_every_epoch=validate_every_epoch,
     )
-    service.run(options, View(Console(), plain=plain or terminal_is_dumb()))
+    service.run(options, View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix()))
+
+
+def _rungs(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--rungs takes epochs with commas between them, such as 3,9,27, but got {text!r}.")
+    return tuple(int(part) for part in parts)
 
 
 def _data(source: str | None) -> str:

@@ -1,5 +1,6 @@
 """The state of a study: as plain data, and as a table."""
 
+import math
 from typing import Any
 
 from optuna.trial import TrialState
@@ -66,13 +67,18 @@ def _facts(trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state.name,
         "value": trial.value,
-        "curve": {str(epoch): value for epoch, value in sorted(trial.curve.items())},
+        "curve": {str(epoch): _finite(value) for epoch, value in sorted(trial.curve.items())},
         "reason": trial.reason,
         "sampled": dict(trial.sampled),
         "params": dict(trial.params),
         "began": trial.began.isoformat() if trial.began else None,
         "ended": trial.ended.isoformat() if trial.ended else None,
     }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def _last(curve: dict[str, float]) -> float | None:

@@ -1,0 +1,155 @@
+"""The data of `tune status --json`, which scripts rely on, and the table."""
+
+import json
+import math
+from io import StringIO
+
+import pytest
+from optuna.samplers import RandomSampler
+from rich.console import Console
+
+from tests.tuner.conftest import epoch, play
+from tuner.contract import EndRecord, Outcome
+from tuner.report.status import STATUS_VERSION, status_of, status_table
+
+# Whoever changes these lists raises STATUS_VERSION.
+KEYS = {
+    *("version", "study", "space", "model", "data", "data_sha256", "metric", "epochs", "rungs"),
+    *("counts", "baseline", "best", "standing", "promotion", "trials"),
+}
+KEYS_OF_BEST = {"trial", "value", "params"}
+KEYS_OF_COUNTS = {"RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"}
+KEYS_OF_ANY_TRIAL = {"number", "state", "value", "curve", "reason", "sampled", "params", "began", "ended"}
+KEYS_OF_A_TRAINED_TRIAL = {
+    *KEYS_OF_ANY_TRIAL,
+    *("device", "directory", "log", "epochs", "seconds", "memory_gib", "batch", "checkpoint", "metrics"),
+}
+
+
+@pytest.fixture
+def played(study, search):
+    """Complete, complete, failed, pruned, running and waiting trials."""
+    play(search, search.propose(), 0.5, 0.25)
+    play(search, search.propose(), 0.5, 0.3)
+    search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="no [such] file"))
+    play(search, search.propose(), 0.1, 0.9)
+    search.hear(search.propose().trial, epoch(3, 0.6))
+    search.release(search.propose().trial)
+    return study
+
+
+@pytest.fixture
+def facts(played):
+    return status_of(played)
+
+
+def shown(facts, width=200):
+    console = Console(file=StringIO(), width=width)
+    console.print(*status_table(facts), sep="\n")
+    return console.file.getvalue()
+
+
+# The data
+
+
+def test_the_version_and_what_it_promises(facts):
+    assert STATUS_VERSION == 1
+    assert facts["version"] == 1
+    assert set(facts) == KEYS
+    assert set(facts["best"]) == KEYS_OF_BEST
+    assert set(facts["counts"]) == KEYS_OF_COUNTS
+
+
+def test_every_trial_tells_the_same_and_a_trained_one_more(facts):
+    complete, _, _, pruned, running, waiting = facts["trials"]
+    assert set(complete) == set(pruned) == KEYS_OF_A_TRAINED_TRIAL
+    assert set(waiting) == KEYS_OF_ANY_TRIAL
+    assert set(running) >= KEYS_OF_ANY_TRIAL
+
+
+def test_a_study_without_trials_has_every_key_too(study):
+    facts = status_of(study)
+    assert set(facts) == KEYS
+    assert (facts["baseline"], facts["best"], facts["promotion"], facts["trials"]) == (None, None, None, [])
+    assert facts["standing"] == "no trial has run to its end yet"
+
+
+def test_the_study_in_figures(facts):
+    assert facts["counts"] == {"RUNNING": 1, "PRUNED": 1, "COMPLETE": 2, "FAIL": 1, "WAITING": 1}
+    assert (facts["baseline"], facts["best"]["trial"], facts["best"]["value"]) == (0.25, 1, 0.3)
+    assert facts["standing"] == "best 0.3000 (trial 1), +0.0500 over the default configuration"
+    assert facts["rungs"] == [3]
+
+
+def test_a_trial_in_figures(facts):
+    trial = facts["trials"][3]
+    assert (trial["number"], trial["state"], trial["value"], trial["curve"]) == (3, "PRUNED", None, {"3": 0.1})
+    assert (trial["epochs"], trial["seconds"], trial["batch"]) == (3, 6.0, 16)
+    assert trial["reason"].startswith("early stop at epoch 3")
+
+
+def test_the_data_are_json_and_come_back_as_they_were(facts):
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+
+
+def test_the_data_are_json_when_a_trial_diverged(study, search):
+    search.hear(search.propose().trial, epoch(3, math.nan))
+    search.hear(search.propose().trial, epoch(3, math.inf))
+    json.dumps(status_of(study), allow_nan=False)
+
+
+def test_the_promoted_run_is_told_once_there_is_one(study):
+    study.note_promotion(trial=1, state="COMPLETE")
+    assert status_of(study)["promotion"] == {"trial": 1, "state": "COMPLETE"}
+
+
+def test_looking_changes_nothing(played):
+    before = played.trials()
+    status_of(played)
+    assert played.trials() == before
+
+
+# The table
+
+
+def test_the_table_has_a_line_a_trial_between_subject_and_totals(facts):
+    lines = shown(facts).splitlines()
+    assert lines[0] == "s: mamba-yolo-n on sample"
+    assert lines[1].split() == ["trial", "state", "mAP50-95", "epochs", "minutes", "why"]
+    assert [line.split()[:2] for line in lines[2:8]] == [
+        ["0", "COMPLETE"],
+        ["1", "COMPLETE"],
+        ["2", "FAIL"],
+        ["3", "PRUNED"],
+        ["4", "RUNNING"],
+        ["5", "WAITING"],
+    ]
+    assert lines[8] == (
+        "1 RUNNING, 2 COMPLETE, 1 PRUNED, 1 FAIL, 1 WAITING; "
+        "best 0.3000 (trial 1), +0.0500 over the default configuration"
+    )
+
+
+def test_a_line_shows_value_epochs_minutes_and_why(facts):
+    lines = shown(facts).splitlines()
+    assert lines[2].rstrip().split(maxsplit=5) == ["0", "COMPLETE", "0.2500", "9", "0.3", "the default configuration"]
+    assert lines[5].split()[2:5] == ["0.1000", "3", "0.1"]  # no value: the last figure of its curve
+    assert lines[6].split() == ["4", "RUNNING", "0.6000"]
+
+
+def test_brackets_in_a_message_are_shown_as_they_are(facts):
+    assert "error: no [such] file" in shown(facts)
+
+
+def test_a_narrow_terminal_still_shows_every_trial(facts):
+    text = shown(facts, width=40)
+    assert all(state in text for state in ("COMPLETE", "FAIL", "PRUNED", "RUNNING", "WAITING"))
+
+
+def test_a_study_without_trials_says_so(study):
+    assert shown(status_of(study)).splitlines()[-1] == "no trials yet; no trial has run to its end yet"
+
+
+def test_a_trial_that_never_reported_is_shown_empty(study, space):
+    study.ask(RandomSampler(seed=0), space)
+    assert shown(status_of(study)).splitlines()[2].split() == ["0", "RUNNING", "the", "default", "configuration"]

@@ -1,0 +1,105 @@
+"""The command: its verbs, their help, and its exit codes."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import tuner.exceptions
+from tuner.cli.main import EXIT_CODES, app
+from tuner.exceptions import TunerError
+from tuner.run import Interrupted
+
+ROOT = Path(__file__).parents[2]
+VERBS = typer.main.get_command(app).commands
+DOCUMENTED = {int(code) for part in re.findall(r"(\d+(?:, \d+)*) [a-z]", EXIT_CODES) for code in part.split(", ")}
+
+
+def all_errors(kind=TunerError):
+    return {kind}.union(*(all_errors(child) for child in kind.__subclasses__()))
+
+
+def help_of(*arguments):
+    done = CliRunner().invoke(app, [*arguments, "--help"], prog_name="tune", env={"COLUMNS": "100", "NO_COLOR": "1"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_verbs_are_the_documented_ones():
+    assert set(VERBS) == {"run", "status", "promote", "export", "dashboard", "sample-data", "doctor"}
+
+
+def test_help_names_every_verb_and_the_exit_codes():
+    text = help_of()
+    for verb in VERBS:
+        assert re.search(rf"^│ {verb} ", text, re.MULTILINE), verb
+    assert "Exit codes: 0 done" in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_that_says_how_to_use_it(verb):
+    text = help_of(verb)
+    assert f"Usage: tune {verb}" in text
+    assert VERBS[verb].help.splitlines()[0][:40] in text
+
+
+@pytest.mark.parametrize(("verb", "name"), [(verb, p.name) for verb in VERBS for p in VERBS[verb].params])
+def test_every_option_is_in_the_help_of_its_verb(verb, name):
+    parameter = next(p for p in VERBS[verb].params if p.name == name)
+    flags = [flag for flag in parameter.opts if flag.startswith("--")]
+    text = help_of(verb)
+    assert all(flag in text for flag in flags)
+
+
+@pytest.mark.parametrize("verb", ["status", "promote", "export", "dashboard"])
+def test_verbs_about_a_study_find_it_alike(verb):
+    assert {"study", "home", "storage"} <= {p.name for p in VERBS[verb].params}
+
+
+def test_every_exit_code_of_an_error_is_documented():
+    assert {error.exit_code for error in all_errors()} <= DOCUMENTED
+    assert {Interrupted(signum).exit_code for signum in (signal.SIGINT, signal.SIGTERM)} <= DOCUMENTED
+
+
+def test_every_documented_exit_code_can_occur():
+    of_errors = {error.exit_code for error in all_errors()}
+    of_signals = {128 + signum for signum in (signal.SIGINT, signal.SIGTERM)}
+    assert {0, *of_errors, *of_signals} == DOCUMENTED
+
+
+def test_no_two_errors_share_an_exit_code():
+    codes = [error.exit_code for error in all_errors()]
+    assert len(codes) == len(set(codes))
+
+
+def test_the_tree_of_errors_is_drawn_with_its_codes():
+    drawn = dict(re.findall(r"^[├└]── (\w+)\s+(\d+) ", tuner.exceptions.__doc__, re.MULTILINE))
+    assert drawn == {error.__name__: str(error.exit_code) for error in all_errors() - {TunerError}}
+
+
+def python_m_tuner(*arguments):
+    command = [sys.executable, "-m", "tuner", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_python_m_tuner_is_the_same_command():
+    done = python_m_tuner("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: tune [OPTIONS] COMMAND" in done.stdout
+
+
+def test_without_a_verb_the_help_is_shown_as_a_mistake_of_the_command_line():
+    done = python_m_tuner()
+    assert done.returncode == 2
+    assert "Usage: tune [OPTIONS] COMMAND" in done.stdout + done.stderr
+
+
+def test_the_command_starts_without_what_takes_seconds_to_import():
+    program = "import sys, tuner.cli.main; print({'ray', 'torch', 'optuna_dashboard'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

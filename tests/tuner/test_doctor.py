@@ -1,0 +1,210 @@
+"""What `tune doctor` finds wrong, and the remedy that it names."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tuner.doctor
+from trainer.ultralytics_bridge import environment
+from tuner.doctor import examine
+
+ROOT = Path(__file__).parents[2]
+OURS = f"#!{sys.executable}\nfrom tuner.cli.main import main\nmain()\n"
+RAYS = f"#!{sys.executable}\nfrom ray.tune.scripts import cli\ncli()\n"
+
+
+def script(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def no_trainer(monkeypatch):
+    """The trainer's answer takes seconds and is looked at in tests of its own."""
+    monkeypatch.setattr(tuner.doctor, "_trainer", lambda: ({}, []))
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    """A folder, first and alone on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@pytest.fixture
+def ours(on_path):
+    return script(on_path / "tune", OURS)
+
+
+# The command on the path
+
+
+@pytest.mark.usefixtures("no_trainer")
+def test_our_command_on_the_path_is_no_problem(ours, tmp_path):
+    findings = examine(tmp_path)
+    assert findings.problems == ()
+    assert findings.facts["tune on path"] == str(ours)
+
+
+@pytest.mark.usefixtures("no_trainer")
+def test_the_tune_of_another_program_is_a_problem_with_its_remedy(on_path, tmp_path):
+    foreign = script(on_path / "tune", RAYS)
+    (problem,) = examine(tmp_path).problems
+    assert f"'{foreign}', is another program" in problem
+    for remedy in ("pip install --force-reinstall --no-deps .", "mamba-tune", "python -m tuner"):
+        assert remedy in problem
+
+
+@pytest.mark.usefixtures("no_trainer")
+def test_the_first_tune_on_the_path_is_the_one_that_counts(ours, tmp_path, monkeypatch):
+    foreign = script(tmp_path / "earlier" / "tune", RAYS)
+    monkeypatch.setenv("PATH", f"{foreign.parent}:{ours.parent}")
+    assert examine(tmp_path).facts["tune on path"] == str(foreign)
+    monkeypatch.setenv("PATH", f"{ours.parent}:{foreign.parent}")
+    assert examine(tmp_path).problems == ()
+
+
+@pytest.mark.usefixtures("no_trainer", "on_path")
+def test_no_tune_on_the_path_is_a_problem_with_its_remedy(tmp_path):
+    (problem,) = examine(tmp_path).problems
+    assert problem == (
+        f"no `tune` is on the path: add '{Path(sys.executable).parent}' to PATH, or type `python -m tuner`"
+    )
+
+
+@pytest.mark.usefixtures("no_trainer")
+def test_a_tune_that_is_no_text_is_another_program(on_path, tmp_path):
+    script(on_path / "tune", "").write_bytes(b"\x7fELF\xff\xfe\x00")
+    (problem,) = examine(tmp_path).problems
+    assert "is another program" in problem
+
+
+# The folder for studies
+
+
+@pytest.mark.usefixtures("no_trainer", "ours")
+def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
+    findings = examine(tmp_path / "a" / "b")
+    assert findings.problems == ()
+    assert findings.facts["studies in"].startswith(f"{tmp_path / 'a' / 'b'} (")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+@pytest.mark.usefixtures("no_trainer", "ours")
+def test_a_folder_that_cannot_be_written_is_a_problem_with_its_remedy(tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    (problem,) = examine(locked / "studies").problems
+    assert problem == f"the folder for studies cannot be written: '{locked}'; choose another with --home"
+
+
+@pytest.mark.usefixtures("no_trainer", "ours")
+def test_a_folder_below_a_file_is_a_problem(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert len(examine(tmp_path / "file" / "studies").problems) == 1
+
+
+# Packages
+
+
+@pytest.mark.usefixtures("no_trainer", "ours")
+def test_a_package_that_is_missing_is_a_problem_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuner.doctor, "_PACKAGES", ("optuna", "no-such-package"))
+    findings = examine(tmp_path)
+    assert findings.facts["optuna"].startswith("5.")
+    assert findings.problems == (
+        "no-such-package is not installed: in the project's folder, `make install` or `pip install .`",
+    )
+
+
+# The trainer
+
+
+def test_a_trainer_that_breaks_down_is_a_problem_with_its_last_words(ours, tmp_path, monkeypatch):
+    broken = script(tmp_path / "python", "#!/bin/sh\necho Traceback >&2\necho 'ImportError: no torch' >&2\nexit 1\n")
+    monkeypatch.setattr(sys, "executable", str(broken))
+    assert examine(tmp_path).problems == ("the trainer does not start: ImportError: no torch",)
+
+
+def test_a_trainer_that_says_nothing_is_a_problem(ours, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", "#!/bin/sh\n")))
+    assert examine(tmp_path).problems == ("the trainer does not start: no output",)
+
+
+def test_a_trainer_that_does_not_answer_is_a_problem(ours, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", "#!/bin/sh\nexec /bin/sleep 30\n")))
+    monkeypatch.setattr(tuner.doctor, "_TRAINER_TIMEOUT_S", 0.2)
+    assert examine(tmp_path).problems == ("the trainer does not start: it did not answer in time",)
+
+
+def test_what_the_trainer_says_is_among_the_facts_and_problems(ours, tmp_path, monkeypatch):
+    report = {
+        "versions": {"torch": "2.14.1", "ultralytics": "8.4.0"},
+        "cuda": "13.0",
+        "gpus": [{"name": "A", "memory_gib": 78.0}, {"name": "B", "memory_gib": 11.9}],
+        "problems": ["ultralytics 8.4.0 is not the version this was tested with"],
+    }
+    said = f"#!/bin/sh\necho 'a warning before it'\necho '{json.dumps(report)}'\n"
+    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", said)))
+    findings = examine(tmp_path)
+    assert findings.problems == tuple(report["problems"])
+    facts = findings.facts
+    assert (facts["torch"], facts["cuda"], facts["gpus"]) == ("2.14.1", "13.0", "A (78.0 GiB), B (11.9 GiB)")
+
+
+# The version of ultralytics
+
+
+def test_the_tested_version_of_ultralytics_is_no_problem(monkeypatch):
+    monkeypatch.setattr(environment, "version", lambda package: environment.TESTED_VERSION)
+    assert environment.version_notes() == ()
+
+
+# github.com/ultralytics/ultralytics/issues/18027
+@pytest.mark.parametrize("version", ["8.3.41", "8.3.42", "8.3.45", "8.3.46"])
+def test_a_version_of_ultralytics_that_carried_a_miner_is_to_be_removed(monkeypatch, version):
+    monkeypatch.setattr(environment, "version", lambda package: version)
+    (problem,) = environment.version_notes()
+    assert problem == (
+        f"ultralytics {version} carried malicious code on PyPI: remove it, check the machine, "
+        f"then install ultralytics=={environment.TESTED_VERSION}"
+    )
+
+
+@pytest.mark.parametrize("version", ["8.3.43", "8.3.44", "9.0.0"])
+def test_any_other_version_of_ultralytics_is_untested(monkeypatch, version):
+    monkeypatch.setattr(environment, "version", lambda package: version)
+    (problem,) = environment.version_notes()
+    assert problem.startswith(f"ultralytics {version} is not the version this was tested with: pip install")
+
+
+# The verb
+
+
+def test_the_whole_examination_as_json(tmp_path):
+    foreign = script(tmp_path / "bin" / "tune", RAYS)
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", "doctor", "--json", "--home", "studies"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{foreign.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = json.loads(done.stdout)
+    assert set(said) == {"version", "facts", "problems"}
+    assert said["version"] == 1
+    assert set(said["facts"]) >= {"python", "optuna", "ray", "torch", "ultralytics", "gpus", "cuda", "tune on path"}
+    assert any("is another program" in problem for problem in said["problems"])
+    assert done.returncode == 5
+    assert done.stderr == f"tune doctor found {len(said['problems'])} problem(s).\n"
+    assert not (tmp_path / "studies").exists()

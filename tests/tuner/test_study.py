@@ -1,0 +1,418 @@
+"""What a study writes, seen through plain Optuna, and what outlives a restart."""
+
+import dataclasses
+import json
+import math
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from tests.tuner.conftest import epoch
+from tuner.contract import TrainRequest
+from tuner.exceptions import StorageProblem, UsageError
+from tuner.space import parse_space
+from tuner.study import Study, TrialRecord, best_trial, masked, standing
+
+ROOT = Path(__file__).parents[2]
+
+TWO_OPTIMIZERS = """
+search: {epochs: 9, rungs: [3], trials: 6, sampler: random}
+parameters:
+  batch: 16
+  optimizer: {choice: [SGD, AdamW]}
+  lr0:
+    - {float: [0.001, 0.1], log: true, when: {optimizer: SGD}}
+    - {float: [0.0001, 0.01], log: true, when: {optimizer: AdamW}}
+baseline: {optimizer: SGD, lr0: 0.01}
+"""
+
+
+def ask(study, space):
+    return study.ask(RandomSampler(seed=0), space)
+
+
+def seen_by_optuna(url, number=0):
+    """The trial as a program sees it that knows nothing of tune."""
+    return optuna.load_study(storage=url, study_name="s").trials[number]
+
+
+def a_trial(number, state=TrialState.COMPLETE, value=None):
+    return TrialRecord(number=number, state=state, value=value, curve={}, sampled={}, params={}, reason="")
+
+
+# What lands in the database
+
+
+def test_a_trial_that_ran_to_its_end_is_complete_with_its_value_for_optuna_too(study, space, url):
+    ask(study, space)
+    study.finish(0, TrialState.COMPLETE, value=0.25)
+    trial = seen_by_optuna(url)
+    assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.25])
+
+
+def test_a_stopped_trial_is_pruned_with_the_reason_among_its_attributes(study, space, url):
+    ask(study, space)
+    study.record_epoch(0, epoch(3), 0.1)
+    study.finish(0, TrialState.PRUNED, reason="early stop at epoch 3", batch=16)
+    trial = seen_by_optuna(url)
+    assert trial.state == TrialState.PRUNED
+    assert trial.user_attrs["reason"] == "early stop at epoch 3"
+    assert trial.user_attrs["batch"] == 16
+
+
+def test_a_failed_trial_keeps_its_cause(study, space, url):
+    ask(study, space)
+    study.finish(0, TrialState.FAIL, reason="error: no such file")
+    trial = seen_by_optuna(url)
+    assert (trial.state, trial.value) == (TrialState.FAIL, None)
+    assert trial.user_attrs["reason"] == "error: no such file"
+
+
+def test_only_a_complete_trial_has_a_value(study, space):
+    for state in (TrialState.PRUNED, TrialState.FAIL):
+        number = ask(study, space).number
+        study.record_epoch(number, epoch(3), 0.1)
+        study.finish(number, state, reason="why")
+    assert [trial.value for trial in study.trials()] == [None, None]
+
+
+def test_intermediate_values_are_kept_by_epoch_and_unvalidated_epochs_leave_none(study, space, url):
+    ask(study, space)
+    for number, value in ((1, None), (3, 0.1), (4, None), (9, 0.2)):
+        study.record_epoch(0, epoch(number), value)
+    assert seen_by_optuna(url).intermediate_values == {3: 0.1, 9: 0.2}
+    assert study.trials()[0].curve == {3: 0.1, 9: 0.2}
+
+
+def test_a_figure_that_is_no_number_is_kept_as_it_is(study, space):
+    ask(study, space)
+    study.record_epoch(0, epoch(3), math.nan)
+    study.record_epoch(0, epoch(4), math.inf)
+    curve = study.trials()[0].curve
+    assert math.isnan(curve[3])
+    assert curve[4] == math.inf
+
+
+def test_an_epoch_that_is_told_again_keeps_its_first_value(study, space):
+    ask(study, space)
+    study.record_epoch(0, epoch(3), 0.1)
+    study.record_epoch(0, epoch(3), 0.9)
+    assert study.trials()[0].curve == {3: 0.1}
+
+
+def test_what_was_sampled_stands_under_its_label_and_what_was_trained_under_its_name(url, spec):
+    space = parse_space(TWO_OPTIMIZERS, name="two", file="two.yaml")
+    study = Study.open_or_create(url, "s", spec)
+    study.enqueue(space.baseline_sampled())
+    ask(study, space)
+    trial = seen_by_optuna(url)
+    assert trial.params == {"optimizer": "SGD", "lr0 [optimizer=SGD]": 0.01}
+    assert trial.user_attrs["params"] == {"batch": 16, "optimizer": "SGD", "lr0": 0.01}
+
+
+def test_the_range_that_was_searched_is_in_the_database(study, space, url):
+    ask(study, space)
+    assert seen_by_optuna(url).distributions == {"lr0": FloatDistribution(0.0001, 1.0, log=True)}
+
+
+def test_where_a_trial_runs_is_noted_when_it_starts(study, space, url):
+    ask(study, space)
+    request = TrainRequest(
+        study="s",
+        trial=0,
+        params={},
+        model="m",
+        data="d",
+        epochs=9,
+        stop_epoch=9,
+        validation_epochs=(9,),
+        seed=0,
+        devices=(),
+        threads=1,
+        directory="/studies/s/trials/0000",
+    )
+    study.note_start(request, "CPU")
+    noted = seen_by_optuna(url).user_attrs
+    assert noted["device"] == "CPU"
+    assert noted["directory"] == "/studies/s/trials/0000"
+    assert noted["log"] == "/studies/s/trials/0000/trainer.log"
+
+
+def test_times_are_of_this_trial(study, space):
+    before = datetime.now()
+    ask(study, space)
+    running = study.trials()[0]
+    study.finish(0, TrialState.COMPLETE, value=0.1)
+    ended = study.trials()[0]
+    assert running.ended is None
+    assert before <= ended.began <= ended.ended <= datetime.now()
+
+
+def test_an_enqueued_trial_waits_without_a_beginning(study):
+    study.enqueue({"lr0": 0.01})
+    trial = study.trials()[0]
+    assert (trial.state, trial.began) == (TrialState.WAITING, None)
+
+
+def test_the_study_says_for_optuna_what_is_measured_and_that_more_is_better(study, url):
+    seen = optuna.load_study(storage=url, study_name="s")
+    assert seen.metric_names == ["mAP50-95"]
+    assert seen.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+# The queue
+
+
+def test_enqueued_values_are_the_next_proposal(study, space):
+    study.enqueue({"lr0": 0.5})
+    proposal = ask(study, space)
+    assert (proposal.number, proposal.params["lr0"]) == (0, 0.5)
+
+
+def test_an_interrupted_trial_waits_and_comes_back_under_its_number_with_its_values(study, space, url):
+    first = ask(study, space)
+    ask(study, space)
+    study.record_epoch(0, epoch(3), 0.1)
+    study.requeue(0)
+    assert seen_by_optuna(url).state == TrialState.WAITING
+    again = ask(study, space)
+    assert (again.number, again.params) == (0, first.params)
+    assert seen_by_optuna(url).intermediate_values == {3: 0.1}
+
+
+def test_what_a_dead_driver_left_running_is_put_back_and_nothing_else(study, space):
+    for _ in range(4):
+        ask(study, space)
+    study.finish(1, TrialState.COMPLETE, value=0.1)
+    study.finish(2, TrialState.FAIL, reason="why")
+    assert study.requeue_running() == 2
+    states = [trial.state.name for trial in study.trials()]
+    assert states == ["WAITING", "COMPLETE", "FAIL", "WAITING"]
+
+
+def test_a_trial_that_is_closed_stays_as_it_is(study, space):
+    ask(study, space)
+    study.finish(0, TrialState.COMPLETE, value=0.25)
+    study.finish(0, TrialState.FAIL)
+    assert (study.trials()[0].state, study.trials()[0].value) == (TrialState.COMPLETE, 0.25)
+
+
+def test_a_trial_that_is_closed_takes_no_second_reason(study, space):
+    ask(study, space)
+    study.finish(0, TrialState.PRUNED, reason="first")
+    study.finish(0, TrialState.FAIL, reason="second", epochs=3)
+    assert (study.trials()[0].state, study.trials()[0].reason) == (TrialState.PRUNED, "first")
+
+
+def test_trials_are_in_the_order_of_their_numbers_whatever_ended_first(study, space):
+    for _ in range(3):
+        ask(study, space)
+    for number in (2, 0, 1):
+        study.finish(number, TrialState.COMPLETE, value=number / 10)
+    assert [(trial.number, trial.value) for trial in study.trials()] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+
+
+# Opening
+
+
+def test_opening_a_study_that_does_not_exist_makes_no_file(tmp_path):
+    database = tmp_path / "none" / "study.db"
+    with pytest.raises(UsageError, match="There is no study 'none'"):
+        Study.open(f"sqlite:///{database}", "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_name_in_an_existing_database_is_no_study_either(study, url):
+    with pytest.raises(UsageError, match="There is no study 'other'"):
+        Study.open(url, "other")
+    assert optuna.get_all_study_names(url) == ["s"]
+
+
+def test_an_existing_study_keeps_the_spec_that_it_began_with(study, url, spec):
+    again = Study.open_or_create(url, "s", dataclasses.replace(spec, seed=99, model="yolov8n.yaml"))
+    assert again.spec == spec
+
+
+def test_a_spec_comes_back_from_the_database_as_it_was(study, url, spec):
+    found = Study.open(url, "s").spec
+    assert found == spec
+    assert isinstance(found.rungs, tuple)
+
+
+def test_a_study_that_plain_optuna_made_has_no_spec(url):
+    optuna.create_study(storage=url, study_name="foreign")
+    with pytest.raises(StorageProblem, match="'foreign' was not made by tune"):
+        _ = Study.open(url, "foreign").spec
+
+
+def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec):
+    foreign = optuna.create_study(storage=url, study_name="foreign", direction="minimize")
+    with pytest.raises(StorageProblem, match="'foreign' was not made by tune"):
+        Study.open_or_create(url, "foreign", spec)
+    assert foreign.user_attrs == {}
+
+
+def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path):
+    (tmp_path / "study.db").write_text("this is no database, and long enough to be looked at " * 40)
+    with pytest.raises(StorageProblem, match=r"cannot be used: file is not a database$"):
+        Study.open(f"sqlite:///{tmp_path / 'study.db'}", "s")
+
+
+def test_what_is_no_database_url_is_told(spec):
+    with pytest.raises(UsageError, match="--storage must be a database URL"):
+        Study.open_or_create("nonsense", "s", spec)
+
+
+# The promoted run
+
+
+def test_what_is_known_of_the_promoted_run_adds_up(study, url):
+    assert study.promotion == {}
+    study.note_promotion(trial=3, state="RUNNING")
+    study.note_promotion(state="COMPLETE")
+    assert Study.open(url, "s").promotion == {"trial": 3, "state": "COMPLETE"}
+
+
+# Passwords
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://user:hunter2@host:5432/name", "postgresql://user:***@host:5432/name"),
+        ("mysql+pymysql://user:p%40ss@host/name", "mysql+pymysql://user:***@host/name"),
+        ("postgresql://user@host/name", "postgresql://user@host/name"),
+        ("sqlite:////studies/s/study.db", "sqlite:////studies/s/study.db"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url, shown):
+    assert masked(url) == shown
+
+
+def test_a_password_among_the_options_of_a_url_is_hidden_too():
+    assert "hunter2" not in masked("postgresql://host/name?user=me&password=hunter2")
+
+
+def test_a_database_without_its_driver_is_told_without_the_password(spec):
+    with pytest.raises(StorageProblem, match="needs a package that is not installed: cx_Oracle") as caught:
+        Study.open_or_create("oracle+cx_oracle://user:hunter2@host/name", "s", spec)
+    assert "hunter2" not in str(caught.value)
+
+
+# The best, and how it is told
+
+
+def test_the_best_is_the_highest_complete_value():
+    trials = (a_trial(0, value=0.1), a_trial(1, value=0.3), a_trial(2, TrialState.PRUNED), a_trial(3, value=0.2))
+    assert best_trial(trials).number == 1
+
+
+def test_of_two_equals_the_earlier_one_is_best():
+    assert best_trial((a_trial(0, value=0.1), a_trial(1, value=0.3), a_trial(2, value=0.3))).number == 1
+
+
+def test_without_a_complete_trial_none_is_best():
+    assert best_trial(()) is None
+    assert best_trial((a_trial(0, TrialState.PRUNED), a_trial(1, TrialState.RUNNING))) is None
+
+
+@pytest.mark.parametrize(
+    ("trials", "told"),
+    [
+        ((), "no trial has run to its end yet"),
+        ((a_trial(0, TrialState.RUNNING),), "no trial has run to its end yet"),
+        (
+            (a_trial(0, value=0.3), a_trial(1, value=0.2)),
+            "best 0.3000 (trial 0, the default configuration)",
+        ),
+        (
+            (a_trial(0, value=0.25), a_trial(1, value=0.3)),
+            "best 0.3000 (trial 1), +0.0500 over the default configuration",
+        ),
+        ((a_trial(0, TrialState.FAIL), a_trial(1, value=0.3)), "best 0.3000 (trial 1)"),
+    ],
+    ids=["no trials", "none complete", "baseline best", "gain", "no baseline"],
+)
+def test_the_standing_in_a_few_words(trials, told):
+    assert standing(trials) == told
+
+
+# Other processes
+
+WRITER = """
+import sys
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+from tests.tuner.conftest import SPACE, epoch
+from tuner.space import parse_space
+from tuner.study import Study
+
+study = Study.open(sys.argv[1], "s")
+space = parse_space(SPACE, name="small", file="small.yaml")
+for number in range(int(sys.argv[2])):
+    study.ask(RandomSampler(seed=number), space)
+    for at in range(1, 51):
+        study.record_epoch(number, epoch(at), at / 100)
+        print(number, at, flush=True)
+    study.finish(number, TrialState.COMPLETE, value=0.5)
+"""
+
+READER = """
+import json, sys
+from tuner.study import Study
+
+longest = 0
+print("reading", flush=True)
+while longest < 50:
+    study = Study.open(sys.argv[1], "s")
+    curve = study.trials()[0].curve
+    assert list(curve) == list(range(1, len(curve) + 1)), curve  # never a gap
+    longest = len(curve)
+print(json.dumps(longest))
+"""
+
+
+def started(program, *arguments):
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_reader_in_another_process_sees_a_study_grow_and_neither_blocks_the_other(study, space, url):
+    ask(study, space)
+    reader = started(READER, url)
+    try:
+        assert reader.stdout.readline() == "reading\n"
+        for at in range(1, 51):
+            study.record_epoch(0, epoch(at), at / 100)
+        out, err = reader.communicate(timeout=60)
+    finally:
+        reader.kill()
+    assert reader.returncode == 0, err
+    assert "locked" not in err
+    assert json.loads(out) == 50
+
+
+def test_what_a_killed_writer_wrote_is_there_after_it_and_the_study_goes_on(study, url, spec, space):
+    writer = started(WRITER, url, "1000")
+    try:
+        told = [writer.stdout.readline() for _ in range(60)]  # one whole trial, and ten epochs of the next
+        writer.send_signal(signal.SIGKILL)
+        assert writer.wait(timeout=30) == -signal.SIGKILL
+    finally:
+        writer.kill()
+    assert told[-1] == "1 10\n", writer.stderr.read()
+
+    again = Study.open_or_create(url, "s", spec)
+    first, second = again.trials()[:2]
+    assert (first.state, first.value, len(first.curve)) == (TrialState.COMPLETE, 0.5, 50)
+    assert second.curve.items() >= {at: at / 100 for at in range(1, 11)}.items()
+    assert again.requeue_running() <= 1
+    assert ask(again, space).number >= 1  # and it can be written

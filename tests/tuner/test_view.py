@@ -1,0 +1,357 @@
+"""What a user reads while a study runs and when it is done."""
+
+import dataclasses
+import shlex
+import time
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+import tuner.view
+from tests.tuner.conftest import SPACE, epoch, play
+from tuner.contract import EndRecord, Outcome, StartedRecord
+from tuner.paths import StudyPaths
+from tuner.promotion import PromotedRun, choose_winner, full_run_request
+from tuner.search import Search
+from tuner.space import parse_space
+from tuner.study import Study
+from tuner.view import SearchProgress, View, conclusion_lines, duration, promotion_line, search_table
+
+METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
+
+
+class TwoSlots:
+    number = 2
+
+    def __str__(self):
+        return "2 on the CPU"
+
+
+@pytest.fixture
+def console():
+    return Console(file=StringIO(), width=80)
+
+
+@pytest.fixture
+def view(console):
+    return View(console, plain=True)
+
+
+@pytest.fixture
+def winner(study, search):
+    """Trial 1, with 0.30 against the 0.25 of the default configuration."""
+    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.propose(), 0.1, 0.3)
+    return choose_winner(study)
+
+
+@pytest.fixture
+def promoted(study, paths, winner):
+    return PromotedRun(study, full_run_request(study, paths, winner, epochs=20, gpus=0, threads=1))
+
+
+def printed(console):
+    return console.file.getvalue()
+
+
+def rendered(renderable):
+    console = Console(file=StringIO(), width=120)
+    console.print(renderable)
+    return console.file.getvalue().splitlines()
+
+
+# Lines
+
+
+def test_a_line_is_printed_as_it_is(view, console):
+    line = "trial 3 pruned: lr0 [optimizer=SGD] = 0.0123, " + "a long path /of/many/folders " * 5
+    view.note(line)
+    assert printed(console) == line + "\n"
+
+
+def test_a_line_number_is_printed_as_it_is(view, console):
+    view.note("warning: space.yaml:100: something")
+    assert printed(console) == "warning: space.yaml:100: something\n"
+
+
+def test_the_subject_says_what_is_searched_on_what_with_what(view, console, spec, space):
+    view.subject(spec, space)
+    assert printed(console).splitlines()[:3] == [
+        "data   sample (the sample data set that comes with tune): 80 train, 20 val pictures, 6 classes",
+        "model  mamba-yolo-n, 1,000 parameters",
+        "space  small: 1 searched parameters, 6 trials of 9 epochs, compared at epochs 3; metric mAP50-95",
+    ]
+
+
+def test_the_subject_of_a_data_set_of_the_users_own_without_rungs(view, console, spec, space):
+    view.subject(dataclasses.replace(spec, data="/data/mine.yaml", rungs=()), space)
+    assert "data   /data/mine.yaml: 80 train" in printed(console)
+    assert "compared at epochs none" in printed(console)
+
+
+def test_what_is_probably_not_meant_is_a_warning_with_file_and_line(view, console, spec):
+    space = parse_space(SPACE.replace("trials: 6", "trials: 1"), name="small", file="small.yaml")
+    assert space.warnings
+    view.subject(spec, space)
+    warnings = [line for line in printed(console).splitlines() if line.startswith("warning: ")]
+    assert warnings == [f"warning: {text}" for text in space.warnings]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0:00:00"), (59.4, "0:00:59"), (59.6, "0:01:00"), (3661, "1:01:01"), (90_000, "1 day, 1:00:00")],
+)
+def test_a_duration_is_shown_in_hours_minutes_and_seconds(seconds, shown):
+    assert duration(seconds) == shown
+
+
+# While it searches
+
+
+def test_progress_counts_trials_by_what_became_of_them(search):
+    play(search, search.propose(), 0.5, 0.25)
+    play(search, search.propose(), 0.5, 0.3)
+    play(search, search.propose(), 0.1, 0.9)
+    search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
+    search.propose()
+    progress = SearchProgress(search)
+    assert progress.counts() == {"running": 1, "complete": 2, "pruned": 1, "fail": 1}
+    assert progress.num_done == 4
+    assert progress.line().startswith(
+        "4/6 trials (1 running, 2 complete, 1 pruned, 1 fail); "
+        "best 0.3000 (trial 1), +0.0500 over the default configuration; 0:00:0"
+    )
+
+
+def test_the_remaining_time_is_that_of_the_trials_of_this_run(search, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(tuner.view, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    play(search, search.propose(), 0.5, 0.25)
+    progress = SearchProgress(search)
+    assert progress.eta_s() is None  # what an earlier run did says nothing of this one's pace
+    assert "to go" not in progress.line()
+    for _ in range(2):
+        play(search, search.propose(), 0.5, 0.6)
+    clock[0] += 60.0
+    assert progress.eta_s() == pytest.approx(90.0)  # two in a minute, three to go
+    assert progress.line().endswith("; 0:01:00, about 0:01:30 to go")
+
+
+def test_the_remaining_time_is_never_negative(study, space, paths, terms, search):
+    for _ in range(3):
+        play(search, search.propose(), 0.5, 0.25)
+    for request in [search.propose(), search.propose()]:
+        search.release(request.trial)
+    fewer = Search(study, space.with_settings(trials=3), paths, terms)
+    progress = SearchProgress(fewer)
+    play(fewer, fewer.propose(), 0.5, 0.25)
+    assert progress.eta_s() >= 0
+
+
+def test_the_live_table_has_a_row_a_running_trial(search):
+    first, second = search.propose(), search.propose()
+    search.hear(first.trial, StartedRecord(pid=1, device="CPU [0]"))
+    for number, value in ((1, None), (2, None), (3, 0.2)):
+        search.hear(first.trial, epoch(number, value))
+    lines = rendered(search_table(search, SearchProgress(search)))
+    assert lines[0].split() == ["trial", "epoch", "metric", "s/epoch", "GiB", "device"]
+    assert lines[1].split(maxsplit=5)[:5] == ["0", "3", "0.2000", "2.0", "0.5"]
+    assert lines[2].split() == [str(second.trial), "…"]
+    assert lines[3].startswith("0/6 trials (2 running, 0 complete, 0 pruned, 0 fail); no trial has run to its end yet")
+
+
+def test_brackets_in_the_name_of_a_device_are_shown(search):
+    search.hear(search.propose().trial, StartedRecord(pid=1, device="GPU [slot a]"))
+    assert "GPU [slot a]" in rendered(search_table(search, SearchProgress(search)))[1]
+
+
+def test_the_live_table_of_an_idle_search_is_its_totals(search):
+    lines = rendered(search_table(search, SearchProgress(search)))
+    assert lines[1].startswith("0/6 trials (0 running")
+
+
+def test_without_a_terminal_progress_is_told_line_by_line(view, console, search, monkeypatch):
+    monkeypatch.setattr(tuner.view, "_PLAIN_INTERVAL_S", 0.02)
+    with view.watching(search, TwoSlots()):
+        time.sleep(0.2)
+    lines = printed(console).splitlines()
+    assert lines[0] == "slots  2 on the CPU"
+    assert len(lines) >= 3
+    assert all(line.startswith("0/6 trials (") for line in lines[1:])
+    assert "\x1b" not in printed(console)
+
+
+def test_progress_is_not_told_any_more_once_the_search_is_over(view, console, search, monkeypatch):
+    monkeypatch.setattr(tuner.view, "_PLAIN_INTERVAL_S", 0.02)
+    with view.watching(search, TwoSlots()):
+        pass
+    before = printed(console)
+    time.sleep(0.1)
+    assert printed(console) == before
+
+
+def test_an_error_in_the_block_ends_the_watching_and_is_passed_on(view, search):
+    with pytest.raises(ZeroDivisionError), view.watching(search, TwoSlots()):
+        _ = 1 / 0
+
+
+def test_a_console_that_is_no_terminal_gets_plain_lines_unasked(console, search):
+    with View(console, plain=False).watching(search, TwoSlots()):
+        pass
+    assert "\x1b" not in printed(console)
+
+
+def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console(file=StringIO(), width=120, force_terminal=True)
+    search.propose()
+    with View(console, plain=False).watching(search, TwoSlots()):
+        time.sleep(0.1)
+    text = printed(console)
+    assert "s/epoch" in text
+    assert "\x1b[2K" in text  # lines erased at the end
+
+
+# While the winner trains
+
+
+def test_the_promoted_run_is_told_from_its_latest_epoch(promoted):
+    assert promotion_line(promoted, 5.0) == "promoted run: starting, 0:00:05"
+    promoted.hear(epoch(1))
+    assert promotion_line(promoted, 7.0) == "promoted run: epoch 1/20; 0:00:07, about 0:00:38 to go"
+    for number, value in ((2, 0.4), (3, 0.3)):
+        promoted.hear(epoch(number, value))
+    assert promotion_line(promoted, 11.0) == (
+        "promoted run: epoch 3/20, best so far 0.4000; 0:00:11, about 0:00:34 to go"
+    )
+
+
+def test_the_promoted_run_begins_with_where_it_is(view, console, promoted):
+    with view.watching_promotion(promoted):
+        pass
+    assert printed(console) == f"promoting trial 1: 20 epochs in {promoted.request.directory}\n"
+
+
+# When it is done
+
+
+def test_the_conclusion_of_a_search_without_promotion(study, winner, paths):
+    lr0 = winner.trial.sampled["lr0"]
+    home = paths.root.parent
+    assert conclusion_lines(study, winner, paths) == [
+        "",
+        "Best: trial 1, mAP50-95 0.3000 after 9 epochs",
+        f"    lr0 = {lr0}",
+        "+0.0500 over the default configuration (one seed each: a small difference may be luck)",
+        f"    parameters  {paths.params}",
+        f"    everything  {paths.root}",
+        "Next:",
+        f"    tune promote s --home {home}",
+        "        train the winner in full",
+        f"    tune status s --home {home}",
+        "        all trials",
+        f"    tune dashboard s --home {home}",
+        "        the same in a browser",
+        f"    yolo train cfg={paths.params}",
+        "        train it again with plain ultralytics",
+    ]
+
+
+def test_the_conclusion_of_a_promoted_run_has_its_figures_and_weights(study, winner, paths, promoted):
+    promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="/s/best.pt"))
+    lines = conclusion_lines(study, winner, paths)
+    assert lines[4:6] == [
+        "Promoted run (20 epochs): mAP50-95 0.4000, mAP50 0.6000, precision 0.7000, recall 0.5000",
+        "    weights     /s/best.pt",
+    ]
+    assert not any("tune promote" in line for line in lines)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.STOPPED])
+def test_a_promoted_run_that_did_not_end_well_is_offered_again(study, winner, paths, promoted, outcome):
+    promoted.end(EndRecord(outcome=outcome, message="why"))
+    lines = conclusion_lines(study, winner, paths)
+    assert any("tune promote s" in line for line in lines)
+    assert not any("weights" in line for line in lines)
+
+
+def test_a_promoted_run_without_figures_is_concluded_too(study, winner, paths, promoted):
+    promoted.end(EndRecord(outcome=Outcome.COMPLETED, checkpoint="/s/best.pt"))
+    assert "    weights     /s/best.pt" in conclusion_lines(study, winner, paths)
+
+
+def test_the_promoted_run_of_an_earlier_winner_is_not_shown_as_this_ones(study, search, paths, promoted):
+    promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="/s/best.pt"))
+    play(search, search.propose(), 0.5, 0.6)
+    winner = choose_winner(study)
+    assert winner.trial.number == 2
+    assert any("tune promote s" in line for line in conclusion_lines(study, winner, paths))
+
+
+def test_a_default_configuration_that_was_not_beaten_is_to_be_kept(study, search, paths):
+    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.propose(), 0.1, 0.2)
+    lines = conclusion_lines(study, choose_winner(study), paths)
+    assert lines[1] == "Best: trial 0, mAP50-95 0.2500 after 9 epochs"
+    assert "The default configuration was not beaten: keep it." in lines
+
+
+def test_without_a_baseline_there_is_nothing_to_compare_with(study, search, paths):
+    search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
+    play(search, search.propose(), 0.1, 0.3)
+    lines = conclusion_lines(study, choose_winner(study), paths)
+    assert "The default configuration did not run to its end, so there is nothing to compare with." in lines
+
+
+def test_the_default_home_is_not_spelt_out(study, winner, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = conclusion_lines(study, winner, StudyPaths.of(Path("studies"), "s"))
+    assert "    tune status s" in lines
+
+
+def test_a_command_with_a_blank_in_a_path_can_be_typed_as_it_is_shown(study, winner, tmp_path):
+    paths = StudyPaths.of(tmp_path / "my studies", "s")
+    command = next(line for line in conclusion_lines(study, winner, paths) if "tune status" in line)
+    assert shlex.split(command) == ["tune", "status", "s", "--home", str(tmp_path / "my studies")]
+
+
+def test_notes_of_the_trainer_are_warnings_before_those_of_the_space(view, console, spec):
+    space = parse_space(SPACE.replace("trials: 6", "trials: 1"), name="small", file="small.yaml")
+    view.subject(spec, space, ["12 pictures cannot be read"])
+    warnings = [line for line in printed(console).splitlines() if line.startswith("warning: ")]
+    assert warnings == ["warning: 12 pictures cannot be read", *(f"warning: {text}" for text in space.warnings)]
+
+
+def test_where_the_shell_would_not_find_them_commands_are_shown_with_their_folder(console, study, winner, paths):
+    View(console, plain=True, prefix=".venv/bin/").conclusion(study, winner, paths)
+    lines = printed(console).splitlines()
+    commands = [line.split()[0] for line in lines[lines.index("Next:") + 1 :: 2]]
+    assert commands == [*[".venv/bin/tune"] * 3, ".venv/bin/yolo"]
+
+
+def test_the_conclusion_is_printed_line_by_line(view, console, study, winner, paths):
+    view.conclusion(study, winner, paths)
+    assert printed(console).splitlines() == conclusion_lines(study, winner, paths)
+
+
+def test_labels_of_variants_are_printed_with_their_brackets(view, console, url, spec, paths, terms):
+    space = parse_space(
+        """
+search: {epochs: 9, rungs: [3], trials: 6, sampler: random}
+parameters:
+  batch: 16
+  optimizer: {choice: [SGD, AdamW]}
+  lr0: [{float: [0.001, 0.1], when: {optimizer: SGD}}, {float: [0.0001, 0.01], when: {optimizer: AdamW}}]
+baseline: {optimizer: SGD, lr0: 0.01}
+""",
+        name="two",
+        file="two.yaml",
+    )
+    study = Study.open_or_create(url, "s", spec)
+    search = Search(study, space, paths, terms)
+    play(search, search.propose(), 0.1, 0.25)
+    view.conclusion(study, choose_winner(study), paths)
+    assert "    lr0 [optimizer=SGD] = 0.01\n" in printed(console)
