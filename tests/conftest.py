@@ -1,9 +1,19 @@
 """What tests of several rooms share."""
 
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from trainer.ultralytics_bridge import environment
+from tuner.contract import EndRecord
+
+# Before any test imports ultralytics: the settings of whoever runs the tests are not ours to touch. The mark is
+# taken back, so that the trainers that tests start isolate themselves as they do in real life.
+environment.isolate()
+del os.environ["TRAINER_ISOLATED"]
 
 SCRIPTED_TRAINER = Path(__file__).parent / "scripted" / "scripted_trainer.py"
 
@@ -12,3 +22,14 @@ SCRIPTED_TRAINER = Path(__file__).parent / "scripted" / "scripted_trainer.py"
 def scripted_command() -> list[str]:
     """A trainer that speaks the contract and trains nothing."""
     return [sys.executable, str(SCRIPTED_TRAINER), "--epoch-seconds", "0.02"]
+
+
+def hear_all(trainer, timeout_s=240.0):
+    """The records of a request, its end last."""
+    records = []
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        records += trainer.receive(timeout_s=0.5)
+        if records and isinstance(records[-1], EndRecord):
+            return records
+    raise AssertionError(f"no end record within {timeout_s} s, only {records}")

@@ -1,13 +1,13 @@
 """A tiny real data set, and a real trainer to train on it."""
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import hear_all
 from trainer.data import sample
-from tuner.contract import EndRecord, PreparedRecord, PrepareRequest, TrainRequest
+from tuner.contract import PreparedRecord, PrepareRequest, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
 
 PARAMS = {
@@ -20,17 +20,6 @@ PARAMS = {
     "close_mosaic": 0,
     "mosaic": 0.0,
 }
-
-
-def hear_all(trainer, timeout_s=240.0):
-    """The records of a request, its end last."""
-    records = []
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        records += trainer.receive(timeout_s=0.5)
-        if records and isinstance(records[-1], EndRecord):
-            return records
-    raise AssertionError(f"no end record within {timeout_s} s, only {records}")
 
 
 @pytest.fixture(scope="session")

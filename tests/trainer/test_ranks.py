@@ -1,9 +1,11 @@
 """One run on two processes. Ranks on the CPU (gloo): what ranks on GPUs do, but for the device."""
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,35 +33,41 @@ def start(train_request):
     return run
 
 
-def rank_processes():
-    found = subprocess.run(["pgrep", "-f", "trainer.rank "], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in found.stdout.split()]
+def rank_processes(request):
+    """The processes that have the run's plan on their command line: torchrun and the ranks."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            if f"{request.directory}/ranks.json".encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
 
 
 def test_two_ranks_train_one_run_whose_records_are_told_in_order(start, train_request):
-    end, told = start(train_request(epochs=2, full=True, validation_epochs=(1, 2)))
+    request = train_request(epochs=2, full=True, validation_epochs=(1, 2))
+    end, told = start(request)
     assert end.outcome == Outcome.COMPLETED, end
     assert [record.epoch for record in told] == [1, 2]
     assert all(record.metrics is not None for record in told)
     assert Path(end.checkpoint).is_file()
     assert set(end.metrics) == {"mAP50-95", "mAP50", "precision", "recall"}
-    assert rank_processes() == []
+    assert rank_processes(request) == []
 
 
 def test_two_ranks_go_on_from_a_checkpoint(start, train_request):
     first = train_request(epochs=3, full=False)
-    half = type(first)(**{**{f: getattr(first, f) for f in first.__slots__}, "stop_epoch": 2})
-    assert start(half)[0].outcome == Outcome.COMPLETED
+    assert start(replace(first, stop_epoch=2))[0].outcome == Outcome.COMPLETED
     end, told = start(first, resume=True, trained=2)
     assert end.outcome == Outcome.COMPLETED
     assert [record.epoch for record in told] == [3]
 
 
 def test_divergence_in_the_ranks_is_the_outcome_of_the_run(start, train_request):
-    end, told = start(train_request(epochs=3, optimizer="SGD", lr0=1e6))
+    request = train_request(epochs=3, optimizer="SGD", lr0=1e6)
+    end, told = start(request)
     assert end.outcome == Outcome.DIVERGED
     assert told == []
-    assert rank_processes() == []
+    assert rank_processes(request) == []
 
 
 def test_an_interrupted_run_leaves_no_rank_behind(train_request, tmp_path):
@@ -67,6 +75,7 @@ def test_an_interrupted_run_leaves_no_rank_behind(train_request, tmp_path):
     Path(request.directory).mkdir()
     code = (
         "import sys, json, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a job of a shell's background\n"
         "from pathlib import Path\n"
         "from trainer.ultralytics_bridge import environment; environment.configure()\n"
         "from trainer import ranks, trial\n"
@@ -82,10 +91,10 @@ def test_an_interrupted_run_leaves_no_rank_behind(train_request, tmp_path):
     deadline = time.monotonic() + 60
     while not records.read() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert len(rank_processes()) >= 2
+    assert len(rank_processes(request)) == 3, "torchrun and two ranks"
     parent.send_signal(signal.SIGINT)
     parent.wait(20)
     deadline = time.monotonic() + 10
-    while rank_processes() and time.monotonic() < deadline:
+    while rank_processes(request) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert rank_processes() == []
+    assert rank_processes(request) == []

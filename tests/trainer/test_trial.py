@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.conftest import hear_all
+from tests.conftest import hear_all
 from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, StartedRecord
 
 

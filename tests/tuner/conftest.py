@@ -4,7 +4,8 @@ import pytest
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
 from tuner.paths import StudyPaths
-from tuner.search import Search, TrialTerms
+from tuner.promotion import choose_winner
+from tuner.search import Decision, Search, TrialTerms
 from tuner.space import parse_space
 from tuner.study import Study, StudySpec
 
@@ -76,6 +77,14 @@ def search(study, space, paths, terms):
     return Search(study, space, paths, terms)
 
 
+@pytest.fixture
+def winner(study, search):
+    """Trial 1, with 0.30 against the 0.25 of the default configuration."""
+    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.propose(), 0.1, 0.3)
+    return choose_winner(study)
+
+
 def epoch(number, value=None, *, box=1.0):
     """The record of an epoch, validated when it has a value."""
     return EpochRecord(
@@ -92,8 +101,6 @@ def epoch(number, value=None, *, box=1.0):
 
 def play(search, request, at_rung, at_end):
     """Train a trial to its end or until it is told to stop. Returns the decision that ended it."""
-    from tuner.search import Decision
-
     search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
     for number in range(1, 10):
         value = {3: at_rung, 9: at_end}.get(number)

@@ -36,14 +36,6 @@ def with_params(winner, **params):
 
 
 @pytest.fixture
-def winner(study, search):
-    """Trial 1, with 0.30 against the 0.25 of the default configuration."""
-    play(search, search.propose(), 0.1, 0.25)
-    play(search, search.propose(), 0.1, 0.3)
-    return choose_winner(study)
-
-
-@pytest.fixture
 def text(study, winner):
     return params_yaml(study, winner, 20)
 

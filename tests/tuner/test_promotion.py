@@ -21,14 +21,6 @@ def diverge(search):
 
 
 @pytest.fixture
-def winner(study, search):
-    """Trial 1, with 0.30 against the 0.25 of the default configuration."""
-    play(search, search.propose(), 0.1, 0.25)
-    play(search, search.propose(), 0.1, 0.3)
-    return choose_winner(study)
-
-
-@pytest.fixture
 def request_(study, paths, winner):
     return full_run_request(study, paths, winner, epochs=20, gpus=0, threads=4)
 

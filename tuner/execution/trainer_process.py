@@ -38,22 +38,19 @@ class TrainerProcess:
         self._training_pid: int | None = None
         self._busy = False
         self._failed_start = ""
+        self._unanswered: Request | None = None
+        """What a trainer that served before was asked, until it says something about it."""
 
     def send(self, request: Request) -> None:
         """Hand over a request; one that is still running is stopped first."""
         self.stop_request()
         self._busy = True
-        if self._process is None or self._process.poll() is not None:
-            try:
-                self._start()
-            except OSError as error:
-                self._failed_start = f"the trainer '{self._command[0]}' cannot be started: {error.strerror}"
-                return
-        assert self._process is not None
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died: `receive` tells
-            self._process.stdin.write((encode(request) + "\n").encode())
-            self._process.stdin.flush()
+        self._unanswered = None
+        if self._process is not None and self._process.poll() is None:
+            self._unanswered = request
+        elif not self._start():
+            return
+        self._write(request)
 
     def receive(self, timeout_s: float) -> list[Record]:
         """The records that have come, after waiting at most `timeout_s` for the first; none once the end was told.
@@ -63,18 +60,18 @@ class TrainerProcess:
         """
         records: list[Record] = []
         deadline = time.monotonic() + timeout_s
-        if self._failed_start:
-            message, self._failed_start = self._failed_start, ""
-            self._end_request()
-            return [EndRecord(outcome=Outcome.ERROR, message=message)]
         while self._busy:
+            if self._failed_start:
+                message, self._failed_start = self._failed_start, ""
+                self._end_request()
+                return [EndRecord(outcome=Outcome.ERROR, message=message)]
             records += self._parsed()
             if records or not self._busy:
                 break
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
-            if not self._read(remaining):
+            if not self._read(remaining) and not self._sent_again():
                 records.append(self._lost())
         return records
 
@@ -107,15 +104,42 @@ class TrainerProcess:
                     stream.close()
         process.wait()
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
         self._buffer = b""
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=self._environment,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._failed_start = f"the trainer '{self._command[0]}' cannot be started: {error.strerror}"
+            return False
+        return True
+
+    def _write(self, request: Request) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died: `receive` tells
+            self._process.stdin.write((encode(request) + "\n").encode())
+            self._process.stdin.flush()
+
+    def _sent_again(self) -> bool:
+        """Whether a fresh trainer got the request because the used one ended without a word on it.
+
+        A trainer may end after any `end`, and one that is told to stop as it ends may die of that: either can
+        cross with the next request.
+        """
+        request, self._unanswered = self._unanswered, None
+        if request is None:
+            return False
+        self.close()
+        self._busy = True
+        if self._start():
+            self._write(request)
+        return True
 
     def _read(self, timeout_s: float) -> bool:
         """Add what has come to the buffer. Returns False when the trainer has closed its end."""
@@ -131,6 +155,7 @@ class TrainerProcess:
     def _parsed(self) -> list[Record]:
         records: list[Record] = []
         while b"\n" in self._buffer and self._busy:
+            self._unanswered = None
             line, _, self._buffer = self._buffer.partition(b"\n")
             try:
                 message = decode(line.decode(errors="replace"))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord, TrainRequest
+from tests.conftest import hear_all
+from tuner.contract import EpochRecord, Outcome, StartedRecord, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
 
 
@@ -27,16 +28,6 @@ def request_for(tmp_path, *, trial=0, epochs=5, **params):
         threads=1,
         directory=str(tmp_path / str(trial)),
     )
-
-
-def hear_all(trainer, timeout_s=20.0):
-    records = []
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        records += trainer.receive(timeout_s=0.5)
-        if records and isinstance(records[-1], EndRecord):
-            return records
-    raise AssertionError(f"no end record within {timeout_s} s, only {records}")
 
 
 def is_running(pid):
@@ -109,6 +100,27 @@ def test_a_trainer_that_ends_without_a_word_is_an_error_and_not_retried(tmp_path
     end = hear_all(trainer)[-1]
     assert (end.outcome, end.retryable) == (Outcome.ERROR, False)
     assert end.message == "the trainer ended with exit code 3"
+
+
+def test_a_used_trainer_that_ends_without_a_word_on_a_request_is_replaced(tmp_path):
+    script = (
+        "import os, sys\n"
+        "from tuner.contract import EndRecord, Outcome, StartedRecord, encode\n"
+        "sys.stdin.readline()\n"
+        "print(encode(StartedRecord(pid=os.getpid(), device='')), encode(EndRecord(outcome=Outcome.COMPLETED)),"
+        " sep='\\n', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "raise SystemExit(1)\n"
+    )
+    trainer = TrainerProcess([sys.executable, "-c", script])
+    pids = set()
+    for trial in range(3):
+        trainer.send(request_for(tmp_path, trial=trial))
+        records = hear_all(trainer)
+        assert records[-1].outcome == Outcome.COMPLETED
+        pids.add(records[0].pid)
+    assert len(pids) == 3
+    trainer.close()
 
 
 def test_a_trainer_that_writes_something_else_is_an_error(tmp_path):
