@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from optuna.trial import TrialState
 
-from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, Params, Record, StartedRecord, TrainRequest
 from tuner.early_stopping import Asha
 from tuner.paths import StudyPaths
 from tuner.samplers import make_sampler
@@ -119,7 +119,7 @@ class Search:
             return Decision.STOP
         if isinstance(record, StartedRecord):
             trial.device = record.device
-            self._study.note_start(self._request(number, {}), record.device)
+            self._study.note_start(number, record.device, self._paths.trial(number))
         elif isinstance(record, EpochRecord):
             return self._hear_epoch(trial, record)
         elif isinstance(record, EndRecord):
@@ -155,7 +155,7 @@ class Search:
     def _refresh(self) -> None:
         self.trials = self._study.trials()
 
-    def _request(self, number: int, params: dict[str, bool | int | float | str]) -> TrainRequest:
+    def _request(self, number: int, params: Params) -> TrainRequest:
         epochs = self._spec.epochs
         every = tuple(range(1, epochs + 1))
         return TrainRequest(

@@ -21,7 +21,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 
-from tuner.contract import EpochRecord, ParamValue, TrainRequest
+from tuner.contract import EpochRecord, ParamValue
 from tuner.exceptions import StorageProblem, UsageError
 from tuner.space import Space
 
@@ -175,14 +175,9 @@ class Study:
             self._ids[trial.number] = trial._trial_id
             return Proposal(number=trial.number, params=params)
 
-    def note_start(self, request: TrainRequest, device: str) -> None:
+    def note_start(self, number: int, device: str, directory: Path) -> None:
         """A trainer has begun the trial."""
-        self._note(
-            request.trial,
-            device=device,
-            directory=request.directory,
-            log=str(Path(request.directory) / "trainer.log"),
-        )
+        self._note(number, device=device, directory=str(directory), log=str(directory / "trainer.log"))
 
     def record_epoch(self, number: int, record: EpochRecord, value: float | None) -> None:
         """Write one epoch; a value that is already there stays (a restarted trainer repeats itself)."""

@@ -16,7 +16,6 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import epoch
-from tuner.contract import TrainRequest
 from tuner.exceptions import StorageProblem, UsageError
 from tuner.space import parse_space
 from tuner.study import Study, TrialRecord, best_trial, masked, standing
@@ -125,21 +124,7 @@ def test_the_range_that_was_searched_is_in_the_database(study, space, url):
 
 def test_where_a_trial_runs_is_noted_when_it_starts(study, space, url):
     ask(study, space)
-    request = TrainRequest(
-        study="s",
-        trial=0,
-        params={},
-        model="m",
-        data="d",
-        epochs=9,
-        stop_epoch=9,
-        validation_epochs=(9,),
-        seed=0,
-        devices=(),
-        threads=1,
-        directory="/studies/s/trials/0000",
-    )
-    study.note_start(request, "CPU")
+    study.note_start(0, "CPU", Path("/studies/s/trials/0000"))
     noted = seen_by_optuna(url).user_attrs
     assert noted["device"] == "CPU"
     assert noted["directory"] == "/studies/s/trials/0000"
