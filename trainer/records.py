@@ -1,12 +1,9 @@
 """The epoch records of one run on disk: what a restarted run sends again, and never trains twice."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from tuner.contract import ContractError, EpochRecord, decode, encode
-
-Emit = Callable[[EpochRecord], None]
 
 
 class RecordLog:

@@ -102,7 +102,8 @@ def _await(child: int, requests: _Lines, records: int) -> bool:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             break
-        requests.fill_if_ready(_POLL_S) if not requests.closed else None
+        if not requests.closed:
+            requests.fill_if_ready(_POLL_S)
         if requests.closed:
             with suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
@@ -133,6 +134,9 @@ def _run_and_exit(request: TrainRequest | PrepareRequest, records: int) -> NoRet
         with Path(os.devnull).open() as nothing:
             os.dup2(nothing.fileno(), 0)
         end = _train(request, records) if isinstance(request, TrainRequest) else _prepare(request, records)
+        # A stop that crosses with the end must not make this a failed exit: the server would tell a second end,
+        # which the tuner would take for that of its next request.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _send(records, end)
         code = 0
     except BaseException:

@@ -42,10 +42,6 @@ class StudyPaths:
     def lock(self) -> Path:
         return self.root / "driver.lock"
 
-    @property
-    def driver_log(self) -> Path:
-        return self.root / "driver.log"
-
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"
 

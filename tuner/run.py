@@ -1,7 +1,6 @@
 """`tune run` and `tune promote`, whole: prepare, search, promote, export."""
 
 import contextlib
-import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -23,8 +22,6 @@ from tuner.view import View
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
-
-logger = logging.getLogger("tuner")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,9 +72,7 @@ def run(options: RunOptions, view: View) -> None:
     with driver_lease(options.paths.lock), _trapped_signals() as signals:
         view.note(f"study {options.name} in {options.paths.root}")
         study = _open_study(options, view)
-        from tuner.execution.cluster import (
-            connected,  # imports ray: seconds, so only when all else is in order
-        )
+        from tuner.execution.cluster import connected  # Ray takes seconds to import: only when all else is in order
 
         machines = options.machines
         with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:

@@ -4,7 +4,6 @@ Knows nothing of Ray, processes or clocks: whoever drives it asks for requests, 
 carries out the decisions. All that it must remember is in the study.
 """
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,8 +18,6 @@ from tuner.paths import StudyPaths
 from tuner.samplers import make_sampler
 from tuner.space import Space
 from tuner.study import Study, StudySpec, TrialRecord
-
-logger = logging.getLogger("tuner")
 
 MAX_IDENTICAL_FAILURES = 3
 """As many failures for one cause, before anything has succeeded, are not the configurations' fault."""

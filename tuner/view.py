@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from shlex import quote
-from typing import Protocol
 
 from optuna.trial import TrialState
 from rich.console import Console, Group
@@ -23,13 +22,6 @@ from tuner.study import Study, StudySpec, standing
 
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0
-
-
-class SlotsLike(Protocol):
-    """What the view needs to know of the slots; spares it the import of Ray."""
-
-    @property
-    def number(self) -> int: ...
 
 
 class View:
@@ -59,7 +51,7 @@ class View:
             self.note(f"warning: {warning}")
 
     @contextmanager
-    def watching(self, search: Search, slots: SlotsLike) -> Iterator[None]:
+    def watching(self, search: Search, slots: object) -> Iterator[None]:
         """Show the search for the time of the block."""
         self.note(f"slots  {slots}")
         progress = SearchProgress(search)

@@ -66,9 +66,9 @@ def test_everything_lies_below_the_folder_of_the_study(tmp_path):
     assert paths.root == tmp_path / "s"
     assert paths.trial(7) == tmp_path / "s" / "trials" / "0007"
     assert paths.promoted(7, 300) == tmp_path / "s" / "promoted" / "trial-0007-300-epochs"
-    files = [paths.database, paths.lock, paths.driver_log, paths.params]
+    files = [paths.database, paths.lock, paths.params]
     assert {file.parent for file in files} == {paths.root}
-    assert len({file.name for file in files}) == 4
+    assert len({file.name for file in files}) == 3
 
 
 def test_a_home_is_taken_from_the_current_folder_and_kept_absolute(tmp_path, monkeypatch):

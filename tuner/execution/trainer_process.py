@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tuner.contract import (
     ContractError,
@@ -30,9 +30,8 @@ class TrainerProcess:
     as does each training process that it names in its `started` record.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
-        self._environment = dict(os.environ if environment is None else environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._training_pid: int | None = None
@@ -111,7 +110,6 @@ class TrainerProcess:
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=self._environment,
                 start_new_session=True,
             )
         except OSError as error:

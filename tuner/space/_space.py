@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from optuna.distributions import BaseDistribution
 from optuna.trial import Trial
 
 from tuner.contract import ParamValue
@@ -105,10 +104,6 @@ class Space:
             else:
                 params[parameter.name] = sampled[parameter.label] = self.baseline[parameter.name]
         return sampled
-
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """Optuna's distribution of every searched parameter, by label, for records made outside a study."""
-        return {parameter.label: parameter.distribution() for parameter in self.searched}
 
     def with_settings(
         self,
