@@ -7,7 +7,8 @@ https://arxiv.org/abs/2406.05835.
 from trainer.nn.blocks import LSBlock, RGBlock, VSSBlock, XSSBlock
 from trainer.nn.downsampling import SimpleStem, VisionClueMerge
 from trainer.nn.norm import LayerNorm2d
-from trainer.nn.ss2d import SS2D, cross_merge, cross_scan, is_ssm_parameter
+from trainer.nn.selective_scan import selective_scan
+from trainer.nn.ss2d import SS2D, is_ssm_parameter
 
 __all__ = [
     "SS2D",
@@ -18,7 +19,6 @@ __all__ = [
     "VSSBlock",
     "VisionClueMerge",
     "XSSBlock",
-    "cross_merge",
-    "cross_scan",
     "is_ssm_parameter",
+    "selective_scan",
 ]

@@ -23,7 +23,8 @@ class SimpleStem(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
+        # From here on every map is channels last, which the blocks' norms and scans want: see ss2d.py.
+        y: Tensor = self.conv(x.contiguous(memory_format=torch.channels_last))
         return y
 
 

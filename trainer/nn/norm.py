@@ -12,5 +12,5 @@ class LayerNorm2d(nn.Module):
         self.norm = nn.LayerNorm(num_channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.norm(x.permute(0, 2, 3, 1))  # (B, H, W, C)
-        return y.permute(0, 3, 1, 2).contiguous()
+        y: Tensor = self.norm(x.permute(0, 2, 3, 1))  # (B, H, W, C); a view of a map in channels-last memory
+        return y.permute(0, 3, 1, 2)

@@ -1,7 +1,11 @@
 """SS2D: a selective scan over the pixels of a map, along four paths.
 
-Shapes: B batch, C channels of the map, E = 2C channels inside, H and W height and width, L = H*W tokens,
-K = 4 directions, N = 16 states per channel, R = ceil(C/16) rank of the time step.
+Shapes: B batch, C channels of the map, E = 2C channels inside, H and W height and width, K = 4 directions,
+N = 16 states per channel, R = ceil(C/16) rank of the time step.
+
+Maps are channels last in memory: then nothing has to be copied or turned around between the convolutions,
+the projections, which are matrix products over the channels, the scan, which reads a pixel's channels
+side by side and finds its way through the pixels by itself, and the norm.
 
 SS2D is from "VMamba: Visual State Space Model", https://arxiv.org/abs/2401.10166, "2D-Selective-Scan";
 Mamba-YOLO uses it with GELU throughout.
@@ -14,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.nn.precision import accurate_dtype, no_autocast
-from trainer.nn.selective_scan import selective_scan
+from trainer.nn.selective_scan import cross_selective_scan
 
 NUM_DIRECTIONS = 4
 NUM_STATES = 16
@@ -31,29 +35,6 @@ def is_ssm_parameter(name: str) -> bool:
     orthogonalised as if they were weight matrices (Muon), though some have two axes.
     """
     return name.rpartition(".")[2] in _SSM_PARAMETERS
-
-
-def cross_scan(x: Tensor) -> Tensor:
-    """Read a map (B, E, H, W) as four token sequences (B, 4, E, H*W).
-
-    Direction 0 goes row by row, direction 1 column by column, 2 and 3 are these two backwards.
-    """
-    rows = x.flatten(2)  # (B, E, L)
-    columns = x.transpose(2, 3).flatten(2)  # (B, E, L)
-    forward = torch.stack((rows, columns), dim=1)  # (B, 2, E, L)
-    return torch.cat((forward, forward.flip(-1)), dim=1)
-
-
-def cross_merge(y: Tensor, height: int, width: int) -> Tensor:
-    """Add four token sequences (B, 4, E, H*W), each laid back along its path, to one map (B, E, H, W).
-
-    A plain sum: merging what `cross_scan` made of x gives 4x.
-    """
-    forward, backward = y.chunk(2, dim=1)  # (B, 2, E, L) each
-    rows, columns = (forward + backward.flip(-1)).unbind(1)  # (B, E, L) each
-    batch, channels, _ = rows.shape
-    columns = columns.reshape(batch, channels, width, height).transpose(2, 3)
-    return rows.reshape(batch, channels, height, width) + columns
 
 
 class SS2D(nn.Module):
@@ -94,6 +75,7 @@ class SS2D(nn.Module):
         nn.init.ones_(self.Ds)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
         x, z = self.in_proj(x).chunk(2, dim=1)  # (B, E, H, W) each
         x = self.act(self.conv2d(x))
         y: Tensor = self.out_proj(self._scanned(x) * self.act(z))
@@ -101,26 +83,28 @@ class SS2D(nn.Module):
 
     def _scanned(self, x: Tensor) -> Tensor:
         """The scan and its norm: (B, E, H, W) to the same shape and type, in between in float32."""
-        height, width = x.shape[2:]
         dtype = accurate_dtype(x)
+        inner = x.shape[1]
         with no_autocast(x):
-            u = cross_scan(x.to(dtype))  # (B, K, E, L)
-            step, B, C = torch.split(self.x_proj_weight.to(dtype) @ u, self._projected, dim=2)
-            delta = self.dt_projs_weight.to(dtype) @ step  # (B, K, E, L)
-            y = selective_scan(
-                u.flatten(1, 2),
-                delta.flatten(1, 2),
-                -torch.exp(self.A_logs.to(dtype)),
+            u = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, E)
+            # The four directions project the same pixels, so one product does it for all of them.
+            projected = F.linear(u, self.x_proj_weight.to(dtype).flatten(0, 1)).unflatten(-1, (NUM_DIRECTIONS, -1))
+            step, B, C = torch.split(projected, self._projected, dim=-1)  # (B, H, W, K, R or N)
+            y = cross_selective_scan(
+                u,
+                self._delta(step),
+                -torch.exp(self.A_logs.to(dtype)).unflatten(0, (NUM_DIRECTIONS, inner)),
                 B,
                 C,
-                self.Ds.to(dtype),
-                self.dt_projs_bias.to(dtype).flatten(),
+                self.Ds.to(dtype).unflatten(0, (NUM_DIRECTIONS, inner)),
+                self.dt_projs_bias.to(dtype),
             )
-            merged = cross_merge(y.view(u.shape), height, width)
-            return self._normed(merged).to(x.dtype)
+            norm = self.out_norm
+            y = F.layer_norm(y, norm.normalized_shape, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps)
+            return y.permute(0, 3, 1, 2).to(x.dtype)
 
-    def _normed(self, y: Tensor) -> Tensor:
-        norm = self.out_norm
-        weight, bias = norm.weight.to(y.dtype), norm.bias.to(y.dtype)
-        y = F.layer_norm(y.permute(0, 2, 3, 1), norm.normalized_shape, weight, bias, norm.eps)
-        return y.permute(0, 3, 1, 2)
+    def _delta(self, step: Tensor) -> Tensor:
+        """The time steps (B, H, W, K, E) from their low-rank form (B, H, W, K, R)."""
+        by_direction = step.flatten(0, 2).transpose(0, 1)  # (K, B*H*W, R)
+        delta = by_direction @ self.dt_projs_weight.to(step.dtype).transpose(1, 2)  # (K, B*H*W, E)
+        return delta.transpose(0, 1).view(*step.shape[:4], -1)

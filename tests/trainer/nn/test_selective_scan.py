@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from trainer.nn.selective_scan import _segmented, selective_scan, selective_scan_reference
-from trainer.nn.selective_scan._log_step import log_step_scan
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
 
@@ -55,11 +54,6 @@ def test_states_decay_by_exp_of_step_times_rate():
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 400, 1600, 2049])
 def test_output_and_all_gradients_match_the_reference_at_any_length(length):
     assert_matches_reference(selective_scan, inputs(length=length), 5e-6)
-
-
-@pytest.mark.parametrize("length", [1, 2, 63, 400])
-def test_log_step_form_for_export_matches_the_reference(length):
-    assert_matches_reference(log_step_scan, inputs(length=length), 5e-6)
 
 
 @pytest.mark.parametrize(("groups", "channels", "states"), [(1, 1, 1), (1, 5, 16), (4, 2, 8), (4, 1, 16)])

@@ -4,28 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.nn import SS2D, VSSBlock, XSSBlock, cross_merge, cross_scan, is_ssm_parameter
-
-
-def test_cross_scan_walks_rows_then_columns_then_both_backwards():
-    paths = cross_scan(torch.arange(6.0).view(1, 1, 2, 3))
-    assert paths[0, :, 0].tolist() == [
-        [0, 1, 2, 3, 4, 5],
-        [0, 3, 1, 4, 2, 5],
-        [5, 4, 3, 2, 1, 0],
-        [5, 2, 4, 1, 3, 0],
-    ]
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (7, 5), (4, 4)])
-def test_merging_what_was_scanned_gives_four_times_the_map(height, width):
-    x = torch.randn(2, 3, height, width)
-    assert torch.allclose(cross_merge(cross_scan(x), height, width), 4 * x)
-
-
-def test_merge_is_the_transpose_of_scan():
-    x, y = torch.randn(2, 3, 4, 5), torch.randn(2, 4, 3, 20)
-    assert torch.allclose((cross_scan(x) * y).sum(), (x * cross_merge(y, 4, 5)).sum(), rtol=1e-4)
+from trainer.nn import SS2D, VSSBlock, XSSBlock, is_ssm_parameter
 
 
 def test_initial_values_are_those_of_mamba_yolo():
@@ -58,14 +37,14 @@ def test_both_activations_are_exact_gelu():
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_scan_runs_in_float32_under_autocast_and_in_half_models(monkeypatch, dtype, mode):
     seen = []
-    scan = SS2D.forward.__globals__["selective_scan"]
+    scan = SS2D.forward.__globals__["cross_selective_scan"]
 
     def spy(*tensors):
         seen.extend(x.dtype for x in tensors)
         assert not torch.is_autocast_enabled("cpu")
         return scan(*tensors)
 
-    monkeypatch.setitem(SS2D.forward.__globals__, "selective_scan", spy)
+    monkeypatch.setitem(SS2D.forward.__globals__, "cross_selective_scan", spy)
     module = SS2D(8).train(mode == "train")
     x = 100 * torch.randn(1, 8, 5, 7)
     with torch.autocast("cpu", dtype=dtype):

@@ -1,19 +1,33 @@
-"""The selective scan of Mamba: one interface, and the implementations behind it.
+"""The selective scan of Mamba: one formula, and the implementations behind it.
 
 Formula and notation: "Mamba: Linear-Time Sequence Modeling with Selective State Spaces",
 https://arxiv.org/abs/2312.00752, section 3.2 and algorithm 2. Shapes: B batch, K groups, D channels per
 group, N states per channel, L tokens.
+
+Which implementation runs is chosen once for each device, by `backend`, by the environment variable
+MAMBA_YOLO_SCAN, or by speed (`auto`); docs/performance.md compares them.
 """
 
 import torch
 from torch import Tensor
 
-from trainer.nn.precision import accurate_dtype, no_autocast
+from trainer.nn.precision import accurate_dtype
+from trainer.nn.selective_scan import _backends
+from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, BackendUnavailable, fastest
 from trainer.nn.selective_scan._log_step import log_step_scan
+from trainer.nn.selective_scan._operator import scan_operator
+from trainer.nn.selective_scan._problem import CROSS, Path, Scan, Ways
 from trainer.nn.selective_scan._reference import selective_scan_reference
-from trainer.nn.selective_scan._segmented import segmented_scan
 
-__all__ = ["selective_scan", "selective_scan_reference"]
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "NAMES",
+    "BackendUnavailable",
+    "cross_selective_scan",
+    "fastest",
+    "selective_scan",
+    "selective_scan_reference",
+]
 
 
 def selective_scan(
@@ -24,6 +38,8 @@ def selective_scan(
     C: Tensor,
     D: Tensor | None = None,
     delta_bias: Tensor | None = None,
+    *,
+    backend: str = "auto",
 ) -> Tensor:
     """Run a linear recurrence with input-dependent coefficients over each channel of `u`.
 
@@ -33,7 +49,7 @@ def selective_scan(
         y[t] = sum over N of C[t] * h[t], plus D * u[t]
 
     Shapes: `u`, `delta` (B, K*D, L); `A` (K*D, N); `B`, `C` (B, K, N, L), shared by the D channels of a
-    group; `D`, `delta_bias` (K*D,). Row r of K*D belongs to group r // D. L is at least 1.
+    group; `D`, `delta_bias` (K*D,). Row r of K*D belongs to group r // D. L is at least 1. Strides are free.
 
     Returns (B, K*D, L). Everything may be float16, bfloat16, float32 or float64; the
     result is float32, or float64 if `u` is, and is computed in that type with autocast off. Differentiable
@@ -44,16 +60,64 @@ def selective_scan(
     its channel NaN from that token on.
 
     Raises:
-        ValueError: The shapes do not fit together.
+        ValueError: The shapes do not fit together, or `backend` is none of `NAMES` and not "auto".
+        BackendUnavailable: `backend`, or the one that MAMBA_YOLO_SCAN names, does not work on this device.
     """
     _check_shapes(u, delta, A, B, C, D, delta_bias)
-    dtype = accurate_dtype(u)
-    D = None if D is None else D.to(dtype)
-    delta_bias = None if delta_bias is None else delta_bias.to(dtype)
-    # A loop over tokens and a function with its own backward cannot be exported; the log-step form can.
-    scan = log_step_scan if _is_exporting() else segmented_scan
-    with no_autocast(u):
-        return scan(u.to(dtype), delta.to(dtype), A.to(dtype), B.to(dtype), C.to(dtype), D, delta_bias)
+    groups, length = B.shape[1], u.shape[2]
+
+    def by_token(x: Tensor) -> Tensor:  # (B, K*D, L) to (B, L, K, D)
+        return x.unflatten(1, (groups, -1)).permute(0, 3, 1, 2)
+
+    scan = Scan(
+        by_token(u),
+        by_token(delta),
+        A.unflatten(0, (groups, -1)),
+        B.permute(0, 3, 1, 2),
+        C.permute(0, 3, 1, 2),
+        _or_zeros(D, A).unflatten(0, (groups, -1)),
+        _or_zeros(delta_bias, A).unflatten(0, (groups, -1)),
+    )
+    y = _computed(scan, Ways(length, (Path.ROWS,) * groups), backend)  # (B, L, K, D)
+    return y.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def cross_selective_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor, *, backend: str = "auto"
+) -> Tensor:
+    """Scan the pixels of maps along four paths and add the results up: rows, columns, and both backwards.
+
+    Each of the K = 4 paths is a group of `selective_scan` with coefficients of its own; all read the same `u`.
+    https://arxiv.org/abs/2401.10166, "2D-Selective-Scan".
+
+    Shapes: `u` (B, H, W, D); `delta` (B, H, W, 4, D); `A` (4, D, N); `B`, `C` (B, H, W, 4, N); `D`,
+    `delta_bias` (4, D). All lie pixel by pixel, whatever the path. Returns (B, H, W, D).
+
+    Types, NaN and errors are those of `selective_scan`.
+    """
+    tensors = (x.flatten(1, 2) for x in (u.unsqueeze(3), delta, B, C))
+    by_pixel_u, by_pixel_delta, by_pixel_B, by_pixel_C = tensors
+    scan = Scan(by_pixel_u, by_pixel_delta, A, by_pixel_B, by_pixel_C, D, delta_bias)
+    y = _computed(scan, Ways(u.shape[2], tuple(map(int, CROSS))), backend)  # (B, L, 1, D)
+    return y.view(u.shape)
+
+
+def _computed(scan: Scan, ways: Ways, backend: str) -> Tensor:
+    dtype = accurate_dtype(scan.u)
+    if _is_exporting():
+        # Other programs do not know our operator; the log-step form is made of theirs.
+        return log_step_scan(Scan(*(x.to(dtype) for x in scan)), ways)
+    name = _backends.chosen(backend, str(scan.u.device), dtype == torch.float64)
+    if not _backends.named(name).TAKES_HALF:
+        scan = Scan(*(x.to(dtype) for x in scan))
+    scan = scan._replace(A=scan.A.to(dtype), D=scan.D.to(dtype), bias=scan.bias.to(dtype))
+    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in scan)
+    y: Tensor = scan_operator(*scan, ways.width, ways.paths, needs_gradient, name)[0]
+    return y
+
+
+def _or_zeros(x: Tensor | None, A: Tensor) -> Tensor:
+    return A.new_zeros(A.shape[0]) if x is None else x
 
 
 def _is_exporting() -> bool:

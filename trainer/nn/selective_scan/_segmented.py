@@ -1,4 +1,4 @@
-"""The selective scan in plain torch, segment by segment, with a backward written by hand.
+"""The selective scan in plain torch, segment by segment, with a backward written by hand: runs on any device.
 
 The states of all tokens, (B, K, D, N, L), would be N times the size of the input, and memory traffic is what
 a scan costs. So the sequence is cut into segments whose states fit a processor cache: forward keeps only the
@@ -15,14 +15,14 @@ that no broadcast runs along the innermost axis of a large tensor.
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from trainer.nn.precision import no_autocast
+from trainer.nn.selective_scan._problem import Scan, Ways, along_paths, from_paths
+
+TAKES_HALF = False
 
 # Sizes in numbers, found by timing maps of 64 to 6,400 tokens with 1 and 2 threads. On a CPU the few buffers
 # of a segment have to stay in cache; elsewhere a launch is dear and memory is wide.
@@ -32,33 +32,43 @@ _MIN_SEGMENT_LENGTH = 16
 _SMALL_STATE_NUMEL = 2**11
 
 
-def segmented_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None
-) -> Tensor:
-    """Compute `selective_scan`; every tensor has the type of `u`."""
-    num_groups = B.shape[1]
-    if delta_bias is not None:
-        delta = delta + delta_bias[:, None]
-    dt = F.softplus(delta)  # (B, K*D, L)
-    dt_BKDL, drive_BKDL = (x.view(len(u), num_groups, -1, u.shape[2]) for x in (dt, dt * u))
-    A_KND = A.reshape(num_groups, -1, A.shape[1]).transpose(1, 2).contiguous()
-
-    block = max(1, (_STATE_NUMEL_CPU if u.is_cpu else _STATE_NUMEL_OTHER) // A.numel())
-    inputs = zip(*(torch.split(x, block) for x in (dt_BKDL, drive_BKDL, B, C)), strict=True)
-    y = torch.cat([_recurrence(dt_b, drive_b, B_b, C_b, A_KND) for dt_b, drive_b, B_b, C_b in inputs])
-    y = y.flatten(1, 2)  # (B, K*D, L)
-    return y if D is None else torch.addcmul(y, D[:, None], u)
+def why_not(device: torch.device) -> str | None:
+    """Nothing."""
 
 
-def _recurrence(dt_BKDL: Tensor, drive_BKDL: Tensor, B_BKNL: Tensor, C_BKNL: Tensor, A_KND: Tensor) -> Tensor:
-    y_BKDL: Tensor = _Recurrence.apply(dt_BKDL, drive_BKDL, B_BKNL, C_BKNL, A_KND)
-    return y_BKDL
+def states_shape(scan: Scan) -> tuple[int, ...]:
+    """The state before each segment: (segments, B, K, N, D)."""
+    batch, length, groups, channels = scan.delta.shape
+    return math.ceil(length / _segment_length(scan)), batch, groups, scan.A.shape[2], channels
 
 
-class _Recurrence(torch.autograd.Function):
-    """y[t] = C[t] . h[t] with h[t] = exp(dt[t] A) h[t-1] + drive[t] B[t].
+def forward(scan: Scan, ways: Ways, *, save_states: bool) -> tuple[Tensor, Tensor]:
+    """Implement `Backend.forward`; every tensor has the type of `u`."""
+    A_KND = scan.A.transpose(1, 2).contiguous()
+    length = _segment_length(scan)
+    states = scan.u.new_empty(states_shape(scan) if save_states else 0)
+    outputs = []
+    for block in _batch_blocks(scan):
+        u, delta, B, C = (_time_first(x[block], ways) for x in (scan.u, scan.delta, scan.B, scan.C))
+        dt = F.softplus(delta + scan.bias)
+        drive = dt * u
+        state_BKND = dt.new_zeros(dt.shape[1], *A_KND.shape)
+        y_LBKD = torch.empty_like(dt)
+        for i, s in enumerate(_segments(dt.shape[0], length)):
+            if save_states:
+                states[i, block] = state_BKND
+            _, h = _states(dt[s], drive[s], A_KND, B[s], state_BKND)
+            y_LBKD[s] = _sum_over_states(C[s], h[1:])
+            state_BKND = h[-1].clone()
+        outputs.append(_by_pixel(y_LBKD.addcmul_(scan.D, u), scan, ways))
+    return torch.cat(outputs), states
 
-    Backward, with r[t] = exp(dt[t] A) * (gradient of h[t]), runs the same recurrence from the end:
+
+def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
+    """Implement `Backend.backward`.
+
+    The recurrence is y[t] = C[t] . h[t] with h[t] = exp(dt[t] A) h[t-1] + drive[t] B[t]. With
+    r[t] = exp(dt[t] A) * (gradient of h[t]), the same recurrence runs from the end:
 
         r[t] = exp(dt[t] A) (r[t+1] + C[t] gy[t])
 
@@ -70,38 +80,29 @@ class _Recurrence(torch.autograd.Function):
         gdt[t]    = sum over N of r[t] h[t-1] A
         gA        = sum over L, B of r[t] h[t-1] dt[t]
     """
-
-    @staticmethod
-    def forward(ctx: Any, dt_BKDL: Tensor, drive_BKDL: Tensor, B_BKNL: Tensor, C_BKNL: Tensor, A_KND: Tensor) -> Tensor:
-        dt, drive, B, C = map(_time_first, (dt_BKDL, drive_BKDL, B_BKNL, C_BKNL))
-        state_BKND = dt.new_zeros(dt.shape[1], *A_KND.shape)
-        y_LBKD = torch.empty_like(dt)
-        starts = []
-        for s in _segments(dt.shape[0], state_BKND):
-            starts.append(state_BKND)
-            _, h = _states(dt[s], drive[s], A_KND, B[s], state_BKND)
-            y_LBKD[s] = _sum_over_states(C[s], h[1:])
-            state_BKND = h[-1].clone()
-        ctx.save_for_backward(dt_BKDL, drive_BKDL, B_BKNL, C_BKNL, A_KND, *starts)
-        return _time_last(y_LBKD)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gy_BKDL: Tensor) -> tuple[Tensor, ...]:
-        *inputs, A_KND = ctx.saved_tensors[:5]
-        starts = ctx.saved_tensors[5:]
-        gy, dt, drive, B, C = map(_time_first, (gy_BKDL, *inputs))
+    A_KND = scan.A.transpose(1, 2).contiguous()
+    length = _segment_length(scan)
+    gA_KND, gD, gbias = torch.zeros_like(A_KND), torch.zeros_like(scan.D), torch.zeros_like(scan.bias)
+    by_pixel: list[tuple[Tensor, ...]] = []
+    for block in _batch_blocks(scan):
+        gy_b, u, delta, B, C = (_time_first(x[block], ways) for x in (gy, scan.u, scan.delta, scan.B, scan.C))
+        x = delta.add_(scan.bias)
+        dt = F.softplus(x)
+        drive = dt * u
         gdt, gdrive, gB, gC = (torch.empty_like(x) for x in (dt, drive, B, C))
-        gA_KND = torch.zeros_like(A_KND)
-        r_next = torch.zeros_like(starts[0])
-        segments = list(_segments(dt.shape[0], starts[0]))
-        with no_autocast(gy):
-            for s, start in zip(reversed(segments), reversed(starts), strict=True):
-                gdt[s], gdrive[s], gB[s], gC[s], gA_s, r_next = _segment_backward(
-                    gy[s], dt[s], drive[s], B[s], C[s], A_KND, start, r_next
-                )
-                gA_KND += gA_s
-        return *map(_time_last, (gdt, gdrive, gB, gC)), gA_KND
+        r_next = torch.zeros_like(states[0, block])
+        for i, s in reversed(list(enumerate(_segments(dt.shape[0], length)))):
+            gdt[s], gdrive[s], gB[s], gC[s], gA_s, r_next = _segment_backward(
+                gy_b[s], dt[s], drive[s], B[s], C[s], A_KND, states[i, block], r_next
+            )
+            gA_KND += gA_s
+        gdelta = gdt.addcmul_(gdrive, u).mul_(torch.sigmoid(x))
+        gu = gdrive.mul_(dt).addcmul_(scan.D, gy_b)
+        gbias += gdelta.sum((0, 1))
+        gD += u.mul_(gy_b).sum((0, 1))
+        by_pixel.append((_by_pixel(gu, scan, ways), *(from_paths(x.transpose(0, 1), ways) for x in (gdelta, gB, gC))))
+    gu, gdelta, gB, gC = map(torch.cat, zip(*by_pixel, strict=True))
+    return Scan(gu, gdelta, gA_KND.transpose(1, 2), gB, gC, gD, gbias)
 
 
 def _segment_backward(
@@ -170,19 +171,44 @@ def _num_lanes(decay: Tensor) -> int:
     return next((lanes for lanes in range(wanted, 1, -1) if length % lanes == 0), 1)
 
 
-def _segments(length: int, state: Tensor) -> Iterator[slice]:
-    budget = _SEGMENT_NUMEL_CPU if state.is_cpu else _SEGMENT_NUMEL_OTHER
-    size = max(_MIN_SEGMENT_LENGTH, budget // state.numel())
+def _batch_blocks(scan: Scan) -> Iterator[slice]:
+    """Parts of the batch whose states fit the cache."""
+    size = _block_size(scan)
+    return (slice(start, start + size) for start in range(0, scan.u.shape[0], size))
+
+
+def _block_size(scan: Scan) -> int:
+    budget = _STATE_NUMEL_CPU if scan.u.is_cpu else _STATE_NUMEL_OTHER
+    return min(scan.u.shape[0], max(1, budget // scan.A.numel()))
+
+
+def _segment_length(scan: Scan) -> int:
+    budget = _SEGMENT_NUMEL_CPU if scan.u.is_cpu else _SEGMENT_NUMEL_OTHER
+    return max(_MIN_SEGMENT_LENGTH, budget // (_block_size(scan) * scan.A.numel()))
+
+
+def _segments(length: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
-def _time_first(x_BKDL: Tensor) -> Tensor:
-    """(L, B, K, D). Torch copies a transposed matrix several times faster than a permuted tensor."""
-    return x_BKDL.flatten(0, 2).t().contiguous().view(-1, *x_BKDL.shape[:3])
+def _time_first(x: Tensor, ways: Ways) -> Tensor:
+    """x (B, L, Q, X) along the paths, (L, B, K, X), in memory of its own.
+
+    A plain sequence lies channel by channel; torch copies a transposed matrix several times faster than a
+    permuted tensor.
+    """
+    x_BLKX = along_paths(x, ways)
+    if x_BLKX.stride(1) == 1 and x_BLKX.is_contiguous() is False:
+        batch, length, groups, channels = x_BLKX.shape
+        rows = x_BLKX.permute(0, 2, 3, 1).reshape(-1, length)
+        return rows.t().clone(memory_format=torch.contiguous_format).view(length, batch, groups, channels)
+    return x_BLKX.transpose(0, 1).clone(memory_format=torch.contiguous_format)
 
 
-def _time_last(x_LBKD: Tensor) -> Tensor:
-    return x_LBKD.flatten(1).t().contiguous().view(*x_LBKD.shape[1:], -1)
+def _by_pixel(y_LBKD: Tensor, scan: Scan, ways: Ways) -> Tensor:
+    """(B, L, Q, D)"""
+    y = from_paths(y_LBKD.transpose(0, 1), ways)
+    return y.sum(2, keepdim=True) if scan.is_shared else y
 
 
 def _sum_over_states(weight_SBKN: Tensor, x_SBKND: Tensor) -> Tensor:

@@ -1,0 +1,117 @@
+"""The selective scan as an operator that torch knows: shapes without data, gradients, one node in a graph.
+
+So `torch.compile`, export and DistributedDataParallel treat it like one of torch's own.
+https://docs.pytorch.org/docs/stable/library.html#torch.library.custom_op
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.nn.precision import accurate_dtype, no_autocast
+from trainer.nn.selective_scan import _backends
+from trainer.nn.selective_scan._problem import Scan, Ways
+
+
+@torch.library.custom_op("mamba_yolo::selective_scan", mutates_args=())
+def scan_operator(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    bias: Tensor,
+    width: int,
+    paths: Sequence[int],
+    save_states: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """`Backend.forward` of the backend called `backend`, with u's strides for the output."""
+    scan = Scan(u, delta, A, B, C, D, bias)
+    with no_autocast(u):
+        y, states = _backends.named(backend).forward(scan, Ways(width, tuple(paths)), save_states=save_states)
+    return _laid_out_as(u, y, accurate_dtype(u)), states
+
+
+@scan_operator.register_fake
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    bias: Tensor,
+    width: int,
+    paths: Sequence[int],
+    save_states: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    dtype = accurate_dtype(u)
+    shape = _backends.named(backend).states_shape(Scan(u, delta, A, B, C, D, bias)) if save_states else (0,)
+    return torch.empty_like(u, dtype=dtype), u.new_empty(shape, dtype=dtype)
+
+
+@torch.library.custom_op("mamba_yolo::selective_scan_backward", mutates_args=())
+def scan_backward_operator(
+    gy: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    bias: Tensor,
+    states: Tensor,
+    width: int,
+    paths: Sequence[int],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """`Backend.backward`, each gradient with the strides and the type of its input."""
+    scan = Scan(u, delta, A, B, C, D, bias)
+    with no_autocast(u):
+        gradients = _backends.named(backend).backward(gy, scan, Ways(width, tuple(paths)), states)
+    return Scan(*(_laid_out_as(x, gradient, x.dtype) for x, gradient in zip(scan, gradients, strict=True)))
+
+
+@scan_backward_operator.register_fake
+def _(
+    gy: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    bias: Tensor,
+    states: Tensor,
+    width: int,
+    paths: Sequence[int],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return Scan(*(torch.empty_like(x) for x in (u, delta, A, B, C, D, bias)))
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.width, ctx.paths, _, ctx.backend = inputs
+    ctx.save_for_backward(*tensors, output[1])
+
+
+def _backward(ctx: Any, gy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    *tensors, states = ctx.saved_tensors
+    gradients = scan_backward_operator(gy, *tensors, states, ctx.width, ctx.paths, ctx.backend)
+    return *gradients, None, None, None, None
+
+
+scan_operator.register_autograd(_backward, setup_context=_keep_for_backward)
+
+
+def _laid_out_as(x: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """`value` with the strides of a fresh tensor like `x`, which is what the fakes promise."""
+    out = torch.empty_like(x, dtype=dtype)
+    if value.stride() == out.stride() and value.dtype == dtype:
+        return value
+    return out.copy_(value)
