@@ -61,6 +61,7 @@ def _trainer() -> tuple[dict[str, str], list[str]]:
         **report["versions"],
         "gpus": gpus or "none: training runs on the CPU",
         "cuda": report["cuda"] or "none",
+        **{f"scan on {device}": name for device, name in report["selective_scan"].items()},
     }
     return facts, list(report["problems"])
 

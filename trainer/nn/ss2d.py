@@ -84,19 +84,19 @@ class SS2D(nn.Module):
     def _scanned(self, x: Tensor) -> Tensor:
         """The scan and its norm: (B, E, H, W) to the same shape and type, in between in float32."""
         dtype = accurate_dtype(x)
-        inner = x.shape[1]
         with no_autocast(x):
             u = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, E)
             # The four directions project the same pixels, so one product does it for all of them.
-            projected = F.linear(u, self.x_proj_weight.to(dtype).flatten(0, 1)).unflatten(-1, (NUM_DIRECTIONS, -1))
-            step, B, C = torch.split(projected, self._projected, dim=-1)  # (B, H, W, K, R or N)
+            projected = F.linear(u, self.x_proj_weight.to(dtype).flatten(0, 1))  # (B, H, W, K*(R+2N))
+            projected = projected.view(*u.shape[:3], NUM_DIRECTIONS, -1)
+            step, B, C = torch.split(projected, self._projected, dim=-1)
             y = cross_selective_scan(
                 u,
                 self._delta(step),
-                -torch.exp(self.A_logs.to(dtype)).unflatten(0, (NUM_DIRECTIONS, inner)),
+                -torch.exp(self.A_logs.to(dtype)).view(NUM_DIRECTIONS, -1, NUM_STATES),
                 B,
                 C,
-                self.Ds.to(dtype).unflatten(0, (NUM_DIRECTIONS, inner)),
+                self.Ds.to(dtype).view(NUM_DIRECTIONS, -1),
                 self.dt_projs_bias.to(dtype),
             )
             norm = self.out_norm

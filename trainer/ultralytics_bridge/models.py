@@ -60,6 +60,8 @@ def count_parameters(model: str, num_classes: int) -> int:
     try:
         cfg: Any = load_checkpoint(model)[0].yaml if model.endswith(".pt") else model
         net = DetectionModel(cfg, nc=num_classes, verbose=False)
+    except ModelError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(

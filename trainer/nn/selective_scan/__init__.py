@@ -11,10 +11,11 @@ MAMBA_YOLO_SCAN, or by speed (`auto`); docs/performance.md compares them.
 import torch
 from torch import Tensor
 
+from trainer.exceptions import BackendUnavailable
 from trainer.nn.precision import accurate_dtype
 from trainer.nn.selective_scan import _backends
-from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, BackendUnavailable, fastest
-from trainer.nn.selective_scan._log_step import log_step_scan
+from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, described
+from trainer.nn.selective_scan._exportable import exportable_scan
 from trainer.nn.selective_scan._operator import scan_operator
 from trainer.nn.selective_scan._problem import CROSS, Path, Scan, Ways
 from trainer.nn.selective_scan._reference import selective_scan_reference
@@ -24,7 +25,7 @@ __all__ = [
     "NAMES",
     "BackendUnavailable",
     "cross_selective_scan",
-    "fastest",
+    "described",
     "selective_scan",
     "selective_scan_reference",
 ]
@@ -60,24 +61,17 @@ def selective_scan(
     its channel NaN from that token on.
 
     Raises:
-        ValueError: The shapes do not fit together, or `backend` is none of `NAMES` and not "auto".
-        BackendUnavailable: `backend`, or the one that MAMBA_YOLO_SCAN names, does not work on this device.
+        ValueError: The shapes do not fit together.
+        BackendUnavailable: `backend`, or the one that MAMBA_YOLO_SCAN names, does not exist or does not work here.
     """
     _check_shapes(u, delta, A, B, C, D, delta_bias)
-    groups, length = B.shape[1], u.shape[2]
-
-    def by_token(x: Tensor) -> Tensor:  # (B, K*D, L) to (B, L, K, D)
-        return x.unflatten(1, (groups, -1)).permute(0, 3, 1, 2)
-
-    scan = Scan(
-        by_token(u),
-        by_token(delta),
-        A.unflatten(0, (groups, -1)),
-        B.permute(0, 3, 1, 2),
-        C.permute(0, 3, 1, 2),
-        _or_zeros(D, A).unflatten(0, (groups, -1)),
-        _or_zeros(delta_bias, A).unflatten(0, (groups, -1)),
-    )
+    groups, (batch, rows, length) = B.shape[1], u.shape
+    channels = rows // groups
+    u, delta = (x.view(batch, groups, channels, length).permute(0, 3, 1, 2) for x in (u, delta))  # (B, L, K, D)
+    B, C = (x.permute(0, 3, 1, 2) for x in (B, C))  # (B, L, K, N)
+    D, delta_bias = (A.new_zeros(rows) if x is None else x for x in (D, delta_bias))
+    A, D, delta_bias = (x.view(groups, channels, *x.shape[1:]) for x in (A, D, delta_bias))
+    scan = Scan(u, delta, A, B, C, D, delta_bias)
     y = _computed(scan, Ways(length, (Path.ROWS,) * groups), backend)  # (B, L, K, D)
     return y.permute(0, 2, 3, 1).flatten(1, 2)
 
@@ -95,18 +89,17 @@ def cross_selective_scan(
 
     Types, NaN and errors are those of `selective_scan`.
     """
-    tensors = (x.flatten(1, 2) for x in (u.unsqueeze(3), delta, B, C))
-    by_pixel_u, by_pixel_delta, by_pixel_B, by_pixel_C = tensors
-    scan = Scan(by_pixel_u, by_pixel_delta, A, by_pixel_B, by_pixel_C, D, delta_bias)
-    y = _computed(scan, Ways(u.shape[2], tuple(map(int, CROSS))), backend)  # (B, L, 1, D)
-    return y.view(u.shape)
+    width, shape = u.shape[2], u.shape
+    u, delta, B, C = (x.flatten(1, 2) for x in (u.unsqueeze(3), delta, B, C))  # (B, L, 1 or K, D or N)
+    y = _computed(Scan(u, delta, A, B, C, D, delta_bias), Ways(width, CROSS), backend)
+    return y.view(shape)
 
 
 def _computed(scan: Scan, ways: Ways, backend: str) -> Tensor:
     dtype = accurate_dtype(scan.u)
     if _is_exporting():
-        # Other programs do not know our operator; the log-step form is made of theirs.
-        return log_step_scan(Scan(*(x.to(dtype) for x in scan)), ways)
+        # Other programs do not know our operator; the exportable form is made of theirs.
+        return exportable_scan(Scan(*(x.to(dtype) for x in scan)), ways)
     name = _backends.chosen(backend, str(scan.u.device), dtype == torch.float64)
     if not _backends.named(name).TAKES_HALF:
         scan = Scan(*(x.to(dtype) for x in scan))
@@ -114,10 +107,6 @@ def _computed(scan: Scan, ways: Ways, backend: str) -> Tensor:
     needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in scan)
     y: Tensor = scan_operator(*scan, ways.width, ways.paths, needs_gradient, name)[0]
     return y
-
-
-def _or_zeros(x: Tensor | None, A: Tensor) -> Tensor:
-    return A.new_zeros(A.shape[0]) if x is None else x
 
 
 def _is_exporting() -> bool:

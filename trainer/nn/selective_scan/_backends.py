@@ -7,23 +7,20 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainer.nn.selective_scan import _segmented
+from trainer.exceptions import BackendUnavailable
+from trainer.nn.selective_scan import _native, _segmented
 from trainer.nn.selective_scan._problem import CROSS, Backend, Path, Scan, Ways
 
 ENVIRONMENT_VARIABLE = "MAMBA_YOLO_SCAN"
 """Names the implementation for calls that do not: `auto` or one of `NAMES`."""
 
-_BACKENDS: dict[str, Backend] = {"torch": _segmented}
-_FASTEST_FIRST = {"cpu": ("torch",), "cuda": ("torch",)}
+_BACKENDS: dict[str, Backend] = {"native": _native, "torch": _segmented}
+_FASTEST_FIRST = {"cpu": ("native", "torch"), "cuda": ("torch",)}
 NAMES = tuple(_BACKENDS)
 
 _TOLERANCE = 1e-4
 
 _logger = logging.getLogger(__name__)
-
-
-class BackendUnavailable(RuntimeError):
-    """The implementation that was asked for does not work on this device; the message says why."""
 
 
 def named(name: str) -> Backend:
@@ -36,38 +33,51 @@ def chosen(name: str, device: str, is_float64: bool) -> str:
     """The name of the implementation to run on `device` when `name`, or `auto`, is asked for.
 
     Raises:
-        ValueError: There is no implementation of this name, or it does not compute in float64.
-        BackendUnavailable: It does not work on this device.
+        BackendUnavailable: There is no implementation of this name, or it does not work on this device.
     """
-    if name == "auto":
-        name = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+    asked_by = "backend"
+    if name == "auto" and os.environ.get(ENVIRONMENT_VARIABLE):
+        name, asked_by = os.environ[ENVIRONMENT_VARIABLE], ENVIRONMENT_VARIABLE
     if name not in ("auto", *NAMES):
-        raise ValueError(f"There is no selective scan '{name}': choose auto, {', '.join(NAMES)}.")
+        raise BackendUnavailable(f"There is no selective scan '{name}' ({asked_by}): choose auto, {', '.join(NAMES)}.")
     if is_float64 or device == "meta":
-        if name not in ("auto", "torch"):
-            raise ValueError(f"The selective scan '{name}' computes in float32; for float64 choose auto or torch.")
         return "torch"
     if name == "auto":
-        return fastest(torch.device(device))
+        return _fastest(torch.device(device))
     reason = _why_not(name, torch.device(device))
     if reason is not None:
-        raise BackendUnavailable(f"The selective scan '{name}' does not work on {device}: {reason}")
+        raise BackendUnavailable(
+            f"The selective scan '{name}' ({asked_by}) does not work on {device}: {reason}; or choose auto"
+        )
     return name
 
 
+def described(device: str) -> str:
+    """What runs on `device` when a call names nothing, and why nothing faster does: one line for a report.
+
+    Raises:
+        BackendUnavailable: MAMBA_YOLO_SCAN asks for something that does not work there.
+    """
+    name = chosen("auto", device, False)
+    faster = _faster_than(name, torch.device(device))
+    return f"{name} ({'; '.join(faster)})" if faster else name
+
+
 @cache
-def fastest(device: torch.device) -> str:
+def _fastest(device: torch.device) -> str:
     """The first implementation in order of speed that works on `device`; said once in the log."""
-    reasons = []
-    for name in _FASTEST_FIRST.get(device.type, ()):
-        reason = _why_not(name, device)
-        if reason is None:
-            _logger.info("Selective scan on %s: %s.", device, name)
-            for line in reasons:
-                _logger.info("Selective scan on %s: not %s", device, line)
-            return name
-        reasons.append(f"{name}: {reason}")
-    return "torch"
+    name = next((name for name in _FASTEST_FIRST.get(device.type, ()) if _why_not(name, device) is None), "torch")
+    _logger.info("Selective scan on %s: %s.", device, name)
+    for line in _faster_than(name, device):
+        _logger.info("Selective scan on %s: not %s", device, line)
+    return name
+
+
+def _faster_than(name: str, device: torch.device) -> list[str]:
+    """Each implementation that would be faster than `name`, with what keeps it from running."""
+    order = _FASTEST_FIRST.get(device.type, ())
+    faster = order[: order.index(name)] if name in order else ()
+    return [f"{other}: {reason}" for other in faster if (reason := _why_not(other, device))]
 
 
 @cache
@@ -79,7 +89,8 @@ def _why_not(name: str, device: torch.device) -> str | None:
     try:
         return backend.why_not(device) or _disagreement(backend, device)
     except Exception as error:  # compilers, drivers and extensions fail in ways that cannot be listed
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        lines = str(error).strip().splitlines() or ["no message"]
+        return f"{type(error).__name__}: {lines[0]}"
 
 
 def _disagreement(backend: Backend, device: torch.device) -> str | None:

@@ -21,7 +21,7 @@ class Path(IntEnum):
     COLUMNS_BACKWARDS = 3
 
 
-CROSS = tuple(Path)
+CROSS = tuple(map(int, Path))
 """The four paths of "VMamba", https://arxiv.org/abs/2401.10166, "2D-Selective-Scan"."""
 
 
@@ -71,7 +71,7 @@ class Backend(Protocol):
     """An implementation of the scan."""
 
     @property
-    def TAKES_HALF(self) -> bool:
+    def TAKES_HALF(self) -> bool:  # noqa: N802 - modules implement this, with a constant
         """Whether u, delta, B and C may be float16 or bfloat16; otherwise they come as A, D and bias do."""
 
     def why_not(self, device: torch.device) -> str | None:
@@ -110,7 +110,7 @@ def _for_each_group(x: Tensor, ways: Ways, reorder: Callable[[Tensor, int, int],
 def _walked(x: Tensor, path: int, width: int) -> Tensor:
     """(B, L, ...) in the order of `path`."""
     if path in (Path.COLUMNS, Path.COLUMNS_BACKWARDS):
-        x = x.unflatten(1, (-1, width)).transpose(1, 2).flatten(1, 2)
+        x = x.view(len(x), -1, width, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
     return x.flip(1) if path in (Path.ROWS_BACKWARDS, Path.COLUMNS_BACKWARDS) else x
 
 
@@ -119,5 +119,5 @@ def _laid_back(x: Tensor, path: int, width: int) -> Tensor:
     if path in (Path.ROWS_BACKWARDS, Path.COLUMNS_BACKWARDS):
         x = x.flip(1)
     if path in (Path.COLUMNS, Path.COLUMNS_BACKWARDS):
-        x = x.unflatten(1, (width, -1)).transpose(1, 2).flatten(1, 2)
+        x = x.view(len(x), width, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
     return x

@@ -1,0 +1,589 @@
+/* The selective scan on a CPU, forward and backward, in float32.
+ *
+ * Formula: selective_scan/__init__.py; gradients: selective_scan/_segmented.py. This file needs a C11 compiler
+ * with GCC's vector extensions (gcc, clang) and OpenMP, and knows nothing of torch: arrays come with strides.
+ *
+ * One task takes LANES channels of one sample through the map, one channel to a lane of a vector register, and
+ * TOKENS tokens at a time, so that all it works on lies in the first-level cache. Forward keeps the state
+ * before each such segment; backward computes the states inside it again. Per state and token that leaves one
+ * exponential and a handful of multiplications, and nothing the size of all states is ever in memory.
+ *
+ * Compiled without -ffast-math: NaN and infinity are needed to tell a run that diverges.
+ */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif defined(__AVX__)
+#define LANES 8
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14
+#define ODDS 1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define LANES 4
+#define EVENS 0, 2, 4, 6
+#define ODDS 1, 3, 5, 7
+#endif
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+#endif
+#define EVEN(a, b) SHUFFLE(a, b, EVENS) /* a0 a2 ... b0 b2 ... */
+#define ODD(a, b) SHUFFLE(a, b, ODDS)   /* a1 a3 ... b1 b3 ... */
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { TOKENS = 64 };    /* tokens of a segment; a multiple of LANES */
+enum { TOGETHER = 4 };   /* states that go through a segment side by side */
+enum { TOGETHER_BACK = 2 };
+
+enum { ROWS, COLUMNS, ROWS_BACKWARDS, COLUMNS_BACKWARDS }; /* `Path` of _problem.py */
+
+typedef struct {
+    int64_t batch, token, group, last; /* steps in numbers, not bytes; `last` goes to the next channel or state */
+} Strides;
+
+/* Every pointer of a scan and how to walk it; mirrored in _native.py. */
+typedef struct {
+    int64_t batch, length, groups, channels, states, width;
+    int64_t is_shared;      /* whether all groups read, and add to, one u and y */
+    int64_t num_parts;      /* into how many parts the channels are cut for backward */
+    int64_t num_threads;
+    const int64_t *paths;   /* (K) */
+    const float *u, *delta, *A, *B, *C, *D, *bias; /* A (K, D, N), D and bias (K, D): contiguous */
+    Strides u_strides, delta_strides, B_strides, C_strides;
+    float *y;               /* also the gradient of y, in backward */
+    Strides y_strides;
+    float *saved;           /* (B, K, segments, N, D), contiguous; may be null in forward */
+    float *gu, *gdelta, *gB, *gC; /* strides of u, delta; gB, gC have a leading axis of num_parts */
+    Strides gu_strides, gdelta_strides, gB_strides, gC_strides;
+    int64_t gB_part, gC_part;
+    float *gA, *gD, *gbias; /* one for each sample: (B, K, D, N) and (B, K, D), contiguous */
+} Scan;
+
+/* ---- vectors ---- */
+
+INLINE vec splat(float x) { return x - (vec){0}; }
+
+/* The larger number; if one is NaN, `b`. */
+INLINE vec larger(vec a, vec b) {
+#if LANES == 16
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    for (int i = 0; i < LANES; i++) b[i] = a[i] > b[i] ? a[i] : b[i];
+    return b;
+#endif
+}
+
+INLINE vec magnitude(vec x) { return (vec)((ivec)x & 0x7fffffff); }
+
+INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
+
+/* 2**x to 2e-7 of itself, for x from -126, where smaller ones stay, to 127. NaN stays NaN. */
+INLINE vec exp2_of(vec x) {
+    const float shift = 12582912.0f; /* 1.5 * 2**23: adding it leaves the rounded number in the low bits */
+    x = larger(splat(-126.0f), x);
+    vec rounded = x + shift;
+    vec f = x - (rounded - shift); /* in [-0.5, 0.5]; the coefficients keep the greatest error there smallest */
+    vec p = splat(1.326470877e-3f);
+    p = p * f + 9.671511466e-3f;
+    p = p * f + 5.550733776e-2f;
+    p = p * f + 2.402224210e-1f;
+    p = p * f + 6.931469776e-1f;
+    p = p * f + 1.0f;
+    return (vec)((ivec)p + ((ivec)rounded << 23));
+}
+
+#define LOG2_E 1.44269504088896341f
+
+/* log(1 + e) for e in [0, 1]: 2 artanh(e / (2 + e)), a series in at most 1/3. */
+INLINE vec log1p_of(vec e) {
+    vec z = e / (2.0f + e), s = z * z;
+    vec p = splat(2.0f / 13);
+    p = p * s + 2.0f / 11;
+    p = p * s + 2.0f / 9;
+    p = p * s + 2.0f / 7;
+    p = p * s + 2.0f / 5;
+    p = p * s + 2.0f / 3;
+    p = p * s + 2.0f;
+    return p * z;
+}
+
+INLINE vec softplus(vec x) { return larger(splat(0), x) + log1p_of(exp2_of(-LOG2_E * magnitude(x))); }
+
+INLINE vec sigmoid(vec x) {
+    vec e = exp2_of(-LOG2_E * magnitude(x));
+    return pick(x < 0.0f, e, splat(1.0f)) / (1.0f + e);
+}
+
+INLINE vec load(const float *p) {
+    vec x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+INLINE void store(float *p, vec x) { memcpy(p, &x, sizeof x); }
+
+INLINE vec load_some(const float *p, int64_t step, int count) {
+    vec x = {0};
+    if (step == 1 && count == LANES) return load(p);
+    for (int i = 0; i < count; i++) x[i] = p[i * step];
+    return x;
+}
+
+INLINE void store_some(float *p, int64_t step, int count, vec x) {
+    if (step == 1 && count == LANES) store(p, x);
+    else for (int i = 0; i < count; i++) p[i * step] = x[i];
+}
+
+INLINE void transpose(vec *m) {
+#pragma GCC unroll 5
+    for (int size = LANES; size > 1; size /= 2) {
+        vec half[LANES];
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES / 2; i++) {
+            half[i] = EVEN(m[2 * i], m[2 * i + 1]);
+            half[i + LANES / 2] = ODD(m[2 * i], m[2 * i + 1]);
+        }
+        memcpy(m, half, sizeof half);
+    }
+}
+
+/* Lane i of the result is the sum over the lanes of m[i]; m is used up. */
+INLINE vec sums_of(vec *m) {
+#pragma GCC unroll 5
+    for (int size = LANES; size > 1; size /= 2)
+#pragma GCC unroll 16
+        for (int i = 0; i < size / 2; i++) m[i] = EVEN(m[2 * i], m[2 * i + 1]) + ODD(m[2 * i], m[2 * i + 1]);
+    return m[0];
+}
+
+/* Decays may underflow to numbers that some processors handle a hundred times slower: treat those as zero. */
+static unsigned flush_tiny(void) {
+#if defined(__SSE__)
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void restore_tiny(unsigned before) {
+#if defined(__SSE__)
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
+
+/* ---- segments of a path ---- */
+
+typedef struct {
+    int64_t pixel[TOKENS]; /* where token t lies */
+    int tokens, padded;    /* how many there are, and that rounded up to whole vectors */
+    int is_run;            /* whether the pixels follow one another */
+} Segment;
+
+static void find_pixels(const Scan *s, int64_t path, int64_t segment, Segment *out) {
+    int64_t first = segment * TOKENS, height = s->length / s->width;
+    out->tokens = s->length - first < TOKENS ? (int)(s->length - first) : TOKENS;
+    out->padded = (out->tokens + LANES - 1) / LANES * LANES;
+    out->is_run = path == ROWS;
+    for (int i = 0; i < out->tokens; i++) {
+        int64_t t = first + i;
+        if (path == ROWS_BACKWARDS || path == COLUMNS_BACKWARDS) t = s->length - 1 - t;
+        out->pixel[i] = path == ROWS || path == ROWS_BACKWARDS ? t : t % height * s->width + t / height;
+    }
+}
+
+/* tile[t] = the LANES channels of token t from `base` on, `channels` of them real; the rest is zero. */
+INLINE void load_tile(vec *tile, const float *base, Strides by, const Segment *seg, int channels) {
+    int t = 0;
+    if (by.last == 1 && channels == LANES)
+        for (; t < seg->tokens; t++) tile[t] = load(base + seg->pixel[t] * by.token);
+    else if (by.token == 1 && seg->is_run && channels == LANES)
+        for (; t + LANES <= seg->tokens; t += LANES) {
+            for (int c = 0; c < LANES; c++) tile[t + c] = load(base + c * by.last + seg->pixel[t]);
+            transpose(tile + t);
+        }
+    for (; t < seg->tokens; t++) tile[t] = load_some(base + seg->pixel[t] * by.token, by.last, channels);
+    for (; t < seg->padded; t++) tile[t] = (vec){0};
+}
+
+/* Have a tile on its way into the cache while another is worked on; it is too scattered for the hardware to guess. */
+INLINE void prefetch_tile(const float *base, Strides by, const Segment *seg, int channels) {
+    if (by.last == 1)
+        for (int t = 0; t < seg->tokens; t++) __builtin_prefetch(base + seg->pixel[t] * by.token);
+    else if (by.token == 1)
+        for (int c = 0; c < channels; c++)
+            for (int t = 0; t < seg->tokens; t += 16) __builtin_prefetch(base + c * by.last + seg->pixel[t]);
+}
+
+INLINE void add_or_put(float *p, int64_t step, int count, vec x, int is_adding) {
+    store_some(p, step, count, is_adding ? x + load_some(p, step, count) : x);
+}
+
+/* The reverse of load_tile; `is_adding` to what is there. Uses up the tile. */
+INLINE void store_tile(vec *tile, float *base, Strides by, const Segment *seg, int channels, int is_adding) {
+    int t = 0;
+    if (by.token == 1 && seg->is_run && channels == LANES)
+        for (; t + LANES <= seg->tokens; t += LANES) {
+            transpose(tile + t);
+            for (int c = 0; c < LANES; c++)
+                add_or_put(base + c * by.last + seg->pixel[t], 1, LANES, tile[t + c], is_adding);
+        }
+    for (; t < seg->tokens; t++) add_or_put(base + seg->pixel[t] * by.token, by.last, channels, tile[t], is_adding);
+}
+
+/* The coefficients B or C of a segment, side by side as they lie in memory: token-major or state-major. */
+typedef struct {
+    float *at;
+    int64_t token, state;
+} Coefficients;
+
+static Coefficients pack(float *room, const float *base, Strides by, const Segment *seg, int64_t states) {
+    if (by.token == 1 && seg->is_run) {
+        for (int64_t n = 0; n < states; n++) {
+            memcpy(room + n * TOKENS, base + n * by.last + seg->pixel[0], sizeof(float) * seg->tokens);
+            for (int t = seg->tokens; t < seg->padded; t++) room[n * TOKENS + t] = 0;
+        }
+        return (Coefficients){room, 1, TOKENS};
+    }
+    for (int t = 0; t < seg->tokens; t++) {
+        const float *from = base + seg->pixel[t] * by.token;
+        if (by.last == 1) memcpy(room + t * states, from, sizeof(float) * states);
+        else for (int64_t n = 0; n < states; n++) room[t * states + n] = from[n * by.last];
+    }
+    memset(room + seg->tokens * states, 0, sizeof(float) * (seg->padded - seg->tokens) * states);
+    return (Coefficients){room, states, 1};
+}
+
+/* The first number of a tensor for sample b, group k and channel `first`. */
+INLINE int64_t offset(Strides by, int64_t b, int64_t k, int64_t first) {
+    return b * by.batch + k * by.group + first * by.last;
+}
+
+/* ---- forward ---- */
+
+/* Take `count` states through a segment and add their part of the output to y. */
+INLINE void advance(const int count, int tokens, const vec *dt, const vec *drive, const vec *rate, vec *state,
+                    Coefficients B, Coefficients C, vec *y) {
+    vec h[TOGETHER];
+    for (int j = 0; j < count; j++) h[j] = state[j];
+    for (int t = 0; t < tokens; t++) {
+        vec sum = y[t];
+        for (int j = 0; j < count; j++) {
+            h[j] = exp2_of(dt[t] * rate[j]) * h[j] + drive[t] * B.at[t * B.token + j * B.state];
+            sum += C.at[t * C.token + j * C.state] * h[j];
+        }
+        y[t] = sum;
+    }
+    for (int j = 0; j < count; j++) state[j] = h[j];
+}
+
+INLINE Coefficients from_state(Coefficients x, int64_t n) {
+    x.at += n * x.state;
+    return x;
+}
+
+static void forward_block(const Scan *s, int64_t b, int64_t k, int64_t first, int is_adding, vec *room) {
+    const int channels = s->channels - first < LANES ? (int)(s->channels - first) : LANES;
+    const int64_t N = s->states, row = k * s->channels + first, segments = (s->length + TOKENS - 1) / TOKENS;
+    const int64_t input = s->is_shared ? 0 : k;
+    const float *u_from = s->u + offset(s->u_strides, b, input, first);
+    const float *delta_from = s->delta + offset(s->delta_strides, b, k, first);
+    const float *B_from = s->B + offset(s->B_strides, b, k, 0), *C_from = s->C + offset(s->C_strides, b, k, 0);
+    float *y_to = s->y + offset(s->y_strides, b, input, first);
+    vec *dt = room, *drive = dt + TOKENS, *u = drive + TOKENS, *y = u + TOKENS, *rate = y + TOKENS, *state = rate + N;
+    float *B_room = (float *)(state + N), *C_room = B_room + TOKENS * N;
+    const vec bias = load_some(s->bias + row, 1, channels), D = load_some(s->D + row, 1, channels);
+    Segment here, next;
+
+    for (int64_t n = 0; n < N; n++) {
+        rate[n] = LOG2_E * load_some(s->A + row * N + n, N, channels);
+        state[n] = (vec){0};
+    }
+    find_pixels(s, s->paths[k], 0, &next);
+    for (int64_t i = 0; i < segments; i++) {
+        here = next;
+        load_tile(u, u_from, s->u_strides, &here, channels);
+        load_tile(dt, delta_from, s->delta_strides, &here, channels);
+        Coefficients B = pack(B_room, B_from, s->B_strides, &here, N);
+        Coefficients C = pack(C_room, C_from, s->C_strides, &here, N);
+        if (i + 1 < segments) {
+            find_pixels(s, s->paths[k], i + 1, &next);
+            prefetch_tile(u_from, s->u_strides, &next, channels);
+            prefetch_tile(delta_from, s->delta_strides, &next, channels);
+            prefetch_tile(y_to, s->y_strides, &next, channels);
+        }
+        if (s->saved)
+            for (int64_t n = 0; n < N; n++)
+                store_some(s->saved + (((b * s->groups + k) * segments + i) * N + n) * s->channels + first, 1,
+                           channels, state[n]);
+        for (int t = 0; t < here.padded; t++) {
+            dt[t] = softplus(dt[t] + bias);
+            drive[t] = dt[t] * u[t];
+            y[t] = D * u[t];
+        }
+        int64_t n = 0;
+        for (; n + TOGETHER <= N; n += TOGETHER)
+            advance(TOGETHER, here.tokens, dt, drive, rate + n, state + n, from_state(B, n), from_state(C, n), y);
+        for (; n < N; n++)
+            advance(1, here.tokens, dt, drive, rate + n, state + n, from_state(B, n), from_state(C, n), y);
+        store_tile(y, y_to, s->y_strides, &here, channels, is_adding);
+    }
+}
+
+static vec *make_room(int64_t vectors) {
+    return aligned_alloc(sizeof(vec), sizeof(vec) * (size_t)vectors);
+}
+
+/* Returns 0, or 1 if memory ran out. */
+int selective_scan_forward(const Scan *s) {
+    const int64_t blocks = (s->channels + LANES - 1) / LANES, owners = s->is_shared ? 1 : s->groups;
+    const int64_t tasks = s->batch * owners * blocks;
+    int failed = 0;
+#pragma omp parallel num_threads((int)s->num_threads) reduction(| : failed)
+    {
+        vec *room = make_room(4 * TOKENS + 2 * s->states + 2 * TOKENS * s->states / LANES + 2);
+        unsigned before = flush_tiny();
+        failed = room == NULL;
+#pragma omp for schedule(dynamic)
+        for (int64_t task = 0; task < tasks; task++) {
+            int64_t first = task % blocks * LANES, owner = task / blocks % owners, b = task / blocks / owners;
+            if (!room) continue;
+            if (!s->is_shared) forward_block(s, b, owner, first, 0, room);
+            else for (int64_t k = 0; k < s->groups; k++) forward_block(s, b, k, first, k > 0, room);
+        }
+        restore_tiny(before);
+        free(room);
+    }
+    return failed;
+}
+
+/* ---- backward ---- */
+
+/* Arrays that are walked side by side lie a few vectors off multiples of 4 KiB, where loads wait for stores. */
+enum { APART = TOKENS + 5 };
+
+typedef struct {
+    vec u[APART], x[APART], dt[APART], drive[APART], gy[APART], gdrive[APART], gdt[APART];
+    vec decay[TOGETHER_BACK][APART], h[TOGETHER_BACK][APART + 1]; /* h[.][0] is before the segment */
+} Tiles;
+
+/* `count` states through a segment, there and back: adds to gdrive, gdt, gA, gB and gC, and moves r_next on. */
+INLINE void return_states(const int count, const Segment *seg, Tiles *x, const vec *rate, const vec *A,
+                          Coefficients B, Coefficients C, vec *r_next, vec *gA, float *gB, float *gC) {
+    vec h[TOGETHER_BACK], r[TOGETHER_BACK];
+    for (int j = 0; j < count; j++) h[j] = x->h[j][0], r[j] = r_next[j];
+    for (int t = 0; t < seg->padded; t++)
+        for (int j = 0; j < count; j++) {
+            vec decay = exp2_of(x->dt[t] * rate[j]);
+            h[j] = decay * h[j] + x->drive[t] * B.at[t * B.token + j * B.state];
+            x->decay[j][t] = decay;
+            x->h[j][t + 1] = h[j];
+        }
+    for (int end = seg->padded; end > 0; end -= LANES) {
+        vec for_B[TOGETHER_BACK][LANES], for_C[TOGETHER_BACK][LANES];
+        for (int i = LANES - 1; i >= 0; i--) {
+            const int t = end - LANES + i;
+            vec gdrive = x->gdrive[t], gdt = x->gdt[t];
+            for (int j = 0; j < count; j++) {
+                vec direct = C.at[t * C.token + j * C.state] * x->gy[t], decay = x->decay[j][t];
+                vec q = r[j] + direct; /* the gradient of h[t] */
+                for_C[j][i] = x->h[j][t + 1] * x->gy[t];
+                for_B[j][i] = q * x->drive[t];
+                gdrive += q * B.at[t * B.token + j * B.state];
+                r[j] = decay * r[j] + decay * direct; /* decay * q, but a shorter wait for the next token */
+                vec rh = r[j] * x->h[j][t];
+                gdt += rh * A[j];
+                gA[j] += rh * x->dt[t];
+            }
+            x->gdrive[t] = gdrive, x->gdt[t] = gdt;
+        }
+        for (int j = 0; j < count; j++) {
+            float *gB_t = gB + j * TOKENS + end - LANES, *gC_t = gC + j * TOKENS + end - LANES;
+            store(gB_t, load(gB_t) + sums_of(for_B[j]));
+            store(gC_t, load(gC_t) + sums_of(for_C[j]));
+        }
+    }
+    for (int j = 0; j < count; j++) r_next[j] = r[j];
+}
+
+/* What a task carries from segment to segment, for each of its blocks of channels and each state. */
+typedef struct {
+    vec *rate, *A, *r, *gA; /* (blocks, N) */
+    vec *gD, *gbias;        /* (blocks) */
+    float *B, *C;           /* (TOKENS, N), packed */
+    float *gB, *gC;         /* (N, TOKENS) */
+    Tiles *tiles;
+} Room;
+
+static void backward_block(const Scan *s, int64_t b, int64_t k, int64_t i, int64_t first, int64_t block,
+                           const Segment *seg, const Segment *next, Coefficients B, Coefficients C, int is_adding,
+                           Room *room) {
+    const int channels = s->channels - first < LANES ? (int)(s->channels - first) : LANES;
+    const int64_t N = s->states, row = k * s->channels + first, segments = (s->length + TOKENS - 1) / TOKENS;
+    const int64_t input = s->is_shared ? 0 : k;
+    const float *u_from = s->u + offset(s->u_strides, b, input, first);
+    const float *delta_from = s->delta + offset(s->delta_strides, b, k, first);
+    const float *gy_from = s->y + offset(s->y_strides, b, input, first);
+    float *gu_to = s->gu + offset(s->gu_strides, b, input, first);
+    float *gdelta_to = s->gdelta + offset(s->gdelta_strides, b, k, first);
+    const vec bias = load_some(s->bias + row, 1, channels), D = load_some(s->D + row, 1, channels);
+    Tiles *x = room->tiles;
+
+    load_tile(x->u, u_from, s->u_strides, seg, channels);
+    load_tile(x->x, delta_from, s->delta_strides, seg, channels);
+    load_tile(x->gy, gy_from, s->y_strides, seg, channels);
+    if (next) {
+        prefetch_tile(u_from, s->u_strides, next, channels);
+        prefetch_tile(delta_from, s->delta_strides, next, channels);
+        prefetch_tile(gy_from, s->y_strides, next, channels);
+        prefetch_tile(gu_to, s->gu_strides, next, channels);
+        prefetch_tile(gdelta_to, s->gdelta_strides, next, channels);
+    }
+    for (int t = 0; t < seg->padded; t++) {
+        x->x[t] += bias;
+        x->dt[t] = softplus(x->x[t]);
+        x->drive[t] = x->dt[t] * x->u[t];
+        x->gdrive[t] = x->gdt[t] = (vec){0};
+    }
+    const float *saved = s->saved + ((b * s->groups + k) * segments + i) * N * s->channels + first;
+    for (int64_t n = 0, count; n < N; n += count) {
+        const int64_t at = block * N + n;
+        count = N - n >= TOGETHER_BACK ? TOGETHER_BACK : 1;
+        for (int64_t j = 0; j < count; j++) x->h[j][0] = load_some(saved + (n + j) * s->channels, 1, channels);
+#define RETURN_STATES(COUNT)                                                                                      \
+    return_states(COUNT, seg, x, room->rate + at, room->A + at, from_state(B, n), from_state(C, n), room->r + at, \
+                  room->gA + at, room->gB + n * TOKENS, room->gC + n * TOKENS)
+        if (count == TOGETHER_BACK) RETURN_STATES(TOGETHER_BACK);
+        else RETURN_STATES(1);
+    }
+    for (int t = 0; t < seg->tokens; t++) {
+        vec gdelta = (x->gdt[t] + x->gdrive[t] * x->u[t]) * sigmoid(x->x[t]);
+        room->gbias[block] += gdelta;
+        room->gD[block] += x->gy[t] * x->u[t];
+        x->gdt[t] = gdelta;
+        x->gdrive[t] = x->gdrive[t] * x->dt[t] + D * x->gy[t];
+    }
+    store_tile(x->gdrive, gu_to, s->gu_strides, seg, channels, is_adding);
+    store_tile(x->gdt, gdelta_to, s->gdelta_strides, seg, channels, 0);
+}
+
+/* Write the gradient (N, TOKENS) of the coefficients of a segment where they belong. */
+static void put_coefficients(float *base, Strides by, const float *gradient, const Segment *seg, int64_t states) {
+    int64_t n = 0;
+    if (by.last == 1)
+        for (; n + LANES <= states; n += LANES)
+            for (int t = 0; t < seg->tokens; t += LANES) {
+                vec m[LANES];
+                for (int i = 0; i < LANES; i++) m[i] = load(gradient + (n + i) * TOKENS + t);
+                transpose(m);
+                for (int i = 0; i < LANES && t + i < seg->tokens; i++) store(base + seg->pixel[t + i] * by.token + n, m[i]);
+            }
+    for (; n < states; n++)
+        for (int t = 0; t < seg->tokens; t++) base[seg->pixel[t] * by.token + n * by.last] = gradient[n * TOKENS + t];
+}
+
+static void backward_part(const Scan *s, int64_t b, int64_t k, int64_t part, int is_adding, Room *room) {
+    const int64_t N = s->states, segments = (s->length + TOKENS - 1) / TOKENS;
+    const int64_t all_blocks = (s->channels + LANES - 1) / LANES;
+    const int64_t from = part * all_blocks / s->num_parts, blocks = (part + 1) * all_blocks / s->num_parts - from;
+    Segment seg, next;
+
+    for (int64_t block = 0; block < blocks; block++) {
+        const int64_t first = (from + block) * LANES, row = k * s->channels + first;
+        const int channels = s->channels - first < LANES ? (int)(s->channels - first) : LANES;
+        for (int64_t n = 0; n < N; n++) {
+            room->A[block * N + n] = load_some(s->A + row * N + n, N, channels);
+            room->rate[block * N + n] = LOG2_E * room->A[block * N + n];
+            room->r[block * N + n] = room->gA[block * N + n] = (vec){0};
+        }
+        room->gD[block] = room->gbias[block] = (vec){0};
+    }
+    find_pixels(s, s->paths[k], segments - 1, &next);
+    for (int64_t i = segments - 1; i >= 0; i--) {
+        seg = next;
+        if (i > 0) find_pixels(s, s->paths[k], i - 1, &next);
+        Coefficients B = pack(room->B, s->B + offset(s->B_strides, b, k, 0), s->B_strides, &seg, N);
+        Coefficients C = pack(room->C, s->C + offset(s->C_strides, b, k, 0), s->C_strides, &seg, N);
+        memset(room->gB, 0, sizeof(float) * TOKENS * N);
+        memset(room->gC, 0, sizeof(float) * TOKENS * N);
+        for (int64_t block = 0; block < blocks; block++)
+            backward_block(s, b, k, i, (from + block) * LANES, block, &seg, i > 0 ? &next : NULL, B, C, is_adding,
+                           room);
+        put_coefficients(s->gB + part * s->gB_part + offset(s->gB_strides, b, k, 0), s->gB_strides, room->gB, &seg, N);
+        put_coefficients(s->gC + part * s->gC_part + offset(s->gC_strides, b, k, 0), s->gC_strides, room->gC, &seg, N);
+    }
+    for (int64_t block = 0; block < blocks; block++) {
+        const int64_t first = (from + block) * LANES, row = (b * s->groups + k) * s->channels + first;
+        const int channels = s->channels - first < LANES ? (int)(s->channels - first) : LANES;
+        for (int64_t n = 0; n < N; n++)
+            store_some(s->gA + row * N + n, N, channels, room->gA[block * N + n]);
+        store_some(s->gD + row, 1, channels, room->gD[block]);
+        store_some(s->gbias + row, 1, channels, room->gbias[block]);
+    }
+}
+
+static int open_room(const Scan *s, Room *room) {
+    const int64_t N = s->states, all_blocks = (s->channels + LANES - 1) / LANES;
+    const int64_t blocks = (all_blocks + s->num_parts - 1) / s->num_parts;
+    const int64_t tiles = sizeof(Tiles) / sizeof(vec), packed = TOKENS * N / LANES;
+    vec *at = make_room(tiles + 4 * blocks * N + 2 * blocks + 4 * packed);
+    room->tiles = (Tiles *)at;
+    if (!at) return 0;
+    at += tiles;
+    room->rate = at, at += blocks * N;
+    room->A = at, at += blocks * N;
+    room->r = at, at += blocks * N;
+    room->gA = at, at += blocks * N;
+    room->gD = at, at += blocks;
+    room->gbias = at, at += blocks;
+    room->B = (float *)at, at += packed;
+    room->C = (float *)at, at += packed;
+    room->gB = (float *)at, at += packed;
+    room->gC = (float *)at;
+    return 1;
+}
+
+/* Returns 0, or 1 if memory ran out. */
+int selective_scan_backward(const Scan *s) {
+    const int64_t owners = s->is_shared ? 1 : s->groups, tasks = s->batch * owners * s->num_parts;
+    int failed = 0;
+#pragma omp parallel num_threads((int)s->num_threads) reduction(| : failed)
+    {
+        Room room;
+        unsigned before = flush_tiny();
+        failed = !open_room(s, &room);
+#pragma omp for schedule(dynamic)
+        for (int64_t task = 0; task < tasks; task++) {
+            int64_t part = task % s->num_parts, owner = task / s->num_parts % owners, b = task / s->num_parts / owners;
+            if (!room.tiles) continue;
+            if (!s->is_shared) backward_part(s, b, owner, part, 0, &room);
+            else for (int64_t k = 0; k < s->groups; k++) backward_part(s, b, k, part, k > 0, &room);
+        }
+        restore_tiny(before);
+        free(room.tiles);
+    }
+    return failed;
+}
+
+int selective_scan_lanes(void) { return LANES; }
+int selective_scan_tokens(void) { return TOKENS; }
