@@ -44,7 +44,9 @@ class VisionClueMerge(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
         # The corners (row, column) in the order 00, 10, 01, 11; nn.PixelUnshuffle orders channels otherwise.
-        corners = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        y: Tensor = self.pw_linear(torch.cat(corners, dim=1))
+        patches = pixels.permute(0, 1, 3, 4, 2, 5).flatten(3)  # (B, H/2, W/2, 4C)
+        y: Tensor = self.pw_linear(patches.permute(0, 3, 1, 2))
         return y

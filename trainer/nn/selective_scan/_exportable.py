@@ -10,7 +10,7 @@ Batch, height and width may differ from those of the trace, as long as the lanes
 steps reach; a graph that meets more ends in an index error, not in a wrong result.
 
 Decays are exponentials of summed time steps, never quotients, so nothing overflows. Axes: B batch, S lanes,
-K groups, N states, D channels.
+T tokens of a lane, K groups, N states, D channels.
 """
 
 import itertools
@@ -53,51 +53,62 @@ def _scanned(dt: Tensor, drive: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tens
     num_lanes = math.ceil(length / _MAX_LANE_LENGTH)
     lane_length = math.ceil(length / num_lanes)
     num_doublings = (num_lanes - 1).bit_length()
-    dts, drives, Bs, Cs = (
-        _by_token(x, lane_length) for x in (dt.unsqueeze(3), drive.unsqueeze(3), B.unsqueeze(4), C.unsqueeze(3))
-    )
     A = A + _zero_below(2**num_doublings, (dt.shape[1] - 1) // lane_length).to(A)
 
-    terms = _one_ahead((_decay(dt_t, A), drive_t * B_t) for dt_t, drive_t, B_t in zip(dts, drives, Bs, strict=True))
-    _, state = next(terms)
-    own = [Cs[0] @ state]
-    for (decay_t, input_t), C_t in zip(terms, Cs[1:], strict=True):
-        state = decay_t * state + input_t
-        own.append(C_t @ state)
-
-    inherited = None
+    dt_STK1D, drive_STK1D, B_STKN1, C_STK1N = (
+        _lanes(x, lane_length) for x in (dt.unsqueeze(3), drive.unsqueeze(3), B.unsqueeze(4), C.unsqueeze(3))
+    )
+    y_STKD, state = _scanned_from_zero(dt_STK1D, drive_STK1D, A, B_STKN1, C_STK1N)
     if num_lanes > 1:
-        elapsed = list(itertools.accumulate(dts))  # since the lane's beginning
-        start = _lane_starts(elapsed[-1], state, A, num_doublings)
-        inherited = torch.cat([C_t @ (_decay(dt_t, A) * start) for C_t, dt_t in zip(Cs, elapsed, strict=True)], dim=2)
-    # onnxruntime runs the operation that was traced last first, with all that it needs. So the tokens are
-    # traced backwards here; the other way round it would keep all states before it reads the first.
-    y = torch.cat([y_t.squeeze(4) for y_t in reversed(own)][::-1], dim=2)
-    if inherited is not None:
-        y = y + inherited.squeeze(4)
-    return y.flatten(1, 2)[:, : dt.shape[1]]
+        elapsed = dt_STK1D.cumsum(2)  # since the lane's beginning
+        carried = _carried(elapsed[:, :, -1:], state, A, num_doublings)[:, :-1]
+        per_token = zip(_tokens(C_STK1N[:, 1:]), _tokens(elapsed[:, 1:]), strict=True)
+        inherited = torch.cat([C_t @ (_decay(dt_t, A) * carried) for C_t, dt_t in per_token], dim=2)
+        y_STKD = torch.cat((y_STKD[:, :1], y_STKD[:, 1:] + inherited.squeeze(4)), dim=1)
+    return y_STKD.flatten(1, 2)[:, : dt.shape[1]]
 
 
-def _lane_starts(elapsed: Tensor, state: Tensor, A: Tensor, num_doublings: int) -> Tensor:
-    """The state before each lane, (B, S, 1, K, N, D), from how long it takes and what it ends with if it starts at 0."""
+def _scanned_from_zero(dt: Tensor, drive: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs of lanes that all start from zero, and the states (B, S, 1, K, N, D) that they end with."""
+    terms = ((_decay(dt_t, A), drive_t * B_t) for dt_t, drive_t, B_t in zip(*map(_tokens, (dt, drive, B)), strict=True))
+    state: Tensor | None = None
+    outputs = []
+    for C_t, (decay_t, input_t) in zip(_tokens(C), _one_ahead(terms), strict=True):
+        state = input_t if state is None else decay_t * state + input_t
+        outputs.append(C_t @ state)
+    assert state is not None
+    # onnxruntime runs the operation that was traced last first, after all that it needs: were the first token
+    # not traced last, all states would be computed before the first of them is read.
+    return torch.cat([y_t.squeeze(4) for y_t in reversed(outputs)][::-1], dim=2), state
+
+
+def _carried(elapsed: Tensor, state: Tensor, A: Tensor, num_doublings: int) -> Tensor:
+    """The states at the end of each lane when it starts with that of the one before, from those it has otherwise."""
     for reach in (2**i for i in range(num_doublings)):
         # Each entry sums up `reach` lanes so far; joining it with the one `reach` earlier doubles that.
         joined = state[:, reach:] + _decay(elapsed[:, reach:], A) * state[:, :-reach]
         state = torch.cat((state[:, :reach], joined), dim=1)
         elapsed = torch.cat((elapsed[:, :reach], elapsed[:, reach:] + elapsed[:, :-reach]), dim=1)
-    return F.pad(state[:, :-1], (0, 0) * 4 + (1, 0))
+    return state
 
 
 def _decay(dt: Tensor, A: Tensor) -> Tensor:
     return torch.exp((dt * A).clamp(min=_MIN_EXPONENT))
 
 
-def _by_token(x: Tensor, lane_length: int) -> tuple[Tensor, ...]:
-    """x (B, L, K, X, Y) cut into lanes, a tensor (B, S, 1, K, X, Y) for each token; the last lane ends with zeros."""
-    # A fixed amount and a cut, because the ONNX exporter cannot fold an amount that it traced.
-    length = -(-x.shape[1] // lane_length) * lane_length
-    padded = F.pad(x, (0, 0) * 3 + (0, lane_length - 1))[:, :length]
-    return padded.unflatten(1, (-1, lane_length)).split(1, dim=2)
+def _lanes(x: Tensor, lane_length: int) -> Tensor:
+    """x (B, L, K, X, Y) cut into lanes: (B, S, T, K, X, Y).
+
+    Copies of a token fill the last lane up; nobody reads what comes of them.
+    """
+    length = (x.shape[1] + lane_length - 1) // lane_length * lane_length
+    filling = x[:, :1].expand(-1, lane_length - 1, -1, -1, -1)
+    return torch.cat((x, filling), dim=1)[:, :length].unflatten(1, (-1, lane_length))
+
+
+def _tokens(x: Tensor) -> tuple[Tensor, ...]:
+    """A tensor (B, S, 1, ...) for each token of a lane."""
+    return x.split(1, dim=2)
 
 
 def _one_ahead(terms: Iterable[_T]) -> Iterator[_T]:

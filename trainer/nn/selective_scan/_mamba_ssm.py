@@ -1,0 +1,127 @@
+"""The selective scan of mamba-ssm: its compiled CUDA extension, called directly.
+
+https://github.com/state-spaces/mamba, csrc/selective_scan. The extension is a module of its own,
+`selective_scan_cuda`, and all that is used: to import `mamba_ssm` itself takes transformers and more, and
+proves nothing, for some versions of it come without the extension.
+
+The extension wants every sequence in one piece, token after token in the order of its path: so the maps are
+turned around on the way in and out. It knows at most 256 states per channel and raises RuntimeError for more.
+
+Gradients that several threads add to come out of atomic additions, in another order every time: backward is
+not deterministic.
+"""
+
+import importlib
+import math
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.nn.selective_scan._problem import Scan, Ways, along_paths, from_paths
+
+# The extension would take half types, but writes the output in the type of delta, and there it overflows:
+# https://github.com/MzeroMiko/VMamba/issues/138.
+TAKES_HALF = False
+
+_EXTENSION = "selective_scan_cuda"
+_FUNCTIONS = ("fwd", "bwd")
+_CHUNK_LENGTH = 2048
+
+_REMEDY = 'see docs/performance.md, "mamba-ssm on CUDA"'
+
+
+def why_not(device: torch.device) -> str | None:
+    """Tell whether the extension is installed and fits this torch; whether the GPU takes it, only a run tells."""
+    if device.type != "cuda":
+        return "it runs on CUDA devices only"
+    try:
+        extension = _extension()
+    except ModuleNotFoundError:
+        return f"{_EXTENSION} is not installed, a part of mamba-ssm that not every version has; {_REMEDY}"
+    except (ImportError, OSError, RuntimeError) as error:
+        first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        return f"{_EXTENSION} does not load, as when built for another torch or CUDA ({first_line}); {_REMEDY}"
+    missing = [name for name in _FUNCTIONS if not hasattr(extension, name)]
+    if missing:
+        return f"the installed {_EXTENSION} is not mamba-ssm's, having no {' and no '.join(missing)}; {_REMEDY}"
+    return None
+
+
+def states_shape(scan: Scan) -> tuple[int, ...]:
+    """Decay since the first token and state, in turns, at the end of each chunk: (B, K*D, chunks, 2N)."""
+    batch, length, groups, channels = scan.delta.shape
+    return batch, groups * channels, math.ceil(length / _CHUNK_LENGTH), 2 * scan.A.shape[2]
+
+
+def forward(scan: Scan, ways: Ways, *, save_states: bool) -> tuple[Tensor, Tensor]:
+    """Implement `Backend.forward`."""
+    softplus = True
+    y, states = _extension().fwd(*_arguments(scan, ways), softplus)
+    return _by_pixel(y, scan, ways), states if save_states else states.new_empty(0)
+
+
+def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
+    """Implement `Backend.backward`.
+
+    Raises:
+        RuntimeError: torch is set to deterministic algorithms only (if it is set to warn, there is a warning).
+    """
+    _alert_not_deterministic()
+    gy = _sequences(gy, ways).flatten(1, 2)
+    output = gz = None  # of use with a gate z only
+    softplus, recompute_gated_output = True, False
+    gu, gdelta, gA, gB, gC, gD, gbias = _extension().bwd(
+        *_arguments(scan, ways), gy, states, output, gz, softplus, recompute_gated_output
+    )
+    return Scan(
+        u=_by_pixel(gu, scan, ways),
+        delta=_pixels(gdelta, ways),
+        A=gA.view(scan.A.shape),
+        B=_pixels(gB, ways),
+        C=_pixels(gC, ways),
+        D=gD.view(scan.D.shape),
+        bias=gbias.view(scan.bias.shape),
+    )
+
+
+def _extension() -> Any:
+    return importlib.import_module(_EXTENSION)
+
+
+def _arguments(scan: Scan, ways: Ways) -> tuple[Tensor | None, ...]:
+    """What both functions of the extension begin with: u, delta, A, B, C, D, z, bias."""
+    u, delta, B, C = (_sequences(x, ways) for x in (scan.u, scan.delta, scan.B, scan.C))
+    A, D, bias = scan.A.flatten(0, 1), scan.D.flatten().contiguous(), scan.bias.flatten().contiguous()
+    return u.flatten(1, 2), delta.flatten(1, 2), A, B, C, D, None, bias
+
+
+def _sequences(x: Tensor, ways: Ways) -> Tensor:
+    """x (B, L, Q, X) along the paths, one sequence after the other in memory: (B, K, X, L)."""
+    return along_paths(x, ways).permute(0, 2, 3, 1).contiguous()
+
+
+def _pixels(x: Tensor, ways: Ways) -> Tensor:
+    """Undo `_sequences`, but for Q: (B, K*X, L) or (B, K, X, L) to (B, L, K, X)."""
+    batch, length = x.shape[0], x.shape[-1]
+    return from_paths(x.view(batch, len(ways.paths), -1, length).permute(0, 3, 1, 2), ways)
+
+
+def _by_pixel(x: Tensor, scan: Scan, ways: Ways) -> Tensor:
+    """x (B, K*D, L) as the output is: (B, L, Q, D)."""
+    y = _pixels(x, ways)
+    return y.sum(2, keepdim=True) if scan.is_shared else y
+
+
+def _alert_not_deterministic() -> None:
+    """Raise or warn where torch's own operations would that have no deterministic form."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return
+    message = (
+        "The backward of the selective scan 'mamba_ssm' is not deterministic, but "
+        "torch.use_deterministic_algorithms is on; choose another scan by MAMBA_YOLO_SCAN, such as torch."
+    )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    warnings.warn(message, stacklevel=2)
