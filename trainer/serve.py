@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from trainer.processes import die_with_parent
+from trainer.processes import die_with_parent, keep_freed_memory
 from trainer.ultralytics_bridge import environment
 from tuner.contract import (
     ContractError,
@@ -158,6 +158,8 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
 
     _print_to(Path(request.directory) / "trainer.log")
     torch.set_num_threads(max(request.threads, 1))
+    if not request.devices:
+        keep_freed_memory()
     device = torch.cuda.get_device_name(request.devices[0]) if request.devices else "CPU"
     signal.signal(signal.SIGTERM, stop)
     try:
