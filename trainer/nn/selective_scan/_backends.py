@@ -28,7 +28,6 @@ def named(name: str) -> Backend:
     return _BACKENDS[name]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def chosen(name: str, device: str, is_float64: bool) -> str:
     """The name of the implementation to run on `device` when `name`, or `auto`, is asked for.
 
@@ -61,6 +60,11 @@ def described(device: str) -> str:
     name = chosen("auto", device, False)
     faster = _faster_than(name, torch.device(device))
     return f"{name} ({'; '.join(faster)})" if faster else name
+
+
+# Tells torch.compile to call it rather than look inside. This is all that torch.compiler.assume_constant_result does
+# besides importing torch._dynamo, which takes a second that whoever does not compile should not pay.
+chosen._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache

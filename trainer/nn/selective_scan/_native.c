@@ -46,9 +46,8 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { TOKENS = 64 };    /* tokens of a segment; a multiple of LANES */
-enum { TOGETHER = 4 };   /* states that go through a segment side by side */
-enum { TOGETHER_BACK = 2 };
+enum { TOKENS = 64 };  /* tokens of a segment; a multiple of LANES */
+enum { TOGETHER = 4 }; /* states that go forward through a segment side by side */
 
 enum { ROWS, COLUMNS, ROWS_BACKWARDS, COLUMNS_BACKWARDS }; /* `Path` of _problem.py */
 
@@ -310,6 +309,7 @@ static void forward_block(const Scan *s, int64_t b, int64_t k, int64_t first, in
     const float *delta_from = s->delta + offset(s->delta_strides, b, k, first);
     const float *B_from = s->B + offset(s->B_strides, b, k, 0), *C_from = s->C + offset(s->C_strides, b, k, 0);
     float *y_to = s->y + offset(s->y_strides, b, input, first);
+    float *saved = s->saved ? s->saved + (b * s->groups + k) * segments * N * s->channels + first : NULL;
     vec *dt = room, *drive = dt + TOKENS, *u = drive + TOKENS, *y = u + TOKENS, *rate = y + TOKENS, *state = rate + N;
     float *B_room = (float *)(state + N), *C_room = B_room + TOKENS * N;
     const vec bias = load_some(s->bias + row, 1, channels), D = load_some(s->D + row, 1, channels);
@@ -332,10 +332,9 @@ static void forward_block(const Scan *s, int64_t b, int64_t k, int64_t first, in
             prefetch_tile(delta_from, s->delta_strides, &next, channels);
             prefetch_tile(y_to, s->y_strides, &next, channels);
         }
-        if (s->saved)
+        if (saved)
             for (int64_t n = 0; n < N; n++)
-                store_some(s->saved + (((b * s->groups + k) * segments + i) * N + n) * s->channels + first, 1,
-                           channels, state[n]);
+                store_some(saved + (i * N + n) * s->channels, 1, channels, state[n]);
         for (int t = 0; t < here.padded; t++) {
             dt[t] = softplus(dt[t] + bias);
             drive[t] = dt[t] * u[t];
@@ -384,46 +383,35 @@ enum { APART = TOKENS + 5 };
 
 typedef struct {
     vec u[APART], x[APART], dt[APART], drive[APART], gy[APART], gdrive[APART], gdt[APART];
-    vec decay[TOGETHER_BACK][APART], h[TOGETHER_BACK][APART + 1]; /* h[.][0] is before the segment */
+    vec decay[APART], h[APART + 1]; /* of one state; h[0] is before the segment */
 } Tiles;
 
-/* `count` states through a segment, there and back: adds to gdrive, gdt, gA, gB and gC, and moves r_next on. */
-INLINE void return_states(const int count, const Segment *seg, Tiles *x, const vec *rate, const vec *A,
-                          Coefficients B, Coefficients C, vec *r_next, vec *gA, float *gB, float *gC) {
-    vec h[TOGETHER_BACK], r[TOGETHER_BACK];
-    for (int j = 0; j < count; j++) h[j] = x->h[j][0], r[j] = r_next[j];
-    for (int t = 0; t < seg->padded; t++)
-        for (int j = 0; j < count; j++) {
-            vec decay = exp2_of(x->dt[t] * rate[j]);
-            h[j] = decay * h[j] + x->drive[t] * B.at[t * B.token + j * B.state];
-            x->decay[j][t] = decay;
-            x->h[j][t + 1] = h[j];
-        }
+/* One state through a segment, there and back: adds to gdrive, gdt, gA, gB and gC, and moves r_next on. */
+INLINE void return_state(const Segment *seg, Tiles *x, vec rate, vec A, Coefficients B, Coefficients C, vec *r_next,
+                         vec *gA, float *gB, float *gC) {
+    vec h = x->h[0], r = *r_next, gA_sum = *gA;
+    for (int t = 0; t < seg->padded; t++) {
+        x->decay[t] = exp2_of(x->dt[t] * rate);
+        x->h[t + 1] = h = x->decay[t] * h + x->drive[t] * B.at[t * B.token];
+    }
     for (int end = seg->padded; end > 0; end -= LANES) {
-        vec for_B[TOGETHER_BACK][LANES], for_C[TOGETHER_BACK][LANES];
+        vec for_B[LANES], for_C[LANES];
         for (int i = LANES - 1; i >= 0; i--) {
             const int t = end - LANES + i;
-            vec gdrive = x->gdrive[t], gdt = x->gdt[t];
-            for (int j = 0; j < count; j++) {
-                vec direct = C.at[t * C.token + j * C.state] * x->gy[t], decay = x->decay[j][t];
-                vec q = r[j] + direct; /* the gradient of h[t] */
-                for_C[j][i] = x->h[j][t + 1] * x->gy[t];
-                for_B[j][i] = q * x->drive[t];
-                gdrive += q * B.at[t * B.token + j * B.state];
-                r[j] = decay * r[j] + decay * direct; /* decay * q, but a shorter wait for the next token */
-                vec rh = r[j] * x->h[j][t];
-                gdt += rh * A[j];
-                gA[j] += rh * x->dt[t];
-            }
-            x->gdrive[t] = gdrive, x->gdt[t] = gdt;
+            const vec direct = C.at[t * C.token] * x->gy[t], gh = r + direct;
+            for_C[i] = x->h[t + 1] * x->gy[t];
+            for_B[i] = gh * x->drive[t];
+            x->gdrive[t] += gh * B.at[t * B.token];
+            r = x->decay[t] * r + x->decay[t] * direct; /* decay * gh, but a shorter wait for the next token */
+            const vec rh = r * x->h[t];
+            x->gdt[t] += rh * A;
+            gA_sum += rh * x->dt[t];
         }
-        for (int j = 0; j < count; j++) {
-            float *gB_t = gB + j * TOKENS + end - LANES, *gC_t = gC + j * TOKENS + end - LANES;
-            store(gB_t, load(gB_t) + sums_of(for_B[j]));
-            store(gC_t, load(gC_t) + sums_of(for_C[j]));
-        }
+        store(gB + end - LANES, load(gB + end - LANES) + sums_of(for_B));
+        store(gC + end - LANES, load(gC + end - LANES) + sums_of(for_C));
     }
-    for (int j = 0; j < count; j++) r_next[j] = r[j];
+    *r_next = r;
+    *gA = gA_sum;
 }
 
 /* What a task carries from segment to segment, for each of its blocks of channels and each state. */
@@ -466,15 +454,11 @@ static void backward_block(const Scan *s, int64_t b, int64_t k, int64_t i, int64
         x->gdrive[t] = x->gdt[t] = (vec){0};
     }
     const float *saved = s->saved + ((b * s->groups + k) * segments + i) * N * s->channels + first;
-    for (int64_t n = 0, count; n < N; n += count) {
+    for (int64_t n = 0; n < N; n++) {
         const int64_t at = block * N + n;
-        count = N - n >= TOGETHER_BACK ? TOGETHER_BACK : 1;
-        for (int64_t j = 0; j < count; j++) x->h[j][0] = load_some(saved + (n + j) * s->channels, 1, channels);
-#define RETURN_STATES(COUNT)                                                                                      \
-    return_states(COUNT, seg, x, room->rate + at, room->A + at, from_state(B, n), from_state(C, n), room->r + at, \
-                  room->gA + at, room->gB + n * TOKENS, room->gC + n * TOKENS)
-        if (count == TOGETHER_BACK) RETURN_STATES(TOGETHER_BACK);
-        else RETURN_STATES(1);
+        x->h[0] = load_some(saved + n * s->channels, 1, channels);
+        return_state(seg, x, room->rate[at], room->A[at], from_state(B, n), from_state(C, n), room->r + at,
+                     room->gA + at, room->gB + n * TOKENS, room->gC + n * TOKENS);
     }
     for (int t = 0; t < seg->tokens; t++) {
         vec gdelta = (x->gdt[t] + x->gdrive[t] * x->u[t]) * sigmoid(x->x[t]);

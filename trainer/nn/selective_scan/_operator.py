@@ -98,6 +98,7 @@ def _(
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, ctx.width, ctx.paths, _, ctx.backend = inputs
     ctx.save_for_backward(*tensors, output[1])
+    ctx.set_materialize_grads(False)  # nobody has a gradient for the states; do not make zeros of their size
 
 
 def _backward(ctx: Any, gy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
@@ -111,7 +112,7 @@ scan_operator.register_autograd(_backward, setup_context=_keep_for_backward)
 
 def _laid_out_as(x: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
     """`value` with the strides of a fresh tensor like `x`, which is what the fakes promise."""
-    out = torch.empty_like(x, dtype=dtype)
-    if value.stride() == out.stride() and value.dtype == dtype:
+    strides = torch.empty_like(x, device="meta").stride()
+    if value.stride() == strides and value.dtype == dtype:
         return value
-    return out.copy_(value)
+    return torch.empty_like(x, dtype=dtype).copy_(value)

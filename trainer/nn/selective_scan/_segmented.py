@@ -47,7 +47,7 @@ def forward(scan: Scan, ways: Ways, *, save_states: bool) -> tuple[Tensor, Tenso
     A_KND = scan.A.transpose(1, 2).contiguous()
     length = _segment_length(scan)
     states = scan.u.new_empty(states_shape(scan) if save_states else 0)
-    outputs = []
+    y = torch.empty_like(scan.u)
     for block in _batch_blocks(scan):
         u, delta, B, C = (_time_first(x[block], ways) for x in (scan.u, scan.delta, scan.B, scan.C))
         dt = F.softplus(delta + scan.bias)
@@ -60,8 +60,8 @@ def forward(scan: Scan, ways: Ways, *, save_states: bool) -> tuple[Tensor, Tenso
             _, h = _states(dt[s], drive[s], A_KND, B[s], state_BKND)
             y_LBKD[s] = _sum_over_states(C[s], h[1:])
             state_BKND = h[-1].clone()
-        outputs.append(_by_pixel(y_LBKD.addcmul_(scan.D, u), scan, ways))
-    return torch.cat(outputs), states
+        _put(y_LBKD.addcmul_(scan.D, u), y[block], ways)
+    return y, states
 
 
 def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
@@ -82,8 +82,8 @@ def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
     """
     A_KND = scan.A.transpose(1, 2).contiguous()
     length = _segment_length(scan)
+    gu_all, gdelta_all, gB_all, gC_all = (torch.empty_like(x) for x in (scan.u, scan.delta, scan.B, scan.C))
     gA_KND, gD, gbias = torch.zeros_like(A_KND), torch.zeros_like(scan.D), torch.zeros_like(scan.bias)
-    by_pixel: list[tuple[Tensor, ...]] = []
     for block in _batch_blocks(scan):
         gy_b, u, delta, B, C = (_time_first(x[block], ways) for x in (gy, scan.u, scan.delta, scan.B, scan.C))
         x = delta.add_(scan.bias)
@@ -100,9 +100,9 @@ def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
         gu = gdrive.mul_(dt).addcmul_(scan.D, gy_b)
         gbias += gdelta.sum((0, 1))
         gD += u.mul_(gy_b).sum((0, 1))
-        by_pixel.append((_by_pixel(gu, scan, ways), *(from_paths(x.transpose(0, 1), ways) for x in (gdelta, gB, gC))))
-    gu, gdelta, gB, gC = map(torch.cat, zip(*by_pixel, strict=True))
-    return Scan(gu, gdelta, gA_KND.transpose(1, 2), gB, gC, gD, gbias)
+        for x, out in ((gu, gu_all), (gdelta, gdelta_all), (gB, gB_all), (gC, gC_all)):
+            _put(x, out[block], ways)
+    return Scan(gu_all, gdelta_all, gA_KND.transpose(1, 2), gB_all, gC_all, gD, gbias)
 
 
 def _segment_backward(
@@ -192,23 +192,32 @@ def _segments(length: int, size: int) -> Iterator[slice]:
 
 
 def _time_first(x: Tensor, ways: Ways) -> Tensor:
-    """x (B, L, Q, X) along the paths, (L, B, K, X), in memory of its own.
+    """x (B, L, Q, X) along the paths, (L, B, K, X), in memory of its own."""
+    if _is_by_channel(x, ways):
+        batch, length, groups, channels = x.shape
+        by_channel = x.permute(0, 2, 3, 1).view(-1, length)
+        return by_channel.t().clone(memory_format=torch.contiguous_format).view(length, batch, groups, channels)
+    return along_paths(x, ways).transpose(0, 1).clone(memory_format=torch.contiguous_format)
 
-    A plain sequence lies channel by channel; torch copies a transposed matrix several times faster than a
-    permuted tensor.
+
+def _put(y_LBKX: Tensor, out: Tensor, ways: Ways) -> None:
+    """Write y, along the paths, to its place by pixels (B, L, Q, X); groups that share one place are added up."""
+    if _is_by_channel(out, ways):
+        out.permute(0, 2, 3, 1).view(-1, out.shape[1]).copy_(y_LBKX.view(out.shape[1], -1).t())
+        return
+    y = from_paths(y_LBKX.transpose(0, 1), ways)
+    if out.shape[2] < y.shape[2]:
+        torch.sum(y, 2, keepdim=True, out=out)
+    else:
+        out.copy_(y)
+
+
+def _is_by_channel(x: Tensor, ways: Ways) -> bool:
+    """Whether x (B, L, K, X) is a plain sequence that lies channel by channel.
+
+    Then it is a matrix to be transposed, which torch does several times faster than it permutes a tensor.
     """
-    x_BLKX = along_paths(x, ways)
-    if x_BLKX.stride(1) == 1 and x_BLKX.is_contiguous() is False:
-        batch, length, groups, channels = x_BLKX.shape
-        rows = x_BLKX.permute(0, 2, 3, 1).reshape(-1, length)
-        return rows.t().clone(memory_format=torch.contiguous_format).view(length, batch, groups, channels)
-    return x_BLKX.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-
-
-def _by_pixel(y_LBKD: Tensor, scan: Scan, ways: Ways) -> Tensor:
-    """(B, L, Q, D)"""
-    y = from_paths(y_LBKD.transpose(0, 1), ways)
-    return y.sum(2, keepdim=True) if scan.is_shared else y
+    return ways.is_sequence and x.shape[2] == len(ways.paths) and x.permute(0, 2, 3, 1).is_contiguous()
 
 
 def _sum_over_states(weight_SBKN: Tensor, x_SBKND: Tensor) -> Tensor:

@@ -1,0 +1,132 @@
+"""Detectors to measure, and the scans that can be put into them."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.profiler import record_function
+
+from benchmarks import contestants
+from benchmarks.breakdown import LOSS
+from benchmarks.contestants import SelectiveScan
+from trainer.nn import ss2d
+from trainer.nn.selective_scan import cross_selective_scan
+from trainer.ultralytics_bridge import environment
+
+environment.configure()
+
+from ultralytics.cfg import get_cfg  # noqa: E402 - ultralytics reads its settings when it is imported
+from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+
+from trainer.ultralytics_bridge.models import locate  # noqa: E402
+
+_NUM_CLASSES = 80
+_BOXES_PER_IMAGE = 5
+_TOLERANCE = 1e-4
+
+T = TypeVar("T")
+
+CrossScan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""With the arguments of `cross_selective_scan`."""
+
+
+class Detector:
+    """A freshly made model and a made-up batch for it."""
+
+    def __init__(self, name: str, imgsz: int, batch_size: int, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self._model = DetectionModel(locate(name), nc=_NUM_CLASSES, verbose=False).to(device)
+        self._model.args = get_cfg()  # the loss takes its weights from there
+        num_boxes = _BOXES_PER_IMAGE * batch_size
+        batch = {
+            "img": torch.rand(batch_size, 3, imgsz, imgsz),
+            "batch_idx": torch.arange(batch_size).repeat_interleave(_BOXES_PER_IMAGE).float(),
+            "cls": torch.randint(_NUM_CLASSES, (num_boxes, 1)).float(),
+            "bboxes": 0.3 + 0.3 * torch.rand(num_boxes, 4),
+        }
+        self._batch = {key: x.to(device) for key, x in batch.items()}
+
+    def infer(self) -> Tensor:
+        """Boxes and scores of the batch, before non-maximum suppression."""
+        self._model.eval()
+        with torch.no_grad():
+            y: Tensor = self._model(self._batch["img"])[0]
+        return y
+
+    def train(self) -> None:
+        """Forward, loss and backward; no optimiser."""
+        self._model.train()
+        self._model(self._batch)[0].sum().backward()
+        self._model.zero_grad()
+
+    def train_with_loss_apart(self) -> None:
+        """The same as `train`, with the loss and its own backward under one name for the profiler."""
+        self._model.train()
+        predictions: dict[str, Any] = self._model(self._batch["img"])
+        outputs = {name: x for name, x in predictions.items() if isinstance(x, Tensor)}
+        cut = {name: x.detach().requires_grad_() for name, x in outputs.items()}
+        with record_function(LOSS):
+            self._model.loss(self._batch, {**predictions, **cut})[0].sum().backward()
+        torch.autograd.backward(list(outputs.values()), [x.grad for x in cut.values()])
+        self._model.zero_grad()
+
+
+def cross_scans(device: torch.device) -> tuple[dict[str, CrossScan], dict[str, str]]:
+    """The scans to put into a model by name, our fastest first, and why others are missing."""
+    available, unavailable = contestants.ours(device)
+    names = sorted(available, key=lambda name: name != contestants.default(device))
+    ours: dict[str, CrossScan] = {name: partial(cross_selective_scan, backend=name) for name in names}
+    scans, missing = contestants.others()
+    return {**ours, **{name: _along_four_paths(scan) for name, scan in scans.items()}}, {**unavailable, **missing}
+
+
+def _along_four_paths(scan: SelectiveScan) -> CrossScan:
+    """Make `cross_selective_scan` of a scan for sequences, as VMamba does: lay the paths out, add the results up."""
+
+    def cross_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
+        rows_u, rows_delta = (_laid_out(x).flatten(1, 2) for x in (u.unsqueeze(3).expand_as(delta), delta))
+        A, D, delta_bias = (x.flatten(0, 1) for x in (A, D, delta_bias))
+        y = scan(rows_u, rows_delta, A, _laid_out(B), _laid_out(C), D, delta_bias)
+        return _merged(torch.unflatten(y, 1, (4, -1)), *u.shape[1:3])
+
+    return cross_scan
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    """(B, H, W, 4, X) to (B, 4, X, L), the pixels of each path one after the other."""
+    rows, columns, rows_backwards, columns_backwards = x.unbind(3)
+    paths = (
+        rows.flatten(1, 2),
+        columns.transpose(1, 2).flatten(1, 2),
+        rows_backwards.flatten(1, 2).flip(1),
+        columns_backwards.transpose(1, 2).flatten(1, 2).flip(1),
+    )
+    return torch.stack(paths, dim=2).permute(0, 2, 3, 1)
+
+
+def _merged(y: Tensor, height: int, width: int) -> Tensor:
+    """(B, 4, D, L) along the paths to their sum (B, H, W, D)."""
+    rows, columns, rows_backwards, columns_backwards = y.unbind(1)
+    by_rows = torch.unflatten(rows + rows_backwards.flip(2), 2, (height, width))
+    by_columns = torch.unflatten(columns + columns_backwards.flip(2), 2, (width, height))
+    return by_rows.permute(0, 2, 3, 1) + by_columns.permute(0, 3, 2, 1)
+
+
+def with_scan(scan: CrossScan, work: Callable[[], T]) -> T:
+    """Do some work on a model while its scan is replaced by another."""
+    with patch.object(ss2d, "cross_selective_scan", scan):
+        return work()
+
+
+def check_agreement(detector: Detector, scans: Mapping[str, CrossScan]) -> None:
+    """Raise a RuntimeError unless the model's output is the same with every scan."""
+    (first, scan), *rest = scans.items()
+    expected = with_scan(scan, detector.infer)
+    for name, other in rest:
+        got = with_scan(other, detector.infer)
+        error = ((got - expected).abs().max() / expected.abs().max()).item()
+        if not error <= _TOLERANCE:
+            raise RuntimeError(f"With the scan '{name}' the model's output is off '{first}' by a share of {error:.1e}.")
