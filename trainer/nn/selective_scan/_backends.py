@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from trainer.exceptions import BackendUnavailable
-from trainer.nn.selective_scan import _mamba_ssm, _native, _segmented
+from trainer.nn.selective_scan import _mamba_ssm, _native, _segmented, _triton
 from trainer.nn.selective_scan._problem import CROSS, Backend, Path, Scan, Ways
 
 ENVIRONMENT_VARIABLE = "MAMBA_YOLO_SCAN"
 """Names the implementation for calls that do not: `auto` or one of `NAMES`."""
 
-_BACKENDS: dict[str, Backend] = {"mamba_ssm": _mamba_ssm, "native": _native, "torch": _segmented}
-_FASTEST_FIRST = {"cpu": ("native", "torch"), "cuda": ("mamba_ssm", "torch")}
+_BACKENDS: dict[str, Backend] = {"mamba_ssm": _mamba_ssm, "native": _native, "triton": _triton, "torch": _segmented}
+_FASTEST_FIRST = {"cpu": ("native", "torch"), "cuda": ("mamba_ssm", "triton", "torch")}
 NAMES = tuple(_BACKENDS)
 
 _TOLERANCE = 1e-4

@@ -1,0 +1,351 @@
+"""The Triton kernels without a GPU: run by Triton's interpreter, and compiled for GPUs that are not there."""
+
+import importlib.util
+import re
+import subprocess
+import tempfile
+from pathlib import Path as FilePath
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+triton = pytest.importorskip("triton")
+pytest.importorskip("triton.experimental.gluon")  # the first launch imports it, and it takes no replaced library
+
+import triton.language as tl  # noqa: E402
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler.compiler import ASTSource, make_backend  # noqa: E402
+from triton.runtime import interpreter as triton_interpreter  # noqa: E402
+from triton.runtime.jit import create_function_from_signature  # noqa: E402
+
+from trainer.nn.selective_scan import (  # noqa: E402
+    _backends,
+    _segmented,
+    _triton,
+    _triton_kernels,
+    selective_scan,
+    selective_scan_reference,
+)
+from trainer.nn.selective_scan._problem import CROSS, Scan, Ways  # noqa: E402
+
+NAMES = ("u", "delta", "A", "B", "C", "D", "bias")
+BLOCK = 4
+IN_SEQUENCE, IN_SPANS = (_triton.Configuration(BLOCK, 32, warps) for warps in (1, 1000))
+
+
+@pytest.fixture(scope="module")
+def interpreted_modules():
+    """Private copies of our kernels, and of the library functions that they call, for the interpreter.
+
+    Whether a function is interpreted is settled when it is decorated, and the rest of the process, torch's
+    inductor for one, goes on with the compiler.
+    """
+
+    def load(name, file):
+        spec = importlib.util.spec_from_file_location(name, file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(triton.knobs.runtime, "interpret", True)
+        library = load("triton.language.interpreted_standard", tl.standard.__file__)
+        return library, load("interpreted_kernels", _triton_kernels.__file__)
+
+
+@pytest.fixture
+def interpreter(interpreted_modules, monkeypatch):
+    """Runs launches on the CPU; `use` sets the configuration.
+
+    The interpreter puts its own functions into `tl` and, where one kernel function calls another, leaves them
+    there. Here it does so once for each module, which is much faster, and they are taken out again afterwards.
+    """
+    library, kernels = interpreted_modules
+    scopes = {}
+
+    def patch_once(function):
+        if function.__module__ not in scopes:
+            scopes[function.__module__] = patch_language(function)
+        return triton_interpreter._LangPatchScope()
+
+    patch_language = triton_interpreter._patch_lang
+    monkeypatch.setattr(triton_interpreter, "_patch_lang", patch_once)
+    monkeypatch.setattr(tl, "standard", library)
+    for name in ("cdiv", "sum", "zeros"):
+        monkeypatch.setattr(tl, name, getattr(library, name))
+    monkeypatch.setattr(_triton, "_kernels", lambda: kernels)
+
+    def use(configuration):
+        monkeypatch.setattr(_triton, "FORWARD", (configuration,))
+        monkeypatch.setattr(_triton, "BACKWARD", (configuration,))
+
+    use(IN_SEQUENCE)
+    yield SimpleNamespace(use=use)
+    for scope in reversed(scopes.values()):
+        scope.restore()
+
+
+@pytest.fixture
+def scan_by_triton(interpreter, monkeypatch):
+    """`selective_scan`, with the interpreted kernels behind it; of `interpreter`, too, sets the configuration."""
+    monkeypatch.setattr(_backends, "chosen", lambda *_: "triton")
+    monkeypatch.setattr(_backends, "named", lambda _: _triton)
+    return selective_scan
+
+
+def inputs(batch=1, groups=1, channels=3, states=2, length=6, dtype=torch.float32):
+    g = torch.Generator().manual_seed(0)
+    rows = groups * channels
+    u, delta = (torch.randn(batch, rows, length, generator=g) for _ in range(2))
+    A = -torch.exp(torch.randn(rows, states, generator=g))
+    B, C = (torch.randn(batch, groups, states, length, generator=g) for _ in range(2))
+    D, bias = (torch.randn(rows, generator=g) for _ in range(2))
+    half = [x.to(dtype) for x in (u, delta, B, C)]
+    return [x.requires_grad_() for x in (*half[:2], A, *half[2:], D, bias)]
+
+
+def output_and_gradients(scan, tensors):
+    y = scan(*tensors)
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
+    return [y.detach(), *torch.autograd.grad((y * weight).sum(), tensors)]
+
+
+def assert_close(got, expected, tolerance):
+    for name, value, right in zip(("y", *NAMES), got, expected, strict=True):
+        assert value.shape == right.shape, name
+        error = (value.double() - right.double()).abs().max() / right.abs().max().clamp_min(1e-30)
+        assert error <= tolerance, f"{name}: relative error {error:.1e}"
+
+
+def assert_matches_reference(scan, tensors, tolerance=1e-5):
+    exact = [x.detach().double().requires_grad_() for x in tensors]
+    assert_close(output_and_gradients(scan, tensors), output_and_gradients(selective_scan_reference, exact), tolerance)
+
+
+@pytest.mark.parametrize("length", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, _triton.CHUNK_LENGTH + 1])
+def test_output_and_all_gradients_match_the_reference_at_any_length(scan_by_triton, length):
+    assert_matches_reference(scan_by_triton, inputs(states=1, length=length))
+
+
+@pytest.mark.parametrize(("groups", "channels", "states"), [(1, 1, 1), (4, 2, 8), (1, 40, 16)])
+def test_groups_channels_and_states_may_be_any_number(scan_by_triton, groups, channels, states):
+    assert_matches_reference(scan_by_triton, inputs(groups=groups, channels=channels, states=states, length=5))
+
+
+@pytest.mark.parametrize("warps", [2, 1000])
+def test_spans_of_a_path_add_up_to_the_whole(interpreter, scan_by_triton, warps):
+    interpreter.use(_triton.Configuration(BLOCK, 32, warps))  # two spans, the second shorter; a span for each chunk
+    assert_matches_reference(scan_by_triton, inputs(states=1, length=130))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-3), (torch.bfloat16, 1e-2)])
+def test_half_precision_inputs_are_computed_in_float32(interpreter, scan_by_triton, dtype, tolerance):
+    interpreter.use(IN_SPANS)
+    tensors = inputs(length=_triton.CHUNK_LENGTH + 3, dtype=dtype)
+    assert scan_by_triton(*tensors).dtype == torch.float32
+    assert_matches_reference(scan_by_triton, tensors, tolerance)
+    in_float32 = [x.detach().float() for x in tensors]
+    assert torch.equal(scan_by_triton(*tensors), scan_by_triton(*in_float32))
+
+
+def test_inputs_need_not_be_contiguous(scan_by_triton):
+    tensors = inputs(batch=2, groups=2, length=5)
+    strided = [x.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for x in tensors]
+    got, expected = (output_and_gradients(scan_by_triton, x) for x in (strided, tensors))
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def cross_scan(height, width, is_shared, channels=2, states=1):
+    g = torch.Generator().manual_seed(0)
+    groups, length = len(CROSS), height * width
+
+    def random(*shape):
+        return torch.randn(shape, generator=g)
+
+    scan = Scan(
+        u=random(1, length, 1 if is_shared else groups, channels),
+        delta=random(1, length, groups, channels),
+        A=-torch.exp(random(groups, channels, states)),
+        B=random(1, length, groups, states),
+        C=random(1, length, groups, states),
+        D=random(groups, channels),
+        bias=random(groups, channels),
+    )
+    return scan, random(*scan.u.shape), Ways(width, tuple(map(int, CROSS)))
+
+
+def computed(backend, scan, gy, ways):
+    y, states = backend.forward(scan, ways, save_states=True)
+    return [y, *backend.backward(gy, scan, ways, states)]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "is_shared", "configuration"),
+    [(3, 5, True, IN_SEQUENCE), (3, 5, False, IN_SEQUENCE), (4, 9, True, IN_SPANS)],
+)
+def test_the_four_paths_over_a_map_match_plain_torch(interpreter, height, width, is_shared, configuration):
+    interpreter.use(configuration)
+    scan, gy, ways = cross_scan(height, width, is_shared)
+    exact = Scan(*(x.double() for x in scan))
+    assert_close(computed(_triton, scan, gy, ways), computed(_segmented, exact, gy.double(), ways), 1e-5)
+
+
+def test_backward_twice_gives_the_same_gradients(interpreter, scan_by_triton):
+    interpreter.use(IN_SPANS)
+    tensors = inputs(states=1, length=_triton.CHUNK_LENGTH + 1)
+    y = scan_by_triton(*tensors).sum()
+    first = torch.autograd.grad(y, tensors, retain_graph=True)
+    second = torch.autograd.grad(y, tensors)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("delta", [-1000.0, 1000.0])
+@pytest.mark.parametrize("rate", [-100.0, -1e-6])
+def test_extreme_steps_and_rates_match_the_reference(interpreter, scan_by_triton, delta, rate):
+    interpreter.use(IN_SPANS)
+    tensors = inputs(states=1, length=_triton.CHUNK_LENGTH + 1)
+    with torch.no_grad():
+        tensors[1].fill_(delta)
+        tensors[2].fill_(rate)
+    assert all(x.isfinite().all() for x in output_and_gradients(scan_by_triton, tensors))
+    assert_matches_reference(scan_by_triton, tensors)
+
+
+@pytest.mark.parametrize("delta", [-80.0, -30.0, -10.0])
+def test_steps_far_below_one_keep_their_relative_accuracy(scan_by_triton, delta):
+    one = torch.ones(1, 1, 1)
+    step = scan_by_triton(one, delta * one, -one[0], one[None], one[None])
+    assert step.item() == pytest.approx(torch.nn.functional.softplus(torch.tensor(delta).double()).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["u", "delta"])
+def test_nan_spreads_along_its_own_channel_from_its_token_on(scan_by_triton, name):
+    tensors = inputs(length=6)
+    with torch.no_grad():
+        tensors[NAMES.index(name)][0, 1, 3] = torch.nan
+    expected = torch.zeros(1, 3, 6, dtype=torch.bool)
+    expected[0, 1, 3:] = True
+    assert torch.equal(scan_by_triton(*tensors).isnan(), expected)
+
+
+def test_states_have_the_shape_that_is_promised(interpreter):
+    scan, _, ways = cross_scan(3, 11, is_shared=True)
+    _, states = _triton.forward(scan, ways, save_states=True)
+    assert states.shape == _triton.states_shape(scan) == (1, 4, 2, 1, 2)
+    assert _triton.forward(scan, ways, save_states=False)[1].numel() == 0
+
+
+def test_the_fastest_configuration_is_the_one_measured_so():
+    times = {configuration: len(_triton.FORWARD) - i for i, configuration in enumerate(_triton.FORWARD)}
+    assert _triton.fastest(_triton.FORWARD, times.__getitem__) == _triton.FORWARD[-1]
+
+
+@pytest.mark.parametrize("configuration", [*_triton.FORWARD, *_triton.BACKWARD])
+def test_configurations_divide_chunks_and_fill_warps(configuration):
+    assert _triton.CHUNK_LENGTH % configuration.block_length == 0
+    assert configuration.block_channels % 32 == 0
+
+
+@pytest.mark.parametrize("length", [1, 32, 33, 400, 25600])
+@pytest.mark.parametrize(("wanted_programs", "programs_per_span"), [(1, 8), (2048, 64), (2048, 4096), (10**6, 1)])
+def test_spans_are_whole_chunks_and_no_more_than_wanted(length, wanted_programs, programs_per_span):
+    span_length = _triton._span_length(length, wanted_programs, programs_per_span)
+    num_spans = -(-length // span_length)
+    assert span_length % _triton.CHUNK_LENGTH == 0
+    assert num_spans == 1 or (num_spans - 1) * programs_per_span < wanted_programs
+
+
+@pytest.mark.parametrize(("channels", "block_channels"), [(16, 32), (40, 64), (64, 64), (512, 64)])
+def test_where_the_same_bits_are_wanted_the_default_is_not_measured(channels, block_channels):
+    scan, _, _ = cross_scan(2, 3, is_shared=True, channels=channels)
+    on_gpu = SimpleNamespace(u=SimpleNamespace(is_cuda=True), delta=scan.delta)  # there is no GPU to put it on
+    torch.use_deterministic_algorithms(True)
+    try:
+        chosen = _triton._configuration("forward", _triton.FORWARD, on_gpu, pytest.fail)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert chosen.block_channels == block_channels
+
+
+def test_a_cpu_is_told_apart():
+    assert "NVIDIA" in _triton.why_not(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("variable", [None, "cc"])
+def test_a_missing_compiler_is_named_with_its_remedy(monkeypatch, variable):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    if variable:
+        monkeypatch.setenv("CC", variable)
+    assert ("apt-get install gcc" in (_triton._missing_build_tool() or "")) == (variable is None)
+
+
+class NotedKernel:
+    """Stands in for a kernel: keeps the arguments of its launch instead of launching."""
+
+    def __getitem__(self, grid):
+        return self
+
+    def __call__(self, *args, **options):
+        self.args, self.options = args, options
+
+
+KERNELS = ("carry_kernel", "link_kernel", "output_kernel", "gradient_kernel")
+
+
+def launches(monkeypatch, dtype) -> dict[str, NotedKernel]:
+    """The launches of a training step of SS2D at the size of a real map, by the default configurations."""
+    noted = {name: NotedKernel() for name in KERNELS}
+    monkeypatch.setattr(_triton, "_kernels", lambda: SimpleNamespace(**noted))
+    monkeypatch.setattr(_triton, "_num_multiprocessors", lambda _: 1000)
+    batch, length, groups, channels, states = 2, 1600, 4, 256, 16
+    scan = Scan(
+        u=torch.empty(batch, length, 1, channels, dtype=dtype),
+        delta=torch.empty(batch, length, groups, channels, dtype=dtype),
+        A=torch.empty(groups, channels, states),
+        B=torch.empty(batch, length, groups, states, dtype=dtype),
+        C=torch.empty(batch, length, groups, states, dtype=dtype),
+        D=torch.empty(groups, channels),
+        bias=torch.empty(groups, channels),
+    )
+    ways = Ways(40, tuple(map(int, CROSS)))
+    y, kept = _triton.forward(scan, ways, save_states=True)
+    _triton.backward(y, scan, ways, kept)
+    return noted
+
+
+def compiled(name, launch, capability):
+    """The kernel compiled as this launch would on a GPU of `capability`."""
+    args, options = launch.args, launch.options
+    kernel, target = getattr(_triton_kernels, name), GPUTarget("cuda", capability, 32)
+    backend = make_backend(target)
+    bind = create_function_from_signature(kernel.signature, kernel.params, backend)
+    bound, specialization, _ = bind(*args, **options, debug=False, instrumentation_mode="")
+    parsed, *source = kernel._pack_args(backend, options, bound, specialization, None)
+    return triton.compile(ASTSource(kernel, *source), target=target, options=parsed.__dict__)
+
+
+def machine_code(binary) -> tuple[str, str]:
+    """Resource usage and instructions, as NVIDIA's tools in Triton's wheel print them."""
+    tools = FilePath(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary.asm["cubin"])
+        file.flush()
+        commands = ([tools / "cuobjdump", "--dump-resource-usage"], [tools / "nvdisasm", "-c"])
+        usage, code = (subprocess.check_output([*command, file.name], text=True) for command in commands)
+    return usage, code
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("capability", [80, 90])
+def test_compiled_kernels_neither_spill_nor_shuffle_in_the_recurrence_nor_use_atomics(monkeypatch, capability, dtype):
+    for name, launch in launches(monkeypatch, dtype).items():
+        binary = compiled(name, launch, capability)
+        usage, code = machine_code(binary)
+        assert "STACK:0 " in usage, f"{name} spills: {usage}"
+        assert "SHARED:0 " in usage, f"{name} moves tiles between lanes: {usage}"
+        assert not re.search(r"\b(atom|red)\.", binary.asm["ptx"]), name
+        shuffles = len(re.findall(r"\bSHFL\b", code))
+        # The sums over the channels of a program, gB and gC, take five shuffles each for every token.
+        assert shuffles == (2 * 5 * launch.options["BLOCK_LENGTH"] if name == "gradient_kernel" else 0), name

@@ -1,0 +1,267 @@
+"""The selective scan in Triton, for NVIDIA GPUs: paths are walked in place, by pointer arithmetic.
+
+Where samples, groups and channels alone do not make enough programs to fill a GPU, each path is cut into spans
+that are scanned at the same time. A first pass finds what every span hands on when it starts from zero. As a
+span multiplies what it receives by exp(A * sum of dt), what each one receives follows span by span, and the
+main pass starts from there. Backward does the same from the end. As in `_segmented`, only products of
+decays <= 1 are formed.
+
+Forward keeps the state before each chunk of a few dozen tokens; backward computes the states in between again.
+There are no atomics: sums over parts of a path or of the channels are left in buffers and added by torch, always
+in the same order. So the same configuration gives the same bits.
+"""
+
+import importlib
+import math
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path as FilePath
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.nn.selective_scan._problem import Path, Scan, Ways
+
+TAKES_HALF = True
+
+CHUNK_LENGTH = 32
+"""Tokens between two states that are kept: at 16 states, they take half the memory of `delta` in float32."""
+
+_LOG2_E = math.log2(math.e)
+_MIN_CAPABILITY = (7, 5)
+_WARP_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How the work is cut into programs, each of one warp."""
+
+    block_length: int
+    """Tokens in registers at a time; divides `CHUNK_LENGTH`."""
+    block_channels: int
+    """Channels of a program; at least the 32 lanes of a warp."""
+    warps_per_processor: int
+    """Paths are cut into spans until each multiprocessor has so many programs."""
+
+
+FORWARD = (
+    Configuration(4, 64, 16),
+    Configuration(4, 64, 1),
+    Configuration(8, 64, 12),
+    Configuration(4, 128, 12),
+    Configuration(4, 128, 1),
+    Configuration(8, 32, 12),
+)
+BACKWARD = (
+    Configuration(4, 64, 8),
+    Configuration(8, 64, 8),
+    Configuration(4, 128, 8),
+    Configuration(8, 32, 8),
+)
+"""What `_configuration` chooses from; the first that does not waste half a warp or more is the default."""
+
+_chosen: dict[tuple[object, ...], Configuration] = {}
+
+
+def why_not(device: torch.device) -> str | None:
+    """Triton builds its launcher at run time, and for that needs a C compiler and Python's headers."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return "it runs on NVIDIA GPUs only"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < _MIN_CAPABILITY:
+        return "it needs compute capability 7.5, and this GPU has {}.{}".format(*capability)
+    try:
+        _kernels()
+    except ImportError as error:
+        return f"Triton cannot be imported ({error}); pip install triton"
+    return None if os.name == "nt" else _missing_build_tool()  # Windows builds of Triton bring a compiler
+
+
+def states_shape(scan: Scan) -> tuple[int, ...]:
+    """The state before each chunk: (B, K, chunks, N, D)."""
+    batch, length, groups, channels = scan.delta.shape
+    return batch, groups, math.ceil(length / CHUNK_LENGTH), scan.A.shape[2], channels
+
+
+def forward(scan: Scan, ways: Ways, *, save_states: bool) -> tuple[Tensor, Tensor]:
+    """Implement `Backend.forward`."""
+    run = partial(_forward, scan, ways, save_states)
+    with torch.cuda.device_of(scan.u):  # type: ignore[no-untyped-call]
+        return run(_configuration("forward", FORWARD, scan, run))
+
+
+def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
+    """Implement `Backend.backward`."""
+    run = partial(_backward, gy, scan, ways, states)
+    with torch.cuda.device_of(scan.u):  # type: ignore[no-untyped-call]
+        return run(_configuration("backward", BACKWARD, scan, run))
+
+
+def _forward(scan: Scan, ways: Ways, save_states: bool, config: Configuration) -> tuple[Tensor, Tensor]:
+    kernels, job = _kernels(), _Job(scan, ways, config)
+    states = scan.A.new_empty(states_shape(scan) if save_states else 0)
+    y = _output_of_each_group(scan)
+    carry = job.carry(scan.u, is_adjoint=False)
+    kernels.output_kernel[job.grid](
+        *(job.u, job.u.stride(), scan.delta, scan.delta.stride(), job.BC, job.A, job.D, job.bias),
+        *(y, y.stride(), carry, states, *job.sizes),
+        SAVE_STATES=save_states,
+        CHUNK_LENGTH=CHUNK_LENGTH,
+        **job.options,
+    )
+    return y.sum(2, keepdim=True) if scan.is_shared else y, states
+
+
+def _backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor, config: Configuration) -> Scan:
+    kernels, job = _kernels(), _Job(scan, ways, config)
+    batch, length, groups, channels = scan.delta.shape
+    num_states = scan.A.shape[2]
+    gy = gy.expand_as(scan.delta)
+    gu, gdelta = _output_of_each_group(scan), torch.empty_like(scan.delta)
+    gBC = scan.A.new_empty(job.grid[0], batch, length, groups, 2 * num_states)
+    gA = scan.A.new_zeros(batch, groups, job.num_spans, num_states, channels)
+    gD, gbias = (scan.A.new_empty(batch, groups, job.num_spans, channels) for _ in range(2))
+    block_states = scan.A.new_empty(
+        batch, groups, job.num_spans, CHUNK_LENGTH // config.block_length, num_states, channels
+    )
+    carry = job.carry(gy, is_adjoint=True)
+    kernels.gradient_kernel[job.grid](
+        *(gy, gy.stride(), job.u, job.u.stride(), scan.delta, scan.delta.stride(), job.BC, job.A, job.D, job.bias),
+        *(states, block_states, carry),
+        *(gu, gu.stride(), gdelta, gdelta.stride(), gA, gBC, gD, gbias, *job.sizes),
+        CHUNK_LENGTH=CHUNK_LENGTH,
+        **job.options,
+    )
+    gB, gC = gBC.sum(0).chunk(2, dim=-1)
+    if scan.is_shared:
+        gu = gu.sum(2, keepdim=True)
+    return Scan(gu, gdelta, gA.sum((0, 2)).transpose(1, 2), gB, gC, gD.sum((0, 2)), gbias.sum((0, 2)))
+
+
+class _Job:
+    """What the kernels of one call have in common."""
+
+    def __init__(self, scan: Scan, ways: Ways, config: Configuration) -> None:
+        batch, length, groups, channels = scan.delta.shape
+        self._scan = scan
+        self.u = scan.u.expand_as(scan.delta)
+        self.BC = torch.cat((scan.B, scan.C), dim=-1).contiguous()  # cat may keep another memory format
+        self.A = (scan.A.transpose(1, 2) * _LOG2_E).contiguous()
+        self.D, self.bias = scan.D.contiguous(), scan.bias.contiguous()
+
+        channel_blocks = math.ceil(channels / config.block_channels)
+        wanted_programs = config.warps_per_processor * _num_multiprocessors(scan.u.device)
+        span_length = _span_length(length, wanted_programs, channel_blocks * groups * batch)
+        self.num_spans = math.ceil(length / span_length)
+        self.grid = (channel_blocks, self.num_spans, batch * groups)
+        columns = _bits(ways, {Path.COLUMNS, Path.COLUMNS_BACKWARDS})
+        backwards = _bits(ways, {Path.ROWS_BACKWARDS, Path.COLUMNS_BACKWARDS})
+        self.sizes = (groups, scan.A.shape[2], channels, length, ways.width, columns, backwards, span_length)
+        self.options: dict[str, int] = {
+            "BLOCK_LENGTH": config.block_length,
+            "BLOCK_CHANNELS": config.block_channels,
+            "num_warps": 1,
+        }
+
+    def carry(self, x: Tensor, *, is_adjoint: bool) -> Tensor:
+        """What each span receives from the one before it: (B, K, spans, N, D); for adjoints, from the one after it."""
+        scan = self._scan
+        batch, _, groups, channels = scan.delta.shape
+        carry = scan.A.new_zeros(batch, groups, self.num_spans, scan.A.shape[2], channels)
+        if self.num_spans == 1:
+            return carry
+        x = x.expand_as(scan.delta)
+        total_dt = scan.A.new_empty(batch, groups, self.num_spans, channels)
+        kernels = _kernels()
+        kernels.carry_kernel[self.grid](
+            *(x, x.stride(), scan.delta, scan.delta.stride(), self.BC, self.A, self.bias),
+            *(carry, total_dt, *self.sizes),
+            ADJOINT=is_adjoint,
+            **self.options,
+        )
+        kernels.link_kernel[(math.ceil(channels / _WARP_SIZE), scan.A.shape[2], batch * groups)](
+            *(carry, total_dt, self.A, groups, scan.A.shape[2], channels, self.num_spans),
+            ADJOINT=is_adjoint,
+            BLOCK_CHANNELS=_WARP_SIZE,
+            num_warps=1,
+        )
+        return carry
+
+
+def _span_length(length: int, wanted_programs: int, programs_per_span: int) -> int:
+    """Whole chunks, in as few spans as make `wanted_programs` programs, if there are so many."""
+    num_chunks = math.ceil(length / CHUNK_LENGTH)
+    num_spans = min(num_chunks, math.ceil(wanted_programs / programs_per_span))
+    return math.ceil(num_chunks / num_spans) * CHUNK_LENGTH
+
+
+def _bits(ways: Ways, paths: set[Path]) -> int:
+    """A number whose bit k says whether group k walks one of `paths`."""
+    return sum(1 << k for k, path in enumerate(ways.paths) if path in paths)
+
+
+def _num_multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _output_of_each_group(scan: Scan) -> Tensor:
+    """Memory for a float32 result (B, L, K, D), laid out as u where every group has one of its own."""
+    like = scan.delta if scan.is_shared else scan.u
+    return torch.empty_like(like, dtype=torch.float32)
+
+
+def _configuration(
+    direction: str, candidates: Sequence[Configuration], scan: Scan, run: Callable[[Configuration], Any]
+) -> Configuration:
+    """The fastest for this kind of problem, found out at its first call.
+
+    The default where timing is impossible (interpreter, capture of a CUDA graph), and where the same bits are
+    wanted in every process, whichever configuration happens to win there.
+    """
+    batch, length, groups, channels = scan.delta.shape
+    candidates = [config for config in candidates if config.block_channels < channels + _WARP_SIZE]
+    if not scan.u.is_cuda or torch.are_deterministic_algorithms_enabled() or torch.cuda.is_current_stream_capturing():
+        return candidates[0]
+    bucket = (batch * groups).bit_length(), length.bit_length(), channels
+    key = (direction, scan.u.device, scan.u.dtype, scan.delta.dtype, *bucket)
+    if key not in _chosen:
+        _chosen[key] = fastest(candidates, lambda config: _milliseconds(partial(run, config)))
+    return _chosen[key]
+
+
+def fastest(candidates: Sequence[Configuration], measure: Callable[[Configuration], float]) -> Configuration:
+    """The candidate for which `measure` gives the smallest time."""
+    return min(candidates, key=measure)
+
+
+def _milliseconds(call: Callable[[], object], repeats: int = 3) -> float:
+    """The shortest time on the GPU, after a first call that compiles."""
+    call()
+    times: list[float] = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return min(times)
+
+
+def _missing_build_tool() -> str | None:
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler to build its launcher; on Debian and Ubuntu: apt-get install gcc"
+    if not (FilePath(sysconfig.get_path("include")) / "Python.h").exists():
+        return "Triton needs Python's headers to build its launcher; on Debian and Ubuntu: apt-get install python3-dev"
+    return None
+
+
+def _kernels() -> ModuleType:
+    """Imported when first needed: not every machine has Triton."""
+    return importlib.import_module("trainer.nn.selective_scan._triton_kernels")
