@@ -13,7 +13,6 @@ Decays are exponentials of summed time steps, never quotients, so nothing overfl
 T tokens of a lane, K groups, N states, D channels.
 """
 
-import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator
@@ -39,7 +38,7 @@ def exportable_scan(scan: Scan, ways: Ways) -> Tensor:
     """`Backend.forward` without states: (B, L, Q, D); every tensor has the type of `u`."""
     with warnings.catch_warnings():
         # A tracer hands out sizes as tensors, and warns when one decides how the graph is built: that is meant.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         u, delta, B, C = (along_paths(x, ways) for x in (scan.u, scan.delta, scan.B, scan.C))
         dt = F.softplus(delta + scan.bias)
         y = _scanned(dt, dt * u, scan.A.transpose(1, 2), B, C) + scan.D * u
@@ -53,7 +52,8 @@ def _scanned(dt: Tensor, drive: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tens
     num_lanes = math.ceil(length / _MAX_LANE_LENGTH)
     lane_length = math.ceil(length / num_lanes)
     num_doublings = (num_lanes - 1).bit_length()
-    A = A + _zero_below(2**num_doublings, (dt.shape[1] - 1) // lane_length).to(A)
+    # Adds zero; a graph that meets more lanes than it was made for fails here, where it picks an index.
+    A = A + A.new_zeros(2**num_doublings).select(0, (dt.shape[1] - 1) // lane_length)
 
     dt_STK1D, drive_STK1D, B_STKN1, C_STK1N = (
         _lanes(x, lane_length) for x in (dt.unsqueeze(3), drive.unsqueeze(3), B.unsqueeze(4), C.unsqueeze(3))
@@ -70,13 +70,14 @@ def _scanned(dt: Tensor, drive: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tens
 
 def _scanned_from_zero(dt: Tensor, drive: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """The outputs of lanes that all start from zero, and the states (B, S, 1, K, N, D) that they end with."""
-    terms = ((_decay(dt_t, A), drive_t * B_t) for dt_t, drive_t, B_t in zip(*map(_tokens, (dt, drive, B)), strict=True))
-    state: Tensor | None = None
-    outputs = []
-    for C_t, (decay_t, input_t) in zip(_tokens(C), _one_ahead(terms), strict=True):
-        state = input_t if state is None else decay_t * state + input_t
+    per_token = zip(_tokens(dt), _tokens(drive), _tokens(B), strict=True)
+    terms = _one_ahead((_decay(dt_t, A), drive_t * B_t) for dt_t, drive_t, B_t in per_token)
+    C_first, *C_others = _tokens(C)
+    _, state = next(terms)
+    outputs = [C_first @ state]
+    for C_t, (decay_t, input_t) in zip(C_others, terms, strict=True):
+        state = decay_t * state + input_t
         outputs.append(C_t @ state)
-    assert state is not None
     # onnxruntime runs the operation that was traced last first, after all that it needs: were the first token
     # not traced last, all states would be computed before the first of them is read.
     return torch.cat([y_t.squeeze(4) for y_t in reversed(outputs)][::-1], dim=2), state
@@ -103,12 +104,12 @@ def _lanes(x: Tensor, lane_length: int) -> Tensor:
     """
     length = (x.shape[1] + lane_length - 1) // lane_length * lane_length
     filling = x[:, :1].expand(-1, lane_length - 1, -1, -1, -1)
-    return torch.cat((x, filling), dim=1)[:, :length].unflatten(1, (-1, lane_length))
+    return torch.cat((x, filling), dim=1)[:, :length].view(x.shape[0], -1, lane_length, *x.shape[2:])
 
 
 def _tokens(x: Tensor) -> tuple[Tensor, ...]:
     """A tensor (B, S, 1, ...) for each token of a lane."""
-    return x.split(1, dim=2)
+    return torch.split(x, 1, dim=2)
 
 
 def _one_ahead(terms: Iterable[_T]) -> Iterator[_T]:
@@ -116,9 +117,9 @@ def _one_ahead(terms: Iterable[_T]) -> Iterator[_T]:
 
     For the reason given above: otherwise onnxruntime would make the decays of all tokens before it uses one.
     """
-    return (term for term, _ in itertools.pairwise(itertools.chain(terms, (None,))))
-
-
-def _zero_below(limit: int, index: int) -> Tensor:
-    """A zero; a graph run on larger maps than it was traced for meets an index out of range here."""
-    return torch.zeros(limit).select(0, index)
+    iterator = iter(terms)
+    current = next(iterator)
+    for coming in iterator:
+        yield current
+        current = coming
+    yield current

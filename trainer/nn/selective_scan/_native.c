@@ -225,13 +225,16 @@ INLINE void load_tile(vec *tile, const float *base, Strides by, const Segment *s
     for (; t < seg->padded; t++) tile[t] = (vec){0};
 }
 
-/* Have a tile on its way into the cache while another is worked on; it is too scattered for the hardware to guess. */
+/* Have a tile on its way into the cache while another is worked on; it is too scattered for the hardware to guess.
+ * The first-level cache is full with what is worked on. */
+enum { SECOND_LEVEL = 2 };
+
 INLINE void prefetch_tile(const float *base, Strides by, const Segment *seg, int channels) {
     if (by.last == 1)
-        for (int t = 0; t < seg->tokens; t++) __builtin_prefetch(base + seg->pixel[t] * by.token);
+        for (int t = 0; t < seg->tokens; t++) __builtin_prefetch(base + seg->pixel[t] * by.token, 0, SECOND_LEVEL);
     else if (by.token == 1)
         for (int c = 0; c < channels; c++)
-            for (int t = 0; t < seg->tokens; t += 16) __builtin_prefetch(base + c * by.last + seg->pixel[t]);
+            for (int t = 0; t < seg->tokens; t += 16) __builtin_prefetch(base + c * by.last + seg->pixel[t], 0, SECOND_LEVEL);
 }
 
 INLINE void add_or_put(float *p, int64_t step, int count, vec x, int is_adding) {

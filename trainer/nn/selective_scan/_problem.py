@@ -110,7 +110,7 @@ def _for_each_group(x: Tensor, ways: Ways, reorder: Callable[[Tensor, int, int],
 def _walked(x: Tensor, path: int, width: int) -> Tensor:
     """(B, L, ...) in the order of `path`."""
     if path in (Path.COLUMNS, Path.COLUMNS_BACKWARDS):
-        x = x.view(len(x), -1, width, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
+        x = x.view(x.shape[0], -1, width, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
     return x.flip(1) if path in (Path.ROWS_BACKWARDS, Path.COLUMNS_BACKWARDS) else x
 
 
@@ -119,5 +119,5 @@ def _laid_back(x: Tensor, path: int, width: int) -> Tensor:
     if path in (Path.ROWS_BACKWARDS, Path.COLUMNS_BACKWARDS):
         x = x.flip(1)
     if path in (Path.COLUMNS, Path.COLUMNS_BACKWARDS):
-        x = x.view(len(x), width, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
+        x = x.view(x.shape[0], width, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
     return x
