@@ -101,9 +101,10 @@ def _computed(scan: Scan, ways: Ways, backend: str) -> Tensor:
         # Other programs do not know our operator; the exportable form is made of theirs.
         return exportable_scan(Scan(*(x.to(dtype) for x in scan)), ways)
     name = _backends.chosen(backend, str(scan.u.device), dtype == torch.float64)
-    if not _backends.named(name).TAKES_HALF:
+    if _backends.named(name).TAKES_HALF:
+        scan = scan._replace(A=scan.A.to(dtype), D=scan.D.to(dtype), bias=scan.bias.to(dtype))
+    else:
         scan = Scan(*(x.to(dtype) for x in scan))
-    scan = scan._replace(A=scan.A.to(dtype), D=scan.D.to(dtype), bias=scan.bias.to(dtype))
     needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in scan)
     y: Tensor = scan_operator(*scan, ways.width, ways.paths, needs_gradient, name)[0]
     return y

@@ -93,12 +93,13 @@ INLINE vec magnitude(vec x) { return (vec)((ivec)x & 0x7fffffff); }
 
 INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 
-/* 2**x to 2e-7 of itself, for x from -126, where smaller ones stay, to 127. NaN stays NaN. */
-INLINE vec exp2_of(vec x) {
+/* 2**(x*y) to 2e-7 of itself, for x*y from -126 to 127. NaN stays NaN.
+ * Where less may come, `is_bounded` says so, and 2**-126 stands for all that is less. */
+INLINE vec exp2_of_product(vec x, vec y, const int is_bounded) {
     const float shift = 12582912.0f; /* 1.5 * 2**23: adding it leaves the rounded number in the low bits */
-    x = larger(splat(-126.0f), x);
-    vec rounded = x + shift;
-    vec f = x - (rounded - shift); /* in [-0.5, 0.5]; the coefficients keep the greatest error there smallest */
+    if (is_bounded) x = larger(splat(-126.0f), x * y), y = splat(1.0f);
+    vec rounded = x * y + shift;
+    vec f = x * y - (rounded - shift); /* in [-0.5, 0.5]; the coefficients keep the greatest error there smallest */
     vec p = splat(1.326470877e-3f);
     p = p * f + 9.671511466e-3f;
     p = p * f + 5.550733776e-2f;
@@ -123,10 +124,10 @@ INLINE vec log1p_of(vec e) {
     return p * z;
 }
 
-INLINE vec softplus(vec x) { return larger(splat(0), x) + log1p_of(exp2_of(-LOG2_E * magnitude(x))); }
+INLINE vec softplus(vec x) { return larger(splat(0), x) + log1p_of(exp2_of_product(magnitude(x), splat(-LOG2_E), 1)); }
 
 INLINE vec sigmoid(vec x) {
-    vec e = exp2_of(-LOG2_E * magnitude(x));
+    vec e = exp2_of_product(magnitude(x), splat(-LOG2_E), 1);
     return pick(x < 0.0f, e, splat(1.0f)) / (1.0f + e);
 }
 
@@ -281,17 +282,28 @@ INLINE int64_t offset(Strides by, int64_t b, int64_t k, int64_t first) {
     return b * by.batch + k * by.group + first * by.last;
 }
 
+/* Whether exp(dt * A) may be too small a number in a segment, with the most negative A of each channel, times log2(e).
+ * It seldom is, and then a tenth of the work of an exponential can be left out. */
+static int is_underflowing(const vec *dt, int tokens, vec fastest) {
+    vec longest = {0};
+    for (int t = 0; t < tokens; t++) longest = larger(longest, dt[t]);
+    ivec small = longest * fastest < -126.0f;
+    int any = 0;
+    for (int i = 0; i < LANES; i++) any |= small[i];
+    return any;
+}
+
 /* ---- forward ---- */
 
 /* Take `count` states through a segment and add their part of the output to y. */
-INLINE void advance(const int count, int tokens, const vec *dt, const vec *drive, const vec *rate, vec *state,
+INLINE void advance(const int count, const int is_bounded, int tokens, const vec *dt, const vec *drive, const vec *rate, vec *state,
                     Coefficients B, Coefficients C, vec *y) {
     vec h[TOGETHER];
     for (int j = 0; j < count; j++) h[j] = state[j];
     for (int t = 0; t < tokens; t++) {
         vec sum = y[t];
         for (int j = 0; j < count; j++) {
-            h[j] = exp2_of(dt[t] * rate[j]) * h[j] + drive[t] * B.at[t * B.token + j * B.state];
+            h[j] = exp2_of_product(dt[t], rate[j], is_bounded) * h[j] + drive[t] * B.at[t * B.token + j * B.state];
             sum += C.at[t * C.token + j * C.state] * h[j];
         }
         y[t] = sum;
@@ -302,6 +314,15 @@ INLINE void advance(const int count, int tokens, const vec *dt, const vec *drive
 INLINE Coefficients from_state(Coefficients x, int64_t n) {
     x.at += n * x.state;
     return x;
+}
+
+INLINE void advance_all(const int is_bounded, int tokens, int64_t N, const vec *dt, const vec *drive, const vec *rate,
+                        vec *state, Coefficients B, Coefficients C, vec *y) {
+    int64_t n = 0;
+    for (; n + TOGETHER <= N; n += TOGETHER)
+        advance(TOGETHER, is_bounded, tokens, dt, drive, rate + n, state + n, from_state(B, n), from_state(C, n), y);
+    for (; n < N; n++)
+        advance(1, is_bounded, tokens, dt, drive, rate + n, state + n, from_state(B, n), from_state(C, n), y);
 }
 
 static void forward_block(const Scan *s, int64_t b, int64_t k, int64_t first, int is_adding, vec *room) {
@@ -316,10 +337,12 @@ static void forward_block(const Scan *s, int64_t b, int64_t k, int64_t first, in
     vec *dt = room, *drive = dt + TOKENS, *u = drive + TOKENS, *y = u + TOKENS, *rate = y + TOKENS, *state = rate + N;
     float *B_room = (float *)(state + N), *C_room = B_room + TOKENS * N;
     const vec bias = load_some(s->bias + row, 1, channels), D = load_some(s->D + row, 1, channels);
+    vec fastest = {0};
     Segment here, next;
 
     for (int64_t n = 0; n < N; n++) {
         rate[n] = LOG2_E * load_some(s->A + row * N + n, N, channels);
+        fastest = -larger(-fastest, -rate[n]);
         state[n] = (vec){0};
     }
     find_pixels(s, s->paths[k], 0, &next);
@@ -343,11 +366,8 @@ static void forward_block(const Scan *s, int64_t b, int64_t k, int64_t first, in
             drive[t] = dt[t] * u[t];
             y[t] = D * u[t];
         }
-        int64_t n = 0;
-        for (; n + TOGETHER <= N; n += TOGETHER)
-            advance(TOGETHER, here.tokens, dt, drive, rate + n, state + n, from_state(B, n), from_state(C, n), y);
-        for (; n < N; n++)
-            advance(1, here.tokens, dt, drive, rate + n, state + n, from_state(B, n), from_state(C, n), y);
+        if (is_underflowing(dt, here.padded, fastest)) advance_all(1, here.tokens, N, dt, drive, rate, state, B, C, y);
+        else advance_all(0, here.tokens, N, dt, drive, rate, state, B, C, y);
         store_tile(y, y_to, s->y_strides, &here, channels, is_adding);
     }
 }
@@ -390,22 +410,22 @@ typedef struct {
 } Tiles;
 
 /* One state through a segment, there and back: adds to gdrive, gdt, gA, gB and gC, and moves r_next on. */
-INLINE void return_state(const Segment *seg, Tiles *x, vec rate, vec A, Coefficients B, Coefficients C, vec *r_next,
+INLINE void return_state(const int is_bounded, const Segment *seg, Tiles *x, vec rate, vec A, Coefficients B, Coefficients C, vec *r_next,
                          vec *gA, float *gB, float *gC) {
     vec h = x->h[0], r = *r_next, gA_sum = *gA;
     for (int t = 0; t < seg->padded; t++) {
-        x->decay[t] = exp2_of(x->dt[t] * rate);
+        x->decay[t] = exp2_of_product(x->dt[t], rate, is_bounded);
         x->h[t + 1] = h = x->decay[t] * h + x->drive[t] * B.at[t * B.token];
     }
     for (int end = seg->padded; end > 0; end -= LANES) {
         vec for_B[LANES], for_C[LANES];
         for (int i = LANES - 1; i >= 0; i--) {
             const int t = end - LANES + i;
-            const vec direct = C.at[t * C.token] * x->gy[t], gh = r + direct;
+            const vec gh = r + C.at[t * C.token] * x->gy[t];
             for_C[i] = x->h[t + 1] * x->gy[t];
             for_B[i] = gh * x->drive[t];
             x->gdrive[t] += gh * B.at[t * B.token];
-            r = x->decay[t] * r + x->decay[t] * direct; /* decay * gh, but a shorter wait for the next token */
+            r = x->decay[t] * gh;
             const vec rh = r * x->h[t];
             x->gdt[t] += rh * A;
             gA_sum += rh * x->dt[t];
@@ -457,11 +477,18 @@ static void backward_block(const Scan *s, int64_t b, int64_t k, int64_t i, int64
         x->gdrive[t] = x->gdt[t] = (vec){0};
     }
     const float *saved = s->saved + ((b * s->groups + k) * segments + i) * N * s->channels + first;
+    vec fastest = {0};
+    for (int64_t n = 0; n < N; n++) fastest = -larger(-fastest, -room->rate[block * N + n]);
+    const int is_bounded = is_underflowing(x->dt, seg->padded, fastest);
     for (int64_t n = 0; n < N; n++) {
         const int64_t at = block * N + n;
         x->h[0] = load_some(saved + n * s->channels, 1, channels);
-        return_state(seg, x, room->rate[at], room->A[at], from_state(B, n), from_state(C, n), room->r + at,
-                     room->gA + at, room->gB + n * TOKENS, room->gC + n * TOKENS);
+#define RETURN_STATE(IS_BOUNDED)                                                                            \
+    return_state(IS_BOUNDED, seg, x, room->rate[at], room->A[at], from_state(B, n), from_state(C, n),       \
+                 room->r + at, room->gA + at, room->gB + n * TOKENS, room->gC + n * TOKENS)
+        if (is_bounded) RETURN_STATE(1);
+        else RETURN_STATE(0);
+#undef RETURN_STATE
     }
     for (int t = 0; t < seg->tokens; t++) {
         vec gdelta = (x->gdt[t] + x->gdrive[t] * x->u[t]) * sigmoid(x->x[t]);
@@ -477,7 +504,10 @@ static void backward_block(const Scan *s, int64_t b, int64_t k, int64_t i, int64
 /* Write the gradient (N, TOKENS) of the coefficients of a segment where they belong. */
 static void put_coefficients(float *base, Strides by, const float *gradient, const Segment *seg, int64_t states) {
     int64_t n = 0;
-    if (by.last == 1)
+    if (by.token == 1 && seg->is_run)
+        for (; n < states; n++)
+            memcpy(base + n * by.last + seg->pixel[0], gradient + n * TOKENS, sizeof(float) * seg->tokens);
+    else if (by.last == 1)
         for (; n + LANES <= states; n += LANES)
             for (int t = 0; t < seg->tokens; t += LANES) {
                 vec m[LANES];
@@ -493,6 +523,9 @@ static void backward_part(const Scan *s, int64_t b, int64_t k, int64_t part, int
     const int64_t N = s->states, segments = (s->length + TOKENS - 1) / TOKENS;
     const int64_t all_blocks = (s->channels + LANES - 1) / LANES;
     const int64_t from = part * all_blocks / s->num_parts, blocks = (part + 1) * all_blocks / s->num_parts - from;
+    const float *B_from = s->B + offset(s->B_strides, b, k, 0), *C_from = s->C + offset(s->C_strides, b, k, 0);
+    float *gB_to = s->gB + part * s->gB_part + offset(s->gB_strides, b, k, 0);
+    float *gC_to = s->gC + part * s->gC_part + offset(s->gC_strides, b, k, 0);
     Segment seg, next;
 
     for (int64_t block = 0; block < blocks; block++) {
@@ -508,16 +541,22 @@ static void backward_part(const Scan *s, int64_t b, int64_t k, int64_t part, int
     find_pixels(s, s->paths[k], segments - 1, &next);
     for (int64_t i = segments - 1; i >= 0; i--) {
         seg = next;
-        if (i > 0) find_pixels(s, s->paths[k], i - 1, &next);
-        Coefficients B = pack(room->B, s->B + offset(s->B_strides, b, k, 0), s->B_strides, &seg, N);
-        Coefficients C = pack(room->C, s->C + offset(s->C_strides, b, k, 0), s->C_strides, &seg, N);
+        Coefficients B = pack(room->B, B_from, s->B_strides, &seg, N);
+        Coefficients C = pack(room->C, C_from, s->C_strides, &seg, N);
+        if (i > 0) {
+            find_pixels(s, s->paths[k], i - 1, &next);
+            prefetch_tile(B_from, s->B_strides, &next, (int)N);
+            prefetch_tile(C_from, s->C_strides, &next, (int)N);
+            prefetch_tile(gB_to, s->gB_strides, &next, (int)N);
+            prefetch_tile(gC_to, s->gC_strides, &next, (int)N);
+        }
         memset(room->gB, 0, sizeof(float) * TOKENS * N);
         memset(room->gC, 0, sizeof(float) * TOKENS * N);
         for (int64_t block = 0; block < blocks; block++)
             backward_block(s, b, k, i, (from + block) * LANES, block, &seg, i > 0 ? &next : NULL, B, C, is_adding,
                            room);
-        put_coefficients(s->gB + part * s->gB_part + offset(s->gB_strides, b, k, 0), s->gB_strides, room->gB, &seg, N);
-        put_coefficients(s->gC + part * s->gC_part + offset(s->gC_strides, b, k, 0), s->gC_strides, room->gC, &seg, N);
+        put_coefficients(gB_to, s->gB_strides, room->gB, &seg, N);
+        put_coefficients(gC_to, s->gC_strides, room->gC, &seg, N);
     }
     for (int64_t block = 0; block < blocks; block++) {
         const int64_t first = (from + block) * LANES, row = (b * s->groups + k) * s->channels + first;

@@ -1,10 +1,11 @@
 """The selective scan as an operator that torch knows: shapes without data, gradients, one node in a graph.
 
 So `torch.compile`, export and DistributedDataParallel treat it like one of torch's own.
-https://docs.pytorch.org/docs/stable/library.html#torch.library.custom_op
+https://docs.pytorch.org/docs/stable/library.html. The functions that torch.library.custom_op is made of are used
+instead of that decorator, which imports torch's compiler, for a second, when an operator is first called.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +16,7 @@ from trainer.nn.selective_scan import _backends
 from trainer.nn.selective_scan._problem import Scan, Ways
 
 
-@torch.library.custom_op("mamba_yolo::selective_scan", mutates_args=())
-def scan_operator(
+def _scan(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -36,8 +36,7 @@ def scan_operator(
     return _laid_out_as(u, y, accurate_dtype(u)), states
 
 
-@scan_operator.register_fake
-def _(
+def _fake_scan(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -55,8 +54,7 @@ def _(
     return torch.empty_like(u, dtype=dtype), u.new_empty(shape, dtype=dtype)
 
 
-@torch.library.custom_op("mamba_yolo::selective_scan_backward", mutates_args=())
-def scan_backward_operator(
+def _scan_backward(
     gy: Tensor,
     u: Tensor,
     delta: Tensor,
@@ -77,8 +75,7 @@ def scan_backward_operator(
     return Scan(*(_laid_out_as(x, gradient, x.dtype) for x, gradient in zip(scan, gradients, strict=True)))
 
 
-@scan_backward_operator.register_fake
-def _(
+def _fake_scan_backward(
     gy: Tensor,
     u: Tensor,
     delta: Tensor,
@@ -107,12 +104,21 @@ def _backward(ctx: Any, gy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     return *gradients, None, None, None, None
 
 
-scan_operator.register_autograd(_backward, setup_context=_keep_for_backward)
-
-
 def _laid_out_as(x: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
     """`value` with the strides of a fresh tensor like `x`, which is what the fakes promise."""
-    strides = torch.empty_like(x, device="meta").stride()
-    if value.stride() == strides and value.dtype == dtype:
-        return value
-    return torch.empty_like(x, dtype=dtype).copy_(value)
+    is_like_x = value.stride() == x.stride() or value.stride() == torch.empty_like(x, device="meta").stride()
+    return value if is_like_x and value.dtype == dtype else torch.empty_like(x, dtype=dtype).copy_(value)
+
+
+def _registered(name: str, implementation: Callable[..., object], fake: Callable[..., object]) -> Any:
+    """The operator mamba_yolo::`name`, computed by `implementation` on every device; `fake` knows its shapes."""
+    qualified = f"mamba_yolo::{name}"
+    torch.library.define(qualified, torch.library.infer_schema(implementation, mutates_args=()))
+    torch.library.impl(qualified, "CompositeExplicitAutograd", implementation)
+    torch.library.register_fake(qualified, fake)
+    return getattr(torch.ops.mamba_yolo, name).default
+
+
+scan_operator = _registered("selective_scan", _scan, _fake_scan)
+scan_backward_operator = _registered("selective_scan_backward", _scan_backward, _fake_scan_backward)
+torch.library.register_autograd("mamba_yolo::selective_scan", _backward, setup_context=_keep_for_backward)
