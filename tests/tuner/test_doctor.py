@@ -151,6 +151,7 @@ def test_what_the_trainer_says_is_among_the_facts_and_problems(ours, tmp_path, m
         "versions": {"torch": "2.14.1", "ultralytics": "8.4.0"},
         "cuda": "13.0",
         "gpus": [{"name": "A", "memory_gib": 78.0}, {"name": "B", "memory_gib": 11.9}],
+        "selective_scan": {"cpu": "native", "cuda:0": "triton (mamba_ssm: not installed)"},
         "problems": ["ultralytics 8.4.0 is not the version this was tested with"],
     }
     said = f"#!/bin/sh\necho 'a warning before it'\necho '{json.dumps(report)}'\n"
@@ -159,6 +160,7 @@ def test_what_the_trainer_says_is_among_the_facts_and_problems(ours, tmp_path, m
     assert findings.problems == tuple(report["problems"])
     facts = findings.facts
     assert (facts["torch"], facts["cuda"], facts["gpus"]) == ("2.14.1", "13.0", "A (78.0 GiB), B (11.9 GiB)")
+    assert (facts["scan on cpu"], facts["scan on cuda:0"]) == ("native", "triton (mamba_ssm: not installed)")
 
 
 # The version of ultralytics
@@ -204,6 +206,7 @@ def test_the_whole_examination_as_json(tmp_path):
     assert set(said) == {"version", "facts", "problems"}
     assert said["version"] == 1
     assert set(said["facts"]) >= {"python", "optuna", "ray", "torch", "ultralytics", "gpus", "cuda", "tune on path"}
+    assert said["facts"]["scan on cpu"].partition(" ")[0] in ("native", "torch")
     assert any("is another program" in problem for problem in said["problems"])
     assert done.returncode == 5
     assert done.stderr == f"tune doctor found {len(said['problems'])} problem(s).\n"

@@ -104,6 +104,19 @@ def test_a_wrong_database_is_told_without_its_password(folder):
     assert "hunter2" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fastest", ["no selective scan 'fastest' (MAMBA_YOLO_SCAN)", "native", "triton"]),
+        ("triton", ["'triton' (MAMBA_YOLO_SCAN) does not work on cpu", "NVIDIA GPUs only", "auto"]),
+    ],
+)
+def test_a_scan_that_does_not_run_here_is_told_before_the_search(folder, name, said):
+    environment = {"MAMBA_YOLO_SCAN": name, "XDG_CACHE_HOME": str(folder / "cache")}
+    done = tune(folder, "run", "--space", "space.yaml", "--data", "sample:8", env=environment)
+    check_told(done, 2, said)
+
+
 def test_nothing_is_made_for_a_study_that_does_not_exist(folder):
     tune(folder, "status", "nothing")
     assert not (folder / "studies").exists()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from trainer.cache import cache_folder
 from trainer.data.scenes import ASSET, Box, draw_scene, load_cutouts, split_sources
 from trainer.exceptions import DataError
 
@@ -59,10 +60,7 @@ class _Settings:
 
 def default_directory() -> Path:
     """Where the sample data set lives unless the user says otherwise: below the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says to ignore a relative path.
-    base = cache if cache.is_absolute() else Path.home() / ".cache"
-    return base / "mamba-yolo-tuner" / f"sample-data-v{FORMAT}"
+    return cache_folder() / f"sample-data-v{FORMAT}"
 
 
 def compose(

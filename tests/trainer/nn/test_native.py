@@ -108,3 +108,26 @@ def test_processors_with_narrower_vectors_get_the_same_numbers(tmp_path, flags):
     lanes = "from trainer.nn.selective_scan import _native; print(_native._lanes())"
     found = subprocess.run([sys.executable, "-c", lanes], env=environment, capture_output=True, text=True, check=True)
     assert int(found.stdout) == {"-mno-avx512f": 8, "-mno-avx": 4}[flags]
+
+
+FIRST_CALLS = {
+    "under autocast": 'with torch.autocast("cpu", dtype=torch.bfloat16):\n    y = scan(*tensors)',
+    "in inference mode": "with torch.inference_mode():\n    y = scan(*tensors)",
+    "with another default device": 'with torch.device("meta"):\n    y = scan(*tensors)',
+    "while being compiled": 'y = torch.compile(scan, backend="eager")(*tensors)',
+}
+
+
+@pytest.mark.parametrize("circumstance", FIRST_CALLS)
+def test_the_first_call_chooses_right_whatever_the_circumstances(circumstance):
+    program = f"""
+import logging
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+import torch
+from trainer.nn.selective_scan import selective_scan as scan
+tensors = [torch.ones(1, 4, 3), torch.ones(1, 4, 3), -torch.ones(4, 2), *torch.ones(2, 1, 1, 2, 3)]
+{FIRST_CALLS[circumstance]}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Selective scan on cpu: native." in done.stderr

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.exceptions import BackendUnavailable
+from trainer.nn.precision import no_autocast
 from trainer.nn.selective_scan import _mamba_ssm, _native, _segmented, _triton
 from trainer.nn.selective_scan._problem import CROSS, Backend, Path, Scan, Ways
 
@@ -99,10 +100,10 @@ def _why_not(name: str, device: torch.device) -> str | None:
 
 def _disagreement(backend: Backend, device: torch.device) -> str | None:
     """Compare `backend` with plain torch on a tiny map; what differs, if anything."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
 
     def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(device)
+        return torch.randn(shape, generator=generator, device="cpu").to(device)
 
     batch, height, width, groups, channels, states = 1, 5, 7, len(CROSS), 16, 16
     length = height * width
@@ -116,7 +117,7 @@ def _disagreement(backend: Backend, device: torch.device) -> str | None:
             D=random(groups, channels),
             bias=random(groups, channels),
         )
-        gy = torch.randn(scan.u.shape, generator=generator).to(device)
+        gy = random(*scan.u.shape)
         got, expected = (_results(x, gy, scan, ways) for x in (backend, _segmented))
         for field, value, right in zip(("output", *Scan._fields), got, expected, strict=True):
             error = ((value - right).abs().max() / right.abs().max()).item()
@@ -127,5 +128,6 @@ def _disagreement(backend: Backend, device: torch.device) -> str | None:
 
 @torch.no_grad()
 def _results(backend: Backend, gy: Tensor, scan: Scan, ways: Ways) -> tuple[Tensor, ...]:
-    y, states = backend.forward(scan, ways, save_states=True)
-    return y, *backend.backward(gy, scan, ways, states)
+    with no_autocast(gy):
+        y, states = backend.forward(scan, ways, save_states=True)
+        return y, *backend.backward(gy, scan, ways, states)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.cache import cache_folder
 from trainer.nn.selective_scan._problem import Scan, Ways
 
 TAKES_HALF = False
@@ -150,7 +151,7 @@ class _Call:
 def _stacked(num_parts: int, x: Tensor) -> Tensor:
     """Room for `num_parts` tensors like `x`, (parts, *x.shape), each with the strides of a fresh one."""
     strides = torch.empty_like(x, device="meta").stride()
-    return torch.empty_strided((num_parts, *x.shape), (x.numel(), *strides))
+    return x.new_empty_strided((num_parts, *x.shape), (x.numel(), *strides))
 
 
 def _summed(parts: Tensor) -> Tensor:
@@ -186,7 +187,7 @@ def _library() -> ctypes.CDLL:
     compiler = _compiler()
     if compiler is None:
         raise OSError("no C compiler was found")
-    path = _cache_folder() / f"selective-scan-{_fingerprint(compiler)}.so"
+    path = cache_folder() / f"selective-scan-{_fingerprint(compiler)}.so"
     with contextlib.suppress(OSError):  # not there, or damaged: build it
         return ctypes.CDLL(str(path))
     with tempfile.TemporaryDirectory() as folder:
@@ -240,7 +241,3 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mamba-yolo-tuner"
