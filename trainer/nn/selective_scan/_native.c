@@ -228,14 +228,15 @@ INLINE void load_tile(vec *tile, const float *base, Strides by, const Segment *s
 
 /* Have a tile on its way into the cache while another is worked on; it is too scattered for the hardware to guess.
  * The first-level cache is full with what is worked on. */
-enum { SECOND_LEVEL = 2 };
+enum { SECOND_LEVEL = 2, FLOATS_OF_A_LINE = 16 };
 
 INLINE void prefetch_tile(const float *base, Strides by, const Segment *seg, int channels) {
     if (by.last == 1)
         for (int t = 0; t < seg->tokens; t++) __builtin_prefetch(base + seg->pixel[t] * by.token, 0, SECOND_LEVEL);
     else if (by.token == 1)
         for (int c = 0; c < channels; c++)
-            for (int t = 0; t < seg->tokens; t += 16) __builtin_prefetch(base + c * by.last + seg->pixel[t], 0, SECOND_LEVEL);
+            for (int t = 0; t < seg->tokens; t += FLOATS_OF_A_LINE)
+                __builtin_prefetch(base + c * by.last + seg->pixel[t], 0, SECOND_LEVEL);
 }
 
 INLINE void add_or_put(float *p, int64_t step, int count, vec x, int is_adding) {
@@ -296,8 +297,8 @@ static int is_underflowing(const vec *dt, int tokens, vec fastest) {
 /* ---- forward ---- */
 
 /* Take `count` states through a segment and add their part of the output to y. */
-INLINE void advance(const int count, const int is_bounded, int tokens, const vec *dt, const vec *drive, const vec *rate, vec *state,
-                    Coefficients B, Coefficients C, vec *y) {
+INLINE void advance(const int count, const int is_bounded, int tokens, const vec *dt, const vec *drive,
+                    const vec *rate, vec *state, Coefficients B, Coefficients C, vec *y) {
     vec h[TOGETHER];
     for (int j = 0; j < count; j++) h[j] = state[j];
     for (int t = 0; t < tokens; t++) {
@@ -410,8 +411,8 @@ typedef struct {
 } Tiles;
 
 /* One state through a segment, there and back: adds to gdrive, gdt, gA, gB and gC, and moves r_next on. */
-INLINE void return_state(const int is_bounded, const Segment *seg, Tiles *x, vec rate, vec A, Coefficients B, Coefficients C, vec *r_next,
-                         vec *gA, float *gB, float *gC) {
+INLINE void return_state(const int is_bounded, const Segment *seg, Tiles *x, vec rate, vec A, Coefficients B,
+                         Coefficients C, vec *r_next, vec *gA, float *gB, float *gC) {
     vec h = x->h[0], r = *r_next, gA_sum = *gA;
     for (int t = 0; t < seg->padded; t++) {
         x->decay[t] = exp2_of_product(x->dt[t], rate, is_bounded);
@@ -483,9 +484,9 @@ static void backward_block(const Scan *s, int64_t b, int64_t k, int64_t i, int64
     for (int64_t n = 0; n < N; n++) {
         const int64_t at = block * N + n;
         x->h[0] = load_some(saved + n * s->channels, 1, channels);
-#define RETURN_STATE(IS_BOUNDED)                                                                            \
-    return_state(IS_BOUNDED, seg, x, room->rate[at], room->A[at], from_state(B, n), from_state(C, n),       \
-                 room->r + at, room->gA + at, room->gB + n * TOKENS, room->gC + n * TOKENS)
+#define RETURN_STATE(IS_BOUNDED)                                                                                 \
+    return_state(IS_BOUNDED, seg, x, room->rate[at], room->A[at], from_state(B, n), from_state(C, n), room->r + at, \
+                 room->gA + at, room->gB + n * TOKENS, room->gC + n * TOKENS)
         if (is_bounded) RETURN_STATE(1);
         else RETURN_STATE(0);
 #undef RETURN_STATE
@@ -513,7 +514,8 @@ static void put_coefficients(float *base, Strides by, const float *gradient, con
                 vec m[LANES];
                 for (int i = 0; i < LANES; i++) m[i] = load(gradient + (n + i) * TOKENS + t);
                 transpose(m);
-                for (int i = 0; i < LANES && t + i < seg->tokens; i++) store(base + seg->pixel[t + i] * by.token + n, m[i]);
+                for (int i = 0; i < LANES && t + i < seg->tokens; i++)
+                    store(base + seg->pixel[t + i] * by.token + n, m[i]);
             }
     for (; n < states; n++)
         for (int t = 0; t < seg->tokens; t++) base[seg->pixel[t] * by.token + n * by.last] = gradient[n * TOKENS + t];

@@ -98,7 +98,9 @@ def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.set_materialize_grads(False)  # nobody has a gradient for the states; do not make zeros of their size
 
 
-def _backward(ctx: Any, gy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, gy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if gy is None:
+        return (None,) * len(ctx.needs_input_grad)
     *tensors, states = ctx.saved_tensors
     gradients = scan_backward_operator(gy, *tensors, states, ctx.width, ctx.paths, ctx.backend)
     return *gradients, None, None, None, None
