@@ -1,9 +1,11 @@
 """A tiny real data set, and a real trainer to train on it."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import hear_all
 from trainer.data import sample
@@ -20,6 +22,15 @@ PARAMS = {
     "close_mosaic": 0,
     "mosaic": 0.0,
 }
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Maps this small gain nothing from a second thread, and on a busy machine lose a lot by waiting for it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The shipped model files: sizes to the digit, strides, and one training step."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +8,8 @@ from ultralytics.nn.tasks import DetectionModel, parse_model, yaml_model_load
 
 import trainer  # noqa: F401 - registers our modules
 from trainer.models import MODEL_NAMES, model_yaml
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 LAYERS_WITH_PARAMETERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 15, 17, 18, 20, 21)
 # fmt: off
@@ -46,15 +47,6 @@ def layers(name: str) -> torch.nn.Sequential:
 
 def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Maps this small gain nothing from a second thread, and on a busy machine lose a lot by waiting for it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

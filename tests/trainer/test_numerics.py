@@ -1,7 +1,5 @@
 """The numbers of a whole detector: right in float32, finite and falling under autocast, one graph when compiled."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -13,16 +11,9 @@ from ultralytics.nn.tasks import DetectionModel
 import trainer  # noqa: F401 - registers our modules
 from trainer.models import model_yaml
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NUM_STEPS = 200
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Maps this small gain nothing from a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def nano(num_classes: int = 6) -> DetectionModel:
