@@ -1,4 +1,4 @@
-"""Mamba-YOLO's modules in plain torch; nothing here knows ultralytics.
+"""Mamba-YOLO's modules; nothing here knows ultralytics.
 
 Architecture: "Mamba YOLO: A Simple Baseline for Object Detection with State Space Model",
 https://arxiv.org/abs/2406.05835.

@@ -53,8 +53,8 @@ def selective_scan(
     group; `D`, `delta_bias` (K*D,). Row r of K*D belongs to group r // D. L is at least 1. Strides are free.
 
     Returns (B, K*D, L). Everything may be float16, bfloat16, float32 or float64; the
-    result is float32, or float64 if `u` is, and is computed in that type with autocast off. Differentiable
-    once, in every argument.
+    result is float32, or float64 if `u` is, and is computed in that type with autocast off; in float64 always by
+    the implementation in plain torch. Differentiable once, in every argument.
 
     Entries of `A` are meant to be negative, so that exp(dt * A) is at most 1. Then steps and rates of any
     size, such as delta = 1000 or A = -100, give finite outputs and gradients. A NaN in `u` or `delta` makes

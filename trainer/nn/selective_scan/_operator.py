@@ -36,22 +36,13 @@ def _scan(
     return _laid_out_as(u, y, accurate_dtype(u)), states
 
 
-def _fake_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    bias: Tensor,
-    width: int,
-    paths: Sequence[int],
-    save_states: bool,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
-    dtype = accurate_dtype(u)
-    shape = _backends.named(backend).states_shape(Scan(u, delta, A, B, C, D, bias)) if save_states else (0,)
-    return torch.empty_like(u, dtype=dtype), u.new_empty(shape, dtype=dtype)
+def _fake_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """What `_scan` returns, without numbers in it."""
+    *tensors, _, _, save_states, backend = arguments
+    scan = Scan(*tensors)
+    dtype = accurate_dtype(scan.u)
+    shape = _backends.named(backend).states_shape(scan) if save_states else (0,)
+    return torch.empty_like(scan.u, dtype=dtype), scan.u.new_empty(shape, dtype=dtype)
 
 
 def _scan_backward(
@@ -75,21 +66,10 @@ def _scan_backward(
     return Scan(*(_laid_out_as(x, gradient, x.dtype) for x, gradient in zip(scan, gradients, strict=True)))
 
 
-def _fake_scan_backward(
-    gy: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    bias: Tensor,
-    states: Tensor,
-    width: int,
-    paths: Sequence[int],
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return Scan(*(torch.empty_like(x) for x in (u, delta, A, B, C, D, bias)))
+def _fake_scan_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What `_scan_backward` returns, without numbers in it."""
+    _, *tensors, _, _, _, _ = arguments
+    return Scan(*map(torch.empty_like, tensors))
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
