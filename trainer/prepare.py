@@ -9,6 +9,9 @@ from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
 
 MIN_SAMPLE_IMAGES = 8
 
+_CHECKPOINT_BYTES_PER_PARAMETER = 12
+"""Two moments of AdamW at 4 bytes, the averaged weights at 2, and some room."""
+
 
 def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     """The prepared record, or none with the reason in the end record.
@@ -23,6 +26,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
         from trainer.ultralytics_bridge import models  # imports torch: seconds
 
         model = models.locate(request.model)
+        num_parameters = models.count_parameters(model, len(checked.names))
         prepared = PreparedRecord(
             data=str(data),
             data_sha256=sha256,
@@ -30,7 +34,8 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
             num_images={name: split.num_images for name, split in checked.splits.items()},
             model=model,
             portable_model=models.portable(model, len(checked.names), Path(request.directory)),
-            num_parameters=models.count_parameters(model, len(checked.names)),
+            num_parameters=num_parameters,
+            checkpoint_bytes=num_parameters * _CHECKPOINT_BYTES_PER_PARAMETER,
             versions=models.versions(),
             notes=(*checked.notes, *environment.version_notes()),
         )

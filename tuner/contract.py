@@ -50,6 +50,8 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BAD_DATA = "bad_data"
     BAD_MODEL = "bad_model"
+    HUNG = "hung"
+    """No record came for too long; said by the tuner, which then killed the trainer."""
     ERROR = "error"
 
 
@@ -112,6 +114,8 @@ class PreparedRecord:
     portable_model: str
     """What a stock `yolo` command can be given instead: a file or name that needs nothing registered first."""
     num_parameters: int
+    checkpoint_bytes: int
+    """The most that one checkpoint of a trial takes on disk."""
     versions: Mapping[str, str]
     """Versions of what trains, by package name."""
     notes: tuple[str, ...] = ()

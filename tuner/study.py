@@ -4,30 +4,26 @@ A study is an Optuna study in a relational database, so Optuna's own tools and d
 needs is in it, or in files that it names. Only one driver writes at a time (see `tuner.lease`).
 """
 
-import contextlib
 import math
-import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy.exc
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 
 from tuner.contract import EpochRecord, ParamValue
+from tuner.database import masked, open_storage, sqlite_path, translated
 from tuner.exceptions import StorageProblem, UsageError
 from tuner.space import Space
 
 _SPEC = "spec"
 _PROMOTION = "promotion"
-_BUSY_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,9 +105,9 @@ class Study:
     @classmethod
     def open_or_create(cls, url: str, name: str, spec: StudySpec) -> "Study":
         """The study of that name, begun now with `spec` if there is none. An existing one keeps its own spec."""
-        with _translated(url):
+        with translated(url):
             study = optuna.create_study(
-                storage=_storage(url), study_name=name, direction="maximize", load_if_exists=True
+                storage=open_storage(url), study_name=name, direction="maximize", load_if_exists=True
             )
             if _SPEC not in study.user_attrs:
                 _refuse_foreign(study)
@@ -128,12 +124,12 @@ class Study:
         Raises:
             UsageError: there is no such study.
         """
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         if path is not None and not path.exists():
             raise UsageError(f"There is no study '{name}': nothing at '{path}'. `tune status` lists the studies.")
-        with _translated(url):
+        with translated(url):
             try:
-                return cls(optuna.load_study(storage=_storage(url), study_name=name), url)
+                return cls(optuna.load_study(storage=open_storage(url), study_name=name), url)
             except KeyError as error:
                 raise UsageError(f"There is no study '{name}' in {masked(url)}.") from error
 
@@ -148,7 +144,7 @@ class Study:
 
     @property
     def spec(self) -> StudySpec:
-        with _translated(self._url):
+        with translated(self._url):
             stored = self._study.user_attrs.get(_SPEC)
         if stored is None:
             raise StorageProblem(_foreign(self.name))
@@ -156,18 +152,18 @@ class Study:
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """All trials by number."""
-        with _translated(self._url):
+        with translated(self._url):
             frozen = self._study.get_trials(deepcopy=False)
         return tuple(_record(trial) for trial in frozen)
 
     def enqueue(self, sampled: Mapping[str, ParamValue]) -> None:
         """Let these values be the next proposal."""
-        with _translated(self._url):
+        with translated(self._url):
             self._study.enqueue_trial(dict(sampled))
 
     def ask(self, sampler: BaseSampler, space: Space) -> Proposal:
         """The next configuration: a waiting trial if there is one (enqueued, or interrupted), else a new one."""
-        with _translated(self._url):
+        with translated(self._url):
             self._study.sampler = sampler
             trial = self._study.ask()
             params = space.resolve(space.suggest(trial))
@@ -181,7 +177,7 @@ class Study:
 
     def record_epoch(self, number: int, record: EpochRecord, value: float | None) -> None:
         """Write one epoch; a value that is already there stays (a restarted trainer repeats itself)."""
-        with _translated(self._url):
+        with translated(self._url):
             known = self._storage.get_trial(self._id(number)).intermediate_values
             if value is not None and record.epoch not in known:
                 self._storage.set_trial_intermediate_value(self._id(number), record.epoch, value)
@@ -196,16 +192,16 @@ class Study:
         **attributes: Any,
     ) -> None:
         """Close a trial; one that is already closed stays as it is."""
-        with _translated(self._url):
+        with translated(self._url):
             if self._storage.get_trial(self._id(number)).state.is_finished():
                 return
         self._note(number, **attributes, **({"reason": reason} if reason else {}))
-        with _translated(self._url):
+        with translated(self._url):
             self._study.tell(number, value, state=state)
 
     def requeue(self, number: int) -> None:
         """Put an interrupted trial back in the queue: the next `ask` hands it out again, under the same number."""
-        with _translated(self._url):
+        with translated(self._url):
             self._storage.set_trial_state_values(self._id(number), state=TrialState.WAITING)
 
     def requeue_running(self) -> int:
@@ -218,21 +214,21 @@ class Study:
     @property
     def promotion(self) -> dict[str, Any]:
         """What is known of the promoted run; empty before there is one."""
-        with _translated(self._url):
+        with translated(self._url):
             return dict(self._study.user_attrs.get(_PROMOTION, {}))
 
     def begin_promotion(self, **facts: Any) -> None:
         """A promoted run begins, or goes on: what was known of the last one is replaced."""
-        with _translated(self._url):
+        with translated(self._url):
             self._study.set_user_attr(_PROMOTION, facts)
 
     def note_promotion(self, **facts: Any) -> None:
         """Add to what is known of the promoted run."""
-        with _translated(self._url):
+        with translated(self._url):
             self._study.set_user_attr(_PROMOTION, {**self.promotion, **facts})
 
     def _note(self, number: int, **attributes: Any) -> None:
-        with _translated(self._url):
+        with translated(self._url):
             for key, value in attributes.items():
                 self._storage.set_trial_user_attr(self._id(number), key, _jsonable(value))
 
@@ -258,13 +254,6 @@ def standing(trials: tuple[TrialRecord, ...]) -> str:
         return f"{text}, the default configuration)"
     baseline = next((t.value for t in trials if t.is_baseline and t.value is not None), None)
     return f"{text})" if baseline is None else f"{text}), {best.value - baseline:+.4f} over the default configuration"
-
-
-def masked(url: str) -> str:
-    """A database URL fit for a message or a log: without the password."""
-    parsed = make_url(url)
-    secrets = {name: "***" for name in parsed.query if "pass" in name.lower()}
-    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
 
 
 def _foreign(name: str) -> str:
@@ -300,40 +289,3 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         began=trial.datetime_start,
         ended=trial.datetime_complete,
     )
-
-
-def _storage(url: str) -> RDBStorage:
-    path = _sqlite_path(url)
-    if path is None:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file: readers do not block the driver
-    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}})
-
-
-def _sqlite_path(url: str) -> Path | None:
-    try:
-        parsed = make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise UsageError(
-            "--storage must be a database URL such as sqlite:///study.db or postgresql://host/name."
-        ) from error
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    return Path(parsed.database or "")
-
-
-@contextlib.contextmanager
-def _translated(url: str) -> Iterator[None]:
-    """Turn what Optuna, SQLAlchemy and sqlite3 raise into a StorageProblem of one line."""
-    try:
-        yield
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
-        cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-        reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())[:200]
-        raise StorageProblem(f"The database {masked(url)} cannot be used: {reason}") from error
-    except ImportError as error:
-        missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None) or "its driver"
-        raise StorageProblem(
-            f"The database {masked(url)} needs a package that is not installed: {missing}. Install it with pip."
-        ) from error

@@ -59,6 +59,7 @@ def prepare(request: PrepareRequest) -> EndRecord:
             model=request.model,
             portable_model=request.model,
             num_parameters=1000,
+            checkpoint_bytes=1000,
             versions={"scripted": "1"},
         )
     )

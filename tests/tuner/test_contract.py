@@ -43,6 +43,7 @@ MESSAGES = [
         model="m.yaml",
         portable_model="m.pt",
         num_parameters=988530,
+        checkpoint_bytes=12_000_000,
         versions={"torch": "2.14.1"},
     ),
     StartedRecord(pid=42, device="CPU"),

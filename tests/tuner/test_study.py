@@ -16,9 +16,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import epoch
+from tuner.database import masked
 from tuner.exceptions import StorageProblem, UsageError
 from tuner.space import parse_space
-from tuner.study import Study, TrialRecord, best_trial, masked, standing
+from tuner.study import Study, TrialRecord, best_trial, standing
 
 ROOT = Path(__file__).parents[2]
 
