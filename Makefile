@@ -9,16 +9,19 @@ VENV ?= .venv
 TORCH = torch==2.14.1 torchvision==0.29.1
 UV = uv>=0.9,<1
 LOCK_OPTIONS ?=
+CHAOS_OPTIONS ?=
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format install lock clean python
+.PHONY: help demo test test-faults chaos check format install lock clean python
 
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
 	@echo "make test      install, then the checks and the tests, as CI runs them"
+	@echo "make test-faults  the fault tests that take longer: about 20 minutes"
+	@echo "make chaos     15 minutes of random faults; CHAOS_OPTIONS='--minutes 60 --seed 3'"
 	@echo "make check     ruff, mypy and import-linter alone"
 	@echo "make format    let ruff sort imports and lay out the code"
 	@echo "make install   create $(VENV) from requirements.lock, when that or pyproject.toml has changed"
@@ -30,6 +33,13 @@ demo: install
 
 test: check
 	$(BIN)/python -m pytest
+
+# The ones that `make test` leaves out.
+test-faults: install
+	$(BIN)/python -m pytest tests/faults tests/trainer/test_recovery.py -m slow
+
+chaos: install
+	$(BIN)/python -m tests.faults.chaos $(CHAOS_OPTIONS)
 
 check: install
 	$(BIN)/ruff check .

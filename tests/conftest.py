@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import PostgresMissing, PostgresServer
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord
 
@@ -22,6 +23,23 @@ SCRIPTED_TRAINER = Path(__file__).parent / "scripted" / "scripted_trainer.py"
 def scripted_command() -> list[str]:
     """A trainer that speaks the contract and trains nothing."""
     return [sys.executable, str(SCRIPTED_TRAINER), "--epoch-seconds", "0.02"]
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server, where its programs are installed."""
+    try:
+        server = PostgresServer()
+    except PostgresMissing as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+def users_environment() -> dict[str, str]:
+    """That of a user's own process, where nothing restricts what a checkpoint may hold."""
+    ours = {"ULTRALYTICS_SAFE_LOAD", "TORCH_FORCE_WEIGHTS_ONLY_LOAD"}
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def hear_all(trainer, timeout_s=240.0):

@@ -11,6 +11,10 @@ Every message is one line that says the rule, the value given and the remedy.
 """
 
 
+class Stopped(BaseException):
+    """A stop signal came; not an Exception, so that no handler on the way swallows it."""
+
+
 class TrainerError(Exception):
     """Root of the errors that a trainer raises on purpose."""
 

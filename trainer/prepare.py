@@ -9,8 +9,11 @@ from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
 
 MIN_SAMPLE_IMAGES = 8
 
-_CHECKPOINT_BYTES_PER_PARAMETER = 12
-"""Two moments of AdamW at 4 bytes, the averaged weights at 2, and some room."""
+_CHECKPOINT_BYTES_PER_PARAMETER = 10
+"""Two moments of Adam or AdamW at 4 bytes, and the averaged weights at 2; with other optimizers it is less."""
+
+_CHECKPOINT_BYTES_BESIDES = 2 * 2**20
+"""The modules, the names of the 1500 or so parts of the file, 350 bytes each, and room for the curves of the run."""
 
 
 def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
@@ -18,12 +21,14 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
 
     The data set is read first and without torch, so a wrong path is told in a second.
     """
+    if malware := environment.known_malware():
+        return None, EndRecord(outcome=Outcome.ERROR, message=malware)
     try:
         checked = dataset.resolve(_source(request.data))
         sha256 = dataset.fingerprint(checked)
         data = dataset.write_resolved(checked, Path(request.directory) / "data.yaml")
         environment.configure()
-        from trainer.ultralytics_bridge import models  # imports torch: seconds
+        from trainer.ultralytics_bridge import models, usable  # imports torch: seconds
 
         model = models.locate(request.model)
         num_parameters = models.count_parameters(model, len(checked.names))
@@ -35,11 +40,10 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
             model=model,
             portable_model=models.portable(model, len(checked.names), Path(request.directory)),
             num_parameters=num_parameters,
-            checkpoint_bytes=num_parameters * _CHECKPOINT_BYTES_PER_PARAMETER,
+            checkpoint_bytes=num_parameters * _CHECKPOINT_BYTES_PER_PARAMETER + _CHECKPOINT_BYTES_BESIDES,
             versions=models.versions(),
-            notes=(*checked.notes, *environment.version_notes()),
+            notes=(*checked.notes, *usable.scan(data), *environment.version_notes()),
         )
-        models.build_label_caches(data)
     except DataError as error:
         return None, EndRecord(outcome=Outcome.BAD_DATA, message=str(error))
     except ModelError as error:

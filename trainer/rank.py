@@ -6,8 +6,10 @@ import signal
 import sys
 from pathlib import Path
 
+from trainer.exceptions import Stopped
 from trainer.processes import die_with_parent
 from trainer.ranks import END
+from trainer.stacks import dump_on_request
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, TrainRequest, decode, encode
 
@@ -15,11 +17,12 @@ from tuner.contract import EndRecord, Outcome, TrainRequest, decode, encode
 def main(plan: Path) -> int:
     """Train, and say how it ended. Returns the exit code: torchrun ends the other ranks when it is not 0."""
     die_with_parent()
+    dump_on_request(plan.parent)
     environment.configure()
     from trainer import trial
 
     def stop(signum: int, frame: object) -> None:
-        raise trial.Stopped
+        raise Stopped
 
     signal.signal(signal.SIGTERM, stop)
     body = json.loads(plan.read_text(encoding="utf-8"))

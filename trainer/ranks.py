@@ -5,6 +5,7 @@ their own, where a kill of the run leaves them behind with the GPU's memory.
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainer import failures
+from trainer.processes import OomWatch, blocked
 from trainer.records import RecordLog
 from tuner.contract import EndRecord, EpochRecord, Outcome, TrainRequest, decode, encode
 
@@ -45,7 +48,9 @@ def train(
     (directory / END).unlink(missing_ok=True)
     (directory / PLAN).write_text(json.dumps({"request": encode(request), "overrides": dict(overrides)}))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-    process = subprocess.Popen([*command, "-m", "trainer.rank", str(directory / PLAN)])
+    watch = OomWatch()
+    with blocked(signal.SIGUSR1):  # of which torchrun would die, and take the ranks along before they are heard
+        process = subprocess.Popen([*command, "-m", "trainer.rank", str(directory / PLAN)])
     told = trained
     try:
         while True:
@@ -55,20 +60,21 @@ def train(
                     told = record.epoch
                     emit(record)
             if ended:
-                return _end_of_ranks(directory, process.returncode)
+                return _end_of_ranks(request, process.returncode, watch)
             time.sleep(_POLL_S)
     finally:
         _end(process)
 
 
-def _end_of_ranks(directory: Path, code: int) -> EndRecord:
-    path = directory / END
-    if path.exists():
-        end = decode(path.read_text(encoding="utf-8"))
-        if isinstance(end, EndRecord):
-            return end
-    killed = code < 0
-    return EndRecord(outcome=Outcome.ERROR, message=f"the ranks ended with exit code {code}", retryable=killed)
+def _end_of_ranks(request: TrainRequest, code: int, watch: OomWatch) -> EndRecord:
+    path = Path(request.directory) / END
+    end = decode(path.read_text(encoding="utf-8")) if path.exists() else None
+    if isinstance(end, EndRecord):
+        # Nobody stopped this run, or an exception would have ended it: torchrun stopped the others of a dead rank.
+        if end.outcome == Outcome.STOPPED:
+            return failures.end_of_lost_rank(request, oom_kill=watch.killed())
+        return end
+    return failures.end_of_dead(code, request, who="torchrun", oom_kill=watch.killed())
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

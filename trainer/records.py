@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from trainer import files
 from tuner.contract import ContractError, EpochRecord, decode, encode
 
 
@@ -27,9 +28,7 @@ class RecordLog:
     def restore(self, last_epoch: int) -> tuple[EpochRecord, ...]:
         """The records up to `last_epoch` (1-based; 0 for none); later or broken lines are dropped from the file."""
         kept = tuple(record for record in self.read() if record.epoch <= last_epoch)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(encode(record) + "\n" for record in kept), encoding="utf-8")
-        temporary.replace(self._path)
+        files.write(self._path, "".join(encode(record) + "\n" for record in kept).encode())
         return kept
 
     def read(self) -> tuple[EpochRecord, ...]:

@@ -5,6 +5,7 @@ takes back all it had, GPU memory included. The server itself never touches CUDA
 neither survives a fork.
 """
 
+import faulthandler
 import logging
 import os
 import select
@@ -14,7 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from trainer.processes import die_with_parent, keep_freed_memory
+from trainer import failures, stacks
+from trainer.exceptions import Stopped
+from trainer.processes import OomWatch, be_killed_first, die_with_parent, keep_freed_memory
 from trainer.ultralytics_bridge import environment
 from tuner.contract import (
     ContractError,
@@ -51,10 +54,11 @@ def serve() -> int:
         elif not isinstance(request, PrepareRequest):
             _send(records, EndRecord(outcome=Outcome.ERROR, message=f"Not a request: {request.type}"))
             continue
+        watch = OomWatch()
         child = os.fork()
         if child == 0:
-            _run_and_exit(request, records)
-        if not _await(child, requests, records):
+            _run_and_exit(request, records, watch)
+        if not _await(child, request, requests, records, watch):
             return 0
     return 0
 
@@ -96,36 +100,36 @@ def _warm_up() -> None:
     import trainer.trial  # noqa: F401
 
 
-def _await(child: int, requests: _Lines, records: int) -> bool:
-    """Wait for the child, or for the tuner to go away. Returns whether to serve on."""
+def _await(child: int, request: TrainRequest | PrepareRequest, requests: _Lines, records: int, watch: OomWatch) -> bool:
+    """Wait for the child, or for the tuner to go away. Returns whether to serve on.
+
+    Meanwhile the stacks that its processes wrote go to its log, those of an earlier try that died with its server too.
+    """
+    run, log = Path(request.directory), failures.log_path(request)
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             break
+        watch.look()
+        stacks.collect(run, log)
         if not requests.closed:
             requests.fill_if_ready(_POLL_S)
         if requests.closed:
             with suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
+            stacks.collect_finally(run, log)
             return False
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what the trial left behind: loaders, ranks
+    stacks.collect_finally(run, log)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:
-        _send(records, _end_of_dead(code))
+        _send(records, failures.end_of_dead(code, request, oom_kill=watch.killed()))
     return True
 
 
-def _end_of_dead(code: int) -> EndRecord:
-    """A child that died without an end record: by a signal (retryable: the machine did it), or by an exit code."""
-    if code >= 0:
-        return EndRecord(outcome=Outcome.ERROR, message=f"the training process ended with exit code {code}")
-    name = signal.Signals(-code).name
-    return EndRecord(outcome=Outcome.ERROR, message=f"the training process was killed by {name}", retryable=True)
-
-
-def _run_and_exit(request: TrainRequest | PrepareRequest, records: int) -> NoReturn:
+def _run_and_exit(request: TrainRequest | PrepareRequest, records: int, watch: OomWatch) -> NoReturn:
     """In the fork: run the request, send its end record, leave without the parent's clean-up."""
     code = 1
     try:
@@ -133,7 +137,12 @@ def _run_and_exit(request: TrainRequest | PrepareRequest, records: int) -> NoRet
         die_with_parent()
         with Path(os.devnull).open() as nothing:
             os.dup2(nothing.fileno(), 0)
-        end = _train(request, records) if isinstance(request, TrainRequest) else _prepare(request, records)
+        be_killed_first()
+        try:
+            end = _answer(request, records)
+        except (Exception, Stopped) as error:  # before training itself, which tells of its own
+            logger.exception("the request failed")
+            end = failures.end_of(error, request, oom_kill=watch.killed())
         # A stop that crosses with the end must not make this a failed exit: the server would tell a second end,
         # which the tuner would take for that of its next request.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -148,31 +157,32 @@ def _run_and_exit(request: TrainRequest | PrepareRequest, records: int) -> NoRet
         os._exit(code)
 
 
+def _answer(request: TrainRequest | PrepareRequest, records: int) -> EndRecord:
+    _print_to(failures.log_path(request))
+    stacks.dump_on_request(Path(request.directory))
+    return _train(request, records) if isinstance(request, TrainRequest) else _prepare(request, records)
+
+
 def _train(request: TrainRequest, records: int) -> EndRecord:
     import torch
 
     from trainer import trial
 
     def stop(signum: int, frame: object) -> None:
-        raise trial.Stopped
+        raise Stopped
 
-    _print_to(Path(request.directory) / "trainer.log")
     torch.set_num_threads(max(request.threads, 1))
     if not request.devices:
         keep_freed_memory()
     device = torch.cuda.get_device_name(request.devices[0]) if request.devices else "CPU"
     signal.signal(signal.SIGTERM, stop)
-    try:
-        _send(records, StartedRecord(pid=os.getpid(), device=device))
-        return trial.run(request, lambda record: _send(records, record))
-    except trial.Stopped:  # in the moments before or after training itself
-        return EndRecord(outcome=Outcome.STOPPED)
+    _send(records, StartedRecord(pid=os.getpid(), device=device))
+    return trial.run(request, lambda record: _send(records, record))
 
 
 def _prepare(request: PrepareRequest, records: int) -> EndRecord:
     from trainer import prepare
 
-    _print_to(Path(request.directory) / "prepare.log")
     _send(records, StartedRecord(pid=os.getpid(), device="CPU"))
     prepared, end = prepare.run(request)
     if prepared is not None:
@@ -181,11 +191,12 @@ def _prepare(request: PrepareRequest, records: int) -> EndRecord:
 
 
 def _print_to(path: Path) -> None:
-    """Let all that this process prints or logs go to a file."""
+    """Let all that this process prints or logs go to a file, and where it stood if it crashes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    faulthandler.enable(file=2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
 
 

@@ -5,29 +5,23 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from trainer import ranks
-from trainer.exceptions import DataError, Diverged, ModelError, OutOfMemory
+from trainer import failures, files, ranks
+from trainer.checkpoints import BEST, LAST, Checkpoints
+from trainer.exceptions import Stopped
+from trainer.processes import OomWatch
 from trainer.records import RecordLog
-from trainer.ultralytics_bridge.training import (
-    Epoch,
-    SearchTrainer,
-    checkpoint_epoch,
-    named_metrics,
-)
+from trainer.ultralytics_bridge.checkpoints import check_resumable
+from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
 
 logger = logging.getLogger("trainer")
 
 _IDENTITY = ("params", "model", "data", "epochs", "seed", "full")
 """What must be equal for a checkpoint to belong to a request."""
-
-
-class Stopped(BaseException):
-    """Raised by the signal handler; not an Exception, so that no handler on the way swallows it."""
 
 
 def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
@@ -54,29 +48,16 @@ def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any]) -> EndRec
 
 def _ended(request: TrainRequest, train: Callable[[], EndRecord]) -> EndRecord:
     """The end record of a training, whatever it raises."""
-    log = str(Path(request.directory) / "trainer.log")
+    watch = OomWatch()
     try:
         return train()
-    except Stopped:
-        return EndRecord(outcome=Outcome.STOPPED, log=log)
-    except Diverged as error:
-        return EndRecord(outcome=Outcome.DIVERGED, message=str(error), log=log)
-    except OutOfMemory as error:
-        return EndRecord(outcome=Outcome.OUT_OF_MEMORY, message=str(error), log=log)
-    except DataError as error:
-        return EndRecord(outcome=Outcome.BAD_DATA, message=str(error), log=log)
-    except ModelError as error:
-        return EndRecord(outcome=Outcome.BAD_MODEL, message=str(error), log=log)
-    except Exception as error:  # the one place where a crash becomes a record
-        logger.exception("training failed")
-        return _end_of(error, log)
-
-
-def _end_of(error: Exception, log: str) -> EndRecord:
-    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    if isinstance(error, MemoryError) or "out of memory" in text.lower():
-        return EndRecord(outcome=Outcome.OUT_OF_MEMORY, message=text, log=log)
-    return EndRecord(outcome=Outcome.ERROR, message=text, log=log)
+    except (Exception, Stopped) as error:  # the one place where a crash becomes a record
+        end = failures.end_of(error, request, oom_kill=watch.killed())
+        if end.outcome == Outcome.STOPPED:
+            logger.info("stopped")
+        else:
+            logger.exception("training failed")
+        return end
 
 
 class _Run:
@@ -87,6 +68,7 @@ class _Run:
         self._emit = emit
         self._directory = Path(request.directory)
         self._weights = self._directory / "weights"
+        self.checkpoints = Checkpoints(self._weights)
         self._records = RecordLog(self._directory)
         self._validation_epochs = frozenset(request.validation_epochs)
         self._latest: EpochRecord | None = None
@@ -108,12 +90,12 @@ class _Run:
             memory_gib=epoch.memory_gib,
             learning_rate=epoch.learning_rate,
             batch=epoch.batch,
-            checkpoint=str(self._weights / "last.pt"),
+            checkpoint=str(self._weights / LAST),
         )
         self._records.append(self._latest)
         logger.info("%s", _told(self._latest, self._request.epochs))
 
-    def checkpoint_written(self, epoch: int, path: Path) -> None:
+    def checkpoint_written(self, epoch: int) -> None:
         assert self._latest is not None
         assert self._latest.epoch == epoch
         self._emit(self._latest)
@@ -129,8 +111,7 @@ class _Run:
             return self.end(self._best_recorded())
         overrides = _arguments(self._request)
         if trained:
-            logger.info("going on from epoch %d", trained)
-            overrides["resume"] = str(self._weights / "last.pt")
+            overrides["resume"] = str(self._weights / LAST)
         num_ranks = len(self._request.devices)
         if num_ranks > 1:
             return ranks.train(self._request, overrides, num_ranks=num_ranks, trained=trained, emit=self._emit)
@@ -139,13 +120,17 @@ class _Run:
         return self.end(named_metrics(trainer.metrics))
 
     def _epochs_already_trained(self) -> int:
-        """Epochs in the directory's checkpoint if it was trained for this very request, else 0."""
+        """Epochs in last.pt, made to be one to go on from; 0 if there is none of this very request.
+
+        Checkpoints of another request are gone before this one is noted, and so never taken for its own.
+        """
         identity = json.dumps({k: v for k, v in asdict(self._request).items() if k in _IDENTITY}, sort_keys=True)
         path = self._directory / "request.json"
         with suppress(FileNotFoundError):
             if path.read_text(encoding="utf-8") == identity:
-                return checkpoint_epoch(self._weights / "last.pt")
-        _write(path, identity)
+                return self.checkpoints.recover(check_resumable)
+        self.checkpoints.clear()
+        files.write(path, identity.encode())
         return 0
 
     def _finished_run(self) -> EndRecord | None:
@@ -166,11 +151,11 @@ class _Run:
     def end(self, metrics: Mapping[str, float] | None) -> EndRecord:
         """The end record of a run that trained its last epoch; that of a full run is kept beside its weights."""
         log = str(self._directory / "trainer.log")
-        if not self._request.full:
-            return EndRecord(outcome=Outcome.COMPLETED, log=log)
-        best = str(self._weights / "best.pt")
-        end = EndRecord(outcome=Outcome.COMPLETED, log=log, checkpoint=best, metrics=metrics)
-        _write(self._directory / "end.json", encode(end))
+        end = EndRecord(outcome=Outcome.COMPLETED, log=log)
+        if self._request.full:
+            end = replace(end, checkpoint=str(self._weights / BEST), metrics=metrics)
+            files.write(self._directory / "end.json", encode(end).encode())
+        self.checkpoints.complete()
         return end
 
 
@@ -209,12 +194,3 @@ def _arguments(request: TrainRequest) -> dict[str, Any]:
         "val": True,
         "verbose": False,
     }
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -11,12 +11,15 @@ standard output; anything for humans goes to standard error. For each request:
 Rules. Exactly one `end` closes each request, and nothing follows it until the next request. `started`
 carries the pid of the process that trains, the leader of its own process group: to stop a trial the tuner
 sends SIGTERM to that group (the trainer then ends with the outcome `stopped`), and SIGKILL when it does not.
+Before it kills one that hangs it sends SIGUSR1: write the stacks of all threads to the log. That is optional: the
+default action, dying, is as good.
 Training never waits for the tuner. The process ends when its standard input closes, taking its children
 with it; it may also end after any `end`, and is started again for the next request.
 
 A request is idempotent: sent again after a crash, with the same directory, it goes on from the last checkpoint
 in that directory, and sends the records of the epochs already trained once more before the new ones. The tuner
-ignores what it has heard before, so no epoch is lost and none counted twice.
+ignores what it has heard before, so no epoch is lost and none counted twice. Checkpoints lie in the folder
+`weights` of that directory, which the tuner removes when the trial will never go on.
 
 This module imports nothing but the standard library, so both sides, and trainers written by users, can
 import it without pulling in the other.
@@ -35,6 +38,9 @@ ParamValue = bool | int | float | str
 Params = Mapping[str, ParamValue]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall")
+
+WEIGHTS = "weights"
+"""The folder below a request's directory that holds all its checkpoints, and nothing that must outlive them."""
 
 
 class ContractError(ValueError):
@@ -223,11 +229,17 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a figure must be a number, not {value!r}")
+    return value
+
+
 def _restored(kind: type[Any], name: str, value: Any) -> Any:
     if name == "outcome":
         return Outcome(value)
     if name in _MAPS_OF_FLOATS and isinstance(value, dict):
-        return {k: _NON_FINITE.get(v, v) for k, v in value.items()}
+        return {k: _number(_NON_FINITE.get(v, v)) for k, v in value.items()}
     if name in _TUPLES:
         return tuple(value)
     return _NON_FINITE[value] if name in {"seconds", "learning_rate"} and value in _NON_FINITE else value

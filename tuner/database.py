@@ -4,65 +4,302 @@ SQLite for one machine, PostgreSQL for more, both through Optuna's RDBStorage.
 """
 
 import contextlib
+import json
+import random
+import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import optuna
+import sqlalchemy
 import sqlalchemy.exc
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from tuner.exceptions import StorageProblem, UsageError
+from tuner.mounts import file_system, is_network
 
 _BUSY_TIMEOUT_S = 60
+_RACES = 100
+_SECRET_NAMES = re.compile("pass|secret", re.IGNORECASE)
+
+# What libpq is told unless the URL tells it otherwise: https://www.postgresql.org/docs/current/libpq-connect.html
+_LIBPQ_OPTIONS = {
+    "application_name": "mamba-yolo-tuner",
+    "connect_timeout": 10,
+    # A peer that is gone without a word is noticed within a minute, idle or not.
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+# What drivers and servers say, by what to do about it. PostgreSQL gives no code for a connection that failed.
+_REMEDIES = {
+    "password authentication failed|no password supplied|role .* does not exist": "correct the user or the password "
+    "in --storage (TUNE_STORAGE), or in ~/.pgpass",
+    "database .* does not exist": "make the database first, with createdb, or correct its name in --storage",
+    "connection refused|no such file or directory|network is unreachable|no route to host": "start the server, or "
+    "correct host and port in --storage",
+    "resolve host|translate host name|name or service not known|name resolution": "correct the host in --storage",
+    "timeout expired|timed out": "see that the server runs and that no firewall is in between",
+    "permission denied|must be owner|insufficient privilege": "let the database's owner grant this user the right to "
+    "make and write tables there",
+    "no pg_hba.conf entry": "let the server's pg_hba.conf admit this user from this machine",
+    "too many clients|connection slots": "end other clients, or raise the server's max_connections",
+    "starting up|shutting down|recovery mode|closed the connection|terminating connection|connection is closed|"
+    "connection is lost|connection reset": "run the same command again when the server is back",
+    "read-only transaction": "name the primary server in --storage, not a copy that only reads",
+    "readonly database|read-only": "let this user write the file and its folder",
+    "unable to open database file": "its folder must exist, and this user must be able to write there",
+    "is locked": f"another program has held it for more than {_BUSY_TIMEOUT_S} s: end that program",
+    "not a database|file is encrypted": "give another file to --storage; if this one held studies, it is damaged: "
+    "put a backup in its place",
+    "malformed|decode|not among the defined enum|unreadable value": "it is damaged: put a backup in its place, or "
+    "save what can be read with `sqlite3 FILE .recover`",
+    "disk is full|no space left": "make room on the disk",
+    "disk i/o error": "see to the disk that it is on",
+}
 
 
 def open_storage(url: str) -> RDBStorage:
-    """Optuna's storage of a database; an SQLite file is created where there is none."""
-    path = sqlite_path(url)
-    if path is None:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file: readers do not block the driver
-    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}})
+    """Optuna's storage of a database; an SQLite file, and the tables, are made where there are none.
+
+    Raises:
+        UsageError: not a database URL.
+        StorageProblem: it cannot be used; the text says what to do.
+    """
+    with translated(url):
+        path = sqlite_path(url)
+        if path is not None:
+            _refuse_network(path)
+            _prepare_sqlite(path)
+        storage = _first_or_later(url)
+        refused = schema_problem(storage, url)
+        if refused:
+            raise StorageProblem(refused)
+        return storage
+
+
+@contextlib.contextmanager
+def plain_engine(url: str) -> Iterator[sqlalchemy.Engine]:
+    """SQLAlchemy's access to a database, whatever is in it. Connects when it is first used."""
+    engine = sqlalchemy.create_engine(parsed_url(url), **_engine_options(url))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def existing_storage(url: str, **engine: Any) -> Iterator[RDBStorage]:
+    """The storage of a database that has tables, of whatever version they are. Makes nothing.
+
+    For use inside `translated`.
+
+    Args:
+        engine: more options of SQLAlchemy's.
+    """
+    options = {**_engine_options(url), **engine}
+    storage = RDBStorage(_rendered(parsed_url(url)), options, skip_compatibility_check=True, skip_table_creation=True)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def schema_problem(storage: RDBStorage, url: str) -> str:
+    """Why this Optuna cannot work with the tables; "" when it can."""
+    found, needed = storage.get_current_version(), storage.get_head_version()
+    if found == needed:
+        return ""
+    if found in storage.get_all_versions():
+        return (
+            f"The database {masked(url)} was made by an older Optuna: its tables are of version {found}, and Optuna "
+            f"{optuna.__version__} needs {needed}. `tune db upgrade` brings them up to date, after a backup."
+        )
+    return (
+        f"The database {masked(url)} was made by a newer Optuna: its tables are of version {found}, which Optuna "
+        f"{optuna.__version__} does not know. Install a newer mamba-yolo-tuner, or use a backup from before."
+    )
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite file, whatever characters are in its path."""
+    return _rendered(URL.create("sqlite", database=str(path)))
 
 
 def sqlite_path(url: str) -> Path | None:
     """The file of an SQLite database; none for other databases.
 
     Raises:
+        UsageError: not a database URL, or one of a database in memory.
+    """
+    parsed = parsed_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+        raise UsageError(
+            f"An SQLite database must be given as the path of a file, sqlite:///study.db, but got {masked(url)}."
+        )
+    return Path(parsed.database)
+
+
+def parsed_url(url: str) -> URL:
+    """The URL in parts, the driver named: PostgreSQL is spoken to through psycopg unless the URL says otherwise.
+
+    Raises:
         UsageError: not a database URL.
     """
     try:
         parsed = make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        parsed.get_dialect()
+        if "@" in (parsed.host or ""):  # the end of a password that holds one
+            raise ValueError
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        # Without the cause: it may quote the password.
         raise UsageError(
-            "--storage must be a database URL such as sqlite:///study.db or postgresql://host/name."
-        ) from error
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    return Path(parsed.database or "")
+            "--storage must be a database URL such as sqlite:///study.db or postgresql://user@host/name; in a "
+            "password, '@', ':', '/' and '%' are written as %40, %3A, %2F and %25."
+        ) from None
+    return parsed
 
 
 def masked(url: str) -> str:
     """A database URL fit for a message or a log: without the password."""
     parsed = make_url(url)
-    secrets = {name: "***" for name in parsed.query if "pass" in name.lower()}
-    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
+    secrets = {name: "***" for name in parsed.query if _SECRET_NAMES.search(name)}
+    return parsed.update_query_dict(secrets).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def has_password(text: str) -> bool:
+    """Whether a text is a database URL that carries a secret."""
+    try:
+        parsed = make_url(text)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return False
+    return parsed.password is not None or any(_SECRET_NAMES.search(name) for name in parsed.query)
 
 
 @contextlib.contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Turn what Optuna, SQLAlchemy and sqlite3 raise into a StorageProblem of one line."""
+    """Turn what Optuna, SQLAlchemy and the drivers raise into a StorageProblem of one line, without the password."""
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-        reason = " ".join(str(getattr(cause, "orig", None) or cause or error).split())[:200]
-        raise StorageProblem(f"The database {masked(url)} cannot be used: {reason}") from error
+        raise _told(url, str(getattr(cause, "orig", None) or cause or error)) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _told(url, f"unreadable value ({error})") from error
+    except LookupError as error:
+        if type(error) is not LookupError:  # KeyError and IndexError are no words of the database
+            raise
+        raise _told(url, str(error)) from error
     except ImportError as error:
-        missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None) or "its driver"
-        raise StorageProblem(
-            f"The database {masked(url)} needs a package that is not installed: {missing}. Install it with pip."
-        ) from error
+        raise StorageProblem(_missing_driver(url, error)) from error
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    """How SQLAlchemy opens connections and keeps them."""
+    parsed = parsed_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": _BUSY_TIMEOUT_S, "factory": _DurableConnection}}
+    options: dict[str, Any] = {
+        "pool_pre_ping": True,  # a connection that was cut while idle is replaced before it is used
+        "pool_recycle": 1800,  # under the hour after which firewalls and providers cut idle ones
+        "pool_size": 2,
+        "max_overflow": 4,
+    }
+    if parsed.drivername == "postgresql+psycopg":
+        ours = {name: value for name, value in _LIBPQ_OPTIONS.items() if name not in parsed.query}
+        options["connect_args"] = {**ours, "prepare_threshold": None}  # poolers such as PgBouncer may not keep them
+    return options
+
+
+class _DurableConnection(sqlite3.Connection):
+    """What is committed is on the disk.
+
+    In WAL mode `synchronous=NORMAL`, the default of some builds, syncs at checkpoints alone: the last commits before
+    a power failure would be gone, a finished trial with them. FULL syncs the log at every commit, a few
+    milliseconds that nobody waits for. https://www.sqlite.org/pragma.html#pragma_synchronous
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA synchronous=FULL")
+
+
+def _refuse_network(path: Path) -> None:
+    kind = file_system(path)
+    if is_network(kind):
+        raise StorageProblem(network_problem(path, kind))
+
+
+def network_problem(path: Path, kind: str) -> str:
+    """Why an SQLite file cannot be on a network file system of that type, and what to do."""
+    return (
+        f"SQLite needs a disk of this machine, since its locks do not hold on a network file system, but '{path}' is "
+        f"on {kind}. Give --storage a local path (sqlite:////var/tmp/study.db) or a PostgreSQL database "
+        "(postgresql://user@host/name); the study's folder may stay where it is."
+    )
+
+
+def _prepare_sqlite(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
+        # Better refused now than made worse by what a search writes; milliseconds at a study's size.
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"malformed: {found}")
+        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file: readers do not block the driver
+
+
+def _first_or_later(url: str) -> RDBStorage:
+    """Make the tables, unless somebody has, or does it at this moment: then theirs are taken."""
+    for race in range(_RACES):
+        try:
+            return RDBStorage(_rendered(parsed_url(url)), _engine_options(url), skip_compatibility_check=True)
+        except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError) as error:
+            if "already exists" not in str(error) or race == _RACES - 1:
+                raise
+        except sqlalchemy.exc.IntegrityError:
+            if race == _RACES - 1:
+                raise
+        time.sleep(random.uniform(0, 0.1))
+    raise AssertionError("the last race was returned or raised")
+
+
+def _rendered(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+def _told(url: str, reason: str) -> StorageProblem:
+    text = " ".join(_without_secrets(reason, make_url(url)).split())[:200].rstrip(".")
+    remedy = next((what for pattern, what in _REMEDIES.items() if re.search(pattern, reason, re.IGNORECASE)), "")
+    return StorageProblem(f"The database {masked(url)} cannot be used: {text}{'; ' if remedy else ''}{remedy}.")
+
+
+def _without_secrets(text: str, url: URL) -> str:
+    """Drivers may quote what they were given to connect with."""
+    given = [url.password, *(value for name, value in url.query.items() if _SECRET_NAMES.search(name))]
+    words = [word for value in given if value for word in ([value] if isinstance(value, str) else value)]
+    for word in sorted({*words, *map(quote, words)}, key=len, reverse=True):
+        text = text.replace(word, "***")
+    return re.sub(r"(\w*(?:pass|secret)\w*\s*=\s*)('[^']*'|\S+)", r"\1***", text, flags=re.IGNORECASE)
+
+
+def _missing_driver(url: str, error: ImportError) -> str:
+    if parsed_url(url).drivername == "postgresql+psycopg":
+        return (
+            f"The database {masked(url)} needs psycopg, which is not installed here: "
+            "pip install 'mamba-yolo-tuner[postgres]'"
+        )
+    missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None) or "its driver"
+    return f"The database {masked(url)} needs a package that is not installed: {missing}. Install it with pip."

@@ -3,17 +3,19 @@
 import contextlib
 import io
 import os
+import secrets
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from tuner.contract import ParamValue
 from tuner.exceptions import EnvironmentProblem
+from tuner.printable import printable
 from tuner.promotion import Winner
-from tuner.study import Study
+from tuner.study import KnownStudy
 
 
-def training_arguments(study: Study, winner: Winner, epochs: int) -> dict[str, ParamValue]:
+def training_arguments(study: KnownStudy, winner: Winner, epochs: int) -> dict[str, ParamValue]:
     """ultralytics' arguments of the winner's full training run: exactly what ran, the batch that ran included."""
     spec = study.spec
     return {
@@ -30,7 +32,7 @@ def training_arguments(study: Study, winner: Winner, epochs: int) -> dict[str, P
     }
 
 
-def params_yaml(study: Study, winner: Winner, epochs: int) -> str:
+def params_yaml(study: KnownStudy, winner: Winner, epochs: int) -> str:
     """The file's text: where the figures come from as comments, then the arguments."""
     spec, trial = study.spec, winner.trial
     baseline = "did not finish" if winner.baseline is None else f"{winner.baseline.value:.4f}"
@@ -50,7 +52,7 @@ def params_yaml(study: Study, winner: Winner, epochs: int) -> str:
     yaml.version = (1, 1)  # ultralytics reads it with PyYAML, to which 1e-05 would be a text and `on` a truth
     yaml.default_flow_style = False
     yaml.dump(training_arguments(study, winner, epochs), buffer)
-    return "".join(f"# {line}\n" for line in header) + buffer.getvalue()
+    return "".join(f"# {printable(line)}\n" for line in header) + buffer.getvalue()
 
 
 def write_params(text: str, target: Path) -> None:
@@ -59,9 +61,10 @@ def write_params(text: str, target: Path) -> None:
     Raises:
         EnvironmentProblem: the target cannot be written.
     """
-    temporary = target.parent / f".{target.name}.tmp"
+    # A name that nobody can foresee, and "x": in a shared folder it could be laid out as a link to a file of ours.
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.printable import printable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -23,6 +24,19 @@ def checked_study_name(name: str) -> str:
     return name
 
 
+def checked_path(option: str, text: str) -> str:
+    """The text itself, if it can stand in a table, a list of files and a command line to copy.
+
+    Raises:
+        UsageError: it has control characters, marks that turn the direction of writing, or bytes that are no UTF-8.
+    """
+    if printable(text) != text:
+        raise UsageError(
+            f"{option} must be a name without control characters and in UTF-8, but got '{text}'; rename it."
+        )
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class StudyPaths:
     """The folder of one study."""
@@ -31,8 +45,18 @@ class StudyPaths:
 
     @classmethod
     def of(cls, home: Path, name: str) -> "StudyPaths":
-        """The paths of the study `name` under `home`; touches nothing on the disk."""
-        return cls(home.absolute() / checked_study_name(name))
+        """The paths of the study `name` under `home`; makes nothing.
+
+        Raises:
+            UsageError: not a study's name, or a home that cannot be one.
+        """
+        root = home.absolute() / checked_study_name(name)
+        if set("?%") & set(checked_path("--home", str(home.absolute()))):
+            raise UsageError(
+                f"--home must have no '?' or '%', which mean something in URLs, but got '{home}'; rename it."
+            )
+        _refuse_link_out(root)
+        return cls(root)
 
     @property
     def database(self) -> Path:
@@ -41,6 +65,10 @@ class StudyPaths:
     @property
     def lock(self) -> Path:
         return self.root / "driver.lock"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.jsonl"
 
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"
@@ -68,3 +96,21 @@ class StudyPaths:
                 f"The study's folder must be writable, but '{self.root}' is not ({error.strerror}); "
                 "choose another with --home."
             ) from error
+
+
+def _refuse_link_out(root: Path) -> None:
+    """A study's folder that is a link would have its files written wherever somebody let it lead.
+
+    The home itself may be a link: that one was named by whoever runs the command.
+    """
+    try:
+        target = root.resolve() if root.is_symlink() else root
+        leads_out = target != root and not target.is_relative_to(root.parent.resolve())
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        reason = getattr(error, "strerror", None) or "it leads in a circle"
+        raise EnvironmentProblem(f"A study's folder must be within reach, but '{root}' is not ({reason}).") from error
+    if leads_out:
+        raise EnvironmentProblem(
+            f"A study's folder must lie in --home, but '{root}' is a link to '{target}'; "
+            f"name the folder where it lies with --home '{target.parent}'."
+        )

@@ -8,7 +8,7 @@ from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.exceptions import NoTrialSucceeded
 from tuner.paths import StudyPaths
 from tuner.search import failures_by_cause
-from tuner.study import Study, TrialRecord, best_trial
+from tuner.study import DrivenStudy, KnownStudy, TrialRecord, best_trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class Winner:
         return self.trial.value - self.baseline.value
 
 
-def choose_winner(study: Study) -> Winner:
+def choose_winner(study: KnownStudy) -> Winner:
     """The COMPLETE trial with the highest metric.
 
     Raises:
@@ -42,7 +42,7 @@ def choose_winner(study: Study) -> Winner:
 
 
 def full_run_request(
-    study: Study, paths: StudyPaths, winner: Winner, *, epochs: int, gpus: int, threads: int
+    study: DrivenStudy, paths: StudyPaths, winner: Winner, *, epochs: int, gpus: int, threads: int
 ) -> TrainRequest:
     """The promoted run: the winner's parameters on a schedule of its own, every epoch validated.
 
@@ -69,7 +69,7 @@ def full_run_request(
 class PromotedRun:
     """Hears the records of the promoted run and notes in the study what a later command needs."""
 
-    def __init__(self, study: Study, request: TrainRequest) -> None:
+    def __init__(self, study: DrivenStudy, request: TrainRequest) -> None:
         self._study = study
         self.request = request
         self.latest: EpochRecord | None = None

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,17 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
-from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, StoppedByPolicy, UsageError
+from tuner.disk import needed_bytes, require, reserve_bytes
+from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
 from tuner.export import params_yaml, write_params
-from tuner.lease import driver_lease
+from tuner.lease import Lease, folder_lock, study_lease
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
 from tuner.search import Search, TrialTerms
 from tuner.space import Space
-from tuner.study import Study, StudySpec
+from tuner.study import DrivenStudy, StudySpec, driven_study
 from tuner.view import View
+from tuner.watchdog import Patience
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
@@ -36,6 +39,8 @@ class Machines:
     """A running Ray cluster, or none to start Ray on this machine."""
     trainer: tuple[str, ...]
     """The command that starts a trainer (see `tuner.contract`)."""
+    patience: Patience
+    """How long a trainer may be silent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +63,22 @@ class Interrupted(Exception):  # noqa: N818 - an event, not an error
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}; the same command goes on from here")
-        self.exit_code = 128 + signum
+        self.exit_code = _exit_code(signum)
+
+
+PREEMPTED = 75
+"""Exit code after SIGUSR1 or SIGUSR2, with which schedulers warn: please requeue. (EX_TEMPFAIL of sysexits.h)"""
+
+_FLUSH_S = 300.0
+"""How long a finished run waits for a database that is away before it leaves the rest to the next one."""
+
+
+_LAST_FLUSH_S = 5.0
+"""The same, for one that must end now."""
+
+
+def _exit_code(signum: int) -> int:
+    return PREEMPTED if signum in (signal.SIGUSR1, signal.SIGUSR2) else 128 + signum
 
 
 def run(options: RunOptions, view: View) -> None:
@@ -69,64 +89,93 @@ def run(options: RunOptions, view: View) -> None:
         Interrupted: a signal came; all states are written.
     """
     options.paths.create()
-    with driver_lease(options.paths.lock), _trapped_signals() as signals:
+    with _trapped_signals() as signals, _held(options.storage, options.name, options.paths, view) as lease:
         view.note(f"study {options.name} in {options.paths.root}")
-        study = _open_study(options, view)
-        from tuner.execution.cluster import connected  # Ray takes seconds to import: only when all else is in order
-
-        machines = options.machines
-        with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
-            signals.arm()
-            _search(options, study, slots, view, signals)
-            winner = choose_winner(study)
-            if options.promote:
-                _promote(
-                    study,
-                    options.paths,
-                    winner,
-                    options.space.settings.promote_epochs,
-                    machines,
-                    slots,
-                    view,
-                    signals,
-                )
-        write_params(params_yaml(study, winner, options.space.settings.promote_epochs), options.paths.params)
-        view.conclusion(study, winner, options.paths)
+        prepared = prepare(options.machines.trainer, options.data, options.model, options.paths.root)
+        with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
+            _refuse_changes(study, options, prepared)
+            view.subject(study.spec, options.space, prepared.notes)
+            with _machines(options.machines, study, view, signals) as slots:
+                _require_room(options, study, slots)
+                _search(options, study, slots, view, signals)
+                winner = choose_winner(study)
+                if options.promote:
+                    epochs = options.space.settings.promote_epochs
+                    _promote(study, options.paths, winner, epochs, options.machines, slots, view, signals)
+            study.flush(_FLUSH_S)
+            write_params(params_yaml(study, winner, options.space.settings.promote_epochs), options.paths.params)
+            view.conclusion(study, winner, options.paths)
 
 
-def promote(study: Study, paths: StudyPaths, epochs: int, machines: Machines, view: View) -> None:
+def promote(url: str, name: str, paths: StudyPaths, epochs: int | None, machines: Machines, view: View) -> None:
     """Train the winner of a finished search in full, or go on with that.
+
+    Args:
+        epochs: none for as many as the study was begun with.
 
     Raises:
         TunerError: see `tuner.exceptions`.
         Interrupted: a signal came; the run can go on.
     """
     paths.create()
-    with driver_lease(paths.lock), _trapped_signals() as signals:
+    with (
+        _trapped_signals() as signals,
+        _held(url, name, paths, view) as lease,
+        driven_study(lease, None, paths.journal, view.note) as study,
+    ):
         winner = choose_winner(study)
-        from tuner.execution.cluster import connected
-
-        with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
-            signals.arm()
-            _promote(study, paths, winner, epochs, machines, slots, view, signals)
-        write_params(params_yaml(study, winner, epochs), paths.params)
+        length = epochs or study.spec.promote_epochs
+        with _machines(machines, study, view, signals) as slots:
+            _promote(study, paths, winner, length, machines, slots, view, signals)
+        study.flush(_FLUSH_S)
+        write_params(params_yaml(study, winner, length), paths.params)
         view.conclusion(study, winner, paths)
+
+
+@contextlib.contextmanager
+def _held(url: str, name: str, paths: StudyPaths, view: View) -> Iterator[Lease]:
+    """The study, for this driver alone: its folder and its record."""
+    require(paths.root, reserve_bytes(checkpoint_bytes=0, slots=0), "A study")
+    with folder_lock(paths.lock), study_lease(url, name, view.note) as lease:
+        yield lease
+
+
+@contextlib.contextmanager
+def _machines(machines: Machines, study: DrivenStudy, view: View, signals: "_Signals") -> Iterator["Slots"]:
+    from tuner.execution.cluster import connected  # Ray takes seconds to import: only when all else is in order
+    from tuner.execution.pulse import watched
+
+    def leave(what: str) -> None:
+        """The main thread hangs in Ray for good: write the states and end the process from this one."""
+        with contextlib.suppress(Exception):
+            study.interrupt_all()
+            study.flush(_LAST_FLUSH_S)
+        sys.stderr.write(f"{what}; nothing is lost: the same command goes on from here\n")
+        sys.stderr.flush()
+        os._exit(EnvironmentProblem.exit_code)
+
+    with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
+        signals.arm()
+        with watched(leave):
+            yield slots
 
 
 class _Signals:
     """What came so far."""
+
+    _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.listeners: list[Search] = []
 
     def arm(self) -> dict[int, Any]:
-        """Take SIGINT and SIGTERM; returns who had them. To be repeated once Ray, which takes SIGTERM, is up."""
-        return {signum: signal.signal(signum, self._handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+        """Take the signals; returns who had them. To be repeated after Ray and Tune, which take some of them."""
+        return {signum: signal.signal(signum, self._handle) for signum in self._HANDLED}
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            os._exit(128 + signum)  # asked twice: at once; Ray's processes and the trainers end with this one
+            os._exit(_exit_code(signum))  # asked twice: at once; Ray's processes and the trainers end with this one
         self.received = signum
         for search in self.listeners:
             search.stop(f"stopped by {signal.Signals(signum).name}")
@@ -138,7 +187,7 @@ class _Signals:
 
 @contextlib.contextmanager
 def _trapped_signals() -> Iterator[_Signals]:
-    """SIGINT and SIGTERM end the block in order; a second one ends the process."""
+    """The signals that ask a process to end do so in order; a second one ends it at once."""
     signals = _Signals()
     before = signals.arm()
     try:
@@ -146,16 +195,6 @@ def _trapped_signals() -> Iterator[_Signals]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _open_study(options: RunOptions, view: View) -> Study:
-    """The study, begun now or gone on with; its data set and model are checked either way."""
-    prepared = prepare(options.machines.trainer, options.data, options.model, options.paths.root)
-    spec = _spec(options, prepared)
-    study = Study.open_or_create(options.storage, options.name, spec)
-    _refuse_changes(study, options, prepared)
-    view.subject(study.spec, options.space, prepared.notes)
-    return study
 
 
 def prepare(command: Sequence[str], data: str, model: str, directory: Path) -> PreparedRecord:
@@ -207,6 +246,7 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
         num_classes=prepared.num_classes,
         num_images=prepared.num_images,
         num_parameters=prepared.num_parameters,
+        checkpoint_bytes=prepared.checkpoint_bytes,
         epochs=settings.epochs,
         rungs=settings.rung_epochs,
         reduction_factor=settings.reduction_factor,
@@ -216,7 +256,7 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
     )
 
 
-def _refuse_changes(study: Study, options: RunOptions, prepared: PreparedRecord) -> None:
+def _refuse_changes(study: DrivenStudy, options: RunOptions, prepared: PreparedRecord) -> None:
     """A study is about one space, one model and one data set: its trials could not be compared otherwise."""
     spec = study.spec
     changes = options.space.differences(spec.space)
@@ -231,27 +271,44 @@ def _refuse_changes(study: Study, options: RunOptions, prepared: PreparedRecord)
         )
 
 
-def _search(options: RunOptions, study: Study, slots: "Slots", view: View, signals: _Signals) -> None:
-    from tuner.execution.ray_search import run_search
+def _require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> None:
+    settings = options.space.settings
+    done = sum(trial.state.is_finished() for trial in study.trials())
+    needed = needed_bytes(
+        checkpoint_bytes=study.spec.checkpoint_bytes,
+        slots=slots.number,
+        trials=max(settings.trials - done, 0),
+        reduction_factor=study.spec.reduction_factor if study.spec.rungs else 1,
+        promote_epochs=settings.promote_epochs if options.promote else 0,
+    )
+    require(options.paths.root, needed, "The search")
 
-    terms = TrialTerms(
+
+def _search(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View, signals: _Signals) -> None:
+    from tuner.execution.ray_search import SearchTerms, run_search
+
+    trial_terms = TrialTerms(
         threads=slots.threads,
         gpus_per_trial=slots.gpus_per_trial,
         validate_every_epoch=options.validate_every_epoch,
     )
-    search = Search(study, options.space, options.paths, terms, on_event=view.note)
+    terms = SearchTerms(
+        command=options.machines.trainer,
+        patience=options.machines.patience,
+        folder=options.paths.root,
+        reserve_bytes=reserve_bytes(checkpoint_bytes=study.spec.checkpoint_bytes, slots=slots.number),
+    )
+    search = Search(study, options.space, options.paths, trial_terms, on_event=view.note)
     signals.listeners.append(search)
     signals.check()
     if not search.finished:
         with view.watching(search, slots):
-            run_search(search, slots, options.machines.trainer)
+            run_search(search, slots, terms, at_start=signals.arm)
     signals.check()
-    if search.failure_policy is not None:
-        raise StoppedByPolicy(f"The search was ended: {search.stop_reason}. Logs: {options.paths.root / 'trials'}")
 
 
 def _promote(
-    study: Study,
+    study: DrivenStudy,
     paths: StudyPaths,
     winner: Winner,
     epochs: int,
@@ -269,6 +326,7 @@ def _promote(
         end = train_remotely(
             promoted.request,
             machines.trainer,
+            patience=machines.patience,
             cpus=slots.number * slots.cpus,
             hear=promoted.hear,
             should_stop=lambda: signals.received is not None,

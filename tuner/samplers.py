@@ -7,12 +7,18 @@ search that was interrupted goes on as if it had not been.
 
 import importlib.util
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
 
 from tuner.exceptions import EnvironmentProblem, SpaceError
+from tuner.memory import BATCH, IMGSZ, MemoryLimits, smallest_sizes
 from tuner.space import SAMPLERS, ChoiceParameter, FloatParameter, Space
 
 MOST_TRIALS_FOR_GP = 100
@@ -22,7 +28,7 @@ _PACKAGES = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
 """What Optuna imports by itself once such a sampler is used."""
 
 
-def make_sampler(name: str, *, seed: int, number: int, space: Space) -> BaseSampler:
+def make_sampler(name: str, *, seed: int, number: int, space: Space, limits: MemoryLimits | None = None) -> BaseSampler:
     """The sampler for one proposal: set it on the study, ask, and throw it away.
 
     tpe: multivariate, so that parameters are chosen together; learns from trials stopped early, too, which it
@@ -35,6 +41,7 @@ def make_sampler(name: str, *, seed: int, number: int, space: Space) -> BaseSamp
         seed: the study's.
         number: the trial's, which need not exist yet.
         space: what is searched; its `settings.trials` is the budget.
+        limits: what must not be proposed because memory has no room for it; none where nothing is known of that.
 
     Raises:
         SpaceError: no such sampler.
@@ -51,7 +58,8 @@ def make_sampler(name: str, *, seed: int, number: int, space: Space) -> BaseSamp
     with warnings.catch_warnings():
         # Optuna calls grouping and margins experimental; the version is pinned, so they cannot change unseen.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return _made(chosen, trial_seed, space)
+        sampler = _made(chosen, trial_seed, space)
+    return WithinMemory(sampler, space, limits) if limits is not None and limits.too_large else sampler
 
 
 def chosen_sampler(name: str, space: Space) -> str:
@@ -130,3 +138,60 @@ def _has_discrete_ranges(space: Space) -> bool:
         not isinstance(p, ChoiceParameter) and not (isinstance(p, FloatParameter) and p.step is None)
         for p in space.searched
     )
+
+
+class WithinMemory(BaseSampler):
+    """Another sampler, whose sizes are sampled anew where memory is known to have no room for them."""
+
+    _MAX_TRIES = 20
+
+    def __init__(self, sampler: BaseSampler, space: Space, limits: MemoryLimits) -> None:
+        self._sampler = sampler
+        self._limits = limits
+        self._smallest = smallest_sizes(space)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        proposed = self._sampler.sample_relative(study, trial, search_space)
+        if not self._excluded(proposed):
+            return proposed
+        # What is left out is sampled alone, below. Asked again, a Gaussian process would say the same, and take long.
+        return {label: value for label, value in proposed.items() if _plain(label) not in (BATCH, IMGSZ)}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        value = self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        if _plain(param_name) not in (BATCH, IMGSZ):
+            return value
+        for _ in range(self._MAX_TRIES):
+            if not self._excluded({**trial.params, param_name: value}):
+                return value
+            value = self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        return _smallest(param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+    def _excluded(self, sampled: Mapping[str, Any]) -> bool:
+        # A size that is not chosen yet can still become the smallest, and no smaller than that.
+        return self._limits.exclude({**self._smallest, **{_plain(label): value for label, value in sampled.items()}})
+
+
+def _plain(label: str) -> str:
+    """The parameter's name without the condition of its variant."""
+    return label.partition(" [")[0]
+
+
+def _smallest(distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return min(distribution.choices)  # type: ignore[type-var]  # sizes are numbers
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return distribution.low

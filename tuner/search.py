@@ -6,21 +6,22 @@ carries out the decisions. All that it must remember is in the study.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Params, Record, StartedRecord, TrainRequest
+from tuner.disk import discard_weights
 from tuner.early_stopping import Asha
+from tuner.exceptions import StoppedByPolicy, TunerError
+from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
+from tuner.memory import memory_limits
 from tuner.paths import StudyPaths
 from tuner.samplers import make_sampler
 from tuner.space import Space
-from tuner.study import Study, StudySpec, TrialRecord
-
-MAX_IDENTICAL_FAILURES = 3
-"""As many failures for one cause, before anything has succeeded, are not the configurations' fault."""
+from tuner.study import DrivenStudy, Proposal, StudySpec, TrialRecord
 
 
 class Decision(StrEnum):
@@ -42,6 +43,10 @@ class LiveTrial:
     seconds: float = 0.0
     memory_gib: float = 0.0
     latest: EpochRecord | None = None
+    attempts: int = 0
+    """How often a trainer has begun or gone on with it."""
+    setbacks: list[Setback] = field(default_factory=list)
+    """The failures after which it was tried again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,13 +61,13 @@ class TrialTerms:
 class Search:
     """The search of one study.
 
-    Call `propose` when a slot is free, `hear` for each record of a trial, `release` when a trial was cut off
-    without an end record. After `stop` nothing new is proposed and every trial is told to stop.
+    Call `propose` when a slot is free, `hear` for each record of a trial, `lose` when its machine is gone, `release`
+    when it was cut off without an end record. After `stop` nothing new is proposed and every trial is told to stop.
     """
 
     def __init__(
         self,
-        study: Study,
+        study: DrivenStudy,
         space: Space,
         paths: StudyPaths,
         terms: TrialTerms,
@@ -77,12 +82,14 @@ class Search:
         self._rule = Asha(rungs=self._spec.rungs, reduction_factor=self._spec.reduction_factor)
         self._curves: dict[int, dict[int, float]] = {}
         self._failures: Counter[str] = Counter()
+        self._lost_in_a_row = 0
+        self._device = ""
         self.live: dict[int, LiveTrial] = {}
         self.trials: tuple[TrialRecord, ...] = ()
         self.stop_reason: str | None = None
         """Why the search ends before its last trial, once it does."""
-        self.failure_policy: str | None = None
-        """The failure that repeats, when that is why."""
+        self.problem: TunerError | None = None
+        """The error that this is, when it is one."""
         self._restore()
 
     @property
@@ -92,22 +99,50 @@ class Search:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing will be proposed any more."""
-        return self.stop_reason is not None or (
-            len(self.trials) >= self.target and not any(t.state == TrialState.WAITING for t in self.trials)
-        )
+        """Whether nothing will be proposed any more; what trains now may yet fail and have to go on."""
+        return self.stop_reason is not None or not (self.live or self._waiting or len(self.trials) < self.target)
+
+    @property
+    def _waiting(self) -> list[int]:
+        return [trial.number for trial in self.trials if trial.state == TrialState.WAITING]
 
     def propose(self) -> TrainRequest | None:
-        """The next trial to train, or none when the search is finished."""
+        """The next trial to train, or none when there is nothing to train now."""
         if self.finished:
             return None
-        number = len(self.trials)
-        sampler = make_sampler(self._space.settings.sampler, seed=self._spec.seed, number=number, space=self._space)
-        proposal = self._study.ask(sampler, self._space)
+        interrupted = next((number for number in self._waiting if self.trials[number].params), None)
+        if interrupted is not None:
+            proposal: Proposal | None = self._study.resume(interrupted)
+        elif self._waiting or len(self.trials) < self.target:  # what waits without parameters was asked for by a user
+            proposal = self._new_trial()
+        else:
+            return None
+        if proposal is None:
+            return None
         self._refresh()
         self._curves.setdefault(proposal.number, {})
-        self.live[proposal.number] = LiveTrial(number=proposal.number)
+        noted = self.trials[proposal.number].attributes
+        self.live[proposal.number] = LiveTrial(
+            number=proposal.number,
+            attempts=noted.get("attempts", 0),
+            setbacks=[Setback(**setback) for setback in noted.get("setbacks", ())],
+        )
         return self._request(proposal.number, proposal.params)
+
+    def _new_trial(self) -> Proposal | None:
+        limits = memory_limits(self.trials, self._device)
+        if self._device and limits.exclude_all_of(self._space):  # a new driver may have another device
+            cause = "even the smallest batch and image size of the space run out of memory"
+            self.stop(
+                cause, StoppedByPolicy(f"The search was ended: {cause}. Choose smaller ones, or a smaller model.")
+            )
+            return None
+        number = len(self.trials)
+        sampler = make_sampler(
+            self._space.settings.sampler, seed=self._spec.seed, number=number, space=self._space, limits=limits
+        )
+        baseline = self._space.baseline_sampled() if number == 0 else None
+        return self._study.propose(sampler, self._space, baseline)
 
     def hear(self, number: int, record: Record) -> Decision:
         """Take in one record of a live trial and say whether it goes on. Records heard before change nothing."""
@@ -115,39 +150,59 @@ class Search:
         if trial is None:
             return Decision.STOP
         if isinstance(record, StartedRecord):
-            trial.device = record.device
-            self._study.note_start(number, record.device, self._paths.trial(number))
+            self._hear_start(trial, record)
         elif isinstance(record, EpochRecord):
             return self._hear_epoch(trial, record)
         elif isinstance(record, EndRecord):
             self._hear_end(trial, record)
             return Decision.STOP
-        return Decision.STOP if self.stop_reason else Decision.CONTINUE
+        return self._unless_stopped()
+
+    def lose(self, number: int, cause: str) -> None:
+        """The machine or process that held the trial is gone: it goes on elsewhere, unless that has failed too."""
+        if number in self.live:
+            self._set_back(self.live[number], Failure.INFRASTRUCTURE, cause)
 
     def release(self, number: int) -> None:
         """The trial was cut off: it goes back in the queue, and goes on from its last checkpoint when asked for."""
         if self.live.pop(number, None) is not None:
-            self._study.requeue(number)
+            self._study.interrupt(number)
             self._refresh()
 
-    def fail(self, number: int, cause: str) -> None:
-        """The trial cannot be trained, for a reason outside the trainer."""
-        if number in self.live:
-            self._fail(self.live[number], cause)
+    def stop(self, reason: str, problem: TunerError | None = None) -> None:
+        """Propose nothing more and stop every trial at its next sign of life; the study can go on later.
 
-    def stop(self, reason: str) -> None:
-        """Propose nothing more and stop every trial at its next sign of life; the study can go on later."""
-        self.stop_reason = self.stop_reason or reason
+        Args:
+            problem: What whoever drives the search shall raise in the end, if it is an error.
+        """
+        if self.stop_reason is None:
+            self.stop_reason, self.problem = reason, problem
+
+    def check(self) -> None:
+        """Raise what has made going on impossible, such as a lease that was lost."""
+        self._study.check()
+
+    def epoch_seconds(self) -> float:
+        """What an epoch takes in the slowest of the trials so far; 0 before any has ended one."""
+        ended = [t.attributes["seconds"] / t.attributes["epochs"] for t in self.trials if t.attributes.get("epochs")]
+        running = [t.seconds / t.epoch for t in self.live.values() if t.epoch]
+        return max((*ended, *running), default=0.0)
+
+    def discard_dead_weights(self) -> None:
+        """Remove the weights of trials that will never go on; only when no trainer runs any more, to be thorough."""
+        for trial in self.trials:
+            if trial.state in (TrialState.PRUNED, TrialState.FAIL):
+                discard_weights(self._paths.trial(trial.number))
 
     def _restore(self) -> None:
         """Take up the study where it stands: the rungs are in the curves, the queue is in the states."""
-        requeued = self._study.requeue_running()
-        if requeued:
-            self._on_event(f"{requeued} interrupted trials go on from their last checkpoint")
-        if not self._study.trials():
-            self._study.enqueue(self._space.baseline_sampled())
+        self._study.interrupt_all()  # what a dead driver left
         self._refresh()
+        waiting = sum(trial.state == TrialState.WAITING for trial in self.trials)
+        if waiting:
+            self._on_event(f"{waiting} interrupted trial(s) go on from their last checkpoint")
         self._curves = {trial.number: dict(trial.curve) for trial in self.trials}
+        self.discard_dead_weights()
 
     def _refresh(self) -> None:
         self.trials = self._study.trials()
@@ -170,29 +225,45 @@ class Search:
             directory=str(self._paths.trial(number)),
         )
 
+    def _hear_start(self, trial: LiveTrial, record: StartedRecord) -> None:
+        trial.device = self._device = record.device
+        trial.attempts += 1
+        directory = self._paths.trial(trial.number)
+        self._study.note(
+            trial.number,
+            device=record.device,
+            attempts=trial.attempts,
+            directory=str(directory),
+            log=str(directory / "trainer.log"),
+        )
+
     def _hear_epoch(self, trial: LiveTrial, record: EpochRecord) -> Decision:
         value = None if record.metrics is None else record.metrics.get(self._spec.metric, math.nan)
-        known = record.epoch <= trial.epoch
-        trial.epoch = max(trial.epoch, record.epoch)
-        trial.seconds += 0.0 if known else record.seconds
+        if record.epoch > self._reached(trial):
+            self._lost_in_a_row = 0
+        if record.epoch > trial.epoch:
+            trial.seconds += record.seconds
+            trial.epoch = record.epoch
         trial.latest = record
         trial.memory_gib = max(trial.memory_gib, record.memory_gib)
+        trial.value = trial.value if value is None else value
         curve = self._curves[trial.number]
-        judged = record.epoch in curve
+        if value is not None and record.epoch in curve:
+            return self._unless_stopped()  # judged when it arrived; those who came since change nothing
         if value is not None:
-            trial.value = value
-            if not judged:
-                self._study.record_epoch(trial.number, record, value)
-                curve[record.epoch] = value
-        if self.stop_reason:
-            return Decision.STOP
-        if judged:
-            return Decision.CONTINUE  # it passed when it arrived; those who came since change nothing
+            curve[record.epoch] = value
         reason = self._reason_to_stop(trial, record, value)
-        if reason is None:
-            return Decision.CONTINUE
-        self._finish(trial, TrialState.PRUNED, reason=reason)
-        return Decision.STOP
+        figure = {} if value is None else {record.epoch: value}
+        if reason is not None:
+            # One change: a driver that dies here has judged the trial and noted it, or has not heard of it.
+            self._finish(trial, TrialState.PRUNED, reason=reason, curve=figure)
+            return Decision.STOP
+        if value is not None:
+            self._study.record_epoch(trial.number, record.epoch, value)
+        return self._unless_stopped()
+
+    def _unless_stopped(self) -> Decision:
+        return Decision.STOP if self.stop_reason else Decision.CONTINUE
 
     def _reason_to_stop(self, trial: LiveTrial, record: EpochRecord, value: float | None) -> str | None:
         if value is not None and not math.isfinite(value):
@@ -204,25 +275,51 @@ class Search:
         return self._rule.verdict(trial.number, record.epoch, self._curves)
 
     def _hear_end(self, trial: LiveTrial, end: EndRecord) -> None:
-        if end.outcome == Outcome.STOPPED:
+        failure = failure_of(end)
+        if failure is not None:
+            self._set_back(trial, failure, end.message or end.outcome.value)
+        elif end.outcome == Outcome.STOPPED:  # by us, or by a machine that is wanted back: no failure either way
             self.release(trial.number)
         elif end.outcome == Outcome.DIVERGED:
             self._finish(trial, TrialState.PRUNED, reason=f"diverged: {end.message}")
-        elif end.outcome == Outcome.COMPLETED and self._spec.epochs in self._curves[trial.number]:
-            self._failures.clear()
+        elif self._spec.epochs in self._curves[trial.number]:
             self._finish(trial, TrialState.COMPLETE, value=self._curves[trial.number][self._spec.epochs])
-        elif end.outcome == Outcome.COMPLETED:
-            self._fail(trial, f"the trainer ended without a figure for epoch {self._spec.epochs}")
         else:
-            self._fail(trial, f"{end.outcome.value}: {end.message}")
+            self._fail(trial, Failure.BUG, f"the trainer ended without a figure for epoch {self._spec.epochs}")
 
-    def _fail(self, trial: LiveTrial, cause: str) -> None:
-        self._finish(trial, TrialState.FAIL, reason=cause)
-        succeeded = any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in self.trials)
-        self._failures[cause] += 1
-        if not succeeded and self._failures[cause] >= MAX_IDENTICAL_FAILURES:
-            self.failure_policy = cause
-            self.stop(f"the first {MAX_IDENTICAL_FAILURES} trials failed alike: {cause}")
+    def _set_back(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
+        if failure == Failure.INFRASTRUCTURE and self.stop_reason is not None:
+            self.release(trial.number)  # by what ends the search, a full disk most often: not held against the trial
+            return
+        trial.setbacks.append(Setback(failure=failure, epoch=self._reached(trial), cause=cause))
+        if is_retried(trial.setbacks):
+            del self.live[trial.number]
+            self._study.interrupt(trial.number, setbacks=[asdict(s) for s in trial.setbacks])
+            self._refresh()
+            self._on_event(f"trial {trial.number} goes on from its last checkpoint: {cause}")
+        elif failure == Failure.OUT_OF_MEMORY:
+            reason = f"{failure.value}: {cause}"
+            self._finish(trial, TrialState.PRUNED, reason=reason, failure=failure, infeasible=True)
+        else:
+            self._fail(trial, failure, cause)
+
+    def _reached(self, trial: LiveTrial) -> int:
+        """The last epoch that is known of the trial, in this attempt or before."""
+        return max((trial.epoch, *self._curves[trial.number], *(setback.epoch for setback in trial.setbacks)))
+
+    def _fail(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
+        reason = f"{failure.value}: {cause}"
+        self._finish(trial, TrialState.FAIL, reason=reason, failure=failure)
+        self._failures[alike(reason)] += 1
+        self._lost_in_a_row += failure in (Failure.INFRASTRUCTURE, Failure.HUNG)
+        if self._failures[alike(reason)] >= MAX_IDENTICAL and not any(t.curve for t in self.trials):
+            self._give_up(f"the first {MAX_IDENTICAL} trials failed alike: {reason}")
+        elif self._lost_in_a_row >= MAX_IDENTICAL:
+            self._give_up(f"{MAX_IDENTICAL} trials in a row were lost, with no epoch trained between: {reason}")
+
+    def _give_up(self, reason: str) -> None:
+        logs = self._paths.root / "trials"
+        self.stop(reason, StoppedByPolicy(f"The search was ended: {reason}. Logs: {logs}"))
 
     def _finish(
         self,
@@ -231,19 +328,29 @@ class Search:
         *,
         value: float | None = None,
         reason: str = "",
+        curve: Mapping[int, float] | None = None,
+        failure: Failure | None = None,
+        infeasible: bool = False,
     ) -> None:
         del self.live[trial.number]
+        setbacks = [asdict(setback) for setback in trial.setbacks]
         self._study.finish(
             trial.number,
             state,
             value=value,
             reason=reason,
+            curve=curve,
+            infeasible=infeasible,
+            **({"failure": failure.value} if failure else {}),
+            **({"setbacks": setbacks} if setbacks else {}),
             epochs=trial.epoch,
             seconds=round(trial.seconds, 3),
             memory_gib=round(trial.memory_gib, 3),
             **_what_ran(trial.latest),
         )
         self._refresh()
+        if state != TrialState.COMPLETE:
+            discard_weights(self._paths.trial(trial.number))
         self._on_event(_told(trial.number, state, value, reason, self._spec.metric))
 
 

@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.paths import StudyPaths
+from tuner.printable import printable
 from tuner.promotion import PromotedRun, Winner
 from tuner.search import Search
 from tuner.space import Space
-from tuner.study import Study, StudySpec, standing
+from tuner.study import KnownStudy, StudySpec, standing
 
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0
@@ -34,7 +35,7 @@ class View:
 
     def note(self, line: str) -> None:
         """One line that stays."""
-        self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def subject(self, spec: StudySpec, space: Space, notes: Sequence[str] = ()) -> None:
         """The first lines: what is searched, on what, with what."""
@@ -89,7 +90,7 @@ class View:
         ):
             yield
 
-    def conclusion(self, study: Study, winner: Winner, paths: StudyPaths) -> None:
+    def conclusion(self, study: KnownStudy, winner: Winner, paths: StudyPaths) -> None:
         """What was found, where the files are, what to type next."""
         for text in conclusion_lines(study, winner, paths, self._prefix):
             self.note(text)
@@ -150,7 +151,7 @@ def search_table(search: Search, progress: SearchProgress) -> Group:
             "" if trial.value is None else f"{trial.value:.4f}",
             f"{trial.seconds / trial.epoch:.1f}" if trial.epoch else "",
             f"{trial.memory_gib:.1f}" if trial.memory_gib else "",
-            Text(trial.device),
+            Text(printable(trial.device)),
         )
     return Group(table, Text(progress.line(), style="bold"))
 
@@ -165,7 +166,7 @@ def promotion_line(promoted: PromotedRun, elapsed_s: float) -> str:
     return f"promoted run: epoch {latest.epoch}/{total}{best}; {duration(elapsed_s)}, about {left} to go"
 
 
-def conclusion_lines(study: Study, winner: Winner, paths: StudyPaths, prefix: str = "") -> list[str]:
+def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefix: str = "") -> list[str]:
     """The last lines of a run."""
     spec, trial = study.spec, winner.trial
     lines = ["", f"Best: trial {trial.number}, {spec.metric} {trial.value:.4f} after {spec.epochs} epochs"]
@@ -183,7 +184,7 @@ def conclusion_lines(study: Study, winner: Winner, paths: StudyPaths, prefix: st
     return [*lines, *_next_commands(study, paths, prefix, promoted=promoted)]
 
 
-def _next_commands(study: Study, paths: StudyPaths, prefix: str, *, promoted: bool) -> list[str]:
+def _next_commands(study: KnownStudy, paths: StudyPaths, prefix: str, *, promoted: bool) -> list[str]:
     """What to type next, each with what it does."""
     home = paths.root.parent
     which = study.name if home == Path("studies").absolute() else f"{study.name} --home {quote(str(home))}"

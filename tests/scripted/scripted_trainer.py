@@ -1,13 +1,18 @@
 """A trainer that speaks the contract and trains nothing: it plays a script.
 
-`python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE]`
+`python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]`
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
 in the first epoch. Epochs already played are kept in the request's directory, as a real trainer keeps its
-checkpoint. Each start and end is appended to the journal with the trial, the slot and the time.
+checkpoint. Each start, epoch and end is appended to the journal with the trial, the slot and the time.
+
+A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`; `any` stands for every trial), which
+happens in that epoch of that trial before it is played: once, unless the action ends with `!`. Actions are the
+functions `fault_*` below.
 """
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -17,6 +22,7 @@ import time
 from pathlib import Path
 
 from tuner.contract import (
+    WEIGHTS,
     EndRecord,
     EpochRecord,
     Outcome,
@@ -33,11 +39,17 @@ class Stop(Exception):  # noqa: N818
     pass
 
 
+class End(Exception):  # noqa: N818
+    def __init__(self, record: EndRecord) -> None:
+        self.record = record
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--epoch-seconds", type=float, default=0.05)
     parser.add_argument("--journal", type=Path)
     parser.add_argument("--fail", default="")
+    parser.add_argument("--faults", type=Path)
     options = parser.parse_args()
     for line in iter(sys.stdin.readline, ""):
         request = decode(line)
@@ -78,51 +90,140 @@ def train(request: TrainRequest, options) -> EndRecord:
 
     signal.signal(signal.SIGTERM, on_term)
     directory = Path(request.directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    (directory / WEIGHTS).mkdir(parents=True, exist_ok=True)
     note(options, "start", request)
-    send(StartedRecord(pid=os.getpid(), device="scripted"))
     try:
-        return play(request, options, directory)
+        send(StartedRecord(pid=os.getpid(), device="scripted"))
+        return play(request, options, directory / WEIGHTS / "played.json")
     except Stop:
         return EndRecord(outcome=Outcome.STOPPED)
+    except End as end:
+        return end.record
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return EndRecord(outcome=Outcome.ERROR, message=f"no space left on {directory}", retryable=True)
     finally:
         note(options, "end", request)
 
 
-def play(request: TrainRequest, options, directory: Path) -> EndRecord:
+def play(request: TrainRequest, options, checkpoint: Path) -> EndRecord:
     if options.fail:
         return EndRecord(outcome=Outcome.ERROR, message=options.fail)
-    state = directory / "played.json"
-    played = json.loads(state.read_text()) if state.exists() else 0
+    played = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
+    value = 0.0
     for epoch in range(1, request.stop_epoch + 1):
+        value = metric(request.params, epoch, request.epochs)
         if epoch > played:
+            for name, argument in faults(request, epoch, options):
+                value = globals()[f"fault_{name}"](argument, value)
             time.sleep(options.epoch_seconds)
             if float(request.params.get("lr0", 0.01)) > 1:
                 return EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 1")
-            temporary = state.with_suffix(".tmp")
+            temporary = checkpoint.with_suffix(".tmp")
             temporary.write_text(json.dumps(epoch))
-            temporary.replace(state)
+            temporary.replace(checkpoint)
             note(options, "epoch", request, epoch=epoch)
         validated = epoch in request.validation_epochs or epoch == request.stop_epoch
-        value = metric(request.params, epoch, request.epochs)
         send(
             EpochRecord(
                 epoch=epoch,
                 losses={"box": 1.0 / epoch, "cls": 1.0, "dfl": 1.0},
-                metrics={"mAP50-95": value, "mAP50": value, "precision": value, "recall": value} if validated else None,
+                metrics=figures(value) if validated else None,
                 seconds=options.epoch_seconds,
                 memory_gib=0.1,
                 learning_rate=0.01,
                 batch=int(request.params.get("batch", 16)),
-                checkpoint=str(state),
+                checkpoint=str(checkpoint),
             )
         )
-    metrics = {"mAP50-95": value, "mAP50": value, "precision": value, "recall": value}
     return EndRecord(
         outcome=Outcome.COMPLETED,
-        checkpoint=str(state) if request.full else "",
-        metrics=metrics if request.full else None,
+        checkpoint=str(checkpoint) if request.full else "",
+        metrics=figures(value) if request.full else None,
     )
+
+
+def figures(value):
+    """The metrics of an epoch; a value that is no number is what a fault made of it."""
+    if value is None:
+        return {}
+    return {"mAP50-95": value, "mAP50": value, "precision": value, "recall": value}
+
+
+def faults(request: TrainRequest, epoch: int, options):
+    """The faults that are due now."""
+    if options.faults is None or request.full:
+        return
+    for path in sorted(options.faults.iterdir()):
+        trial, at, action = path.name.split("-", 2)
+        if trial in ("any", str(request.trial)) and int(at) == epoch:
+            if not action.endswith("!"):
+                path.unlink()
+            name, _, argument = action.rstrip("!").partition("=")
+            note(options, "fault", request, epoch=epoch, action=name)
+            yield name, argument
+
+
+def fault_kill(argument, value):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fault_exit(argument, value):
+    os._exit(int(argument))
+
+
+def fault_preempt(argument, value):
+    """Somebody else asks the trial to end: the machine is wanted back."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def fault_hang(argument, value):
+    time.sleep(3600)
+
+
+def fault_stop(argument, value):
+    """The whole process is frozen."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return value
+
+
+def fault_deaf(argument, value):
+    """Hangs, and does not end when asked to."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(3600)
+
+
+def fault_slow(argument, value):
+    time.sleep(float(argument))
+    return value
+
+
+def fault_memory(argument, value):
+    raise End(EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="CUDA out of memory. Tried to allocate 20 MiB"))
+
+
+def fault_data(argument, value):
+    raise End(EndRecord(outcome=Outcome.BAD_DATA, message="labels/7.txt:1 names class 9 of 6"))
+
+
+def fault_error(argument, value):
+    raise End(EndRecord(outcome=Outcome.ERROR, message=f"RuntimeError: at batch {time.time_ns()}"))
+
+
+def fault_disk(argument, value):
+    raise End(EndRecord(outcome=Outcome.ERROR, message="no space left on /data", retryable=True))
+
+
+def fault_garbage(argument, value):
+    sys.stdout.write("Epoch 1/5 ...\n")
+    sys.stdout.flush()
+    return value
+
+
+def fault_figure(argument, value):
+    """Another figure than the right one: nan, inf, a text, or none at all."""
+    return {"nan": math.nan, "inf": math.inf, "missing": None}.get(argument, argument)
 
 
 def note(options, event: str, request: TrainRequest, **more) -> None:
@@ -132,6 +233,8 @@ def note(options, event: str, request: TrainRequest, **more) -> None:
             "trial": request.trial,
             "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
             "pid": os.getpid(),
+            "ppid": os.getppid(),
+            "full": request.full,
             "time": time.monotonic(),
             **more,
         }

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,11 @@ def prepared(trainer, data_yaml, tmp_path_factory) -> PreparedRecord:
     return found[0]
 
 
-@pytest.fixture
-def train_request(prepared, tmp_path):
-    """Makes requests that train in seconds."""
+@pytest.fixture(scope="session")
+def make_request(prepared):
+    """Makes requests that train in seconds, in a directory of their own."""
 
-    def make(*, epochs=2, validation_epochs=(2,), full=False, seed=0, **params):
+    def make(directory, *, epochs=2, validation_epochs=(2,), full=False, seed=0, **params):
         return TrainRequest(
             study="s",
             trial=0,
@@ -76,8 +77,14 @@ def train_request(prepared, tmp_path):
             seed=seed,
             devices=(),
             threads=2,
-            directory=str(tmp_path / "run"),
+            directory=str(directory),
             full=full,
         )
 
     return make
+
+
+@pytest.fixture
+def train_request(make_request, tmp_path):
+    """The same, in the folder `run` of the test."""
+    return partial(make_request, tmp_path / "run")

@@ -1,6 +1,7 @@
 """One run on two processes. Ranks on the CPU (gloo): what ranks on GPUs do, but for the device."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from trainer.ultralytics_bridge import environment
 environment.configure()
 
 from trainer import ranks, trial  # noqa: E402 - only after the environment is set
+from trainer.processes import OomWatch  # noqa: E402
 from trainer.records import RecordLog  # noqa: E402
-from tuner.contract import Outcome  # noqa: E402
+from tuner.contract import EndRecord, Outcome, decode, encode  # noqa: E402
 
 
 @pytest.fixture
@@ -98,3 +100,60 @@ def test_an_interrupted_run_leaves_no_rank_behind(train_request, tmp_path):
     while rank_processes(request) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert rank_processes(request) == []
+
+
+@pytest.mark.parametrize(("kills", "outcome"), [([0, 0], Outcome.ERROR), ([0, 1], Outcome.OUT_OF_MEMORY)])
+def test_ranks_that_torchrun_stopped_are_a_run_that_lost_one(train_request, kills, outcome):
+    request = train_request(epochs=1)
+    Path(request.directory).mkdir()
+    Path(request.directory, ranks.END).write_text(encode(EndRecord(outcome=Outcome.STOPPED)))
+    watch = OomWatch(iter(kills).__next__)
+    end = ranks._end_of_ranks(request, 1, watch)
+    assert (end.outcome, end.retryable) == (outcome, outcome == Outcome.ERROR)
+
+
+RUN_TWO_RANKS = """
+import os, sys
+from pathlib import Path
+from trainer.ultralytics_bridge import environment; environment.configure()
+from trainer import ranks, trial
+from tuner.contract import decode, encode
+request = decode(Path(sys.argv[1]).read_text())
+end = ranks.train(request, trial._arguments(request), num_ranks=2, trained=0, emit=lambda record: None)
+Path(sys.argv[2]).write_text(encode(end))
+"""
+
+
+def test_ranks_write_their_stacks_on_sigusr1_and_a_killed_one_makes_the_run_worth_another_try(train_request, tmp_path):
+    request = train_request(epochs=500, validation_epochs=())
+    Path(request.directory).mkdir()
+    (tmp_path / "request").write_text(encode(request))
+    command = [sys.executable, "-c", RUN_TWO_RANKS, str(tmp_path / "request"), str(tmp_path / "end")]
+    parent = subprocess.Popen(command, start_new_session=True)
+    try:
+        wait_for(lambda: RecordLog(Path(request.directory)).read(), 60)
+        # The process that starts the ranks has no part in this: in a trial the fork server has prepared it.
+        ours = [pid for pid in rank_processes(request) if pid != parent.pid]
+        for pid in ours:
+            os.kill(pid, signal.SIGUSR1)
+
+        def dumps():
+            return [path for path in Path(request.directory, "stacks").glob("*.txt") if "_do_train" in path.read_text()]
+
+        wait_for(lambda: len(dumps()) == 2, 10)
+        assert rank_processes(request) == ours, "torchrun did not die of it"
+        os.kill(int(dumps()[0].stem), signal.SIGKILL)
+        parent.wait(60)
+    finally:
+        if parent.poll() is None:
+            os.killpg(parent.pid, signal.SIGKILL)
+    end = decode((tmp_path / "end").read_text())
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True), end
+    wait_for(lambda: not rank_processes(request), 10)
+
+
+def wait_for(condition, timeout_s):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)

@@ -1,19 +1,20 @@
 """Registration with ultralytics, each case in a fresh process."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import users_environment
+
 ROOT = Path(__file__).parents[2]
 
 
 def run(code: str, tmp_path: Path) -> dict:
     """Run `code` in a fresh interpreter; it leaves what it found in `found`, which is returned."""
-    env = os.environ | {
+    env = users_environment() | {
         "PYTHONPATH": str(ROOT),
         "YOLO_CONFIG_DIR": str(tmp_path),
         "YOLO_AUTOINSTALL": "0",

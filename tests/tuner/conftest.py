@@ -1,13 +1,20 @@
 """A small space, and studies over it in real databases."""
 
+import contextlib
+import shutil
+import sqlite3
+
+import optuna
 import pytest
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
+from tuner.database import existing_storage, open_storage
+from tuner.lease import study_lease
 from tuner.paths import StudyPaths
 from tuner.promotion import choose_winner
 from tuner.search import Decision, Search, TrialTerms
 from tuner.space import parse_space
-from tuner.study import Study, StudySpec
+from tuner.study import StudySpec, driven_study
 
 SPACE = """
 search: {epochs: 9, rungs: [3], reduction_factor: 3, trials: 6, sampler: random, promote_epochs: 20}
@@ -48,6 +55,7 @@ def spec(space):
         num_classes=6,
         num_images={"train": 80, "val": 20},
         num_parameters=1000,
+        checkpoint_bytes=1000,
         epochs=settings.epochs,
         rungs=settings.rung_epochs,
         reduction_factor=settings.reduction_factor,
@@ -57,14 +65,50 @@ def spec(space):
     )
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """An SQLite file with Optuna's tables: making them takes longer than most tests."""
+    path = tmp_path_factory.mktemp("empty") / "study.db"
+    open_storage(f"sqlite:///{path}").engine.dispose()
+    return path
+
+
 @pytest.fixture
-def url(paths):
+def url(paths, empty_database):
+    shutil.copy(empty_database, paths.database)
     return f"sqlite:///{paths.database}"
 
 
+@contextlib.contextmanager
+def driven(url, spec, paths, name="s", on_event=lambda line: None):
+    """A study that this process drives for the time of the block."""
+    with study_lease(url, name) as lease, driven_study(lease, spec, paths.journal, on_event) as study:
+        yield study
+
+
 @pytest.fixture
-def study(url, spec):
-    return Study.open_or_create(url, "s", spec)
+def study(url, spec, paths):
+    """A study that this process drives."""
+    with driven(url, spec, paths) as study:
+        yield study
+
+
+@contextlib.contextmanager
+def locked(url):
+    """A database that takes nothing for the time of the block."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+def stored(url, name="s"):
+    """The study's trials as the database has them, for a program that knows nothing of tune."""
+    with existing_storage(url) as storage:
+        return optuna.load_study(storage=storage, study_name=name).get_trials()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from tests.tuner.conftest import epoch, play
+from tests.tuner.conftest import driven, epoch, play
 from tuner.contract import EndRecord, Outcome, encode
 from tuner.exceptions import EnvironmentProblem
 from tuner.export import params_yaml, training_arguments, write_params
@@ -20,7 +20,7 @@ from tuner.paths import StudyPaths
 from tuner.promotion import Winner, choose_winner, full_run_request
 from tuner.search import Search
 from tuner.space import parse_space
-from tuner.study import Study
+from tuner.study import KnownStudy, StudySpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,9 +71,9 @@ def test_the_header_says_when_there_is_nothing_to_compare_with(study, search):
 
 def test_a_model_that_every_yolo_command_knows_needs_no_explanation(url, spec, space, paths, terms):
     stock = dataclasses.replace(spec, model="yolov8n.yaml", model_source="yolov8n.yaml", portable_model="yolov8n.yaml")
-    study = Study.open_or_create(url, "s", stock)
-    search = Search(study, space, paths, terms)
-    play(search, search.propose(), 0.1, 0.25)
+    with driven(url, stock, paths) as study:
+        search = Search(study, space, paths, terms)
+        play(search, search.propose(), 0.1, 0.25)
     assert not [line for line in header(params_yaml(study, choose_winner(study), 20)) if line.startswith("model")]
 
 
@@ -94,6 +94,17 @@ def test_the_arguments_are_the_winner_on_the_schedule_of_the_full_run(study, win
     }
 
 
+@dataclasses.dataclass
+class Described:
+    """A study that says something else of itself."""
+
+    study: KnownStudy
+    spec: StudySpec
+
+    def __getattr__(self, name):
+        return getattr(self.study, name)
+
+
 @pytest.mark.parametrize(
     ("source", "portable", "pretrained"),
     [
@@ -102,9 +113,9 @@ def test_the_arguments_are_the_winner_on_the_schedule_of_the_full_run(study, win
         ("/models/mamba-yolo-n.yaml", "/s/mamba-yolo-n-untrained.pt", False),
     ],
 )
-def test_only_weights_that_trials_started_from_are_pretrained(url, spec, winner, source, portable, pretrained):
-    described = dataclasses.replace(spec, model_source=source, portable_model=portable)
-    arguments = training_arguments(Study.open_or_create(url, "other", described), winner, 20)
+def test_only_weights_that_trials_started_from_are_pretrained(study, winner, source, portable, pretrained):
+    described = dataclasses.replace(study.spec, model_source=source, portable_model=portable)
+    arguments = training_arguments(Described(study, described), winner, 20)
     assert (arguments["model"], arguments["pretrained"]) == (portable, pretrained)
 
 
@@ -131,9 +142,9 @@ def test_both_yaml_readers_read_the_same(text):
 
 def test_a_long_path_with_blanks_and_accents_is_read_back(url, spec, space, paths, terms):
     data = "/données/" + "a folder with blanks/" * 8 + "data set: final.yaml"
-    study = Study.open_or_create(url, "s", dataclasses.replace(spec, data_source=data))
-    search = Search(study, space, paths, terms)
-    play(search, search.propose(), 0.1, 0.25)
+    with driven(url, dataclasses.replace(spec, data_source=data), paths) as study:
+        search = Search(study, space, paths, terms)
+        play(search, search.propose(), 0.1, 0.25)
     assert yaml.safe_load(params_yaml(study, choose_winner(study), 20))["data"] == data
 
 
@@ -222,10 +233,10 @@ def test_plain_ultralytics_resolves_the_file_to_the_arguments_of_the_promoted_ru
         paths = StudyPaths.of(tmp_path, f"s{index}")
         paths.create()
         described = dataclasses.replace(spec, model_source=source, portable_model=portable)
-        study = Study.open_or_create(f"sqlite:///{paths.database}", f"s{index}", described)
-        search = Search(study, space, paths, terms)
-        for value in (0.2, 0.3, 0.4):
-            play(search, search.propose(), 0.1, value)
+        with driven(f"sqlite:///{paths.database}", described, paths, name=f"s{index}") as study:
+            search = Search(study, space, paths, terms)
+            for value in (0.2, 0.3, 0.4):
+                play(search, search.propose(), 0.1, value)
         found = choose_winner(study)
         write_params(params_yaml(study, found, 20), paths.params)
         request = full_run_request(study, paths, found, epochs=20, gpus=0, threads=2)

@@ -55,7 +55,7 @@ def test_paths_of_a_wrong_name_are_refused(tmp_path):
         StudyPaths.of(tmp_path, "..")
 
 
-def test_naming_the_paths_touches_nothing(tmp_path):
+def test_naming_the_paths_makes_nothing(tmp_path):
     paths = StudyPaths.of(tmp_path / "home", "s")
     _ = paths.database, paths.trial(0), paths.promoted(0, 300), paths.params
     assert list(tmp_path.iterdir()) == []

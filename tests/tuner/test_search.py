@@ -1,13 +1,34 @@
 """What a search proposes, and what it decides on what it hears."""
 
+import itertools
 import math
+import shutil
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from tests.tuner.conftest import epoch, play
+from tests.tuner.conftest import driven, epoch, locked, play, stored
+from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
+from tuner.lease import study_lease
+from tuner.paths import StudyPaths
 from tuner.search import Decision, Search
+from tuner.space import parse_space
+from tuner.study import driven_study
+
+LONG = """
+search: {epochs: 9, rungs: [3], reduction_factor: 3, trials: 10, sampler: SAMPLER}
+parameters:
+  optimizer: SGD
+  batch: {int: [8, 64]}
+  imgsz: 64
+  lr0: {float: [0.0001, 1.0], log: true}
+  momentum: {float: [0.6, 0.98]}
+baseline: {batch: 16, lr0: 0.01, momentum: 0.9}
+"""
 
 
 def states(search):
@@ -85,29 +106,6 @@ def test_a_diverged_trial_is_pruned_with_where_it_happened(search):
     assert trial.reason == "diverged: the loss became NaN in epoch 1, batch 3"
 
 
-@pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.OUT_OF_MEMORY, Outcome.BAD_DATA])
-def test_an_error_fails_the_trial_with_its_cause(search, outcome):
-    request = search.propose()
-    search.hear(request.trial, EndRecord(outcome=outcome, message="why"))
-    assert search.trials[0].state == TrialState.FAIL
-    assert search.trials[0].reason == f"{outcome.value}: why"
-
-
-def test_three_equal_failures_before_any_success_stop_the_search(search):
-    for _ in range(3):
-        search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="no such file"))
-    assert search.finished
-    assert search.failure_policy == "error: no such file"
-
-
-def test_failures_after_a_success_do_not_stop_the_search(search):
-    play(search, search.propose(), 0.1, 0.2)
-    for _ in range(3):
-        search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="no such file"))
-    assert search.failure_policy is None
-    assert not search.finished
-
-
 def test_a_completed_run_without_a_figure_is_a_failure(search):
     request = search.propose()
     search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
@@ -164,24 +162,34 @@ def test_what_a_resumed_trainer_repeats_changes_nothing(study, space, paths, ter
     assert search.hear(1, epoch(3, 0.1)) == Decision.CONTINUE
 
 
-def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path, space, spec, terms):
-    from tuner.paths import StudyPaths
-    from tuner.study import Study
+# CMA-ES knows nothing of the past before its first generation is over.
+@pytest.mark.parametrize(("sampler", "trials"), [("random", 10), ("tpe", 10), ("cmaes", 20), ("gp", 10)])
+def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(
+    tmp_path, empty_database, spec, terms, sampler, trials
+):
+    space = parse_space(LONG.replace("SAMPLER", sampler), name="long", file="long.yaml").with_settings(trials=trials)
 
-    def proposals(name, interrupted_after):
+    def proposals(name, cuts):
         paths = StudyPaths.of(tmp_path, name)
         paths.create()
-        study = Study.open_or_create(f"sqlite:///{paths.database}", name, spec)
-        search = Search(study, space, paths, terms)
+        shutil.copy(empty_database, paths.database)
         seen = []
-        while (request := search.propose()) is not None:
-            seen.append(request.params["lr0"])
-            play(search, request, 0.1, 0.2)
-            if len(seen) == interrupted_after:
+        for cut in (*cuts, 99):
+            with driven(f"sqlite:///{paths.database}", spec, paths, name=name) as study:
                 search = Search(study, space, paths, terms)
+                while len(seen) < cut and (request := search.propose()) is not None:
+                    seen.append((request.trial, dict(request.params)))
+                    number = len(seen)
+                    if number == 6:
+                        search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
+                        search.hear(request.trial, EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="too much"))
+                    else:
+                        play(search, request, 0.1 + number % 3 / 10, 0.2 + number % 5 / 10)
         return seen
 
-    assert proposals("whole", 99) == proposals("cut", 3)
+    whole = proposals("whole", [])
+    assert len(whole) == trials
+    assert proposals("cut", [3, trials - 3]) == whole
 
 
 def test_events_are_told_in_one_line_each(study, space, paths, terms):
@@ -189,3 +197,126 @@ def test_events_are_told_in_one_line_each(study, space, paths, terms):
     search = Search(study, space, paths, terms, on_event=told.append)
     play(search, search.propose(), 0.1, 0.25)
     assert told == ["trial 0 complete: mAP50-95 0.2500"]
+
+
+# What is judged, and when it is known
+
+
+def test_a_figure_that_comes_while_the_search_stops_is_judged_too(search):
+    for _ in range(2):
+        play(search, search.propose(), 0.5, 0.6)
+    weak = search.propose()
+    search.stop("stopped by SIGINT")
+    assert search.hear(weak.trial, epoch(3, 0.1)) == Decision.STOP
+    assert search.trials[weak.trial].state == TrialState.PRUNED
+
+
+def test_a_good_figure_that_comes_while_the_search_stops_is_kept(search):
+    request = search.propose()
+    search.stop("stopped by SIGINT")
+    assert search.hear(request.trial, epoch(3, 0.3)) == Decision.STOP
+    search.release(request.trial)
+    assert (search.trials[0].state, search.trials[0].curve) == (TrialState.WAITING, {3: 0.3})
+
+
+@pytest.mark.parametrize("survived", [0, 1, 2, 3, 4, 5, 6, 7])
+def test_a_verdict_and_its_figure_are_both_known_after_a_death_or_neither(
+    url, spec, paths, space, terms, survived, monkeypatch
+):
+    """The driver dies after so many of the single writes of a verdict; its journal is all that it leaves."""
+    with driven(url, spec, paths) as study:
+        search = Search(study, space, paths, terms)
+        for _ in range(2):
+            play(search, search.propose(), 0.5, 0.6)
+        weak = search.propose()
+        study.flush(10)
+        die_after(monkeypatch, survived)
+        search.hear(weak.trial, epoch(3, 0.1))
+        assert study.trials()[2].state == TrialState.PRUNED
+        with pytest.raises(Died):
+            study.flush(10)
+    monkeypatch.undo()
+    with driven(url, spec, paths) as study:
+        trial = study.trials()[2]
+        assert (trial.state, trial.curve) == (TrialState.PRUNED, {3: 0.1})
+        assert trial.reason.startswith("early stop at epoch 3")
+
+
+@pytest.mark.parametrize("value", [0.1, math.nan])
+def test_a_verdict_and_its_figure_are_one_line_of_the_journal(study, search, paths, url, value):
+    for _ in range(2):
+        play(search, search.propose(), 0.5, 0.6)
+    weak = search.propose()
+    study.flush(10)
+    with locked(url):
+        search.hear(weak.trial, epoch(3, value))
+        (line,) = paths.journal.read_text().splitlines()
+    assert '"state":"PRUNED"' in line
+    assert '"curve":{"3":' in line
+
+
+class Died(Exception):  # noqa: N818
+    pass
+
+
+def die_after(monkeypatch, survived):
+    """Let so many writes to the database happen, and none after them."""
+    left = itertools.count(survived, -1)
+
+    def dying(write):
+        def cut_off(*arguments):
+            if next(left) <= 0:
+                raise Died
+            return write(*arguments)
+
+        return cut_off
+
+    for what in ("intermediate_value", "user_attr", "system_attr", "state_values"):
+        name = f"set_trial_{what}"
+        monkeypatch.setattr(RDBStorage, name, dying(getattr(RDBStorage, name)))
+
+
+def test_what_a_preempted_driver_left_is_handed_out_again_by_the_next(url, spec, paths, space, terms):
+    with driven(url, spec, paths) as study:
+        search = Search(study, space, paths, terms)
+        request = search.propose()
+        search.hear(request.trial, epoch(3, 0.3))
+    assert stored(url)[0].state == TrialState.RUNNING
+    told = []
+    with study_lease(url, "s") as lease, driven_study(lease, spec, paths.journal) as study:
+        search = Search(study, space, paths, terms, on_event=told.append)
+        again = search.propose()
+        assert (again.trial, again.params) == (request.trial, request.params)
+        assert search.trials[0].curve == {3: 0.3}
+    assert told == ["1 interrupted trial(s) go on from their last checkpoint"]
+
+
+# Records that are sent again
+
+
+def told_twice(records, draw):
+    """The stream of a trainer that went on from an earlier checkpoint, perhaps several times."""
+    again = []
+    for index, record in enumerate(records):
+        again.append(record)
+        for _ in range(draw(st.integers(0, 2), label="resends")):
+            again += records[draw(st.integers(0, index), label="from") : index + 1]
+    return again
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_records_that_are_sent_again_change_nothing(space, spec, paths, terms, data):
+    figures = data.draw(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=4), label="figures")
+    told = []
+    for repeats in (False, True):
+        changes = Kept()
+        search = Search(in_memory(changes, spec), space, paths, terms)
+        for at_rung, at_end in figures:
+            records = [epoch(number, {3: at_rung, 9: at_end}.get(number)) for number in range(1, 10)]
+            request = search.propose()
+            for record in told_twice(records, data.draw) if repeats else records:
+                search.hear(request.trial, record)
+            search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
+        told.append([change.encoded() for change in changes])
+    assert told[0] == told[1]

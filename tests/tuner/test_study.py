@@ -1,9 +1,8 @@
-"""What a study writes, seen through plain Optuna, and what outlives a restart."""
+"""What a study is in its database, seen through plain Optuna, and how it is opened."""
 
 import dataclasses
 import json
 import math
-import signal
 import subprocess
 import sys
 from datetime import datetime
@@ -15,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from tests.tuner.conftest import epoch
+from tests.tuner.conftest import driven, stored
 from tuner.database import masked
 from tuner.exceptions import StorageProblem, UsageError
 from tuner.space import parse_space
@@ -36,12 +35,13 @@ baseline: {optimizer: SGD, lr0: 0.01}
 
 
 def ask(study, space):
-    return study.ask(RandomSampler(seed=0), space)
+    return study.propose(RandomSampler(seed=0), space)
 
 
-def seen_by_optuna(url, number=0):
+def seen_by_optuna(study, url, number=0):
     """The trial as a program sees it that knows nothing of tune."""
-    return optuna.load_study(storage=url, study_name="s").trials[number]
+    study.flush(10)
+    return stored(url)[number]
 
 
 def a_trial(number, state=TrialState.COMPLETE, value=None):
@@ -54,15 +54,15 @@ def a_trial(number, state=TrialState.COMPLETE, value=None):
 def test_a_trial_that_ran_to_its_end_is_complete_with_its_value_for_optuna_too(study, space, url):
     ask(study, space)
     study.finish(0, TrialState.COMPLETE, value=0.25)
-    trial = seen_by_optuna(url)
+    trial = seen_by_optuna(study, url)
     assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.25])
 
 
 def test_a_stopped_trial_is_pruned_with_the_reason_among_its_attributes(study, space, url):
     ask(study, space)
-    study.record_epoch(0, epoch(3), 0.1)
+    study.record_epoch(0, 3, 0.1)
     study.finish(0, TrialState.PRUNED, reason="early stop at epoch 3", batch=16)
-    trial = seen_by_optuna(url)
+    trial = seen_by_optuna(study, url)
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["reason"] == "early stop at epoch 3"
     assert trial.user_attrs["batch"] == 16
@@ -71,7 +71,7 @@ def test_a_stopped_trial_is_pruned_with_the_reason_among_its_attributes(study, s
 def test_a_failed_trial_keeps_its_cause(study, space, url):
     ask(study, space)
     study.finish(0, TrialState.FAIL, reason="error: no such file")
-    trial = seen_by_optuna(url)
+    trial = seen_by_optuna(study, url)
     assert (trial.state, trial.value) == (TrialState.FAIL, None)
     assert trial.user_attrs["reason"] == "error: no such file"
 
@@ -79,57 +79,48 @@ def test_a_failed_trial_keeps_its_cause(study, space, url):
 def test_only_a_complete_trial_has_a_value(study, space):
     for state in (TrialState.PRUNED, TrialState.FAIL):
         number = ask(study, space).number
-        study.record_epoch(number, epoch(3), 0.1)
+        study.record_epoch(number, 3, 0.1)
         study.finish(number, state, reason="why")
     assert [trial.value for trial in study.trials()] == [None, None]
 
 
 def test_intermediate_values_are_kept_by_epoch_and_unvalidated_epochs_leave_none(study, space, url):
     ask(study, space)
-    for number, value in ((1, None), (3, 0.1), (4, None), (9, 0.2)):
-        study.record_epoch(0, epoch(number), value)
-    assert seen_by_optuna(url).intermediate_values == {3: 0.1, 9: 0.2}
+    for number, value in ((3, 0.1), (9, 0.2)):
+        study.record_epoch(0, number, value)
+    assert seen_by_optuna(study, url).intermediate_values == {3: 0.1, 9: 0.2}
     assert study.trials()[0].curve == {3: 0.1, 9: 0.2}
 
 
 def test_a_figure_that_is_no_number_is_kept_as_it_is(study, space):
     ask(study, space)
-    study.record_epoch(0, epoch(3), math.nan)
-    study.record_epoch(0, epoch(4), math.inf)
+    study.record_epoch(0, 3, math.nan)
+    study.record_epoch(0, 4, math.inf)
     curve = study.trials()[0].curve
     assert math.isnan(curve[3])
     assert curve[4] == math.inf
 
 
-def test_an_epoch_that_is_told_again_keeps_its_first_value(study, space):
-    ask(study, space)
-    study.record_epoch(0, epoch(3), 0.1)
-    study.record_epoch(0, epoch(3), 0.9)
-    assert study.trials()[0].curve == {3: 0.1}
-
-
-def test_what_was_sampled_stands_under_its_label_and_what_was_trained_under_its_name(url, spec):
+def test_what_was_sampled_stands_under_its_label_and_what_was_trained_under_its_name(url, spec, paths):
     space = parse_space(TWO_OPTIMIZERS, name="two", file="two.yaml")
-    study = Study.open_or_create(url, "s", spec)
-    study.enqueue(space.baseline_sampled())
-    ask(study, space)
-    trial = seen_by_optuna(url)
+    with driven(url, spec, paths) as study:
+        study.propose(RandomSampler(seed=0), space, space.baseline_sampled())
+        trial = seen_by_optuna(study, url)
     assert trial.params == {"optimizer": "SGD", "lr0 [optimizer=SGD]": 0.01}
     assert trial.user_attrs["params"] == {"batch": 16, "optimizer": "SGD", "lr0": 0.01}
 
 
 def test_the_range_that_was_searched_is_in_the_database(study, space, url):
     ask(study, space)
-    assert seen_by_optuna(url).distributions == {"lr0": FloatDistribution(0.0001, 1.0, log=True)}
+    assert seen_by_optuna(study, url).distributions == {"lr0": FloatDistribution(0.0001, 1.0, log=True)}
 
 
-def test_where_a_trial_runs_is_noted_when_it_starts(study, space, url):
+def test_a_note_on_a_trial_is_for_optuna_too(study, space, url):
     ask(study, space)
-    study.note_start(0, "CPU", Path("/studies/s/trials/0000"))
-    noted = seen_by_optuna(url).user_attrs
-    assert noted["device"] == "CPU"
-    assert noted["directory"] == "/studies/s/trials/0000"
-    assert noted["log"] == "/studies/s/trials/0000/trainer.log"
+    study.note(0, device="Straße \u2028 GPU", log="/studies/ü/trainer.log", sizes=(1, 2), worst=math.inf)
+    noted = seen_by_optuna(study, url).user_attrs
+    assert (noted["device"], noted["log"]) == ("Straße \u2028 GPU", "/studies/ü/trainer.log")
+    assert (noted["sizes"], noted["worst"]) == ([1, 2], "inf")
 
 
 def test_times_are_of_this_trial(study, space):
@@ -142,46 +133,26 @@ def test_times_are_of_this_trial(study, space):
     assert before <= ended.began <= ended.ended <= datetime.now()
 
 
-def test_an_enqueued_trial_waits_without_a_beginning(study):
-    study.enqueue({"lr0": 0.01})
-    trial = study.trials()[0]
-    assert (trial.state, trial.began) == (TrialState.WAITING, None)
-
-
 def test_the_study_says_for_optuna_what_is_measured_and_that_more_is_better(study, url):
     seen = optuna.load_study(storage=url, study_name="s")
     assert seen.metric_names == ["mAP50-95"]
     assert seen.direction == optuna.study.StudyDirection.MAXIMIZE
 
 
-# The queue
-
-
-def test_enqueued_values_are_the_next_proposal(study, space):
-    study.enqueue({"lr0": 0.5})
-    proposal = ask(study, space)
+def test_values_that_are_given_are_tried_instead_of_the_samplers(study, space):
+    proposal = study.propose(RandomSampler(seed=0), space, {"lr0": 0.5})
     assert (proposal.number, proposal.params["lr0"]) == (0, 0.5)
 
 
 def test_an_interrupted_trial_waits_and_comes_back_under_its_number_with_its_values(study, space, url):
     first = ask(study, space)
     ask(study, space)
-    study.record_epoch(0, epoch(3), 0.1)
-    study.requeue(0)
-    assert seen_by_optuna(url).state == TrialState.WAITING
-    again = ask(study, space)
+    study.record_epoch(0, 3, 0.1)
+    study.interrupt(0)
+    assert seen_by_optuna(study, url).state == TrialState.WAITING
+    again = study.resume(0)
     assert (again.number, again.params) == (0, first.params)
-    assert seen_by_optuna(url).intermediate_values == {3: 0.1}
-
-
-def test_what_a_dead_driver_left_running_is_put_back_and_nothing_else(study, space):
-    for _ in range(4):
-        ask(study, space)
-    study.finish(1, TrialState.COMPLETE, value=0.1)
-    study.finish(2, TrialState.FAIL, reason="why")
-    assert study.requeue_running() == 2
-    states = [trial.state.name for trial in study.trials()]
-    assert states == ["WAITING", "COMPLETE", "FAIL", "WAITING"]
+    assert seen_by_optuna(study, url).intermediate_values == {3: 0.1}
 
 
 def test_a_trial_that_is_closed_stays_as_it_is(study, space):
@@ -222,9 +193,11 @@ def test_another_name_in_an_existing_database_is_no_study_either(study, url):
     assert optuna.get_all_study_names(url) == ["s"]
 
 
-def test_an_existing_study_keeps_the_spec_that_it_began_with(study, url, spec):
-    again = Study.open_or_create(url, "s", dataclasses.replace(spec, seed=99, model="yolov8n.yaml"))
-    assert again.spec == spec
+def test_an_existing_study_keeps_the_spec_that_it_began_with(url, spec, paths):
+    with driven(url, spec, paths):
+        pass
+    with driven(url, dataclasses.replace(spec, seed=99, model="yolov8n.yaml"), paths) as again:
+        assert again.spec == spec
 
 
 def test_a_spec_comes_back_from_the_database_as_it_was(study, url, spec):
@@ -239,22 +212,25 @@ def test_a_study_that_plain_optuna_made_has_no_spec(url):
         _ = Study.open(url, "foreign").spec
 
 
-def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec):
+def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec, paths):
     foreign = optuna.create_study(storage=url, study_name="foreign", direction="minimize")
-    with pytest.raises(StorageProblem, match="'foreign' was not made by tune"):
-        Study.open_or_create(url, "foreign", spec)
+    with (
+        pytest.raises(StorageProblem, match="'foreign' was not made by tune"),
+        driven(url, spec, paths, name="foreign"),
+    ):
+        pass
     assert foreign.user_attrs == {}
 
 
 def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path):
     (tmp_path / "study.db").write_text("this is no database, and long enough to be looked at " * 40)
-    with pytest.raises(StorageProblem, match=r"cannot be used: file is not a database$"):
+    with pytest.raises(StorageProblem, match=r"cannot be used: file is not a database; "):
         Study.open(f"sqlite:///{tmp_path / 'study.db'}", "s")
 
 
-def test_what_is_no_database_url_is_told(spec):
+def test_what_is_no_database_url_is_told():
     with pytest.raises(UsageError, match="--storage must be a database URL"):
-        Study.open_or_create("nonsense", "s", spec)
+        Study.open("nonsense", "s")
 
 
 # The promoted run
@@ -264,6 +240,7 @@ def test_what_is_known_of_the_promoted_run_adds_up(study, url):
     assert study.promotion == {}
     study.note_promotion(trial=3, state="RUNNING")
     study.note_promotion(state="COMPLETE")
+    study.flush(10)
     assert Study.open(url, "s").promotion == {"trial": 3, "state": "COMPLETE"}
 
 
@@ -287,9 +264,9 @@ def test_a_password_among_the_options_of_a_url_is_hidden_too():
     assert "hunter2" not in masked("postgresql://host/name?user=me&password=hunter2")
 
 
-def test_a_database_without_its_driver_is_told_without_the_password(spec):
+def test_a_database_without_its_driver_is_told_without_the_password():
     with pytest.raises(StorageProblem, match="needs a package that is not installed: cx_Oracle") as caught:
-        Study.open_or_create("oracle+cx_oracle://user:hunter2@host/name", "s", spec)
+        Study.open("oracle+cx_oracle://user:hunter2@host/name", "s")
     assert "hunter2" not in str(caught.value)
 
 
@@ -333,24 +310,6 @@ def test_the_standing_in_a_few_words(trials, told):
 
 # Other processes
 
-WRITER = """
-import sys
-from optuna.samplers import RandomSampler
-from optuna.trial import TrialState
-from tests.tuner.conftest import SPACE, epoch
-from tuner.space import parse_space
-from tuner.study import Study
-
-study = Study.open(sys.argv[1], "s")
-space = parse_space(SPACE, name="small", file="small.yaml")
-for number in range(int(sys.argv[2])):
-    study.ask(RandomSampler(seed=number), space)
-    for at in range(1, 51):
-        study.record_epoch(number, epoch(at), at / 100)
-        print(number, at, flush=True)
-    study.finish(number, TrialState.COMPLETE, value=0.5)
-"""
-
 READER = """
 import json, sys
 from tuner.study import Study
@@ -377,28 +336,10 @@ def test_a_reader_in_another_process_sees_a_study_grow_and_neither_blocks_the_ot
     try:
         assert reader.stdout.readline() == "reading\n"
         for at in range(1, 51):
-            study.record_epoch(0, epoch(at), at / 100)
+            study.record_epoch(0, at, at / 100)
         out, err = reader.communicate(timeout=60)
     finally:
         reader.kill()
     assert reader.returncode == 0, err
     assert "locked" not in err
     assert json.loads(out) == 50
-
-
-def test_what_a_killed_writer_wrote_is_there_after_it_and_the_study_goes_on(study, url, spec, space):
-    writer = started(WRITER, url, "1000")
-    try:
-        told = [writer.stdout.readline() for _ in range(60)]  # one whole trial, and ten epochs of the next
-        writer.send_signal(signal.SIGKILL)
-        assert writer.wait(timeout=30) == -signal.SIGKILL
-    finally:
-        writer.kill()
-    assert told[-1] == "1 10\n", writer.stderr.read()
-
-    again = Study.open_or_create(url, "s", spec)
-    first, second = again.trials()[:2]
-    assert (first.state, first.value, len(first.curve)) == (TrialState.COMPLETE, 0.5, 50)
-    assert second.curve.items() >= {at: at / 100 for at in range(1, 11)}.items()
-    assert again.requeue_running() <= 1
-    assert ask(again, space).number >= 1  # and it can be written

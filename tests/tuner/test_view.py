@@ -11,13 +11,12 @@ import pytest
 from rich.console import Console
 
 import tuner.view
-from tests.tuner.conftest import SPACE, epoch, play
+from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, choose_winner, full_run_request
 from tuner.search import Search
 from tuner.space import parse_space
-from tuner.study import Study
 from tuner.view import SearchProgress, View, conclusion_lines, duration, promotion_line, search_table
 
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
@@ -342,8 +341,8 @@ baseline: {optimizer: SGD, lr0: 0.01}
         name="two",
         file="two.yaml",
     )
-    study = Study.open_or_create(url, "s", spec)
-    search = Search(study, space, paths, terms)
-    play(search, search.propose(), 0.1, 0.25)
-    view.conclusion(study, choose_winner(study), paths)
+    with driven(url, spec, paths) as study:
+        search = Search(study, space, paths, terms)
+        play(search, search.propose(), 0.1, 0.25)
+        view.conclusion(study, choose_winner(study), paths)
     assert "    lr0 [optimizer=SGD] = 0.01\n" in printed(console)

@@ -28,6 +28,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Lower case; what ultralytics 8.4 takes for a picture."""
 
+MAX_OVERLAP = 0.01
+"""The largest part of val that may be in train too: metrics on pictures that were trained on say nothing."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
@@ -76,8 +79,8 @@ def resolve(source: Path) -> DataSet:
     """Find what a data set YAML describes.
 
     Raises:
-        DataError: the YAML is at fault; train or val has a source that is missing or holds no picture; or no
-            training picture has a label file.
+        DataError: the YAML is at fault; train or val has a source that is missing or holds no picture; no training
+            picture has a label file; or more than `MAX_OVERLAP` of val is in train too.
     """
     description = read_description(source)
     notes: list[str] = []
@@ -89,6 +92,7 @@ def resolve(source: Path) -> DataSet:
             continue
         splits[name] = _split(name, entries, description, notes)
     _check_labels(splits, description, notes)
+    _check_overlap(splits, description, notes)
     return DataSet(
         source=description.file,
         root=description.root,
@@ -278,6 +282,29 @@ def _check_labels(splits: Mapping[str, Split], description: Description, notes: 
         if name == "train":
             raise data_error(place, rule, "put labels where images has its twin folder labels")
         notes.append(f"{place}: {rule}; every metric on {name} will be 0.")
+
+
+def _check_overlap(splits: Mapping[str, Split], description: Description, notes: list[str]) -> None:
+    trained = {_identity(picture.path) for picture in splits["train"].pictures}
+    val = splits["val"].pictures
+    both = [picture.path for picture in val if _identity(picture.path) in trained]
+    if not both:
+        return
+    place = description.splits["val"][0].place
+    rule = f"{len(both)} of {len(val)} pictures of val are in train too, the first is {shown(str(both[0]))}"
+    if len(both) > MAX_OVERLAP * len(val):
+        raise data_error(place, rule, "validate on pictures that are not trained on")
+    notes.append(f"{place}: {rule}.")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for two names of one file, whatever links they are."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        rule = f"Every picture must be readable, but got {error.strerror!r}"
+        raise data_error(Place(file=path), rule, "check that it is there, and its permissions") from error
+    return status.st_dev, status.st_ino
 
 
 # Reading and writing

@@ -5,6 +5,7 @@ file is ever run or fetched: tags stay data and `download` is left alone.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -14,11 +15,16 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 
 from trainer.exceptions import DataError
 
-MAX_BYTES = 1 << 20
-"""Size of the largest YAML file that is read."""
+MAX_BYTES = 1 << 18
+"""Size of the largest YAML file that is read; V3Det's 13,204 class names fit."""
+MAX_NODES = 30_000
+"""Keys and values in a file that is read; the loader takes about a second for 10,000."""
+MAX_DEPTH = 32
+"""Levels of lists and mappings in a file that is read."""
 MAX_CLASSES = 100_000
 """Largest number of classes that nc may give."""
 SPLIT_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -30,6 +36,7 @@ SPLIT_KEYS: Mapping[str, tuple[str, ...]] = {
 
 _SHOWN = 120  # characters of a value repeated in a message
 _SHOWN_ITEMS = 8
+_LONG_TAG = re.compile(r"!\S{500}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,10 +128,10 @@ def _one_line(text: str) -> str:
 
 def _parse(file: Path) -> Any:
     text = _text(file)
-    # The round-trip loader keeps line numbers, and keeps unknown tags as data.
-    yaml = YAML(typ="rt", pure=True)
     try:
-        return yaml.load(text)
+        _check_size(text, file)
+        # The round-trip loader keeps line numbers, and keeps unknown tags as data.
+        return YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file=file, line=None if mark is None else mark.line + 1)
@@ -136,8 +143,24 @@ def _parse(file: Path) -> Any:
         raise data_error(Place(file=file), rule, "mend the file") from error
 
 
+def _check_size(text: str, file: Path) -> None:
+    """Refuse what the loader would take minutes or gigabytes for, from events that the parser gives one by one."""
+    if long_tag := _LONG_TAG.search(text):  # the parser's time for a tag grows with the square of its length
+        place = Place(file=file, line=text.count("\n", 0, long_tag.start()) + 1)
+        raise data_error(place, "A data set YAML needs no tags, but got one of 500 characters", "delete it")
+    depth = num_nodes = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent)
+        depth -= isinstance(event, CollectionEndEvent)
+        num_nodes += isinstance(event, NodeEvent)
+        if depth > MAX_DEPTH or num_nodes > MAX_NODES:
+            rule = f"A data set YAML may have {MAX_NODES} keys and values, {MAX_DEPTH} levels deep, but got more"
+            place = Place(file=file, line=event.start_mark.line + 1)
+            raise data_error(place, rule, "check that this is the right file")
+
+
 def _syntax(problem: str) -> tuple[str, str]:
-    problem = problem.strip().splitlines()[0] if problem.strip() else "no detail known"
+    problem = problem.strip().splitlines()[0][: 2 * _SHOWN] if problem.strip() else "no detail known"
     if "duplicate key" in problem:
         return f"Every key may be given once, but {problem}", "delete one of them"
     if "escape" in problem:

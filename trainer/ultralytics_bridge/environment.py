@@ -7,6 +7,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from trainer.exceptions import TrainerError
+
 TESTED_VERSION = "8.4.190"
 """The one version of ultralytics that this bridge is tested with."""
 
@@ -18,25 +20,39 @@ _SWITCHES = {
     "YOLO_AUTOINSTALL": "0",  # a training run must never install packages
     "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS": "1",
     "YOLO_VERBOSE": "1",
+    # A pickle can run any program. With these two nothing but tensors and known classes is ever unpickled, and a
+    # model's YAML is not evaluated; the second also binds the places where ultralytics forgets the first.
+    "ULTRALYTICS_SAFE_LOAD": "1",
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
 }
 _INTEGRATIONS = ("clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
 
 
 def isolate() -> None:
-    """Switch off downloads, run-time installs and telemetry; call before ultralytics is imported. Cheap, idempotent.
+    """Switch off downloads, run-time installs, telemetry and unpickling; call before ultralytics is imported.
+
+    Cheap, idempotent.
 
     ultralytics keeps its settings in one file that concurrent processes overwrite without a lock, so each
     trainer gets a folder of its own, removed when the process that called this ends.
     """
+    os.environ.update(_SWITCHES)
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # torch loads nothing when told both
     if "TRAINER_ISOLATED" in os.environ:  # inherited by forks, and by the ranks of a multi-GPU run
         return
     folder = Path(tempfile.mkdtemp(prefix="trainer-settings-"))
-    os.environ.update(_SWITCHES, YOLO_CONFIG_DIR=str(folder), TRAINER_ISOLATED="1")
+    os.environ.update(YOLO_CONFIG_DIR=str(folder), TRAINER_ISOLATED="1")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 def configure() -> None:
-    """Import ultralytics, isolated, and switch off its tracker hooks and the font download."""
+    """Import ultralytics, isolated, and switch off its tracker hooks and the font download.
+
+    Raises:
+        TrainerError: the installed release is malware; it was not imported.
+    """
+    if malware := known_malware():
+        raise TrainerError(malware)
     isolate()
     from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 
@@ -44,14 +60,22 @@ def configure() -> None:
     _put_font(Path(USER_CONFIG_DIR))
 
 
+def known_malware() -> str:
+    """Why the installed ultralytics must not be imported, in one line; empty where it may."""
+    installed = version("ultralytics")
+    if installed not in KNOWN_BAD_VERSIONS:
+        return ""
+    return (
+        f"ultralytics {installed} carried malicious code on PyPI: remove it, check the machine, "
+        f"then install ultralytics=={TESTED_VERSION}"
+    )
+
+
 def version_notes() -> tuple[str, ...]:
     """What is wrong with the installed ultralytics, if anything, in one line."""
+    if malware := known_malware():
+        return (malware,)
     installed = version("ultralytics")
-    if installed in KNOWN_BAD_VERSIONS:
-        return (
-            f"ultralytics {installed} carried malicious code on PyPI: remove it, check the machine, "
-            f"then install ultralytics=={TESTED_VERSION}",
-        )
     if installed != TESTED_VERSION:
         return (
             f"ultralytics {installed} is not the version this was tested with: "

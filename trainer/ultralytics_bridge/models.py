@@ -1,19 +1,25 @@
-"""Finding and measuring models, and the label caches that trials share."""
+"""Finding and measuring models."""
 
+import contextlib
+import io
+import os
+import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics.cfg import get_cfg
-from ultralytics.data import build_yolo_dataset
-from ultralytics.data.utils import check_det_dataset
-from ultralytics.nn.tasks import DetectionModel, load_checkpoint, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from trainer.exceptions import DataError, ModelError
+from trainer import files
+from trainer.exceptions import ModelError
 from trainer.models import MODEL_NAMES, model_yaml
-from trainer.ultralytics_bridge import registration as _registration  # noqa: F401 - registers Mamba-YOLO's modules
+from trainer.ultralytics_bridge import checkpoints, model_files
+
+_SHIPPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml")
+"""A bare file name: given a URL ultralytics downloads it, and given a path or a pattern it searches folders."""
 
 
 def locate(name: str) -> str:
@@ -24,18 +30,19 @@ def locate(name: str) -> str:
             YAML, or the path of a `.pt` checkpoint to fine-tune from.
 
     Raises:
-        ModelError: nothing of that name.
+        ModelError: nothing of that name, or a YAML that no model needs.
     """
     if name.removesuffix(".yaml") in MODEL_NAMES:
         return str(model_yaml(name.removesuffix(".yaml")))
     path = Path(name)
     if name.endswith(".pt"):
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113
             raise ModelError(f"A checkpoint to fine-tune from must exist (nothing is downloaded), but got '{name}'.")
         return str(path.resolve())
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
+        model_files.check(path)
         return str(path.resolve())
-    if name.endswith(".yaml"):
+    if _SHIPPED.fullmatch(name):
         try:
             yaml_model_load(name)
         except (FileNotFoundError, OSError) as error:
@@ -57,17 +64,30 @@ def count_parameters(model: str, num_classes: int) -> int:
     Raises:
         ModelError: it cannot be built as a detector.
     """
-    try:
-        cfg: Any = load_checkpoint(model)[0].yaml if model.endswith(".pt") else model
+    with faults_told(model):
+        cfg: Any = checkpoints.load(model)[0].yaml if model.endswith(".pt") else model
         net = DetectionModel(cfg, nc=num_classes, verbose=False)
-    except ModelError:
+    return sum(p.numel() for p in net.parameters())
+
+
+@contextlib.contextmanager
+def faults_told(model: str) -> Iterator[None]:
+    """Translate what ultralytics raises when it cannot build a model into one line.
+
+    Raises:
+        ModelError: it raised something that is not about the machine.
+    """
+    try:
+        yield
+    except (ModelError, MemoryError, OSError):
         raise
     except Exception as error:
+        if "memory" in str(error):  # of a GPU, or torch's own words for that of the host
+            raise
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"The model '{model}' cannot be built as a detector: {type(error).__name__}: {reason}"
         ) from error
-    return sum(p.numel() for p in net.parameters())
 
 
 def portable(model: str, num_classes: int, directory: Path) -> str:
@@ -82,9 +102,9 @@ def portable(model: str, num_classes: int, directory: Path) -> str:
     if not target.exists():
         net = DetectionModel(model, nc=num_classes, verbose=False)
         net.args = dict(DEFAULT_CFG_DICT)
-        temporary = target.with_suffix(".tmp")
-        torch.save({"epoch": -1, "model": net, "train_args": {}, "version": version("ultralytics")}, temporary)
-        temporary.replace(target)
+        content = io.BytesIO()
+        torch.save({"epoch": -1, "model": net, "train_args": {}, "version": version("ultralytics")}, content)
+        files.write(target, content.getvalue())
     return str(target)
 
 
@@ -95,19 +115,3 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
     }
-
-
-def build_label_caches(data: Path) -> None:
-    """Let ultralytics scan and cache both splits once, so that trials starting together do not write it at once.
-
-    Raises:
-        DataError: ultralytics finds no usable picture.
-    """
-    try:
-        checked = check_det_dataset(str(data))
-        args = get_cfg(overrides={"task": "detect", "data": str(data)})
-        for split in ("train", "val"):
-            build_yolo_dataset(args, checked[split], batch=1, data=checked, mode=split, rect=False)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(f"ultralytics cannot read the data set '{data}': {reason}") from error

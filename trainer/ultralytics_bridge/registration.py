@@ -1,4 +1,4 @@
-"""Teaches ultralytics' model parser our modules; importing this module does it.
+"""Teaches ultralytics' model parser our modules, and torch's restricted loader; importing this module does it.
 
 `ultralytics.nn.tasks.parse_model` looks module names up in its own globals, and decides by two function-local
 frozensets which classes get `(in_channels, out_channels, ...)` with the width scaled, and which of these take
@@ -14,6 +14,9 @@ when the result is not what we would have built by hand.
 The detection head needs nothing from us: `parse_model` builds the head that YOLOv8 has (`Detect.legacy`) for
 every model without a C3k2, A2C2f or C2fCIB block, ours included, and sets that class attribute anew for each
 model. The self-test has no head, so the attribute is left as it was found.
+
+torch and ultralytics, where they are told to load nothing but known classes, then know ours too. Where they are
+not told so, as in a user's own process, nothing changes.
 """
 
 import builtins
@@ -25,12 +28,13 @@ import ultralytics
 from torch import nn
 from ultralytics.nn import tasks
 
-from trainer.nn import SimpleStem, VisionClueMerge, VSSBlock, XSSBlock
+from trainer.nn import SS2D, LayerNorm2d, LSBlock, RGBlock, SimpleStem, VisionClueMerge, VSSBlock, XSSBlock
 from trainer.ultralytics_bridge.environment import TESTED_VERSION
 
 __all__ = ["TESTED_VERSION", "UnsupportedUltralyticsError"]
 
 _SCALED: tuple[type[nn.Module], ...] = (SimpleStem, VisionClueMerge, VSSBlock, XSSBlock)
+_INSIDE_OTHERS: tuple[type[nn.Module], ...] = (LSBlock, LayerNorm2d, RGBlock, SS2D)
 _REPEATS_ITSELF: tuple[type[nn.Module], ...] = (XSSBlock,)
 
 _TINY_MODEL = {
@@ -99,6 +103,7 @@ def _register() -> None:
         setattr(tasks, module.__name__, module)
     # Always on top of the builtin, never on top of itself, so that registering twice is registering once.
     tasks.frozenset = _frozenset
+    torch.serialization.add_safe_globals([*_SCALED, *_INSIDE_OTHERS])
     _self_test()
 
 

@@ -2,7 +2,8 @@
 
 What it does otherwise, and a search must not suffer: halves the batch when memory runs out, "recovers" from NaN
 by writing zeros into the weights, reports one epoch too many, decays the state-space parameters, strips the
-checkpoint that a later resume needs, and writes checkpoints in place, so that a kill leaves half a file.
+checkpoint that a later resume needs, writes checkpoints in place, so that a kill leaves half a file, and unpickles
+whatever it is given.
 """
 
 import contextlib
@@ -10,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -18,12 +18,17 @@ import ultralytics.cfg
 import ultralytics.engine.trainer as engine
 import ultralytics.engine.validator
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import LOCAL_RANK, RANK
+from ultralytics.utils.torch_utils import torch_distributed_zero_first
 
+from trainer.checkpoints import BEST, LAST, Checkpoints
 from trainer.divergence import LossWatch
 from trainer.exceptions import Diverged, OutOfMemory
 from trainer.nn import is_ssm_parameter
-from trainer.ultralytics_bridge import registration as _registration  # noqa: F401 - registers Mamba-YOLO's modules
+from trainer.ultralytics_bridge import checkpoints, models
+from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads them safely
+from trainer.ultralytics_bridge import picture_caches as _picture_caches  # noqa: F401 - none among the user's files
+from trainer.ultralytics_bridge import usable as _usable  # noqa: F401 - mends none of the user's files
 
 _CUDA_CHECK_EVERY = 10
 """Reading a loss from a GPU makes the host wait for it, so there it is read every few batches only."""
@@ -52,13 +57,16 @@ class Epoch:
 class Supervisor(Protocol):
     """What the trainer asks and tells while it trains. Epochs are 1-based."""
 
+    checkpoints: Checkpoints
+    """Those of the run, in the folder `weights`."""
+
     def validates(self, epoch: int) -> bool:
         """Whether this epoch needs metrics."""
 
     def epoch_trained(self, epoch: Epoch) -> None:
         """An epoch is over; its checkpoint is not visible yet."""
 
-    def checkpoint_written(self, epoch: int, path: Path) -> None:
+    def checkpoint_written(self, epoch: int) -> None:
         """The checkpoint of that epoch is on disk under its final name."""
 
     @property
@@ -67,7 +75,10 @@ class Supervisor(Protocol):
 
 
 class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has no types
-    """Trains one configuration and tells a supervisor. `full` keeps best.pt and evaluates it at the end."""
+    """Trains one configuration and tells a supervisor. `full` evaluates best.pt at the end."""
+
+    last: Any
+    best: Any
 
     def __init__(self, overrides: Mapping[str, Any], supervisor: Supervisor, *, full: bool) -> None:
         self.supervisor = supervisor
@@ -78,6 +89,8 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         super().__init__(overrides=dict(overrides))
         if self.device.type == "cpu":  # ultralytics knows ranks on GPUs only
             self.world_size = int(os.environ.get("WORLD_SIZE", "0"))
+        self._kept_every = int(self.args.save_period)
+        self.save_period = -1  # ultralytics would write those in place
         self.add_callback("on_train_epoch_start", SearchTrainer._begin_epoch)
         self.add_callback("on_train_batch_end", SearchTrainer._check_loss)
 
@@ -103,6 +116,15 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
             torch.distributed.init_process_group("gloo")
         else:
             super()._setup_ddp()
+
+    def setup_model(self) -> Any:
+        with models.faults_told(self.args.model):
+            return super().setup_model()
+
+    def resume_training(self, ckpt: Any) -> None:
+        super().resume_training(ckpt)
+        if self.resume and not self.best.exists():
+            self.best_fitness = None  # the next validated epoch is the best that there is
 
     def _setup_train(self) -> None:
         if self.device.type == "cpu" and self.world_size > 1:
@@ -140,37 +162,53 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         return optimizer
 
     def save_model(self) -> bool:
-        """Write last.pt (and best.pt in a full run) under a temporary name, then rename: no reader sees half a file."""
+        """Publish what ultralytics would write: last.pt, and best.pt if this epoch was validated and is the best."""
         self.supervisor.epoch_trained(Epoch(self))
-        final = {name: getattr(self, name) for name in ("last", "best")}
-        staged = {name: path.with_suffix(".pt.tmp") for name, path in final.items()}
-        self.last, self.best = staged["last"], staged["best"]
-        try:
-            super().save_model()
-        finally:
-            self.last, self.best = final["last"], final["best"]
-        _publish(staged["last"], final["last"])
-        if self.full and self.validated and staged["best"].exists():
-            _publish(staged["best"], final["best"])
-        staged["best"].unlink(missing_ok=True)
-        self.supervisor.checkpoint_written(self.epoch + 1, self.last)
+        written = self.supervisor.checkpoints
+        is_best = self.validated and self.best_fitness == self.fitness
+        written.publish(self._serialized(), self.epoch + 1, is_best=is_best)
+        if self._kept_every > 0 and self.epoch % self._kept_every == 0:
+            written.keep(f"epoch{self.epoch}.pt")
+        self.supervisor.checkpoint_written(self.epoch + 1)
         self.stop |= self.epoch + 1 >= self.supervisor.last_epoch
         return True
 
+    def _serialized(self) -> bytes:
+        """The checkpoint that ultralytics' `save_model` makes."""
+        final = self.last, self.best
+        self.last = self.best = written = _Written()
+        try:
+            super().save_model()
+        finally:
+            self.last, self.best = final
+        return written.data
+
     def final_eval(self) -> None:
-        """Only a promoted run ends with an evaluation of best.pt and stripped checkpoints."""
+        """Only a promoted run ends with an evaluation of best.pt and stripped checkpoints.
+
+        Both stay as they were until best.pt is evaluated, so that a run killed meanwhile need not train again.
+        """
         on_cpu_ranks = self.device.type == "cpu" and self.world_size > 1  # where ultralytics looks for a GPU
-        if self.full and not on_cpu_ranks:
-            super().final_eval()
+        if not self.full or on_cpu_ranks:
+            return
+        written = self.supervisor.checkpoints
+        with torch_distributed_zero_first(LOCAL_RANK):
+            if RANK in {-1, 0}:
+                written.restore_best()
+        super().final_eval()
+        if RANK in {-1, 0}:
+            history = {"train_results": self.read_results_csv()}
+            for name, path in ((BEST, self.best), (LAST, self.last)):
+                written.rewrite(name, checkpoints.stripped(path, history))
 
 
-def checkpoint_epoch(path: Path) -> int:
-    """Epochs trained in a checkpoint of ours (0 when it cannot be resumed: absent, broken or stripped)."""
-    try:
-        _, checkpoint = load_checkpoint(path)
-    except Exception:
-        return 0
-    return int(checkpoint["epoch"]) + 1 if checkpoint.get("optimizer") else 0
+class _Written:
+    """Stands where ultralytics has the path of a checkpoint to write."""
+
+    data = b""
+
+    def write_bytes(self, data: bytes) -> None:
+        self.data = data
 
 
 def named_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -193,12 +231,6 @@ def _ranks_without_devices() -> Iterator[None]:
         torch.nn.parallel.DistributedDataParallel = stock  # type: ignore[misc]
 
 
-def _publish(staged: Path, final: Path) -> None:
-    with staged.open("rb") as file:
-        os.fsync(file.fileno())
-    staged.replace(final)
-
-
 def _peak_memory_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 2**30
@@ -214,6 +246,11 @@ engine.check_amp = lambda model: next(model.parameters()).device.type == "cuda"
 # Stock ultralytics refuses an lr0 above 1; a search may go there, and is told by divergence.
 ultralytics.cfg.CFG_FLOAT_KEYS |= {"lr0"}
 ultralytics.cfg.CFG_FRACTION_KEYS -= {"lr0"}
+
+engine.load_checkpoint = checkpoints.load
+
+# It writes in place, and before the evaluation that may still be cut off: `SearchTrainer.final_eval` does it after.
+engine.strip_optimizer = lambda path, updates=None: {}
 
 # In a log file a progress bar is a thousand lines.
 engine.TQDM = partial(engine.TQDM, disable=True)

@@ -9,16 +9,20 @@ from typing import Annotated
 
 import typer
 
+from tuner.database import has_password, sqlite_url
 from tuner.paths import StudyPaths
 from tuner.run import Machines
 from tuner.study import Study
+from tuner.watchdog import Patience
+
+STORAGE_VARIABLE = "TUNE_STORAGE"
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name, as `tune status` lists it.")]
 Home = Annotated[Path, typer.Option(envvar="TUNE_HOME", help="The folder that holds the studies.")]
 Storage = Annotated[
     str | None,
     typer.Option(
-        envvar="TUNE_STORAGE",
+        envvar=STORAGE_VARIABLE,
         help="Database URL; by default an SQLite file in the study's folder. Put one with a password in the "
         "environment variable, where other users cannot read it.",
     ),
@@ -32,18 +36,38 @@ Trainer = Annotated[
     str | None,
     typer.Option(envvar="TUNE_TRAINER", help="Command of a trainer of your own that speaks tuner.contract."),
 ]
+HangAfter = Annotated[
+    float,
+    typer.Option(
+        min=1.0,
+        metavar="SECONDS",
+        help="A trainer silent for longer, and for longer than five epochs, is killed as hung and started again.",
+    ),
+]
+StartWithin = Annotated[
+    float, typer.Option(min=1.0, metavar="SECONDS", help="The same, for everything up to the end of the first epoch.")
+]
 DEFAULT_HOME = Path("studies")
 
 
-def machines(gpus: int | None, parallel: int | None, address: str | None, trainer: str | None) -> Machines:
-    """Where to train, from the options."""
+def machines(
+    gpus: int | None,
+    parallel: int | None,
+    address: str | None,
+    trainer: str | None,
+    hang_after: float,
+    start_within: float,
+) -> Machines:
+    """Where and how to train, from the options."""
     command = shlex.split(trainer) if trainer else [sys.executable, "-m", "trainer", "serve"]
-    return Machines(gpus=gpus, parallel=parallel, address=address, trainer=tuple(command))
+    patience = Patience(least_s=hang_after, start_s=start_within)
+    return Machines(gpus=gpus, parallel=parallel, address=address, trainer=tuple(command), patience=patience)
 
 
 def storage_url(storage: str | None, paths: StudyPaths) -> str:
-    """The study's database."""
-    return storage or f"sqlite:///{paths.database}"
+    """The study's database. Its address leaves the environment: what this process starts has no need of it."""
+    os.environ.pop(STORAGE_VARIABLE, None)
+    return storage or sqlite_url(paths.database)
 
 
 def open_study(name: str, home: Path, storage: str | None) -> tuple[Study, StudyPaths]:
@@ -54,6 +78,20 @@ def open_study(name: str, home: Path, storage: str | None) -> tuple[Study, Study
     """
     paths = StudyPaths.of(home, name)
     return Study.open(storage_url(storage, paths), name), paths
+
+
+def hide_password(arguments: list[str]) -> None:
+    """Begin this process anew where its command line shows a database's password to every user of the machine.
+
+    The password moves to the environment, which only its owner can read. Ray, too, keeps the command line.
+    """
+    for place, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        url = value or "".join(arguments[place + 1 : place + 2])
+        if name == "--storage" and has_password(url):
+            rest = arguments[:place] + arguments[place + (1 if value else 2) :]
+            interpreter = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+            os.execve(sys.executable, [*interpreter, *rest], {**os.environ, STORAGE_VARIABLE: url})
 
 
 def commands_prefix() -> str:

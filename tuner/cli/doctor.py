@@ -8,6 +8,7 @@ import typer
 from tuner.cli.arguments import DEFAULT_HOME, Home
 from tuner.doctor import examine
 from tuner.exceptions import EnvironmentProblem
+from tuner.printable import printable
 
 
 def doctor(
@@ -20,9 +21,9 @@ def doctor(
         typer.echo(json.dumps({"version": 1, "facts": findings.facts, "problems": list(findings.problems)}, indent=2))
     else:
         for name, value in findings.facts.items():
-            typer.echo(f"{name:<18} {value}")
+            typer.echo(f"{name:<18} {printable(value)}")
         for problem in findings.problems:
-            typer.echo(f"PROBLEM            {problem}")
+            typer.echo(f"PROBLEM            {printable(problem)}")
         if not findings.problems:
             typer.echo("No problems found.")
     if findings.problems:

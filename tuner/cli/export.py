@@ -7,6 +7,7 @@ import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, StudyName, open_study
 from tuner.export import params_yaml, write_params
+from tuner.printable import printable
 from tuner.promotion import choose_winner
 
 
@@ -25,4 +26,4 @@ def export(
     begun = opened.promotion if opened.promotion.get("trial") == winner.trial.number else {}
     length = epochs or int(begun.get("epochs", opened.spec.promote_epochs))
     write_params(params_yaml(opened, winner, length), output)
-    typer.echo(str(output))
+    typer.echo(printable(str(output)))

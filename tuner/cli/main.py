@@ -8,14 +8,17 @@ from typing import Annotated, NoReturn
 import optuna
 import typer
 
-from tuner.cli import dashboard, doctor, export, promote, run, sample_data, status
-from tuner.exceptions import TunerError
+from tuner.cli import dashboard, db, doctor, export, promote, run, sample_data, status
+from tuner.cli.arguments import hide_password
+from tuner.exceptions import SpaceError, TunerError
+from tuner.printable import printable
 from tuner.run import Interrupted
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 a fault of ours · 2 command line · 3 search space or settings · 4 data set ·
 5 machine, folder or package · 6 no trial succeeded · 7 stopped by a failure policy · 8 database ·
-9 another driver runs the study · 130, 143 stopped by a signal (the same command goes on).
+9 another driver runs the study · 75 preempted (SIGUSR1, SIGUSR2): requeue · 130, 143 stopped by a signal.
+After 8, 9, 75, 130 and 143 the same command goes on where this one stopped.
 """
 
 app = typer.Typer(
@@ -31,6 +34,7 @@ app.command("export")(export.export)
 app.command("dashboard")(dashboard.dashboard)
 app.command("sample-data")(sample_data.sample_data)
 app.command("doctor")(doctor.doctor)
+app.add_typer(db.app, name="db")
 
 
 @app.callback()
@@ -43,6 +47,8 @@ def options(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code; `--debug` may stand anywhere."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        hide_password(given)
     debug = "--debug" in given
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not debug:
@@ -57,7 +63,7 @@ def _exit_code(arguments: list[str], *, debug: bool) -> int:
     except (TunerError, Interrupted) as error:
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{_told(error)}\n")
         return error.exit_code
     except typer.Exit as leave:
         return int(leave.exit_code)
@@ -73,10 +79,17 @@ def _exit_code(arguments: list[str], *, debug: bool) -> int:
     return int(code or 0)
 
 
+def _told(error: Exception) -> str:
+    """What an error says: one line, or one for each problem of a space."""
+    lines = str(error).split("\n") if isinstance(error, SpaceError) else [str(error)]
+    return "\n".join(map(printable, lines))
+
+
 def _report(error: Exception) -> int:
     show = getattr(error, "show", None)
     if callable(show):  # click's own usage errors
+        error.message = printable(str(getattr(error, "message", error)))  # type: ignore[attr-defined]
         show()
         return int(getattr(error, "exit_code", 2))
-    sys.stderr.write(f"A fault of tune itself, {type(error).__name__}: {error}; --debug shows where.\n")
+    sys.stderr.write(f"A fault of tune itself, {type(error).__name__}: {_told(error)}; --debug shows where.\n")
     return 1

@@ -10,7 +10,9 @@ from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
     Gpus,
+    HangAfter,
     Home,
+    StartWithin,
     Storage,
     StudyName,
     Trainer,
@@ -20,6 +22,7 @@ from tuner.cli.arguments import (
     terminal_is_dumb,
 )
 from tuner.view import View
+from tuner.watchdog import LEAST_S, START_S
 
 
 def promote(
@@ -30,10 +33,12 @@ def promote(
     storage: Storage = None,
     address: Address = None,
     trainer: Trainer = None,
+    hang_after: HangAfter = LEAST_S,
+    start_within: StartWithin = START_S,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a live view.")] = False,
 ) -> None:
     """Train the winner of a search in full, or go on with that run."""
     opened, paths = open_study(study, home, storage)
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
-    length = epochs or opened.spec.promote_epochs
-    service.promote(opened, paths, length, machines(gpus, None, address, trainer), view)
+    where = machines(gpus, None, address, trainer, hang_after, start_within)
+    service.promote(opened.url, opened.name, paths, epochs, where, view)

@@ -1,5 +1,6 @@
 """`tune run`."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,10 @@ from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
     Gpus,
+    HangAfter,
     Home,
     Parallel,
+    StartWithin,
     Storage,
     Trainer,
     commands_prefix,
@@ -22,9 +25,10 @@ from tuner.cli.arguments import (
     terminal_is_dumb,
 )
 from tuner.exceptions import DataError, UsageError
-from tuner.paths import StudyPaths
+from tuner.paths import StudyPaths, checked_path
 from tuner.space import find_space, load_space
 from tuner.view import View
+from tuner.watchdog import LEAST_S, START_S
 
 _DEFAULT_MODEL = "mamba-yolo-n"
 
@@ -58,6 +62,8 @@ def run(
     ] = False,
     address: Address = None,
     trainer: Trainer = None,
+    hang_after: HangAfter = LEAST_S,
+    start_within: StartWithin = START_S,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a live view.")] = False,
 ) -> None:
     """Search a space, promote the winner, write params.yaml.
@@ -82,8 +88,8 @@ def run(
         promote_epochs=promote_epochs,
     )
     source = _data(data or loaded.data)
-    chosen = model or loaded.model or _DEFAULT_MODEL
-    name = study or _default_name(loaded.name, source, chosen)
+    chosen = checked_path("--model", model or loaded.model or _DEFAULT_MODEL)
+    name = _default_name(loaded.name, source, chosen) if study is None else study
     paths = StudyPaths.of(home, name)
     options = service.RunOptions(
         space=loaded,
@@ -92,7 +98,7 @@ def run(
         name=name,
         paths=paths,
         storage=storage_url(storage, paths),
-        machines=machines(gpus, parallel, address, trainer),
+        machines=machines(gpus, parallel, address, trainer, hang_after, start_within),
         promote=promote,
         validate_every_epoch=validate_every_epoch,
     )
@@ -114,8 +120,8 @@ def _data(source: str | None) -> str:
         return "sample"
     if source == "sample" or source.startswith("sample:"):
         return source
-    path = Path(source).absolute()
-    if not path.is_file():
+    path = Path(checked_path("--data", source)).absolute()
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         raise DataError(f"--data must be the YAML file of a data set, but there is no '{path}'.")
     return str(path)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tuner.exceptions import DataError
+from tuner.printable import printable
 
 
 def sample_data(
@@ -19,4 +20,4 @@ def sample_data(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DataError(done.stderr.strip().splitlines()[-1])
-    typer.echo(done.stdout.strip())
+    typer.echo(printable(done.stdout.strip()))

@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, open_study
+from tuner.lease import holder_of
+from tuner.printable import printable
 from tuner.report.status import status_of, status_table
 
 
@@ -22,7 +24,8 @@ def status(
         _list(home, as_json)
         return
     opened, _ = open_study(study, home, storage)
-    facts = status_of(opened)
+    holder = holder_of(opened.url, opened.name)
+    facts = status_of(opened, None if holder is None else str(holder))
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
@@ -34,6 +37,6 @@ def _list(home: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"version": 1, "studies": names}))
     elif names:
-        typer.echo("\n".join(names))
+        typer.echo("\n".join(map(printable, names)))
     else:
         typer.echo(f"No studies in '{home.absolute()}' yet. Begin one: tune run --space quick", err=True)

@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
 import ray
+from ray._private import ray_constants
 
 from tuner.exceptions import EnvironmentProblem
 
@@ -25,6 +27,9 @@ _ENVIRONMENT = {
     "TUNE_WARN_THRESHOLD_S": "10",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Trainers are no processes of Ray's: short of memory, it would kill the actors above them, which have none to
+    # give. The kernel takes the trainers first, as they ask it to.
+    "RAY_memory_monitor_refresh_ms": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
@@ -85,13 +90,28 @@ def _start(address: str | None, num_cpus: int | None) -> None:
         if address:
             ray.init(address=address, **quiet)
         else:
-            ray.init(num_cpus=num_cpus, include_dashboard=False, **quiet)
+            _keep_to_this_machine()
+            # "local" is said out loud: RAY_ADDRESS would make this join a cluster.
+            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         what = f"join the Ray cluster at '{address}'" if address else "start Ray on this machine"
         raise EnvironmentProblem(f"Cannot {what}: {reason}") from error
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _keep_to_this_machine() -> None:
+    """Let Ray's processes listen on loopback only, and answer nobody without this run's token.
+
+    Whoever reaches a port of Ray runs code as its user. Ray listens on every interface, also when given 127.0.0.1,
+    unless told that no other machine will join (its default on other systems than Linux). Its own token would be kept
+    in ~/.ray for every run, where other users may read it; ours lives in the environment of this run's processes,
+    where they may not.
+    """
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False  # for this one, which has read the variable already
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _cpu_slots(cores: int) -> int:

@@ -7,24 +7,29 @@ decisions to Tune. No state of ours is pickled or restored: a restart is a start
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from tuner.contract import decode, encode
-from tuner.exceptions import TunerError
+from tuner.contract import EndRecord, TrainRequest, decode, encode
+from tuner.disk import shortage
+from tuner.exceptions import EnvironmentProblem, TunerError
 from tuner.execution.cluster import Slots
-from tuner.execution.trial_actor import COMMAND_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
+from tuner.execution.trial_actor import COMMAND_KEY, PATIENCE_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
+from tuner.failures import Failure, failure_of
 from tuner.search import Decision, Search
+from tuner.watchdog import Patience
 
 logger = logging.getLogger("tuner")
 
-_MAX_ACTOR_LOSSES = 2
-"""How often Tune places a trial again after its actor or node died; the trainer goes on from its checkpoint."""
+_DISK_CHECK_S = 5.0
 
 
 class _Driver:
@@ -34,10 +39,12 @@ class _Driver:
     searcher. So the first one is kept, the search is stopped in order, and `run_search` raises it at the end.
     """
 
-    def __init__(self, search: Search, slots: Slots, command: Sequence[str]) -> None:
+    def __init__(self, search: Search, slots: Slots, terms: "SearchTerms", at_start: Callable[[], object]) -> None:
         self.search = search
         self.slots = slots
-        self.command = list(command)
+        self.terms = terms
+        self.at_start: Callable[[], object] | None = at_start
+        self.next_disk_check_s = 0.0
         self.numbers: dict[str, int] = {}
         self.failure: Exception | None = None
 
@@ -50,6 +57,24 @@ class _Driver:
                 logger.exception("the search stops")
             self.search.stop(str(error) if isinstance(error, TunerError) else f"an internal error: {error!r}")
             return default
+
+    def look_around(self, *, is_setback: bool = False) -> None:
+        """Stop the search where going on would lose something: the lease is gone, or the disk is nearly full.
+
+        Args:
+            is_setback: a trial has ended, maybe for want of room: the disk is looked at in any case. Trials that
+                find it full are tried again, and fail, faster than it is looked at by the clock.
+        """
+        self.search.check()
+        now_s = time.monotonic()
+        if is_setback or now_s >= self.next_disk_check_s:
+            self.next_disk_check_s = now_s + _DISK_CHECK_S
+            missing = shortage(self.terms.folder, self.terms.reserve_bytes)
+            if missing is not None:
+                problem = EnvironmentProblem(
+                    f"The search was ended in order: {missing}, then the same command goes on."
+                )
+                self.search.stop(missing, problem)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Driver":
         return self  # Tune copies what it is given; there is one search
@@ -67,25 +92,40 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         driver = self._driver
+        if driver.at_start is not None:
+            driver.at_start()
+            driver.at_start = None
         if driver.search.finished:
             return str(Searcher.FINISHED)
         if len(driver.numbers) >= driver.slots.number:
             return None  # asked ahead of a free slot, a proposal would not know the results still to come
-        request = driver.guarded(driver.search.propose, None)
+        request = driver.guarded(self._next_request, None)
         if request is None:
-            return None
+            return str(Searcher.FINISHED) if driver.search.finished else None
         driver.numbers[trial_id] = request.trial
-        return {REQUEST_KEY: encode(request), COMMAND_KEY: driver.command}
+        patience = replace(driver.terms.patience, epoch_s=driver.search.epoch_seconds())
+        return {
+            REQUEST_KEY: encode(request),
+            COMMAND_KEY: list(driver.terms.command),
+            PATIENCE_KEY: asdict(patience),
+        }
+
+    def _next_request(self) -> TrainRequest | None:
+        self._driver.look_around()
+        return self._driver.search.propose()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number = self._driver.numbers.pop(trial_id, None)
         if number is None:
             return
         if error:
-            cause = "infrastructure: the trial's actor or node was lost too often"
-            self._driver.guarded(lambda: self._driver.search.fail(number, cause), None)
+            self._driver.guarded(lambda: self._lose(number), None)
         else:
             self._driver.guarded(lambda: self._driver.search.release(number), None)
+
+    def _lose(self, number: int) -> None:
+        self._driver.look_around(is_setback=True)
+        self._driver.search.lose(number, "its process or its machine was lost")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study has it."""
@@ -110,24 +150,42 @@ class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
 
     def _decide(self, number: int, result: dict[str, Any]) -> Decision:
         search = self._driver.search
-        for line in result.get(RECORDS_KEY, []):
-            record = decode(line)
+        records = [decode(line) for line in result.get(RECORDS_KEY, [])]
+        self._driver.look_around(is_setback=any(_is_setback(record) for record in records))
+        for record in records:
             decision = search.hear(number, record)  # type: ignore[arg-type]  # trainers send records only
             if decision == Decision.STOP:
                 return decision
         return Decision.STOP if search.stop_reason else Decision.CONTINUE
 
 
-def run_search(search: Search, slots: Slots, command: Sequence[str]) -> None:
+def _is_setback(record: object) -> bool:
+    return isinstance(record, EndRecord) and failure_of(record) == Failure.INFRASTRUCTURE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchTerms:
+    """How a search is carried out."""
+
+    command: tuple[str, ...]
+    """Starts a trainer that speaks `tuner.contract`."""
+    patience: Patience
+    folder: Path
+    """Where trials write."""
+    reserve_bytes: int
+    """What must stay free there."""
+
+
+def run_search(search: Search, slots: Slots, terms: SearchTerms, at_start: Callable[[], object]) -> None:
     """Train until the search is finished or stopped; afterwards no trial of it is RUNNING.
 
     Args:
-        command: Starts a trainer that speaks `tuner.contract`.
+        at_start: Called once when Tune is up, which by then has taken SIGUSR1 for itself.
 
     Raises:
         TunerError: what ended the search, if that was an error.
     """
-    driver = _Driver(search, slots, command)
+    driver = _Driver(search, slots, terms, at_start)
     # Tune would start one actor at a time; all slots may start at once, and `suggest` never asks ahead.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.number)
     with tempfile.TemporaryDirectory(prefix="tune-ray-") as scratch:
@@ -143,9 +201,10 @@ def run_search(search: Search, slots: Slots, command: Sequence[str]) -> None:
                 name="search",
                 storage_path=scratch,
                 verbose=0,
-                # The trainers keep their own checkpoints, and go on from them by themselves.
+                # The trainers keep their own checkpoints, and go on from them by themselves. What is tried again
+                # is the search's to decide: to Tune, a lost actor is the end of its trial.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=_MAX_ACTOR_LOSSES),
+                failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
         try:
@@ -153,5 +212,7 @@ def run_search(search: Search, slots: Slots, command: Sequence[str]) -> None:
         finally:
             for number in list(search.live):
                 driver.guarded(partial(search.release, number), None)
-    if driver.failure is not None:
-        raise driver.failure
+            search.discard_dead_weights()
+    problem = driver.failure or search.problem
+    if problem is not None:
+        raise problem

@@ -6,20 +6,20 @@ from typing import Any
 
 import ray
 
-from tuner.contract import EndRecord, Outcome, Record, TrainRequest, decode, encode
+from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
 from tuner.execution.trainer_process import TrainerProcess
+from tuner.failures import Setback, failure_of, is_retried
+from tuner.watchdog import Patience
 
 _HEARTBEAT_S = 1.0
-_MAX_LOSSES = 2
-"""How often the run goes on from its checkpoint after its process or machine was lost."""
 
 
 class _TrainerHost:
     def __init__(self, command: Sequence[str]) -> None:
         self._trainer = TrainerProcess(command)
 
-    def send(self, line: str) -> None:
-        self._trainer.send(decode(line))  # type: ignore[arg-type]  # requests only
+    def send(self, line: str, patience: Patience) -> None:
+        self._trainer.send(decode(line), patience)  # type: ignore[arg-type]  # requests only
 
     def receive(self) -> list[str]:
         return [encode(record) for record in self._trainer.receive(timeout_s=_HEARTBEAT_S)]
@@ -41,21 +41,35 @@ def train_remotely(
     request: TrainRequest,
     command: Sequence[str],
     *,
+    patience: Patience,
     cpus: float,
     hear: Callable[[Record], None],
     should_stop: Callable[[], bool],
 ) -> EndRecord:
     """Run one request to its end, through lost processes and machines; `hear` gets every record but the end."""
-    for _ in range(_MAX_LOSSES + 1):
-        end = _attempt(request, command, cpus=cpus, hear=hear, should_stop=should_stop)
-        if not end.retryable:
-            break
-    return end
+    setbacks: list[Setback] = []
+    reached = 0
+
+    def listen(record: Record) -> None:
+        nonlocal reached
+        if isinstance(record, EpochRecord):
+            reached = max(reached, record.epoch)
+        hear(record)
+
+    while True:
+        end = _attempt(request, command, patience, cpus=cpus, hear=listen, should_stop=should_stop)
+        failure = failure_of(end)
+        if failure is None:
+            return end
+        setbacks.append(Setback(failure=failure, epoch=reached, cause=end.message))
+        if not is_retried(setbacks):
+            return end
 
 
 def _attempt(
     request: TrainRequest,
     command: Sequence[str],
+    patience: Patience,
     *,
     cpus: float,
     hear: Callable[[Record], None],
@@ -63,7 +77,7 @@ def _attempt(
 ) -> EndRecord:
     try:
         with _placed(command, cpus=cpus, gpus=len(request.devices)) as trainer:
-            ray.get(trainer.send.remote(encode(request)))
+            ray.get(trainer.send.remote(encode(request), patience))
             while not should_stop():
                 for line in ray.get(trainer.receive.remote()):
                     record = decode(line)
@@ -72,7 +86,7 @@ def _attempt(
                     hear(record)  # type: ignore[arg-type]  # trainers send records only
             return EndRecord(outcome=Outcome.STOPPED)
     except ray.exceptions.RayActorError:
-        return EndRecord(outcome=Outcome.ERROR, message="the machine of the run was lost", retryable=True)
+        return EndRecord(outcome=Outcome.ERROR, message="its process or its machine was lost", retryable=True)
 
 
 @contextlib.contextmanager

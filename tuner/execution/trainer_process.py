@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tuner.contract import (
     ContractError,
     EndRecord,
+    EpochRecord,
     Outcome,
     Record,
     Request,
@@ -18,9 +19,13 @@ from tuner.contract import (
     decode,
     encode,
 )
+from tuner.watchdog import Patience, Watch
 
 STOP_GRACE_S = 5.0
 """How long a trainer may take to end in order after SIGTERM."""
+
+_DUMP_S = 1.0
+"""How long a hung trainer gets to write its stacks down."""
 
 
 class TrainerProcess:
@@ -39,10 +44,16 @@ class TrainerProcess:
         self._failed_start = ""
         self._unanswered: Request | None = None
         """What a trainer that served before was asked, until it says something about it."""
+        self._watch: Watch | None = None
 
-    def send(self, request: Request) -> None:
-        """Hand over a request; one that is still running is stopped first."""
+    def send(self, request: Request, patience: Patience | None = None) -> None:
+        """Hand over a request; one that is still running is stopped first.
+
+        Args:
+            patience: How long it may be silent before it is killed as hung; none for as long as it likes.
+        """
         self.stop_request()
+        self._watch = None if patience is None else Watch(patience, time.monotonic())
         self._busy = True
         self._unanswered = None
         if self._process is not None and self._process.poll() is None:
@@ -55,7 +66,7 @@ class TrainerProcess:
         """The records that have come, after waiting at most `timeout_s` for the first; none once the end was told.
 
         A trainer that dies, or writes what is no record, ends its request with an `error` record, retryable when
-        the process was killed.
+        the process was killed; one that is silent for too long is killed and ends with a `hung` record.
         """
         records: list[Record] = []
         deadline = time.monotonic() + timeout_s
@@ -69,7 +80,7 @@ class TrainerProcess:
                 break
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                break
+                return self._hung()
             if not self._read(remaining) and not self._sent_again():
                 records.append(self._lost())
         return records
@@ -160,6 +171,8 @@ class TrainerProcess:
             except ContractError as error:
                 self.close()
                 return [*records, EndRecord(outcome=Outcome.ERROR, message=str(error))]
+            if self._watch is not None:
+                self._watch.heard(time.monotonic(), message.seconds if isinstance(message, EpochRecord) else None)
             if isinstance(message, StartedRecord):
                 self._training_pid = message.pid
             if isinstance(message, EndRecord):
@@ -173,6 +186,18 @@ class TrainerProcess:
         self.close()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return EndRecord(outcome=Outcome.ERROR, message=f"the trainer {how}", retryable=code < 0)
+
+    def _hung(self) -> list[Record]:
+        """The end of a request that has been silent for too long; nothing while there is hope."""
+        complaint = self._watch.complaint(time.monotonic()) if self._watch is not None else None
+        if complaint is None:
+            return []
+        if self._training_pid is not None:
+            for signum in (signal.SIGUSR1, signal.SIGCONT):  # stacks to the log, from one that was stopped as well
+                _signal_group(self._training_pid, signum)
+            time.sleep(_DUMP_S)
+        self.close()
+        return [EndRecord(outcome=Outcome.HUNG, message=complaint, retryable=True)]
 
     def _end_request(self) -> None:
         self._busy = False

@@ -4,18 +4,17 @@ from typing import Any
 
 from ray import tune
 
-from tuner.contract import EndRecord, TrainRequest, decode, encode
+from tuner.contract import TrainRequest, decode, encode
 from tuner.execution.trainer_process import TrainerProcess
+from tuner.watchdog import Patience
 
 REQUEST_KEY = "request"
 COMMAND_KEY = "command"
+PATIENCE_KEY = "patience"
 RECORDS_KEY = "records"
 
 _HEARTBEAT_S = 1.0
 """An actor cannot be told anything while it waits, so it never waits longer than this."""
-
-_MAX_RESTARTS = 2
-"""How often a trainer that was killed is started again for the same trial before the trial fails."""
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
@@ -25,7 +24,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
     """
 
     _request: TrainRequest
-    _restarts: int
+    _patience: Patience
     _sent: bool
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -40,13 +39,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
     def step(self) -> dict[str, Any]:
         if not self._sent:
             self._sent = True
-            self._trainer.send(self._request)
+            self._trainer.send(self._request, self._patience)
         records = self._trainer.receive(timeout_s=_HEARTBEAT_S)
-        last = records[-1] if records else None
-        if isinstance(last, EndRecord) and last.retryable and self._restarts < _MAX_RESTARTS:
-            self._restarts += 1
-            self._trainer.send(self._request)
-            records.pop()
         return {RECORDS_KEY: [encode(record) for record in records]}
 
     def cleanup(self) -> None:
@@ -62,5 +56,5 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
         request = decode(config[REQUEST_KEY])
         assert isinstance(request, TrainRequest)
         self._request = request
-        self._restarts = 0
+        self._patience = Patience(**config[PATIENCE_KEY])
         self._sent = False

@@ -8,20 +8,25 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tuner.study import Study, TrialRecord, best_trial, standing
+from tuner.printable import printable
+from tuner.study import KnownStudy, TrialRecord, best_trial, standing
 
 STATUS_VERSION = 1
 """Version of the data that `status_of` gives; a change of meaning raises it."""
 
 
-def status_of(study: Study) -> dict[str, Any]:
-    """All about a study, ready for JSON. Times are ISO 8601 without zone, as Optuna keeps them; metrics 0..1."""
+def status_of(study: KnownStudy, driver: str | None = None) -> dict[str, Any]:
+    """All about a study and who drives it now, ready for JSON.
+
+    Times are ISO 8601 without zone, as Optuna keeps them; metrics 0..1.
+    """
     spec, trials = study.spec, study.trials()
     best = best_trial(trials)
     baseline = next((t.value for t in trials if t.is_baseline), None)
     return {
         "version": STATUS_VERSION,
         "study": study.name,
+        "driver": driver,
         "space": spec.space_name,
         "model": spec.model,
         "data": spec.data,
@@ -51,14 +56,34 @@ def status_table(facts: dict[str, Any]) -> list[RenderableType]:
             "" if shown is None else f"{shown:.4f}",
             str(trial.get("epochs", "")),
             f"{trial['seconds'] / 60:.1f}" if "seconds" in trial else "",
-            Text(trial["reason"] or ("the default configuration" if trial["number"] == 0 else "")),
+            Text(printable(_why(trial))),
         )
     counts = ", ".join(f"{number} {state}" for state, number in facts["counts"].items() if number)
     return [
-        Text(f"{facts['study']}: {facts['model']} on {facts['data']}"),
+        Text(printable(f"{facts['study']}: {facts['model']} on {facts['data']}")),
         table,
         Text(f"{counts or 'no trials yet'}; {facts['standing']}"),
+        *_who(facts),
     ]
+
+
+def _why(trial: dict[str, Any]) -> str:
+    if trial["reason"]:
+        return str(trial["reason"])
+    setbacks = trial.get("setbacks")
+    if setbacks:
+        return f"tried again after epoch {setbacks[-1]['epoch']}: {setbacks[-1]['cause']}"
+    return "the default configuration" if trial["number"] == 0 else ""
+
+
+def _who(facts: dict[str, Any]) -> list[Text]:
+    """Who drives the study, or that nobody goes on with what is unfinished."""
+    if facts["driver"]:
+        return [Text(printable(f"driven by {facts['driver']}"))]
+    unfinished = facts["counts"]["RUNNING"] + facts["counts"]["WAITING"]
+    if not unfinished:
+        return []
+    return [Text(f"nobody drives it now: the command that began it goes on with {unfinished} unfinished trial(s)")]
 
 
 def _facts(trial: TrialRecord) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
+from tuner.printable import printable
 from tuner.space._arguments import nearest, shown
 from tuner.space._parameter_reader import ParameterReader
 from tuner.space._parameters import Parameter
@@ -30,9 +31,9 @@ def parse_space(text: str, *, name: str, file: str) -> Space:
     space = reader.read(root, name=name, file=file) if root is not None else None
     if problems or space is None:
         ordered = sorted(problems, key=lambda problem: problem.line)
-        lines = list(dict.fromkeys(f"{file}:{problem.line}: {problem.text}" for problem in ordered))
+        lines = list(dict.fromkeys(printable(f"{file}:{problem.line}: {problem.text}") for problem in ordered))
         if len(lines) > _MOST_LINES:
-            lines[_MOST_LINES:] = [f"{file}: and {len(lines) - _MOST_LINES} more"]
+            lines[_MOST_LINES:] = [printable(f"{file}: and {len(lines) - _MOST_LINES} more")]
         raise SpaceError("\n".join(lines))
     return space
 

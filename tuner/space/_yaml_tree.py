@@ -1,9 +1,9 @@
 """YAML text -> a tree of plain values that know their line; everything a space has no use for is refused.
 
 Built from the parser's events instead of its objects, so that a hostile file is refused before anything is made of
-it: no aliases (a small file can unfold into gigabytes), no anchors, no tags (they name classes), and bounds on depth
-and size, so that reading takes no time to speak of. Values are read as YAML 1.2 has them: 1e-5 is a number, `yes`
-and `on` are text.
+it: no aliases (a small file can unfold into gigabytes), no anchors, no tags (they name classes), and bounds on size,
+lines and depth, so that reading takes no time to speak of. Values are read as YAML 1.2 has them: 1e-5 is a number,
+`yes` and `on` are text.
 """
 
 import re
@@ -27,7 +27,10 @@ from ruamel.yaml.events import (
 from tuner.contract import ParamValue
 from tuner.space._arguments import shown
 
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 256 * 1024
+"""The largest shipped space has 4 KiB; the slowest text of this size takes a third of a second."""
+MAX_LINE_LENGTH = 10_000
+"""Characters. The parser's time for a tag grows with the square of its length, and no tag outlives its line."""
 MAX_DEPTH = 32
 MAX_NODES = 5000
 """Keys and values; the largest shipped space has a few hundred."""
@@ -74,13 +77,17 @@ def read_tree(text: str) -> tuple[Node | None, list[Problem]]:
     """The document's tree, or none where it cannot be read to its end, with what is wrong with it as YAML."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         return None, [Problem(line=1, text=f"a space must not exceed {MAX_BYTES} bytes; is this the right file?")]
+    for number, line in enumerate(text.splitlines(), start=1):
+        if len(line) > MAX_LINE_LENGTH:
+            rule = f"a line must not exceed {MAX_LINE_LENGTH} characters, but this one has {len(line)}"
+            return None, [Problem(line=number, text=f"{rule}; is this the right file?")]
     builder = _Builder()
     try:
         # A generator: the builder sees each event before the parser reads on.
         for event in YAML(typ="safe", pure=True).parse(text):
             if not builder.takes(event):
                 return None, builder.problems
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:
         builder.problems.append(_syntax_problem(error, text))
         return None, builder.problems
     if builder.root is None:
@@ -88,12 +95,19 @@ def read_tree(text: str) -> tuple[Node | None, list[Problem]]:
     return builder.root, builder.problems
 
 
-def _syntax_problem(error: YAMLError, text: str) -> Problem:
+def _syntax_problem(error: YAMLError | ValueError, text: str) -> Problem:
+    if isinstance(error, ValueError):
+        # Escapes beyond Unicode and version numbers of thousands of digits get past the parser's own checks.
+        return Problem(line=1, text="not YAML: a number in an escape or a directive is out of range; remove it")
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         return Problem(line=error.problem_mark.line + 1, text=f"not YAML: {error.problem}; mind the indentation")
     position = getattr(error, "position", 0)
     line = text.count("\n", 0, position if isinstance(position, int) else 0) + 1
     return Problem(line=line, text="not YAML: a character that no text has; save the file as UTF-8 text")
+
+
+def _name(anchor: str) -> str:
+    return shown(anchor).strip("'")
 
 
 class _Key(Enum):
@@ -152,13 +166,13 @@ class _Builder:
 
     def _node(self, event: NodeEvent, line: int) -> Node:
         if isinstance(event, AliasEvent):
-            self.refuse(line, f"aliases are not allowed, but got *{event.anchor}; write the value out")
+            self.refuse(line, f"aliases are not allowed, but got *{_name(event.anchor)}; write the value out")
             return Refused(line=line)
         if event.anchor is not None:
-            self.refuse(line, f"anchors are not allowed, but got &{event.anchor}; remove it")
+            self.refuse(line, f"anchors are not allowed, but got &{_name(event.anchor)}; remove it")
         tag = getattr(event, "tag", None)
         if tag is not None:
-            self.refuse(line, f"tags are not allowed, but got {str(tag)!r}; write the bare value")
+            self.refuse(line, f"tags are not allowed, but got {shown(str(tag))}; write the bare value")
         if isinstance(event, SequenceStartEvent):
             return Sequence(line=line)
         if isinstance(event, MappingStartEvent):

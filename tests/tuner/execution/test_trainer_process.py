@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import hear_all
 from tuner.contract import EpochRecord, Outcome, StartedRecord, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
+from tuner.watchdog import Patience
 
 
 def request_for(tmp_path, *, trial=0, epochs=5, **params):
@@ -157,3 +158,72 @@ def test_closing_ends_the_trainer_and_its_children(tmp_path):
     while is_running(int(started.device)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(int(started.device))
+
+
+# A trainer that hangs
+
+SHORT = Patience(start_s=0.3, least_s=0.3)
+
+SILENT = """
+import os, signal, subprocess, sys, time
+from tuner.contract import EpochRecord, StartedRecord, encode
+
+signal.signal(signal.SIGUSR1, lambda signum, frame: open(sys.argv[1], "w").write("stacks"))
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+sys.stdin.readline()
+child = subprocess.Popen(["sleep", "600"])
+print(encode(StartedRecord(pid=os.getpid(), device=str(child.pid))), flush=True)
+if sys.argv[2] == "stopped":
+    os.kill(os.getpid(), signal.SIGSTOP)
+while True:
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", ["asleep", "stopped"])
+def test_a_trainer_that_is_silent_for_too_long_is_killed_with_its_children_and_leaves_its_stacks(tmp_path, how):
+    stacks = tmp_path / "stacks"
+    trainer = TrainerProcess([sys.executable, "-c", SILENT, str(stacks), how])
+    trainer.send(request_for(tmp_path), Patience(start_s=2.0, least_s=0.3))
+    records = hear_all(trainer, timeout_s=30)
+    started, end = records[0], records[-1]
+    assert (end.outcome, end.retryable) == (Outcome.HUNG, True)
+    assert end.message.startswith("no sign of life for ")
+    assert stacks.read_text() == "stacks"
+    wait_until_gone(started.pid)
+    wait_until_gone(int(started.device))
+
+
+def test_a_trainer_that_never_says_a_word_is_killed_too(tmp_path):
+    trainer = TrainerProcess([sys.executable, "-c", "import time; time.sleep(600)"])
+    trainer.send(request_for(tmp_path), SHORT)
+    pid = trainer._process.pid
+    assert hear_all(trainer, timeout_s=30)[-1].outcome == Outcome.HUNG
+    wait_until_gone(pid)
+
+
+def test_after_a_hang_the_next_request_is_served_by_a_new_trainer(scripted_command, tmp_path):
+    trainer = TrainerProcess(scripted_command)
+    trainer.send(request_for(tmp_path, epochs=500), Patience(start_s=30.0, least_s=0.3))
+    pid = trainer.receive(timeout_s=20)[0].pid
+    while not any(isinstance(record, EpochRecord) for record in trainer.receive(timeout_s=20)):
+        pass
+    os.kill(pid, signal.SIGSTOP)
+    assert hear_all(trainer, timeout_s=30)[-1].outcome == Outcome.HUNG
+    trainer.send(request_for(tmp_path, trial=1))
+    assert hear_all(trainer)[-1].outcome == Outcome.COMPLETED
+    trainer.close()
+
+
+def test_a_trainer_that_talks_is_never_too_slow(scripted_command, tmp_path):
+    trainer = TrainerProcess([*scripted_command[:2], "--epoch-seconds", "0.1"])
+    trainer.send(request_for(tmp_path, epochs=8), Patience(start_s=30.0, least_s=0.5, factor=1.0))
+    assert hear_all(trainer)[-1].outcome == Outcome.COMPLETED  # 0.8 s in all
+    trainer.close()
+
+
+def wait_until_gone(pid):
+    deadline = time.monotonic() + 5
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_running(pid)

@@ -14,7 +14,7 @@ from tuner.report.status import STATUS_VERSION, status_of, status_table
 
 # Whoever changes these lists raises STATUS_VERSION.
 KEYS = {
-    *("version", "study", "space", "model", "data", "data_sha256", "metric", "epochs", "rungs"),
+    *("version", "study", "driver", "space", "model", "data", "data_sha256", "metric", "epochs", "rungs"),
     *("counts", "baseline", "best", "standing", "promotion", "trials"),
 }
 KEYS_OF_BEST = {"trial", "value", "params"}
@@ -22,7 +22,7 @@ KEYS_OF_COUNTS = {"RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"}
 KEYS_OF_ANY_TRIAL = {"number", "state", "value", "curve", "reason", "sampled", "params", "began", "ended"}
 KEYS_OF_A_TRAINED_TRIAL = {
     *KEYS_OF_ANY_TRIAL,
-    *("device", "directory", "log", "epochs", "seconds", "memory_gib", "batch", "checkpoint", "metrics"),
+    *("attempts", "device", "directory", "log", "epochs", "seconds", "memory_gib", "batch", "checkpoint", "metrics"),
 }
 
 
@@ -103,6 +103,14 @@ def test_the_promoted_run_is_told_once_there_is_one(study):
     assert status_of(study)["promotion"] == {"trial": 1, "state": "COMPLETE"}
 
 
+def test_why_a_trial_failed_and_how_often_it_was_tried_is_told(study, search):
+    for _ in range(3):
+        search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="killed", retryable=True))
+    (trial,) = status_of(study)["trials"]
+    assert (trial["state"], trial["failure"], trial["reason"]) == ("FAIL", "infrastructure", "infrastructure: killed")
+    assert trial["setbacks"] == [{"failure": "infrastructure", "epoch": 0, "cause": "killed"}] * 3
+
+
 def test_looking_changes_nothing(played):
     before = played.trials()
     status_of(played)
@@ -151,5 +159,20 @@ def test_a_study_without_trials_says_so(study):
 
 
 def test_a_trial_that_never_reported_is_shown_empty(study, space):
-    study.ask(RandomSampler(seed=0), space)
+    study.propose(RandomSampler(seed=0), space)
     assert shown(status_of(study)).splitlines()[2].split() == ["0", "RUNNING", "the", "default", "configuration"]
+
+
+def test_the_table_says_who_drives_the_study_or_that_nobody_goes_on_with_it(search, study):
+    search.propose()
+    assert "driven by process 7 on here" in shown(status_of(study, "process 7 on here"))
+    assert "nobody drives it now: the command that began it goes on with 1 unfinished trial(s)" in shown(
+        status_of(study)
+    )
+
+
+def test_a_trial_that_is_tried_again_shows_why(search, study):
+    request = search.propose()
+    search.hear(request.trial, epoch(1))
+    search.hear(request.trial, EndRecord(outcome=Outcome.ERROR, message="was killed by SIGKILL", retryable=True))
+    assert "tried again after epoch 1: was killed by SIGKILL" in shown(status_of(study))

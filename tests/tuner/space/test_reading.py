@@ -353,13 +353,14 @@ def test_a_file_that_is_no_space_is_refused(text: str) -> None:
 
 
 def test_a_large_file_is_refused() -> None:
-    assert "must not exceed 1048576 bytes" in messages(GOOD + "#" * 1_100_000)[0]
+    assert "must not exceed 262144 bytes" in messages(GOOD + "#\n" * 200_000)[0]
 
 
 def test_a_file_of_thousands_of_values_is_refused_at_once() -> None:
-    found = messages(GOOD.replace("[16, 32]", "[" + "16," * 100_000 + "]"))
+    found = messages(GOOD.replace("[16, 32]", "[" + "16,\n" * 20_000 + "]"))
 
-    assert found == ["s.yaml:12: a space must not have more than 5000 keys and values; is this the right file?"]
+    (line,) = found
+    assert line.endswith("a space must not have more than 5000 keys and values; is this the right file?")
 
 
 def test_a_long_value_is_shortened_in_its_message() -> None:

@@ -1,0 +1,95 @@
+"""`python driver.py PLACE VERB ...`: the `tune` command, which is disturbed at a named place in its own code.
+
+PLACE is `module:attribute:before|after:N`: the N-th call of that function does not begin, or does not return. With
+`full` for `before` nothing is killed: from the N-th call on the disk takes half of what that function writes. An empty
+PLACE does nothing. The order in which figures arrive is appended to the file that the variable ARRIVALS names.
+"""
+
+import errno
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager, nullcontext
+
+
+def disturb_at(place: str) -> None:
+    """Let the N-th call of a function be the last that this process does, or meet a full disk."""
+    module, path, when, count = place.split(":")
+    owner = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    original = getattr(owner, name)
+    calls = 0
+
+    def disturbed(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == int(count) and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        with on_a_full_disk() if calls >= int(count) and when == "full" else nullcontext():
+            result = original(*args, **kwargs)
+        if calls == int(count) and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, disturbed)
+
+
+@contextmanager
+def on_a_full_disk():
+    """What this thread writes ends half-way, as when the last free block is used up."""
+    write, thread, fits = os.write, threading.get_ident(), True
+
+    def half(fd, data):
+        nonlocal fits
+        if threading.get_ident() != thread:
+            return write(fd, data)
+        if not fits:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fits = False
+        return write(fd, data[: len(data) // 2])
+
+    os.write = half
+    try:
+        yield
+    finally:
+        os.write = write
+
+
+def note_arrivals(path: str) -> None:
+    """Write down each figure as the study takes it in, before it is safe anywhere."""
+    from tuner.study import DrivenStudy
+
+    record_epoch, finish = DrivenStudy.record_epoch, DrivenStudy.finish
+
+    def note(number, curve):
+        with open(path, "a") as file:  # noqa: PTH123
+            for epoch, value in curve.items():
+                file.write(json.dumps([number, epoch, value]) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def noted_record_epoch(self, number, epoch, value):
+        note(number, {epoch: value})
+        return record_epoch(self, number, epoch, value)
+
+    def noted_finish(self, number, state, *, curve=None, **facts):
+        note(number, curve or {})
+        return finish(self, number, state, curve=curve, **facts)
+
+    DrivenStudy.record_epoch = noted_record_epoch
+    DrivenStudy.finish = noted_finish
+
+
+if __name__ == "__main__":
+    if os.environ.get("ARRIVALS"):
+        note_arrivals(os.environ["ARRIVALS"])
+    if sys.argv[1]:
+        disturb_at(sys.argv[1])
+    from tuner.cli.main import main
+
+    main(sys.argv[2:])

@@ -1,0 +1,163 @@
+"""Data sets that cannot be trained on: told by `tune run` in one line, with exit code 4, before anything trains."""
+
+import os
+import shutil
+import sys
+
+import pytest
+
+from tests.conftest import hear_all
+from trainer import prepare
+from trainer.data import sample
+from tuner.cli.main import main
+from tuner.contract import Outcome, PreparedRecord, PrepareRequest
+from tuner.execution.trainer_process import TrainerProcess
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """A hundred pictures to train on, and eight to validate."""
+    return sample.compose(tmp_path_factory.mktemp("good") / "data", train_images=100, val_images=8, image_size=64)
+
+
+@pytest.fixture
+def data(good, tmp_path):
+    """A copy to spoil: the YAML's path."""
+    shutil.copytree(good.parent, tmp_path / "data")
+    return tmp_path / "data" / good.name
+
+
+def pictures(data, split):
+    return sorted((data.parent / "images" / split).iterdir())
+
+
+def labels(data, split):
+    return sorted((data.parent / "labels" / split).glob("*.txt"))
+
+
+def cut_off(picture):
+    os.truncate(picture, picture.stat().st_size // 2)
+
+
+def no_yaml(data):
+    data.unlink()
+
+
+def no_pictures(data):
+    for picture in pictures(data, "train"):
+        picture.unlink()
+
+
+def empty_val(data):
+    for picture in pictures(data, "val"):
+        picture.unlink()
+
+
+def no_labels(data):
+    shutil.rmtree(data.parent / "labels")
+
+
+def val_is_train(data):
+    data.write_text(data.read_text().replace("images/val", "images/train"))
+
+
+def val_links_to_train(data):
+    for old, new in zip(pictures(data, "val"), pictures(data, "train"), strict=False):
+        old.unlink()
+        old.symlink_to(new)
+
+
+def classes_out_of_range(data):
+    for label in labels(data, "train")[:2]:
+        label.write_text("99 0.5 0.5 0.2 0.2\n")
+
+
+def coordinates_above_one(data):
+    for label in labels(data, "train")[:2]:
+        label.write_text("0 32 32 10 10\n")
+
+
+def cut_off_pictures(data):
+    for picture in pictures(data, "train")[:2]:
+        cut_off(picture)
+
+
+def one_cut_off_picture_of_few(data):
+    cut_off(pictures(data, "val")[0])
+
+
+def all_empty_files(data):
+    for picture in pictures(data, "train"):
+        picture.write_bytes(b"")
+
+
+TOLD_BY_A_RUN = [
+    (no_yaml, ["--data must be the YAML file"]),
+    (no_pictures, ["train must hold at least one picture"]),
+    (empty_val, ["val must hold at least one picture"]),
+    (no_labels, ["No picture of train has a label file"]),
+    (val_is_train, ["100 of 100 pictures of val are in train too"]),
+    (val_links_to_train, ["8 of 8 pictures of val are in train too"]),
+    (classes_out_of_range, ["At most 1% of a split may be broken", "2 of 100 pictures of train", "class 99 exceeds"]),
+]
+TOLD_BY_THE_SCAN = [
+    (coordinates_above_one, ["2 of 100 pictures of train", "non-normalized or out of bounds"]),
+    (cut_off_pictures, ["2 of 100 pictures of train", "truncated"]),
+    (one_cut_off_picture_of_few, ["1 of 8 pictures of val", "truncated"]),
+    (all_empty_files, ["cannot read the data set"]),
+]
+
+
+def named(value):
+    return getattr(value, "__name__", "")
+
+
+@pytest.mark.parametrize(("spoil", "said"), TOLD_BY_A_RUN, ids=named)
+def test_a_data_set_that_cannot_be_trained_on_is_told_before_anything_trains(
+    data, tmp_path, monkeypatch, capfd, spoil, said
+):
+    spoil(data)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["run", "--space=quick", f"--data={data}", "--study=s", "--plain"])
+    told = capfd.readouterr().err
+    assert left.value.code == 4, told
+    assert len(told.splitlines()) == 1
+    assert all(part in told for part in said), told
+    assert not (tmp_path / "studies/s/trials").exists()
+
+
+@pytest.mark.parametrize(("spoil", "said"), TOLD_BY_THE_SCAN, ids=named)
+def test_what_only_the_scan_sees_is_refused_alike(data, tmp_path, spoil, said):
+    """The same door, without the seconds that each process takes to start."""
+    spoil(data)
+    end = prepare.run(PrepareRequest(data=str(data), model="mamba-yolo-n", directory=str(tmp_path)))[1]
+    assert end.outcome == Outcome.BAD_DATA
+    assert len(end.message.splitlines()) == 1
+    assert all(part in end.message for part in said), end.message
+
+
+def prepared(data, folder):
+    """What the real trainer makes of a data set."""
+    trainer = TrainerProcess([sys.executable, "-m", "trainer", "serve"])
+    try:
+        trainer.send(PrepareRequest(data=str(data), model="mamba-yolo-n", directory=str(folder)))
+        records = hear_all(trainer)
+    finally:
+        trainer.close()
+    assert records[-1].outcome == Outcome.COMPLETED, records
+    return next(record for record in records if isinstance(record, PreparedRecord))
+
+
+def test_what_can_be_survived_is_a_note_and_no_file_of_the_user_is_touched(data, tmp_path):
+    """One picture of a hundred is cut off, another lacks its end mark alone, one validates what it trains on."""
+    cut_off(pictures(data, "train")[0])
+    unmarked = pictures(data, "train")[1]
+    unmarked.write_bytes(unmarked.read_bytes() + b"\0\0")
+    labels(data, "val")[0].unlink()  # a background, as is usual
+    before = {path: path.read_bytes() for path in data.parent.rglob("*") if path.is_file()}
+    record = prepared(data, tmp_path)
+    (note,) = record.notes
+    assert note.startswith("1 of 100 pictures of train cannot be used, the first: ")
+    assert note.endswith("they are left out")
+    assert {path: path.read_bytes() for path in data.parent.rglob("*") if path.is_file()} == before

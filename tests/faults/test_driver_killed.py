@@ -1,0 +1,104 @@
+"""Row 1: the driver is killed at any place; the same command ends the study as if nothing had been."""
+
+import random
+import time
+
+import pytest
+
+from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
+
+PLACES = [
+    "tuner.lease:_taken:after:1",  # holds the study, has done nothing yet
+    "tuner.study._driven:_begin:after:1",  # the study exists and is empty
+    "tuner.study._journal:Journal.append:before:3",  # proposed, and nobody knows
+    "tuner.study._journal:Journal.append:after:3",  # in the journal only
+    "optuna.storages:RDBStorage.create_new_trial:after:2",  # in the database, and in the journal still
+    "optuna.storages:RDBStorage.set_trial_intermediate_value:after:2",  # the figure without its verdict
+    "optuna.storages:RDBStorage.set_trial_user_attr:after:9",  # half of a change
+    "optuna.storages:RDBStorage.set_trial_state_values:before:2",  # all of a change but the state
+    "optuna.storages:RDBStorage.set_trial_state_values:after:2",
+    "tuner.study._journal:Journal.clear:before:4",
+    "tuner.study:DrivenStudy.record_epoch:before:3",  # a figure was heard, and is nowhere
+    "tuner.execution.ray_search:SearchScheduler.on_trial_result:before:12",
+]
+
+
+IN_EVERY_RUN = (1, 3, 5, 7)
+"""Places whose tests are quick enough together for the default suite; `make test-faults` runs all."""
+
+
+@pytest.mark.parametrize(
+    "place", [pytest.param(p, marks=() if i in IN_EVERY_RUN else pytest.mark.slow) for i, p in enumerate(PLACES)]
+)
+def test_a_driver_killed_at_a_named_place_loses_nothing(place, tmp_path, ray_cluster):
+    arena = Arena(tmp_path, trials=6, address=ray_cluster)
+    code, output = arena.run(die=place, epoch_seconds=0.05)
+    assert code == -9, output
+    before = arena.status() if (arena.study_folder / "study.db").exists() and "_taken" not in place else None
+    code, output = arena.run()
+    assert_orderly_end(code, output, 0)
+    assert_nothing_lost(arena, before=before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_a_driver_killed_at_a_random_time_loses_nothing(seed, arena):
+    process = arena.start(epoch_seconds=0.2)
+    time.sleep(random.Random(seed).uniform(2.0, 12.0))
+    process.kill()
+    process.communicate()
+    before = arena.status() if (arena.study_folder / "study.db").exists() else None
+    code, output = arena.run()
+    assert_orderly_end(code, output, 0)
+    assert_nothing_lost(arena, before=before, most_redone=2)  # one for each of the two trials
+
+
+@pytest.mark.slow
+def test_a_driver_killed_again_and_again_loses_nothing(arena):
+    for _ in range(5):
+        process = arena.start(epoch_seconds=0.2)
+        seen = len(arena.events("epoch"))
+        arena.wait_for(lambda seen=seen: len(arena.events("epoch")) > seen + 4)
+        process.kill()
+        process.communicate()
+    code, output = arena.run()
+    assert_orderly_end(code, output, 0)
+    assert_nothing_lost(arena, most_redone=10)
+
+
+def test_a_killed_driver_takes_ray_and_the_trainers_along(lone_arena):
+    process = lone_arena.start(epoch_seconds=0.3)
+    lone_arena.wait_for(lambda: len(lone_arena.events("epoch")) >= 6)
+    process.kill()
+    process.communicate()
+    before = lone_arena.status()
+    lone_arena.wait_for(lambda: not lone_arena.processes(), timeout_s=30)
+    code, output = lone_arena.run()
+    assert_orderly_end(code, output, 0)
+    assert_nothing_lost(lone_arena, before=before, most_redone=2)
+
+
+PROMOTION_PLACES = [
+    "tuner.run:choose_winner:after:1",  # chosen, not begun
+    "tuner.promotion:PromotedRun.__init__:after:1",  # noted, not begun
+    "tuner.promotion:PromotedRun.hear:after:3",  # under way
+    "tuner.promotion:PromotedRun.end:before:1",  # trained, not noted
+    "tuner.run:write_params:before:1",  # noted, not exported
+]
+
+
+@pytest.mark.parametrize(
+    "place", [pytest.param(p, marks=() if i in (0, 2) else pytest.mark.slow) for i, p in enumerate(PROMOTION_PLACES)]
+)
+def test_a_driver_killed_around_the_promotion_promotes_one_trial_once(place, tmp_path, ray_cluster):
+    arena = Arena(tmp_path, trials=3, address=ray_cluster)
+    code, output = arena.run(die=place, promote=True)
+    assert code == -9, output
+    before = arena.status()
+    code, output = arena.run(promote=True)
+    assert_orderly_end(code, output, 0)
+    status = assert_nothing_lost(arena, before=before)
+    assert status["promotion"]["state"] == "COMPLETE"
+    played = [(event["trial"], event["epoch"]) for event in arena.events("epoch") if event["full"]]
+    assert sorted(played) == [(status["best"]["trial"], epoch) for epoch in (1, 2, 3, 4)]
+    assert (arena.study_folder / "params.yaml").exists()

@@ -1,0 +1,263 @@
+"""Rows 1, 3, 12 and 21 with real training on the CPU: what the scripted trainer only plays."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import signal
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from tests.arena import Arena, assert_nothing_runs, assert_orderly_end, finished
+from tests.conftest import users_environment
+
+EPOCHS = 5
+SPACE = f"""
+search: {{epochs: {EPOCHS}, rungs: [2], reduction_factor: 2, trials: 2, sampler: random, promote_epochs: {EPOCHS}}}
+parameters:
+  optimizer: SGD
+  batch: 8
+  imgsz: 32
+  mosaic: 0.0
+  lr0: {{float: [0.0001, 0.1], log: true}}
+baseline: {{lr0: 0.01}}
+"""
+
+
+class RealArena(Arena):
+    """Two trials on sixteen pictures, one after the other, by the trainer that users have."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, trials=2)
+        for name in set(os.environ) - set(users_environment()):
+            del self.environment[name]  # nothing but the trainer itself shall restrict what a checkpoint may hold
+        (folder / "space.yaml").write_text(SPACE)
+
+    def run_arguments(self, *, promote=False, more=()):
+        arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--data", "sample:16", "--parallel", "1"]
+        return [*arguments, *([] if promote else ["--no-promote"]), *more]
+
+    def trial(self, number=1):
+        return Run(self.study_folder / "trials" / f"{number:04d}")
+
+    def promoted(self):
+        (folder,) = (self.study_folder / "promoted").iterdir()
+        return Run(folder)
+
+    def training_process(self):
+        """The fork of the server that trains now."""
+        servers = {process.pid for process in self.processes() if process.cmdline()[-2:] == ["trainer", "serve"]}
+        (pid,) = [pid for pid in servers if psutil.Process(pid).ppid() in servers]
+        return psutil.Process(pid)
+
+    def freeze_after(self, epoch, run=None):
+        """Let the driver train until that epoch of the run has its checkpoint. Returns the process that trains."""
+        folder = run or (lambda: self.trial())
+        self.wait_for(lambda: folder().good_epoch() >= epoch)
+        process = self.training_process()
+        process.suspend()
+        return process
+
+    def killed_after(self, epoch, **options):
+        """The driver is killed while the next epoch trains; what it started is gone. Returns the status."""
+        driver = self.start(**options)
+        self.freeze_after(epoch)
+        driver.kill()
+        driver.communicate()
+        self.wait_for(lambda: not self.processes(), timeout_s=30)
+        return self.status()
+
+
+class Run:
+    """What one training run left in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.weights = folder / "weights"
+        self._log = folder / "trainer.log"
+
+    @property
+    def log(self):
+        return self._log.read_text() if self._log.exists() else ""
+
+    def good_epoch(self, name="last.pt"):
+        """The epoch of a checkpoint that is as it was written; 0 for any other."""
+        try:
+            listed = json.loads((self.weights / "checkpoints.json").read_text())
+            return listed.get(hashlib.sha256((self.weights / name).read_bytes()).hexdigest(), 0)
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def trained(self):
+        """How often each epoch was trained."""
+        return Counter(int(epoch) for epoch in re.findall(rf"trainer INFO epoch (\d+)/{EPOCHS}:", self.log))
+
+    def redone(self):
+        trained = self.trained()
+        assert set(trained) == set(range(1, EPOCHS + 1)), trained
+        return sum(times - 1 for times in trained.values())
+
+
+@pytest.fixture
+def arena(tmp_path):
+    arena = RealArena(tmp_path)
+    yield arena
+    arena.kill_everything()
+
+
+def go_on(arena, before=None, **options):
+    """The same command, to its end: two trials, each by its number, and what had ended as it was."""
+    code, output = arena.run(timeout_s=240, **options)
+    assert_orderly_end(code, output, 0)
+    status = arena.status()
+    assert [trial["number"] for trial in status["trials"]] == [0, 1]
+    assert {trial["state"] for trial in status["trials"]} == {"COMPLETE"}
+    assert all(set(trial["curve"]) == {"2", str(EPOCHS)} for trial in status["trials"])
+    if before is not None:
+        for number, trial in finished(before).items():
+            assert status["trials"][number] == trial, "a finished trial has changed"
+    assert (arena.study_folder / "journal.jsonl").read_text() == ""
+    assert_nothing_runs(arena)
+    return status
+
+
+class Evil:
+    """Runs a program where it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def evil_pickle(marker: Path) -> bytes:
+    return pickle.dumps(Evil(marker))
+
+
+def evil_checkpoint(marker: Path) -> bytes:
+    """As torch writes one, but for what is in it."""
+    buffer = io.BytesIO()
+    torch.save({"epoch": 2, "model": Evil(marker)}, buffer)
+    return buffer.getvalue()
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Another file: the old one may have other names."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def with_nan(data: bytes) -> bytes:
+    """The checkpoint with one weight that is no number, as training gone wrong would have written it."""
+    checkpoint = torch.load(io.BytesIO(data), weights_only=False)
+    (checkpoint["ema"] or checkpoint["model"]).state_dict()["model.0.conv.weight"].view(-1)[0] = float("nan")
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_out_goes_on(arena, tmp_path):
+    """The whole of it, in one run: kill -9 of the driver, row 12 and row 21."""
+    before = arena.killed_after(3)
+    assert before["trials"][0]["state"] == "COMPLETE"
+    trial, marker = arena.trial(), tmp_path / "marker"
+    trained, last, previous = trial.trained(), trial.good_epoch(), trial.good_epoch("previous.pt")
+    assert (last, previous) == (last, last - 1)
+    rewrite(trial.weights / "last.pt", evil_checkpoint(marker))
+    for name in ("searcher-state.pkl", "tuner.pkl", "trainable.pkl", "experiment_state.json"):
+        (arena.study_folder / name).write_bytes(evil_pickle(marker))
+    go_on(arena, before)
+    assert not marker.exists()
+    assert f"going on from epoch {previous} (previous.pt); refused last.pt: it is not as it was written" in trial.log
+    assert trial.redone() == max(trained) - previous
+    assert max(trained) - last <= 1
+
+
+def test_an_evil_model_is_refused_in_one_line_and_runs_nothing(arena, tmp_path):
+    marker = tmp_path / "marker"
+    (tmp_path / "evil.pt").write_bytes(evil_checkpoint(marker))
+    code, output = arena.run(more=["--model", "evil.pt"])
+    assert_orderly_end(code, output, 2)
+    assert not marker.exists()
+    assert "evil.pt" in output.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_a_killed_driver_costs_one_epoch_at_most_and_ends_as_one_that_was_not(arena, tmp_path, epoch):
+    before = arena.killed_after(epoch)
+    status = go_on(arena, before)
+    assert arena.trial(0).redone() == 0
+    assert arena.trial().redone() <= 1
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = go_on(RealArena(tmp_path / "undisturbed"))
+    for trial, other in zip(status["trials"], undisturbed["trials"], strict=True):
+        for same in ("number", "state", "params", "curve", "value"):
+            assert trial[same] == other[same], same
+
+
+@pytest.mark.slow
+def test_a_killed_training_process_costs_one_epoch_at_most(arena):
+    driver = arena.start()
+    arena.freeze_after(3).send_signal(signal.SIGKILL)
+    output, _ = driver.communicate(timeout=240)
+    assert_orderly_end(driver.returncode, output, 0)
+    status = go_on(arena)
+    (setback,) = status["trials"][1]["setbacks"]
+    assert setback["failure"] == "infrastructure"
+    assert status["trials"][1]["attempts"] == 2
+    assert arena.trial().redone() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: data[:-1], flipped, with_nan],
+    ids=["empty", "half", "one byte short", "a bit", "NaN"],
+)  # fmt: skip
+def test_a_damaged_checkpoint_costs_one_epoch_more(arena, damage):
+    before = arena.killed_after(3)
+    trial = arena.trial()
+    last = trial.good_epoch()
+    rewrite(trial.weights / "last.pt", damage((trial.weights / "last.pt").read_bytes()))
+    go_on(arena, before)
+    assert f"going on from epoch {last - 1} (previous.pt)" in trial.log
+    assert trial.redone() <= 2
+
+
+@pytest.mark.slow
+def test_with_no_checkpoint_left_a_trial_starts_afresh_and_says_so(arena):
+    before = arena.killed_after(3)
+    trial = arena.trial()
+    for name in ("last.pt", "previous.pt"):
+        rewrite(trial.weights / name, flipped((trial.weights / name).read_bytes()))
+    go_on(arena, before)
+    assert "starting afresh; refused last.pt: it is not as it was written" in trial.log
+    assert trial.trained()[1] == 2
+
+
+@pytest.mark.slow
+def test_a_killed_promoted_run_goes_on(arena):
+    driver = arena.start(promote=True)
+    arena.wait_for(
+        lambda: (arena.study_folder / "promoted").exists() and list((arena.study_folder / "promoted").iterdir())
+    )
+    arena.freeze_after(3, run=arena.promoted)
+    driver.kill()
+    driver.communicate()
+    arena.wait_for(lambda: not arena.processes(), timeout_s=30)
+    before = arena.status()
+    status = go_on(arena, before, promote=True)
+    assert status["promotion"]["state"] == "COMPLETE"
+    assert arena.promoted().redone() <= 1
+    assert (arena.study_folder / "params.yaml").exists()

@@ -1,0 +1,259 @@
+"""A PostgreSQL server of our own, from the programs that are installed: for tests, and for whoever breaks things.
+
+It listens on 127.0.0.1 alone, asks for a password, and is gone, its folder too, when its process ends, however that
+ends: a guard in a process of its own waits for that.
+"""
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+_PROGRAMS = ("initdb", "postgres")
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 10
+
+
+class PostgresMissing(Exception):  # noqa: N818 - a state of the machine, which tests skip for
+    """No server can be started here; the text says why."""
+
+
+def programs() -> Path:
+    """The folder of PostgreSQL's programs.
+
+    Raises:
+        PostgresMissing: there is none.
+    """
+    for folder in _places():
+        if all(os.access(folder / name, os.X_OK) for name in _PROGRAMS):
+            return folder
+    raise PostgresMissing(
+        f"PostgreSQL's programs ({', '.join(_PROGRAMS)}) are not installed: apt-get install postgresql"
+    )
+
+
+def _places() -> Iterator[Path]:
+    found = shutil.which("postgres")
+    if found is not None:
+        yield Path(found).resolve().parent
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        yield Path(subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True).stdout.strip())
+    installed = Path("/usr/lib/postgresql").glob("*/bin")
+    yield from sorted(installed, key=lambda folder: float(folder.parent.name), reverse=True)
+
+
+def _account() -> str | None:
+    """Whom the server runs as; none for whoever we are. PostgreSQL refuses to be root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    raise PostgresMissing("PostgreSQL does not run as root, and there is neither a user 'postgres' nor 'nobody'")
+
+
+class PostgresServer:
+    """A cluster in a temporary folder and its server, running from the start until `close`.
+
+    Raises:
+        PostgresMissing: the programs are not installed.
+    """
+
+    user = "tuner"
+
+    def __init__(self) -> None:
+        self._programs = programs()
+        self._account = _account()
+        self.password = secrets.token_hex(16)
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        guard = [sys.executable, __file__, str(self.folder)]
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
+        self._server: subprocess.Popen[bytes] | None = None
+        try:
+            self._make_cluster()
+            self.port = _free_port()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the postmaster.
+
+        Raises:
+            RuntimeError: it has been stopped.
+        """
+        if self._server is None:
+            raise RuntimeError("the server is stopped")
+        return self._server.pid
+
+    def url(self, database: str = "postgres", *, user: str = user, password: str | None = None) -> str:
+        """The URL of a database, with the password of the server's owner unless told otherwise."""
+        return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """Make an empty database. Returns its URL."""
+        name = f"test_{secrets.token_hex(6)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run a statement by itself. Returns its rows."""
+        import psycopg  # an extra: without it this module still says whether there is a server to start
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def start(self) -> None:
+        """Start the server, at the port that it had before. Returns when it answers.
+
+        Raises:
+            RuntimeError: it ends at once, or does not answer in a minute.
+        """
+        with (self.folder / "log").open("ab") as log:
+            self._server = self._spawn("postgres", "-D", str(self._data), "-p", str(self.port), log=log)
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._is_ready():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def stop_immediately(self) -> None:
+        """As a crash: connections are cut and nothing is written; `start` recovers. What was committed stays."""
+        self._stop(signal.SIGQUIT)
+
+    def freeze(self, *, backends: bool = True) -> None:
+        """Let it hang: connections stay open and nobody answers. Without `backends` only new ones get no answer."""
+        children = psutil.Process(self.pid).children() if backends else []
+        os.kill(self.pid, signal.SIGSTOP)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.suspend()
+
+    def thaw(self) -> None:
+        """Go on after `freeze`."""
+        for process in (*psutil.Process(self.pid).children(), psutil.Process(self.pid)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    def terminate_backends(self) -> int:
+        """Cut every connection that a client has. Returns how many there were."""
+        cut = self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return len(cut)
+
+    def close(self) -> None:
+        """Stop the server and remove its folder."""
+        self._stop(signal.SIGQUIT)
+        self._guard.communicate()  # it finds no server left to kill, and removes the folder
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _make_cluster(self) -> None:
+        if self._account is not None:
+            shutil.chown(self.folder, self._account)
+        password = self.folder / "password"
+        password.touch(mode=0o644)  # the folder itself is closed to others
+        password.write_text(self.password)
+        options = ["--username", self.user, "--auth", "scram-sha-256", "--pwfile", str(password)]
+        options += ["--no-sync", "--no-locale", "--encoding", "UTF8", "--pgdata", str(self._data)]
+        with (self.folder / "log").open("ab") as log:
+            made = self._spawn("initdb", *options, log=log)
+            if made.wait() != 0:
+                raise RuntimeError(f"initdb failed: {(self.folder / 'log').read_text()[-2000:]}")
+        password.unlink()
+        with (self._data / "postgresql.conf").open("a") as settings:
+            settings.write(
+                "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 60\n"
+                "shared_buffers = 16MB\nfsync = off\nfull_page_writes = off\n"  # a crash of the server loses nothing
+            )
+
+    def _spawn(self, program: str, *arguments: str, log: object) -> "subprocess.Popen[bytes]":
+        command = [str(self._programs / program), *arguments]
+        return subprocess.Popen(
+            command,
+            user=self._account,
+            group=pwd.getpwnam(self._account).pw_gid if self._account else None,
+            extra_groups=[] if self._account else None,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,  # type: ignore[call-overload]
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl+C is for us
+        )
+
+    def _is_ready(self) -> bool:
+        """Its eighth line says so, as `pg_ctl` reads it; the first is whose file it is."""
+        with contextlib.suppress(OSError):
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        return False
+
+    def _stop(self, signum: int) -> None:
+        if self._server is None:
+            return
+        if self._server.poll() is None:
+            self.thaw()
+            self._server.send_signal(signum)
+            try:
+                self._server.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                _kill(self._server.pid)
+                self._server.wait()
+        self._server = None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _kill(postmaster: int) -> None:
+    """The postmaster and its children, frozen or not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(postmaster)
+        if parent.name() != "postgres":
+            return  # the number has gone to somebody else
+        for process in (parent, *parent.children()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _guard(folder: Path) -> None:
+    """Wait until the other end of standard input is gone; then leave nothing behind."""
+    sys.stdin.read()
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        _kill(int((folder / "data" / "postmaster.pid").read_text().splitlines()[0]))
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)  # a backend that dies may still write
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    _guard(Path(sys.argv[1]))

@@ -1,0 +1,320 @@
+"""What a failure is called: each rule by itself, with the words that torch, CUDA and the kernel really use."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from trainer import failures
+from trainer.exceptions import DataError, Diverged, ModelError, OutOfMemory, Stopped
+from tuner.contract import Outcome, PrepareRequest, TrainRequest
+
+
+def request_in(directory="/runs/3", devices=()):
+    return TrainRequest(
+        study="s",
+        trial=3,
+        params={"batch": 16, "imgsz": 640},
+        model="m",
+        data="d",
+        epochs=1,
+        stop_epoch=1,
+        validation_epochs=(1,),
+        seed=0,
+        devices=devices,
+        threads=1,
+        directory=str(directory),
+    )
+
+
+def end_of(error, *, oom_kill=False, devices=()):
+    return failures.end_of(error, request_in(devices=devices), oom_kill=oom_kill)
+
+
+def passed_on(error):
+    """As torch passes on what was raised in a data-loading process."""
+    from torch._utils import ExceptionWrapper
+
+    try:
+        raise error
+    except type(error):
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(type(error)) as raised:
+        wrapped.reraise()
+    return raised.value
+
+
+def caused(error, *, by):
+    error.__context__ = by
+    return error
+
+
+GPU, HOST = "the GPU ran out of memory", "the host ran out of memory"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), GPU),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), GPU),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), GPU),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), GPU),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), GPU),
+        (MemoryError(), HOST),
+        (MemoryError("Unable to allocate 16.0 GiB for an array with shape (2147483648,)"), HOST),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+            HOST,
+        ),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"), HOST),
+        (RuntimeError("unable to mmap 8 bytes from file <x>: Cannot allocate memory (12)"), HOST),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), HOST),
+        (passed_on(MemoryError()), HOST),
+        (RuntimeError("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 27 bytes"), HOST),
+        (caused(OutOfMemory("a smaller batch is needed"), by=RuntimeError("CUDA out of memory.")), GPU),
+    ],
+)
+def test_memory_that_ran_out_is_told_with_its_place_and_the_sizes_that_ran(error, said):
+    end = end_of(error)
+    assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
+    assert end.message.startswith(f"{said} at batch 16, image size 640: ")
+    assert end.log == "/runs/3/trainer.log"
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("a smaller batch is needed"), torch.OutOfMemoryError("no words")])
+@pytest.mark.parametrize(("devices", "said"), [((), HOST), ((0,), GPU)])
+def test_memory_that_ran_out_without_a_word_of_where_did_so_where_it_trained(error, devices, said):
+    assert end_of(error, devices=devices).message.startswith(said)
+
+
+def disk_errors():
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE):
+        error = OSError(number, os.strerror(number))
+        yield error
+        yield caused(RuntimeError("a checkpoint could not be written"), by=error)
+        yield passed_on(error)
+    yield RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
+    yield RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+    yield RuntimeError("basic_ios::clear: iostream error")
+    yield RuntimeError("write(): fd 3 failed with No space left on device")
+
+
+@pytest.mark.parametrize("error", list(disk_errors()), ids=lambda error: str(error).strip()[-40:])
+def test_a_full_or_broken_disk_is_worth_another_try_and_is_named(error, tmp_path):
+    end = failures.end_of(error, request_in(tmp_path), oom_kill=True)
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert f"on the disk of {tmp_path} (" in end.message
+    assert "\n" not in end.message
+
+
+RETRYABLE = [
+    ("unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)", "/dev/shm"),
+    ("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+     "shared memory.", "/dev/shm"),
+    ("DataLoader worker (pid 7) is killed by signal: Killed. ", "loads data is gone"),
+    ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "loads data is gone"),
+    ("CUDA error: uncorrectable ECC error encountered", "the GPU or its driver failed"),
+    ("CUDA error: unspecified launch failure", "the GPU or its driver failed"),
+    ("CUDA error: the launch timed out and was terminated: launch timed out", "the GPU or its driver failed"),
+    ("CUDA error: all CUDA-capable devices are busy or unavailable", "the GPU or its driver failed"),
+    ("No CUDA GPUs are available: no CUDA-capable device is detected", "the GPU or its driver failed"),
+    ("CUDA error: unknown error", "the GPU or its driver failed"),
+    ("NCCL error in: ProcessGroupNCCL.cpp:1, unhandled system error (run with NCCL_DEBUG=INFO)", "lost each other"),
+    ("ncclRemoteError: A call failed possibly due to a network error", "lost each other"),
+    ("[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)", "lost each other"),
+    ("[pair.cc:547] Connection closed by peer [127.0.0.1]:1234", "lost each other"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), RETRYABLE)
+def test_what_the_machine_did_is_worth_another_try(text, said):
+    end = end_of(RuntimeError(text))
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert said in end.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: device-side assert triggered",
+        "The NVIDIA driver on your system is too old (found version 11040)",
+        "CUDA driver version is insufficient for CUDA runtime version",
+        "Found no NVIDIA driver on your system.",
+        "CUDA error: no kernel image is available for execution on the device",
+        "CUDA error: an illegal memory access was encountered",
+        "ncclInvalidUsage: This usually reflects invalid usage of NCCL library.",
+        "mat1 and mat2 shapes cannot be multiplied",
+    ],
+)
+def test_what_fails_again_is_not_tried_again(text):
+    end = end_of(RuntimeError(text), oom_kill=True)
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, False)
+    assert text in end.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["DataLoader worker (pid 7) is killed by signal: Killed. ", "[pair.cc:547] Connection closed by peer [::1]:1"],
+)
+def test_a_process_that_is_gone_after_the_kernel_killed_for_memory_ran_out_of_it(text):
+    end = end_of(RuntimeError(text), oom_kill=True)
+    assert end.outcome == Outcome.OUT_OF_MEMORY
+    assert end.message.startswith(HOST)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Diverged("the loss became NaN in epoch 1, batch 2"), Outcome.DIVERGED),
+        (DataError("labels must be numbers"), Outcome.BAD_DATA),
+        (ModelError("no such model"), Outcome.BAD_MODEL),
+    ],
+)
+def test_what_the_trainer_raises_on_purpose_is_told_in_its_own_words(error, outcome):
+    end = end_of(caused(error, by=OSError(errno.ENOSPC, "No space left on device")))
+    assert (end.outcome, end.message, end.retryable) == (outcome, str(error), False)
+
+
+def test_whatever_goes_wrong_while_a_trial_is_being_stopped_it_was_stopped():
+    lost = RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+    assert end_of(Stopped()).outcome == Outcome.STOPPED
+    assert end_of(caused(lost, by=Stopped()), oom_kill=True).outcome == Outcome.STOPPED
+
+
+def test_what_was_handled_and_put_aside_is_no_cause():
+    def fall_back():
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise ValueError("a bug") from None
+
+    with pytest.raises(ValueError, match="a bug") as raised:
+        fall_back()
+    assert not end_of(raised.value).retryable
+
+
+def test_an_error_in_a_data_loader_is_told_as_what_was_raised_there():
+    assert end_of(passed_on(KeyError("boxes"))).message == "KeyError: 'boxes'"
+
+
+def test_errors_that_cause_each_other_end_the_search_for_a_cause():
+    one, two = RuntimeError("one"), RuntimeError("two")
+    one.__cause__, two.__cause__ = two, one
+    assert end_of(one).message == "RuntimeError: one"
+
+
+@pytest.mark.parametrize(
+    ("code", "oom_kill", "outcome", "retryable", "said"),
+    [
+        (-signal.SIGKILL, True, Outcome.OUT_OF_MEMORY, False, "at batch 16, image size 640"),
+        (-signal.SIGKILL, False, Outcome.ERROR, True, "the training process was killed by SIGKILL"),
+        (-signal.SIGSEGV, True, Outcome.ERROR, True, "the training process was killed by SIGSEGV"),
+        (-signal.SIGBUS, False, Outcome.ERROR, True, "/dev/shm"),
+        (3, True, Outcome.ERROR, False, "the training process ended with exit code 3"),
+    ],
+)
+def test_the_way_a_process_died_says_why(code, oom_kill, outcome, retryable, said):
+    end = failures.end_of_dead(code, request_in(), oom_kill=oom_kill)
+    assert (end.outcome, end.retryable) == (outcome, retryable)
+    assert said in end.message
+
+
+def test_a_lost_rank_is_worth_another_try_unless_the_kernel_killed_for_memory():
+    lost = failures.end_of_lost_rank(request_in(), oom_kill=False)
+    assert (lost.outcome, lost.retryable) == (Outcome.ERROR, True)
+    assert failures.end_of_lost_rank(request_in(), oom_kill=True).outcome == Outcome.OUT_OF_MEMORY
+
+
+def test_a_failed_preparation_names_its_own_log():
+    end = failures.end_of(MemoryError(), PrepareRequest(data="d", model="m", directory="/s"), oom_kill=False)
+    assert end.log == "/s/prepare.log"
+    assert end.message.startswith("the host ran out of memory while preparing the study")
+
+
+# Provoked, not quoted: the words are those of the installed torch and of this machine's kernel.
+
+
+@pytest.fixture
+def address_space():
+    """No more than 256 MiB beyond what this process has mapped already."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**28, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**30), lambda: bytearray(2**32)], ids=["torch", "python"])
+def test_memory_that_the_system_refuses_is_the_hosts(address_space, allocate):
+    with pytest.raises((RuntimeError, MemoryError)) as raised:
+        allocate()
+    assert end_of(raised.value).message.startswith(HOST)
+
+
+class Faulty(Dataset):
+    """Its loading process does what it is told at the first picture."""
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        self.fault()
+
+
+def kill_oneself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_the_disk():
+    Path("/dev/full").write_text("no room for this")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [(kill_oneself, "loads data is gone"), (fill_the_disk, "no space left on the disk")]
+)
+def test_what_happens_to_a_loading_process_is_recognised(fault, said):
+    with pytest.raises((RuntimeError, OSError)) as raised:
+        next(iter(DataLoader(Faulty(fault), num_workers=1)))
+    end = end_of(raised.value)
+    assert end.retryable
+    assert said in end.message
+
+
+SAVE = """
+import sys, torch
+from trainer import failures
+from tests.trainer.test_failures import request_in
+target, legacy = sys.argv[1], len(sys.argv) > 2
+try:
+    torch.save(torch.zeros(4 * 2**20), target + "/last.pt", _use_new_zipfile_serialization=not legacy)
+except Exception as error:
+    end = failures.end_of(error, request_in(target), oom_kill=False)
+    print(end.retryable, end.message)
+"""
+
+
+def in_a_small_tmpfs(folder, *arguments):
+    """Run a script in a private view of the file system where `folder` is a disk of 8 MiB."""
+    script = f'mount -t tmpfs -o size=8m none "{folder}" && exec "$@"'
+    command = ["unshare", "-Urm", "sh", "-c", script, "sh", sys.executable, "-c", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("legacy", [[], ["legacy"]], ids=["archive", "legacy"])
+def test_a_checkpoint_that_does_not_fit_on_the_disk_is_recognised(tmp_path, legacy):
+    if in_a_small_tmpfs(tmp_path, "").returncode:
+        pytest.skip("this system does not let a user mount a file system of his own (unshare -Urm)")
+    done = in_a_small_tmpfs(tmp_path, SAVE, str(tmp_path), *legacy)
+    assert done.stdout.startswith("True "), done
+    assert f"on the disk of {tmp_path} (" in done.stdout

@@ -1,0 +1,231 @@
+"""The fork server when a trial dies or hangs: real processes, real kills, the end record that names the cause."""
+
+import os
+import re
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import hear_all
+from tests.trainer.test_failures import request_in
+from tuner.contract import Outcome
+from tuner.execution.trainer_process import TrainerProcess
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's answers are those of Linux")
+
+STAND_IN = """
+import os, signal, sys, time
+from pathlib import Path
+from trainer import serve
+from trainer.processes import die_with_parent
+from tuner.contract import EndRecord, Outcome, StartedRecord
+
+def fill_memory(): return [bytearray(2**24) for _ in range(2**12)]
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+def fail(): raise MemoryError
+def tell_score(): print(Path("/proc/self/oom_score_adj").read_text())
+
+def lose_a_loader(request):
+    from torch.utils.data import DataLoader
+    from tests.trainer.test_failures import Faulty
+    from trainer import trial
+    return trial._ended(request, lambda: next(iter(DataLoader(Faulty(fill_memory), num_workers=1))))
+
+def train(request, records):
+    if sys.argv[1] == "lose_a_loader":
+        return lose_a_loader(request)
+    globals()[sys.argv[1]]()
+    return EndRecord(outcome=Outcome.COMPLETED)
+
+if len(sys.argv) > 2:
+    Path(sys.argv[2], "cgroup.procs").write_text(str(os.getpid()))
+serve._train, serve._warm_up = train, lambda: None
+sys.exit(serve.serve())
+"""
+"""The real server, whose trials do one thing and nothing else: without torch it is there in no time."""
+
+
+def ends(tmp_path, *arguments, times=1):
+    """The end records of a trial that does what the arguments say, asked for so many times."""
+    server = TrainerProcess([sys.executable, "-c", STAND_IN, *arguments])
+    try:
+        for _ in range(times):
+            server.send(request_in(tmp_path))
+            yield hear_all(server)[-1]
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def small_cgroup(request):
+    """A cgroup with 150 MiB of memory, or what the test asks for, inside the one that the tests run in."""
+    limit_mib = getattr(request, "param", 150)
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    paths = {controllers: path.lstrip("/") for _, controllers, path in lines}
+    first = "memory" in paths
+    own = Path("/sys/fs/cgroup", *(["memory"] if first else []), paths.get("memory", paths.get("", "")))
+    folder = own / f"mamba-yolo-tuner-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    try:
+        (folder / ("memory.limit_in_bytes" if first else "memory.max")).write_text(str(limit_mib * 2**20))
+        yield folder
+    except OSError as error:
+        pytest.skip(f"no cgroup with a limit can be made here: {error}")
+    finally:
+        for _ in range(100):  # its processes have ended, the kernel may not be done with them
+            try:
+                folder.rmdir()
+                break
+            except OSError:
+                time.sleep(0.05)
+
+
+def test_a_trial_that_the_kernel_kills_for_memory_is_out_of_memory_and_the_server_lives_on(tmp_path, small_cgroup):
+    for end in ends(tmp_path, "fill_memory", str(small_cgroup), times=2):
+        assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
+        assert end.message == (
+            "the host ran out of memory at batch 16, image size 640: the training process was killed by the kernel"
+        )
+
+
+@pytest.mark.parametrize("small_cgroup", [1500], indirect=True)
+def test_a_trial_that_loses_a_loader_to_the_kernel_is_out_of_memory(tmp_path, small_cgroup):
+    (end,) = ends(tmp_path, "lose_a_loader", str(small_cgroup))
+    assert end.outcome == Outcome.OUT_OF_MEMORY
+    assert end.message.startswith("the host ran out of memory at batch 16, image size 640: RuntimeError: DataLoader")
+
+
+def test_a_trial_that_somebody_kills_is_worth_another_try(tmp_path):
+    (end,) = ends(tmp_path, "die")
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert end.message == "the training process was killed by SIGKILL"
+
+
+def test_what_goes_wrong_before_the_training_is_told_too(tmp_path):
+    (end,) = ends(tmp_path, "fail")
+    assert end.outcome == Outcome.OUT_OF_MEMORY
+    assert "MemoryError" in (tmp_path / "trainer.log").read_text()
+
+
+def test_a_run_whose_folder_cannot_be_made_says_why(tmp_path):
+    (tmp_path / "a-file").touch()
+    (end,) = ends(tmp_path / "a-file" / "run", "die")
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, False)
+    assert "NotADirectoryError" in end.message
+
+
+def test_trials_are_killed_for_memory_before_their_server(tmp_path):
+    list(ends(tmp_path, "tell_score"))
+    assert int((tmp_path / "trainer.log").read_text()) >= 500
+
+
+HANGING = """
+import os, re, sys, threading, time
+from trainer import serve
+
+records = os.dup(1)
+os.dup2(2, 1)  # ultralytics has a word to say when it is imported
+serve._warm_up()
+os.dup2(records, 1)
+from trainer.ultralytics_bridge.training import SearchTrainer
+from ultralytics.data.dataset import YOLODataset
+from trainer import trial
+
+get_loader, get_item, run = SearchTrainer.get_dataloader, YOLODataset.__getitem__, trial.run
+where = ""
+
+def get_loader_with_processes(trainer, *args, **kwargs):
+    trainer.args.workers = 2  # on a CPU ultralytics loads in the process that trains
+    return get_loader(trainer, *args, **kwargs)
+
+def wait_for_the_lock():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+def be_caught_in_c_code():
+    re.match("(a+)+$", "a" * 60 + "b")  # holds the interpreter's lock for years
+
+def load_for_ever(dataset, index):
+    if where == "loader":
+        time.sleep(3600)
+    return get_item(dataset, index)
+
+def preprocess(trainer, batch):
+    {"lock": wait_for_the_lock, "c code": be_caught_in_c_code}[where]()
+
+def run_hanging(request, emit):
+    global where
+    where = request.study
+    return run(request, emit)
+
+SearchTrainer.get_dataloader, SearchTrainer.preprocess_batch = get_loader_with_processes, preprocess
+YOLODataset.__getitem__, trial.run = load_for_ever, run_hanging
+sys.exit(serve.serve())
+"""
+"""The real server and real training, up to the first batch."""
+
+HANGS = {"lock": "wait_for_the_lock", "c code": "be_caught_in_c_code", "loader": "load_for_ever"}
+
+
+@pytest.fixture(scope="module")
+def hanging_trainer():
+    trainer = TrainerProcess([sys.executable, "-c", HANGING])
+    yield trainer
+    trainer.close()
+
+
+def wait_for(condition, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def ask_for_stacks(pid, log, function):
+    """SIGUSR1 until the function shows, for nobody can see from outside when a trial has begun to hang."""
+
+    def shown():
+        os.killpg(pid, signal.SIGUSR1)
+        os.killpg(pid, signal.SIGCONT)
+        time.sleep(0.5)
+        return f"in {function}" in log.read_text()
+
+    wait_for(shown)
+
+
+@pytest.mark.parametrize("where", HANGS)
+def test_a_hanging_trial_writes_its_stacks_to_the_log(hanging_trainer, train_request, where):
+    request = replace(train_request(epochs=1), study=where)
+    log = Path(request.directory) / "trainer.log"
+    hanging_trainer.send(request)
+    pid = hanging_trainer.receive(timeout_s=60)[0].pid
+    if where == "lock":
+        os.killpg(pid, signal.SIGSTOP)
+    ask_for_stacks(pid, log, HANGS[where])
+    wait_for(lambda: "in _worker_loop" in log.read_text())
+    dumps = log.read_text().split("SIGUSR1: where process ")[1:]
+    assert len({dump.split()[0] for dump in dumps}) >= 3, "the trial and both its loaders"
+    text = log.read_text()
+    frames = re.findall(r'^  File "[^"]+", line \d+ in \S+$', text, re.MULTILINE)
+    assert len(frames) == text.count("File "), "each process' dump stands by itself"
+    os.killpg(pid, signal.SIGKILL)
+    end = hear_all(hanging_trainer)[-1]
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert not (Path(request.directory) / "stacks").exists()
+
+
+def test_stacks_left_by_a_server_that_died_come_into_the_log_with_the_next_try(tmp_path):
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "77.txt").write_text('  File "loss.py", line 3 in forward\n')
+    (tmp_path / "stacks" / "78.txt").touch()
+    list(ends(tmp_path, "die"))
+    assert '77 stands\n  File "loss.py", line 3 in forward' in (tmp_path / "trainer.log").read_text()
+    assert not (tmp_path / "stacks").exists()

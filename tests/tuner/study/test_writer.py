@@ -1,0 +1,211 @@
+"""The writer: nobody waits for the database, and nothing that was put is lost or out of order."""
+
+import threading
+import time
+
+import pytest
+
+from tests.tuner.study.test_journal import no_file_larger_than
+from tuner.exceptions import EnvironmentProblem, StorageProblem, StudyChanged, StudyLocked
+from tuner.study import _writer
+from tuner.study._changes import Change
+from tuner.study._journal import Journal
+from tuner.study._writer import Writer
+
+CHANGES = [Change(trial=number) for number in range(20)]
+
+
+class FakeLease:
+    """Held, until it is lost."""
+
+    lost = False
+
+    def ensure(self):
+        if self.lost:
+            raise StudyLocked("another driver has it")
+
+
+class Database:
+    """Takes changes, unless it is away, blocks, or refuses."""
+
+    def __init__(self):
+        self.taken = []
+        self.problem = None
+        self.calls = 0
+        self.entered = threading.Event()
+        self.free = threading.Event()
+        self.free.set()
+
+    def __call__(self, change):
+        self.calls += 1
+        if self.problem is not None:
+            raise self.problem
+        self.entered.set()
+        assert self.free.wait(30)
+        self.taken.append(change)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(_writer, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(_writer, "_LONGEST_PAUSE_S", 0.004)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.jsonl"
+
+
+@pytest.fixture
+def database():
+    return Database()
+
+
+@pytest.fixture
+def lease():
+    return FakeLease()
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def writer(path, lease, database, told):
+    writer = Writer(Journal(path), lease, database, told.append)
+    yield writer
+    database.free.set()
+    writer.close(5)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_changes_reach_the_database_in_the_order_in_which_they_were_put(writer, database, path):
+    for change in CHANGES:
+        writer.put(change)
+    assert writer.flush(10)
+    assert database.taken == CHANGES
+    assert path.read_bytes() == b""
+
+
+def test_nobody_waits_for_a_database_that_blocks(writer, database, path):
+    database.free.clear()
+    for change in CHANGES:
+        writer.put(change)  # returns, though nothing can be written before the end of this test
+    assert database.taken == []
+    assert Journal(path).read() == tuple(CHANGES)
+    assert not writer.flush(0.01)
+    database.free.set()
+    assert writer.flush(10)
+    assert database.taken == CHANGES
+
+
+def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_told_once(writer, database, told, path):
+    database.problem = StorageProblem("The database cannot be used: connection refused.")
+    for change in CHANGES:
+        writer.put(change)
+    wait_for(lambda: database.calls > 5)
+    assert told == [
+        "The database cannot be used: connection refused.; training goes on, and what it tells waits in the journal"
+    ]
+    assert Journal(path).read() == tuple(CHANGES)
+    database.problem = None
+    assert writer.flush(10)
+    assert database.taken == CHANGES
+    assert told[1:] == ["the database is back after 0 s; everything is written"]
+    assert path.read_bytes() == b""
+
+
+def test_each_absence_is_told(writer, database, told):
+    for absence in range(1, 3):
+        database.problem = StorageProblem("away")
+        writer.put(CHANGES[0])
+        wait_for(lambda absence=absence: len(told) == 2 * absence - 1)
+        database.problem = None
+        assert writer.flush(10)
+        assert len(told) == 2 * absence
+
+
+def test_the_journal_keeps_all_until_the_last_is_written(writer, database, path):
+    database.free.clear()
+    writer.put(CHANGES[0])
+    writer.put(CHANGES[1])
+    assert Journal(path).read() == tuple(CHANGES[:2])
+    assert database.entered.wait(10)
+    database.problem = StorageProblem("away")
+    database.free.set()
+    wait_for(lambda: database.taken == CHANGES[:1] and database.calls > 3)
+    assert Journal(path).read() == tuple(CHANGES[:2])
+
+
+@pytest.mark.parametrize("problem", [StudyChanged("not ours"), ZeroDivisionError("a bug")])
+def test_what_makes_writing_impossible_is_raised_at_the_next_change_and_check(writer, database, path, problem):
+    database.problem = problem
+    writer.put(CHANGES[0])
+    assert not writer.flush(10)
+    for raising in (writer.check, lambda: writer.put(CHANGES[1])):
+        with pytest.raises(type(problem)):
+            raising()
+    assert Journal(path).read() == (CHANGES[0],)
+    assert database.calls == 1
+
+
+def test_without_the_lease_nothing_is_written_any_more(writer, lease, database, path):
+    lease.lost = True
+    writer.put(CHANGES[0])
+    assert not writer.flush(10)
+    with pytest.raises(StudyLocked):
+        writer.put(CHANGES[1])
+    assert database.taken == []
+    assert Journal(path).read() == (CHANGES[0],)
+
+
+def test_after_a_change_that_the_disk_did_not_take_none_is_taken_that_might_build_on_it(writer, database, path):
+    with no_file_larger_than(10), pytest.raises(EnvironmentProblem):
+        writer.put(Change(trial=0, attributes={"device": "x" * 100}))
+    for raising in (writer.check, lambda: writer.put(CHANGES[1])):
+        with pytest.raises(EnvironmentProblem):
+            raising()
+    assert path.read_bytes() == b""
+
+
+def test_closing_writes_what_can_be_written(path, lease, database, told):
+    writer = Writer(Journal(path), lease, database, told.append)
+    for change in CHANGES:
+        writer.put(change)
+    writer.close(10)
+    assert database.taken == CHANGES
+    assert path.read_bytes() == b""
+
+
+def test_closing_gives_up_on_a_database_that_is_away_and_leaves_the_rest_in_the_journal(
+    path, lease, database, told, monkeypatch
+):
+    monkeypatch.setattr(_writer, "_FIRST_PAUSE_S", 60.0)
+    writer = Writer(Journal(path), lease, database, told.append)
+    database.problem = StorageProblem("away")
+    writer.put(CHANGES[0])
+    wait_for(lambda: told)
+    writer.close(20)  # one last try, and not after a minute
+    assert not writer._thread.is_alive()
+    assert Journal(path).read() == (CHANGES[0],)
+
+
+def test_closing_gives_up_on_a_database_that_blocks_and_touches_the_journal_never_again(path, lease, database, told):
+    database.free.clear()
+    writer = Writer(Journal(path), lease, database, told.append)
+    for change in CHANGES[:2]:
+        writer.put(change)
+    writer.close(0.01)
+    assert Journal(path).read() == tuple(CHANGES[:2])
+    database.free.set()
+    writer._thread.join(10)
+    assert not writer._thread.is_alive()
+    assert database.taken == CHANGES[:1]
+    assert Journal(path).read() == tuple(CHANGES[:2])  # by now it may be the next driver's

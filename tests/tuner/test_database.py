@@ -1,0 +1,469 @@
+"""Databases: what a URL means, what is safe in them, and what is said when they fail."""
+
+import contextlib
+import json
+import os
+import pwd
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.trial import TrialState
+
+import tuner.mounts
+from tuner.database import masked, open_storage, parsed_url, schema_problem, sqlite_path, sqlite_url, translated
+from tuner.exceptions import StorageProblem, UsageError
+
+ROOT = Path(__file__).parents[2]
+OLDER = Path(__file__).parents[1] / "data" / "older_databases"
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "study.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request, file):
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{file}"
+    return request.getfixturevalue("postgres").new_database()
+
+
+def scalar(storage, statement):
+    with storage.engine.connect() as connection:
+        return connection.exec_driver_sql(statement).scalar()
+
+
+def fill(url, name="s", trials=4):
+    """A study with trials of several states. Returns what `told` says of it."""
+    storage = open_storage(url)
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    study.set_user_attr("note", {"of": ["the", "study"]})
+    for number in range(trials):
+        trial = study.ask()
+        trial.suggest_float("lr0", 1e-4, 1.0, log=True)
+        trial.suggest_categorical("optimizer", ["SGD", "AdamW"])
+        trial.set_user_attr("metrics", {"mAP50-95": number / 3})
+        trial.report(number / 7, step=1)
+        trial.report(float("inf"), step=2)
+        if number % 4 == 1:
+            study.tell(trial, state=TrialState.PRUNED)
+        elif number % 4 == 2:
+            study.tell(trial, state=TrialState.FAIL)
+        elif number % 4 == 0:
+            study.tell(trial, number / 3)
+    storage.engine.dispose()
+    return told(url, name)
+
+
+def told(url, name="s"):
+    """All that a database says of a study."""
+    storage = open_storage(url)
+    study = optuna.load_study(storage=storage, study_name=name)
+    trials = [
+        (t.number, t.state, t.values, t.params, t.distributions, t.intermediate_values, t.user_attrs, t.system_attrs)
+        for t in study.get_trials()
+    ]
+    times = [(t.datetime_start, t.datetime_complete) for t in study.get_trials()]
+    facts = study.user_attrs, study.directions, study.metric_names, trials, times
+    storage.engine.dispose()
+    return facts
+
+
+@contextlib.contextmanager
+def unprivileged(file):
+    """As a user whom permissions concern; root is above them."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder in file.parent.parents:
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+# What a URL means
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgresql://me@host/name", "postgresql+psycopg"),
+        ("postgres://me@host/name", "postgresql+psycopg"),
+        ("postgresql+psycopg2://me@host/name", "postgresql+psycopg2"),
+        ("sqlite:///study.db", "sqlite"),
+    ],
+)
+def test_postgresql_means_psycopg_3_unless_the_url_names_a_driver(url, driver):
+    assert parsed_url(url).drivername == driver
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "",
+        "postgresq://me@host/name",
+        "postgresql://me:hunter2@host:x/name",
+        "postgresql://me:p@hunter2@host/name",
+    ],
+)
+def test_what_is_no_url_of_a_database_is_told_without_its_password(url):
+    with pytest.raises(UsageError, match="--storage must be a database URL") as caught:
+        parsed_url(url)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__suppress_context__  # it may quote the password
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:study.db?uri=true"])
+def test_a_database_in_memory_is_no_place_for_a_study(url):
+    with pytest.raises(UsageError, match="as the path of a file"):
+        sqlite_path(url)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["password", "passfile", "sslpassword", "PASSWORD", "oauth_client_secret", "password=x&sslmode=require&passfile"],
+)
+def test_no_password_in_a_url_is_shown(query):
+    shown = masked(f"postgresql://me:hunter2@host/name?{query}=hunter2")
+    assert "hunter2" not in shown
+    assert "***" in shown
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "cannot connect with host=h password=hunter2 user=me",
+        "cannot connect with password = 'p@ss word'",
+        "invalid URL postgresql://me:hunter2@h",
+        "invalid URL postgresql://me:p%40ss%20word@h",
+        "sslpassword=other is wrong",
+    ],
+)
+def test_no_password_that_a_driver_quotes_is_shown(reason):
+    url = "postgresql://me:p%40ss%20word@h/name?password=hunter2"
+    with pytest.raises(StorageProblem) as caught, translated(url):
+        raise sqlalchemy.exc.OperationalError("", {}, Exception(reason))
+    for secret in ("hunter2", "p@ss word", "p%40ss%20word", "other"):
+        assert secret not in str(caught.value)
+
+
+def test_without_psycopg_the_command_that_installs_it_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StorageProblem, match=r"pip install 'mamba-yolo-tuner\[postgres\]'") as caught:
+        open_storage("postgresql://me:hunter2@host/name")
+    assert "hunter2" not in str(caught.value)
+
+
+# What is safe in them
+
+
+def test_a_study_comes_back_as_it_was_written(either):
+    written = fill(either)
+    assert told(either) == written
+    assert [trial[1].name for trial in written[3]] == ["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
+
+
+def test_nothing_committed_to_sqlite_is_lost_when_the_power_fails(file):
+    storage = open_storage(f"sqlite:///{file}")
+    assert scalar(storage, "PRAGMA journal_mode") == "wal"
+    assert scalar(storage, "PRAGMA synchronous") == 2  # FULL: the log is synced at every commit
+
+
+def test_odd_characters_in_a_path_are_part_of_the_path(tmp_path):
+    file = tmp_path / "a {b} %20 é?x=1#y" / "study.db"
+    file.parent.mkdir()
+    assert sqlite_path(sqlite_url(file)) == file
+    fill(sqlite_url(file), trials=1)
+    assert file.is_file()
+
+
+def test_a_database_that_another_program_holds_is_waited_for(file):
+    """For longer than the 5 s that Python waits by itself."""
+    url = f"sqlite:///{file}"
+    fill(url)
+    storage = open_storage(url)
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        timer = threading.Timer(6.0, lambda: other.execute("COMMIT"))
+        timer.start()
+        optuna.create_study(storage=storage, study_name="waited")
+        timer.join()
+    assert set(optuna.get_all_study_names(storage)) == {"s", "waited"}
+
+
+CREATOR = """
+import os, sys
+import alembic.command, alembic.migration, alembic.script, optuna, psycopg, sqlalchemy.orm
+from tuner.database import open_storage
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+go, start = os.pipe()
+children = []
+for number in range(8):
+    pid = os.fork()
+    if pid == 0:
+        os.close(start)
+        os.read(go, 1)
+        study = optuna.create_study(storage=open_storage(sys.argv[1]), study_name="s", load_if_exists=True)
+        study.tell(study.ask(), number)
+        os._exit(0)
+    children.append(pid)
+os.close(start)
+sys.exit(sum(os.waitpid(pid, 0)[1] != 0 for pid in children))
+"""
+
+
+def test_eight_processes_that_create_the_same_study_at_once_share_it(either):
+    done = subprocess.run(
+        [sys.executable, "-c", CREATOR, either], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    study = optuna.load_study(storage=open_storage(either), study_name="s")
+    assert sorted((trial.number, trial.state) for trial in study.trials) == [(n, TrialState.COMPLETE) for n in range(8)]
+    assert sorted(trial.value for trial in study.trials) == list(range(8))
+
+
+def test_a_connection_that_was_cut_while_idle_is_replaced_unseen(postgres):
+    study = optuna.create_study(storage=open_storage(postgres.new_database()))
+    study.tell(study.ask(), 1.0)
+    assert postgres.terminate_backends() > 0
+    study.tell(study.ask(), 2.0)
+    assert [trial.value for trial in study.trials] == [1.0, 2.0]
+
+
+def test_nothing_is_prepared_on_a_server_that_a_pooler_may_swap(postgres):
+    storage = open_storage(postgres.new_database())
+    study = optuna.create_study(storage=storage)
+    for number in range(12):
+        study.set_user_attr("note", number)
+    assert scalar(storage, "SELECT count(*) FROM pg_prepared_statements") == 0
+
+
+def test_the_server_knows_us_by_name_and_the_url_has_the_last_word(postgres):
+    url = postgres.new_database()
+    assert scalar(open_storage(url), "SHOW application_name") == "mamba-yolo-tuner"
+    assert scalar(open_storage(f"{url}?application_name=theirs"), "SHOW application_name") == "theirs"
+    assert scalar(open_storage(url), "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == 0
+
+
+# Network file systems
+
+
+def test_sqlite_on_a_network_file_system_is_refused_with_advice(file, tmp_path, monkeypatch):
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:51 / {tmp_path} rw - nfs4 server:/x rw\n")
+    monkeypatch.setattr(tuner.mounts, "_MOUNTINFO", mountinfo)
+    with pytest.raises(
+        StorageProblem, match=r"study.db' is on nfs4. Give --storage a local path .* PostgreSQL"
+    ) as told:
+        open_storage(f"sqlite:///{file}")
+    assert "the study's folder may stay" in str(told.value)
+    assert not file.exists()
+
+
+# What is said when they fail
+
+
+def sound(file, trials=8):
+    """A database whose every byte is in its one file. Returns what it says."""
+    written = fill(f"sqlite:///{file}", trials=trials)
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return written
+
+
+def page_of(file, name):
+    """Where the first page of a table or index begins and ends."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        (number,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return (number - 1) * size, number * size
+
+
+def damage(file, offset, new):
+    """Other bytes in place of some."""
+    content = bytearray(file.read_bytes())
+    content[offset : offset + len(new)] = new[: len(content) - offset]
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("offset", [0, 20])
+def test_a_damaged_header_is_told(file, offset):
+    sound(file, trials=1)
+    damage(file, offset, b"\xff" * 16)
+    with pytest.raises(StorageProblem, match="put a backup in its place"):
+        open_storage(f"sqlite:///{file}")
+
+
+def test_damage_in_the_middle_of_the_file_is_told_before_anything_is_written(file):
+    sound(file)
+    damage(file, page_of(file, "trial_intermediate_values")[0], b"\xff" * 64)  # a table that opening does not read
+    before = file.read_bytes()
+    with pytest.raises(StorageProblem, match=r"malformed.*; it is damaged: put a backup in its place"):
+        open_storage(f"sqlite:///{file}")
+    assert file.read_bytes() == before
+
+
+def test_wherever_a_database_is_damaged_one_line_tells_it_or_nothing_is_lost(file):
+    whole = sound(file)
+    content = file.read_bytes()
+    chance = random.Random(1)
+    outcomes = []
+    for _ in range(20):
+        file.write_bytes(content)
+        damage(file, chance.randrange(len(content)), chance.randbytes(100))
+        try:
+            with translated(f"sqlite:///{file}"):
+                outcomes.append("same" if told(f"sqlite:///{file}") == whole else "changed")
+        except StorageProblem as problem:
+            outcomes.append("told" if "\n" not in str(problem) else str(problem))
+    assert set(outcomes) == {"same", "told"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_user_attributes SET value_json = '{'",
+        "UPDATE trial_user_attributes SET value_json = CAST(x'ff' AS TEXT)",
+        "UPDATE trials SET state = 'COMPLETF'",
+    ],
+)
+def test_a_value_that_nobody_wrote_is_told(file, change):
+    sound(file, trials=1)
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(change)
+    with (
+        pytest.raises(StorageProblem, match="it is damaged: put a backup in its place"),
+        translated(f"sqlite:///{file}"),
+    ):
+        told(f"sqlite:///{file}")
+
+
+def test_a_file_that_is_no_database_is_told_and_left_alone(file):
+    file.write_text("this is no database, and long enough to be looked at " * 40)
+    before = file.read_bytes()
+    with pytest.raises(StorageProblem, match="file is not a database; give another file to --storage"):
+        open_storage(f"sqlite:///{file}")
+    assert file.read_bytes() == before
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path):
+    with pytest.raises(StorageProblem, match="unable to open database file; its folder must exist"):
+        open_storage(f"sqlite:///{tmp_path / 'none' / 'study.db'}")
+
+
+def test_a_file_that_may_not_be_written_can_be_read_and_the_first_write_is_told(file):
+    url = f"sqlite:///{file}"
+    whole = sound(file, trials=1)
+    file.chmod(0o444)
+    file.parent.chmod(0o777)
+    with unprivileged(file):
+        assert told(url) == whole
+        study = optuna.load_study(storage=open_storage(url), study_name="s")
+        with pytest.raises(StorageProblem, match="let this user write the file and its folder"), translated(url):
+            study.set_user_attr("note", "")
+
+
+def test_a_file_in_a_folder_that_may_not_be_written_is_told(file):
+    sound(file, trials=1)
+    file.chmod(0o444)
+    file.parent.chmod(0o555)
+    with unprivileged(file), pytest.raises(StorageProblem, match="let this user write the file and its folder"):
+        open_storage(f"sqlite:///{file}")
+
+
+@pytest.mark.parametrize("version", ["2.10.1", "3.1.1"])
+def test_a_database_of_an_older_optuna_names_the_upgrade_and_stays_as_it_was(file, version):
+    shutil.copy(OLDER / f"optuna-{version}.db", file)
+    with pytest.raises(StorageProblem, match=r"made by an older Optuna.* `tune db upgrade` brings them up to date"):
+        open_storage(f"sqlite:///{file}")
+    with (
+        contextlib.closing(sqlite3.connect(file)) as ours,
+        contextlib.closing(sqlite3.connect(OLDER / f"optuna-{version}.db")) as theirs,
+    ):
+        assert list(ours.iterdump()) == list(theirs.iterdump())
+
+
+def test_a_database_of_optuna_4_opens_as_it_is(file):
+    shutil.copy(OLDER / "optuna-4.2.1.db", file)
+    assert_holds(f"sqlite:///{file}", OLDER / "optuna-4.2.1.json")
+
+
+def assert_holds(url, expected):
+    """The trials that the older Optuna saw, all of them."""
+    trials = [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "value": trial.value if trial.state == TrialState.COMPLETE else None,
+            "params": trial.params,
+            "curve": {str(step): value for step, value in trial.intermediate_values.items()},
+            "attributes": trial.user_attrs,
+        }
+        for trial in optuna.load_study(storage=open_storage(url), study_name="old").trials
+    ]
+    assert trials == json.loads(expected.read_text())
+
+
+def test_a_database_of_a_newer_optuna_is_told(either):
+    storage = open_storage(either)
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v9.0.0.a'")
+    assert "v9.0.0.a" in schema_problem(storage, either)
+    with pytest.raises(StorageProblem, match=r"made by a newer Optuna.* Install a newer mamba-yolo-tuner"):
+        open_storage(either)
+
+
+def test_every_way_that_a_server_refuses_has_its_remedy(postgres):
+    postgres.execute("CREATE USER poor PASSWORD 'poor'")
+    url = postgres.url()
+    ways = {
+        postgres.url(password="wr0ngword"): "correct the user or the password",
+        postgres.url("none"): "make the database first, with createdb",
+        url.replace(f":{postgres.port}/", ":1/"): "start the server, or correct host and port",
+        url.replace("127.0.0.1", "no.such.host.invalid"): "correct the host in --storage",
+        postgres.url(user="poor", password="poor"): "the right to make and write tables",
+        f"{url}?options=-cdefault_transaction_read_only%3Don": "name the primary server",
+    }
+    for refused, remedy in ways.items():
+        with pytest.raises(StorageProblem, match=remedy) as caught:
+            open_storage(refused)
+        text = str(caught.value)
+        assert "\n" not in text
+        assert not any(secret in text for secret in (postgres.password, "wr0ngword"))
+
+
+def test_a_server_that_hangs_is_told_and_the_url_says_after_how_long(postgres):
+    url = f"{postgres.new_database()}?connect_timeout=2"
+    postgres.freeze()
+    try:
+        with pytest.raises(StorageProblem, match="see that the server runs and that no firewall is in between"):
+            open_storage(url)
+    finally:
+        postgres.thaw()
+
+
+def test_after_a_crash_of_the_server_the_same_storage_goes_on(postgres):
+    url = postgres.new_database()
+    study = optuna.create_study(storage=open_storage(url))
+    study.tell(study.ask(), 1.0)
+    postgres.stop_immediately()
+    with pytest.raises(StorageProblem, match="start the server"), translated(url):
+        study.ask()
+    postgres.start()
+    study.tell(study.ask(), 2.0)
+    assert [trial.value for trial in study.trials] == [1.0, 2.0]

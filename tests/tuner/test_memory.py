@@ -1,0 +1,173 @@
+"""What runs out of memory is not tried again, nor anything larger."""
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.tuner.conftest import driven, epoch
+from tests.tuner.study.test_changes import Kept, in_memory
+from tuner.contract import EndRecord, Outcome, StartedRecord
+from tuner.exceptions import StoppedByPolicy
+from tuner.memory import MemoryLimits, memory_limits, smallest_sizes
+from tuner.search import Search
+from tuner.space import parse_space
+from tuner.study import TrialRecord
+
+OUT_OF_MEMORY = EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="the GPU has no room")
+
+SPACE = """
+search: {{epochs: 9, rungs: [], trials: 12, sampler: {sampler}}}
+parameters:
+  optimizer: SGD
+  imgsz: {imgsz}
+  batch: {batch}
+  lr0: {{float: [0.0001, 1.0], log: true}}
+  momentum: {{float: [0.6, 0.98]}}
+baseline: {{lr0: 0.01, momentum: 0.9{baseline}}}
+"""
+
+BATCHES = {
+    "choice": ("{choice: [8, 16, 32, 64]}", ", batch: 64"),
+    "range": ("{int: [8, 64], step: 4}", ", batch: 64"),
+    "fixed": ("16", ""),
+}
+SIZES = {
+    "choice": ("{choice: [320, 480, 640]}", ", imgsz: 640"),
+    "range": ("{int: [320, 640], step: 32}", ", imgsz: 640"),
+    "fixed": ("640", ""),
+}
+
+
+@pytest.fixture
+def study(spec):
+    """In memory: what these tests are about is not how it is written."""
+    return in_memory(Kept(), spec)
+
+
+def space_of(batch, imgsz, sampler="random"):
+    (batch, its_baseline), (imgsz, other_baseline) = BATCHES[batch], SIZES[imgsz]
+    text = SPACE.format(sampler=sampler, batch=batch, imgsz=imgsz, baseline=its_baseline + other_baseline)
+    return parse_space(text, name="s", file="s.yaml")
+
+
+def trial(batch, imgsz, failure="out of memory", device="A"):
+    return TrialRecord(
+        number=0,
+        state=TrialState.PRUNED,
+        value=None,
+        curve={},
+        sampled={},
+        params={"batch": batch, "imgsz": imgsz},
+        reason="",
+        attributes={"failure": failure, "device": device},
+    )
+
+
+def train(search, request, room, device="A"):
+    """On a device that has room for so many pixels; returns whether there was."""
+    search.hear(request.trial, StartedRecord(pid=1, device=device))
+    fits = request.params["batch"] * request.params["imgsz"] ** 2 <= room
+    if fits:
+        search.hear(request.trial, epoch(9, request.params["lr0"] / 2))
+    search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED) if fits else OUT_OF_MEMORY)
+    return fits
+
+
+def test_what_is_as_large_in_both_sizes_is_excluded_and_nothing_else():
+    limits = MemoryLimits(too_large=((32.0, 640.0),))
+    excluded = {(b, s) for b in (16, 32, 64) for s in (480, 640, 800) if limits.exclude({"batch": b, "imgsz": s})}
+    assert excluded == {(32, 640), (32, 800), (64, 640), (64, 800)}
+
+
+def test_a_size_that_nobody_knows_excludes_nothing():
+    limits = MemoryLimits(too_large=((32.0, 640.0),))
+    assert not limits.exclude({"batch": 64})
+    assert not limits.exclude({"imgsz": 640})
+
+
+def test_limits_are_learnt_from_trials_out_of_memory_on_the_same_device():
+    trials = [trial(64, 640), trial(32, 640, device="B"), trial(8, 320, failure="error")]
+    assert memory_limits(trials, "A").too_large == ((64.0, 640.0),)
+    assert memory_limits(trials, "C").too_large == ()
+    assert memory_limits(trials, "").too_large == ((32.0, 640.0), (64.0, 640.0))
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("imgsz", SIZES)
+def test_the_smallest_sizes_of_a_space_are_known(batch, imgsz):
+    smallest = smallest_sizes(space_of(batch, imgsz))
+    assert smallest == {"batch": 16 if batch == "fixed" else 8, "imgsz": 640 if imgsz == "fixed" else 320}
+
+
+@pytest.mark.parametrize(("batch", "imgsz"), [("choice", "fixed"), ("range", "choice"), ("choice", "range")])
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
+def test_no_sampler_proposes_again_what_memory_has_no_room_for(study, paths, terms, sampler, batch, imgsz):
+    search = Search(study, space_of(batch, imgsz, sampler), paths, terms)
+    tried, too_large = [], []
+    while (request := search.propose()) is not None:
+        sizes = request.params["batch"], request.params["imgsz"]
+        assert not any(sizes[0] >= b and sizes[1] >= s for b, s in too_large), (sizes, too_large)
+        tried.append(sizes)
+        if not train(search, request, room=16 * 640**2):
+            too_large.append(sizes)
+    assert len(tried) == 12
+    assert too_large
+    assert len(too_large) < 9
+    assert len(set(tried)) > 2  # no flight to the smallest
+
+
+def test_a_trial_that_ran_out_of_memory_is_stopped_and_no_failure(search):
+    request = search.propose()
+    search.hear(request.trial, StartedRecord(pid=1, device="A"))
+    search.hear(request.trial, OUT_OF_MEMORY)
+    noted = search.trials[0]
+    assert (noted.state, noted.reason) == (TrialState.PRUNED, "out of memory: the GPU has no room")
+    assert noted.attributes["failure"] == "out of memory"
+
+
+@pytest.mark.parametrize(("batch", "imgsz"), [("fixed", "fixed"), ("choice", "fixed"), ("range", "choice")])
+def test_the_search_ends_when_nothing_smaller_is_left(study, paths, terms, batch, imgsz):
+    search = Search(study, space_of(batch, imgsz), paths, terms)
+    while (request := search.propose()) is not None:
+        train(search, request, room=0)
+    assert isinstance(search.problem, StoppedByPolicy)
+    assert str(search.problem) == (
+        "The search was ended: even the smallest batch and image size of the space run out of memory. "
+        "Choose smaller ones, or a smaller model."
+    )
+    assert len(search.trials) < 12
+
+
+def test_another_device_has_its_own_limits(study, paths, terms):
+    search = Search(study, space_of("fixed", "fixed"), paths, terms)
+    first, second = search.propose(), search.propose()
+    train(search, first, room=0, device="small")
+    train(search, second, room=16 * 640**2, device="large")
+    third = search.propose()
+    assert third.params["batch"] == 16
+    train(search, third, room=16 * 640**2, device="large")
+    assert search.problem is None
+
+
+def test_a_new_driver_on_a_larger_device_goes_on(url, spec, paths, terms):
+    space = space_of("fixed", "fixed")
+    with driven(url, spec, paths) as study:
+        search = Search(study, space, paths, terms)
+        train(search, search.propose(), room=0, device="small")
+        assert search.propose() is None
+        assert isinstance(search.problem, StoppedByPolicy)
+    with driven(url, spec, paths) as study:
+        search = Search(study, space, paths, terms)
+        for _ in range(2):
+            assert train(search, search.propose(), room=16 * 640**2, device="large")
+        assert search.problem is None
+
+
+def test_a_new_driver_on_the_same_device_learns_it_from_one_trial(url, spec, paths, terms):
+    space = space_of("fixed", "fixed")
+    for trials in (1, 2):
+        with driven(url, spec, paths) as study:
+            search = Search(study, space, paths, terms)
+            train(search, search.propose(), room=0)
+            assert search.propose() is None
+            assert isinstance(search.problem, StoppedByPolicy)
+            assert len(search.trials) == trials

@@ -1,0 +1,45 @@
+"""How long a trainer may be silent."""
+
+import pytest
+
+from tuner.watchdog import Patience, Watch
+
+PATIENCE = Patience(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("others_s", "own_s", "bound_s"),
+    [
+        (0.0, [], 100.0),  # nothing is known: the start's bound
+        (1.0, [], 100.0),
+        (30.0, [], 150.0),  # the first epoch may take as long as those of others, and more
+        (0.0, [1.0], 10.0),  # however short the epochs are
+        (0.0, [4.0], 20.0),
+        (0.0, [4.0, 4.0, 60.0], 20.0),  # one long epoch is not the rule
+        (7.0, [4.0], 35.0),  # whichever is longer
+        (3.0, [4.0], 20.0),
+    ],
+)
+def test_the_bound_follows_the_epochs(others_s, own_s, bound_s):
+    patience = Patience(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=others_s)
+    assert patience.bound_s(own_s) == bound_s
+
+
+def test_silence_up_to_the_bound_is_believed_in_and_longer_is_not():
+    watch = Watch(PATIENCE, now_s=1000.0)
+    assert watch.complaint(1100.0) is None
+    assert watch.complaint(1101.0) == ("no sign of life for 101 s after the start, where 100 s is the most expected")
+
+
+def test_every_record_is_a_sign_of_life():
+    watch = Watch(PATIENCE, now_s=1000.0)
+    watch.heard(1090.0)
+    assert watch.complaint(1190.0) is None
+    assert watch.complaint(1191.0) is not None
+
+
+def test_after_an_epoch_its_length_decides():
+    watch = Watch(PATIENCE, now_s=1000.0)
+    watch.heard(1003.0, epoch_s=3.0)
+    assert watch.complaint(1018.0) is None
+    assert watch.complaint(1019.0) == "no sign of life for 16 s after epoch 1, where 15 s is the most expected"

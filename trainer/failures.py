@@ -1,0 +1,273 @@
+"""What a failure is called: from an exception, or the way a process died, to the end record that says so.
+
+The tuner acts on the class alone, so it has to be right: a full disk or a lost GPU is worth another try, a batch
+that does not fit is a fact about the configuration, and a bug fails again however often it is tried.
+"""
+
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.exceptions import DataError, Diverged, ModelError, OutOfMemory, Stopped
+from tuner.contract import EndRecord, Outcome, PrepareRequest, Request, TrainRequest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rule:
+    """A failure is known by the type, the error number or the words of an exception in the chain."""
+
+    said: Callable[[Request], str]
+    """What happened, in a few words."""
+    outcome: Outcome = Outcome.ERROR
+    retryable: bool = False
+    types: tuple[type[BaseException], ...] = ()
+    type_names: tuple[str, ...] = ()
+    """For types of packages that are not imported here."""
+    errnos: tuple[int, ...] = ()
+    """The system's own words for them count as well: data loaders pass on nothing but text."""
+    words: tuple[str, ...] = ()
+    """In lower case."""
+    lost_process: bool = False
+    """A process of the run is gone: when the kernel has just killed one for memory, that is what happened."""
+
+    def fits(self, error: BaseException) -> bool:
+        text = str(error).lower()
+        return (
+            isinstance(error, self.types)
+            or any(kind.__name__ in self.type_names for kind in type(error).__mro__)
+            or (isinstance(error, OSError) and error.errno in self.errnos)
+            or any(os.strerror(number).lower() in text for number in self.errnos)
+            or any(words in text for words in self.words)
+        )
+
+
+def log_path(request: Request) -> Path:
+    """Where a request's process writes all that it prints."""
+    return Path(request.directory) / ("trainer.log" if isinstance(request, TrainRequest) else "prepare.log")
+
+
+def end_of(error: BaseException, request: Request, *, oom_kill: bool) -> EndRecord:
+    """The end record of a request that raised.
+
+    Args:
+        error: what was raised; its causes, and what was being handled, are looked at too.
+        request: what ran; a train request's directory, batch and image size are told.
+        oom_kill: whether the kernel killed a process for want of memory while the request ran.
+    """
+    chain = tuple(_chain(error))
+    if any(isinstance(link, Stopped) for link in chain):  # whatever went wrong while it was being stopped
+        return _end(request, Outcome.STOPPED)
+    for kind, outcome in _OURS:
+        if isinstance(error, kind):
+            return _end(request, outcome, str(error))
+    for rule in _RULES:
+        for link in chain:
+            if rule.fits(link):
+                if rule.lost_process and oom_kill:
+                    return _end(request, Outcome.OUT_OF_MEMORY, f"{_host_memory(request)}: {_told(link)}")
+                return _end(request, rule.outcome, f"{rule.said(request)}: {_told(link)}", retryable=rule.retryable)
+    return _end(request, Outcome.ERROR, _told(error))
+
+
+def end_of_dead(code: int, request: Request, *, who: str = "the training process", oom_kill: bool) -> EndRecord:
+    """The end record of a request whose process died without one.
+
+    Args:
+        code: exit code, or minus the number of the signal that killed it.
+        who: what died, as the message is to call it.
+        oom_kill: whether the kernel has killed a process for want of memory lately.
+    """
+    if code == -signal.SIGKILL and oom_kill:
+        message = f"{_host_memory(request)}: {who} was killed by the kernel"
+        return _end(request, Outcome.OUT_OF_MEMORY, message)
+    if code >= 0:
+        return _end(request, Outcome.ERROR, f"{who} ended with exit code {code}")
+    message = f"{who} was killed by {signal.Signals(-code).name}"
+    if code == -signal.SIGBUS:
+        message = f"{_SHARED_MEMORY}, or a file it had mapped was cut short: {message}"
+    return _end(request, Outcome.ERROR, message, retryable=True)
+
+
+def end_of_lost_rank(request: Request, *, oom_kill: bool) -> EndRecord:
+    """The end record of a run on several devices one of whose ranks is gone without a word."""
+    message = "a rank of the run was killed"
+    if oom_kill:
+        return _end(request, Outcome.OUT_OF_MEMORY, f"{_host_memory(request)}: {message}")
+    return _end(request, Outcome.ERROR, message, retryable=True)
+
+
+def _end(request: Request, outcome: Outcome, message: str = "", *, retryable: bool = False) -> EndRecord:
+    return EndRecord(outcome=outcome, message=message, retryable=retryable, log=str(log_path(request)))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and those it came from, the outermost first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _told(error: BaseException) -> str:
+    """One line: type and text; of an error that a data loader passed on, those of the original."""
+    text = str(error).strip()
+    _, passed_on, original = text.rpartition("Original Traceback")
+    if passed_on:
+        return _short(original.splitlines()[-1])
+    return _short(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def _sizes(request: Request) -> str:
+    """What the need for memory hangs on."""
+    if isinstance(request, PrepareRequest):
+        return "while preparing the study"
+    named = {"batch": "batch", "imgsz": "image size"}
+    return "at " + ", ".join(f"{said} {request.params[key]}" for key, said in named.items() if key in request.params)
+
+
+def _gpu_memory(request: Request) -> str:
+    return f"the GPU ran out of memory {_sizes(request)}"
+
+
+def _host_memory(request: Request) -> str:
+    return f"the host ran out of memory {_sizes(request)}"
+
+
+def _some_memory(request: Request) -> str:
+    on_gpu = isinstance(request, TrainRequest) and request.devices
+    return _gpu_memory(request) if on_gpu else _host_memory(request)
+
+
+def _full_disk(request: Request) -> str:
+    return f"no space left on the disk of {_disk(request)}"
+
+
+def _bad_disk(request: Request) -> str:
+    return f"writing failed on the disk of {_disk(request)}, which is full or at fault"
+
+
+def _disk(request: Request) -> str:
+    try:
+        free_mib = shutil.disk_usage(request.directory).free / 2**20
+    except OSError:
+        return request.directory
+    return f"{request.directory} ({free_mib:.0f} MiB are free there)"
+
+
+def _saying(text: str) -> Callable[[Request], str]:
+    return lambda request: text
+
+
+_SHARED_MEMORY = "the data loaders' shared memory ran out (give /dev/shm more room, or train with fewer threads)"
+
+_OURS: tuple[tuple[type[BaseException], Outcome], ...] = (
+    (Diverged, Outcome.DIVERGED),
+    (DataError, Outcome.BAD_DATA),
+    (ModelError, Outcome.BAD_MODEL),
+)
+
+_RULES = (
+    # Before the disk and the memory, with whose words these begin or end.
+    _Rule(
+        said=_saying(_SHARED_MEMORY),
+        retryable=True,
+        words=("shared memory(shm)", "unexpected bus error", "signal: bus error", "</torch_"),
+    ),
+    _Rule(
+        said=_host_memory,
+        outcome=Outcome.OUT_OF_MEMORY,
+        types=(MemoryError,),
+        errnos=(errno.ENOMEM,),
+        words=("defaultcpuallocator", "not enough memory", "error: (-4:insufficient memory)"),
+    ),
+    _Rule(
+        said=_gpu_memory,
+        outcome=Outcome.OUT_OF_MEMORY,
+        words=(
+            "cuda out of memory",
+            "cuda error: out of memory",
+            "cuda]: out of memory",  # Triton
+            "hip out of memory",
+            "cublas_status_alloc_failed",
+            "cudnn_status_alloc_failed",
+        ),
+    ),
+    _Rule(
+        said=_some_memory,
+        outcome=Outcome.OUT_OF_MEMORY,
+        types=(OutOfMemory,),
+        type_names=("OutOfMemoryError",),  # torch
+        words=("out of memory",),
+    ),
+    _Rule(said=_full_disk, retryable=True, errnos=(errno.ENOSPC, errno.EDQUOT)),
+    # torch loses the error number of a checkpoint that could not be written.
+    _Rule(
+        said=_bad_disk,
+        retryable=True,
+        errnos=(errno.EIO, errno.ESTALE),
+        words=("pytorchstreamwriter failed", "inline_container.cc", "iostream error"),
+    ),
+    _Rule(
+        said=_saying("a process that loads data is gone"),
+        retryable=True,
+        words=("is killed by signal", ") exited unexpectedly"),
+        lost_process=True,
+    ),
+    # The kernel of a GPU found what the code got wrong: fails again, and not for the device's sake.
+    _Rule(
+        said=_saying("a check on the GPU failed, of a class number out of range most often"),
+        words=("device-side assert",),
+    ),
+    _Rule(
+        said=_saying("the NVIDIA driver and this PyTorch do not fit (`tune doctor` tells both)"),
+        words=(
+            "driver version is insufficient",
+            "nvidia driver on your system is too old",
+            "found no nvidia driver",
+            "forward compatibility was attempted",
+            "no kernel image is available",
+        ),
+    ),
+    _Rule(
+        said=_saying("the GPU or its driver failed"),
+        retryable=True,
+        words=(
+            "uncorrectable ecc",
+            "unspecified launch failure",
+            "hardware stack error",
+            "launch timed out",
+            "busy or unavailable",
+            "no cuda-capable device is detected",
+            "gpu is lost",
+            "system not yet initialized",
+            "cuda error: unknown error",
+            "cuda unknown error",
+        ),
+    ),
+    _Rule(
+        said=_saying("the ranks of the run lost each other"),
+        retryable=True,
+        words=(
+            "connection closed by peer",
+            "connection reset by peer",
+            "ncclremoteerror",
+            "ncclsystemerror",
+            "unhandled system error",
+            "unhandled cuda error",
+            "collective operation timeout",
+            "timed out waiting",
+        ),
+        lost_process=True,
+    ),
+)
+"""The first that fits an exception of the chain says what it is."""

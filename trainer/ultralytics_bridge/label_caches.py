@@ -1,0 +1,196 @@
+"""Labels that were read once, kept where only we write, in a format that runs no code.
+
+ultralytics keeps them as a pickle beside the user's labels. Reading a pickle that came with a data set runs whatever
+its author put in, and the folder may be read-only or another program's. Importing this module makes ultralytics'
+data sets use ours, and keeps it from reading or writing its own.
+
+A cache is an `.npz` of plain arrays and one JSON text. It holds what a detector trains on and nothing more.
+"""
+
+import gc
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ultralytics.data.dataset as stock
+from numpy.typing import NDArray
+
+from trainer.cache import cache_folder
+
+_FORMAT = 1
+_MOST_TOLD = 20
+_COLUMNS = {"classes": 1, "boxes": 4, "points": 2}
+
+logger = logging.getLogger("trainer")
+
+
+def labels_of(dataset: Any, beside_labels: Path, fingerprint: str) -> tuple[dict[str, Any], bool]:
+    """What `YOLODataset` asks of its cache: the labels of all pictures, and whether they were in a cache.
+
+    Args:
+        dataset: the `YOLODataset`.
+        beside_labels: where ultralytics would keep the cache; only named in messages.
+        fingerprint: of names, sizes and times of pictures and label files, and of how they are read.
+    """
+    path = _path(dataset.im_files)
+    kept = _read(path, fingerprint)
+    if kept is not None:
+        kept["msgs"] = _told(kept["msgs"])
+        return kept, True
+    scanned: dict[str, Any] = dataset.cache_labels(beside_labels)
+    if scanned["labels"]:
+        _write(path, fingerprint, scanned)
+    return scanned, False
+
+
+def _told(messages: list[str]) -> list[str]:
+    """Each trial logs them, so not one for each of a hundred thousand pictures."""
+    left_out = len(messages) - _MOST_TOLD
+    return messages if left_out <= 0 else [*messages[:_MOST_TOLD], f"... and {left_out} more of the kind"]
+
+
+def _path(pictures: Sequence[str]) -> Path:
+    """One file for one list of pictures, so that splits and fractions of a data set do not take turns in it."""
+    names = "\0".join(pictures).encode("utf-8", "surrogateescape")
+    return cache_folder() / "labels" / f"{hashlib.sha256(names).hexdigest()[:32]}.npz"
+
+
+def _read(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    try:
+        with _no_collections(), np.load(path, allow_pickle=False) as arrays:
+            about = json.loads(arrays["about"].tobytes())
+            if about["format"] != _about_format() or about["fingerprint"] != fingerprint:
+                return None
+            return _unpacked(about, arrays)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # half a file or a foreign one can be wrong in any way, and is made anew
+        logger.info("the label cache %s cannot be read and is made anew: %s: %s", path, type(error).__name__, error)
+        return None
+
+
+def _write(path: Path, fingerprint: str, scanned: Mapping[str, Any]) -> None:
+    """Whole or not at all, however many do it at once; without a place to write, training goes on without."""
+    draft = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            np.savez(file, allow_pickle=False, **_packed(fingerprint, scanned))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        logger.warning("the labels could not be kept in %s and will be read again: %s", path.parent, error)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Half the time of making many objects that all stay goes into looking for some that do not."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _about_format() -> str:
+    return f"{_FORMAT}, ultralytics {stock.DATASET_CACHE_VERSION}"
+
+
+def _packed(fingerprint: str, scanned: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """All boxes, and all points of outlines, one after the other, with the number that belongs to each."""
+    labels = scanned["labels"]
+    about = {
+        "format": _about_format(),
+        "fingerprint": fingerprint,
+        "results": scanned["results"],
+        "msgs": scanned["msgs"],
+        "pictures": [label["im_file"] for label in labels],
+    }
+    outlines = [outline for label in labels for outline in label["segments"]]
+    return {
+        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+        "shapes": np.array([label["shape"] for label in labels], np.int64),
+        "classes": np.concatenate([label["cls"] for label in labels]),
+        "boxes": np.concatenate([label["bboxes"] for label in labels]),
+        "boxes_of_picture": np.array([len(label["cls"]) for label in labels], np.int64),
+        "points": np.concatenate([*outlines, np.zeros((0, 2), np.float32)]),
+        "points_of_outline": np.array([len(outline) for outline in outlines], np.int64),
+        "outlines_of_picture": np.array([len(label["segments"]) for label in labels], np.int64),
+    }
+
+
+def _unpacked(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    classes, boxes, points = (_numbers(arrays, name) for name in _COLUMNS)
+    if len(classes) != len(boxes):
+        raise ValueError("its parts do not belong together")
+    starts = _starts(arrays["boxes_of_picture"], len(classes))
+    outlines = _parts(points, arrays["points_of_outline"])
+    outline_starts = _starts(arrays["outlines_of_picture"], len(outlines))
+    labels = [
+        {
+            "im_file": picture,
+            "shape": (height, width),
+            "cls": classes[start:end],
+            "bboxes": boxes[start:end],
+            "segments": outlines[first:last],
+            "keypoints": None,
+            "normalized": True,
+            "bbox_format": "xywh",
+        }
+        for picture, (height, width), (start, end), (first, last) in zip(
+            about["pictures"], arrays["shapes"].tolist(), pairwise(starts), pairwise(outline_starts), strict=True
+        )
+    ]
+    return {
+        "labels": labels,
+        "hash": about["fingerprint"],
+        "version": stock.DATASET_CACHE_VERSION,
+        "results": tuple(about["results"]),
+        "msgs": about["msgs"],
+    }
+
+
+def _numbers(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    found = arrays[name]
+    if found.dtype != np.float32 or found.shape != (len(found), _COLUMNS[name]):
+        raise ValueError(f"its {name} are {found.dtype} {found.shape}")
+    return found
+
+
+def _starts(lengths: NDArray[np.int64], total: int) -> list[int]:
+    """Where each part begins, and where the last one ends."""
+    if (lengths < 0).any() or lengths.sum() != total:
+        raise ValueError("its parts do not belong together")
+    return [0, *np.cumsum(lengths).tolist()]
+
+
+def _parts(whole: NDArray[Any], lengths: NDArray[np.int64]) -> list[NDArray[Any]]:
+    starts = _starts(lengths, len(whole))
+    return [whole[start:end] for start, end in pairwise(starts)]
+
+
+def _read_nothing(path: Path) -> dict[str, Any]:
+    raise FileNotFoundError(f"{path} is not read: it could run code")
+
+
+def _write_nothing(prefix: str, path: Path, scanned: dict[str, Any], version: str) -> None:
+    scanned["version"] = version  # as the stock function does, whose callers take it off again
+
+
+stock.YOLODataset._load_or_scan_cache = labels_of
+stock.load_dataset_cache_file = _read_nothing
+stock.save_dataset_cache_file = _write_nothing

@@ -1,0 +1,68 @@
+"""A model's YAML, looked at before ultralytics reads it.
+
+ultralytics evaluates none of it while `ULTRALYTICS_SAFE_LOAD` is set (see `environment`): the activation must be a
+plain call of a `torch.nn` class, a layer a class of layers, an argument a literal. What it does not bound is checked
+here.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from trainer.exceptions import ModelError
+
+MAX_BYTES = 256 * 1024
+"""ultralytics' own have at most 5 KiB."""
+MAX_DEPTH = 32
+MAX_NODES = 10_000
+MAX_TEXT = 1000
+"""Characters of one value; Python's own reader of literals runs out of memory on long ones."""
+
+_DOWNLOADS = "TorchVision"
+"""A layer whose constructor fetches weights."""
+
+
+def check(path: Path) -> None:
+    """Refuse a file that unfolds into more than it holds, is no model at all, or would download something.
+
+    Raises:
+        ModelError: one line, with the place where there is one.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise ModelError(f"A model is a .yaml or a .pt file, but got '{path}'; rename it or choose another.")
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"A model's YAML must be readable as UTF-8, but '{path}' is not ({error}).") from error
+    if len(text.encode()) > MAX_BYTES:
+        raise ModelError(f"A model's YAML must not exceed {MAX_BYTES} bytes, but '{path}' does; is it the right file?")
+    depth = num_nodes = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            num_nodes += isinstance(event, yaml.NodeEvent)
+            fault = _fault(event, depth, num_nodes)
+            if fault:
+                raise ModelError(f"{path}:{_line(event)}: {fault}")
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"A model's YAML must be YAML, but '{path}' is not: {reason}; mend it.") from error
+
+
+def _line(event: yaml.Event) -> int:
+    return 1 if event.start_mark is None else event.start_mark.line + 1
+
+
+def _fault(event: yaml.Event, depth: int, num_nodes: int) -> str:
+    """What is wrong with the next part of the file; empty where nothing is."""
+    if isinstance(event, yaml.AliasEvent):
+        return "a model's YAML must have no aliases, which unfold into more than the file holds; write the value out"
+    if depth > MAX_DEPTH or num_nodes > MAX_NODES:
+        return f"a model's YAML has at most {MAX_NODES} keys and values, {MAX_DEPTH} levels deep; is it the right file?"
+    if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_TEXT:
+        return f"a value must not exceed {MAX_TEXT} characters, but this one has {len(event.value)}; shorten it"
+    if isinstance(event, yaml.ScalarEvent) and event.value == _DOWNLOADS:
+        return f"the layer {_DOWNLOADS} downloads weights while the model is built; use layers of your own"
+    return ""

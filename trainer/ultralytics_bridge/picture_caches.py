@@ -1,0 +1,92 @@
+"""Decoded pictures (`cache: disk`) kept where only we write.
+
+ultralytics keeps them as `.npy` beside the user's pictures. In every mode it takes a file of such a name for the
+picture, and removes it when it is none, though it may be the user's own: depth maps and embeddings are named so.
+Importing this module makes its data sets look in our folder instead. Plain arrays: reading one runs no code.
+"""
+
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ultralytics.data.base import BaseDataset
+from ultralytics.utils.patches import imread
+
+from trainer.cache import cache_folder
+
+_SAMPLED = 30
+_MARGIN = 1.1
+
+logger = logging.getLogger("trainer")
+
+
+def _folder() -> Path:
+    return cache_folder() / "pictures"
+
+
+def _file(picture: str) -> Path:
+    """Another one when the picture has changed, so what is there is right."""
+    try:
+        status = os.stat(picture)  # noqa: PTH116 - one of very many
+        state = f"{status.st_size}:{status.st_mtime_ns}"
+    except OSError:  # gone meanwhile: reading it will tell
+        state = "gone"
+    digest = hashlib.sha256(os.fsencode(picture) + b"\0" + state.encode()).hexdigest()[:32]
+    return _folder() / digest[:2] / f"{digest}.npy"
+
+
+def _kept(dataset: Any) -> list[Path]:
+    files: list[Path] = vars(dataset)["npy_files"]
+    return files
+
+
+def _keep(dataset: Any, beside_pictures: object) -> None:
+    vars(dataset)["npy_files"] = [_file(picture) for picture in dataset.im_files]
+
+
+def _has_room(dataset: Any) -> bool:
+    """Whether the pictures that are not kept yet fit on the disk; if not, the data set does without."""
+    missing = [name for name, file in zip(dataset.im_files, dataset.npy_files, strict=True) if not file.exists()]
+    sample = [imread(name, flags=dataset.cv2_flag) for name in missing[:: len(missing) // _SAMPLED + 1]]
+    sizes = [picture.nbytes for picture in sample if picture is not None]
+    needed = _MARGIN * len(missing) * sum(sizes) / max(len(sizes), 1)
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(_folder()).free
+    except OSError as error:
+        logger.warning("pictures are not kept decoded: %s", error)
+        free = -1
+    if needed > free >= 0:
+        told = needed / 2**30, free / 2**30, _folder()
+        logger.warning("pictures are not kept decoded: that takes %.1f GiB, and %.1f GiB are free for %s", *told)
+    fits = bool(needed <= free)
+    if not fits:
+        dataset.cache = None
+    return fits
+
+
+def _keep_decoded(dataset: Any, index: int) -> None:
+    file: Path = dataset.npy_files[index]
+    if file.exists():
+        return
+    draft = file.with_name(f".{file.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as target:
+            np.save(target, imread(dataset.im_files[index], flags=dataset.cv2_flag), allow_pickle=False)
+        draft.replace(file)
+    except (OSError, ValueError) as error:  # ValueError: no picture, which training will tell
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        logger.warning("the picture %s is not kept decoded: %s", dataset.im_files[index], error)
+
+
+BaseDataset.npy_files = property(_kept, _keep)
+BaseDataset.check_cache_disk = _has_room
+BaseDataset.cache_images_to_disk = _keep_decoded

@@ -1,0 +1,101 @@
+"""`tune db`: looking after the database of a study, or any that --storage names."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner import upkeep
+from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, storage_url
+from tuner.exceptions import StorageProblem, UsageError
+from tuner.paths import StudyPaths
+
+StudyName = Annotated[
+    str | None, typer.Argument(metavar="[STUDY]", help="The study whose database is meant; not needed with --storage.")
+]
+
+app = typer.Typer(help="Check, copy or upgrade the database of a study.", no_args_is_help=True)
+
+
+@app.command()
+def check(
+    study: StudyName = None,
+    home: Home = DEFAULT_HOME,
+    storage: Storage = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+) -> None:
+    """Look whether a database answers, is sound and of the right version, and what is in it. Changes nothing."""
+    found = upkeep.check(_url(study, home, storage))
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "version": 1,
+                    "facts": found.facts,
+                    "studies": found.studies,
+                    "foreign": found.foreign,
+                    "problems": found.problems,
+                },
+                indent=2,
+            )
+        )
+    else:
+        _print(found)
+    if found.problems:
+        raise StorageProblem(f"tune db check found {len(found.problems)} problem(s).")
+
+
+@app.command()
+def backup(
+    study: StudyName = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The SQLite file to write. Default: named after database and time."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    home: Home = DEFAULT_HOME,
+    storage: Storage = None,
+) -> None:
+    """Copy a database into an SQLite file, also while a search runs. `--storage sqlite:///FILE` opens it."""
+    typer.echo(str(upkeep.backup(_url(study, home, storage), output, force=force)))
+
+
+@app.command()
+def upgrade(
+    study: StudyName = None,
+    yes: Annotated[bool, typer.Option("--yes", help="There is a copy; needed unless it is SQLite.")] = False,
+    home: Home = DEFAULT_HOME,
+    storage: Storage = None,
+) -> None:
+    """Bring a database of an older Optuna to the version that this one needs; SQLite is copied first.
+
+    Times that Optuna 4 and older wrote are local; from Optuna 5 on they are read as UTC.
+    """
+    found, copy = upkeep.upgrade(_url(study, home, storage), confirmed=yes)
+    if not found:
+        typer.echo("Nothing to do: the tables are of the version that this Optuna needs.")
+        return
+    if copy is not None:
+        typer.echo(f"Copied to {copy}")
+    typer.echo(f"Upgraded from {found}.")
+
+
+def _url(study: str | None, home: Path, storage: str | None) -> str:
+    if study is None:
+        if storage is None:
+            raise UsageError("A database must be named: the study that it belongs to, or --storage URL.")
+        return storage
+    return storage_url(storage, StudyPaths.of(home, study))
+
+
+def _print(found: upkeep.Report) -> None:
+    for name, value in found.facts.items():
+        typer.echo(f"{name:<18} {value}")
+    for name, states in found.studies.items():
+        trials = ", ".join(f"{count} {state}" for state, count in states.items()) or "no trials"
+        typer.echo(f"study {name:<12} {trials}{' (not made by tune)' if name in found.foreign else ''}")
+    for problem in found.problems:
+        typer.echo(f"PROBLEM            {problem}")
+    if not found.problems:
+        typer.echo("No problems found.")

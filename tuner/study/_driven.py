@@ -1,0 +1,295 @@
+"""A study that this process drives."""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.contract import ParamValue
+from tuner.database import masked, open_storage, translated
+from tuner.exceptions import StorageProblem, StudyChanged, UsageError
+from tuner.lease import Lease
+from tuner.space import Space
+from tuner.study._changes import Change, Replica
+from tuner.study._journal import Journal
+from tuner.study._records import Proposal, StudySpec, TrialRecord, trial_record
+from tuner.study._study import PROMOTION, SPEC, foreign, spec_of
+from tuner.study._writer import Writer
+
+_LAST_CHANCE_S = 5.0
+"""How long a driver that must end waits for a database that does not answer."""
+
+_INFEASIBLE = "resources"
+"""Optuna's name for the constraint that a trial breaks when the machine cannot train it."""
+
+
+@contextlib.contextmanager
+def driven_study(
+    lease: Lease,
+    spec: StudySpec | None,
+    journal: Path,
+    on_event: Callable[[str], None] = lambda line: None,
+) -> Iterator["DrivenStudy"]:
+    """The study of that lease for the time of the block: begun now with `spec`, or taken up as it stands.
+
+    An existing study keeps its own spec. What a driver before this one left in the journal is written first.
+
+    Args:
+        spec: none where the study must exist.
+        on_event: told when the database goes away and comes back, in one line.
+
+    Raises:
+        StorageProblem: the database cannot be used, or the study is not ours.
+        UsageError: there is none, and no `spec` to begin it with.
+    """
+    storage = open_storage(lease.url)
+    with translated(lease.url):
+        _begin(storage, lease.study, spec)
+        replica = _replica(storage, lease.study)
+        backlog = Journal(journal)
+        try:
+            for change in backlog.read():
+                replica.follow(change)
+            backlog.clear()
+        except StudyChanged as error:  # trying again would never help: the study is what the database says
+            on_event(f"{error} What the last driver could not write any more is kept in '{backlog.set_aside()}'.")
+        stored = optuna.load_study(storage=storage, study_name=lease.study)
+        trials = stored.get_trials(deepcopy=False)
+        attributes = stored.user_attrs
+
+    def carry_out(change: Change) -> None:
+        with translated(lease.url):
+            replica.follow(change)
+
+    writer = Writer(backlog, lease, carry_out, on_event)
+    try:
+        yield DrivenStudy(lease, spec_of(stored), trials, attributes.get(PROMOTION, {}), writer)
+    finally:
+        writer.close(_LAST_CHANCE_S)
+        storage.engine.dispose()
+
+
+def _replica(storage: RDBStorage, name: str) -> Replica:
+    try:
+        return Replica(storage, name)
+    except KeyError as error:
+        raise UsageError(f"There is no study '{name}' any more; `tune status` lists the studies.") from error
+
+
+def _begin(storage: RDBStorage, name: str, spec: StudySpec | None) -> None:
+    if spec is None:
+        return
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    if SPEC in study.user_attrs:
+        return
+    # A study without our record is ours to begin only when nobody has put anything in it.
+    if study.direction != optuna.study.StudyDirection.MAXIMIZE or study.get_trials(deepcopy=False):
+        raise StorageProblem(foreign(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([spec.metric])
+    study.set_user_attr(SPEC, asdict(spec))
+
+
+class DrivenStudy:
+    """One study in memory, each change of which is safe on disk when the method returns, and in the database soon.
+
+    Made by `driven_study`. Methods that change something raise what made writing impossible for good: StudyChanged,
+    StudyLocked (the lease was lost), EnvironmentProblem (the disk is full).
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        spec: StudySpec,
+        trials: list[FrozenTrial],
+        promotion: Mapping[str, Any],
+        writer: Writer,
+    ) -> None:
+        self._name = lease.study
+        self._url = lease.url
+        self._spec = spec
+        self._promotion = dict(promotion)
+        self._writer = writer
+        self._memory = InMemoryStorage()
+        self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
+        self._ids = [self._memory.create_new_trial(self._study._study_id, template_trial=trial) for trial in trials]
+        self._records = [trial_record(trial) for trial in trials]
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def spec(self) -> StudySpec:
+        return self._spec
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """All trials by number."""
+        return tuple(self._records)
+
+    @property
+    def promotion(self) -> dict[str, Any]:
+        """What is known of the promoted run; empty before there is one."""
+        return dict(self._promotion)
+
+    def check(self) -> None:
+        """Raise what has made writing impossible for good, if anything has."""
+        self._writer.check()
+
+    def propose(self, sampler: BaseSampler, space: Space, values: Mapping[str, ParamValue] | None = None) -> Proposal:
+        """A new trial, or one that somebody enqueued with Optuna's own means, RUNNING from now on.
+
+        Args:
+            values: What to try instead of asking the sampler, for the parameters named in it.
+        """
+        self._study.sampler = sampler
+        if values is not None:
+            self._study.enqueue_trial(dict(values))
+        trial = self._study.ask()
+        params = space.resolve(space.suggest(trial))
+        self._memory.set_trial_user_attr(trial._trial_id, "params", params)
+        frozen = self._memory.get_trial(trial._trial_id)
+        if trial.number < len(self._records):  # somebody enqueued it
+            self._records[trial.number] = trial_record(frozen)
+        else:
+            self._ids.append(trial._trial_id)
+            self._records.append(trial_record(frozen))
+        self._writer.put(
+            Change(
+                trial=trial.number,
+                params=dict(frozen.params),
+                distributions={name: distribution_to_json(d) for name, d in frozen.distributions.items()},
+                attributes=dict(frozen.user_attrs),
+                system_attributes=dict(frozen.system_attrs),
+                state=frozen.state.name,
+            )
+        )
+        return Proposal(number=trial.number, params=params)
+
+    def resume(self, number: int) -> Proposal:
+        """An interrupted trial, RUNNING again."""
+        self._change(number, state=TrialState.RUNNING)
+        return Proposal(number=number, params=dict(self._records[number].params))
+
+    def note(self, number: int, **attributes: Any) -> None:
+        """Write facts about a trial."""
+        self._change(number, attributes=attributes)
+
+    def record_epoch(self, number: int, epoch: int, value: float) -> None:
+        """Write the metric of one epoch."""
+        self._change(number, curve={epoch: value})
+
+    def interrupt(self, number: int, **attributes: Any) -> None:
+        """Put a trial back in the queue: it is WAITING to go on, under the same number."""
+        self._change(number, state=TrialState.WAITING, attributes=attributes)
+
+    def interrupt_all(self) -> None:
+        """Put back whatever is RUNNING, the promoted run included: its trainers are gone."""
+        for record in self.trials():
+            if record.state == TrialState.RUNNING:
+                self.interrupt(record.number)
+        if self._promotion.get("state") == TrialState.RUNNING.name:
+            self.note_promotion(state=TrialState.WAITING.name)
+
+    def finish(
+        self,
+        number: int,
+        state: TrialState,
+        *,
+        value: float | None = None,
+        reason: str = "",
+        curve: Mapping[int, float] | None = None,
+        infeasible: bool = False,
+        **attributes: Any,
+    ) -> None:
+        """Close a trial, together with the last figures of its curve; one that is closed stays as it is.
+
+        Args:
+            value: Metric of a COMPLETE trial.
+            infeasible: The machine cannot train this configuration: samplers shall keep away from such.
+        """
+        if self._records[number].state.is_finished():
+            return
+        facts = {**attributes, **({"reason": reason} if reason else {})}
+        self._change(number, curve=curve, attributes=facts, state=state, value=value, infeasible=infeasible)
+
+    def begin_promotion(self, **facts: Any) -> None:
+        """A promoted run begins, or goes on: what was known of the last one is replaced."""
+        self._promotion = dict(facts)
+        self._writer.put(Change(attributes={PROMOTION: _jsonable(self._promotion)}))
+
+    def note_promotion(self, **facts: Any) -> None:
+        """Add to what is known of the promoted run."""
+        self.begin_promotion(**{**self._promotion, **facts})
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until everything is in the database.
+
+        Raises:
+            StorageProblem: it does not take everything in that time; nothing is lost.
+        """
+        flushed = self._writer.flush(timeout_s)
+        self._writer.check()
+        if not flushed:
+            raise StorageProblem(
+                f"The database {masked(self._url)} does not answer: {self._writer.pending} changes of the study "
+                f"'{self.name}' wait in its journal. Bring it back and run the same command again."
+            )
+
+    def _change(
+        self,
+        number: int,
+        *,
+        curve: Mapping[int, float] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        state: TrialState | None = None,
+        value: float | None = None,
+        infeasible: bool = False,
+    ) -> None:
+        trial_id, memory = self._ids[number], self._memory
+        known = dict(memory.get_trial(trial_id).system_attrs)
+        if infeasible:
+            optuna.Trial(self._study, trial_id).set_constraint(_INFEASIBLE, 1.0)
+        for epoch, figure in (curve or {}).items():
+            memory.set_trial_intermediate_value(trial_id, epoch, figure)
+        facts = {key: _jsonable(fact) for key, fact in (attributes or {}).items()}
+        for key, fact in facts.items():
+            memory.set_trial_user_attr(trial_id, key, fact)
+        if state is not None and state.is_finished():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # CMA-ES says that it makes no use of constraints
+                self._study.tell(number, value, state=state)
+        elif state is not None:
+            memory.set_trial_state_values(trial_id, state=state)
+        frozen = memory.get_trial(trial_id)
+        self._records[number] = trial_record(frozen)
+        noted = {key: fact for key, fact in frozen.system_attrs.items() if key not in known or known[key] != fact}
+        self._writer.put(
+            Change(
+                trial=number,
+                curve=dict(curve or {}),
+                attributes=facts,
+                system_attributes=noted,
+                state="" if state is None else state.name,
+                values=tuple(frozen.values) if state is not None and frozen.values is not None else None,
+            )
+        )
+
+
+def _jsonable(value: Any) -> Any:
+    """As Optuna can store it: tuples as lists, and a number that is none as its name."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    return [_jsonable(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,82 @@
+"""A study as its database has it."""
+
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from tuner.database import masked, open_storage, sqlite_path, translated
+from tuner.exceptions import StorageProblem, UsageError
+from tuner.study._records import StudySpec, TrialRecord, trial_record
+
+SPEC = "spec"
+PROMOTION = "promotion"
+
+
+class Study:
+    """What the database says of one study when it is asked.
+
+    Every method raises StorageProblem when the database cannot be reached or refuses.
+    """
+
+    def __init__(self, study: optuna.Study, url: str) -> None:
+        self._study = study
+        self.url = url
+
+    @classmethod
+    def open(cls, url: str, name: str) -> "Study":
+        """An existing study; creates nothing.
+
+        Raises:
+            UsageError: there is no such study.
+        """
+        path = sqlite_path(url)
+        if path is not None and not path.exists():
+            raise UsageError(f"There is no study '{name}': nothing at '{path}'. `tune status` lists the studies.")
+        with translated(url):
+            try:
+                return cls(optuna.load_study(storage=open_storage(url), study_name=name), url)
+            except KeyError as error:
+                raise UsageError(f"There is no study '{name}' in {masked(url)}.") from error
+
+    @property
+    def name(self) -> str:
+        return self._study.study_name
+
+    @property
+    def storage(self) -> BaseStorage:
+        """Optuna's storage, for Optuna's own tools to read."""
+        return self._study._storage
+
+    @property
+    def spec(self) -> StudySpec:
+        with translated(self.url):
+            return spec_of(self._study)
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """All trials by number."""
+        with translated(self.url):
+            return tuple(trial_record(trial) for trial in self._study.get_trials(deepcopy=False))
+
+    @property
+    def promotion(self) -> dict[str, Any]:
+        """What is known of the promoted run; empty before there is one."""
+        with translated(self.url):
+            return dict(self._study.user_attrs.get(PROMOTION, {}))
+
+
+def spec_of(study: optuna.Study) -> StudySpec:
+    """What the study is about.
+
+    Raises:
+        StorageProblem: it does not say.
+    """
+    stored = study.user_attrs.get(SPEC)
+    if stored is None:
+        raise StorageProblem(foreign(study.study_name))
+    return StudySpec(**{**stored, "rungs": tuple(stored["rungs"])})
+
+
+def foreign(name: str) -> str:
+    """What to say of a study that is not ours."""
+    return f"The study '{name}' was not made by tune: it has no record of its space. Choose another name with --study."

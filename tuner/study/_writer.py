@@ -1,0 +1,134 @@
+"""The thread that carries changes to the database, so that neither training nor decisions ever wait for it."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from tuner.exceptions import EnvironmentProblem, StorageProblem, StudyChanged
+from tuner.lease import Lease
+from tuner.study._changes import Change
+from tuner.study._journal import Journal
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+
+class Writer:
+    """Changes go into the journal when they are put, and into the database when it takes them, in the same order."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        lease: Lease,
+        carry_out: Callable[[Change], None],
+        on_event: Callable[[str], None],
+    ) -> None:
+        self._journal = journal
+        self._lease = lease
+        self._carry_out = carry_out
+        self._on_event = on_event
+        self._queue: deque[Change] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._given_up = False
+        self._failure: Exception | None = None
+        self._away_since: float | None = None
+        self._thread = threading.Thread(target=self._work, name="study-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Changes that are not in the database yet."""
+        return len(self._queue)
+
+    def check(self) -> None:
+        """Raise what made writing impossible for good: the lease was lost, or the study is not ours any more."""
+        if self._failure is not None:
+            raise self._failure
+
+    def put(self, change: Change) -> None:
+        """Take on one change; returns when it is safe on the local disk.
+
+        Raises:
+            EnvironmentProblem: the disk does not take it. Nor is any later one taken, which might build on it.
+        """
+        self.check()
+        with self._changed:
+            try:
+                self._journal.append(change)
+            except EnvironmentProblem as problem:
+                self._failure = problem
+                raise
+            self._queue.append(change)
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything is in the database. Returns whether it is."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._queue or self._failure is not None, timeout_s)
+            return not self._queue
+
+    def close(self, timeout_s: float) -> None:
+        """Write what can be written in that time, then end; the rest waits in the journal for the next driver."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        with self._changed:
+            self._given_up = True
+        if not self._thread.is_alive():
+            self._journal.close()
+
+    def _work(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._closed)
+                if not self._queue:
+                    return
+                change = self._queue[0]
+            try:
+                self._lease.ensure()
+                self._carry_out(change)
+            except StorageProblem as error:
+                if isinstance(error, StudyChanged):
+                    self._fail(error)
+                    return
+                self._away(error)
+                with self._changed:
+                    if self._closed:
+                        return
+                    self._changed.wait_for(lambda: self._closed, pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            except Exception as error:  # a bug or a lost lease: whoever puts the next change is told
+                self._fail(error)
+                return
+            pause_s = _FIRST_PAUSE_S
+            if not self._done():
+                return
+
+    def _done(self) -> bool:
+        """Tick one change off. Returns False when the study may have another driver by now, and the journal too."""
+        with self._changed:
+            if self._given_up:
+                return False
+            self._queue.popleft()
+            if not self._queue:
+                self._journal.clear()
+                if self._away_since is not None:
+                    away_s, self._away_since = time.monotonic() - self._away_since, None
+                    self._on_event(f"the database is back after {away_s:.0f} s; everything is written")
+            self._changed.notify_all()
+            return True
+
+    def _away(self, error: StorageProblem) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            self._on_event(f"{error}; training goes on, and what it tells waits in the journal")
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            self._failure = error
+            self._changed.notify_all()
