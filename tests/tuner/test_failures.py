@@ -161,6 +161,18 @@ def test_losing_a_trial_that_nobody_trains_changes_nothing(search):
     assert search.trials[0].state == TrialState.COMPLETE
 
 
+@pytest.mark.parametrize("lose", [lambda search: search.hear(0, LOST), lambda search: search.lose(0, "lost")])
+def test_what_is_lost_while_the_search_ends_is_not_held_against_the_trial(search, lose):
+    """It is lost to what ends the search, such as a full disk."""
+    for _ in range(MAX_RETRIES[Failure.INFRASTRUCTURE]):
+        search.hear(search.propose().trial, LOST)
+    search.propose()
+    search.stop("only 0 MiB are left on the disk")
+    lose(search)
+    assert search.trials[0].state == TrialState.WAITING
+    assert len(search.trials[0].attributes["setbacks"]) == MAX_RETRIES[Failure.INFRASTRUCTURE]
+
+
 def test_a_machine_that_is_wanted_back_is_no_failure_however_often(search):
     for _ in range(10):
         request = search.propose()

@@ -1,6 +1,7 @@
 """The command itself: its verbs, and how an error becomes one line and an exit code."""
 
 import logging
+import signal
 import sys
 import traceback
 from typing import Annotated, NoReturn
@@ -54,7 +55,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if not debug:
         logging.getLogger("tuner").setLevel(logging.CRITICAL)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sys.exit(_exit_code([argument for argument in given if argument != "--debug"], debug=debug))
+    code = _exit_code([argument for argument in given if argument != "--debug"], debug=debug)
+    for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(signum, signal.SIG_IGN)  # all is done: a late one must not make this a failure
+    sys.exit(code)
 
 
 def _exit_code(arguments: list[str], *, debug: bool) -> int:
