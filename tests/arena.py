@@ -63,10 +63,10 @@ class Arena:
         """The command line; `die` names a place in the driver's code at which it kills itself (see driver.py)."""
         return [*interpreter, str(DRIVER), die, verb, *arguments]
 
-    def run_arguments(self, *, epoch_seconds=0.02, parallel=2, promote=False, more=()):
+    def run_arguments(self, *, epoch_seconds=0.02, parallel=2, promote=False, prepare_seconds=0.0, more=()):
         trainer = (
             f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds {epoch_seconds} "
-            f"--journal {self.journal} --faults {self.faults}"
+            f"--journal {self.journal} --faults {self.faults} --prepare-seconds {prepare_seconds}"
         )
         arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--trainer", trainer]
         arguments += ["--parallel", str(parallel)] if parallel else []

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -58,8 +58,11 @@ class RunOptions:
     validate_every_epoch: bool
 
 
-class Interrupted(Exception):  # noqa: N818 - an event, not an error
-    """The run was ended by a signal, in order; the same command goes on with it."""
+class Interrupted(BaseException):
+    """The run was ended by a signal, in order; the same command goes on with it.
+
+    Not an Exception: it is raised wherever the main thread is, and nothing on the way may take it for an error.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}; the same command goes on from here")
@@ -167,18 +170,30 @@ class _Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.listeners: list[Search] = []
+        self._end: Callable[[str], None] | None = None
 
     def arm(self) -> dict[int, Any]:
         """Take the signals; returns who had them. To be repeated after Ray and Tune, which take some of them."""
         return {signum: signal.signal(signum, self._handle) for signum in self._HANDLED}
 
+    @contextlib.contextmanager
+    def ending(self, end: Callable[[str], None]) -> Iterator[None]:
+        """Let a signal that comes in the block call `end`, with the reason, instead of breaking off at once."""
+        self.check()
+        self._end = end
+        try:
+            yield
+        finally:
+            self._end = None
+        self.check()
+
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
             os._exit(_exit_code(signum))  # asked twice: at once; Ray's processes and the trainers end with this one
         self.received = signum
-        for search in self.listeners:
-            search.stop(f"stopped by {signal.Signals(signum).name}")
+        if self._end is None:
+            raise Interrupted(signum)
+        self._end(f"stopped by {signal.Signals(signum).name}")
 
     def check(self) -> None:
         if self.received is not None:
@@ -299,12 +314,9 @@ def _search(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View,
         reserve_bytes=reserve_bytes(checkpoint_bytes=study.spec.checkpoint_bytes, slots=slots.number),
     )
     search = Search(study, options.space, options.paths, trial_terms, on_event=view.note)
-    signals.listeners.append(search)
-    signals.check()
     if not search.finished:
-        with view.watching(search, slots):
+        with signals.ending(search.stop), view.watching(search, slots):
             run_search(search, slots, terms, at_start=signals.arm)
-    signals.check()
 
 
 def _promote(
@@ -322,7 +334,8 @@ def _promote(
     gpus = min(slots.number * slots.gpus_per_trial, gpus_of_largest_node())
     threads = slots.number * slots.threads
     promoted = PromotedRun(study, full_run_request(study, paths, winner, epochs=epochs, gpus=gpus, threads=threads))
-    with view.watching_promotion(promoted):
+    # A signal is seen by `should_stop`.
+    with signals.ending(lambda reason: None), view.watching_promotion(promoted):
         end = train_remotely(
             promoted.request,
             machines.trainer,
@@ -331,8 +344,7 @@ def _promote(
             hear=promoted.hear,
             should_stop=lambda: signals.received is not None,
         )
-    promoted.end(end)
-    signals.check()
+        promoted.end(end)
     if end.outcome != Outcome.COMPLETED:
         raise EnvironmentProblem(
             f"The promoted run ended as {end.outcome.value}: {end.message}. "

@@ -34,7 +34,7 @@ def test_the_trials_of_a_lost_machine_go_on_elsewhere(tmp_path, two_machines):
     arena.kill_everything()
 
 
-@pytest.mark.parametrize("server", ["gcs_server", "raylet"])
+@pytest.mark.parametrize("server", ["gcs_server", pytest.param("raylet", marks=pytest.mark.slow)])
 def test_when_ray_dies_the_run_ends_in_order_and_the_same_command_goes_on(lone_arena, server):
     process = lone_arena.start(epoch_seconds=0.3)
     lone_arena.wait_for(lambda: len(lone_arena.events("epoch")) >= 4)
@@ -51,6 +51,7 @@ def test_when_ray_dies_the_run_ends_in_order_and_the_same_command_goes_on(lone_a
     assert_nothing_lost(lone_arena, before=before, most_redone=2)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer_ends_the_run_in_order(tmp_path):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     (server,) = cluster.head_node.all_processes["gcs_server"]

@@ -50,6 +50,7 @@ def test_training_goes_on_while_the_database_is_down_and_everything_is_written_a
         assert "the database is back after" in output
 
 
+@pytest.mark.slow
 def test_a_search_that_ends_while_the_database_is_down_waits_for_it(on_postgres, postgres):
     process = begin(on_postgres, epochs=40)
     postgres.stop_immediately()
@@ -89,7 +90,10 @@ def test_without_a_database_nothing_begins_and_the_cause_is_one_line(on_postgres
     assert "start the server, or correct host and port in --storage" in output.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("backends", [True, False], ids=["all of it", "its postmaster"])
+@pytest.mark.parametrize(
+    "backends",
+    [pytest.param(True, id="all of it"), pytest.param(False, id="its postmaster", marks=pytest.mark.slow)],
+)
 def test_a_frozen_database_holds_up_nothing(on_postgres, postgres, backends):
     process = begin(on_postgres)
     postgres.freeze(backends=backends)
@@ -102,6 +106,7 @@ def test_a_frozen_database_holds_up_nothing(on_postgres, postgres, backends):
     assert_nothing_lost(on_postgres, most_redone=0)
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_database_is_frozen_ends_the_run_within_30_s_and_nothing_is_lost(on_postgres, postgres):
     process = begin(on_postgres)
     postgres.freeze()
@@ -115,6 +120,25 @@ def test_a_signal_while_the_database_is_frozen_ends_the_run_within_30_s_and_noth
     code, output = on_postgres.run()
     assert_orderly_end(code, output, 0)
     assert_nothing_lost(on_postgres, most_redone=2)
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_finished_search_waits_for_its_database_ends_the_run_and_nothing_is_lost(
+    on_postgres, postgres
+):
+    process = begin(on_postgres, epochs=40)
+    postgres.stop_immediately()
+    try:
+        on_postgres.wait_for(lambda: all((t, 3) in on_postgres.epochs_played() for t in range(8)))
+        time.sleep(6.0)
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+    finally:
+        postgres.start()
+    assert_orderly_end(process.returncode, output, 143)
+    code, output = on_postgres.run()
+    assert_orderly_end(code, output, 0)
+    assert_nothing_lost(on_postgres, most_redone=0)
 
 
 def test_dropped_connections_are_not_noticed(on_postgres, postgres):

@@ -88,7 +88,7 @@ PROMOTION_PLACES = [
 
 
 @pytest.mark.parametrize(
-    "place", [pytest.param(p, marks=() if i in (0, 2) else pytest.mark.slow) for i, p in enumerate(PROMOTION_PLACES)]
+    "place", [pytest.param(p, marks=() if i == 2 else pytest.mark.slow) for i, p in enumerate(PROMOTION_PLACES)]
 )
 def test_a_driver_killed_around_the_promotion_promotes_one_trial_once(place, tmp_path, ray_cluster):
     arena = Arena(tmp_path, trials=3, address=ray_cluster)

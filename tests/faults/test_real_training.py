@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import signal
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,11 @@ import torch
 
 from tests.arena import Arena, assert_nothing_runs, assert_orderly_end, finished
 from tests.conftest import users_environment
+from trainer.ultralytics_bridge import environment
+
+environment.configure()
+
+from trainer.ultralytics_bridge import checkpoints  # noqa: E402 - only after the environment is set
 
 EPOCHS = 5
 SPACE = f"""
@@ -93,6 +99,14 @@ class Run:
         except (FileNotFoundError, ValueError):
             return 0
 
+    def replace_last(self, data, *, listed=False):
+        """Another last.pt; listed, it passes for one that was written by the trainer."""
+        listing, epoch = self.weights / "checkpoints.json", self.good_epoch()
+        rewrite(self.weights / "last.pt", data)
+        if listed:
+            known = json.loads(listing.read_text())
+            listing.write_text(json.dumps({**known, hashlib.sha256(data).hexdigest(): epoch}))
+
     def trained(self):
         """How often each epoch was trained."""
         return Counter(int(epoch) for epoch in re.findall(rf"trainer INFO epoch (\d+)/{EPOCHS}:", self.log))
@@ -101,6 +115,12 @@ class Run:
         trained = self.trained()
         assert set(trained) == set(range(1, EPOCHS + 1)), trained
         return sum(times - 1 for times in trained.values())
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Another file: the old one may have other names."""
+    path.unlink()
+    path.write_bytes(data)
 
 
 @pytest.fixture
@@ -147,24 +167,24 @@ def evil_checkpoint(marker: Path) -> bytes:
     return buffer.getvalue()
 
 
-def rewrite(path: Path, data: bytes) -> None:
-    """Another file: the old one may have other names."""
-    path.unlink()
-    path.write_bytes(data)
-
-
 def flipped(data: bytes) -> bytes:
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
 def with_nan(data: bytes) -> bytes:
     """The checkpoint with one weight that is no number, as training gone wrong would have written it."""
-    checkpoint = torch.load(io.BytesIO(data), weights_only=False)
-    (checkpoint["ema"] or checkpoint["model"]).state_dict()["model.0.conv.weight"].view(-1)[0] = float("nan")
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    return buffer.getvalue()
+    with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        Path(file.name).write_bytes(data)
+        _, checkpoint = checkpoints.load(file.name)
+    next(checkpoint["ema"].parameters()).data.view(-1)[0] = float("nan")
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    return content.getvalue()
 
 
 def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_out_goes_on(arena, tmp_path):
@@ -174,12 +194,12 @@ def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_
     trial, marker = arena.trial(), tmp_path / "marker"
     trained, last, previous = trial.trained(), trial.good_epoch(), trial.good_epoch("previous.pt")
     assert (last, previous) == (last, last - 1)
-    rewrite(trial.weights / "last.pt", evil_checkpoint(marker))
+    trial.replace_last(evil_checkpoint(marker), listed=True)
     for name in ("searcher-state.pkl", "tuner.pkl", "trainable.pkl", "experiment_state.json"):
         (arena.study_folder / name).write_bytes(evil_pickle(marker))
     go_on(arena, before)
     assert not marker.exists()
-    assert f"going on from epoch {previous} (previous.pt); refused last.pt: it is not as it was written" in trial.log
+    assert f"going on from epoch {previous} (previous.pt); refused last.pt: The checkpoint" in trial.log
     assert trial.redone() == max(trained) - previous
     assert max(trained) - last <= 1
 
@@ -221,15 +241,12 @@ def test_a_killed_training_process_costs_one_epoch_at_most(arena):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: data[:-1], flipped, with_nan],
-    ids=["empty", "half", "one byte short", "a bit", "NaN"],
-)  # fmt: skip
+@pytest.mark.parametrize("damage", [half, flipped, with_nan])
 def test_a_damaged_checkpoint_costs_one_epoch_more(arena, damage):
     before = arena.killed_after(3)
     trial = arena.trial()
     last = trial.good_epoch()
-    rewrite(trial.weights / "last.pt", damage((trial.weights / "last.pt").read_bytes()))
+    trial.replace_last(damage((trial.weights / "last.pt").read_bytes()), listed=damage is with_nan)
     go_on(arena, before)
     assert f"going on from epoch {last - 1} (previous.pt)" in trial.log
     assert trial.redone() <= 2

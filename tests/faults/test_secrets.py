@@ -23,17 +23,23 @@ COMMANDS = {
 
 @pytest.fixture
 def canary():
-    """A password like no other, with what must be quoted in a URL."""
-    return f"Ca/na+ry%{secrets.token_hex(8)}"
+    """Letters like no others: however a password that holds them is quoted, they stay as they are."""
+    return secrets.token_hex(8)
 
 
 @pytest.fixture
-def url(postgres, canary):
+def password(canary):
+    """What must be quoted in a URL is in it too."""
+    return f"Ca/na{canary}+ry%"
+
+
+@pytest.fixture
+def url(postgres, password):
     """An empty database of a user with that password."""
     name = f"canary_{secrets.token_hex(6)}"
-    postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{canary}'")
+    postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
     postgres.execute(f"CREATE DATABASE {name} OWNER {name}")
-    return postgres.url(name, user=name, password=quote(canary, safe=""))
+    return postgres.url(name, user=name, password=quote(password, safe=""))
 
 
 @pytest.fixture
@@ -103,10 +109,12 @@ def test_a_password_on_the_command_line_is_taken_off_it(arena, url, canary, comm
 @pytest.mark.parametrize(
     "verb", ["run", *(pytest.param(v, marks=pytest.mark.slow) for v in ("status s", "db backup s"))]
 )
-def test_a_database_that_cannot_be_used_is_told_without_the_password(arena, postgres, url, canary, fault, verb, debug):
+def test_a_database_that_cannot_be_used_is_told_without_the_password(
+    arena, postgres, url, password, canary, fault, verb, debug
+):
     arguments = [*verb.split(), *(arena.run_arguments() if verb == "run" else ())]
     if fault == "wrong password":
-        url = postgres.url(password=quote(canary, safe=""))
+        url = postgres.url(password=quote(password, safe=""))
     else:
         url = url.replace(f":{postgres.port}/", ":1/")
     code, output = tune(arena, *arguments, *(["--debug"] if debug else []), storage=url)

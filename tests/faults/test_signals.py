@@ -16,7 +16,12 @@ def begin(arena, epochs=6, **options):
 
 @pytest.mark.parametrize(
     ("signum", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75)],
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        (signal.SIGTERM, 143),
+        (signal.SIGUSR1, 75),
+        pytest.param(signal.SIGUSR2, 75, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_goes_on(arena, signum, code):
     process = begin(arena)
@@ -56,6 +61,7 @@ def test_a_second_signal_ends_the_run_at_once(arena):
     assert_nothing_lost(arena, most_redone=2)
 
 
+@pytest.mark.slow
 def test_a_trainer_that_ignores_the_request_to_end_is_killed_within_the_time(arena):
     arena.fault("any-2-deaf!")
     process = arena.start(epoch_seconds=0.1)
@@ -69,6 +75,7 @@ def test_a_trainer_that_ignores_the_request_to_end_is_killed_within_the_time(are
     assert_nothing_runs(arena)
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_promoted_run_is_orderly_too_and_the_run_goes_on(arena):
     more = ["--trials", "2", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.15, promote=True, more=more)
@@ -83,6 +90,7 @@ def test_a_signal_during_the_promoted_run_is_orderly_too_and_the_run_goes_on(are
     assert sorted(played) == list(range(1, 13)), "an epoch of the promoted run was lost or trained twice"
 
 
+@pytest.mark.slow
 def test_a_warning_followed_by_the_kill_that_it_announced_loses_nothing(arena):
     """As schedulers preempt: SIGUSR1, some seconds, SIGKILL."""
     process = begin(arena)
@@ -105,3 +113,13 @@ def test_a_preempted_trainer_goes_on_under_its_number_and_it_counts_as_no_failur
     assert status["trials"][0]["state"] == "COMPLETE"
     assert status["trials"][0]["attempts"] == 5
     assert "setbacks" not in status["trials"][0]
+
+
+def test_a_signal_while_the_data_are_prepared_ends_the_run_as_well(arena):
+    process = arena.start(prepare_seconds=60)
+    arena.wait_for(lambda: len(arena.processes()) == 2)  # the driver, and the trainer that prepares
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert_orderly_end(process.returncode, output, 143)
+    assert_nothing_runs(arena)

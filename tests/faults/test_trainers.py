@@ -17,7 +17,7 @@ def run(arena, **options):
 # Row 3: a trainer or its actor is killed
 
 
-@pytest.mark.parametrize("epoch", [1, 2, pytest.param(4, marks=pytest.mark.slow), 9])
+@pytest.mark.parametrize("epoch", [2, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (1, 4, 9))])
 def test_a_killed_trainer_goes_on_from_its_last_epoch_as_the_same_trial(arena, epoch):
     arena.fault(f"0-{epoch}-kill")
     run(arena)
@@ -41,6 +41,7 @@ def test_a_trainer_that_dies_once_too_often_without_progress_fails_with_its_caus
     assert "SIGKILL" in failed[0]["reason"]
 
 
+@pytest.mark.slow
 def test_a_trainer_that_dies_now_and_then_is_forgiven_as_often_as_it_makes_progress(arena):
     for epoch in (1, 3, 5, 7, 9):
         arena.fault(f"0-{epoch}-kill")
@@ -59,6 +60,7 @@ def test_a_killed_actor_costs_its_trial_one_attempt(arena):
     assert sum(len(t.get("setbacks", ())) for t in status["trials"]) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_trainer_of_the_promoted_run_goes_on_from_its_last_epoch(arena):
     more = ["--trials", "1", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.15, promote=True, more=more)
@@ -101,7 +103,12 @@ def test_a_space_whose_smallest_batch_is_too_large_ends_with_that_cause(arena):
 
 @pytest.mark.parametrize(
     ("figure", "reason"),
-    [("nan", "diverged"), ("inf", "diverged"), ("missing", "diverged"), ("text", "error")],
+    [
+        ("nan", "diverged"),
+        pytest.param("inf", "diverged", marks=pytest.mark.slow),
+        pytest.param("missing", "diverged", marks=pytest.mark.slow),
+        pytest.param("text", "error", marks=pytest.mark.slow),
+    ],
 )
 def test_a_figure_that_is_none_ends_its_trial_at_once_and_is_never_the_best(arena, figure, reason):
     arena.fault(f"1-3-figure={figure}")
@@ -114,6 +121,7 @@ def test_a_figure_that_is_none_ends_its_trial_at_once_and_is_never_the_best(aren
     assert status["best"]["trial"] != 1
 
 
+@pytest.mark.slow
 def test_a_trainer_that_writes_no_records_fails_its_trial_alone(arena):
     arena.fault("1-2-garbage")
     run(arena)
@@ -125,7 +133,7 @@ def test_a_trainer_that_writes_no_records_fails_its_trial_alone(arena):
 # Rows 16 and 17: silence
 
 
-@pytest.mark.parametrize("kind", ["hang", "stop", "deaf"])
+@pytest.mark.parametrize("kind", ["stop", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("hang", "deaf"))])
 def test_a_hung_trainer_is_killed_and_its_trial_goes_on(arena, kind):
     arena.fault(f"0-5-{kind}")
     run(arena, more=["--hang-after", "3"])
@@ -136,6 +144,7 @@ def test_a_hung_trainer_is_killed_and_its_trial_goes_on(arena, kind):
     assert "no sign of life" in setback["cause"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_twice_at_one_place_fails_with_that_cause(arena):
     arena.fault("1-2-hang!")
     run(arena, more=["--hang-after", "2"])

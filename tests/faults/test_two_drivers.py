@@ -54,6 +54,7 @@ def test_of_two_drivers_that_start_at_once_exactly_one_runs(tmp_path, ray_cluste
         assert_nothing_lost(arena, most_redone=0)
 
 
+@pytest.mark.slow
 def test_promote_is_refused_while_the_search_runs(arena):
     process = arena.start(epoch_seconds=0.3)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 2)

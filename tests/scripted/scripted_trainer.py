@@ -1,6 +1,7 @@
 """A trainer that speaks the contract and trains nothing: it plays a script.
 
-`python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]`
+`python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
+[--prepare-seconds S]`
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
 in the first epoch. Epochs already played are kept in the request's directory, as a real trainer keeps its
@@ -49,11 +50,16 @@ def main() -> None:
     parser.add_argument("--epoch-seconds", type=float, default=0.05)
     parser.add_argument("--journal", type=Path)
     parser.add_argument("--fail", default="")
+    parser.add_argument("--prepare-seconds", type=float, default=0.0)
     parser.add_argument("--faults", type=Path)
     options = parser.parse_args()
     for line in iter(sys.stdin.readline, ""):
         request = decode(line)
-        send(prepare(request) if isinstance(request, PrepareRequest) else train(request, options))
+        if isinstance(request, PrepareRequest):
+            time.sleep(options.prepare_seconds)
+            send(prepare(request))
+        else:
+            send(train(request, options))
 
 
 def send(record) -> None:

@@ -83,7 +83,7 @@ def _exit_code(arguments: list[str], *, debug: bool) -> int:
     return int(code or 0)
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """What an error says: one line, or one for each problem of a space."""
     lines = str(error).split("\n") if isinstance(error, SpaceError) else [str(error)]
     return "\n".join(map(printable, lines))
