@@ -183,6 +183,7 @@ def database_disk(tmp_path):
     disk.unmount()
 
 
+@pytest.mark.slow
 def test_a_database_whose_own_disk_is_full_catches_up_when_there_is_room(tmp_path, ray_cluster, database_disk):
     arena = Arena(tmp_path, address=ray_cluster, storage=f"sqlite:///{database_disk.folder}/study.db")
     process = arena.start(epoch_seconds=0.1)

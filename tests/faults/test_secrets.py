@@ -82,9 +82,10 @@ def test_the_password_of_a_run_is_in_its_drivers_environment_alone(arena, url, c
     assert leaks_of(arena, canary) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "form"),
-    [("tune", "--storage={}"), pytest.param("python -m tuner", "--storage {}", marks=pytest.mark.slow)],
+    [("tune", "--storage={}"), ("python -m tuner", "--storage {}")],
 )
 def test_a_password_on_the_command_line_is_taken_off_it(arena, url, canary, command, form):
     arguments = [*arena.run_arguments(epoch_seconds=0.2), *form.format(url).split()]
