@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
+from ray.cluster_utils import Cluster
 
 from tests.postgres import PostgresMissing, PostgresServer
 from trainer.ultralytics_bridge import environment
@@ -23,6 +25,16 @@ SCRIPTED_TRAINER = Path(__file__).parent / "scripted" / "scripted_trainer.py"
 def scripted_command() -> list[str]:
     """A trainer that speaks the contract and trains nothing."""
     return [sys.executable, str(SCRIPTED_TRAINER), "--epoch-seconds", "0.02"]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """The address of a running Ray cluster of one node: joined in a second, where starting one takes five."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")  # to see that every slot comes back
+    yield cluster.address
+    ray.shutdown()
+    cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ def two_machines():
     cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_the_trials_of_a_lost_machine_go_on_elsewhere(tmp_path, two_machines):
     arena = Arena(tmp_path, address=two_machines.address)
     process = arena.start(epoch_seconds=0.3)

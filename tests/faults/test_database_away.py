@@ -18,7 +18,7 @@ def on_postgres(tmp_path, ray_cluster, postgres):
 
 
 def begin(arena, *, epochs=4, **options):
-    process = arena.start(epoch_seconds=0.3, **options)
+    process = arena.start(epoch_seconds=0.15, **options)
     arena.wait_for(lambda: len(arena.events("epoch")) >= epochs)
     return process
 
@@ -141,6 +141,7 @@ def test_a_signal_while_a_finished_search_waits_for_its_database_ends_the_run_an
     assert_nothing_lost(on_postgres, most_redone=0)
 
 
+@pytest.mark.slow
 def test_dropped_connections_are_not_noticed(on_postgres, postgres):
     process = begin(on_postgres)
     for _ in range(4):

@@ -9,7 +9,7 @@ from tests.arena import assert_nothing_lost, assert_nothing_runs, assert_orderly
 
 
 def begin(arena, epochs=6, **options):
-    process = arena.start(**{"epoch_seconds": 0.3, **options})
+    process = arena.start(**{"epoch_seconds": 0.15, **options})
     arena.wait_for(lambda: len(arena.events("epoch")) >= epochs)
     return process
 

@@ -10,7 +10,7 @@ from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 
 def test_a_second_driver_is_refused_by_name_and_the_first_goes_on(arena):
-    process = arena.start(epoch_seconds=0.3)
+    process = arena.start(epoch_seconds=0.15)
     arena.wait_for(lambda: arena.events("epoch"))
     code, output = arena.run()
     assert_orderly_end(code, output, 9)
@@ -23,7 +23,7 @@ def test_a_second_driver_is_refused_by_name_and_the_first_goes_on(arena):
 def test_a_second_driver_with_another_folder_is_refused_by_the_database(tmp_path, ray_cluster, postgres):
     storage = postgres.new_database()
     first, second = (_made(tmp_path / name, address=ray_cluster, storage=storage) for name in ("one", "two"))
-    process = first.start(epoch_seconds=0.3)
+    process = first.start(epoch_seconds=0.15)
     first.wait_for(lambda: first.events("epoch"))
     code, output = second.run()
     assert_orderly_end(code, output, 9)
@@ -33,10 +33,11 @@ def test_a_second_driver_with_another_folder_is_refused_by_the_database(tmp_path
     assert second.events("start") == []
 
 
+@pytest.mark.slow
 def test_a_dead_driver_is_succeeded_at_once_by_one_with_another_folder(tmp_path, ray_cluster, postgres):
     storage = postgres.new_database()
     first, second = (_made(tmp_path / name, address=ray_cluster, storage=storage) for name in ("one", "two"))
-    process = first.start(epoch_seconds=0.3)
+    process = first.start(epoch_seconds=0.15)
     first.wait_for(lambda: first.events("epoch"))
     process.kill()
     process.communicate()
@@ -56,7 +57,7 @@ def test_of_two_drivers_that_start_at_once_exactly_one_runs(tmp_path, ray_cluste
 
 @pytest.mark.slow
 def test_promote_is_refused_while_the_search_runs(arena):
-    process = arena.start(epoch_seconds=0.3)
+    process = arena.start(epoch_seconds=0.15)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 2)
     command = [sys.executable, "-m", "tuner", "promote", "s"]
     done = subprocess.run(command, cwd=arena.folder, env=arena.environment, capture_output=True, text=True, check=False)

@@ -111,6 +111,7 @@ def arena(tmp_path, ray_cluster):
     arena.kill_everything()
 
 
+@pytest.mark.slow
 def test_a_search_that_finds_nothing_better_than_the_baseline_says_so_wherever_it_is_told(arena):
     code, output = arena.run()
     assert_orderly_end(code, output, 0)

@@ -66,8 +66,15 @@ def batches(data_yaml) -> list[dict[str, Tensor]]:
 
 @pytest.mark.parametrize(
     ("optimizer", "settings"),
-    [(torch.optim.SGD, {"lr": 0.01, "momentum": 0.937, "nesterov": True}), (torch.optim.AdamW, {"lr": 0.002})],
-    ids=["SGD", "AdamW"],
+    [
+        pytest.param(
+            torch.optim.SGD,
+            {"lr": 0.01, "momentum": 0.937, "nesterov": True},
+            id="SGD",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(torch.optim.AdamW, {"lr": 0.002}, id="AdamW"),
+    ],
 )
 def test_200_steps_under_autocast_stay_finite_and_the_loss_falls(batches, optimizer, settings):
     model = nano().train()

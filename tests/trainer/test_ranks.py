@@ -124,6 +124,7 @@ Path(sys.argv[2]).write_text(encode(end))
 """
 
 
+@pytest.mark.slow
 def test_ranks_write_their_stacks_on_sigusr1_and_a_killed_one_makes_the_run_worth_another_try(train_request, tmp_path):
     request = train_request(epochs=500, validation_epochs=())
     Path(request.directory).mkdir()

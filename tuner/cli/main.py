@@ -56,8 +56,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         logging.getLogger("tuner").setLevel(logging.CRITICAL)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
     code = _exit_code([argument for argument in given if argument != "--debug"], debug=debug)
-    for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(signum, signal.SIG_IGN)  # all is done: a late one must not make this a failure
+    if arguments is None:
+        for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(signum, signal.SIG_IGN)  # all is done: a late one must not make this a failure
     sys.exit(code)
 
 

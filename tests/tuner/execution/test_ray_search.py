@@ -9,8 +9,8 @@ from tests.arena import SPACE, Arena
 
 
 @pytest.fixture
-def arena(tmp_path):
-    arena = Arena(tmp_path)
+def arena(tmp_path, ray_cluster):
+    arena = Arena(tmp_path, address=ray_cluster)
     yield arena
     arena.kill_everything()
 
@@ -56,8 +56,8 @@ def cluster_with_8_gpus():
 
 def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SPACE % 20)
-    more = ["--address", cluster_with_8_gpus, "--gpus", "8"]
-    code, output = arena.run(epoch_seconds=0.5, parallel=None, more=more)
+    arena.address = cluster_with_8_gpus
+    code, output = arena.run(epoch_seconds=0.3, parallel=None, more=["--gpus", "8"])
     assert code == 0, output
     moments = [(e["time"], 1, e["gpu"]) for e in arena.events("start")]
     moments += [(e["time"], -1, e["gpu"]) for e in arena.events("end")]
