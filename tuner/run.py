@@ -157,10 +157,13 @@ def _machines(machines: Machines, study: DrivenStudy, view: View, signals: "_Sig
         sys.stderr.flush()
         os._exit(EnvironmentProblem.exit_code)
 
-    with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
+    try:
+        with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
+            signals.arm()
+            with watched(leave):
+                yield slots
+    finally:
         signals.arm()
-        with watched(leave):
-            yield slots
 
 
 class _Signals:
@@ -173,7 +176,10 @@ class _Signals:
         self._end: Callable[[str], None] | None = None
 
     def arm(self) -> dict[int, Any]:
-        """Take the signals; returns who had them. To be repeated after Ray and Tune, which take some of them."""
+        """Take the signals; returns who had them. To be repeated after Ray and Tune, which take some of them.
+
+        Ray does so when it is joined and when it is left, Tune when it begins.
+        """
         return {signum: signal.signal(signum, self._handle) for signum in self._HANDLED}
 
     @contextlib.contextmanager
