@@ -12,7 +12,7 @@ PLACES = [
     "tuner.study._driven:_begin:after:1",  # the study exists and is empty
     "tuner.study._journal:Journal.append:before:3",  # proposed, and nobody knows
     "tuner.study._journal:Journal.append:after:3",  # in the journal only
-    "optuna.storages:RDBStorage.create_new_trial:after:2",  # in the database, and in the journal still
+    "tuner.study._changes:Replica._insert:after:2",  # in the database, and in the journal still
     "optuna.storages:RDBStorage.set_trial_intermediate_value:after:2",  # the figure without its verdict
     "optuna.storages:RDBStorage.set_trial_user_attr:after:9",  # half of a change
     "optuna.storages:RDBStorage.set_trial_state_values:before:2",  # all of a change but the state
