@@ -20,7 +20,7 @@ INSTALLED = $(VENV)/.installed
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
 	@echo "make test      install, then the checks and the tests, as CI runs them"
-	@echo "make test-faults  the fault tests that take longer: about 20 minutes"
+	@echo "make test-faults  the fault tests that take longer: about half an hour"
 	@echo "make chaos     15 minutes of random faults; CHAOS_OPTIONS='--minutes 60 --seed 3'"
 	@echo "make check     ruff, mypy and import-linter alone"
 	@echo "make format    let ruff sort imports and lay out the code"
