@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import ray
+from sqlalchemy.engine import make_url
 
 from tests.conftest import SCRIPTED_TRAINER
 from tuner.database import sqlite_url
@@ -194,6 +195,7 @@ def assert_nothing_lost(arena, *, before=None, most_redone=1, states=("COMPLETE"
             assert set(trial["curve"]) == {"3"}, trial
     assert (arena.study_folder / "journal.jsonl").read_text() == "", "changes that never reached the database"
     assert_nothing_runs(arena)
+    assert_no_secret(arena)
     assert_weights_kept_and_removed(arena, status)
     assert_decisions_as_undisturbed(arena, status)
     _note_figures(arena, redone)
@@ -241,6 +243,14 @@ def assert_nothing_runs(arena):
     assert not left, f"still running: {left}"
     if ray.is_initialized():
         arena.wait_for(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], timeout_s=60)
+
+
+def assert_no_secret(arena):
+    """The database's password is in no file of the study or of Ray."""
+    from tests.faults.leaks import leaks
+
+    password = make_url(arena.storage).password
+    assert password is None or leaks(password, [arena.folder], []) == []
 
 
 def assert_weights_kept_and_removed(arena, status):

@@ -114,7 +114,6 @@ class Lease:
         self.study = study
         self._engine = engine
         self._token = token
-        self._beats = 0
         self._beat_at = time.monotonic()
         self._lost: StudyLocked | None = None
         self._lock = threading.Lock()

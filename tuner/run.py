@@ -58,6 +58,20 @@ class RunOptions:
     validate_every_epoch: bool
 
 
+PREEMPTED = 75
+"""Exit code after SIGUSR1 or SIGUSR2, with which schedulers warn: please requeue. (EX_TEMPFAIL of sysexits.h)"""
+
+_FLUSH_S = 300.0
+"""How long a finished run waits for a database that is away before it leaves the rest to the next one."""
+
+_LAST_FLUSH_S = 5.0
+"""The same, for one that must end now."""
+
+
+def _exit_code(signum: int) -> int:
+    return PREEMPTED if signum in (signal.SIGUSR1, signal.SIGUSR2) else 128 + signum
+
+
 class Interrupted(BaseException):
     """The run was ended by a signal, in order; the same command goes on with it.
 
@@ -67,21 +81,6 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}; the same command goes on from here")
         self.exit_code = _exit_code(signum)
-
-
-PREEMPTED = 75
-"""Exit code after SIGUSR1 or SIGUSR2, with which schedulers warn: please requeue. (EX_TEMPFAIL of sysexits.h)"""
-
-_FLUSH_S = 300.0
-"""How long a finished run waits for a database that is away before it leaves the rest to the next one."""
-
-
-_LAST_FLUSH_S = 5.0
-"""The same, for one that must end now."""
-
-
-def _exit_code(signum: int) -> int:
-    return PREEMPTED if signum in (signal.SIGUSR1, signal.SIGUSR2) else 128 + signum
 
 
 def run(options: RunOptions, view: View) -> None:

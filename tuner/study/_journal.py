@@ -1,5 +1,6 @@
 """Changes on their way to the database, safe on the local disk until they are in it."""
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -16,6 +17,10 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        folder = os.open(path.parent, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # not every file system can
+            os.fsync(folder)  # the name too: what is appended later is found under it
+        os.close(folder)
 
     def read(self) -> tuple[Change, ...]:
         """What a driver before this one did not get into the database. A line cut short by its death is left out."""
