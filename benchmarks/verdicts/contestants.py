@@ -1,0 +1,139 @@
+"""Who says that a configuration is better than the default, and when.
+
+Nobody but us gives a verdict, so the others are taken at what they show: the configuration that they return, and its
+metric beside the default's. A higher one reads as "better". Each has a budget of runs, the default's included.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.verdicts.tables import Floats
+from benchmarks.verdicts.worlds import World
+from tuner.verdict import Contest, Decision, next_runs, verdict
+
+BUDGET = 100
+VERDICT_RUNS = 20
+"""Our share of the budget for the verdict; the search has the rest."""
+_SEEDS = 3
+_RESAMPLE_EVERY = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What a contestant came to."""
+
+    winner: int
+    """Row of the world; 0 is the default."""
+    gain: float
+    """Over the default, as measured."""
+    better: bool
+    """Whether it is said, or to be read as, better than the default."""
+    runs: int
+    leader: int | None = None
+    """Row that the interval is about."""
+    interval: tuple[float, float] | None = None
+    """Ours alone gives one."""
+
+
+Contestant = Callable[[World], Claim]
+
+
+def best_of_all(world: World) -> Claim:
+    """The best metric on one seed: Optuna, Ray Tune, Syne Tune, ultralytics."""
+    figures = world.metrics[:BUDGET, 0]
+    return _shown(int(np.argmax(figures)), figures, len(figures))
+
+
+def repeater(world: World) -> Claim:
+    """The best mean over three seeds of every trial: Ray's Repeater, Keras Tuner's executions_per_trial."""
+    figures = world.metrics[: BUDGET // _SEEDS, :_SEEDS].mean(axis=1)
+    return _shown(int(np.argmax(figures)), figures, len(figures) * _SEEDS)
+
+
+def racing(world: World) -> Claim:
+    """As SMAC's intensifier with max_config_calls=3: seed by seed against the incumbent, out when behind."""
+    means = np.cumsum(world.metrics[:, :_SEEDS], axis=1) / np.arange(1, _SEEDS + 1)
+    incumbent, seeds, runs = 0, 1, 1
+    for challenger in range(1, len(means)):
+        for used in range(seeds):
+            runs += 1
+            if means[challenger, used] <= means[incumbent, used]:
+                break
+        else:
+            incumbent = challenger
+        if seeds < _SEEDS:
+            seeds, runs = seeds + 1, runs + 1
+        if runs + seeds + 1 > BUDGET:
+            break
+    return _shown(incumbent, means[:, seeds - 1], runs)
+
+
+def resampling(world: World) -> Claim:
+    """As CARBS with one objective: every fifth run is one more of the configuration with the best mean so far."""
+    means = np.full(len(world.metrics), -np.inf)
+    counts = [0] * len(means)
+    tried = 0
+    for run in range(1, BUDGET + 1):
+        best = int(means.argmax())
+        again = run % _RESAMPLE_EVERY == 0 and counts[best] < world.metrics.shape[1]
+        row = best if again else tried
+        tried += not again
+        counts[row] += 1
+        means[row] = world.metrics[row, : counts[row]].mean()
+    return _shown(int(means.argmax()), means, BUDGET)
+
+
+def untested(world: World) -> Claim:
+    """Ours without a test: the best three and the default on three more seeds, the best mean is taken at its word."""
+    best = _search(world, BUDGET - VERDICT_RUNS)[:3]
+    rows = np.append(0, best)
+    figures = world.metrics[rows, 1:4].mean(axis=1)
+    winner = int(np.argmax(figures))
+    gain = float(figures[winner] - figures[0])
+    runs = BUDGET - VERDICT_RUNS + figures.size * _SEEDS
+    return Claim(winner=int(rows[winner]), gain=gain, better=winner > 0, runs=runs)
+
+
+def ours(world: World) -> Claim:
+    """`tuner.verdict` on the best three of a search that is a fifth shorter."""
+    searched = BUDGET - VERDICT_RUNS
+    contest = Contest(
+        baseline=0,
+        candidates=tuple(int(row) for row in _search(world, searched)[:3]),
+        seeds=tuple(range(1, world.metrics.shape[1])),
+        max_runs=VERDICT_RUNS,
+    )
+    evidence: dict[tuple[int, int], float] = {}
+    while runs := next_runs(contest, evidence):
+        evidence |= {run: float(world.metrics[run]) for run in runs}
+    found = verdict(contest, evidence)
+    return Claim(
+        winner=found.winner,
+        gain=found.gain or 0.0,
+        better=found.decision == Decision.BETTER,
+        runs=searched + found.runs,
+        leader=found.leader,
+        interval=found.interval,
+    )
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    "best of 100, one seed": best_of_all,
+    "racing, 3 seeds": racing,
+    "every trial on 3 seeds": repeater,
+    "best one resampled": resampling,
+    "best 3 again, no test": untested,
+    "ours": ours,
+}
+
+
+def _search(world: World, trials: int) -> list[int]:
+    """Rows of the configurations by their metric on the search's seed, the best first, without the default."""
+    return [int(row) for row in 1 + np.argsort(-world.metrics[1:trials, 0], kind="stable")]
+
+
+def _shown(winner: int, figures: Floats, runs: int) -> Claim:
+    gain = float(figures[winner] - figures[0])
+    return Claim(winner=winner, gain=gain, better=gain > 0, runs=runs)
