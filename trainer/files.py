@@ -4,15 +4,30 @@ Whoever writes a file whole goes through here. The content is on the disk before
 name is on the disk before the caller goes on.
 """
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _UNSUPPORTED = frozenset(
     {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
 )
 """How file systems without hard links, or that cannot sync a folder, say so."""
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """The lock on this file for the time of the block; waits for whoever holds it, and ends with this process.
+
+    File systems without locks are taken as they are.
+    """
+    with path.open("ab") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write(path: Path, data: bytes) -> None:

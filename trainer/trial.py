@@ -27,9 +27,17 @@ _IDENTITY = ("params", "model", "data", "epochs", "seed", "full")
 def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
     """Train until `stop_epoch`, divergence, a stop signal or an error; never raises for what training can do wrong.
 
-    Epochs that an earlier process already trained in `request.directory` are sent again, not trained again.
+    Epochs that an earlier process already trained in `request.directory` are sent again, not trained again. While such
+    a process is still on its way out, as after a pause, this one waits for it.
     """
-    return _ended(request, lambda: _Run(request, emit).train())
+    directory = Path(request.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def train() -> EndRecord:
+        with files.held(directory / "trainer.lock"):
+            return _Run(request, emit).train()
+
+    return _ended(request, train)
 
 
 def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any]) -> EndRecord:

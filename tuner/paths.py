@@ -67,6 +67,11 @@ class StudyPaths:
         return self.root / "driver.lock"
 
     @property
+    def decisions(self) -> Path:
+        """What happened in the search, in order, and what was decided; nothing is ever read from it but by people."""
+        return self.root / "decisions.jsonl"
+
+    @property
     def journal(self) -> Path:
         return self.root / "journal.jsonl"
 

@@ -11,15 +11,16 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
+from tuner.decisions.guards import Bounds
 from tuner.disk import needed_bytes, require, reserve_bytes
-from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
+from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError, UsageError
 from tuner.export import params_yaml, write_params
 from tuner.lease import Lease, folder_lock, study_lease
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
 from tuner.search import Search, TrialTerms
 from tuner.space import Space
-from tuner.study import DrivenStudy, StudySpec, driven_study
+from tuner.study import DrivenStudy, StudySpec, best_trial, driven_study
 from tuner.view import View
 from tuner.watchdog import Patience
 
@@ -56,6 +57,8 @@ class RunOptions:
     machines: Machines
     promote: bool
     validate_every_epoch: bool
+    bounds: Bounds
+    """When the search ends before its last trial."""
 
 
 PREEMPTED = 75
@@ -318,10 +321,15 @@ def _search(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View,
         folder=options.paths.root,
         reserve_bytes=reserve_bytes(checkpoint_bytes=study.spec.checkpoint_bytes, slots=slots.number),
     )
-    search = Search(study, options.space, options.paths, trial_terms, on_event=view.note)
+    search = Search(study, options.space, options.paths, trial_terms, on_event=view.note, bounds=options.bounds)
     if not search.finished:
         with signals.ending(search.stop), view.watching(search, slots):
             run_search(search, slots, terms, at_start=signals.arm)
+    if search.stop_reason is not None and best_trial(study.trials()) is None:
+        raise NoTrialSucceeded(
+            f"The search has ended before a trial ran to its end: {search.stop_reason}. "
+            "The same command with a larger number goes on."
+        )
 
 
 def _promote(

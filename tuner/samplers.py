@@ -17,9 +17,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.exceptions import EnvironmentProblem, SpaceError
+from tuner.exceptions import EnvironmentProblem
 from tuner.memory import BATCH, IMGSZ, MemoryLimits, smallest_sizes
-from tuner.space import SAMPLERS, ChoiceParameter, FloatParameter, Space
+from tuner.space import ChoiceParameter, FloatParameter, Space
+
+MODEL = "model"
+"""The sampler that is not Optuna's but the search's own."""
 
 MOST_TRIALS_FOR_GP = 100
 """Beyond these a Gaussian process takes seconds a proposal and gains nothing over TPE."""
@@ -34,48 +37,45 @@ def make_sampler(name: str, *, seed: int, number: int, space: Space, limits: Mem
     tpe: multivariate, so that parameters are chosen together; learns from trials stopped early, too, which it
     ranks by the epoch they reached and then by their value. gp: a Gaussian process; learns from trials that ran
     to their end only, and may propose the others again. cmaes: an evolution strategy; choices and conditional
-    parameters come from TPE. random: the yardstick. auto: see `chosen_sampler`.
+    parameters come from TPE. random: the yardstick.
 
     Args:
-        name: one of `SAMPLERS`.
+        name: "tpe", "gp", "cmaes" or "random".
         seed: the study's.
         number: the trial's, which need not exist yet.
         space: what is searched; its `settings.trials` is the budget.
         limits: what must not be proposed because memory has no room for it; none where nothing is known of that.
 
     Raises:
-        SpaceError: no such sampler.
         EnvironmentProblem: a package that the sampler needs is not installed.
     """
-    chosen = chosen_sampler(name, space)
-    missing = _missing_packages(chosen)
+    missing = _missing_packages(name)
     if missing:
         raise EnvironmentProblem(
-            f"The sampler {chosen} needs {' and '.join(missing)}, which cannot be imported here; "
+            f"The sampler {name} needs {' and '.join(missing)}, which cannot be imported here; "
             f"install {'it' if len(missing) == 1 else 'them'}, or search with the sampler tpe."
         )
     trial_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
     with warnings.catch_warnings():
         # Optuna calls grouping and margins experimental; the version is pinned, so they cannot change unseen.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler = _made(chosen, trial_seed, space)
+        sampler = _made(name, trial_seed, space)
     return WithinMemory(sampler, space, limits) if limits is not None and limits.too_large else sampler
 
 
-def chosen_sampler(name: str, space: Space) -> str:
-    """The sampler that a name means for this space: "auto" becomes gp or tpe, others stay.
+def chosen_sampler(space: Space) -> str:
+    """The sampler that a space asks for: "auto" becomes model, gp or tpe, others stay.
 
-    A Gaussian process is the better choice for few trials of real or whole numbers. It learns nothing from
+    The strategy auto has a model of its own, which learns from all trials (`tuner.decisions.proposing`). For the other
+    strategies, a Gaussian process is the better choice for few trials of real or whole numbers. It learns nothing from
     trials stopped early and nothing across conditions, so auto means gp only where there are no rungs, no
     conditions, no choices, at most 100 trials, and its packages are installed; tpe otherwise.
-
-    Raises:
-        SpaceError: no such sampler.
     """
-    if name not in SAMPLERS:
-        raise SpaceError(f"`sampler` must be one of {', '.join(SAMPLERS)}, but got {name!r}.")
+    name = space.settings.sampler
     if name != "auto":
         return name
+    if space.settings.strategy == "auto":
+        return MODEL
     suits_gp = (
         not space.settings.rung_epochs
         and space.settings.trials <= MOST_TRIALS_FOR_GP

@@ -12,16 +12,30 @@ from enum import StrEnum
 
 from optuna.trial import TrialState
 
-from tuner.contract import EndRecord, EpochRecord, Outcome, Params, Record, StartedRecord, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, Params, ParamValue, Record, StartedRecord, TrainRequest
+from tuner.cube import Floats
+from tuner.decisions.decider import Decider, Lost
+from tuner.decisions.guards import DEAD_AFTER, Bounds, dead_figure, dead_reason, judged, since_best
+from tuner.decisions.history import History, Status
+from tuner.decisions.rungs import Rungs
+from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
 from tuner.disk import discard_weights
-from tuner.early_stopping import Asha
 from tuner.exceptions import StoppedByPolicy, TunerError
 from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
-from tuner.memory import memory_limits
+from tuner.memory import MemoryLimits, memory_limits
 from tuner.paths import StudyPaths
-from tuner.samplers import make_sampler
-from tuner.space import Space
-from tuner.study import DrivenStudy, Proposal, StudySpec, TrialRecord
+from tuner.samplers import MODEL, chosen_sampler, make_sampler
+from tuner.space import Space, UnitCube
+from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord
+
+DIVERGED = "diverged"
+"""What the reason of such a trial begins with."""
+
+_JUDGED = "judged"
+"""Attribute of a COMPLETE trial: how many had ended or been paused by then, itself included."""
+
+_NOTED_EVERY_S = 60.0
+"""Of the wall time no more than this is forgotten when a driver is killed."""
 
 
 class Decision(StrEnum):
@@ -62,7 +76,8 @@ class Search:
     """The search of one study.
 
     Call `propose` when a slot is free, `hear` for each record of a trial, `lose` when its machine is gone, `release`
-    when it was cut off without an end record. After `stop` nothing new is proposed and every trial is told to stop.
+    when it was cut off without an end record, `pass_time` every now and then. After `stop`, which it may call itself,
+    nothing new is proposed and every trial is told to stop.
     """
 
     def __init__(
@@ -72,6 +87,7 @@ class Search:
         paths: StudyPaths,
         terms: TrialTerms,
         on_event: Callable[[str], None] = lambda line: None,
+        bounds: Bounds | None = None,
     ) -> None:
         self._study = study
         self._space = space
@@ -79,10 +95,12 @@ class Search:
         self._terms = terms
         self._on_event = on_event
         self._spec: StudySpec = study.spec
-        self._rule = Asha(rungs=self._spec.rungs, reduction_factor=self._spec.reduction_factor)
+        self._cube = UnitCube(space)
         self._curves: dict[int, dict[int, float]] = {}
         self._failures: Counter[str] = Counter()
         self._lost_in_a_row = 0
+        self._bounds = bounds or Bounds()
+        self._searched_s = study.searched_s
         self._device = ""
         self.live: dict[int, LiveTrial] = {}
         self.trials: tuple[TrialRecord, ...] = ()
@@ -106,17 +124,29 @@ class Search:
     def _waiting(self) -> list[int]:
         return [trial.number for trial in self.trials if trial.state == TrialState.WAITING]
 
+    @property
+    def _interrupted(self) -> int | None:
+        """A trial that was cut off while it trained: such go on before anything else."""
+        waiting = (self.trials[number] for number in self._waiting)
+        return next((trial.number for trial in waiting if trial.params and not trial.is_paused), None)
+
+    @property
+    def _begins_new(self) -> bool:
+        """Whether a trial can begin: what waits without parameters was asked for by a user."""
+        return len(self.trials) < self.target or any(not self.trials[number].params for number in self._waiting)
+
     def propose(self) -> TrainRequest | None:
         """The next trial to train, or none when there is nothing to train now."""
         if self.finished:
             return None
-        interrupted = next((number for number in self._waiting if self.trials[number].params), None)
-        if interrupted is not None:
-            proposal: Proposal | None = self._study.resume(interrupted)
-        elif self._waiting or len(self.trials) < self.target:  # what waits without parameters was asked for by a user
-            proposal = self._new_trial()
+        called = self._interrupted
+        if called is None and (paused := self._decider.resumed()) is not None:
+            called = paused.trial
+        if called is not None:
+            proposal: Proposal | None = self._study.resume(called)
+            self._decider.resume(called)
         else:
-            return None
+            proposal = self._new_trial() if self._begins_new else None
         if proposal is None:
             return None
         self._refresh()
@@ -138,11 +168,27 @@ class Search:
             )
             return None
         number = len(self.trials)
-        sampler = make_sampler(
-            self._space.settings.sampler, seed=self._spec.seed, number=number, space=self._space, limits=limits
-        )
-        baseline = self._space.baseline_sampled() if number == 0 else None
-        return self._study.propose(sampler, self._space, baseline)
+        values: Mapping[str, ParamValue] | None = self._space.baseline_sampled() if number == 0 else None
+        name = chosen_sampler(self._space)
+        modelled = self._modelled(limits) if name == MODEL and values is None else None
+        if name == MODEL:
+            values = values or modelled
+            name = "random"  # draws nothing where all values are given, and for a user's trial what is left open
+        sampler = make_sampler(name, seed=self._spec.seed, number=number, space=self._space, limits=limits)
+        proposal = self._study.propose(sampler, self._space, values)
+        is_proposed = modelled is not None and not limits.too_large
+        self._decider.begin(self._point(self._study.trials()[proposal.number]), is_proposed=is_proposed)
+        return proposal
+
+    def _modelled(self, limits: MemoryLimits) -> Mapping[str, ParamValue] | None:
+        """What the model of all trials proposes; none where a user's own trial comes first."""
+        if any(not self.trials[number].params for number in self._waiting):
+            return None
+        begun = self._decider.proposed(lambda point: not limits.exclude(self._space.resolve(self._cube.sampled(point))))
+        return None if begun is None else self._cube.sampled(begun.point)
+
+    def _point(self, trial: TrialRecord) -> Floats:
+        return self._cube.point(trial.sampled)
 
     def hear(self, number: int, record: Record) -> Decision:
         """Take in one record of a live trial and say whether it goes on. Records heard before change nothing."""
@@ -165,8 +211,9 @@ class Search:
 
     def release(self, number: int) -> None:
         """The trial was cut off: it goes back in the queue, and goes on from its last checkpoint when asked for."""
-        if self.live.pop(number, None) is not None:
-            self._study.interrupt(number)
+        trial = self.live.pop(number, None)
+        if trial is not None:
+            self._study.interrupt(number, **self._newly_trained(trial))
             self._refresh()
 
     def stop(self, reason: str, problem: TunerError | None = None) -> None:
@@ -177,6 +224,17 @@ class Search:
         """
         if self.stop_reason is None:
             self.stop_reason, self.problem = reason, problem
+
+    def pass_time(self, seconds: float) -> None:
+        """So much wall time has passed since this was last called, or since the driver began."""
+        self._searched_s += seconds
+        if self._searched_s - self._study.searched_s >= _NOTED_EVERY_S:
+            self.note_time()
+        self._heed_bounds()
+
+    def note_time(self) -> None:
+        """Put the wall time of searching on record; to be called when the driver ends."""
+        self._study.note_searched(self._searched_s)
 
     def check(self) -> None:
         """Raise what has made going on impossible, such as a lease that was lost."""
@@ -199,10 +257,88 @@ class Search:
         self._study.interrupt_all()  # what a dead driver left
         self._refresh()
         waiting = sum(trial.state == TrialState.WAITING for trial in self.trials)
-        if waiting:
-            self._on_event(f"{waiting} interrupted trial(s) go on from their last checkpoint")
         self._curves = {trial.number: dict(trial.curve) for trial in self.trials}
+        self._decider = self._restored_decider()
         self.discard_dead_weights()
+        self._close_paused()
+        is_dead = self._dead_figure() is not None
+        self._told_dead = judged(self._decider.history) if is_dead else 0  # who goes on all the same has a reason
+        self._heed_bounds()
+        if waiting and self.stop_reason is None:
+            self._on_event(f"{waiting} interrupted trial(s) go on from their last checkpoint")
+
+    def _dead_figure(self) -> float | None:
+        return dead_figure(
+            self._decider.history, Rungs(epochs=self._spec.rungs, reduction_factor=self._spec.reduction_factor)
+        )
+
+    def _heed_guards(self) -> None:
+        """A trial has been judged: end the search if a bound is reached, or if it can learn nothing."""
+        figure = self._dead_figure()
+        if figure is not None and judged(self._decider.history) >= self._told_dead + DEAD_AFTER:
+            self._give_up(dead_reason(figure, self._spec.metric))
+        self._heed_bounds()
+
+    def _heed_bounds(self) -> None:
+        if self.finished:
+            return
+        judged_now = judged(self._decider.history)
+        complete = ((t.value, t.attributes.get(_JUDGED, judged_now)) for t in self.trials if t.value is not None)
+        reason = self._bounds.reached(
+            searched_s=self._searched_s, trained_s=self._trained_s(), since_best=since_best(complete, judged_now)
+        )
+        if reason is not None:
+            self._on_event(f"the search ends: {reason}; with a larger number it goes on")
+            self.stop(reason)
+
+    def _trained_s(self) -> float:
+        """Seconds of training of all trials, times the GPUs of each."""
+        running = {number: trial.seconds for number, trial in self.live.items()}
+        each = (max(_noted_seconds(trial), running.get(trial.number, 0.0)) for trial in self.trials)
+        return math.fsum(each) * max(self._terms.gpus_per_trial, 1)
+
+    def _newly_trained(self, trial: LiveTrial) -> dict[str, object]:
+        """How far a trial has come that is cut off, unless more is known from an attempt before."""
+        is_news = trial.seconds > _noted_seconds(self.trials[trial.number])
+        return {"epochs": trial.epoch, "seconds": round(trial.seconds, 3)} if is_news else {}
+
+    def _restored_decider(self) -> Decider:
+        """What decides, with all that is known so far: the rungs are in the curves."""
+        settings, spec = self._space.settings, self._spec
+        engine = make_engine(
+            settings.strategy,
+            self._cube.cube,
+            Rungs(epochs=spec.rungs, reduction_factor=spec.reduction_factor),
+            seed=spec.seed,
+            limits=Limits(trials=self.target),
+        )
+        history = History(epochs=spec.epochs, dimensions=len(self._cube.labels))
+        for trial in self.trials:
+            if not trial.params:
+                continue  # a user's, not begun
+            history.begin(self._point(trial))
+            for epoch, value in trial.curve.items():
+                if math.isfinite(value) and epoch <= spec.epochs:
+                    history.hear(trial.number, epoch, value)
+            history.set_status(trial.number, _status(trial))
+        return Decider(engine, history, self._log_decision)
+
+    def _log_decision(self, line: str) -> None:
+        with self._paths.decisions.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    def _close_paused(self) -> None:
+        """Trials that are never called back end, once nothing trains and nothing begins any more."""
+        if self.live or self._interrupted is not None or self._begins_new or self._decider.resumed() is not None:
+            return
+        for trial in self.trials:
+            if trial.is_paused:
+                epoch = trial.attributes[PAUSED_AT]
+                reason = f"early stop at epoch {epoch}: {trial.curve[epoch]:.4f} was not among the best at this rung"
+                self._study.finish(trial.number, TrialState.PRUNED, reason=reason)
+                self._decider.end(trial.number, Status.STOPPED)
+                discard_weights(self._paths.trial(trial.number))
+        self._refresh()
 
     def _refresh(self) -> None:
         self.trials = self._study.trials()
@@ -248,31 +384,40 @@ class Search:
         trial.memory_gib = max(trial.memory_gib, record.memory_gib)
         trial.value = trial.value if value is None else value
         curve = self._curves[trial.number]
+        loss = math.fsum(record.losses.values())
+        if record.epoch == 1:
+            self._decider.note_first_loss(trial.number, loss)
         if value is not None and record.epoch in curve:
             return self._unless_stopped()  # judged when it arrived; those who came since change nothing
         if value is not None:
             curve[record.epoch] = value
-        reason = self._reason_to_stop(trial, record, value)
-        figure = {} if value is None else {record.epoch: value}
-        if reason is not None:
-            # One change: a driver that dies here has judged the trial and noted it, or has not heard of it.
+        verdict = self._decider.hear(trial.number, record.epoch, value, loss)
+        # One change: a driver that dies here has judged the trial and noted it, or has not heard of it.
+        if isinstance(verdict, Stop):
+            figure = {} if value is None else {record.epoch: value}
+            reason = f"{DIVERGED}: {verdict.reason}" if isinstance(verdict, Lost) else verdict.reason
             self._finish(trial, TrialState.PRUNED, reason=reason, curve=figure)
+            return Decision.STOP
+        if isinstance(verdict, Pause):
+            assert value is not None
+            self._pause(trial, record.epoch, value)
             return Decision.STOP
         if value is not None:
             self._study.record_epoch(trial.number, record.epoch, value)
+        if record.epoch < self._spec.epochs:  # one that has trained its last shall be COMPLETE
+            self._heed_bounds()
         return self._unless_stopped()
 
     def _unless_stopped(self) -> Decision:
         return Decision.STOP if self.stop_reason else Decision.CONTINUE
 
-    def _reason_to_stop(self, trial: LiveTrial, record: EpochRecord, value: float | None) -> str | None:
-        if value is not None and not math.isfinite(value):
-            return f"diverged: {self._spec.metric} is {value} at epoch {record.epoch}"
-        if not all(math.isfinite(loss) for loss in record.losses.values()):
-            return f"diverged: a loss is not finite at epoch {record.epoch}"
-        if value is None or trial.number == 0:
-            return None  # the baseline runs to its end: the report compares with it
-        return self._rule.verdict(trial.number, record.epoch, self._curves)
+    def _pause(self, trial: LiveTrial, epoch: int, value: float) -> None:
+        del self.live[trial.number]
+        self._study.pause(trial.number, epoch, value, **_trained(trial))
+        self._refresh()
+        self._on_event(f"trial {trial.number} waits after epoch {epoch}: {self._spec.metric} {value:.4f}")
+        self._close_paused()
+        self._heed_guards()
 
     def _hear_end(self, trial: LiveTrial, end: EndRecord) -> None:
         failure = failure_of(end)
@@ -281,7 +426,7 @@ class Search:
         elif end.outcome == Outcome.STOPPED:  # by us, or by a machine that is wanted back: no failure either way
             self.release(trial.number)
         elif end.outcome == Outcome.DIVERGED:
-            self._finish(trial, TrialState.PRUNED, reason=f"diverged: {end.message}")
+            self._finish(trial, TrialState.PRUNED, reason=f"{DIVERGED}: {end.message}")
         elif self._spec.epochs in self._curves[trial.number]:
             self._finish(trial, TrialState.COMPLETE, value=self._curves[trial.number][self._spec.epochs])
         else:
@@ -294,7 +439,8 @@ class Search:
         trial.setbacks.append(Setback(failure=failure, epoch=self._reached(trial), cause=cause))
         if is_retried(trial.setbacks):
             del self.live[trial.number]
-            self._study.interrupt(trial.number, setbacks=[asdict(s) for s in trial.setbacks])
+            setbacks = [asdict(setback) for setback in trial.setbacks]
+            self._study.interrupt(trial.number, setbacks=setbacks, **self._newly_trained(trial))
             self._refresh()
             self._on_event(f"trial {trial.number} goes on from its last checkpoint: {cause}")
         elif failure == Failure.OUT_OF_MEMORY:
@@ -343,15 +489,48 @@ class Search:
             infeasible=infeasible,
             **({"failure": failure.value} if failure else {}),
             **({"setbacks": setbacks} if setbacks else {}),
-            epochs=trial.epoch,
-            seconds=round(trial.seconds, 3),
-            memory_gib=round(trial.memory_gib, 3),
-            **_what_ran(trial.latest),
+            **({_JUDGED: judged(self._decider.history) + 1} if state == TrialState.COMPLETE else {}),
+            **_trained(trial),
         )
         self._refresh()
+        self._decider.end(trial.number, _status(self.trials[trial.number]))
         if state != TrialState.COMPLETE:
             discard_weights(self._paths.trial(trial.number))
         self._on_event(_told(trial.number, state, value, reason, self._spec.metric))
+        self._close_paused()
+        self._heed_guards()
+
+
+def _status(trial: TrialRecord) -> Status:
+    """What a decision needs to know of a trial's state."""
+    lost = trial.reason.startswith(DIVERGED) or trial.attributes.get("failure") == Failure.OUT_OF_MEMORY
+    match trial.state:
+        case TrialState.PRUNED:
+            return Status.LOST if lost else Status.STOPPED
+        case TrialState.WAITING:
+            return Status.PAUSED if trial.is_paused else Status.RUNNING  # cut off: it goes on before anything else
+        case TrialState.COMPLETE:
+            return Status.COMPLETE
+        case TrialState.FAIL:
+            return Status.UNKNOWN
+        case _:
+            return Status.RUNNING
+
+
+def _noted_seconds(trial: TrialRecord) -> float:
+    """What a trial has trained as far as it is noted; a trainer may have told of times that are no numbers."""
+    seconds = trial.attributes.get("seconds")
+    return seconds if isinstance(seconds, int | float) else 0.0
+
+
+def _trained(trial: LiveTrial) -> dict[str, object]:
+    """How far a trial has come, for its record."""
+    return {
+        "epochs": trial.epoch,
+        "seconds": round(trial.seconds, 3),
+        "memory_gib": round(trial.memory_gib, 3),
+        **_what_ran(trial.latest),
+    }
 
 
 def _what_ran(latest: EpochRecord | None) -> dict[str, object]:

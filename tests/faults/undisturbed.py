@@ -1,6 +1,10 @@
 """What a search decides that hears the same figures in the same order and to which nothing happens."""
 
-from tuner.early_stopping import Asha
+import numpy as np
+
+from tuner.decisions.history import History
+from tuner.decisions.rungs import Rungs
+from tuner.decisions.strategies import Asha, Stop
 
 RUNGS, EPOCHS, REDUCTION_FACTOR = (3,), 9, 3
 
@@ -11,13 +15,13 @@ def decisions(arrived, trials):
     Args:
         arrived: metric by (trial, epoch), in the order of arrival.
     """
-    rule = Asha(rungs=RUNGS, reduction_factor=REDUCTION_FACTOR)
-    curves = {number: {} for number in range(trials)}
-    states = dict.fromkeys(curves, "")
+    rule = Asha(rungs=Rungs(epochs=RUNGS, reduction_factor=REDUCTION_FACTOR))
+    history = History(epochs=EPOCHS, dimensions=1)
+    states = {history.begin(np.array([0.5])): "" for _ in range(trials)}
     for (number, epoch), value in arrived.items():
         assert states[number] != "PRUNED", f"trial {number} was stopped and yet went on"
-        curves[number][epoch] = value
-        if number != 0 and rule.verdict(number, epoch, curves) is not None:
+        history.hear(number, epoch, value)
+        if isinstance(rule.verdict(history, number, epoch), Stop):
             states[number] = "PRUNED"
         elif epoch == EPOCHS:
             states[number] = "COMPLETE"

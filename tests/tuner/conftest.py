@@ -17,7 +17,7 @@ from tuner.space import parse_space
 from tuner.study import StudySpec, driven_study
 
 SPACE = """
-search: {epochs: 9, rungs: [3], reduction_factor: 3, trials: 6, sampler: random, promote_epochs: 20}
+search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: 6, sampler: random, promote_epochs: 20}
 parameters:
   optimizer: SGD
   batch: 16

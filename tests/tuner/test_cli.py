@@ -31,7 +31,7 @@ def help_of(*arguments):
 
 
 def test_the_verbs_are_the_documented_ones():
-    assert set(VERBS) == {"run", "status", "promote", "export", "dashboard", "sample-data", "doctor", "db"}
+    assert set(VERBS) == {"run", "simulate", "status", "promote", "export", "dashboard", "sample-data", "doctor", "db"}
 
 
 def test_help_names_every_verb_and_the_exit_codes():
@@ -59,6 +59,11 @@ def test_every_option_is_in_the_help_of_its_verb(verb, name):
 @pytest.mark.parametrize("verb", ["status", "promote", "export", "dashboard"])
 def test_verbs_about_a_study_find_it_alike(verb):
     assert {"study", "home", "storage"} <= {p.name for p in VERBS[verb].params}
+
+
+def test_export_takes_several_studies_and_the_others_one():
+    several = {verb for verb in VERBS for p in VERBS[verb].params if p.name == "study" and p.nargs == -1}
+    assert several == {"export"}
 
 
 def test_every_exit_code_of_an_error_is_documented():

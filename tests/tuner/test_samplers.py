@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from tuner import samplers
 from tuner.contract import ParamValue
-from tuner.exceptions import EnvironmentProblem, SpaceError
+from tuner.exceptions import EnvironmentProblem
 from tuner.samplers import chosen_sampler, make_sampler
 from tuner.space import Space, parse_space
 
@@ -171,13 +171,13 @@ def test_tpe_comes_closer_to_the_best_than_random_search() -> None:
 
 class TestAuto:
     def test_is_tpe_where_trials_are_stopped_early(self) -> None:
-        assert chosen_sampler("auto", parse(NUMERIC).with_settings(rungs=(3, 9))) == "tpe"
+        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha", rungs=(3, 9))) == "tpe"
 
     def test_is_tpe_where_there_are_choices(self) -> None:
-        assert chosen_sampler("auto", parse(CONDITIONAL).with_settings(rungs=())) == "tpe"
+        assert chosen_sampler(parse(CONDITIONAL).with_settings(strategy="asha", rungs=())) == "tpe"
 
     def test_is_tpe_for_many_trials(self) -> None:
-        assert chosen_sampler("auto", parse(NUMERIC).with_settings(trials=101)) == "tpe"
+        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha", trials=101)) == "tpe"
 
     @pytest.mark.parametrize(("is_installed", "expected"), [(True, "gp"), (False, "tpe")])
     def test_is_gp_for_few_numeric_full_trials_where_it_is_installed(
@@ -185,7 +185,13 @@ class TestAuto:
     ) -> None:
         monkeypatch.setattr(samplers, "_PACKAGES", {"gp": () if is_installed else ("no_such_package",)})
 
-        assert chosen_sampler("auto", parse(NUMERIC)) == expected
+        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="promotion")) == expected
+
+    def test_is_the_model_of_the_strategy_auto(self) -> None:
+        assert chosen_sampler(parse(NUMERIC)) == "model"
+
+    def test_is_only_a_default(self) -> None:
+        assert chosen_sampler(parse(NUMERIC).with_settings(sampler="tpe")) == "tpe"
 
 
 def test_a_sampler_whose_package_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +199,3 @@ def test_a_sampler_whose_package_is_missing_says_so(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(EnvironmentProblem, match="no_such_package, which cannot be imported here; install it"):
         make_sampler("gp", seed=0, number=0, space=parse(NUMERIC))
-
-
-def test_an_unknown_sampler_is_refused() -> None:
-    with pytest.raises(SpaceError, match="but got 'bayes'"):
-        make_sampler("bayes", seed=0, number=0, space=parse(NUMERIC))

@@ -20,7 +20,7 @@ from tuner.space import parse_space
 from tuner.study import driven_study
 
 LONG = """
-search: {epochs: 9, rungs: [3], reduction_factor: 3, trials: 10, sampler: SAMPLER}
+search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: 10, sampler: SAMPLER}
 parameters:
   optimizer: SGD
   batch: {int: [8, 64]}

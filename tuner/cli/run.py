@@ -24,6 +24,7 @@ from tuner.cli.arguments import (
     storage_url,
     terminal_is_dumb,
 )
+from tuner.decisions.guards import Bounds
 from tuner.exceptions import DataError, UsageError
 from tuner.paths import StudyPaths, checked_path
 from tuner.space import find_space, load_space
@@ -52,7 +53,8 @@ def run(
         str | None, typer.Option(help="Epochs at which trials are compared, as 3,9,27; overrides the space.")
     ] = None,
     reduction_factor: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="auto, tpe, gp, cmaes or random.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="auto, promotion or asha; overrides the space.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="auto, model, tpe, gp, cmaes or random.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     metric: Annotated[str | None, typer.Option(help="mAP50-95, mAP50, precision or recall.")] = None,
     promote_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner's full run.")] = None,
@@ -60,6 +62,20 @@ def run(
     validate_every_epoch: Annotated[
         bool, typer.Option("--validate-every-epoch", help="Not only where trials are compared.")
     ] = False,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(metavar="HOURS", help="End the search after so long, all runs of the study counted together."),
+    ] = None,
+    gpu_hours: Annotated[
+        float | None,
+        typer.Option(
+            metavar="HOURS",
+            help="End it when its trials have trained for so long in total; a slot on the CPU counts as a GPU.",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="TRIALS", help="End it after so many trials without a better result.")
+    ] = None,
     address: Address = None,
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
@@ -82,6 +98,7 @@ def run(
         grace_epochs=grace_epochs,
         rungs=_rungs(rungs),
         reduction_factor=reduction_factor,
+        strategy=strategy,
         sampler=sampler,
         seed=seed,
         metric=metric,
@@ -101,6 +118,7 @@ def run(
         machines=machines(gpus, parallel, address, trainer, hang_after, start_within),
         promote=promote,
         validate_every_epoch=validate_every_epoch,
+        bounds=Bounds(hours=max_hours, gpu_hours=gpu_hours, patience=patience),
     )
     service.run(options, View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix()))
 

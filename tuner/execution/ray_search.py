@@ -45,6 +45,7 @@ class _Driver:
         self.terms = terms
         self.at_start: Callable[[], object] | None = at_start
         self.next_disk_check_s = 0.0
+        self.looked_s = time.monotonic()
         self.numbers: dict[str, int] = {}
         self.failure: Exception | None = None
 
@@ -67,6 +68,8 @@ class _Driver:
         """
         self.search.check()
         now_s = time.monotonic()
+        self.search.pass_time(now_s - self.looked_s)
+        self.looked_s = now_s
         if is_setback or now_s >= self.next_disk_check_s:
             self.next_disk_check_s = now_s + _DISK_CHECK_S
             missing = shortage(self.terms.folder, self.terms.reserve_bytes)
@@ -212,6 +215,7 @@ def run_search(search: Search, slots: Slots, terms: SearchTerms, at_start: Calla
         finally:
             for number in list(search.live):
                 driver.guarded(partial(search.release, number), None)
+            driver.guarded(search.note_time, None)
             search.discard_dead_weights()
     problem = driver.failure or search.problem
     if problem is not None:

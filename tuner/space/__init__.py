@@ -2,6 +2,8 @@
 
 from tuner.space._arguments import ADAM_FAMILY, ARGUMENTS, AUGMENTATION_STRENGTH, REFUSED, Argument, Kind
 from tuner.space._augmentation import augmentation_of
+from tuner.space._canonical import space_of
+from tuner.space._cube import UnitCube
 from tuner.space._files import SHIPPED_SPACES, find_space, load_space
 from tuner.space._parameters import (
     ChoiceParameter,
@@ -13,7 +15,7 @@ from tuner.space._parameters import (
     SearchedParameter,
 )
 from tuner.space._reader import parse_space
-from tuner.space._settings import SAMPLERS, SearchSettings
+from tuner.space._settings import SAMPLERS, STRATEGIES, SearchSettings
 from tuner.space._space import Space
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "REFUSED",
     "SAMPLERS",
     "SHIPPED_SPACES",
+    "STRATEGIES",
     "Argument",
     "ChoiceParameter",
     "Condition",
@@ -34,8 +37,10 @@ __all__ = [
     "SearchSettings",
     "SearchedParameter",
     "Space",
+    "UnitCube",
     "augmentation_of",
     "find_space",
     "load_space",
     "parse_space",
+    "space_of",
 ]

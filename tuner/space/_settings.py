@@ -8,7 +8,8 @@ from tuner.contract import METRICS
 from tuner.exceptions import SpaceError
 from tuner.space._arguments import nearest, shown
 
-SAMPLERS = ("auto", "tpe", "gp", "cmaes", "random")
+STRATEGIES = ("auto", "promotion", "asha")
+SAMPLERS = ("auto", "model", "tpe", "gp", "cmaes", "random")
 MAX_SEED = 2**31 - 1
 
 
@@ -30,7 +31,10 @@ class SearchSettings:
     """One trial of so many goes on at each rung; also the ratio of a rung to the one before."""
     trials: int = 40
     """How many configurations are tried, the baseline among them."""
+    strategy: str = "auto"
+    """Who goes on at a rung (`tuner.decisions.strategies`)."""
     sampler: str = "auto"
+    """Who proposes; auto for the strategy's own."""
     seed: int = 0
     metric: str = METRICS[0]
     promote_epochs: int = 300
@@ -54,7 +58,7 @@ class SearchSettings:
         return tuple(rungs)
 
     def canonical(self) -> dict[str, object]:
-        """What may not change while a study goes on, for JSON: more trials, another sampler may."""
+        """What may not change while a study goes on, for JSON: more trials, another sampler or strategy may."""
         return {
             "epochs": self.epochs,
             "rungs": list(self.rung_epochs),
@@ -87,7 +91,7 @@ def _problems_alone(name: str, value: object) -> list[str]:
         return _whole_number_problems(name, value, _LOWEST[name])
     if name == "rungs":
         return _rungs_problems(value)
-    return _name_problems(name, value, SAMPLERS if name == "sampler" else METRICS)
+    return _name_problems(name, value, {"sampler": SAMPLERS, "strategy": STRATEGIES}.get(name, METRICS))
 
 
 def _whole_number_problems(name: str, value: object, lowest: int) -> list[str]:

@@ -113,6 +113,7 @@ class Space:
         rungs: tuple[int, ...] | None = None,
         reduction_factor: int | None = None,
         trials: int | None = None,
+        strategy: str | None = None,
         sampler: str | None = None,
         seed: int | None = None,
         metric: str | None = None,
@@ -131,6 +132,7 @@ class Space:
             "rungs": rungs,
             "reduction_factor": reduction_factor,
             "trials": trials,
+            "strategy": strategy,
             "sampler": sampler,
             "seed": seed,
             "metric": metric,
@@ -147,7 +149,7 @@ class Space:
         """All that may not change while a study goes on, for JSON.
 
         Left out is what a study may change: description, data and model (the study has its own), `trials`,
-        `sampler` and `promote_epochs`.
+        `strategy`, `sampler` and `promote_epochs`.
         """
         return {
             "version": _CANONICAL_VERSION,

@@ -7,10 +7,11 @@ while. Only the holder of the study's lease (see `tuner.lease`) drives it.
 """
 
 from tuner.study._driven import DrivenStudy, driven_study
-from tuner.study._records import KnownStudy, Proposal, StudySpec, TrialRecord, best_trial, standing
+from tuner.study._records import PAUSED_AT, KnownStudy, Proposal, StudySpec, TrialRecord, best_trial, standing
 from tuner.study._study import Study
 
 __all__ = [
+    "PAUSED_AT",
     "DrivenStudy",
     "KnownStudy",
     "Proposal",

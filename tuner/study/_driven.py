@@ -21,8 +21,8 @@ from tuner.lease import Lease
 from tuner.space import Space
 from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal
-from tuner.study._records import Proposal, StudySpec, TrialRecord, trial_record
-from tuner.study._study import PROMOTION, SPEC, foreign, spec_of
+from tuner.study._records import PAUSED_AT, Proposal, StudySpec, TrialRecord, trial_record
+from tuner.study._study import PROMOTION, SEARCHED, SPEC, foreign, spec_of
 from tuner.study._writer import Writer
 
 _LAST_CHANCE_S = 5.0
@@ -72,7 +72,8 @@ def driven_study(
 
     writer = Writer(backlog, lease, carry_out, on_event)
     try:
-        yield DrivenStudy(lease, spec_of(stored), trials, attributes.get(PROMOTION, {}), writer)
+        promotion, searched_s = attributes.get(PROMOTION, {}), attributes.get(SEARCHED, 0.0)
+        yield DrivenStudy(lease, spec_of(stored), trials, promotion, writer, searched_s)
     finally:
         writer.close(_LAST_CHANCE_S)
         storage.engine.dispose()
@@ -114,11 +115,13 @@ class DrivenStudy:
         trials: list[FrozenTrial],
         promotion: Mapping[str, Any],
         writer: Writer,
+        searched_s: float = 0.0,
     ) -> None:
         self._name = lease.study
         self._url = lease.url
         self._spec = spec
         self._promotion = dict(promotion)
+        self._searched_s = searched_s
         self._writer = writer
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
@@ -142,6 +145,11 @@ class DrivenStudy:
         """What is known of the promoted run; empty before there is one."""
         return dict(self._promotion)
 
+    @property
+    def searched_s(self) -> float:
+        """Wall time of searching, over all drivers, as far as it was noted."""
+        return self._searched_s
+
     def check(self) -> None:
         """Raise what has made writing impossible for good, if anything has."""
         self._writer.check()
@@ -155,7 +163,8 @@ class DrivenStudy:
         self._study.sampler = sampler
         if values is not None:
             self._study.enqueue_trial(dict(values))
-        trial = self._study.ask()
+        with self._paused_out_of_the_queue():
+            trial = self._study.ask()
         params = space.resolve(space.suggest(trial))
         self._memory.set_trial_user_attr(trial._trial_id, "params", params)
         frozen = self._memory.get_trial(trial._trial_id)
@@ -176,9 +185,19 @@ class DrivenStudy:
         )
         return Proposal(number=trial.number, params=params)
 
+    @contextlib.contextmanager
+    def _paused_out_of_the_queue(self) -> Iterator[None]:
+        """Optuna takes whatever is WAITING for a trial to begin; those that are paused are called back by us alone."""
+        paused = [self._ids[record.number] for record in self._records if record.is_paused]
+        for trial_id in paused:
+            self._memory.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+        yield
+        for trial_id in paused:
+            self._memory.set_trial_state_values(trial_id, state=TrialState.WAITING)
+
     def resume(self, number: int) -> Proposal:
-        """An interrupted trial, RUNNING again."""
-        self._change(number, state=TrialState.RUNNING)
+        """An interrupted or paused trial, RUNNING again."""
+        self._change(number, state=TrialState.RUNNING, attributes={PAUSED_AT: 0})
         return Proposal(number=number, params=dict(self._records[number].params))
 
     def note(self, number: int, **attributes: Any) -> None:
@@ -192,6 +211,11 @@ class DrivenStudy:
     def interrupt(self, number: int, **attributes: Any) -> None:
         """Put a trial back in the queue: it is WAITING to go on, under the same number."""
         self._change(number, state=TrialState.WAITING, attributes=attributes)
+
+    def pause(self, number: int, epoch: int, value: float, **attributes: Any) -> None:
+        """Let a trial wait after an epoch, with its metric there, until it is called back: WAITING, and `paused_at`."""
+        facts = {PAUSED_AT: epoch, **attributes}
+        self._change(number, curve={epoch: value}, state=TrialState.WAITING, attributes=facts)
 
     def interrupt_all(self) -> None:
         """Put back whatever is RUNNING, the promoted run included: its trainers are gone."""
@@ -232,6 +256,11 @@ class DrivenStudy:
         """Add to what is known of the promoted run."""
         self.begin_promotion(**{**self._promotion, **facts})
 
+    def note_searched(self, seconds: float) -> None:
+        """Write how long the study has been searched so far."""
+        self._searched_s = round(seconds, 3)
+        self._writer.put(Change(attributes={SEARCHED: self._searched_s}))
+
     def flush(self, timeout_s: float) -> None:
         """Wait until everything is in the database.
 
@@ -266,6 +295,8 @@ class DrivenStudy:
         for key, fact in facts.items():
             memory.set_trial_user_attr(trial_id, key, fact)
         if state is not None and state.is_finished():
+            if self._records[number].state == TrialState.WAITING:  # Optuna tells of running trials only
+                memory.set_trial_state_values(trial_id, state=TrialState.RUNNING)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # CMA-ES says that it makes no use of constraints
                 self._study.tell(number, value, state=state)

@@ -42,6 +42,10 @@ class StudySpec:
     versions: Mapping[str, str]
 
 
+PAUSED_AT = "paused_at"
+"""Attribute of a trial: the epoch after which it waits to be called back; 0 for one that does not."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
     """One trial as the study has it."""
@@ -66,6 +70,11 @@ class TrialRecord:
     @property
     def is_baseline(self) -> bool:
         return self.number == 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits to be called back, rather than to go on where it was cut off."""
+        return self.state == TrialState.WAITING and bool(self.attributes.get(PAUSED_AT))
 
 
 class KnownStudy(Protocol):

@@ -11,6 +11,7 @@ from tuner.study._records import StudySpec, TrialRecord, trial_record
 
 SPEC = "spec"
 PROMOTION = "promotion"
+SEARCHED = "searched_s"
 
 
 class Study:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.arena import SPACE, Arena
+from tests.arena import SPACE, Arena, assert_nothing_lost, assert_orderly_end, finished
 
 
 @pytest.fixture
@@ -88,3 +88,16 @@ def test_more_trials_go_on_with_the_same_study(arena):
     assert arena.run(more=["--trials", "2"])[0] == 0
     assert arena.run(more=["--trials", "4"])[0] == 0
     assert len(arena.status()["trials"]) == 4
+
+
+def test_a_spent_budget_is_no_error_and_more_of_it_goes_on_with_what_waits(arena):
+    code, output = arena.run(more=["--gpu-hours", str(0.02 * 25 / 3600)])  # 25 epochs of at least 28
+    assert code == 0, output
+    assert "the search ends: --gpu-hours" in output
+    assert (arena.folder / "studies/s/params.yaml").exists()
+    before = arena.status()
+    assert before["counts"]["RUNNING"] == 0
+    assert len(finished(before)) < 8
+    code, output = arena.run(more=["--gpu-hours", "1"])
+    assert_orderly_end(code, output, 0)
+    assert_nothing_lost(arena, before=before, most_redone=2)

@@ -139,7 +139,7 @@ MISTAKES = [
     (
         "trials: 20",
         "sampler: bayes",
-        "`sampler` must be one of auto, tpe, gp, cmaes, random, but got 'bayes'",
+        "`sampler` must be one of auto, model, tpe, gp, cmaes, random, but got 'bayes'",
     ),
     ("trials: 20", "seed: -1", "`seed` must be at least 0, but got -1"),
     # Names of arguments.

@@ -1,0 +1,68 @@
+"""Asynchronous successive halving, stopping variant: who goes on at a rung."""
+
+import numpy as np
+import pytest
+
+from tuner.decisions.history import History
+from tuner.decisions.rungs import Rungs
+from tuner.decisions.strategies import Asha, GoOn, Stop
+
+ASHA = Asha(rungs=Rungs(epochs=(3, 9), reduction_factor=3), has_baseline=False)
+
+
+def history(*curves):
+    """Trial i has shown curves[i], by epoch."""
+    seen = History(epochs=27, dimensions=1)
+    for curve in curves:
+        number = seen.begin(np.array([0.5]))
+        for epoch, value in curve.items():
+            seen.hear(number, epoch, value)
+    return seen
+
+
+def at(*values, epoch=3):
+    return history(*({epoch: value} for value in values))
+
+
+def test_a_rung_with_fewer_values_than_the_factor_judges_nobody():
+    assert ASHA.verdict(at(0.5, 0.0), 1, 3) == GoOn()
+
+
+@pytest.mark.parametrize(
+    ("values", "goes_on"),
+    [
+        # the last one has just arrived; the best third, rounded down, goes on
+        ((0.1, 0.2, 0.3), True),
+        ((0.1, 0.3, 0.2), False),
+        ((0.1, 0.2, 0.3, 0.4, 0.35), False),  # one place of five
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.45), True),  # two places of six
+        ((0.5, 0.1, 0.2, 0.4, 0.3, 0.35), False),
+    ],
+)
+def test_the_best_third_of_those_who_arrived_goes_on(values, goes_on):
+    assert isinstance(ASHA.verdict(at(*values), len(values) - 1, 3), GoOn if goes_on else Stop)
+
+
+def test_equal_values_stop_nobody():
+    assert ASHA.verdict(at(*[0.0] * 6), 5, 3) == GoOn()
+
+
+def test_only_values_at_the_very_rung_count():
+    seen = history({3: 0.9, 9: 0.9}, {4: 0.9}, {3: 0.1})
+    assert ASHA.verdict(seen, 2, 3) == GoOn()  # two values at epoch 3: too few
+
+
+def test_between_rungs_nobody_is_judged():
+    assert ASHA.verdict(at(0.9, 0.8, 0.1, epoch=4), 2, 4) == GoOn()
+
+
+def test_the_reason_names_epoch_value_and_rank():
+    assert ASHA.verdict(at(0.9, 0.8, 0.1), 2, 3) == Stop(
+        reason="early stop at epoch 3: 0.1000 is not among the best 1 of 3 trials at this rung"
+    )
+
+
+def test_a_baseline_is_never_stopped():
+    asha = Asha(rungs=ASHA.rungs)
+    assert asha.verdict(at(0.0, 0.8, 0.9), 0, 3) == GoOn()
+    assert isinstance(asha.verdict(at(0.9, 0.8, 0.0), 2, 3), Stop)

@@ -1,0 +1,160 @@
+"""When a search ends before its last trial; and when it does not, which matters more."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.decisions.guards import DEAD_AFTER, Bounds, dead_figure, dead_reason, judged, since_best
+from tuner.decisions.history import History, Status
+from tuner.decisions.rungs import Rungs
+from tuner.exceptions import UsageError
+
+RUNGS = Rungs(epochs=(3, 9), reduction_factor=3)
+NO_RUNGS = Rungs(epochs=(), reduction_factor=3)
+AT_RUNG = {3: 0.0}
+AT_SECOND_RUNG = {3: 0.0, 9: 0.0}
+FULL = {3: 0.0, 9: 0.0, 27: 0.0}
+COMPLETE, PAUSED, STOPPED, LOST = Status.COMPLETE, Status.PAUSED, Status.STOPPED, Status.LOST
+
+
+def full_runs(history, *values):
+    """Trials that ran to their end, without rungs."""
+    return history(*({27: value} for value in values), statuses=[COMPLETE] * len(values))
+
+
+# Figures that do not differ
+
+
+@pytest.mark.parametrize("value", [0.0, 0.33307])
+def test_ten_full_runs_alike_and_nothing_else_are_dead(history, value):
+    assert dead_figure(full_runs(history, *[value] * 9), NO_RUNGS) is None
+    assert dead_figure(full_runs(history, *[value] * 10), NO_RUNGS) == value
+
+
+@pytest.mark.parametrize("status", [PAUSED, STOPPED])
+def test_trials_judged_at_a_rung_count_where_nothing_ever_differed(history, status):
+    curves = [FULL, *[AT_SECOND_RUNG] * 2, *[AT_RUNG] * 7]
+    assert dead_figure(history(*curves, statuses=[COMPLETE, *[status] * 9]), RUNGS) == 0
+    assert dead_figure(history(*curves[:-1], statuses=[COMPLETE, *[status] * 8]), RUNGS) is None
+
+
+def test_zeros_at_the_first_rung_are_normal_however_many(history):
+    curves = [AT_RUNG] * 40
+    assert dead_figure(history(*curves, statuses=[PAUSED] * 40), RUNGS) is None
+    assert dead_figure(history(FULL, *curves, statuses=[COMPLETE, *[PAUSED] * 40]), RUNGS) is None
+
+
+def test_before_a_full_run_zeros_are_normal_at_any_rung(history):
+    assert dead_figure(history(*[AT_SECOND_RUNG] * 40, statuses=[PAUSED] * 40), RUNGS) is None
+
+
+@pytest.mark.parametrize("differing", [{1: 0.001}, {3: 0.0, 5: 1e-9}])
+@pytest.mark.parametrize("status", [Status.RUNNING, COMPLETE, PAUSED, STOPPED, LOST, Status.UNKNOWN])
+def test_one_other_figure_anywhere_keeps_zeros_from_being_dead(history, differing, status):
+    made = history(*[FULL] * 30, differing | ({27: 0.0} if status == COMPLETE else {}), statuses=[COMPLETE] * 30)
+    made.set_status(30, status)
+    assert dead_figure(made, RUNGS) is None
+
+
+def test_zeros_after_other_figures_are_no_sign_in_a_wide_space(history):
+    assert dead_figure(full_runs(history, 0.4, *[0.0] * 30), NO_RUNGS) is None
+
+
+def test_the_same_figure_above_zero_ten_times_is_dead_whatever_was_before(history):
+    assert dead_figure(full_runs(history, 0.2, 0.3, *[0.35390] * 9), NO_RUNGS) is None
+    assert dead_figure(full_runs(history, 0.2, 0.3, *[0.35390] * 10), NO_RUNGS) == 0.35390
+    assert dead_figure(full_runs(history, *[0.35390] * 10, 0.3), NO_RUNGS) is None
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, LOST, Status.UNKNOWN])
+def test_trials_that_run_or_were_lost_or_failed_are_no_results(history, status):
+    curves = [*[FULL] * 9, *[AT_SECOND_RUNG] * 5]
+    assert dead_figure(history(*curves, statuses=[*[COMPLETE] * 9, *[status] * 5]), RUNGS) is None
+
+
+def test_an_empty_history_is_not_dead(history):
+    assert dead_figure(history(), RUNGS) is None
+
+
+@given(
+    values=st.lists(st.sampled_from([0.0, 0.1, 0.2]), min_size=1, max_size=30),
+    epochs=st.lists(st.sampled_from([3, 9, 27]), min_size=30, max_size=30),
+)
+def test_a_dead_figure_is_always_that_of_the_last_full_run_and_of_ten_results(values, epochs):
+    made = History(epochs=27, dimensions=1)
+    for value, reached in zip(values, epochs, strict=False):
+        trial = made.begin(np.array([0.5]))
+        made.hear(trial, reached, value)
+        made.set_status(trial, COMPLETE if reached == 27 else PAUSED)
+    figure = dead_figure(made, RUNGS)
+    if figure is not None:
+        ended = [v for v, e in zip(values, epochs, strict=False) if e == 27]
+        assert figure == ended[-1]
+        assert values.count(figure) >= DEAD_AFTER
+        assert figure > 0 or set(values) == {0.0}
+
+
+def test_the_reason_names_the_likely_causes():
+    reason = dead_reason(0.0, "mAP50-95")
+    assert reason.startswith("trial after trial has the same mAP50-95, 0; likely causes: labels that are not found")
+    for cause in ("data path", "validation split without objects", "too few epochs", "what is searched"):
+        assert cause in reason
+
+
+# What a user allows
+
+
+def test_nothing_bounds_a_search_by_itself():
+    assert Bounds().reached(searched_s=1e9, trained_s=1e9, since_best=1000) is None
+
+
+@pytest.mark.parametrize(
+    ("bounds", "below", "at", "said"),
+    [
+        (Bounds(hours=1.5), {"searched_s": 5399.9}, {"searched_s": 5400.0}, "--max-hours 1.5 is used up"),
+        (Bounds(gpu_hours=8), {"trained_s": 28799.9}, {"trained_s": 28800.0}, "--gpu-hours 8 is used up"),
+        (Bounds(patience=20), {"since_best": 19}, {"since_best": 20}, "--patience 20 is used up: 20 trials have"),
+    ],
+    ids=["hours", "gpu_hours", "patience"],
+)
+def test_each_bound_is_reached_at_its_number_and_by_no_other_measure(bounds, below, at, said):
+    nothing = {"searched_s": 0.0, "trained_s": 0.0, "since_best": 0}
+    plenty = {"searched_s": 1e9, "trained_s": 1e9, "since_best": 1000}
+    assert bounds.reached(**{**plenty, **below}) is None
+    assert bounds.reached(**{**nothing, **at}).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "option"),
+    [
+        ({"hours": 0.0}, "--max-hours"),
+        ({"hours": float("nan")}, "--max-hours"),
+        ({"hours": float("inf")}, "--max-hours"),
+        ({"gpu_hours": -1.0}, "--gpu-hours"),
+        ({"patience": 0}, "--patience"),
+    ],
+)
+def test_a_bound_that_is_none_is_refused(wrong, option):
+    with pytest.raises(UsageError, match=f"^{option} must be .* but got"):
+        Bounds(**wrong)
+
+
+# Without a better result
+
+
+def test_without_a_full_run_nothing_counts_as_waiting_for_a_better_one():
+    assert since_best([], 30) == 0
+
+
+def test_trials_count_from_the_end_of_the_best():
+    assert since_best([(0.3, 1), (0.5, 4), (0.4, 9)], 12) == 8
+
+
+def test_an_equal_result_is_no_better_one():
+    assert since_best([(0.5, 9), (0.5, 4)], 12) == 8
+
+
+def test_judged_are_those_that_ended_or_wait(history):
+    statuses = [Status.RUNNING, PAUSED, COMPLETE, STOPPED, LOST, Status.UNKNOWN]
+    assert judged(history(*[AT_RUNG] * 6, statuses=statuses)) == 4

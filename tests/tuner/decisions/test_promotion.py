@@ -1,0 +1,100 @@
+"""Successive halving with promotion: who pauses, who is called back, who ends."""
+
+import numpy as np
+import pytest
+
+from tuner.decisions.history import Status
+from tuner.decisions.rungs import Rungs, rungs_for
+from tuner.decisions.strategies import GoOn, Limits, Pause, Promotion, Stop
+
+RUNGS = Rungs(epochs=(3, 9), reduction_factor=3)
+FREE = Promotion(rungs=RUNGS, has_baseline=False)
+P, R, LOST, C = Status.PAUSED, Status.RUNNING, Status.LOST, Status.COMPLETE
+
+
+def test_a_trial_among_the_best_third_that_arrived_goes_on_at_once(history):
+    assert FREE.verdict(history({3: 0.1}, {3: 0.2}, {3: 0.3}), 2, 3) == GoOn()
+
+
+def test_one_that_is_not_pauses(history):
+    assert FREE.verdict(history({3: 0.1}, {3: 0.3}, {3: 0.2}), 2, 3) == Pause()
+
+
+def test_with_fewer_arrivals_than_the_factor_everybody_pauses(history):
+    assert FREE.verdict(history({3: 0.1}, {3: 0.9}), 1, 3) == Pause()
+
+
+def test_between_rungs_nobody_pauses(history):
+    assert FREE.verdict(history({3: 0.9}, {3: 0.9}, {4: 0.0}), 2, 4) == GoOn()
+
+
+def test_a_paused_trial_is_called_back_once_there_is_a_place_for_it(history):
+    two = history({3: 0.1}, {3: 0.9}, statuses=(P, P))
+    three = history({3: 0.1}, {3: 0.9}, {3: 0.2}, statuses=(P, P, P))
+    assert FREE.resumed(two) is None
+    assert FREE.resumed(three) == 1
+
+
+def test_the_highest_rung_comes_first(history):
+    seen = history({3: 0.9, 9: 0.9}, {3: 0.8, 9: 0.5}, {3: 0.7, 9: 0.4}, *[{3: 0.95}] * 9, statuses=[P] * 12)
+    assert FREE.resumed(seen) == 0  # one place of three at epoch 9, though four wait for a place at epoch 3
+
+
+def test_who_has_gone_on_keeps_its_place(history):
+    seen = history({3: 0.9}, {3: 0.8}, {3: 0.1}, statuses=(R, P, P))
+    assert FREE.resumed(seen) is None
+
+
+def test_lost_trials_count_as_the_worst_of_the_rung_that_they_were_on_the_way_to(history):
+    seen = history({3: 0.9}, {}, {1: 0.5}, statuses=(P, LOST, LOST))
+    assert FREE.resumed(seen) == 0
+    higher = history({3: 0.9, 9: 0.9}, {}, {1: 0.5}, statuses=(P, LOST, LOST))
+    assert FREE.resumed(higher) is None  # at epoch 9 it is alone
+
+
+def test_a_lost_trial_is_never_called_back(history):
+    assert FREE.resumed(history(*[{}] * 6, statuses=[LOST] * 6)) is None
+
+
+@pytest.mark.parametrize(("trials", "verdict"), [(12, Pause), (9, Stop)])
+def test_where_trials_are_limited_a_trial_ends_when_no_place_can_be_left_for_it(history, trials, verdict):
+    strategy = Promotion(rungs=RUNGS, limits=Limits(trials=trials, full_runs=1), has_baseline=False)
+    seen = history({3: 0.9}, {3: 0.8}, {3: 0.7}, {3: 0.1})  # three are better; 12 trials have 4 places, 9 have 3
+    assert isinstance(strategy.verdict(seen, 3, 3), verdict)
+
+
+def test_the_reason_says_how_many_are_better_and_how_many_can_go_on(history):
+    strategy = Promotion(rungs=RUNGS, limits=Limits(trials=6, full_runs=1), has_baseline=False)
+    assert strategy.verdict(history({3: 0.9}, {3: 0.8}, {3: 0.1}), 2, 3) == Stop(
+        reason="early stop at epoch 3: 2 trials are better than 0.1000 at this rung, and no more than 2 can go on"
+    )
+
+
+def test_once_no_more_begin_enough_are_called_back_for_the_full_runs_that_are_wanted(history):
+    strategy = Promotion(rungs=RUNGS, limits=Limits(trials=4, full_runs=3), has_baseline=False)
+    seen = history({3: 0.9}, {3: 0.8}, {3: 0.1}, {3: 0.2}, statuses=(C, P, P, P))
+    assert strategy.resumed(seen) == 1
+    seen.set_status(1, R)
+    assert strategy.resumed(seen) == 3
+    seen.set_status(3, R)
+    assert strategy.resumed(seen) is None
+
+
+def test_the_baseline_never_pauses(history):
+    strategy = Promotion(rungs=RUNGS)
+    assert strategy.verdict(history({3: 0.0}, {3: 0.8}, {3: 0.9}), 0, 3) == GoOn()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rungs"), [(51, (2, 6, 17)), (27, (1, 3, 9)), (300, (11, 33, 100)), (1, ()), (2, (1,))]
+)
+def test_rungs_fit_the_length_of_a_full_run(epochs, rungs):
+    assert rungs_for(epochs).epochs == rungs
+
+
+def test_the_same_history_gives_the_same_decision(history):
+    rng = np.random.default_rng(0)
+    values = rng.random(50)
+    statuses = [P] * 50
+    first = FREE.resumed(history(*({3: v} for v in values), statuses=statuses))
+    assert first == FREE.resumed(history(*({3: v} for v in values), statuses=statuses)) == int(np.argmax(values))

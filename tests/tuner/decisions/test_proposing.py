@@ -1,0 +1,111 @@
+"""The model's proposals."""
+
+import time
+
+import numpy as np
+import pytest
+
+from tuner.cube import Cube, Dimension
+from tuner.decisions.history import History, Status
+from tuner.decisions.proposing import ModelProposer, RandomProposer
+from tuner.decisions.rungs import Rungs
+
+RUNGS = Rungs(epochs=(3,), reduction_factor=3)
+LINE = Cube((Dimension(), Dimension()))
+ANY = lambda point: True  # noqa: E731
+
+
+def searched(objective, proposer, trials, cube=LINE, status=Status.COMPLETE, seed=0):
+    """A history of that many proposals, each trained at once; NaN for a run that is lost."""
+    history = History(epochs=9, dimensions=len(cube.dimensions))
+    for _ in range(trials):
+        point = proposer.propose(history, cube, RUNGS, seed=seed, allowed=ANY)
+        number = history.begin(point)
+        value = objective(point)
+        if np.isnan(value):
+            history.set_status(number, Status.LOST)
+            continue
+        history.hear(number, 3, value)
+        history.hear(number, 9, value)
+        history.set_status(number, status)
+    return history
+
+
+def peak(point):
+    return -float(((point - np.array([0.3, 0.7])) ** 2).sum())
+
+
+def test_the_model_comes_closer_to_the_best_than_chance():
+    best = {
+        type(p).__name__: np.mean([searched(peak, p, 50, seed=s).last.max() for s in range(5)])
+        for p in (ModelProposer(), RandomProposer())
+    }
+    assert best["ModelProposer"] > best["RandomProposer"] / 4  # at half the distance, or less
+
+
+@pytest.mark.parametrize("proposer", [ModelProposer(), RandomProposer()])
+def test_the_same_history_and_seed_give_the_same_point(proposer):
+    history = searched(peak, RandomProposer(), 40)
+    first, again = (proposer.propose(history, LINE, RUNGS, seed=3, allowed=ANY) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, proposer.propose(history, LINE, RUNGS, seed=4, allowed=ANY))
+
+
+def test_it_learns_to_keep_away_from_where_runs_are_lost():
+    history = searched(lambda point: np.nan if point[0] > 0.5 else point[0], ModelProposer(random_share=0), 80)
+    late = history.status[40:] == Status.LOST
+    assert late.mean() < 0.2  # chance: 0.5
+
+
+def test_it_learns_from_trials_that_were_cut_short():
+    history = History(epochs=9, dimensions=2)
+    rng = np.random.default_rng(0)
+    for point in rng.random((40, 2)):
+        history.hear(history.begin(point), 3, peak(point))
+    history.status[:] = Status.STOPPED
+    proposals = [ModelProposer(random_share=0).propose(history, LINE, RUNGS, seed=s, allowed=ANY) for s in range(10)]
+    assert np.mean([peak(p) for p in proposals]) > np.quantile(history.last, 0.9)
+
+
+def test_parallel_proposals_keep_apart():
+    history = searched(peak, RandomProposer(), 40)
+    points = []
+    for _ in range(8):
+        points.append(ModelProposer(random_share=0).propose(history, LINE, RUNGS, seed=0, allowed=ANY))
+        history.begin(points[-1])
+    distances = [np.linalg.norm(a - b) for i, a in enumerate(points) for b in points[:i]]
+    assert min(distances) > 0.01
+
+
+def test_what_is_not_allowed_is_not_proposed():
+    history = searched(peak, RandomProposer(), 40)
+    for seed in range(5):
+        point = ModelProposer().propose(history, LINE, RUNGS, seed=seed, allowed=lambda p: p[0] > 0.8)
+        assert point[0] > 0.8
+    assert ModelProposer().propose(history, LINE, RUNGS, seed=0, allowed=lambda p: False) is None
+
+
+def test_points_are_tidy_under_conditions_too():
+    cube = Cube((Dimension(choices=3), Dimension(when=((0, frozenset({1})),)), Dimension()))
+    history = searched(lambda point: point[2], ModelProposer(), 40, cube=cube)
+    assert np.array_equal(cube.tidy(history.points), history.points)
+    assert {0.5} < set(history.points[:, 1])
+
+
+def test_figures_before_the_first_rung_do_not_count():
+    history = History(epochs=9, dimensions=2)
+    for point in np.random.default_rng(0).random((40, 2)):
+        history.hear(history.begin(point), 1, peak(point))
+    model, chance = (p.propose(history, LINE, RUNGS, seed=0, allowed=ANY) for p in (ModelProposer(), RandomProposer()))
+    assert np.array_equal(model, chance)
+
+
+def test_ten_thousand_trials_are_no_burden():
+    """CPU time, with a wide margin: benchmarks/decisions measures it."""
+    history = searched(peak, RandomProposer(tries=1), 10_000)
+    proposer = ModelProposer(random_share=0)
+    proposer.propose(history, LINE, RUNGS, seed=0, allowed=ANY)
+    began_s = time.process_time()
+    for seed in range(5):
+        proposer.propose(history, LINE, RUNGS, seed=seed, allowed=ANY)
+    assert (time.process_time() - began_s) / 5 < 0.1

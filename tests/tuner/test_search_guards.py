@@ -1,0 +1,241 @@
+"""A search that ends before its last trial, and goes on when it is allowed more."""
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.tuner.conftest import SPACE, driven, epoch, play
+from tests.tuner.study.test_changes import Kept, in_memory
+from tuner.contract import EndRecord, Outcome
+from tuner.decisions.guards import Bounds
+from tuner.exceptions import StoppedByPolicy
+from tuner.promotion import choose_winner
+from tuner.search import Decision, Search, TrialTerms
+from tuner.space import parse_space
+
+RUN_S = 18.0
+"""What a whole trial trains: 9 epochs of 2 s (`conftest.epoch`)."""
+
+
+@pytest.fixture
+def wide(space):
+    """The same space, for 40 trials."""
+    return space.with_settings(trials=40)
+
+
+@pytest.fixture
+def begin(study, wide, paths, terms):
+    """Takes up the study; each call is a driver of its own."""
+
+    def begun(told=None, **bounds):
+        on_event = (lambda line: None) if told is None else told.append
+        return Search(study, wide, paths, terms, on_event, Bounds(**bounds))
+
+    return begun
+
+
+def hours(seconds):
+    return seconds / 3600
+
+
+def states(search):
+    return [trial.state.name for trial in search.trials]
+
+
+# Figures that do not differ
+
+
+def play_alike(search, number, value=0.0):
+    for _ in range(number):
+        play(search, search.propose(), value, value)
+
+
+def test_ten_trials_alike_end_the_search_with_the_likely_causes(begin, paths):
+    search = begin()
+    play_alike(search, 9)
+    assert search.problem is None
+    play_alike(search, 1)
+    assert search.propose() is None
+    assert isinstance(search.problem, StoppedByPolicy)
+    assert search.problem.exit_code == 7
+    assert str(search.problem).startswith(
+        "The search was ended: trial after trial has the same mAP50-95, 0; likely causes: labels that are not found"
+    )
+    assert str(paths.root / "trials") in str(search.problem)
+
+
+def test_who_goes_on_with_such_a_search_is_told_again_after_ten_more_and_not_before(begin):
+    play_alike(begin(), 10)
+    search = begin()
+    assert not search.finished
+    play_alike(search, 9)
+    assert search.problem is None
+    play_alike(search, 1)
+    assert isinstance(search.problem, StoppedByPolicy)
+
+
+def test_restarts_in_between_do_not_hide_that_figures_are_alike(begin):
+    for _ in range(2):
+        play_alike(begin(), 4)
+    search = begin()
+    play_alike(search, 2)
+    assert isinstance(search.problem, StoppedByPolicy)
+
+
+def test_a_search_whose_last_trial_is_the_tenth_alike_has_no_winner_to_promote(study, space, paths, terms):
+    search = Search(study, space.with_settings(trials=10), paths, terms)
+    play_alike(search, 10)
+    assert isinstance(search.problem, StoppedByPolicy)
+
+
+def test_a_default_that_works_keeps_zeros_from_ending_the_search(begin):
+    search = begin()
+    play(search, search.propose(), 0.0, 0.4)
+    play_alike(search, 30)
+    assert search.problem is None
+    assert states(search).count("COMPLETE") == 31
+
+
+@pytest.mark.parametrize("strategy", ["promotion", "auto"])
+def test_trials_that_wait_at_the_first_rung_with_zero_do_not_end_the_search(study, paths, terms, strategy):
+    text = SPACE.replace("strategy: asha", f"strategy: {strategy}").replace("sampler: random", "sampler: auto")
+    space = parse_space(text, name="small", file="small.yaml").with_settings(trials=40)
+    search = Search(study, space, paths, terms)
+    for _ in range(20):  # those that are called back do not get any further
+        search.hear(search.propose().trial, epoch(3, 0.0))
+    assert sum(trial.is_paused for trial in search.trials) >= 10
+    assert search.problem is None
+
+
+# Budgets
+
+
+def test_a_spent_budget_ends_the_search_in_order_without_an_error_and_with_a_winner(begin, study):
+    told = []
+    search = begin(told, gpu_hours=hours(2.5 * RUN_S))
+    for at_end in (0.3, 0.4):
+        play(search, search.propose(), 0.1, at_end)
+    last, other = search.propose(), search.propose()
+    assert [search.hear(last.trial, epoch(number)) for number in range(1, 6)][-1] == Decision.STOP
+    assert search.finished
+    assert search.propose() is None
+    assert search.hear(other.trial, epoch(1)) == Decision.STOP
+    for request in (last, other):
+        search.hear(request.trial, EndRecord(outcome=Outcome.STOPPED))
+    assert states(search) == ["COMPLETE", "COMPLETE", "WAITING", "WAITING"]
+    assert search.problem is None
+    assert choose_winner(study).trial.number == 1
+    assert told[-1] == "the search ends: --gpu-hours 0.0125 is used up; with a larger number it goes on"
+
+
+def test_the_same_budget_again_is_spent_at_once_and_a_larger_one_goes_on_with_what_waits(begin):
+    search = begin(gpu_hours=hours(10.0))
+    request = search.propose()
+    for number in range(1, 6):
+        search.hear(request.trial, epoch(number))
+    search.release(request.trial)
+    assert search.trials[0].attributes["seconds"] == 10.0
+    assert begin(gpu_hours=hours(10.0)).finished
+    again = begin(gpu_hours=hours(20.0))
+    assert again.propose().trial == request.trial
+
+
+def test_epochs_that_are_told_again_are_not_paid_twice(begin):
+    search = begin(gpu_hours=hours(1.5 * RUN_S))
+    for _ in range(4):
+        request = search.propose()
+        for number in range(1, 6):
+            search.hear(request.trial, epoch(number))
+        search.release(request.trial)
+    assert not search.finished
+    request = search.propose()
+    search.release(request.trial)  # before its trainer told anything
+    assert search.trials[0].attributes["seconds"] == 10.0
+
+
+def test_what_a_trial_trained_before_it_failed_for_good_is_paid(begin):
+    search = begin(gpu_hours=hours(14.0))
+    for _ in range(2):
+        request = search.propose()
+        for number in range(1, 4):
+            search.hear(request.trial, epoch(number))
+        search.hear(request.trial, EndRecord(outcome=Outcome.ERROR, message=f"bug {request.trial}"))
+        assert not search.finished
+    assert search.hear(search.propose().trial, epoch(1)) == Decision.STOP
+
+
+def test_a_trial_whose_last_epoch_spends_the_budget_is_complete(begin):
+    search = begin(gpu_hours=hours(RUN_S))
+    play(search, search.propose(), 0.1, 0.3)
+    assert states(search) == ["COMPLETE"]
+    assert search.finished
+
+
+def test_each_gpu_of_a_trial_is_paid(study, wide, paths):
+    terms = TrialTerms(threads=1, gpus_per_trial=4, validate_every_epoch=False)
+    search = Search(study, wide, paths, terms, bounds=Bounds(gpu_hours=hours(8.0)))
+    assert search.hear(search.propose().trial, epoch(1)) == Decision.STOP
+
+
+def test_wall_time_is_summed_over_drivers(url, spec, paths, wide, terms):
+    for passed, finished in ((40.0, False), (50.0, False), (20.0, True)):
+        with driven(url, spec, paths) as study:
+            search = Search(study, wide, paths, terms, bounds=Bounds(hours=hours(100.0)))
+            search.pass_time(passed)
+            search.note_time()
+            assert search.finished is finished
+    with driven(url, spec, paths) as study:
+        assert study.searched_s == 110.0
+        assert Search(study, wide, paths, terms, bounds=Bounds(hours=hours(100.0))).finished
+        assert not Search(study, wide, paths, terms, bounds=Bounds(hours=hours(200.0))).finished
+
+
+def test_a_killed_driver_forgets_a_minute_of_its_time_at_most(spec, wide, paths, terms):
+    changes = Kept()
+    search = Search(in_memory(changes, spec), wide, paths, terms)
+    for _ in range(150):
+        search.pass_time(1.0)
+    assert [dict(change.attributes) for change in changes] == [{"searched_s": 60.0}, {"searched_s": 120.0}]
+
+
+def test_a_search_that_is_done_is_not_ended_by_a_budget_that_was_spent_on_it(study, space, paths, terms):
+    search = Search(study, space, paths, terms, bounds=Bounds(gpu_hours=hours(6 * RUN_S)))
+    for at_end in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        play(search, search.propose(), 0.1, at_end)
+    assert search.finished
+    assert search.stop_reason is None
+
+
+# Without a better result
+
+
+def test_so_many_trials_without_a_better_one_end_the_search(begin):
+    search = begin(patience=3)
+    for at_end in (0.2, 0.3, 0.1, 0.3):
+        play(search, search.propose(), 0.1, at_end)
+    assert not search.finished
+    play(search, search.propose(), 0.05, 0.0)
+    assert search.trials[4].state == TrialState.PRUNED
+    assert search.stop_reason == "--patience 3 is used up: 3 trials have brought nothing better"
+    assert search.problem is None
+
+
+def test_a_better_trial_begins_the_count_anew_over_restarts_too(begin):
+    values = iter((0.2, 0.1, 0.1, 0.3, 0.1, 0.1, 0.1))
+    for cut in (2, 3, 1):
+        search = begin(patience=3)
+        for _ in range(cut):
+            play(search, search.propose(), 0.1, next(values))
+        assert not search.finished
+    search = begin(patience=3)
+    play(search, search.propose(), 0.1, next(values))
+    assert search.finished
+    assert begin(patience=3).finished
+    assert not begin(patience=4).finished
+
+
+def test_failures_are_no_results(begin):
+    search = begin(patience=2)
+    play(search, search.propose(), 0.1, 0.3)
+    for number in range(3):
+        search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message=f"bug {number}"))
+    assert search.stop_reason is None

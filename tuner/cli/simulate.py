@@ -1,0 +1,79 @@
+"""`tune simulate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tuner.exceptions import UsageError
+from tuner.printable import printable
+from tuner.simulation.measures import measures
+from tuner.simulation.replay import Pool, replay
+from tuner.simulation.simulated import SimulatedSearch
+from tuner.simulation.tables import CurveTable, load_arrays
+from tuner.space import STRATEGIES
+
+
+def simulate(
+    curves: Annotated[
+        Path, typer.Option(help="A table of learning curves: parquet of `tune export --curves`, or npz of losses.")
+    ],
+    strategy: Annotated[str, typer.Option(help=", ".join(STRATEGIES) + ".")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
+    budget: Annotated[float, typer.Option(help="Worker time, in full runs of average cost.")] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON on standard output.")] = False,
+) -> None:
+    """Replay a search over recorded learning curves: real decisions, simulated time, no training.
+
+    Regret is that of the configuration that would be promoted at that moment: how much worse it ends than the best of
+    the table, as a share of what the median one loses.
+
+    Examples:
+
+        tune simulate --curves detector.parquet --workers 1000 --budget 200
+
+        tune simulate --curves taskset.npz --strategy asha --seed 3 --json
+    """
+    if strategy not in STRATEGIES:
+        raise UsageError(
+            f"--strategy must be one of {', '.join(STRATEGIES)}, but got {strategy!r}; choose one of them."
+        )
+    if not 0 < budget < float("inf"):
+        raise UsageError(f"--budget must be above 0 full runs, but got {budget:g}; 20 is a usual search.")
+    table = _loaded(curves)
+    pool = Pool(table)
+    search = SimulatedSearch(table, pool, strategy, seed=seed)
+    figures = measures(table, replay(table, search, workers=workers, budget=budget))
+    if as_json:
+        typer.echo(json.dumps(figures))
+    else:
+        Console().print(_shown(table, strategy, workers, budget, figures))
+
+
+def _loaded(path: Path) -> CurveTable:
+    if path.suffix == ".npz":
+        return load_arrays(path)
+    from tuner.curves import read_curves  # pyarrow takes a while to import
+
+    return read_curves(path)
+
+
+def _shown(table: CurveTable, strategy: str, workers: int, budget: float, figures: dict[str, Any]) -> Table:
+    shown = Table(
+        title=printable(f"{strategy} on {table.name}: {workers} workers, {budget:g} full runs"),
+        show_header=False,
+        box=None,
+        title_justify="left",
+    )
+    for percent, regret in figures["regret"].items():
+        shown.add_row(f"regret at {percent} % of the budget", f"{regret:.3f}")
+    shown.add_row("trials", str(figures["trials"]))
+    shown.add_row("of them trained to the end", str(figures["full_runs"]))
+    shown.add_row("epochs of dead runs", f"{figures['dead_epoch_share']:.1%}")
+    shown.add_row("idle worker time", f"{figures['idle_share']:.1%}")
+    shown.add_row("a decision (median, p95)", "{p50:.1f} ms, {p95:.1f} ms".format(**figures["decision_ms"]))
+    return shown

@@ -1,0 +1,125 @@
+"""A search as a sequence of questions: what to train next, and what becomes of it. Two drivers ask them, Ray Tune's
+adapters through `tuner.search`, and `tuner.simulation`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.cube import Floats
+from tuner.decisions.divergence import divergence
+from tuner.decisions.history import History, Status
+from tuner.decisions.proposing import Allowed
+from tuner.decisions.strategies import Engine, GoOn, Pause, Stop, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A new trial."""
+
+    point: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A trial that has been trained in part."""
+
+    trial: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost(Stop):
+    """The trial ends because it diverged."""
+
+
+class Decider:
+    """Keeps the history of a search up to date and asks the engine."""
+
+    def __init__(self, engine: Engine, history: History, log: Callable[[str], None] = lambda line: None) -> None:
+        """A search that has come so far.
+
+        Args:
+            log: given a line of JSON for everything that happens, from which `tuner.decisions.log` can tell whether
+                the same would be decided again.
+        """
+        self._engine = engine
+        self._log = log
+        self._first_losses: dict[int, float] = {}
+        self.history = history
+
+    def resumed(self) -> Resume | None:
+        """A paused trial that should go on before anything new begins."""
+        trial = self._engine.strategy.resumed(self.history)
+        return None if trial is None else Resume(trial)
+
+    def proposed(self, allowed: Allowed = lambda point: True) -> Begin | None:
+        """A new configuration, or none when none that is allowed was found."""
+        point = self._engine.propose(self.history, allowed)
+        return None if point is None else Begin(point)
+
+    def begin(self, point: Floats, *, is_proposed: bool = True) -> int:
+        """A trial begins. Returns its number.
+
+        Args:
+            is_proposed: whether the point is the one that was `proposed`, and not chosen by somebody else.
+        """
+        number = self.history.begin(point)
+        self._note(begin=number, point=point.tolist(), proposed=is_proposed)
+        return number
+
+    def resume(self, trial: int) -> None:
+        """A trial goes on."""
+        self.history.set_status(trial, Status.RUNNING)
+        self._note(resume=trial)
+
+    def note_first_loss(self, trial: int, loss: float) -> None:
+        """The loss of a trial's first epoch, by which later ones are judged."""
+        self._first_losses[trial] = loss
+
+    def hear(self, trial: int, epoch: int, metric: float | None, loss: float) -> Verdict:
+        """What becomes of a running trial after an epoch (1-based).
+
+        Args:
+            metric: none where it was not validated.
+            loss: all training losses together.
+        """
+        if epoch == 1:
+            self.note_first_loss(trial, loss)
+        reason = divergence(metric, loss, self._first_losses.get(trial, loss))
+        verdict = self._judged(trial, epoch, metric) if reason is None else Lost(reason=f"{reason} at epoch {epoch}")
+        self._note(hear=trial, epoch=epoch, metric=metric, loss=loss, verdict=type(verdict).__name__)
+        if isinstance(verdict, Lost):
+            self.lose(trial)
+        elif isinstance(verdict, Pause):
+            self.history.set_status(trial, Status.PAUSED)
+        elif isinstance(verdict, Stop):
+            self.history.set_status(trial, Status.STOPPED)
+        return verdict
+
+    def _judged(self, trial: int, epoch: int, metric: float | None) -> Verdict:
+        if metric is None:
+            return GoOn()
+        self.history.hear(trial, epoch, metric)
+        if epoch == self.history.epochs:
+            return GoOn()  # its end is told by whoever trains it
+        return self._engine.strategy.verdict(self.history, trial, epoch)
+
+    def end(self, trial: int, status: Status) -> None:
+        """A trial is over."""
+        self.history.set_status(trial, status)
+        self._note(end=trial, status=status.name)
+
+    def complete(self, trial: int) -> None:
+        """A trial ran to its end."""
+        self.end(trial, Status.COMPLETE)
+
+    def lose(self, trial: int) -> None:
+        """A trial diverged, or cannot be trained on this machine: nothing is worse."""
+        self.end(trial, Status.LOST)
+
+    def incumbent(self) -> int | None:
+        """The trial whose configuration would be promoted now."""
+        return self.history.incumbent()
+
+    def _note(self, **facts: Any) -> None:
+        self._log(json.dumps(facts, separators=(",", ":")))

@@ -1,0 +1,116 @@
+"""Which configuration to try next."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tuner.cube import Cube, Floats
+from tuner.decisions.history import History, Status
+from tuner.decisions.rungs import Rungs
+from tuner.decisions.scores import scores
+from tuner.decisions.surrogate import Surrogate, expected_improvement, on_one_thread
+
+Allowed = Callable[[Floats], bool]
+"""Whether a point may be tried at all."""
+
+
+class Proposer(Protocol):
+    """Chooses a new configuration."""
+
+    def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
+        """A tidy point, or none when none that is allowed was found.
+
+        The same history and seed give the same point.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RandomProposer:
+    """Anything, with equal chances."""
+
+    tries: int = 1000
+
+    def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
+        rng = _generator(seed, history)
+        return next((point for point in cube.random(rng, self.tries) if allowed(point)), None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelProposer:
+    """The point of the greatest expected improvement under a model of all trials, those cut short or lost included.
+
+    Running trials count as known, with the score that is expected of them, so that parallel proposals keep apart. The
+    model sees at most `most_known` trials: the best half of them, and others drawn from the rest.
+    """
+
+    first_random: int = 16
+    """Results before the model is asked."""
+    random_share: float = 0.1
+    """Of proposals that are random all the same: the model may be wrong about what it has not seen."""
+    most_known: int = 128
+    candidates: int = 256
+    """Random points that the model chooses from, beside half as many near the best trials."""
+    best_trials: int = 12
+    reach: float = 0.1
+
+    def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
+        rng = _generator(seed, history)
+        scored = self._scores(history, rungs)
+        known = np.flatnonzero(~np.isnan(scored))
+        if len(known) < self.first_random or rng.random() < self.random_share:
+            return RandomProposer().propose(history, cube, rungs, seed=seed, allowed=allowed)
+        ranked = known[np.argsort(-scored[known], kind="stable")]
+        best = history.points[ranked[: self.best_trials]]
+        candidates = np.concatenate(
+            [cube.random(rng, self.candidates), cube.near(rng, best, self.candidates // 2, reach=self.reach)]
+        )
+        seen = self._seen(ranked, rng)
+        running = np.flatnonzero((history.status == Status.RUNNING) & np.isnan(scored))
+        with on_one_thread():
+            improvement = _improvement(cube, history.points, scored, seen, running, best, candidates)
+        order = np.argsort(-improvement, kind="stable")
+        return next((candidates[i] for i in order if allowed(candidates[i])), None)
+
+    def _scores(self, history: History, rungs: Rungs) -> Floats:
+        scored = scores(history, rungs)
+        if rungs.epochs:  # before the first rung a figure says little
+            early = (history.reached < rungs.epochs[0]) & (history.status != Status.LOST)
+            scored[early] = np.nan
+        return scored
+
+    def _seen(self, ranked: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if len(ranked) <= self.most_known:
+            return ranked
+        half = self.most_known // 2
+        others = rng.choice(ranked[half:], self.most_known - half, replace=False)
+        return np.concatenate([ranked[:half], others])
+
+
+def _improvement(
+    cube: Cube,
+    points: Floats,
+    scored: Floats,
+    seen: np.ndarray,
+    running: np.ndarray,
+    best: Floats,
+    candidates: Floats,
+) -> Floats:
+    """Expected improvement of each candidate on the best expected of the trials so far."""
+    dimensions = len(cube.dimensions)
+    features, known = cube.features(points[seen]), scored[seen]
+    model = Surrogate(features, known, dimensions=dimensions)
+    if len(running):
+        on_the_way = cube.features(points[running])
+        expected, _ = model.predict(on_the_way)
+        model = Surrogate(
+            np.concatenate([features, on_the_way]), np.concatenate([known, expected]), dimensions=dimensions
+        )
+    incumbent = float(model.predict(cube.features(best))[0].max())
+    return expected_improvement(*model.predict(cube.features(candidates)), incumbent)
+
+
+def _generator(seed: int, history: History) -> np.random.Generator:
+    """A generator for this proposal alone: the next trial's number tells proposals apart."""
+    return np.random.default_rng((seed, len(history)))

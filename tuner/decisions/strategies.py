@@ -1,0 +1,176 @@
+"""Who goes on: the strategies of a search, as functions of its history.
+
+`asha`: trials that are behind at a rung end there. `promotion`: they pause, and go on if it turns out later that they
+were ahead. `auto`: promotion, with configurations proposed by a model of all trials so far.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.cube import Cube, Floats
+from tuner.decisions.history import History, Status
+from tuner.decisions.proposing import Allowed, ModelProposer, Proposer, RandomProposer
+from tuner.decisions.rungs import Rungs, arrivals
+
+Trials = NDArray[np.int64]
+"""Numbers of trials."""
+
+BASELINE = 0
+"""The trial of the default configuration; where there is one, it runs to its end: all gains are measured on it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoOn:
+    """The trial goes on, up to the next rung."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """The trial makes room, and may be called back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """The trial ends."""
+
+    reason: str
+
+
+Verdict = GoOn | Pause | Stop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What bounds a search."""
+
+    trials: int | None = None
+    """Trials that it may begin; none where something else ends it."""
+    full_runs: int = 3
+    """Trials that shall run to their end, at least, once no more begin: among them the winner is chosen."""
+
+
+class Strategy(Protocol):
+    """Decides by the history alone; the same history gives the same decisions."""
+
+    @property
+    def rungs(self) -> Rungs: ...
+
+    def resumed(self, history: History) -> int | None:
+        """A paused trial that should go on now, or none."""
+
+    def verdict(self, history: History, trial: int, epoch: int) -> Verdict:
+        """What becomes of a running trial after an epoch whose metric is in the history."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asha:
+    """Asynchronous successive halving, stopping variant: Li et al., MLSys 2020 (arXiv 1810.05934), algorithm 2.
+
+    Departs from the paper in that a trial is stopped at its rung instead of being paused for a later promotion, and
+    from Ray's and Optuna's versions in that a rung with fewer than η values judges nobody: with two values, the
+    second of two equally good configurations would die for a hair.
+    """
+
+    rungs: Rungs
+    has_baseline: bool = True
+
+    def resumed(self, history: History) -> int | None:
+        return None
+
+    def verdict(self, history: History, trial: int, epoch: int) -> Verdict:
+        """Stopped are those behind the best 1/η so far; equal values never stop a trial: before a detector has learnt
+        anything, every mAP is 0."""
+        if epoch not in self.rungs.epochs or (trial == BASELINE and self.has_baseline):
+            return GoOn()
+        values = history.values[:, epoch - 1]
+        arrived = int(np.isfinite(values).sum())
+        places = self.rungs.places(arrived)
+        if arrived < self.rungs.reduction_factor or np.sum(values > values[trial]) < places:
+            return GoOn()
+        return Stop(
+            reason=f"early stop at epoch {epoch}: {values[trial]:.4f} is not among the best {places} "
+            f"of {arrived} trials at this rung"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promotion:
+    """Asynchronous successive halving as in the paper: at its rung a trial pauses unless it is among the best 1/η of
+    those that have arrived; it is called back when it is later, as others turn out to be worse.
+
+    A trial ends for good when it never can be: where the number of trials is limited, so are the places.
+    """
+
+    rungs: Rungs
+    limits: Limits = Limits()
+    has_baseline: bool = True
+
+    def resumed(self, history: History) -> int | None:
+        for rung in reversed(self.rungs.epochs):
+            for trial in self._ahead(history, rung):
+                if history.status[trial] == Status.PAUSED and history.reached[trial] == rung:
+                    return int(trial)
+        return None
+
+    def verdict(self, history: History, trial: int, epoch: int) -> Verdict:
+        if epoch not in self.rungs.epochs or (trial == BASELINE and self.has_baseline):
+            return GoOn()
+        if trial in self._ahead(history, epoch):
+            return GoOn()
+        value = history.values[trial, epoch - 1]
+        most = self._most_places(history)
+        better = int(np.sum(history.values[:, epoch - 1] > value))
+        if most is not None and better >= most:
+            return Stop(
+                reason=f"early stop at epoch {epoch}: {better} trials are better than {value:.4f} at this rung, "
+                f"and no more than {most} can go on"
+            )
+        return Pause()
+
+    def _ahead(self, history: History, rung: int) -> Trials:
+        """Who has earned to go on beyond a rung, the best first; the earlier of equals."""
+        arrived, values = arrivals(history, self.rungs, rung)
+        places = self.rungs.places(len(arrived))
+        if self._no_more_begin(history):
+            places = max(places, self.limits.full_runs)
+        ranked = arrived[np.argsort(-values, kind="stable")[:places]]
+        ahead: Trials = ranked[np.isfinite(history.values[ranked, rung - 1])]
+        return ahead
+
+    def _no_more_begin(self, history: History) -> bool:
+        return self.limits.trials is not None and len(history) >= self.limits.trials
+
+    def _most_places(self, history: History) -> int | None:
+        if self.limits.trials is None:
+            return None
+        return max(self.rungs.places(max(self.limits.trials, len(history))), self.limits.full_runs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """Everything that decides in one search."""
+
+    cube: Cube
+    strategy: Strategy
+    proposer: Proposer
+    seed: int
+
+    def propose(self, history: History, allowed: Allowed = lambda point: True) -> Floats | None:
+        """The configuration of the next new trial, as a tidy point, or none when none that is allowed was found."""
+        return self.proposer.propose(history, self.cube, self.strategy.rungs, seed=self.seed, allowed=allowed)
+
+
+def make_engine(
+    name: str, cube: Cube, rungs: Rungs, *, seed: int, limits: Limits | None = None, has_baseline: bool = True
+) -> Engine:
+    """The engine of a strategy: "auto", "promotion" or "asha"; all but the first propose at random by themselves."""
+    strategy: Strategy
+    if name == "asha":
+        strategy = Asha(rungs=rungs, has_baseline=has_baseline)
+    else:
+        strategy = Promotion(rungs=rungs, limits=limits or Limits(), has_baseline=has_baseline)
+    proposer: Proposer = ModelProposer() if name == "auto" else RandomProposer()
+    return Engine(cube=cube, strategy=strategy, proposer=proposer, seed=seed)

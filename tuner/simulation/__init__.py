@@ -1,0 +1,1 @@
+"""The decisions of a search replayed over recorded learning curves, without training."""

@@ -1,0 +1,195 @@
+"""A search replayed over recorded curves: simulated workers, simulated time, real decisions."""
+
+import heapq
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from tuner.cube import Floats
+from tuner.simulation.tables import CurveTable
+
+
+class Decision(StrEnum):
+    """What becomes of a run after an epoch."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a free worker trains next."""
+
+    trial: int
+    """Number of the trial, counted from 0; one that has been paused goes on where it stopped."""
+    row: int
+    """Its configuration in the table."""
+
+
+class Tuner(Protocol):
+    """What is replayed: it says what to train and what goes on. Time passes between its calls, never inside them."""
+
+    def ask(self) -> Job | None:
+        """What a free worker shall train, or none to let it wait until something is heard."""
+
+    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+        """One epoch (1-based) of a running trial; after its last one the trial is over, whatever is answered."""
+
+    def incumbent(self) -> int | None:
+        """The trial whose configuration would be promoted now; none before there is any."""
+
+
+class Pool:
+    """The rows of a table that no trial has taken yet."""
+
+    def __init__(self, table: CurveTable) -> None:
+        self._points = table.points
+        self._free = np.ones(len(table.points), bool)
+
+    @property
+    def empty(self) -> bool:
+        return not self._free.any()
+
+    def nearest(self, point: Floats) -> int:
+        """The free row nearest to a point of the unit cube, by Euclid's distance."""
+        distances = np.where(self._free, ((self._points - point) ** 2).sum(axis=1), np.inf)
+        return int(np.argmin(distances))
+
+    def take(self, row: int) -> None:
+        """A trial trains this row from now on."""
+        self._free[row] = False
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """What a replayed search came to."""
+
+    incumbents: dict[int, int | None] = field(default_factory=dict)
+    """The row that would be promoted, by percent of the budget."""
+    rows: list[int] = field(default_factory=list)
+    """By trial: its configuration."""
+    epochs: list[int] = field(default_factory=list)
+    """By trial: epochs trained."""
+    dead_epochs: int = 0
+    busy_s: float = 0.0
+    """Worker time spent training, in simulated seconds."""
+    idle_s: float = 0.0
+    decisions_s: list[float] = field(default_factory=list)
+    """What a worker waited for, each time that one was free: for the verdict on its last epoch and for its next job.
+    In real seconds."""
+    log: list[str] = field(default_factory=list)
+    """Every decision, in order."""
+
+
+def replay(
+    table: CurveTable,
+    tuner: Tuner,
+    *,
+    workers: int,
+    budget: float,
+    checkpoints: tuple[int, ...] = (10, 25, 50, 100),
+) -> Outcome:
+    """Let a tuner search a table until its budget is spent.
+
+    Args:
+        budget: worker time in full runs of average cost; it is spent evenly, so the search ends after
+            `budget / workers` full runs of simulated time.
+        checkpoints: percents of the budget after which to ask for the incumbent.
+    """
+    return _Replay(table, tuner, workers, budget * table.full_run_s / workers, checkpoints).run()
+
+
+class _Replay:
+    def __init__(
+        self, table: CurveTable, tuner: Tuner, workers: int, end_s: float, checkpoints: tuple[int, ...]
+    ) -> None:
+        self._table = table
+        self._tuner = tuner
+        self._end_s = end_s
+        self._checkpoints = list(checkpoints)
+        self._outcome = Outcome()
+        self._now_s = 0.0
+        self._idle = workers
+        self._workers = workers
+        self._events: list[tuple[float, int, int]] = []
+        """(when the epoch ends, order of arrival, trial)"""
+        self._arrivals = 0
+        self._verdict_s = 0.0
+
+    def run(self) -> Outcome:
+        self._occupy()
+        while self._events and self._events[0][0] <= self._end_s + 1e-9:
+            when_s, _, trial = heapq.heappop(self._events)
+            self._advance(when_s)
+            self._end_epoch(trial)
+            self._occupy()
+        self._advance(self._end_s)
+        for percent in self._checkpoints:
+            self._note_incumbent(percent)
+        return self._outcome
+
+    def _advance(self, to_s: float) -> None:
+        while self._checkpoints and self._checkpoints[0] / 100 * self._end_s < to_s - 1e-9 * self._end_s:
+            self._note_incumbent(self._checkpoints.pop(0))  # what ends at that very moment has been heard
+        passed_s = to_s - self._now_s
+        self._outcome.idle_s += self._idle * passed_s
+        self._outcome.busy_s += (self._workers - self._idle) * passed_s
+        self._now_s = to_s
+
+    def _note_incumbent(self, percent: int) -> None:
+        trial = self._tuner.incumbent()
+        self._outcome.incumbents[percent] = None if trial is None else self._outcome.rows[trial]
+
+    def _occupy(self) -> None:
+        while self._idle:
+            began = time.perf_counter()
+            job = self._tuner.ask()
+            self._outcome.decisions_s.append(time.perf_counter() - began + self._verdict_s)
+            self._verdict_s = 0.0
+            if job is None:
+                return
+            self._idle -= 1
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        outcome = self._outcome
+        if job.trial == len(outcome.rows):
+            outcome.rows.append(job.row)
+            outcome.epochs.append(0)
+            outcome.log.append(f"start {job.trial} row {job.row}")
+        else:
+            outcome.log.append(f"resume {job.trial} after epoch {outcome.epochs[job.trial]}")
+        self._train(job.trial)
+
+    def _train(self, trial: int) -> None:
+        row, epoch = self._outcome.rows[trial], self._outcome.epochs[trial]
+        self._arrivals += 1
+        heapq.heappush(self._events, (self._now_s + self._table.seconds[row, epoch], self._arrivals, trial))
+
+    def _end_epoch(self, trial: int) -> None:
+        table, outcome = self._table, self._outcome
+        row = outcome.rows[trial]
+        outcome.epochs[trial] += 1
+        epoch = outcome.epochs[trial]
+        outcome.dead_epochs += epoch >= table.dead_from[row]
+        began = time.perf_counter()
+        decision = self._tuner.hear(
+            trial,
+            epoch,
+            float(table.metric[row, epoch - 1]),
+            float(table.loss[row, epoch - 1]),
+            float(table.seconds[row, epoch - 1]),
+        )
+        self._verdict_s = time.perf_counter() - began
+        if epoch == table.epochs:
+            outcome.log.append(f"complete {trial}")
+        elif decision != Decision.CONTINUE:
+            outcome.log.append(f"{decision} {trial} after epoch {epoch}")
+        if epoch < table.epochs and decision == Decision.CONTINUE:
+            self._train(trial)
+        else:
+            self._idle += 1

@@ -1,0 +1,168 @@
+"""Tables of recorded learning curves: what a simulation trains instead of training.
+
+A table comes from a parquet file that `tune export --curves` wrote (`tuner.curves`), or from an npz file with the
+arrays `hp_names`, `config` and `valid_loss`: the TaskSet curves (https://github.com/releaunifreiburg/DPL).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.cube import Cube, Dimension, Floats
+from tuner.exceptions import DataError
+
+EXPLODED = 1.5
+"""A run whose loss stays above this many times its first one is dead."""
+
+_BETAS = frozenset({"beta1", "beta2"})
+"""Searched as log10(1 - beta): what matters is how far they are from 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveTable:
+    """Configurations, and what each showed after every epoch."""
+
+    name: str
+    points: Floats
+    """(configurations, dimensions): the configurations in the unit cube that is searched."""
+    choices: tuple[int, ...]
+    """By dimension: how many values a choice has, whose i-th lies at (i + 0.5) / choices; 0 for a range."""
+    conditions: tuple[tuple[tuple[int, frozenset[int]], ...], ...] = ()
+    """By dimension: as in `tuner.cube.Dimension.when`; empty where no dimension has any."""
+    baseline: int | None = None
+    """The row of the default configuration, if it is known."""
+    metric: Floats
+    """(configurations, epochs): higher is better; NaN or infinite where a run had diverged."""
+    loss: Floats
+    """(configurations, epochs): what explodes when a run diverges; not finite where it has."""
+    seconds: Floats
+    """(configurations, epochs): what each epoch cost."""
+
+    @cached_property
+    def cube(self) -> Cube:
+        """What is searched."""
+        conditions = self.conditions or ((),) * len(self.choices)
+        pairs = zip(self.choices, conditions, strict=True)
+        return Cube(tuple(Dimension(choices=choices, when=when) for choices, when in pairs))
+
+    @property
+    def num_configurations(self) -> int:
+        return len(self.points)
+
+    @property
+    def epochs(self) -> int:
+        """The length of a full run."""
+        return int(self.metric.shape[1])
+
+    @cached_property
+    def dead_from(self) -> NDArray[np.int64]:
+        """By configuration: the first epoch (1-based) from which on the run is dead for good; epochs + 1 for never."""
+        alive = np.isfinite(self.loss) & (self.loss <= EXPLODED * self.loss[:, :1]) & np.isfinite(self.metric)
+        last_alive = np.where(alive.any(axis=1), self.epochs - np.argmax(alive[:, ::-1], axis=1), 0)
+        return last_alive.astype(np.int64) + 1
+
+    @cached_property
+    def final(self) -> Floats:
+        """By configuration: the metric after a full run; minus infinity for one that diverged."""
+        return np.where(np.isfinite(self.metric[:, -1]), self.metric[:, -1], -np.inf)
+
+    @cached_property
+    def full_run_s(self) -> float:
+        """What a full run costs on average: the unit of a budget."""
+        return float(self.seconds.sum(axis=1).mean())
+
+    def regret(self, row: int | None) -> float:
+        """How much worse a configuration ends than the best one, as a share of what the median one loses; 0..1.
+
+        Args:
+            row: none for no configuration, which is as bad as the worst.
+        """
+        if row is None:
+            return 1.0
+        best, median = float(self.final.max()), float(np.median(self.final))
+        spread = best - median
+        return float(np.clip((best - self.final[row]) / spread, 0.0, 1.0)) if spread > 0 else 0.0
+
+
+def load_arrays(path: Path) -> CurveTable:
+    """The table in an npz file: one that `save_arrays` wrote, or one of losses as TaskSet's are published.
+
+    Raises:
+        DataError: there is none, or it lacks something.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _restored(path.stem, arrays) if "points" in arrays else _of_losses(path.stem, arrays)
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise DataError(
+            f"A table of losses must be an npz file with hp_names, config and valid_loss, but '{path}' is not: {error}."
+        ) from error
+
+
+def save_arrays(table: CurveTable, path: Path) -> None:
+    """Write a table for readers that have nothing but numpy."""
+    conditions = [[[other, sorted(allowed)] for other, allowed in when] for when in table.conditions]
+    np.savez_compressed(
+        path,
+        points=table.points,
+        choices=np.asarray(table.choices, np.int64),
+        conditions=np.asarray(json.dumps(conditions)),
+        baseline=np.asarray(-1 if table.baseline is None else table.baseline),
+        metric=table.metric,
+        loss=table.loss,
+        seconds=table.seconds,
+    )
+
+
+def _restored(name: str, arrays: Mapping[str, Any]) -> CurveTable:
+    conditions = json.loads(str(arrays["conditions"]))
+    baseline = int(arrays["baseline"])
+    return CurveTable(
+        name=name,
+        points=np.asarray(arrays["points"]),
+        choices=tuple(int(number) for number in arrays["choices"]),
+        conditions=tuple(tuple((other, frozenset(allowed)) for other, allowed in when) for when in conditions),
+        baseline=None if baseline < 0 else baseline,
+        metric=np.asarray(arrays["metric"]),
+        loss=np.asarray(arrays["loss"]),
+        seconds=np.asarray(arrays["seconds"]),
+    )
+
+
+def _of_losses(name: str, arrays: Mapping[str, Any]) -> CurveTable:
+    names = [str(n) for n in arrays["hp_names"]]
+    loss = np.asarray(arrays["valid_loss"], float)
+    values = np.asarray(arrays["config"], float)
+    if loss.ndim != 2 or 0 in loss.shape or values.shape != (len(loss), len(names)):
+        raise ValueError(
+            f"config must have a row for each curve and a column for each of {len(names)} hp_names, "
+            f"but config is {values.shape} and valid_loss {loss.shape}"
+        )
+    return CurveTable(
+        name=name,
+        points=_unit_cube(values, names),
+        choices=(0,) * len(names),
+        metric=-loss,
+        loss=loss,
+        seconds=np.ones_like(loss),
+    )
+
+
+def _unit_cube(values: Floats, names: list[str]) -> Floats:
+    """Each hyper-parameter on a logarithmic scale from its least to its greatest value in the table."""
+    distances = np.where([n in _BETAS for n in names], 1.0 - values, values)
+    with np.errstate(divide="raise", invalid="raise"):
+        try:
+            scaled = np.log10(distances)
+        except FloatingPointError:
+            raise ValueError("every hyper-parameter must be above 0, and betas below 1") from None
+    low, high = scaled.min(axis=0), scaled.max(axis=0)
+    placed: Floats = (scaled - low) / np.where(high > low, high - low, 1.0)
+    return placed
