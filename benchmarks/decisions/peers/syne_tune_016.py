@@ -1,0 +1,34 @@
+"""Syne Tune 0.16: what is left of it, ASHA and a BOHB on top of ASHA; nothing is paused."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from syne_tune.optimizer.baselines import ASHA, BOHB  # type: ignore[import-not-found]
+
+from benchmarks.decisions.peers.rows import Rows
+from benchmarks.decisions.peers.syne_tune_schedulers import SyneTune, config_space
+from tuner.simulation.replay import Pool
+from tuner.simulation.tables import CurveTable
+
+
+def search(make_scheduler: Callable[..., Any], table: CurveTable, pool: Pool, seed: int, workers: int) -> SyneTune:
+    """A search with a scheduler at its defaults."""
+    rows = Rows(table, pool)
+    scheduler = make_scheduler(
+        config_space(rows),
+        metric="metric",
+        do_minimize=False,
+        time_attr="epoch",
+        max_t=table.epochs,
+        random_seed=seed,
+    )
+    tuner = SyneTune(rows, scheduler, lambda _: scheduler.suggest(), seed)
+    scheduler.searcher.suggest = tuner.snapped(scheduler.searcher.suggest)
+    return tuner
+
+
+METHODS = {
+    "syne-tune-0.16-asha": partial(search, ASHA),
+    "syne-tune-0.16-bohb": partial(search, BOHB),
+}

@@ -1,0 +1,137 @@
+"""Run every search that the file of results lacks. Interrupted, the same command goes on."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.decisions.contestants import CONTESTANTS
+from benchmarks.decisions.environments import ROOT, is_ready, python
+from benchmarks.decisions.results import Key, append, read
+
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Or linear algebra takes all cores, from other searches too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Searches that share a process: a library is imported once for all of them."""
+
+    method: str
+    seed: int
+    tables: tuple[Path, ...]
+    workers: int
+    budget: float
+
+    @property
+    def command(self) -> list[str]:
+        interpreter = python(CONTESTANTS[self.method].environment)
+        options = ["--seed", str(self.seed), "--workers", str(self.workers), "--budget", str(self.budget)]
+        return [str(interpreter), "-m", "benchmarks.decisions.run_one", *options, self.method, *map(str, self.tables)]
+
+
+def plan(
+    tables: Sequence[Path], methods: Sequence[str], *, seeds: int, workers: int, budget: float, done: Collection[Key]
+) -> Iterator[Batch]:
+    """What is still to be done, all methods with one seed before the next seed."""
+    for seed in range(seeds):
+        for method in methods:
+            missing = tuple(t for t in tables if Key(t.stem, method, seed, workers, budget) not in done)
+            if missing:
+                yield Batch(method=method, seed=seed, tables=missing, workers=workers, budget=budget)
+
+
+def carry_out(batch: Batch, out: Path) -> str | None:
+    """Run a batch, noting each search as soon as it is over; what went wrong, or none."""
+    environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": str(ROOT)}
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            batch.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            append(out, line.rstrip("\n"))
+        if process.wait() == 0:
+            return None
+        errors.seek(0)
+        return errors.read()[-2000:]
+
+
+def main() -> None:
+    options = _options()
+    methods = [name for name in options.methods if _is_ready(name)]
+    batches = list(
+        plan(
+            _tables(options.taskset, options.table),
+            methods,
+            seeds=options.seeds,
+            workers=options.workers,
+            budget=options.budget,
+            done={run.key for run in read(options.out)},
+        )
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        running = [
+            pool.submit(_report, f"{number}/{len(batches)}", batch, options.out)
+            for number, batch in enumerate(batches, 1)
+        ]
+        failures = sum(failed.result() for failed in running)
+    sys.exit(f"{failures} of {len(batches)} failed" if failures else 0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--taskset", type=Path, metavar="FOLDER", help="npz files of TaskSet's curves")
+    parser.add_argument("--table", type=Path, action="append", default=[], metavar="FILE", help="one more table")
+    parser.add_argument("--methods", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=10, help="how many, counted from 0 (default 10)")
+    parser.add_argument("--workers", type=int, default=4, help="simulated ones (default 4)")
+    parser.add_argument("--budget", type=float, default=20.0, help="in full runs (default 20)")
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file of results")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default 2)")
+    options = parser.parse_args()
+    if options.taskset is None and not options.table:
+        parser.error("nothing to search: give --taskset FOLDER or --table FILE")
+    return options
+
+
+def _tables(taskset: Path | None, more: Sequence[Path]) -> list[Path]:
+    found = sorted(taskset.glob("*.npz")) if taskset is not None else []
+    return [table.resolve() for table in (*found, *more)]
+
+
+def _is_ready(method: str) -> bool:
+    environment = CONTESTANTS[method].environment
+    if is_ready(environment):
+        return True
+    _say(f"without {method}: first run python -m benchmarks.decisions.environments {environment}")
+    return False
+
+
+def _report(place: str, batch: Batch, out: Path) -> bool:
+    """Carry a batch out and say so; whether it failed."""
+    began_s = time.monotonic()
+    failure = carry_out(batch, out)
+    took_s = time.monotonic() - began_s
+    _say(f"{place} {batch.method}, seed {batch.seed}, {len(batch.tables)} tables: {took_s:.0f} s")
+    if failure is not None:
+        _say(f"FAILED:\n{failure}")
+    return failure is not None
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What the results say: means of a method, and its paired differences to another with their uncertainty."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.decisions.results import Run
+from tuner.cube import Floats
+
+RESAMPLES = 4000
+
+Pairs = Mapping[str, Sequence[float]]
+"""By task: a figure of each seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A mean difference and the 95 % interval of its bootstrap."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def regret_at(percent: int) -> Callable[[Run], float]:
+    """The figure of a run that is its regret after so many percent of the budget."""
+
+    def figure(run: Run) -> float:
+        return run.regret[percent]
+
+    return figure
+
+
+def mean_over(runs: Iterable[Run], figure: Callable[[Run], float]) -> float:
+    """The mean over tasks of the mean over seeds, so that a task with more seeds counts no more.
+
+    Raises:
+        ValueError: no runs.
+    """
+    by_task = defaultdict(list)
+    for run in runs:
+        by_task[run.key.task].append(figure(run))
+    if not by_task:
+        raise ValueError("a mean needs at least one run")
+    return float(np.mean([np.mean(figures) for figures in by_task.values()]))
+
+
+def differences(runs: Iterable[Run], method: str, reference: str, percent: int) -> dict[str, list[float]]:
+    """By task: regret of a method less that of the reference, for each seed that both have; below 0 is better."""
+    regret: dict[str, dict[tuple[str, int], float]] = {method: {}, reference: {}}
+    for run in runs:
+        if run.key.method in regret:
+            regret[run.key.method][run.key.task, run.key.seed] = run.regret[percent]
+    paired: dict[str, list[float]] = defaultdict(list)
+    for task, seed in sorted(regret[method].keys() & regret[reference].keys()):
+        paired[task].append(regret[method][task, seed] - regret[reference][task, seed])
+    return dict(paired)
+
+
+def bootstrap(pairs: Pairs, *, resamples: int = RESAMPLES, seed: int = 0) -> Difference:
+    """Resample tasks, then seeds within each task drawn.
+
+    Raises:
+        ValueError: no pairs.
+    """
+    if not pairs:
+        raise ValueError("a bootstrap needs at least one pair")
+    random = np.random.default_rng(seed)
+    figures = [np.asarray(of_task, float) for of_task in pairs.values()]
+    drawn = random.integers(len(figures), size=(resamples, len(figures)))
+    means = np.empty(drawn.shape)
+    for task, of_task in enumerate(figures):
+        here = drawn == task
+        seeds = random.integers(len(of_task), size=(int(here.sum()), len(of_task)))
+        means[here] = of_task[seeds].mean(axis=1)
+    low, high = np.percentile(means.mean(axis=1), (2.5, 97.5))
+    return Difference(float(np.mean([of_task.mean() for of_task in figures])), float(low), float(high))
+
+
+def common(runs: Sequence[Run], *methods: str) -> list[Run]:
+    """The runs of these methods on tasks and with seeds that each of them has."""
+    seen = [{(run.key.task, run.key.seed) for run in runs if run.key.method == method} for method in methods]
+    shared = set.intersection(*seen)
+    return [run for run in runs if run.key.method in methods and (run.key.task, run.key.seed) in shared]
+
+
+def regret_curve(runs: Sequence[Run]) -> tuple[tuple[int, ...], Floats]:
+    """Percents of the budget, and the mean regret at each; both empty where there are no runs."""
+    percents = tuple(sorted(runs[0].regret)) if runs else ()
+    return percents, np.array([mean_over(runs, regret_at(percent)) for percent in percents])
+
+
+def budget_to_match(runs: Sequence[Run], method: str, reference: str) -> int | None:
+    """The percent of the budget from which on a method's mean regret is no more than the reference's final one.
+
+    None where it never gets there for good, or where no task and seed is common to both.
+    """
+    both = common(runs, method, reference)
+    percents, curve = regret_curve([run for run in both if run.key.method == method])
+    _, goal = regret_curve([run for run in both if run.key.method == reference])
+    matched: int | None = None
+    for percent, regret in zip(reversed(percents), curve[::-1], strict=True):
+        if regret > goal[-1] + 1e-12:
+            break
+        matched = percent
+    return matched
