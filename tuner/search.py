@@ -489,7 +489,7 @@ class Search:
             infeasible=infeasible,
             **({"failure": failure.value} if failure else {}),
             **({"setbacks": setbacks} if setbacks else {}),
-            **({_JUDGED: judged(self._decider.history) + 1} if state == TrialState.COMPLETE else {}),
+            **({_JUDGED: judged(self._decider.history) + 1} if state != TrialState.FAIL else {}),
             **_trained(trial),
         )
         self._refresh()

@@ -4,12 +4,14 @@ import math
 
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 from tests.tuner.conftest import driven, epoch
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.decisions.log import differences
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, make_engine
+from tuner.report.status import status_of, status_table
 from tuner.search import Decision, Search
 from tuner.space import UnitCube
 
@@ -43,6 +45,14 @@ def test_a_trial_that_is_behind_pauses_and_makes_room(search):
     assert states(search) == "RWWR"  # with two arrivals nobody has earned a place; the baseline runs to its end
     assert search.trials[2].is_paused
     assert search.trials[2].curve == {3: 0.1}
+
+
+def test_the_status_says_what_it_waits_for(search, study):
+    for number, value in zip([start(search) for _ in range(3)], (0.3, 0.5, 0.1), strict=True):
+        search.hear(number, epoch(3, value))
+    console = Console(width=200, record=True)
+    console.print(*status_table(status_of(study)))
+    assert "waits after epoch 3, to be called back if it turns out to be ahead" in console.export_text()
 
 
 def test_it_is_called_back_under_its_number_before_anything_new_begins(search):

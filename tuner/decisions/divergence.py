@@ -3,8 +3,8 @@
 import math
 
 EXPLOSION_FACTOR = 1.5
-"""A training loss so many times that of the first epoch is given up. Of healthy detectors none came near: their loss is
-never above its first value for a whole epoch (docs/decisions-benchmark.md)."""
+"""A training loss so many times that of the first epoch is given up. Of detectors that learnt anything none came
+near (docs/decisions-benchmark.md)."""
 
 
 def divergence(metric: float | None, loss: float, first_loss: float) -> str | None:

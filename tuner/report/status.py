@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.printable import printable
-from tuner.study import KnownStudy, TrialRecord, best_trial, standing
+from tuner.study import PAUSED_AT, KnownStudy, TrialRecord, best_trial, standing
 
 STATUS_VERSION = 1
 """Version of the data that `status_of` gives; a change of meaning raises it."""
@@ -73,6 +73,8 @@ def _why(trial: dict[str, Any]) -> str:
     setbacks = trial.get("setbacks")
     if setbacks:
         return f"tried again after epoch {setbacks[-1]['epoch']}: {setbacks[-1]['cause']}"
+    if trial["state"] == TrialState.WAITING.name and trial.get(PAUSED_AT):
+        return f"waits after epoch {trial[PAUSED_AT]}, to be called back if it turns out to be ahead"
     return "the default configuration" if trial["number"] == 0 else ""
 
 

@@ -26,11 +26,11 @@ class SimulatedSearch:
         Args:
             strategy: one of `tuner.decisions.strategies.STRATEGIES`.
             rungs: none for those that fit the length of the curves.
-            limits: none where only the budget ends the search.
+            limits: none where only the budget, or the end of the table, ends the search.
         """
         self._table = table
         self._pool = pool
-        self._limits = limits or Limits()
+        self._limits = limits or Limits(trials=table.num_configurations)
         self._rows: list[int] = []
         engine = make_engine(
             strategy,
