@@ -10,7 +10,7 @@ _KEPT_WHILE_RUNNING = 4
 """Checkpoints of a running trial: the last two, the best, and the one that is being written."""
 
 _KEPT_WHEN_COMPLETE = 2
-"""The best and the last."""
+"""The best and the last; of a paused trial, the last two."""
 
 _FULL_RUN_EVERY = 10
 """A full run keeps the checkpoint of so many epochs too, besides those of any trial."""
@@ -18,15 +18,25 @@ _FULL_RUN_EVERY = 10
 _LOGS_BYTES = 64 * 2**20
 
 
-def needed_bytes(*, checkpoint_bytes: int, slots: int, trials: int, reduction_factor: int, promote_epochs: int) -> int:
+def needed_bytes(
+    *,
+    checkpoint_bytes: int,
+    slots: int,
+    trials: int,
+    reduction_factor: int,
+    promote_epochs: int,
+    pausing_rungs: int = 0,
+) -> int:
     """What a search and the winner's full run write at most, roughly.
 
     Args:
         trials: still to be trained.
         reduction_factor: One in so many trials is expected to run to its end, where there are rungs; else 1.
         promote_epochs: 0 where nothing is promoted.
+        pausing_rungs: Rungs at which trials wait to be called back: at each as many as may go on from there, at most.
     """
-    complete = -(-trials // reduction_factor) + slots
+    places = -(-trials // reduction_factor)
+    complete = places * (1 + pausing_rungs) + slots
     full_run = promote_epochs // _FULL_RUN_EVERY + _KEPT_WHILE_RUNNING if promote_epochs else 0
     kept = slots * _KEPT_WHILE_RUNNING + complete * _KEPT_WHEN_COMPLETE + full_run
     return kept * checkpoint_bytes + _LOGS_BYTES

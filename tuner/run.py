@@ -303,6 +303,7 @@ def _require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> No
         trials=max(settings.trials - done, 0),
         reduction_factor=study.spec.reduction_factor if study.spec.rungs else 1,
         promote_epochs=settings.promote_epochs if options.promote else 0,
+        pausing_rungs=0 if settings.strategy == "asha" else len(study.spec.rungs),
     )
     require(options.paths.root, needed, "The search")
 

@@ -260,7 +260,7 @@ class Search:
         self._curves = {trial.number: dict(trial.curve) for trial in self.trials}
         self._decider = self._restored_decider()
         self.discard_dead_weights()
-        self._close_paused()
+        self._end_paused()
         is_dead = self._dead_figure() is not None
         self._told_dead = judged(self._decider.history) if is_dead else 0  # who goes on all the same has a reason
         self._heed_bounds()
@@ -327,18 +327,23 @@ class Search:
         with self._paths.decisions.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
-    def _close_paused(self) -> None:
-        """Trials that are never called back end, once nothing trains and nothing begins any more."""
+    def _end_paused(self) -> None:
+        """End what is paused and never goes on: all of it, once nothing trains and nothing begins any more."""
+        for number, reason in self._decider.hopeless().items():
+            self._end_one_paused(number, reason)
         if self.live or self._interrupted is not None or self._begins_new or self._decider.resumed() is not None:
             return
         for trial in self.trials:
             if trial.is_paused:
                 epoch = trial.attributes[PAUSED_AT]
                 reason = f"early stop at epoch {epoch}: {trial.curve[epoch]:.4f} was not among the best at this rung"
-                self._study.finish(trial.number, TrialState.PRUNED, reason=reason)
-                self._decider.end(trial.number, Status.STOPPED)
-                discard_weights(self._paths.trial(trial.number))
+                self._end_one_paused(trial.number, reason)
+
+    def _end_one_paused(self, number: int, reason: str) -> None:
+        self._study.finish(number, TrialState.PRUNED, reason=reason)
+        self._decider.end(number, Status.STOPPED)
         self._refresh()
+        discard_weights(self._paths.trial(number))
 
     def _refresh(self) -> None:
         self.trials = self._study.trials()
@@ -416,7 +421,7 @@ class Search:
         self._study.pause(trial.number, epoch, value, **_trained(trial))
         self._refresh()
         self._on_event(f"trial {trial.number} waits after epoch {epoch}: {self._spec.metric} {value:.4f}")
-        self._close_paused()
+        self._end_paused()
         self._heed_guards()
 
     def _hear_end(self, trial: LiveTrial, end: EndRecord) -> None:
@@ -497,7 +502,7 @@ class Search:
         if state != TrialState.COMPLETE:
             discard_weights(self._paths.trial(trial.number))
         self._on_event(_told(trial.number, state, value, reason, self._spec.metric))
-        self._close_paused()
+        self._end_paused()
         self._heed_guards()
 
 

@@ -65,6 +65,7 @@ def test_it_is_called_back_under_its_number_before_anything_new_begins(search):
 
 
 def test_after_a_restart_the_same_trials_are_paused_and_the_same_is_called_back(url, spec, paths, space, terms):
+    space = space.with_settings(trials=30)
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         numbers = [start(search) for _ in range(4)]
@@ -105,6 +106,18 @@ def test_when_no_more_begin_and_none_is_called_back_those_that_wait_end(search, 
     pruned = [trial for trial in search.trials if trial.state == TrialState.PRUNED]
     assert all(trial.reason.startswith("early stop at epoch 3") for trial in pruned)
     assert not any((paths.trial(trial.number) / "weights").exists() for trial in pruned)
+
+
+def test_a_paused_trial_ends_and_its_weights_go_as_soon_as_it_can_never_be_called_back(search, paths):
+    numbers = [start(search) for _ in range(5)]
+    (paths.trial(1) / "weights").mkdir(parents=True)
+    search.hear(numbers[0], epoch(3, 0.5))
+    search.hear(numbers[1], epoch(3, 0.1))
+    assert search.trials[1].is_paused
+    for number in numbers[2:]:
+        search.hear(number, epoch(3, 0.2))
+    assert search.trials[1].state == TrialState.PRUNED  # four are better, and of nine trials three can go on
+    assert not (paths.trial(1) / "weights").exists()
 
 
 def test_weights_of_a_paused_trial_are_kept(search, paths):

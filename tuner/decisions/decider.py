@@ -2,7 +2,7 @@
 adapters through `tuner.search`, and `tuner.simulation`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,10 @@ class Decider:
         """A paused trial that should go on before anything new begins."""
         trial = self._engine.strategy.resumed(self.history)
         return None if trial is None else Resume(trial)
+
+    def hopeless(self) -> Mapping[int, str]:
+        """Paused trials that can never be called back, with the reason: what they keep can go."""
+        return self._engine.strategy.hopeless(self.history)
 
     def proposed(self, allowed: Allowed = lambda point: True) -> Begin | None:
         """A new configuration, or none when none that is allowed was found."""

@@ -4,6 +4,7 @@
 were ahead. `auto`: promotion, with configurations proposed by a model of all trials so far.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +65,9 @@ class Strategy(Protocol):
     def verdict(self, history: History, trial: int, epoch: int) -> Verdict:
         """What becomes of a running trial after an epoch whose metric is in the history."""
 
+    def hopeless(self, history: History) -> Mapping[int, str]:
+        """Paused trials that can never be called back, with the reason."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asha:
@@ -79,6 +83,9 @@ class Asha:
 
     def resumed(self, history: History) -> int | None:
         return None
+
+    def hopeless(self, history: History) -> Mapping[int, str]:
+        return {}
 
     def verdict(self, history: History, trial: int, epoch: int) -> Verdict:
         """Stopped are those behind the best 1/η so far; equal values never stop a trial: before a detector has learnt
@@ -120,15 +127,24 @@ class Promotion:
             return GoOn()
         if trial in self._ahead(history, epoch):
             return GoOn()
-        value = history.values[trial, epoch - 1]
+        reason = self._hopeless_at(history, trial, epoch)
+        return Pause() if reason is None else Stop(reason=reason)
+
+    def hopeless(self, history: History) -> Mapping[int, str]:
+        paused = np.flatnonzero(history.status == Status.PAUSED)
+        reasons = ((int(t), self._hopeless_at(history, int(t), int(history.reached[t]))) for t in paused)
+        return {trial: reason for trial, reason in reasons if reason is not None}
+
+    def _hopeless_at(self, history: History, trial: int, rung: int) -> str | None:
+        value = history.values[trial, rung - 1]
         most = self._most_places(history)
-        better = int(np.sum(history.values[:, epoch - 1] > value))
-        if most is not None and better >= most:
-            return Stop(
-                reason=f"early stop at epoch {epoch}: {better} trials are better than {value:.4f} at this rung, "
-                f"and no more than {most} can go on"
-            )
-        return Pause()
+        better = int(np.sum(history.values[:, rung - 1] > value))
+        if most is None or better < most:
+            return None
+        return (
+            f"early stop at epoch {rung}: {better} trials are better than {value:.4f} at this rung, "
+            f"and no more than {most} can go on"
+        )
 
     def _ahead(self, history: History, rung: int) -> Trials:
         """Who has earned to go on beyond a rung, the best first; the earlier of equals."""

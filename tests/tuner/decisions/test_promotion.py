@@ -80,6 +80,14 @@ def test_once_no_more_begin_enough_are_called_back_for_the_full_runs_that_are_wa
     assert strategy.resumed(seen) is None
 
 
+def test_a_paused_trial_is_hopeless_as_soon_as_no_place_can_be_left_for_it(history):
+    strategy = Promotion(rungs=RUNGS, limits=Limits(trials=6, full_runs=1), has_baseline=False)
+    seen = history({3: 0.5}, {3: 0.1}, {3: 0.6}, statuses=(P, P, P))
+    assert list(strategy.hopeless(seen)) == [1]  # two places at most
+    assert strategy.hopeless(seen)[1].startswith("early stop at epoch 3: 2 trials are better than 0.1000")
+    assert FREE.hopeless(seen) == {}
+
+
 def test_the_baseline_never_pauses(history):
     strategy = Promotion(rungs=RUNGS)
     assert strategy.verdict(history({3: 0.0}, {3: 0.8}, {3: 0.9}), 0, 3) == GoOn()
