@@ -4,6 +4,7 @@ Knows nothing of Ray, processes or clocks: whoever drives it asks for requests, 
 carries out the decisions. All that it must remember is in the study.
 """
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ DIVERGED = "diverged"
 """What the reason of such a trial begins with."""
 
 _JUDGED = "judged"
-"""Attribute of a COMPLETE trial: how many had ended or been paused by then, itself included."""
+"""Attribute of a trial that ended well or was ended: how many had ended or been paused by then, itself included."""
 
 _NOTED_EVERY_S = 60.0
 """Of the wall time no more than this is forgotten when a driver is killed."""
@@ -140,8 +141,8 @@ class Search:
         if self.finished:
             return None
         called = self._interrupted
-        if called is None and (paused := self._decider.resumed()) is not None:
-            called = paused.trial
+        if called is None:
+            called = self._decider.resumed()
         if called is not None:
             proposal: Proposal | None = self._study.resume(called)
             self._decider.resume(called)
@@ -184,8 +185,8 @@ class Search:
         """What the model of all trials proposes; none where a user's own trial comes first."""
         if any(not self.trials[number].params for number in self._waiting):
             return None
-        begun = self._decider.proposed(lambda point: not limits.exclude(self._space.resolve(self._cube.sampled(point))))
-        return None if begun is None else self._cube.sampled(begun.point)
+        point = self._decider.proposed(lambda point: not limits.exclude(self._space.resolve(self._cube.sampled(point))))
+        return None if point is None else self._cube.sampled(point)
 
     def _point(self, trial: TrialRecord) -> Floats:
         return self._cube.point(trial.sampled)
@@ -324,7 +325,8 @@ class Search:
         return Decider(engine, history, self._log_decision)
 
     def _log_decision(self, line: str) -> None:
-        with self._paths.decisions.open("a", encoding="utf-8") as file:
+        # For people: a full disk is told by what must be written.
+        with contextlib.suppress(OSError), self._paths.decisions.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 
     def _end_paused(self) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from benchmarks.decisions.contestants import CONTESTANTS
 from benchmarks.decisions.environments import ROOT, is_ready, python
 from benchmarks.decisions.results import Key, append, read
+from tuner.curves import read_curves
+from tuner.simulation.tables import save_arrays
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Or linear algebra takes all cores, from other searches too."""
@@ -70,7 +72,7 @@ def main() -> None:
     methods = [name for name in options.methods if _is_ready(name)]
     batches = list(
         plan(
-            _tables(options.taskset, options.table),
+            _tables(options.taskset, options.table, options.out.parent),
             methods,
             seeds=options.seeds,
             workers=options.workers,
@@ -104,9 +106,19 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _tables(taskset: Path | None, more: Sequence[Path]) -> list[Path]:
+def _tables(taskset: Path | None, more: Sequence[Path], folder: Path) -> list[Path]:
     found = sorted(taskset.glob("*.npz")) if taskset is not None else []
-    return [table.resolve() for table in (*found, *more)]
+    return [table.resolve() for table in (*found, *(_as_arrays(table, folder) for table in more))]
+
+
+def _as_arrays(table: Path, folder: Path) -> Path:
+    """The table as a file that every environment can read: most peers' have nothing for parquet."""
+    if table.suffix == ".npz":
+        return table
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = folder / f"{table.stem}.npz"
+    save_arrays(read_curves(table), arrays)
+    return arrays
 
 
 def _is_ready(method: str) -> bool:

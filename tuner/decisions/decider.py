@@ -13,20 +13,6 @@ from tuner.decisions.proposing import Allowed
 from tuner.decisions.strategies import Engine, GoOn, Pause, Stop, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """A new trial."""
-
-    point: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """A trial that has been trained in part."""
-
-    trial: int
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lost(Stop):
     """The trial ends because it diverged."""
@@ -47,19 +33,17 @@ class Decider:
         self._first_losses: dict[int, float] = {}
         self.history = history
 
-    def resumed(self) -> Resume | None:
+    def resumed(self) -> int | None:
         """A paused trial that should go on before anything new begins."""
-        trial = self._engine.strategy.resumed(self.history)
-        return None if trial is None else Resume(trial)
+        return self._engine.strategy.resumed(self.history)
 
     def hopeless(self) -> Mapping[int, str]:
         """Paused trials that can never be called back, with the reason: what they keep can go."""
         return self._engine.strategy.hopeless(self.history)
 
-    def proposed(self, allowed: Allowed = lambda point: True) -> Begin | None:
-        """A new configuration, or none when none that is allowed was found."""
-        point = self._engine.propose(self.history, allowed)
-        return None if point is None else Begin(point)
+    def proposed(self, allowed: Allowed = lambda point: True) -> Floats | None:
+        """The point of a new configuration, or none when none that is allowed was found."""
+        return self._engine.propose(self.history, allowed)
 
     def begin(self, point: Floats, *, is_proposed: bool = True) -> int:
         """A trial begins. Returns its number.
@@ -93,7 +77,7 @@ class Decider:
         verdict = self._judged(trial, epoch, metric) if reason is None else Lost(reason=f"{reason} at epoch {epoch}")
         self._note(hear=trial, epoch=epoch, metric=metric, loss=loss, verdict=type(verdict).__name__)
         if isinstance(verdict, Lost):
-            self.lose(trial)
+            self.history.set_status(trial, Status.LOST)
         elif isinstance(verdict, Pause):
             self.history.set_status(trial, Status.PAUSED)
         elif isinstance(verdict, Stop):
@@ -112,14 +96,6 @@ class Decider:
         """A trial is over."""
         self.history.set_status(trial, status)
         self._note(end=trial, status=status.name)
-
-    def complete(self, trial: int) -> None:
-        """A trial ran to its end."""
-        self.end(trial, Status.COMPLETE)
-
-    def lose(self, trial: int) -> None:
-        """A trial diverged, or cannot be trained on this machine: nothing is worse."""
-        self.end(trial, Status.LOST)
 
     def incumbent(self) -> int | None:
         """The trial whose configuration would be promoted now."""

@@ -1,6 +1,5 @@
 """What has happened in a search: all that a decision may depend on."""
 
-from collections.abc import Iterable
 from enum import IntEnum
 
 import numpy as np
@@ -97,9 +96,9 @@ class History:
         """A trial does something else from now on."""
         self._status[trial] = status
 
-    def incumbent(self, among: Iterable[Status] = (Status.RUNNING, Status.PAUSED, Status.COMPLETE)) -> int | None:
+    def incumbent(self) -> int | None:
         """The trial whose configuration is the best known: that of the highest metric so far, the earlier of equals."""
-        known = (self.reached > 0) & np.isin(self.status, list(among))
+        known = (self.reached > 0) & np.isin(self.status, (Status.RUNNING, Status.PAUSED, Status.COMPLETE))
         return int(np.argmax(np.where(known, self.last, -np.inf))) if known.any() else None
 
     def _grow(self) -> None:

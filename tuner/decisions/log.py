@@ -31,13 +31,13 @@ def differences(
         if "begin" in event:
             point = np.array(event["point"])
             proposed = decider.proposed() if event["proposed"] else None
-            if proposed is not None and not np.allclose(rounded(proposed.point), point, atol=1e-9):
+            if proposed is not None and not np.allclose(rounded(proposed), point, atol=1e-9):
                 found.append(f"trial {event['begin']} began elsewhere than would be proposed now")
             decider.begin(point, is_proposed=event["proposed"])
         elif "resume" in event:
             called = decider.resumed()
-            if called is not None and called.trial != event["resume"]:  # none: it had been cut off
-                found.append(f"trial {event['resume']} was called back, now it would be {called.trial}")
+            if called is not None and called != event["resume"]:  # none: it had been cut off
+                found.append(f"trial {event['resume']} was called back, now it would be {called}")
             decider.resume(event["resume"])
         elif "hear" in event:
             verdict = decider.hear(event["hear"], event["epoch"], event["metric"], event["loss"])

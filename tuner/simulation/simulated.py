@@ -1,7 +1,7 @@
 """Our own strategies as something to replay."""
 
 from tuner.decisions.decider import Decider
-from tuner.decisions.history import History
+from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs, rungs_for
 from tuner.decisions.strategies import GoOn, Limits, Pause, make_engine
 from tuner.simulation.replay import Decision, Job, Pool
@@ -45,8 +45,8 @@ class SimulatedSearch:
     def ask(self) -> Job | None:
         resumed = self._decider.resumed()
         if resumed is not None:
-            self._decider.resume(resumed.trial)
-            return Job(resumed.trial, self._rows[resumed.trial])
+            self._decider.resume(resumed)
+            return Job(resumed, self._rows[resumed])
         if self._pool.empty or len(self._rows) == self._limits.trials:
             return None
         row = self._first_row() if not self._rows else None
@@ -54,7 +54,7 @@ class SimulatedSearch:
             proposed = self._decider.proposed()
             if proposed is None:
                 return None
-            row = self._pool.nearest(proposed.point)
+            row = self._pool.nearest(proposed)
         self._pool.take(row)
         self._rows.append(row)
         return Job(self._decider.begin(self._table.points[row]), row)
@@ -63,7 +63,7 @@ class SimulatedSearch:
         verdict = self._decider.hear(trial, epoch, metric, loss)
         if isinstance(verdict, GoOn):
             if epoch == self._table.epochs:
-                self._decider.complete(trial)
+                self._decider.end(trial, Status.COMPLETE)
             return Decision.CONTINUE
         return Decision.PAUSE if isinstance(verdict, Pause) else Decision.STOP
 

@@ -191,9 +191,11 @@ class DrivenStudy:
         paused = [self._ids[record.number] for record in self._records if record.is_paused]
         for trial_id in paused:
             self._memory.set_trial_state_values(trial_id, state=TrialState.RUNNING)
-        yield
-        for trial_id in paused:
-            self._memory.set_trial_state_values(trial_id, state=TrialState.WAITING)
+        try:
+            yield
+        finally:
+            for trial_id in paused:
+                self._memory.set_trial_state_values(trial_id, state=TrialState.WAITING)
 
     def resume(self, number: int) -> Proposal:
         """An interrupted or paused trial, RUNNING again."""
