@@ -11,8 +11,10 @@ import pytest
 from benchmarks.decisions.environments import ROOT
 from benchmarks.decisions.report import as_columns, as_markdown
 from benchmarks.decisions.results import Key, read
-from benchmarks.decisions.run import Batch, carry_out, plan
+from benchmarks.decisions.run import Batch, _as_arrays, carry_out, plan
 from benchmarks.decisions.run_one import seed_of
+from tuner.curves import read_curves
+from tuner.simulation.tables import load_arrays
 
 ONE, TWO = Path("/tables/one.npz"), Path("/tables/two.npz")
 
@@ -105,3 +107,11 @@ def test_tables_align_names_left_and_figures_right():
         "| a          | 0.123 |",
         "| longer one |     1 |",
     ]
+
+
+def test_a_parquet_table_is_written_as_arrays_that_say_the_same(tmp_path):
+    parquet = ROOT / "benchmarks/decisions/detector_table/curves.parquet"
+    original, again = read_curves(parquet), load_arrays(_as_arrays(parquet, tmp_path / "results"))
+    for name in ("points", "metric", "loss", "seconds"):
+        assert np.array_equal(getattr(again, name), getattr(original, name), equal_nan=True)
+    assert (again.choices, again.conditions, again.baseline) == (original.choices, original.conditions, 0)
