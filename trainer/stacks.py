@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_SETTLED_S = 0.2
+_SETTLED_S = 0.5
 """A dump that has not grown for so long is whole."""
 
 
@@ -20,15 +20,22 @@ def dump_on_request(run: Path) -> None:
     """On SIGUSR1 write the stacks of all threads into the run's folder; processes forked later do the same."""
     folder = run / "stacks"
 
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+
     def register() -> None:
         with suppress(OSError):  # of a full disk or table of files: then the parent's file takes this one's dump too
             folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             faulthandler.register(signal.SIGUSR1, file=os.open(folder / f"{os.getpid()}.txt", flags), all_threads=True)
+        unblock()
 
     register()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
-    os.register_at_fork(after_in_child=register)
+    # A child hears the signal once it has a file of its own; before, its dump and its parent's would mix in one.
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=register)
 
 
 def collect(run: Path, log: Path, *, settled_s: float = _SETTLED_S) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -213,6 +214,7 @@ def test_a_hanging_trial_writes_its_stacks_to_the_log(hanging_trainer, train_req
     wait_for(lambda: "in _worker_loop" in log.read_text())
     dumps = log.read_text().split("SIGUSR1: where process ")[1:]
     assert len({dump.split()[0] for dump in dumps}) >= 3, "the trial and both its loaders"
+    wait_for(lambda: log.read_text().endswith("\n"))  # not while a dump is being moved there
     text = log.read_text()
     frames = re.findall(r'^  File "[^"]+", line \d+ in \S+$', text, re.MULTILINE)
     assert len(frames) == text.count("File "), "each process' dump stands by itself"
@@ -220,6 +222,29 @@ def test_a_hanging_trial_writes_its_stacks_to_the_log(hanging_trainer, train_req
     end = hear_all(hanging_trainer)[-1]
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert not (Path(request.directory) / "stacks").exists()
+
+
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from trainer.stacks import dump_on_request
+
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGUSR1))  # the first thing that it does
+dump_on_request(Path(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+print(child)
+"""
+
+
+def test_a_process_asked_for_its_stacks_while_it_is_forked_writes_to_a_file_of_its_own(tmp_path):
+    forked = subprocess.run(
+        [sys.executable, "-c", FORKED, tmp_path], check=True, capture_output=True, text=True, timeout=60
+    )
+    dumped = {path.stem for path in (tmp_path / "stacks").iterdir() if path.stat().st_size}
+    assert dumped == {forked.stdout.strip()}
 
 
 def test_stacks_left_by_a_server_that_died_come_into_the_log_with_the_next_try(tmp_path):
