@@ -22,7 +22,8 @@ from tuner.report.status import status_of
 from tuner.study import Study
 
 SPACE = """
-search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: %d, sampler: random, promote_epochs: 4}
+search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: %d, sampler: random, promote_epochs: 4,
+         reevaluation_runs: 0}
 parameters:
   optimizer: SGD
   batch: 16

@@ -41,8 +41,7 @@ def params_yaml(study: KnownStudy, winner: Winner, epochs: int) -> str:
         f"Found by tune: study {study.name}, trial {trial.number}, space {spec.space_name}",
         f"{spec.metric} {trial.value:.4f} after {spec.epochs} epochs (seed {spec.seed}); "
         f"the default configuration: {baseline}",
-        *([] if trial.is_baseline else ["One seed each: a small difference may be luck."]),
-        *(["The default configuration was the best of the search."] if trial.is_baseline else []),
+        winner.said(),
         f"Trained with {versions}",
         f"Data set sha256 {spec.data_sha256}",
         *_note_on_model(spec.model, spec.portable_model),

@@ -78,6 +78,9 @@ class StudyPaths:
     def trial(self, number: int) -> Path:
         return self.root / "trials" / f"{number:04d}"
 
+    def reevaluated(self, number: int, seed: int) -> Path:
+        return self.root / "reevaluation" / f"trial-{number:04d}-seed-{seed}"
+
     def promoted(self, number: int, epochs: int) -> Path:
         return self.root / "promoted" / f"trial-{number:04d}-{epochs}-epochs"
 

@@ -7,8 +7,10 @@ from optuna.trial import TrialState
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.exceptions import NoTrialSucceeded
 from tuner.paths import StudyPaths
+from tuner.reevaluation import reevaluated
 from tuner.search import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, TrialRecord, best_trial
+from tuner.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +20,8 @@ class Winner:
     trial: TrialRecord
     baseline: TrialRecord | None
     """The default configuration's trial, when it ran to its end."""
+    verdict: Verdict | None = None
+    """What runs on other seeds say of it; none where there were none."""
 
     @property
     def gain(self) -> float | None:
@@ -26,9 +30,21 @@ class Winner:
             return None
         return self.trial.value - self.baseline.value
 
+    def said(self) -> str:
+        """Whether it is better than the baseline, in a sentence."""
+        if self.verdict is not None:
+            return self.verdict.statement
+        if self.trial.is_baseline:
+            return "The default configuration was not beaten: keep it."
+        if self.gain is None:
+            return "The default configuration did not run to its end, so there is nothing to compare with."
+        return f"{self.gain:+.4f} over the default configuration (one seed each: a small difference may be luck)"
+
 
 def choose_winner(study: KnownStudy) -> Winner:
-    """The COMPLETE trial with the highest metric.
+    """The trial that the runs on other seeds speak for; without such, the COMPLETE trial with the highest metric.
+
+    A verdict counts as long as the search's best trial has been among those that were compared.
 
     Raises:
         NoTrialSucceeded: no trial ran to its end; the message says what became of them.
@@ -38,7 +54,10 @@ def choose_winner(study: KnownStudy) -> Winner:
     if best is None:
         raise NoTrialSucceeded(f"No trial of '{study.name}' ran to its end: {_what_became(trials)}.")
     baseline = next((t for t in trials if t.is_baseline and t.state == TrialState.COMPLETE), None)
-    return Winner(trial=best, baseline=baseline)
+    known = reevaluated(study)
+    if known is None or known.verdict is None or not known.judges(best.number):
+        return Winner(trial=best, baseline=baseline)
+    return Winner(trial=trials[known.verdict.winner], baseline=baseline, verdict=known.verdict)
 
 
 def full_run_request(

@@ -1,4 +1,4 @@
-"""`tune run` and `tune promote`, whole: prepare, search, promote, export."""
+"""`tune run` and `tune promote`, whole: prepare, search, compare, promote, export."""
 
 import contextlib
 import os
@@ -18,6 +18,7 @@ from tuner.export import params_yaml, write_params
 from tuner.lease import Lease, folder_lock, study_lease
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
+from tuner.reevaluation import Reevaluation, contest_for
 from tuner.search import Search, TrialTerms
 from tuner.space import Space
 from tuner.study import DrivenStudy, StudySpec, best_trial, driven_study
@@ -26,6 +27,7 @@ from tuner.watchdog import Patience
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
+    from tuner.execution.ray_search import Terms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +104,9 @@ def run(options: RunOptions, view: View) -> None:
             view.subject(study.spec, options.space, prepared.notes)
             with _machines(options.machines, study, view, signals) as slots:
                 _require_room(options, study, slots)
-                _search(options, study, slots, view, signals)
+                terms = _terms(options, study, slots)
+                _search(options, study, slots, terms, view, signals)
+                _reevaluate(options, study, slots, terms, view, signals)
                 winner = choose_winner(study)
                 if options.promote:
                     epochs = options.space.settings.promote_epochs
@@ -308,29 +312,56 @@ def _require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> No
     require(options.paths.root, needed, "The search")
 
 
-def _search(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View, signals: _Signals) -> None:
-    from tuner.execution.ray_search import SearchTerms, run_search
+def _terms(options: RunOptions, study: DrivenStudy, slots: "Slots") -> "Terms":
+    from tuner.execution.ray_search import Terms
 
-    trial_terms = TrialTerms(
-        threads=slots.threads,
-        gpus_per_trial=slots.gpus_per_trial,
-        validate_every_epoch=options.validate_every_epoch,
-    )
-    terms = SearchTerms(
+    return Terms(
         command=options.machines.trainer,
         patience=options.machines.patience,
         folder=options.paths.root,
         reserve_bytes=reserve_bytes(checkpoint_bytes=study.spec.checkpoint_bytes, slots=slots.number),
     )
-    search = Search(study, options.space, options.paths, trial_terms, on_event=view.note, bounds=options.bounds)
+
+
+def _trial_terms(options: RunOptions, slots: "Slots") -> TrialTerms:
+    return TrialTerms(
+        threads=slots.threads,
+        gpus_per_trial=slots.gpus_per_trial,
+        validate_every_epoch=options.validate_every_epoch,
+    )
+
+
+def _search(
+    options: RunOptions, study: DrivenStudy, slots: "Slots", terms: "Terms", view: View, signals: _Signals
+) -> None:
+    from tuner.execution.ray_search import train_on_ray
+
+    each = _trial_terms(options, slots)
+    search = Search(study, options.space, options.paths, each, on_event=view.note, bounds=options.bounds)
     if not search.finished:
         with signals.ending(search.stop), view.watching(search, slots):
-            run_search(search, slots, terms, at_start=signals.arm)
+            train_on_ray(search, slots, terms, at_start=signals.arm)
     if search.stop_reason is not None and best_trial(study.trials()) is None:
         raise NoTrialSucceeded(
             f"The search has ended before a trial ran to its end: {search.stop_reason}. "
             "The same command with a larger number goes on."
         )
+
+
+def _reevaluate(
+    options: RunOptions, study: DrivenStudy, slots: "Slots", terms: "Terms", view: View, signals: _Signals
+) -> None:
+    """Compare the best with the default configuration before anything is promoted."""
+    from tuner.execution.ray_search import train_on_ray
+
+    contest = contest_for(study, options.space.settings.reevaluation_runs)
+    if contest is None:
+        return
+    each = _trial_terms(options, slots)
+    reevaluation = Reevaluation(study, contest, options.paths, each, slots=slots.number, on_event=view.note)
+    if not reevaluation.finished:
+        with signals.ending(reevaluation.stop), view.watching_reevaluation(reevaluation):
+            train_on_ray(reevaluation, slots, terms, at_start=signals.arm)
 
 
 def _promote(

@@ -63,6 +63,10 @@ class LiveTrial:
     setbacks: list[Setback] = field(default_factory=list)
     """The failures after which it was tried again."""
 
+    @property
+    def label(self) -> str:
+        return str(self.number)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialTerms:
@@ -226,8 +230,16 @@ class Search:
         if self.stop_reason is None:
             self.stop_reason, self.problem = reason, problem
 
+    def number_of(self, request: TrainRequest) -> int:
+        """By which a trial is known: its own."""
+        return request.trial
+
     def pass_time(self, seconds: float) -> None:
-        """So much wall time has passed since this was last called, or since the driver began."""
+        """So much wall time has passed since this was last called, or since the driver began.
+
+        Raises what has made going on impossible, such as a lease that was lost.
+        """
+        self._study.check()
         self._searched_s += seconds
         if self._searched_s - self._study.searched_s >= _NOTED_EVERY_S:
             self.note_time()
@@ -237,9 +249,10 @@ class Search:
         """Put the wall time of searching on record; to be called when the driver ends."""
         self._study.note_searched(self._searched_s)
 
-    def check(self) -> None:
-        """Raise what has made going on impossible, such as a lease that was lost."""
-        self._study.check()
+    def close(self) -> None:
+        """Tidy up when no trainer runs any more."""
+        self.discard_dead_weights()
+        self.note_time()
 
     def epoch_seconds(self) -> float:
         """What an epoch takes in the slowest of the trials so far; 0 before any has ended one."""

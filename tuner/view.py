@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from shlex import quote
+from typing import Protocol
 
 from optuna.trial import TrialState
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,7 @@ from rich.text import Text
 from tuner.paths import StudyPaths
 from tuner.printable import printable
 from tuner.promotion import PromotedRun, Winner
+from tuner.reevaluation import Reevaluation
 from tuner.search import Search
 from tuner.space import Space
 from tuner.study import KnownStudy, StudySpec, standing
@@ -56,16 +58,24 @@ class View:
         """Show the search for the time of the block."""
         self.note(f"slots  {slots}")
         progress = SearchProgress(search)
-        if self._plain:
-            with _every(_PLAIN_INTERVAL_S, lambda: self.note(progress.line())):
-                yield
-            return
-        with Live(
-            console=self._console,
-            get_renderable=lambda: search_table(search, progress),
-            refresh_per_second=_LIVE_REFRESHES_PER_S,
-            transient=True,
-        ):
+        with self._shown(progress.line, lambda: live_table(search.live, progress.line())):
+            yield
+
+    @contextmanager
+    def watching_reevaluation(self, reevaluation: Reevaluation) -> Iterator[None]:
+        """Show the runs on other seeds for the time of the block."""
+        contest = reevaluation.known.contest
+        named = ", ".join(map(str, contest.candidates))
+        self.note(
+            f"comparing trial {named} with the default configuration on seeds that the search has not used: "
+            f"at most {contest.max_runs} runs of {reevaluation.epochs} epochs"
+        )
+        began = time.monotonic()
+
+        def line() -> str:
+            return reevaluation_line(reevaluation, time.monotonic() - began)
+
+        with self._shown(line, lambda: live_table(reevaluation.live, line())):
             yield
 
     @contextmanager
@@ -78,13 +88,19 @@ class View:
         def line() -> str:
             return promotion_line(promoted, time.monotonic() - began)
 
+        with self._shown(line, lambda: Text(line())):
+            yield
+
+    @contextmanager
+    def _shown(self, line: Callable[[], str], picture: Callable[[], RenderableType]) -> Iterator[None]:
+        """A line every now and then, or a picture that moves, for the time of the block."""
         if self._plain:
             with _every(_PLAIN_INTERVAL_S, lambda: self.note(line())):
                 yield
             return
         with Live(
             console=self._console,
-            get_renderable=lambda: Text(line()),
+            get_renderable=picture,
             refresh_per_second=_LIVE_REFRESHES_PER_S,
             transient=True,
         ):
@@ -139,21 +155,47 @@ class SearchProgress:
         return f"{done}; {standing(self._search.trials)}; {duration(self.elapsed_s)}{left}"
 
 
-def search_table(search: Search, progress: SearchProgress) -> Group:
-    """The live view: one row a running trial, and the totals."""
+class LiveRow(Protocol):
+    """What is known of something that is being trained."""
+
+    @property
+    def label(self) -> str:
+        """Which trial it is, and on which seed if that matters."""
+
+    epoch: int
+    value: float | None
+    seconds: float
+    memory_gib: float
+    device: str
+
+
+def live_table(live: Mapping[int, LiveRow], line: str) -> Group:
+    """The live view: one row for each of what is being trained, and the totals."""
     table = Table(box=None, pad_edge=False)
     for name in ("trial", "epoch", "metric", "s/epoch", "GiB", "device"):
         table.add_column(name, justify="left" if name == "device" else "right")
-    for trial in sorted(search.live.copy().values(), key=lambda t: t.number):
+    for _, row in sorted(dict(live).items()):
         table.add_row(
-            str(trial.number),
-            str(trial.epoch or "…"),
-            "" if trial.value is None else f"{trial.value:.4f}",
-            f"{trial.seconds / trial.epoch:.1f}" if trial.epoch else "",
-            f"{trial.memory_gib:.1f}" if trial.memory_gib else "",
-            Text(printable(trial.device)),
+            row.label,
+            str(row.epoch or "…"),
+            "" if row.value is None else f"{row.value:.4f}",
+            f"{row.seconds / row.epoch:.1f}" if row.epoch else "",
+            f"{row.memory_gib:.1f}" if row.memory_gib else "",
+            Text(printable(row.device)),
         )
-    return Group(table, Text(progress.line(), style="bold"))
+    return Group(table, Text(line, style="bold"))
+
+
+def reevaluation_line(reevaluation: Reevaluation, elapsed_s: float) -> str:
+    """How far the runs on other seeds have come, on one line."""
+    known, standing = reevaluation.known, reevaluation.standing
+    counts = f"{len(known.runs)} of at most {known.contest.max_runs} runs ({len(reevaluation.live)} running)"
+    lead = ""
+    if standing.leader is not None and standing.gain is not None:
+        lead = (
+            f"; trial {standing.leader} {standing.gain:+.4f} over the default configuration on {standing.seeds} seeds"
+        )
+    return f"comparison: {counts}{lead}; {duration(elapsed_s)}"
 
 
 def promotion_line(promoted: PromotedRun, elapsed_s: float) -> str:
@@ -171,7 +213,7 @@ def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefi
     spec, trial = study.spec, winner.trial
     lines = ["", f"Best: trial {trial.number}, {spec.metric} {trial.value:.4f} after {spec.epochs} epochs"]
     lines += [f"    {name} = {value}" for name, value in sorted(trial.sampled.items())]
-    lines.append(_verdict(winner))
+    lines.append(winner.said())
     promotion = study.promotion
     promoted = promotion.get("state") == TrialState.COMPLETE.name and promotion.get("trial") == trial.number
     if promoted:
@@ -197,14 +239,6 @@ def _next_commands(study: KnownStudy, paths: StudyPaths, prefix: str, *, promote
         commands = {f"tune promote {which}": "train the winner in full", **commands}
     quoted = quote(prefix) if prefix else ""
     return [line for command, what in commands.items() for line in (f"    {quoted}{command}", f"        {what}")]
-
-
-def _verdict(winner: Winner) -> str:
-    if winner.trial.is_baseline:
-        return "The default configuration was not beaten: keep it."
-    if winner.gain is None:
-        return "The default configuration did not run to its end, so there is nothing to compare with."
-    return f"{winner.gain:+.4f} over the default configuration (one seed each: a small difference may be luck)"
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from tests.faults.leaks import leaks
 from tests.tuner.conftest import empty_database, paths, space, spec, study, url  # noqa: F401 - fixtures
 
 SPACE = """
-search: {epochs: 3, trials: 4, sampler: random, rungs: []}
+search: {epochs: 3, trials: 4, sampler: random, rungs: [], reevaluation_runs: 0}
 parameters: {optimizer: SGD, batch: 16, imgsz: 64, lr0: {float: [0.0001, 0.9], log: true}}
 baseline: {lr0: 0.01}
 """

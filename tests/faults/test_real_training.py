@@ -25,7 +25,8 @@ from trainer.ultralytics_bridge import checkpoints  # noqa: E402 - only after th
 
 EPOCHS = 5
 SPACE = f"""
-search: {{epochs: {EPOCHS}, rungs: [2], reduction_factor: 2, trials: 2, sampler: random, promote_epochs: {EPOCHS}}}
+search: {{epochs: {EPOCHS}, rungs: [2], reduction_factor: 2, trials: 2, sampler: random, promote_epochs: {EPOCHS},
+         reevaluation_runs: 0}}
 parameters:
   optimizer: SGD
   batch: 8

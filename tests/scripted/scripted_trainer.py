@@ -237,6 +237,7 @@ def note(options, event: str, request: TrainRequest, **more) -> None:
         entry = {
             "event": event,
             "trial": request.trial,
+            "seed": request.seed,
             "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
             "pid": os.getpid(),
             "ppid": os.getppid(),

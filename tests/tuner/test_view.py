@@ -15,9 +15,10 @@ from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, choose_winner, full_run_request
+from tuner.reevaluation import Reevaluation, contest_for
 from tuner.search import Search
 from tuner.space import parse_space
-from tuner.view import SearchProgress, View, conclusion_lines, duration, promotion_line, search_table
+from tuner.view import SearchProgress, View, conclusion_lines, duration, live_table, promotion_line, reevaluation_line
 
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
 
@@ -147,7 +148,7 @@ def test_the_live_table_has_a_row_a_running_trial(search):
     search.hear(first.trial, StartedRecord(pid=1, device="CPU [0]"))
     for number, value in ((1, None), (2, None), (3, 0.2)):
         search.hear(first.trial, epoch(number, value))
-    lines = rendered(search_table(search, SearchProgress(search)))
+    lines = rendered(live_table(search.live, SearchProgress(search).line()))
     assert lines[0].split() == ["trial", "epoch", "metric", "s/epoch", "GiB", "device"]
     assert lines[1].split(maxsplit=5)[:5] == ["0", "3", "0.2000", "2.0", "0.5"]
     assert lines[2].split() == [str(second.trial), "…"]
@@ -156,11 +157,11 @@ def test_the_live_table_has_a_row_a_running_trial(search):
 
 def test_brackets_in_the_name_of_a_device_are_shown(search):
     search.hear(search.propose().trial, StartedRecord(pid=1, device="GPU [slot a]"))
-    assert "GPU [slot a]" in rendered(search_table(search, SearchProgress(search)))[1]
+    assert "GPU [slot a]" in rendered(live_table(search.live, SearchProgress(search).line()))[1]
 
 
 def test_the_live_table_of_an_idle_search_is_its_totals(search):
-    lines = rendered(search_table(search, SearchProgress(search)))
+    lines = rendered(live_table(search.live, SearchProgress(search).line()))
     assert lines[1].startswith("0/6 trials (0 running")
 
 
@@ -346,3 +347,21 @@ baseline: {optimizer: SGD, lr0: 0.01}
         play(search, search.propose(), 0.1, 0.25)
         view.conclusion(study, choose_winner(study), paths)
     assert "    lr0 [optimizer=SGD] = 0.01\n" in printed(console)
+
+
+def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search, paths, terms):
+    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.propose(), 0.1, 0.3)
+    reevaluation = Reevaluation(study, contest_for(study, 8), paths, terms, slots=2)
+    first, second, *rest = [reevaluation.propose() for _ in range(6)]
+    reevaluation.hear(reevaluation.number_of(first), epoch(2))
+    row = rendered(live_table(reevaluation.live, "totals"))[1]
+    assert row.split()[:4] == [f"{first.trial},", "seed", f"{first.seed}", "2"]
+    assert reevaluation_line(reevaluation, 61.0) == "comparison: 0 of at most 8 runs (6 running); 0:01:01"
+    for request, lead in zip((first, second, *rest), (0.02, 0.02, -0.005, -0.005, 0.03, 0.03), strict=True):
+        number = reevaluation.number_of(request)
+        reevaluation.hear(number, epoch(9, 0.3 + lead * request.trial))
+        reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+    assert reevaluation_line(reevaluation, 0.0) == (
+        "comparison: 6 of at most 8 runs (0 running); trial 1 +0.0150 over the default configuration on 3 seeds; 0:00:00"
+    )

@@ -57,6 +57,13 @@ def run(
     sampler: Annotated[str | None, typer.Option(help="auto, model, tpe, gp, cmaes or random.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     metric: Annotated[str | None, typer.Option(help="mAP50-95, mAP50, precision or recall.")] = None,
+    reevaluation_runs: Annotated[
+        int | None,
+        typer.Option(
+            help="The most runs, 6 or more, that compare the best with the default configuration on other seeds; "
+            "0 for none. Default: a quarter of what the search has trained."
+        ),
+    ] = None,
     promote_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner's full run.")] = None,
     promote: Annotated[bool, typer.Option(help="Train the winner in full after the search.")] = True,
     validate_every_epoch: Annotated[
@@ -82,7 +89,7 @@ def run(
     start_within: StartWithin = START_S,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a live view.")] = False,
 ) -> None:
-    """Search a space, promote the winner, write params.yaml.
+    """Search a space, compare the best with the default configuration, promote the winner, write params.yaml.
 
     The same command again goes on where the last one stopped.
 
@@ -102,6 +109,7 @@ def run(
         sampler=sampler,
         seed=seed,
         metric=metric,
+        reevaluation_runs=reevaluation_runs,
         promote_epochs=promote_epochs,
     )
     source = _data(data or loaded.data)

@@ -1,30 +1,30 @@
-"""Ray Tune as the scheduler of a search: two thin adapters, and the run.
+"""Ray Tune as the scheduler of a search or a re-evaluation: two thin adapters, and the run.
 
-The searcher hands the search's requests to Tune; the scheduler hands the trainers' records to the search, and its
-decisions to Tune. No state of ours is pickled or restored: a restart is a start (see `tuner.search`).
+The searcher hands requests to Tune; the scheduler passes on the trainers' records, and the decisions to Tune. No
+state of ours is pickled or restored: a restart is a start (see `tuner.search`).
 """
 
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from tuner.contract import EndRecord, TrainRequest, decode, encode
+from tuner.contract import EndRecord, Record, TrainRequest, decode, encode
 from tuner.disk import shortage
 from tuner.exceptions import EnvironmentProblem, TunerError
 from tuner.execution.cluster import Slots
 from tuner.execution.trial_actor import COMMAND_KEY, PATIENCE_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
 from tuner.failures import Failure, failure_of
-from tuner.search import Decision, Search
+from tuner.search import Decision
 from tuner.watchdog import Patience
 
 logger = logging.getLogger("tuner")
@@ -32,15 +32,57 @@ logger = logging.getLogger("tuner")
 _DISK_CHECK_S = 5.0
 
 
+class Work(Protocol):
+    """What is trained: see `tuner.search.Search` and `tuner.reevaluation.Reevaluation`."""
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why it ends early, once it does."""
+
+    @property
+    def problem(self) -> TunerError | None:
+        """The error that this is, when it is one."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will be proposed any more, and whatever is live shall stop."""
+
+    @property
+    def live(self) -> Mapping[int, object]:
+        """What is being trained, by number."""
+
+    def propose(self) -> TrainRequest | None: ...
+
+    def number_of(self, request: TrainRequest) -> int:
+        """By which what was proposed is known to the methods below."""
+
+    def hear(self, number: int, record: Record) -> Decision: ...
+
+    def lose(self, number: int, cause: str) -> None: ...
+
+    def release(self, number: int) -> None: ...
+
+    def stop(self, reason: str, problem: TunerError | None = None) -> None: ...
+
+    def pass_time(self, seconds: float) -> None:
+        """So much wall time has passed. Raises what has made going on impossible, such as a lease that was lost."""
+
+    def epoch_seconds(self) -> float:
+        """What an epoch takes in the slowest so far; 0 before one has ended."""
+
+    def close(self) -> None:
+        """No trainer runs any more."""
+
+
 class _Driver:
-    """What the two adapters share: the search, and which Ray trial trains which of our trials.
+    """What the two adapters share: the work, and which Ray trial does which part of it.
 
     Tune must never see an exception of ours: one that leaves a hook ends every trial without a word to the
-    searcher. So the first one is kept, the search is stopped in order, and `run_search` raises it at the end.
+    searcher. So the first one is kept, the work is stopped in order, and `train_on_ray` raises it at the end.
     """
 
-    def __init__(self, search: Search, slots: Slots, terms: "SearchTerms", at_start: Callable[[], object]) -> None:
-        self.search = search
+    def __init__(self, work: Work, slots: Slots, terms: "Terms", at_start: Callable[[], object]) -> None:
+        self.work = work
         self.slots = slots
         self.terms = terms
         self.at_start: Callable[[], object] | None = at_start
@@ -55,39 +97,36 @@ class _Driver:
         except Exception as error:
             if self.failure is None:
                 self.failure = error
-                logger.exception("the search stops")
-            self.search.stop(str(error) if isinstance(error, TunerError) else f"an internal error: {error!r}")
+                logger.exception("what trains is stopped")
+            self.work.stop(str(error) if isinstance(error, TunerError) else f"an internal error: {error!r}")
             return default
 
     def look_around(self, *, is_setback: bool = False) -> None:
-        """Stop the search where going on would lose something: the lease is gone, or the disk is nearly full.
+        """Stop where going on would lose something: the lease is gone, or the disk is nearly full.
 
         Args:
             is_setback: a trial has ended, maybe for want of room: the disk is looked at in any case. Trials that
                 find it full are tried again, and fail, faster than it is looked at by the clock.
         """
-        self.search.check()
         now_s = time.monotonic()
-        self.search.pass_time(now_s - self.looked_s)
+        self.work.pass_time(now_s - self.looked_s)
         self.looked_s = now_s
         if is_setback or now_s >= self.next_disk_check_s:
             self.next_disk_check_s = now_s + _DISK_CHECK_S
             missing = shortage(self.terms.folder, self.terms.reserve_bytes)
             if missing is not None:
-                problem = EnvironmentProblem(
-                    f"The search was ended in order: {missing}, then the same command goes on."
-                )
-                self.search.stop(missing, problem)
+                problem = EnvironmentProblem(f"The run was ended in order: {missing}, then the same command goes on.")
+                self.work.stop(missing, problem)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Driver":
-        return self  # Tune copies what it is given; there is one search
+        return self  # Tune copies what it is given; there is one
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()  # Tune pickles its arguments to disk; nothing of ours is ever read back
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
-    """Gives Tune the search's requests, one for each free slot."""
+    """Gives Tune the requests, one for each free slot."""
 
     def __init__(self, driver: _Driver) -> None:
         super().__init__()
@@ -98,15 +137,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if driver.at_start is not None:
             driver.at_start()
             driver.at_start = None
-        if driver.search.finished:
+        if driver.work.finished:
             return str(Searcher.FINISHED)
         if len(driver.numbers) >= driver.slots.number:
             return None  # asked ahead of a free slot, a proposal would not know the results still to come
         request = driver.guarded(self._next_request, None)
         if request is None:
-            return str(Searcher.FINISHED) if driver.search.finished else None
-        driver.numbers[trial_id] = request.trial
-        patience = replace(driver.terms.patience, epoch_s=driver.search.epoch_seconds())
+            return str(Searcher.FINISHED) if driver.work.finished else None
+        driver.numbers[trial_id] = driver.work.number_of(request)
+        patience = replace(driver.terms.patience, epoch_s=driver.work.epoch_seconds())
         return {
             REQUEST_KEY: encode(request),
             COMMAND_KEY: list(driver.terms.command),
@@ -115,7 +154,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
     def _next_request(self) -> TrainRequest | None:
         self._driver.look_around()
-        return self._driver.search.propose()
+        return self._driver.work.propose()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number = self._driver.numbers.pop(trial_id, None)
@@ -124,11 +163,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if error:
             self._driver.guarded(lambda: self._lose(number), None)
         else:
-            self._driver.guarded(lambda: self._driver.search.release(number), None)
+            self._driver.guarded(lambda: self._driver.work.release(number), None)
 
     def _lose(self, number: int) -> None:
         self._driver.look_around(is_setback=True)
-        self._driver.search.lose(number, "its process or its machine was lost")
+        self._driver.work.lose(number, "its process or its machine was lost")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study has it."""
@@ -138,7 +177,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
 
 class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
-    """Passes on what the trainers said, and carries out what the search decides."""
+    """Passes on what the trainers said, and carries out what is decided."""
 
     def __init__(self, driver: _Driver) -> None:
         super().__init__()
@@ -152,14 +191,14 @@ class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         return str(self.STOP if decision == Decision.STOP else self.CONTINUE)
 
     def _decide(self, number: int, result: dict[str, Any]) -> Decision:
-        search = self._driver.search
+        work = self._driver.work
         records = [decode(line) for line in result.get(RECORDS_KEY, [])]
         self._driver.look_around(is_setback=any(_is_setback(record) for record in records))
         for record in records:
-            decision = search.hear(number, record)  # type: ignore[arg-type]  # trainers send records only
+            decision = work.hear(number, record)  # type: ignore[arg-type]  # trainers send records only
             if decision == Decision.STOP:
                 return decision
-        return Decision.STOP if search.stop_reason else Decision.CONTINUE
+        return Decision.STOP if work.finished else Decision.CONTINUE
 
 
 def _is_setback(record: object) -> bool:
@@ -167,8 +206,8 @@ def _is_setback(record: object) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SearchTerms:
-    """How a search is carried out."""
+class Terms:
+    """How requests are carried out."""
 
     command: tuple[str, ...]
     """Starts a trainer that speaks `tuner.contract`."""
@@ -179,16 +218,16 @@ class SearchTerms:
     """What must stay free there."""
 
 
-def run_search(search: Search, slots: Slots, terms: SearchTerms, at_start: Callable[[], object]) -> None:
-    """Train until the search is finished or stopped; afterwards no trial of it is RUNNING.
+def train_on_ray(work: Work, slots: Slots, terms: Terms, at_start: Callable[[], object]) -> None:
+    """Train until the work is finished or stopped; afterwards nothing of it is live.
 
     Args:
         at_start: Called once when Tune is up, which by then has taken SIGUSR1 for itself.
 
     Raises:
-        TunerError: what ended the search, if that was an error.
+        TunerError: what ended it, if that was an error.
     """
-    driver = _Driver(search, slots, terms, at_start)
+    driver = _Driver(work, slots, terms, at_start)
     # Tune would start one actor at a time; all slots may start at once, and `suggest` never asks ahead.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.number)
     with tempfile.TemporaryDirectory(prefix="tune-ray-") as scratch:
@@ -205,7 +244,7 @@ def run_search(search: Search, slots: Slots, terms: SearchTerms, at_start: Calla
                 storage_path=scratch,
                 verbose=0,
                 # The trainers keep their own checkpoints, and go on from them by themselves. What is tried again
-                # is the search's to decide: to Tune, a lost actor is the end of its trial.
+                # is the work's to decide: to Tune, a lost actor is the end of its trial.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
@@ -213,10 +252,9 @@ def run_search(search: Search, slots: Slots, terms: SearchTerms, at_start: Calla
         try:
             tuner.fit()
         finally:
-            for number in list(search.live):
-                driver.guarded(partial(search.release, number), None)
-            driver.guarded(search.note_time, None)
-            search.discard_dead_weights()
-    problem = driver.failure or search.problem
+            for number in list(work.live):
+                driver.guarded(partial(work.release, number), None)
+            driver.guarded(work.close, None)
+    problem = driver.failure or work.problem
     if problem is not None:
         raise problem

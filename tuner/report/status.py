@@ -38,6 +38,7 @@ def status_of(study: KnownStudy, driver: str | None = None) -> dict[str, Any]:
         "baseline": baseline,
         "best": None if best is None else {"trial": best.number, "value": best.value, "params": dict(best.params)},
         "standing": standing(trials),
+        "reevaluation": study.reevaluation or None,
         "promotion": study.promotion or None,
         "trials": [_facts(trial) for trial in trials],
     }
@@ -63,8 +64,17 @@ def status_table(facts: dict[str, Any]) -> list[RenderableType]:
         Text(printable(f"{facts['study']}: {facts['model']} on {facts['data']}")),
         table,
         Text(f"{counts or 'no trials yet'}; {facts['standing']}"),
+        *_reevaluation(facts["reevaluation"]),
         *_who(facts),
     ]
+
+
+def _reevaluation(facts: dict[str, Any] | None) -> list[Text]:
+    if facts is None:
+        return []
+    if facts["verdict"] is not None:
+        return [Text(printable(facts["verdict"]["statement"]))]
+    return [Text(f"compared with the default configuration on other seeds: {len(facts['runs'])} runs have ended")]
 
 
 def _why(trial: dict[str, Any]) -> str:

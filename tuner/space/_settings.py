@@ -37,6 +37,9 @@ class SearchSettings:
     """Who proposes; auto for the strategy's own."""
     seed: int = 0
     metric: str = METRICS[0]
+    reevaluation_runs: int | None = None
+    """The most runs that go into comparing the best with the baseline on other seeds; 0 for no comparison, none for a
+    quarter of what the search has trained (`tuner.reevaluation`)."""
     promote_epochs: int = 300
     """Length of the winner's full training run."""
 
@@ -71,7 +74,9 @@ class SearchSettings:
 SETTING_NAMES = tuple(f.name for f in fields(SearchSettings))
 DEFAULT_SETTINGS: Mapping[str, object] = {f.name: f.default for f in fields(SearchSettings)}
 _LOWEST = {"epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "trials": 1, "seed": 0, "promote_epochs": 1}
-_OPTIONAL = frozenset({"grace_epochs", "rungs"})
+_LEAST_RUNS = 6
+"""Two configurations on three seeds: with fewer nothing could be said of them."""
+_OPTIONAL = frozenset({"grace_epochs", "rungs", "reevaluation_runs"})
 
 
 def setting_problems(values: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -89,6 +94,8 @@ def setting_problems(values: Mapping[str, object]) -> list[tuple[str, str]]:
 def _problems_alone(name: str, value: object) -> list[str]:
     if name in _LOWEST:
         return _whole_number_problems(name, value, _LOWEST[name])
+    if name == "reevaluation_runs":
+        return _runs_problems(value)
     if name == "rungs":
         return _rungs_problems(value)
     return _name_problems(name, value, {"sampler": SAMPLERS, "strategy": STRATEGIES}.get(name, METRICS))
@@ -102,6 +109,13 @@ def _whole_number_problems(name: str, value: object, lowest: int) -> list[str]:
     if value > MAX_SEED:
         return [f"`{name}` must be at most {MAX_SEED}, but got {value}; write a smaller number"]
     return []
+
+
+def _runs_problems(value: object) -> list[str]:
+    found = _whole_number_problems("reevaluation_runs", value, 0)
+    if found or value == 0 or (isinstance(value, int) and value >= _LEAST_RUNS):
+        return found
+    return [f"`reevaluation_runs` must be 0 or at least {_LEAST_RUNS}, but got {value}; write {_LEAST_RUNS} or more"]
 
 
 def _rungs_problems(value: object) -> list[str]:

@@ -117,6 +117,7 @@ class Space:
         sampler: str | None = None,
         seed: int | None = None,
         metric: str | None = None,
+        reevaluation_runs: int | None = None,
         promote_epochs: int | None = None,
     ) -> "Space":
         """The same space with other settings; none leaves a setting as it is.
@@ -136,6 +137,7 @@ class Space:
             "sampler": sampler,
             "seed": seed,
             "metric": metric,
+            "reevaluation_runs": reevaluation_runs,
             "promote_epochs": promote_epochs,
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

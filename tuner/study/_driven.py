@@ -22,7 +22,7 @@ from tuner.space import Space
 from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal
 from tuner.study._records import PAUSED_AT, Proposal, StudySpec, TrialRecord, trial_record
-from tuner.study._study import PROMOTION, SEARCHED, SPEC, foreign, spec_of
+from tuner.study._study import PROMOTION, REEVALUATION, SEARCHED, SPEC, foreign, spec_of
 from tuner.study._writer import Writer
 
 _LAST_CHANCE_S = 5.0
@@ -72,8 +72,7 @@ def driven_study(
 
     writer = Writer(backlog, lease, carry_out, on_event)
     try:
-        promotion, searched_s = attributes.get(PROMOTION, {}), attributes.get(SEARCHED, 0.0)
-        yield DrivenStudy(lease, spec_of(stored), trials, promotion, writer, searched_s)
+        yield DrivenStudy(lease, spec_of(stored), trials, attributes, writer)
     finally:
         writer.close(_LAST_CHANCE_S)
         storage.engine.dispose()
@@ -113,15 +112,15 @@ class DrivenStudy:
         lease: Lease,
         spec: StudySpec,
         trials: list[FrozenTrial],
-        promotion: Mapping[str, Any],
+        attributes: Mapping[str, Any],
         writer: Writer,
-        searched_s: float = 0.0,
     ) -> None:
         self._name = lease.study
         self._url = lease.url
         self._spec = spec
-        self._promotion = dict(promotion)
-        self._searched_s = searched_s
+        self._promotion = dict(attributes.get(PROMOTION, {}))
+        self._reevaluation = dict(attributes.get(REEVALUATION, {}))
+        self._searched_s = float(attributes.get(SEARCHED, 0.0))
         self._writer = writer
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
@@ -144,6 +143,11 @@ class DrivenStudy:
     def promotion(self) -> dict[str, Any]:
         """What is known of the promoted run; empty before there is one."""
         return dict(self._promotion)
+
+    @property
+    def reevaluation(self) -> dict[str, Any]:
+        """What is known of the runs on other seeds; empty before there are any (see `tuner.reevaluation`)."""
+        return dict(self._reevaluation)
 
     @property
     def searched_s(self) -> float:
@@ -257,6 +261,11 @@ class DrivenStudy:
     def note_promotion(self, **facts: Any) -> None:
         """Add to what is known of the promoted run."""
         self.begin_promotion(**{**self._promotion, **facts})
+
+    def note_reevaluation(self, **facts: Any) -> None:
+        """Write all that is known of the runs on other seeds, in place of what was known before."""
+        self._reevaluation = _jsonable(facts)
+        self._writer.put(Change(attributes={REEVALUATION: self._reevaluation}))
 
     def note_searched(self, seconds: float) -> None:
         """Write how long the study has been searched so far."""

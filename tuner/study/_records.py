@@ -93,6 +93,10 @@ class KnownStudy(Protocol):
     def promotion(self) -> dict[str, Any]:
         """What is known of the promoted run; empty before there is one."""
 
+    @property
+    def reevaluation(self) -> dict[str, Any]:
+        """What is known of the runs on other seeds; empty before there are any (see `tuner.reevaluation`)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:

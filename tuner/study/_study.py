@@ -11,6 +11,7 @@ from tuner.study._records import StudySpec, TrialRecord, trial_record
 
 SPEC = "spec"
 PROMOTION = "promotion"
+REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
 
 
@@ -64,6 +65,12 @@ class Study:
         """What is known of the promoted run; empty before there is one."""
         with translated(self.url):
             return dict(self._study.user_attrs.get(PROMOTION, {}))
+
+    @property
+    def reevaluation(self) -> dict[str, Any]:
+        """What is known of the runs on other seeds; empty before there are any (see `tuner.reevaluation`)."""
+        with translated(self.url):
+            return dict(self._study.user_attrs.get(REEVALUATION, {}))
 
 
 def spec_of(study: optuna.Study) -> StudySpec:

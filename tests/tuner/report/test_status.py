@@ -10,12 +10,13 @@ from rich.console import Console
 
 from tests.tuner.conftest import epoch, play
 from tuner.contract import EndRecord, Outcome
+from tuner.reevaluation import Reevaluation, contest_for
 from tuner.report.status import STATUS_VERSION, status_of, status_table
 
 # Whoever changes these lists raises STATUS_VERSION.
 KEYS = {
     *("version", "study", "driver", "space", "model", "data", "data_sha256", "metric", "epochs", "rungs"),
-    *("counts", "baseline", "best", "standing", "promotion", "trials"),
+    *("counts", "baseline", "best", "standing", "reevaluation", "promotion", "trials"),
 }
 KEYS_OF_BEST = {"trial", "value", "params"}
 KEYS_OF_COUNTS = {"RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"}
@@ -177,3 +178,31 @@ def test_a_trial_that_is_tried_again_shows_why(search, study):
     search.hear(request.trial, epoch(1))
     search.hear(request.trial, EndRecord(outcome=Outcome.ERROR, message="was killed by SIGKILL", retryable=True))
     assert "tried again after epoch 1: was killed by SIGKILL" in shown(status_of(study))
+
+
+# The comparison on other seeds
+
+
+@pytest.fixture
+def reevaluation(study, search, paths, terms):
+    play(search, search.propose(), 0.5, 0.25)
+    play(search, search.propose(), 0.5, 0.3)
+    return Reevaluation(study, contest_for(study), paths, terms, slots=1)
+
+
+def test_before_there_is_a_verdict_the_table_tells_how_many_runs_have_ended(reevaluation, study):
+    number = reevaluation.number_of(reevaluation.propose())
+    reevaluation.hear(number, epoch(9, 0.3))
+    reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+    assert "compared with the default configuration on other seeds: 1 runs have ended" in shown(status_of(study))
+
+
+def test_the_verdict_is_told(reevaluation, study):
+    while (request := reevaluation.propose()) is not None:
+        number = reevaluation.number_of(request)
+        reevaluation.hear(number, epoch(9, 0.3 + 0.1 * request.trial + 0.001 * request.seed))
+        reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+    facts = status_of(study)
+    assert facts["reevaluation"]["verdict"]["decision"] == "better"
+    assert facts["reevaluation"]["verdict"]["statement"] in shown(facts)
+    json.dumps(facts, allow_nan=False)
