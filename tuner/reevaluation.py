@@ -92,6 +92,16 @@ def _verdict_of(said: dict[str, Any]) -> Verdict:
     )
 
 
+def most_runs(asked: int | None, full_runs: float) -> int:
+    """How many runs may go into a contest.
+
+    Args:
+        asked: by the user; none for a share of the search.
+        full_runs: what the search has trained, in runs to the last epoch.
+    """
+    return min(max(LEAST_RUNS, int(SHARE * full_runs)), MOST_RUNS) if asked is None else asked
+
+
 def contest_for(study: KnownStudy, runs: int | None = None) -> Contest | None:
     """The contest that the search's result calls for: the one that is under way or over, if it is still about the
     best configurations. None where there is nothing to compare, because the default configuration did not run to its
@@ -102,7 +112,8 @@ def contest_for(study: KnownStudy, runs: int | None = None) -> Contest | None:
     """
     trials = study.trials()
     ranking = _better_than_the_baseline(trials)
-    most = _affordable(trials, study.spec.epochs) if runs is None else runs
+    trained = sum(trial.attributes.get("epochs", 0) for trial in trials)
+    most = most_runs(runs, trained / study.spec.epochs)
     if not ranking or most < LEAST_RUNS:
         return None
     known = reevaluated(study)
@@ -119,11 +130,6 @@ def _better_than_the_baseline(trials: Sequence[TrialRecord]) -> list[int]:
         return []
     better = [number for number, value in ended.items() if value > ended[0]]
     return sorted(better, key=lambda number: (-ended[number], number))
-
-
-def _affordable(trials: Sequence[TrialRecord], epochs: int) -> int:
-    trained = sum(trial.attributes.get("epochs", 0) for trial in trials)
-    return min(max(LEAST_RUNS, int(SHARE * trained / epochs)), MOST_RUNS)
 
 
 @dataclass(kw_only=True, slots=True)

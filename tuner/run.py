@@ -4,13 +4,14 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, PrepareRequest, TrainRequest
 from tuner.decisions.guards import Bounds
 from tuner.disk import needed_bytes, require, reserve_bytes
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError, UsageError
@@ -18,7 +19,10 @@ from tuner.export import params_yaml, write_params
 from tuner.lease import Lease, folder_lock, study_lease
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
+from tuner.quotation import quote
 from tuner.reevaluation import Reevaluation, contest_for
+from tuner.report.quotation import Terms as QuotationTerms
+from tuner.report.quotation import quotation_lines
 from tuner.search import Search, TrialTerms
 from tuner.space import Space
 from tuner.study import DrivenStudy, StudySpec, best_trial, driven_study
@@ -104,6 +108,7 @@ def run(options: RunOptions, view: View) -> None:
             view.subject(study.spec, options.space, prepared.notes)
             with _machines(options.machines, study, view, signals) as slots:
                 _require_room(options, study, slots)
+                _quote(options, study, slots, view)
                 terms = _terms(options, study, slots)
                 _search(options, study, slots, terms, view, signals)
                 _reevaluate(options, study, slots, terms, view, signals)
@@ -114,6 +119,21 @@ def run(options: RunOptions, view: View) -> None:
             study.flush(_FLUSH_S)
             write_params(params_yaml(study, winner, options.space.settings.promote_epochs), options.paths.params)
             view.conclusion(study, winner, options.paths)
+
+
+def quote_only(options: RunOptions, view: View) -> None:
+    """What the run would cost, by one timed epoch of the default configuration; leaves nothing behind.
+
+    Raises:
+        TunerError: see `tuner.exceptions`.
+    """
+    with tempfile.TemporaryDirectory(prefix="tune-quote-") as scratch:
+        prepared = prepare(options.machines.trainer, options.data, options.model, Path(scratch))
+        view.subject(_spec(options, prepared), options.space, prepared.notes)
+        with _trapped_signals() as signals, _connected(options.machines, signals) as slots:
+            epoch_s = _timed_epoch(options, prepared, slots, Path(scratch), signals)
+            source = "the first one of the default configuration, timed now"
+            view.quotation(_quoted(options, prepared.checkpoint_bytes, slots, epoch_s, source))
 
 
 def promote(url: str, name: str, paths: StudyPaths, epochs: int | None, machines: Machines, view: View) -> None:
@@ -151,7 +171,6 @@ def _held(url: str, name: str, paths: StudyPaths, view: View) -> Iterator[Lease]
 
 @contextlib.contextmanager
 def _machines(machines: Machines, study: DrivenStudy, view: View, signals: "_Signals") -> Iterator["Slots"]:
-    from tuner.execution.cluster import connected  # Ray takes seconds to import: only when all else is in order
     from tuner.execution.pulse import watched
 
     def leave(what: str) -> None:
@@ -164,12 +183,19 @@ def _machines(machines: Machines, study: DrivenStudy, view: View, signals: "_Sig
         os._exit(EnvironmentProblem.exit_code)
 
     try:
-        with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
-            signals.arm()
-            with watched(leave):
-                yield slots
+        with _connected(machines, signals) as slots, watched(leave):
+            yield slots
     finally:
         signals.arm()
+
+
+@contextlib.contextmanager
+def _connected(machines: Machines, signals: "_Signals") -> Iterator["Slots"]:
+    from tuner.execution.cluster import connected  # Ray takes seconds to import: only when all else is in order
+
+    with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
+        signals.arm()
+        yield slots
 
 
 class _Signals:
@@ -298,18 +324,79 @@ def _refuse_changes(study: DrivenStudy, options: RunOptions, prepared: PreparedR
         )
 
 
-def _require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> None:
+def _quote(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View) -> None:
+    """What the search will cost, as long as it has not begun."""
+    if study.trials():
+        return
+    view.quotation(_quoted(options, study.spec.checkpoint_bytes, slots))
+
+
+def _quoted(
+    options: RunOptions, checkpoint_bytes: int, slots: "Slots", epoch_s: float | None = None, source: str = ""
+) -> list[str]:
     settings = options.space.settings
+    terms = QuotationTerms(
+        slots=slots.number,
+        gpus_per_trial=slots.gpus_per_trial,
+        epochs=settings.epochs,
+        promote_epochs=settings.promote_epochs if options.promote else 0,
+        epoch_s=epoch_s,
+        source=source,
+        disk_bytes=_needed_bytes(options, checkpoint_bytes, slots, done=0),
+    )
+    return quotation_lines(quote(options.space, slots=slots.number), terms)
+
+
+def _timed_epoch(
+    options: RunOptions, prepared: PreparedRecord, slots: "Slots", folder: Path, signals: "_Signals"
+) -> float:
+    from tuner.execution.remote_trainer import train_remotely
+
+    space = options.space
+    request = TrainRequest(
+        study=options.name,
+        trial=0,
+        params=space.resolve(space.baseline_sampled()),
+        model=prepared.model,
+        data=prepared.data,
+        epochs=space.settings.epochs,
+        stop_epoch=1,
+        validation_epochs=(1,),
+        seed=space.settings.seed,
+        devices=tuple(range(slots.gpus_per_trial)),
+        threads=slots.threads,
+        directory=str(folder / "trial"),
+    )
+    heard: list[float] = []
+    with signals.ending(lambda reason: None):
+        end = train_remotely(
+            request,
+            options.machines.trainer,
+            patience=options.machines.patience,
+            cpus=slots.cpus,
+            hear=lambda record: heard.append(record.seconds) if isinstance(record, EpochRecord) else None,
+            should_stop=lambda: signals.received is not None,
+        )
+    if not heard:
+        raise EnvironmentProblem(f"No epoch could be timed: {end.message or end.outcome.value}.")
+    return heard[0]
+
+
+def _require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> None:
     done = sum(trial.state.is_finished() for trial in study.trials())
-    needed = needed_bytes(
-        checkpoint_bytes=study.spec.checkpoint_bytes,
+    require(options.paths.root, _needed_bytes(options, study.spec.checkpoint_bytes, slots, done=done), "The search")
+
+
+def _needed_bytes(options: RunOptions, checkpoint_bytes: int, slots: "Slots", *, done: int) -> int:
+    settings = options.space.settings
+    return needed_bytes(
+        checkpoint_bytes=checkpoint_bytes,
         slots=slots.number,
         trials=max(settings.trials - done, 0),
-        reduction_factor=study.spec.reduction_factor if study.spec.rungs else 1,
+        reduction_factor=settings.reduction_factor if settings.rung_epochs else 1,
         promote_epochs=settings.promote_epochs if options.promote else 0,
-        pausing_rungs=0 if settings.strategy == "asha" else len(study.spec.rungs),
+        pausing_rungs=0 if settings.strategy == "asha" else len(settings.rung_epochs),
     )
-    require(options.paths.root, needed, "The search")
 
 
 def _terms(options: RunOptions, study: DrivenStudy, slots: "Slots") -> "Terms":

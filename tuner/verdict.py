@@ -173,10 +173,15 @@ def plan(
     Raises:
         ValueError: the ranking names nothing but the baseline.
     """
-    room = max(1, min(candidates, max_runs // MIN_SEEDS - 1))
+    room = places(max_runs, candidates)
     chosen = tuple(dict.fromkeys(trial for trial in ranking if trial != baseline))[:room]
     seeds = tuple(range(search_seed + 1, search_seed + 1 + max_seeds))
     return Contest(baseline=baseline, candidates=chosen, seeds=seeds, max_runs=max_runs)
+
+
+def places(max_runs: int, candidates: int = 3) -> int:
+    """How many candidates so many runs have room for, on the least number of seeds."""
+    return max(1, min(candidates, max_runs // MIN_SEEDS - 1))
 
 
 def next_runs(

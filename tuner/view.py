@@ -53,6 +53,11 @@ class View:
         for warning in (*notes, *space.warnings):
             self.note(f"warning: {warning}")
 
+    def quotation(self, lines: Sequence[str]) -> None:
+        """What the run will cost."""
+        for line in lines:
+            self.note(f"quote  {line}")
+
     @contextmanager
     def watching(self, search: Search, slots: object) -> Iterator[None]:
         """Show the search for the time of the block."""

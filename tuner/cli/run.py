@@ -83,6 +83,9 @@ def run(
     patience: Annotated[
         int | None, typer.Option(metavar="TRIALS", help="End it after so many trials without a better result.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Time one epoch, say what the run would cost, and leave it at that.")
+    ] = False,
     address: Address = None,
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
@@ -128,7 +131,11 @@ def run(
         validate_every_epoch=validate_every_epoch,
         bounds=Bounds(hours=max_hours, gpu_hours=gpu_hours, patience=patience),
     )
-    service.run(options, View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix()))
+    view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
+    if dry_run:
+        service.quote_only(options, view)
+    else:
+        service.run(options, view)
 
 
 def _rungs(text: str | None) -> tuple[int, ...] | None:

@@ -77,6 +77,8 @@ class Outcome:
     dead_epochs: int = 0
     busy_s: float = 0.0
     """Worker time spent training, in simulated seconds."""
+    ended_s: float = 0.0
+    """When the last epoch was over."""
     idle_s: float = 0.0
     decisions_s: list[float] = field(default_factory=list)
     """What a worker waited for, each time that one was free: for the verdict on its last epoch and for its next job.
@@ -125,6 +127,7 @@ class _Replay:
         while self._events and self._events[0][0] <= self._end_s + 1e-9:
             when_s, _, trial = heapq.heappop(self._events)
             self._advance(when_s)
+            self._outcome.ended_s = when_s
             self._end_epoch(trial)
             self._occupy()
         self._advance(self._end_s)

@@ -1,0 +1,33 @@
+"""What a run would cost, on real Ray with a scripted trainer."""
+
+import pytest
+
+from tests.arena import Arena, assert_nothing_runs, assert_orderly_end
+
+
+@pytest.fixture
+def arena(tmp_path, ray_cluster):
+    arena = Arena(tmp_path, address=ray_cluster)
+    yield arena
+    arena.kill_everything()
+
+
+def test_a_dry_run_times_an_epoch_and_leaves_nothing_behind(arena):
+    more = ("--dry-run",)
+    before = sorted(path.name for path in arena.folder.iterdir())
+    code, output = arena.run(epoch_seconds=0.5, promote=True, more=more)
+    assert_orderly_end(code, output, 0)
+    assert "quote  an epoch is taken as 0.5 s" in output
+    assert "quote  search: 8 reach epoch 3" in output or "quote  search: 7 to 8 reach epoch 3" in output
+    assert "quote  full run of the winner: 4 epochs, 0.00 slot-hours" in output
+    assert [event["epoch"] for event in arena.events("epoch")] == [1]
+    left = sorted(path.name for path in arena.folder.iterdir())
+    assert set(left) - set(before) == {"played.jsonl"}
+    assert_nothing_runs(arena)
+
+
+def test_a_trainer_that_fails_is_told_in_one_line(arena):
+    arena.fault("0-1-error")
+    code, output = arena.run(more=("--dry-run",))
+    assert_orderly_end(code, output, 5)
+    assert "No epoch could be timed" in output

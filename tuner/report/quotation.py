@@ -1,0 +1,74 @@
+"""A quotation in words: what a run will train, for how long, and how much room it takes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tuner.quotation import Quotation, Range
+
+_MUCH_IDLE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What the figures are to be told for."""
+
+    slots: int
+    gpus_per_trial: int
+    """0 on the CPU."""
+    epochs: int
+    """Length of a trial."""
+    promote_epochs: int
+    """0 where nothing is promoted."""
+    epoch_s: float | None
+    """What an epoch takes; none where that is not known yet."""
+    source: str
+    """Where that figure is from."""
+    disk_bytes: int
+
+
+def quotation_lines(quotation: Quotation, terms: Terms) -> list[str]:
+    """A line for each part of the run, and what the figures rest on."""
+    lines = list(_parts(quotation, terms))
+    if terms.epoch_s is None:
+        lines.append("an epoch has not been timed yet: `tune run --dry-run` with the same options does it")
+    else:
+        lines.append(f"an epoch is taken as {terms.epoch_s:.1f} s, {terms.source}")
+    lines.append("ranges are the 10th to the 90th percentile of simulated searches")
+    lines.append(f"disk: at most {terms.disk_bytes / 2**20:,.0f} MiB")
+    if quotation.idle_share.low > _MUCH_IDLE:
+        idle = quotation.idle_share.shown(".0%")
+        lines.append(f"the slots are idle for {idle} of the search: take more trials, or fewer slots")
+    return lines
+
+
+def _parts(quotation: Quotation, terms: Terms) -> Iterator[str]:
+    reached = ", ".join(f"{number.shown()} reach epoch {epoch}" for epoch, number in quotation.arrivals.items())
+    yield (
+        f"search: {reached}; {_work(quotation.trained, terms)}; {_wall(quotation.wall, terms)} with {terms.slots} "
+        f"slot(s), idle {quotation.idle_share.shown('.0%')}"
+    )
+    if quotation.comparison_runs.high:
+        runs = quotation.comparison_runs
+        yield (
+            f"comparison with the default configuration on other seeds: {runs.shown()} runs; "
+            f"{_work(runs.times(terms.epochs), terms)}"
+        )
+    if terms.promote_epochs:
+        yield f"full run of the winner: {_work(Range(terms.promote_epochs, terms.promote_epochs), terms)}"
+
+
+def _work(epochs: Range, terms: Terms) -> str:
+    text = f"{epochs.shown()} epochs"
+    if terms.epoch_s is None:
+        return text
+    unit = "GPU-hours" if terms.gpus_per_trial else "slot-hours"
+    hours = epochs.times(terms.epoch_s * max(terms.gpus_per_trial, 1) / 3600)
+    return f"{text}, {hours.shown(',.2f' if hours.high < 10 else ',.0f')} {unit}"
+
+
+def _wall(epochs: Range, terms: Terms) -> str:
+    if terms.epoch_s is None:
+        return f"as long as {epochs.shown()} epochs"
+    low, high = (timedelta(seconds=round(end * terms.epoch_s)) for end in (epochs.low, epochs.high))
+    return f"{low}" if low == high else f"{low} to {high}"
