@@ -51,6 +51,16 @@ def test_the_same_history_and_seed_give_the_same_point(proposer):
     assert not np.array_equal(first, proposer.propose(history, LINE, RUNGS, seed=4, allowed=ANY))
 
 
+def test_half_of_what_is_proposed_is_random_however_much_is_known():
+    history = searched(peak, RandomProposer(), 40)
+
+    def proposed(proposer, seed):
+        return proposer.propose(history, LINE, RUNGS, seed=seed, allowed=ANY)
+
+    same = [np.array_equal(proposed(ModelProposer(), seed), proposed(RandomProposer(), seed)) for seed in range(40)]
+    assert 10 <= sum(same) <= 30
+
+
 def test_it_learns_to_keep_away_from_where_runs_are_lost():
     history = searched(lambda point: np.nan if point[0] > 0.5 else point[0], ModelProposer(random_share=0), 80)
     late = history.status[40:] == Status.LOST
