@@ -39,7 +39,7 @@ class History:
         self.epochs = epochs
         self._number = 0
         self._points = np.empty((0, dimensions))
-        self._values = np.empty((0, epochs))
+        self._values = np.empty((0, epochs), order="F")  # most that is asked of it is about one epoch
         self._reached = np.empty(0, np.int64)
         self._status = np.empty(0, np.int64)
 
@@ -105,6 +105,6 @@ class History:
         room = max(64, 2 * self._number)
         for name in ("_points", "_values", "_reached", "_status"):
             old = getattr(self, name)
-            new = np.zeros((room, *old.shape[1:]), old.dtype)
+            new = np.zeros((room, *old.shape[1:]), old.dtype, order="F" if name == "_values" else "C")
             new[: self._number] = old
             setattr(self, name, new)

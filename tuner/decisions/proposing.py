@@ -58,9 +58,9 @@ class ModelProposer:
 
     def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
         rng = _generator(seed, history)
-        scored = self._scores(history, rungs)
+        scored = self._scores(history, rungs) if rng.random() >= self.random_share else np.empty(0)
         known = np.flatnonzero(~np.isnan(scored))
-        if len(known) < self.first_random or rng.random() < self.random_share:
+        if len(known) < self.first_random:
             return RandomProposer().propose(history, cube, rungs, seed=seed, allowed=allowed)
         ranked = known[np.argsort(-scored[known], kind="stable")]
         best = history.points[ranked[: self.best_trials]]

@@ -1,0 +1,100 @@
+"""How long a decision takes in a large study: `auto`'s proposals beside those of Optuna's multivariate TPE.
+
+python -m benchmarks.decisions.pace [--trials N ...] [--proposals N]
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from tuner.cube import Cube, Dimension
+from tuner.decisions.history import History, Status
+from tuner.decisions.proposing import ModelProposer
+from tuner.decisions.rungs import Rungs, rungs_for
+
+EPOCHS = 51
+SURVIVORS = 0.3
+"""Of the trials that reach a rung."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trials", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[8, 30])
+    parser.add_argument("--proposals", type=int, default=200)
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sys.stdout.write("trials  dimensions  proposer      p50 ms  p95 ms\n")
+    for trials in options.trials:
+        for dimensions in options.dimensions:
+            curves = _curves(trials, dimensions)
+            for name, propose in {"auto": _auto(*curves), "optuna-tpe": _tpe(*curves)}.items():
+                took_ms = [_timed_ms(propose, number) for number in range(options.proposals)]
+                p50, p95 = np.percentile(took_ms, (50, 95))
+                sys.stdout.write(f"{trials:6d}  {dimensions:10d}  {name:12s}  {p50:6.1f}  {p95:6.1f}\n")
+                sys.stdout.flush()
+
+
+def _curves(trials: int, dimensions: int) -> tuple[np.ndarray, list[dict[int, float]]]:
+    """Made-up configurations, and the figures at the rungs that each came to."""
+    rng = np.random.default_rng(0)
+    points = rng.random((trials, dimensions))
+    levels = (*rungs_for(EPOCHS).epochs, EPOCHS)
+    reached = rng.geometric(1 - SURVIVORS, trials).clip(max=len(levels))
+    return points, [
+        {epoch: float(point[0] + 0.1 * rng.random() + 0.01 * epoch) for epoch in levels[:last]}
+        for point, last in zip(points, reached, strict=True)
+    ]
+
+
+def _auto(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int], object]:
+    history = History(epochs=EPOCHS, dimensions=points.shape[1])
+    for point, curve in zip(points, curves, strict=True):
+        trial = history.begin(point)
+        for epoch, value in curve.items():
+            history.hear(trial, epoch, value)
+        history.set_status(trial, Status.COMPLETE if EPOCHS in curve else Status.PAUSED)
+    cube = Cube(tuple(Dimension() for _ in range(points.shape[1])))
+    rungs: Rungs = rungs_for(EPOCHS)
+    proposer = ModelProposer()
+    return lambda number: proposer.propose(history, cube, rungs, seed=number, allowed=lambda point: True)
+
+
+def _tpe(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int], object]:
+    space = {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(points.shape[1])}
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(multivariate=True, seed=0, constant_liar=True)
+    )
+    study.add_trials(
+        create_trial(
+            params=dict(zip(space, point.tolist(), strict=True)),
+            distributions=dict(space),
+            value=curve[max(curve)],
+            intermediate_values=curve,
+            state=TrialState.COMPLETE if EPOCHS in curve else TrialState.PRUNED,
+        )
+        for point, curve in zip(points, curves, strict=True)
+    )
+
+    def propose(number: int) -> object:
+        trial = study.ask(dict(space))
+        study.tell(trial, state=TrialState.FAIL)  # so that as many are known the next time
+        return trial
+
+    return propose
+
+
+def _timed_ms(propose: Callable[[int], object], number: int) -> float:
+    began_s = time.perf_counter()
+    propose(number)
+    return (time.perf_counter() - began_s) * 1e3
+
+
+if __name__ == "__main__":
+    main()
