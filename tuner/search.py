@@ -270,7 +270,7 @@ class Search:
         """Take up the study where it stands: the rungs are in the curves, the queue is in the states."""
         self._study.interrupt_all()  # what a dead driver left
         self._refresh()
-        waiting = sum(trial.state == TrialState.WAITING for trial in self.trials)
+        interrupted = sum(t.state == TrialState.WAITING and bool(t.params) and not t.is_paused for t in self.trials)
         self._curves = {trial.number: dict(trial.curve) for trial in self.trials}
         self._decider = self._restored_decider()
         self.discard_dead_weights()
@@ -278,8 +278,8 @@ class Search:
         is_dead = self._dead_figure() is not None
         self._told_dead = judged(self._decider.history) if is_dead else 0  # who goes on all the same has a reason
         self._heed_bounds()
-        if waiting and self.stop_reason is None:
-            self._on_event(f"{waiting} interrupted trial(s) go on from their last checkpoint")
+        if interrupted and self.stop_reason is None:
+            self._on_event(f"{interrupted} interrupted trial(s) go on from their last checkpoint")
 
     def _dead_figure(self) -> float | None:
         return dead_figure(

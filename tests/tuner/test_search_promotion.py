@@ -174,3 +174,13 @@ def test_the_log_of_a_search_decided_again_comes_out_the_same(url, spec, paths, 
     # and it is no empty check: with other rungs, or another seed, it comes out otherwise
     other = make_engine("auto", cube.cube, Rungs(epochs=(3,), reduction_factor=2), seed=1, limits=Limits(trials=30))
     assert differences(lines, other, epochs=9, rounded=rounded)
+
+
+def test_only_what_was_cut_off_is_told_to_go_on(study, space, paths, terms):
+    search = Search(study, space, paths, terms)
+    for value in (0.3, 0.5, 0.1):
+        search.hear(start(search), epoch(3, value))
+    assert states(search) == "RWW"
+    told = []
+    Search(study, space, paths, terms, on_event=told.append)
+    assert told == ["1 interrupted trial(s) go on from their last checkpoint"]
