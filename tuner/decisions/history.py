@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 from tuner.cube import Floats
 
 
+BASELINE = 0
+"""The trial of the default configuration, where there is one."""
+
+
 class Status(IntEnum):
     """What a trial is doing."""
 

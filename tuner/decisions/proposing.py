@@ -7,13 +7,17 @@ from typing import Protocol
 import numpy as np
 
 from tuner.cube import Cube, Floats
-from tuner.decisions.history import History, Status
+from tuner.decisions.history import BASELINE, History, Status
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.scores import scores
 from tuner.decisions.surrogate import Surrogate, expected_improvement, on_one_thread
 
 Allowed = Callable[[Floats], bool]
 """Whether a point may be tried at all."""
+
+
+_TRIES = 1000
+"""Random points among which one that is allowed is looked for."""
 
 
 class Proposer(Protocol):
@@ -30,11 +34,9 @@ class Proposer(Protocol):
 class RandomProposer:
     """Anything, with equal chances."""
 
-    tries: int = 1000
-
     def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
         rng = _generator(seed, history)
-        return next((point for point in cube.random(rng, self.tries) if allowed(point)), None)
+        return next((point for point in cube.random(rng, _TRIES) if allowed(point)), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +53,9 @@ class ModelProposer:
     """Of proposals that are random all the same. Much, because the model learns from early figures for the most part:
     where those mislead, it proposes ever more of what begins well and ends badly."""
     most_known: int = 128
+    near_baseline: float = 0.5
+    """Of the random proposals: those that change about half of the default configuration's values, a little. Its maker
+    has tried more configurations than a search ever will. Nothing where it is not the first trial."""
     candidates: int = 256
     """Random points that the model chooses from, beside half as many near the best trials."""
     best_trials: int = 12
@@ -61,7 +66,7 @@ class ModelProposer:
         scored = self._scores(history, rungs) if rng.random() >= self.random_share else np.empty(0)
         known = np.flatnonzero(~np.isnan(scored))
         if len(known) < self.first_random:
-            return RandomProposer().propose(history, cube, rungs, seed=seed, allowed=allowed)
+            return self._unguided(rng, history, cube, allowed)
         ranked = known[np.argsort(-scored[known], kind="stable")]
         best = history.points[ranked[: self.best_trials]]
         candidates = np.concatenate(
@@ -73,6 +78,13 @@ class ModelProposer:
             improvement = _improvement(cube, history.points, scored, seen, running, best, candidates)
         order = np.argsort(-improvement, kind="stable")
         return next((candidates[i] for i in order if allowed(candidates[i])), None)
+
+    def _unguided(self, rng: np.random.Generator, history: History, cube: Cube, allowed: Allowed) -> Floats | None:
+        if self.near_baseline and rng.random() < self.near_baseline and len(history):
+            points = cube.near(rng, history.points[BASELINE][None], _TRIES, reach=self.reach)
+        else:
+            points = cube.random(rng, _TRIES)
+        return next((point for point in points if allowed(point)), None)
 
     def _scores(self, history: History, rungs: Rungs) -> Floats:
         scored = scores(history, rungs)

@@ -12,15 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.cube import Cube, Floats
-from tuner.decisions.history import History, Status
+from tuner.decisions.history import BASELINE, History, Status
 from tuner.decisions.proposing import Allowed, ModelProposer, Proposer, RandomProposer
 from tuner.decisions.rungs import Rungs, arrivals
 
 Trials = NDArray[np.int64]
 """Numbers of trials."""
-
-BASELINE = 0
-"""The trial of the default configuration; where there is one, it runs to its end: all gains are measured on it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,5 +185,6 @@ def make_engine(
         strategy = Asha(rungs=rungs, has_baseline=has_baseline)
     else:
         strategy = Promotion(rungs=rungs, limits=limits or Limits(), has_baseline=has_baseline)
-    proposer: Proposer = ModelProposer() if name == "auto" else RandomProposer()
+    model = ModelProposer() if has_baseline else ModelProposer(near_baseline=0.0)
+    proposer: Proposer = model if name == "auto" else RandomProposer()
     return Engine(cube=cube, strategy=strategy, proposer=proposer, seed=seed)

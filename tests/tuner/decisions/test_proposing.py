@@ -52,13 +52,28 @@ def test_the_same_history_and_seed_give_the_same_point(proposer):
 
 
 def test_half_of_what_is_proposed_is_random_however_much_is_known():
-    history = searched(peak, RandomProposer(), 40)
+    history, other = (searched(quality, RandomProposer(), 40) for quality in (peak, lambda point: -peak(point)))
 
-    def proposed(proposer, seed):
-        return proposer.propose(history, LINE, RUNGS, seed=seed, allowed=ANY)
+    def proposed(history, seed):
+        return ModelProposer().propose(history, LINE, RUNGS, seed=seed, allowed=ANY)
 
-    same = [np.array_equal(proposed(ModelProposer(), seed), proposed(RandomProposer(), seed)) for seed in range(40)]
+    same = [np.array_equal(proposed(history, seed), proposed(other, seed)) for seed in range(40)]
     assert 10 <= sum(same) <= 30
+
+
+def test_half_of_what_is_random_is_near_the_default_configuration():
+    cube = Cube((Dimension(),) * 8)
+    history = History(epochs=9, dimensions=8)
+    baseline = np.full(8, 0.3)
+    history.begin(baseline)
+    proposals = [ModelProposer().propose(history, cube, RUNGS, seed=seed, allowed=ANY) for seed in range(100)]
+    near = [proposal for proposal in proposals if np.any(proposal == baseline)]
+    assert 35 <= len(near) <= 65
+    assert np.mean([np.abs(proposal - baseline).max() for proposal in near]) < 0.3
+    nowhere = ModelProposer(near_baseline=0.0)
+    assert not any(
+        np.any(nowhere.propose(history, cube, RUNGS, seed=seed, allowed=ANY) == baseline) for seed in range(40)
+    )
 
 
 def test_it_learns_to_keep_away_from_where_runs_are_lost():
@@ -103,16 +118,19 @@ def test_points_are_tidy_under_conditions_too():
 
 
 def test_figures_before_the_first_rung_do_not_count():
-    history = History(epochs=9, dimensions=2)
+    early, none = History(epochs=9, dimensions=2), History(epochs=9, dimensions=2)
     for point in np.random.default_rng(0).random((40, 2)):
-        history.hear(history.begin(point), 1, peak(point))
-    model, chance = (p.propose(history, LINE, RUNGS, seed=0, allowed=ANY) for p in (ModelProposer(), RandomProposer()))
-    assert np.array_equal(model, chance)
+        early.hear(early.begin(point), 1, peak(point))
+        none.begin(point)
+    proposals = [ModelProposer().propose(history, LINE, RUNGS, seed=0, allowed=ANY) for history in (early, none)]
+    assert np.array_equal(*proposals)
 
 
 def test_ten_thousand_trials_are_no_burden():
     """CPU time, with a wide margin: benchmarks/decisions measures it."""
-    history = searched(peak, RandomProposer(tries=1), 10_000)
+    history = History(epochs=9, dimensions=2)
+    for point in np.random.default_rng(0).random((10_000, 2)):
+        history.hear(history.begin(point), 3, peak(point))
     proposer = ModelProposer(random_share=0)
     proposer.propose(history, LINE, RUNGS, seed=0, allowed=ANY)
     began_s = time.process_time()
