@@ -3,10 +3,7 @@
 docs/curves.md describes the format.
 """
 
-import contextlib
 import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +17,9 @@ from optuna.trial import TrialState
 from tuner.contract import METRICS, ContractError, EpochRecord, ParamValue, decode
 from tuner.cube import Floats
 from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
+from tuner.files import write_whole
+from tuner.live import DIVERGED
 from tuner.paths import StudyPaths
-from tuner.search import DIVERGED
 from tuner.simulation.tables import CurveTable
 from tuner.space import ChoiceParameter, IntParameter, SearchedParameter, Space, UnitCube, space_of
 from tuner.study import KnownStudy, StudySpec, TrialRecord
@@ -77,7 +75,7 @@ def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
     schema = _schema(space, losses).with_metadata({METADATA_KEY: json.dumps(_metadata(specs)).encode()})
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema), buffer, compression="zstd", use_dictionary=True)
-    _write(path, buffer.getvalue())
+    _write(path, buffer.getvalue().to_pybytes())
     return len({(row["study"], row["trial"]) for row in rows})
 
 
@@ -251,18 +249,10 @@ def _records(folder: Path) -> Iterator[EpochRecord]:
             yield record
 
 
-def _write(target: Path, content: pa.Buffer) -> None:
-    # A name that nobody can foresee, and "x": in a shared folder it could be laid out as a link to a file of ours.
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+def _write(target: Path, content: bytes) -> None:
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        write_whole(target, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise EnvironmentProblem(
             f"The table must be writable, but '{target}' is not ({error.strerror}); choose another with --curves."
         ) from error

@@ -1,15 +1,13 @@
 """params.yaml: the configuration that won, ready for `yolo train cfg=params.yaml`."""
 
-import contextlib
 import io
-import os
-import secrets
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from tuner.contract import ParamValue
 from tuner.exceptions import EnvironmentProblem
+from tuner.files import write_whole
 from tuner.printable import printable
 from tuner.promotion import Winner
 from tuner.study import KnownStudy
@@ -60,17 +58,9 @@ def write_params(text: str, target: Path) -> None:
     Raises:
         EnvironmentProblem: the target cannot be written.
     """
-    # A name that nobody can foresee, and "x": in a shared folder it could be laid out as a link to a file of ours.
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        write_whole(target, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise EnvironmentProblem(
             f"The output file must be writable, but '{target}' is not ({error.strerror}); choose another with -o."
         ) from error

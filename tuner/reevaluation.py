@@ -18,8 +18,8 @@ from tuner.decisions.divergence import divergence
 from tuner.disk import discard_weights
 from tuner.exceptions import StoppedByPolicy, TunerError
 from tuner.failures import Failure, Setback, failure_of, is_retried
+from tuner.live import DIVERGED, Decision, TrialTerms
 from tuner.paths import StudyPaths
-from tuner.search import DIVERGED, Decision, TrialTerms
 from tuner.study import DrivenStudy, KnownStudy, TrialRecord
 from tuner.verdict import MIN_SEEDS, Contest, Run, Standing, Verdict, next_runs, plan, verdict
 from tuner.verdict import Decision as Outlook

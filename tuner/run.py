@@ -2,14 +2,12 @@
 
 import contextlib
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, PrepareRequest, TrainRequest
 from tuner.decisions.guards import Bounds
@@ -17,13 +15,15 @@ from tuner.disk import needed_bytes, require, reserve_bytes
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError, UsageError
 from tuner.export import params_yaml, write_params
 from tuner.lease import Lease, folder_lock, study_lease
+from tuner.live import TrialTerms
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
 from tuner.quotation import quote
 from tuner.reevaluation import Reevaluation, contest_for
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
-from tuner.search import Search, TrialTerms
+from tuner.search import Search
+from tuner.signals import Signals, trapped_signals
 from tuner.space import Space
 from tuner.study import DrivenStudy, StudySpec, best_trial, driven_study
 from tuner.view import View
@@ -67,29 +67,11 @@ class RunOptions:
     """When the search ends before its last trial."""
 
 
-PREEMPTED = 75
-"""Exit code after SIGUSR1 or SIGUSR2, with which schedulers warn: please requeue. (EX_TEMPFAIL of sysexits.h)"""
-
 _FLUSH_S = 300.0
 """How long a finished run waits for a database that is away before it leaves the rest to the next one."""
 
 _LAST_FLUSH_S = 5.0
 """The same, for one that must end now."""
-
-
-def _exit_code(signum: int) -> int:
-    return PREEMPTED if signum in (signal.SIGUSR1, signal.SIGUSR2) else 128 + signum
-
-
-class Interrupted(BaseException):
-    """The run was ended by a signal, in order; the same command goes on with it.
-
-    Not an Exception: it is raised wherever the main thread is, and nothing on the way may take it for an error.
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}; the same command goes on from here")
-        self.exit_code = _exit_code(signum)
 
 
 def run(options: RunOptions, view: View) -> None:
@@ -100,7 +82,7 @@ def run(options: RunOptions, view: View) -> None:
         Interrupted: a signal came; all states are written.
     """
     options.paths.create()
-    with _trapped_signals() as signals, _held(options.storage, options.name, options.paths, view) as lease:
+    with trapped_signals() as signals, _held(options.storage, options.name, options.paths, view) as lease:
         view.note(f"study {options.name} in {options.paths.root}")
         prepared = prepare(options.machines.trainer, options.data, options.model, options.paths.root)
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
@@ -130,7 +112,7 @@ def quote_only(options: RunOptions, view: View) -> None:
     with tempfile.TemporaryDirectory(prefix="tune-quote-") as scratch:
         prepared = prepare(options.machines.trainer, options.data, options.model, Path(scratch))
         view.subject(_spec(options, prepared), options.space, prepared.notes)
-        with _trapped_signals() as signals, _connected(options.machines, signals) as slots:
+        with trapped_signals() as signals, _connected(options.machines, signals) as slots:
             epoch_s = _timed_epoch(options, prepared, slots, Path(scratch), signals)
             source = "the first one of the default configuration, timed now"
             view.quotation(_quoted(options, prepared.checkpoint_bytes, slots, epoch_s, source))
@@ -148,7 +130,7 @@ def promote(url: str, name: str, paths: StudyPaths, epochs: int | None, machines
     """
     paths.create()
     with (
-        _trapped_signals() as signals,
+        trapped_signals() as signals,
         _held(url, name, paths, view) as lease,
         driven_study(lease, None, paths.journal, view.note) as study,
     ):
@@ -170,7 +152,7 @@ def _held(url: str, name: str, paths: StudyPaths, view: View) -> Iterator[Lease]
 
 
 @contextlib.contextmanager
-def _machines(machines: Machines, study: DrivenStudy, view: View, signals: "_Signals") -> Iterator["Slots"]:
+def _machines(machines: Machines, study: DrivenStudy, view: View, signals: Signals) -> Iterator["Slots"]:
     from tuner.execution.pulse import watched
 
     def leave(what: str) -> None:
@@ -190,64 +172,12 @@ def _machines(machines: Machines, study: DrivenStudy, view: View, signals: "_Sig
 
 
 @contextlib.contextmanager
-def _connected(machines: Machines, signals: "_Signals") -> Iterator["Slots"]:
+def _connected(machines: Machines, signals: Signals) -> Iterator["Slots"]:
     from tuner.execution.cluster import connected  # Ray takes seconds to import: only when all else is in order
 
     with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
         signals.arm()
         yield slots
-
-
-class _Signals:
-    """What came so far."""
-
-    _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._end: Callable[[str], None] | None = None
-
-    def arm(self) -> dict[int, Any]:
-        """Take the signals; returns who had them. To be repeated after Ray and Tune, which take some of them.
-
-        Ray does so when it is joined and when it is left, Tune when it begins.
-        """
-        return {signum: signal.signal(signum, self._handle) for signum in self._HANDLED}
-
-    @contextlib.contextmanager
-    def ending(self, end: Callable[[str], None]) -> Iterator[None]:
-        """Let a signal that comes in the block call `end`, with the reason, instead of breaking off at once."""
-        self.check()
-        self._end = end
-        try:
-            yield
-        finally:
-            self._end = None
-        self.check()
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            os._exit(_exit_code(signum))  # asked twice: at once; Ray's processes and the trainers end with this one
-        self.received = signum
-        if self._end is None:
-            raise Interrupted(signum)
-        self._end(f"stopped by {signal.Signals(signum).name}")
-
-    def check(self) -> None:
-        if self.received is not None:
-            raise Interrupted(self.received)
-
-
-@contextlib.contextmanager
-def _trapped_signals() -> Iterator[_Signals]:
-    """The signals that ask a process to end do so in order; a second one ends it at once."""
-    signals = _Signals()
-    before = signals.arm()
-    try:
-        yield signals
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def prepare(command: Sequence[str], data: str, model: str, directory: Path) -> PreparedRecord:
@@ -348,7 +278,7 @@ def _quoted(
 
 
 def _timed_epoch(
-    options: RunOptions, prepared: PreparedRecord, slots: "Slots", folder: Path, signals: "_Signals"
+    options: RunOptions, prepared: PreparedRecord, slots: "Slots", folder: Path, signals: Signals
 ) -> float:
     from tuner.execution.remote_trainer import train_remotely
 
@@ -419,7 +349,7 @@ def _trial_terms(options: RunOptions, slots: "Slots") -> TrialTerms:
 
 
 def _search(
-    options: RunOptions, study: DrivenStudy, slots: "Slots", terms: "Terms", view: View, signals: _Signals
+    options: RunOptions, study: DrivenStudy, slots: "Slots", terms: "Terms", view: View, signals: Signals
 ) -> None:
     from tuner.execution.ray_search import train_on_ray
 
@@ -436,7 +366,7 @@ def _search(
 
 
 def _reevaluate(
-    options: RunOptions, study: DrivenStudy, slots: "Slots", terms: "Terms", view: View, signals: _Signals
+    options: RunOptions, study: DrivenStudy, slots: "Slots", terms: "Terms", view: View, signals: Signals
 ) -> None:
     """Compare the best with the default configuration before anything is promoted."""
     from tuner.execution.ray_search import train_on_ray
@@ -459,7 +389,7 @@ def _promote(
     machines: Machines,
     slots: "Slots",
     view: View,
-    signals: _Signals,
+    signals: Signals,
 ) -> None:
     from tuner.execution.remote_trainer import gpus_of_largest_node, train_remotely
 

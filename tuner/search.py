@@ -8,8 +8,7 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import asdict
 
 from optuna.trial import TrialState
 
@@ -23,58 +22,18 @@ from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
 from tuner.disk import discard_weights
 from tuner.exceptions import StoppedByPolicy, TunerError
 from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
+from tuner.live import DIVERGED, Decision, LiveTrial, TrialTerms, trained
 from tuner.memory import MemoryLimits, memory_limits
 from tuner.paths import StudyPaths
 from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
 from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord
 
-DIVERGED = "diverged"
-"""What the reason of such a trial begins with."""
-
 _JUDGED = "judged"
 """Attribute of a trial that ended well or was ended: how many had ended or been paused by then, itself included."""
 
 _NOTED_EVERY_S = 60.0
 """Of the wall time no more than this is forgotten when a driver is killed."""
-
-
-class Decision(StrEnum):
-    """What a trainer should do after what it said."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
-
-
-@dataclass(kw_only=True, slots=True)
-class LiveTrial:
-    """A trial that is being trained now."""
-
-    number: int
-    device: str = ""
-    epoch: int = 0
-    value: float | None = None
-    """Metric at the last validated epoch."""
-    seconds: float = 0.0
-    memory_gib: float = 0.0
-    latest: EpochRecord | None = None
-    attempts: int = 0
-    """How often a trainer has begun or gone on with it."""
-    setbacks: list[Setback] = field(default_factory=list)
-    """The failures after which it was tried again."""
-
-    @property
-    def label(self) -> str:
-        return str(self.number)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialTerms:
-    """What is the same for every trial of a run."""
-
-    threads: int
-    gpus_per_trial: int
-    validate_every_epoch: bool
 
 
 class Search:
@@ -433,7 +392,7 @@ class Search:
 
     def _pause(self, trial: LiveTrial, epoch: int, value: float) -> None:
         del self.live[trial.number]
-        self._study.pause(trial.number, epoch, value, **_trained(trial))
+        self._study.pause(trial.number, epoch, value, **trained(trial))
         self._refresh()
         self._on_event(f"trial {trial.number} waits after epoch {epoch}: {self._spec.metric} {value:.4f}")
         self._end_paused()
@@ -510,7 +469,7 @@ class Search:
             **({"failure": failure.value} if failure else {}),
             **({"setbacks": setbacks} if setbacks else {}),
             **({_JUDGED: judged(self._decider.history) + 1} if state != TrialState.FAIL else {}),
-            **_trained(trial),
+            **trained(trial),
         )
         self._refresh()
         self._decider.end(trial.number, _status(self.trials[trial.number]))
@@ -541,24 +500,6 @@ def _noted_seconds(trial: TrialRecord) -> float:
     """What a trial has trained as far as it is noted; a trainer may have told of times that are no numbers."""
     seconds = trial.attributes.get("seconds")
     return seconds if isinstance(seconds, int | float) else 0.0
-
-
-def _trained(trial: LiveTrial) -> dict[str, object]:
-    """How far a trial has come, for its record."""
-    return {
-        "epochs": trial.epoch,
-        "seconds": round(trial.seconds, 3),
-        "memory_gib": round(trial.memory_gib, 3),
-        **_what_ran(trial.latest),
-    }
-
-
-def _what_ran(latest: EpochRecord | None) -> dict[str, object]:
-    """What the last epoch says of the trial, for its record."""
-    if latest is None:
-        return {}
-    metrics = {} if latest.metrics is None else {"metrics": dict(latest.metrics)}
-    return {"batch": latest.batch, "checkpoint": latest.checkpoint, **metrics}
 
 
 def _told(number: int, state: TrialState, value: float | None, reason: str, metric: str) -> str:

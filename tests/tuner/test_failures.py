@@ -8,7 +8,8 @@ from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.exceptions import StoppedByPolicy
 from tuner.failures import MAX_RETRIES, Failure, Setback, alike, failure_of, is_retried
-from tuner.search import Decision, Search
+from tuner.live import Decision
+from tuner.search import Search
 
 LOST = EndRecord(outcome=Outcome.ERROR, message="the trainer was killed by SIGKILL", retryable=True)
 HUNG = EndRecord(outcome=Outcome.HUNG, message="no sign of life for 700 s after epoch 3", retryable=True)

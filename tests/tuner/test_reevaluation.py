@@ -10,9 +10,10 @@ import pytest
 from tests.tuner.conftest import driven, epoch, play
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import StoppedByPolicy
+from tuner.live import Decision
 from tuner.promotion import choose_winner
 from tuner.reevaluation import Reevaluated, Reevaluation, contest_for, reevaluated
-from tuner.search import Decision, Search
+from tuner.search import Search
 from tuner.study import Study
 from tuner.verdict import Contest
 from tuner.verdict import Decision as Outlook

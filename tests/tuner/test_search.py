@@ -14,8 +14,9 @@ from tests.tuner.conftest import driven, epoch, locked, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.lease import study_lease
+from tuner.live import Decision
 from tuner.paths import StudyPaths
-from tuner.search import Decision, Search
+from tuner.search import Search
 from tuner.space import parse_space
 from tuner.study import driven_study
 

@@ -8,8 +8,9 @@ from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome
 from tuner.decisions.guards import Bounds
 from tuner.exceptions import StoppedByPolicy
+from tuner.live import Decision, TrialTerms
 from tuner.promotion import choose_winner
-from tuner.search import Decision, Search, TrialTerms
+from tuner.search import Search
 from tuner.space import parse_space
 
 RUN_S = 18.0

@@ -13,7 +13,7 @@ from tuner.cli import dashboard, db, doctor, export, promote, run, sample_data, 
 from tuner.cli.arguments import hide_password
 from tuner.exceptions import SpaceError, TunerError
 from tuner.printable import printable
-from tuner.run import Interrupted
+from tuner.signals import Interrupted
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 a fault of ours · 2 command line · 3 search space or settings · 4 data set ·

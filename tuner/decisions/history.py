@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from tuner.cube import Floats
 
-
 BASELINE = 0
 """The trial of the default configuration, where there is one."""
 

@@ -24,7 +24,7 @@ from tuner.exceptions import EnvironmentProblem, TunerError
 from tuner.execution.cluster import Slots
 from tuner.execution.trial_actor import COMMAND_KEY, PATIENCE_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
 from tuner.failures import Failure, failure_of
-from tuner.search import Decision
+from tuner.live import Decision
 from tuner.watchdog import Patience
 
 logger = logging.getLogger("tuner")
