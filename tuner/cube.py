@@ -45,13 +45,14 @@ class Cube:
         return self.tidy(rng.random((number, len(self.dimensions))))
 
     def near(self, rng: np.random.Generator, points: Floats, number: int, *, reach: float) -> Floats:
-        """Tidy points near given ones: each differs from one of them in about half of its dimensions.
+        """Tidy points near given ones: each differs from one of them in about half of its dimensions, one at least.
 
         Args:
             reach: standard deviation of a step in a range. A choice changes to any value.
         """
         origins = points[rng.integers(len(points), size=number)]
         moved = rng.random(origins.shape) < 0.5
+        moved[np.arange(number), rng.integers(origins.shape[1], size=number)] = True
         steps = rng.normal(scale=reach, size=origins.shape)
         anywhere = rng.random(origins.shape)
         stepped = origins + steps

@@ -46,6 +46,12 @@ def test_two_choices_are_one_apart_and_what_has_no_value_is_as_far_from_all():
     assert np.isclose(np.linalg.norm(none - first), np.linalg.norm(none - second))
 
 
+def test_a_near_point_is_never_the_same_point():
+    line = Cube((Dimension(),))
+    near = line.near(np.random.default_rng(0), np.array([[0.4]]), 200, reach=0.1)
+    assert np.all(near != 0.4)
+
+
 def test_near_points_are_nearer_than_random_ones_and_inside():
     origin = np.array([[1 / 6, 0.5, 0.25, 0.95]])
     near = CUBE.near(np.random.default_rng(0), origin, 500, reach=0.05)

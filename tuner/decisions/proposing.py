@@ -10,14 +10,16 @@ from tuner.cube import Cube, Floats
 from tuner.decisions.history import BASELINE, History, Status
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.scores import scores
-from tuner.decisions.surrogate import Surrogate, expected_improvement, on_one_thread
+from tuner.decisions.surrogate import Surrogate, expected_improvement, on_one_thread, risk
 
 Allowed = Callable[[Floats], bool]
 """Whether a point may be tried at all."""
 
 
-_TRIES = 1000
+_TRIES = 200
 """Random points among which one that is allowed is looked for."""
+_LEFT = 1 / 8
+"""Of points, however risky all of them are."""
 
 
 class Proposer(Protocol):
@@ -56,6 +58,10 @@ class ModelProposer:
     near_baseline: float = 0.5
     """Of the random proposals: those that change about half of the default configuration's values, a little. Its maker
     has tried more configurations than a search ever will. Nothing where it is not the first trial."""
+    risk: float = 0.1
+    """Of being lost: what is likelier to be is not proposed, as long as an eighth of all is left."""
+    most_weighed: int = 512
+    """Trials that the risk is taken from, drawn from all."""
     candidates: int = 256
     """Random points that the model chooses from, beside half as many near the best trials."""
     best_trials: int = 12
@@ -72,6 +78,7 @@ class ModelProposer:
         candidates = np.concatenate(
             [cube.random(rng, self.candidates), cube.near(rng, best, self.candidates // 2, reach=self.reach)]
         )
+        candidates = self._survivable(rng, history, cube, candidates)
         seen = self._seen(ranked, rng)
         running = np.flatnonzero((history.status == Status.RUNNING) & np.isnan(scored))
         with on_one_thread():
@@ -84,7 +91,21 @@ class ModelProposer:
             points = cube.near(rng, history.points[BASELINE][None], _TRIES, reach=self.reach)
         else:
             points = cube.random(rng, _TRIES)
+        points = self._survivable(rng, history, cube, points)
         return next((point for point in points if allowed(point)), None)
+
+    def _survivable(self, rng: np.random.Generator, history: History, cube: Cube, points: Floats) -> Floats:
+        """The points that are not likely to be lost."""
+        lost = history.status == Status.LOST
+        told = np.flatnonzero(lost | ((history.reached > 0) & (history.status != Status.UNKNOWN)))
+        if len(told) > self.most_weighed:
+            told = rng.choice(told, self.most_weighed, replace=False)
+        if not lost[told].any():
+            return points
+        likely = risk(
+            cube.features(points), cube.features(history.points[told]), lost[told], dimensions=len(cube.dimensions)
+        )
+        return points[likely <= max(self.risk, float(np.quantile(likely, _LEFT)))]
 
     def _scores(self, history: History, rungs: Rungs) -> Floats:
         scored = scores(history, rungs)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
@@ -18,6 +19,10 @@ from tuner.cube import Floats
 
 SCALE = 0.18
 """Length scale for the square root of the number of dimensions: random points lie about 0.4 of that apart."""
+RISK_SCALE = 0.27
+"""The same for what is lost and what is not, which hangs on whole regions."""
+_RISK_PRIOR = 0.025
+"""So much weight says that nothing is lost."""
 NOISE = 0.1
 """Variance of what is observed, about one of what is modelled: scores of variance 1."""
 
@@ -47,6 +52,23 @@ class Surrogate:
         explained = solve_triangular(self._factor, across.T, lower=True, check_finite=False)
         variance = 1.0 - np.einsum("ij,ij->j", explained, explained)
         return self._mean + across @ self._weights, np.sqrt(np.maximum(variance, 1e-9))
+
+
+def risk(features: Floats, known: Floats, lost: NDArray[np.bool_], *, dimensions: int) -> Floats:
+    """How likely a run at new features is lost: the share of lost ones among those near it, the nearest counting most.
+
+    Kernel regression after Nadaraya and Watson; 0 far from everything that is known.
+
+    Args:
+        features: (new, features).
+        known: (known, features) of runs that are lost or have told a figure.
+        lost: (known,).
+        dimensions: of the cube.
+    """
+    scale = RISK_SCALE * np.sqrt(dimensions)
+    weights = _matern(features / scale, known / scale) ** 3
+    likely: Floats = weights @ lost / (weights.sum(axis=1) + _RISK_PRIOR)
+    return likely
 
 
 def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
