@@ -21,6 +21,8 @@ from tuner.decisions.rungs import Rungs, rungs_for
 EPOCHS = 51
 SURVIVORS = 0.3
 """Of the trials that reach a rung."""
+LOST = 0.1
+"""Of all trials: they diverge before the first rung."""
 
 
 def main() -> None:
@@ -42,11 +44,11 @@ def main() -> None:
 
 
 def _curves(trials: int, dimensions: int) -> tuple[np.ndarray, list[dict[int, float]]]:
-    """Made-up configurations, and the figures at the rungs that each came to."""
+    """Made-up configurations, and the figures at the rungs that each came to; none of one that was lost."""
     rng = np.random.default_rng(0)
     points = rng.random((trials, dimensions))
     levels = (*rungs_for(EPOCHS).epochs, EPOCHS)
-    reached = rng.geometric(1 - SURVIVORS, trials).clip(max=len(levels))
+    reached = rng.geometric(1 - SURVIVORS, trials).clip(max=len(levels)) * (rng.random(trials) >= LOST)
     return points, [
         {epoch: float(point[0] + 0.1 * rng.random() + 0.01 * epoch) for epoch in levels[:last]}
         for point, last in zip(points, reached, strict=True)
@@ -59,7 +61,7 @@ def _auto(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int],
         trial = history.begin(point)
         for epoch, value in curve.items():
             history.hear(trial, epoch, value)
-        history.set_status(trial, Status.COMPLETE if EPOCHS in curve else Status.PAUSED)
+        history.set_status(trial, Status.COMPLETE if EPOCHS in curve else Status.PAUSED if curve else Status.LOST)
     cube = Cube(tuple(Dimension() for _ in range(points.shape[1])))
     rungs: Rungs = rungs_for(EPOCHS)
     proposer = ModelProposer()
@@ -75,9 +77,9 @@ def _tpe(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int], 
         create_trial(
             params=dict(zip(space, point.tolist(), strict=True)),
             distributions=dict(space),
-            value=curve[max(curve)],
+            value=curve[max(curve)] if curve else None,
             intermediate_values=curve,
-            state=TrialState.COMPLETE if EPOCHS in curve else TrialState.PRUNED,
+            state=TrialState.COMPLETE if EPOCHS in curve else TrialState.PRUNED if curve else TrialState.FAIL,
         )
         for point, curve in zip(points, curves, strict=True)
     )

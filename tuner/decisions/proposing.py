@@ -60,7 +60,7 @@ class ModelProposer:
     has tried more configurations than a search ever will. Nothing where it is not the first trial."""
     risk: float = 0.1
     """Of being lost: what is likelier to be is not proposed, as long as an eighth of all is left."""
-    most_weighed: int = 512
+    most_weighed: int = 256
     """Trials that the risk is taken from, drawn from all."""
     candidates: int = 256
     """Random points that the model chooses from, beside half as many near the best trials."""

@@ -66,7 +66,8 @@ def risk(features: Floats, known: Floats, lost: NDArray[np.bool_], *, dimensions
         dimensions: of the cube.
     """
     scale = RISK_SCALE * np.sqrt(dimensions)
-    weights = _matern(features / scale, known / scale) ** 3
+    near = _matern(features / scale, known / scale)
+    weights = near * near * near
     likely: Floats = weights @ lost / (weights.sum(axis=1) + _RISK_PRIOR)
     return likely
 
