@@ -257,9 +257,11 @@ class Reevaluation:
         return max((*ended, *(live.seconds / live.epoch for live in self.live.values() if live.epoch)), default=0.0)
 
     def close(self) -> None:
-        """Remove the weights of runs that have ended: only their figures count. To be called when no trainer runs."""
-        for run in self.known.runs:
-            discard_weights(self._paths.reevaluated(run.trial, run.seed))
+        """Remove the weights of runs that will not go on: only figures count. To be called when no trainer runs."""
+        contest = self.known.contest
+        every = [(t, s) for t in (contest.baseline, *contest.candidates) for s in contest.seeds]
+        for trial, seed in every if self.standing.decided else self.known.evidence:
+            discard_weights(self._paths.reevaluated(trial, seed))
 
     def _request(self, run: Run) -> TrainRequest:
         spec = self._study.spec

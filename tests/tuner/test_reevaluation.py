@@ -242,6 +242,18 @@ def test_weights_of_ended_runs_go_and_those_of_unfinished_ones_stay(reevaluation
     assert [folder.exists() for folder in folders] == [False, True]
 
 
+def test_once_it_is_decided_no_weights_stay(reevaluation, paths):
+    request = reevaluation.propose()
+    weights = paths.reevaluated(request.trial, request.seed) / WEIGHTS
+    weights.mkdir(parents=True)
+    reevaluation.release(reevaluation.number_of(request))
+    while (request := reevaluation.propose()) is not None:
+        reevaluation.hear(reevaluation.number_of(request), EndRecord(outcome=Outcome.ERROR, message="a bug"))
+    assert reevaluation.finished
+    reevaluation.close()
+    assert not weights.exists()
+
+
 # What is remembered
 
 
