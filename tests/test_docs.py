@@ -11,7 +11,7 @@ TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
 MATRIX = [
-    line.strip("| ").split(" | ") for line in PAGE.splitlines() if re.match(r"\| (\d+|\+[abc]) \| [a-zA-Z`]", line)
+    line.strip("| ").split(" | ") for line in PAGE.splitlines() if re.match(r"\| (\d+|\+[a-e]) \| [a-zA-Z`]", line)
 ]
 ROWS = [row for row in MATRIX if len(row) == 5]
 NAMED = sorted({found for row in ROWS for found in re.findall(r"`([\w/]+\.py)::(\w+)`(†?)", row[3])})
