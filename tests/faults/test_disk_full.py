@@ -96,7 +96,7 @@ def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_fu
     output, _ = process.communicate(timeout=60)
     before = assert_ended_for_want_of_room(process.returncode, output, arena)
     assert not any("setbacks" in trial for trial in before["trials"])
-    assert "The search was ended in order: only 8 MiB are left on the disk" in last_line(output)
+    assert "The run was ended in order: only 8 MiB are left on the disk" in last_line(output)
     disk.empty()
     assert_goes_on(arena, before=before)
 
