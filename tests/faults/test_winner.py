@@ -19,7 +19,7 @@ from tuner.study import StudySpec, TrialRecord
 from tuner.view import conclusion_lines
 
 NOT_BEATEN = (
-    "# The default configuration was the best of the search.",
+    "# The default configuration was not beaten: keep it.",
     "The default configuration was not beaten: keep it.",
 )
 NOTHING_TO_COMPARE_WITH = (
@@ -36,6 +36,7 @@ class KnownTrials:
     records: tuple[TrialRecord, ...]
     name: str = "s"
     promotion: dict = field(default_factory=dict)
+    reevaluation: dict = field(default_factory=dict)
 
     def trials(self):
         return self.records
