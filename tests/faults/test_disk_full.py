@@ -103,10 +103,10 @@ def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_fu
 
 def test_trials_that_find_no_room_are_not_failed_for_it(arena, disk):
     """Tried again at once, they would have used up their attempts before the clock has the disk looked at."""
-    arena.fault("any-3-disk!")
     process = arena.start(epoch_seconds=0.3)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 2)
     disk.fill(leave=8 * MIB)
+    arena.fault("any-3-disk!")
     output, _ = process.communicate(timeout=60)
     before = assert_ended_for_want_of_room(process.returncode, output, arena)
     assert arena.events("fault")
