@@ -221,10 +221,10 @@ def test_a_hanging_trial_writes_its_stacks_to_the_log(hanging_trainer, train_req
     if where == "lock":
         os.killpg(pid, signal.SIGSTOP)
     ask_for_stacks(pid, log, HANGS[where])
-    wait_for(lambda: "in _worker_loop" in log.read_text())
+    wait_for(lambda: len(dumps_in(log.read_text())) >= 3)  # the trial and both its loaders
     wait_for(lambda: log.read_text().endswith("\n"))  # not while a dump is being moved there
     dumps = dumps_in(log.read_text())
-    assert len(dumps) >= 3, "the trial and both its loaders"
+    assert any("in _worker_loop" in dump for dump in dumps.values())
     for dump in dumps.values():
         frames = re.findall(r'^  File "[^"]+", line \d+ in \S+$', dump, re.MULTILINE)
         assert len(frames) == dump.count("File "), "each process' dump stands by itself"
