@@ -47,10 +47,10 @@ class Range:
     def times(self, factor: float) -> "Range":
         return Range(self.low * factor, self.high * factor)
 
-    def shown(self, form: str = ",.0f", unit: str = "") -> str:
+    def shown(self, form: str = ",.0f") -> str:
         """Both ends, or one where they read the same."""
         low, high = f"{self.low:{form}}", f"{self.high:{form}}"
-        return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+        return low if low == high else f"{low} to {high}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +100,7 @@ def _searched(space: Space, trials: int, workers: int, seed: int) -> Outcome:
 
 
 def _made_up(cube: Cube, epochs: int, configurations: int, rng: np.random.Generator) -> CurveTable:
-    """Curves over a cube, that of the default configuration first, which is a good one as defaults are."""
+    """Curves over a cube; the default configuration is better than three in four, as defaults are."""
     points = cube.random(rng, configurations)
     quality = _quality(cube.features(points), rng)
     known = (np.arange(1, epochs + 1) / epochs) ** _KNOWN_EARLY

@@ -75,7 +75,9 @@ _LAST_FLUSH_S = 5.0
 
 
 def run(options: RunOptions, view: View) -> None:
-    """Search, promote the winner, write params.yaml. The same call again goes on where the last one stopped.
+    """Search, compare the best with the default configuration, promote the winner, write params.yaml.
+
+    The same call again goes on where the last one stopped.
 
     Raises:
         TunerError: see `tuner.exceptions`.

@@ -36,7 +36,7 @@ def reevaluation(study, search, paths, terms):
     return Reevaluation(study, contest, paths, terms, slots=4)
 
 
-def train(reevaluation, request, value, *, seconds=2.0):
+def train(reevaluation, request, value):
     """A run to its end, or until it is told to stop."""
     number = reevaluation.number_of(request)
     reevaluation.hear(number, StartedRecord(pid=1, device="CPU"))

@@ -43,7 +43,8 @@ class RandomProposer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelProposer:
-    """The point of the greatest expected improvement under a model of all trials, those cut short or lost included.
+    """Half of the time the point of the greatest expected improvement under a model of all trials, those cut short or
+    lost included; else a random one. Neither where runs are likely to be lost.
 
     Running trials count as known, with the score that is expected of them, so that parallel proposals keep apart. The
     model sees at most `most_known` trials: the best half of them, and others drawn from the rest.
@@ -87,6 +88,7 @@ class ModelProposer:
         return next((candidates[i] for i in order if allowed(candidates[i])), None)
 
     def _unguided(self, rng: np.random.Generator, history: History, cube: Cube, allowed: Allowed) -> Floats | None:
+        """A random point: near the default configuration, or anywhere."""
         if self.near_baseline and rng.random() < self.near_baseline and len(history):
             points = cube.near(rng, history.points[BASELINE][None], _TRIES, reach=self.reach)
         else:

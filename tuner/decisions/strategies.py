@@ -1,7 +1,7 @@
 """Who goes on: the strategies of a search, as functions of its history.
 
 `asha`: trials that are behind at a rung end there. `promotion`: they pause, and go on if it turns out later that they
-were ahead. `auto`: promotion, with configurations proposed by a model of all trials so far.
+were ahead. `auto`: promotion, with half of the configurations proposed by a model of all trials so far.
 """
 
 from collections.abc import Mapping

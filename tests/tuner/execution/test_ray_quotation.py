@@ -1,15 +1,6 @@
 """What a run would cost, on real Ray with a scripted trainer."""
 
-import pytest
-
-from tests.arena import Arena, assert_nothing_runs, assert_orderly_end
-
-
-@pytest.fixture
-def arena(tmp_path, ray_cluster):
-    arena = Arena(tmp_path, address=ray_cluster)
-    yield arena
-    arena.kill_everything()
+from tests.arena import assert_nothing_runs, assert_orderly_end
 
 
 def test_a_dry_run_times_an_epoch_and_leaves_nothing_behind(arena):

@@ -5,14 +5,7 @@ from collections import Counter
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.arena import SPACE, Arena, assert_nothing_lost, assert_orderly_end, finished
-
-
-@pytest.fixture
-def arena(tmp_path, ray_cluster):
-    arena = Arena(tmp_path, address=ray_cluster)
-    yield arena
-    arena.kill_everything()
+from tests.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
 
 
 def test_a_search_ends_with_right_states_a_promoted_run_and_parameters(arena):
