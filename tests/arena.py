@@ -108,7 +108,7 @@ class Arena:
         try:
             return json.loads(json.dumps(status_of(study)))
         finally:
-            study.storage._backend.engine.dispose()
+            study.close()
 
     def events(self, kind):
         """What the scripted trainers noted."""

@@ -4,12 +4,12 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, PrepareRequest, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, PrepareRequest, TrainRequest
 from tuner.decisions.guards import Bounds
 from tuner.disk import needed_bytes, require, reserve_bytes
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError, UsageError
@@ -61,6 +61,8 @@ class RunOptions:
     paths: StudyPaths
     storage: str
     machines: Machines
+    warm_start: tuple[Mapping[str, ParamValue], ...]
+    """Configurations of the space, by label, that a study which begins now tries right after the baseline."""
     promote: bool
     validate_every_epoch: bool
     bounds: Bounds
@@ -238,6 +240,7 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
         promote_epochs=settings.promote_epochs,
         seed=settings.seed,
         versions=prepared.versions,
+        warm_start=options.warm_start,
     )
 
 

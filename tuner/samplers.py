@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.exceptions import EnvironmentProblem
 from tuner.memory import BATCH, IMGSZ, MemoryLimits, smallest_sizes
-from tuner.space import ChoiceParameter, FloatParameter, Space
+from tuner.space import ChoiceParameter, FloatParameter, Space, name_of
 
 MODEL = "model"
 """The sampler that is not Optuna's but the search's own."""
@@ -160,13 +160,13 @@ class WithinMemory(BaseSampler):
         if not self._excluded(proposed):
             return proposed
         # What is left out is sampled alone, below. Asked again, a Gaussian process would say the same, and take long.
-        return {label: value for label, value in proposed.items() if _plain(label) not in (BATCH, IMGSZ)}
+        return {label: value for label, value in proposed.items() if name_of(label) not in (BATCH, IMGSZ)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         value = self._sampler.sample_independent(study, trial, param_name, param_distribution)
-        if _plain(param_name) not in (BATCH, IMGSZ):
+        if name_of(param_name) not in (BATCH, IMGSZ):
             return value
         for _ in range(self._MAX_TRIES):
             if not self._excluded({**trial.params, param_name: value}):
@@ -182,12 +182,7 @@ class WithinMemory(BaseSampler):
 
     def _excluded(self, sampled: Mapping[str, Any]) -> bool:
         # A size that is not chosen yet can still become the smallest, and no smaller than that.
-        return self._limits.exclude({**self._smallest, **{_plain(label): value for label, value in sampled.items()}})
-
-
-def _plain(label: str) -> str:
-    """The parameter's name without the condition of its variant."""
-    return label.partition(" [")[0]
+        return self._limits.exclude({**self._smallest, **{name_of(label): value for label, value in sampled.items()}})
 
 
 def _smallest(distribution: BaseDistribution) -> Any:

@@ -97,7 +97,7 @@ class Search:
     @property
     def _begins_new(self) -> bool:
         """Whether a trial can begin: what waits without parameters was asked for by a user."""
-        return len(self.trials) < self.target or any(not self.trials[number].params for number in self._waiting)
+        return len(self.trials) < self.target or self._users_come_first
 
     def propose(self) -> TrainRequest | None:
         """The next trial to train, or none when there is nothing to train now."""
@@ -132,7 +132,7 @@ class Search:
             )
             return None
         number = len(self.trials)
-        values: Mapping[str, ParamValue] | None = self._space.baseline_sampled() if number == 0 else None
+        values = self._space.baseline_sampled() if number == 0 else self._of_warm_start(limits)
         name = chosen_sampler(self._space)
         modelled = self._modelled(limits) if name == MODEL and values is None else None
         if name == MODEL:
@@ -144,9 +144,21 @@ class Search:
         self._decider.begin(self._point(self._study.trials()[proposal.number]), is_proposed=is_proposed)
         return proposal
 
+    @property
+    def _users_come_first(self) -> bool:
+        """Whether a trial waits that a user asked for."""
+        return any(not self.trials[number].params for number in self._waiting)
+
+    def _of_warm_start(self, limits: MemoryLimits) -> Mapping[str, ParamValue] | None:
+        """What is tried before anything is proposed; none where all of it was, or a user's own trial comes first."""
+        tried = [trial.sampled for trial in self.trials]
+        left = (values for values in self._spec.warm_start if values not in tried)
+        fitting = (values for values in left if not limits.exclude(self._space.resolve(values)))
+        return None if self._users_come_first else next(fitting, None)
+
     def _modelled(self, limits: MemoryLimits) -> Mapping[str, ParamValue] | None:
         """What the model of all trials proposes; none where a user's own trial comes first."""
-        if any(not self.trials[number].params for number in self._waiting):
+        if self._users_come_first:
             return None
         point = self._decider.proposed(lambda point: not limits.exclude(self._space.resolve(self._cube.sampled(point))))
         return None if point is None else self._cube.sampled(point)

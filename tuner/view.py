@@ -50,6 +50,8 @@ class View:
             f"space  {spec.space_name}: {len(space.searched)} searched parameters, {space.settings.trials} trials "
             f"of {spec.epochs} epochs, compared at epochs {rungs}; metric {spec.metric}"
         )
+        if spec.warm_start:
+            self.note(f"start  the default configuration, then {len(spec.warm_start)} of earlier studies")
         for warning in (*notes, *space.warnings):
             self.note(f"warning: {warning}")
 

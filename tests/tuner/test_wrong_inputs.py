@@ -70,6 +70,8 @@ def test_a_wrong_space_names_file_line_and_fault(folder, case):
         (["run", "--space", "space.yaml", "--epochs", "0"], 3, ["`epochs`", "0"]),
         (["run", "--space", "space.yaml", "--sampler", "tp"], 3, ["tpe"]),
         (["run", "--space", "space.yaml", "--gpus", "-1"], 2, ["gpus"]),
+        (["run", "--space", "space.yaml", "--warm-start", "gone"], 2, ["no study 'gone'", "tune status"]),
+        (["run", "--space", "space.yaml", "--study", "a", "--warm-start", "a"], 2, ["other studies", "'a'"]),
         (["run", "--space", "space.yaml", "--max-hours", "0"], 2, ["--max-hours must be a number above 0, but got 0;"]),
         (["run", "--space", "space.yaml", "--max-hours", "nan"], 2, ["--max-hours must be", "nan"]),
         (["run", "--space", "space.yaml", "--gpu-hours", "-3"], 2, ["--gpu-hours must be", "-3"]),

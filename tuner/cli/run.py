@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
@@ -21,14 +22,17 @@ from tuner.cli.arguments import (
     Trainer,
     commands_prefix,
     machines,
+    open_study,
     storage_url,
     terminal_is_dumb,
 )
+from tuner.contract import ParamValue
 from tuner.decisions.guards import Bounds
 from tuner.exceptions import DataError, UsageError
 from tuner.paths import StudyPaths, checked_path
-from tuner.space import find_space, load_space
+from tuner.space import Space, find_space, load_space
 from tuner.view import View
+from tuner.warm_start import warm_start as warm_start_of
 from tuner.watchdog import LEAST_S, START_S
 
 _DEFAULT_MODEL = "mamba-yolo-n"
@@ -46,6 +50,13 @@ def run(
     study: Annotated[str | None, typer.Option(help="Name of the study. Default: space-data-model.")] = None,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STUDY",
+            help="Try the best of an earlier study first, as far as the space has them; of several if it is repeated.",
+        ),
+    ] = None,
     trials: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     grace_epochs: Annotated[int | None, typer.Option(help="The first rung; overrides the space.")] = None,
@@ -101,6 +112,8 @@ def run(
         tune run --space quick
 
         tune run --space strong_aug.yaml --data my/dataset.yaml --model mamba-yolo-t --gpus 8
+
+        tune run --space strong_aug --data new/dataset.yaml --warm-start strong_aug-dataset-mamba-yolo-t
     """
     loaded = load_space(find_space(space, Path.cwd())).with_settings(
         trials=trials,
@@ -119,14 +132,16 @@ def run(
     chosen = checked_path("--model", model or loaded.model or _DEFAULT_MODEL)
     name = _default_name(loaded.name, source, chosen) if study is None else study
     paths = StudyPaths.of(home, name)
+    url = storage_url(storage, paths)
     options = service.RunOptions(
         space=loaded,
         data=source,
         model=chosen,
         name=name,
         paths=paths,
-        storage=storage_url(storage, paths),
+        storage=url,
         machines=machines(gpus, parallel, address, trainer, hang_after, start_within),
+        warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage),
         promote=promote,
         validate_every_epoch=validate_every_epoch,
         bounds=Bounds(hours=max_hours, gpu_hours=gpu_hours, patience=patience),
@@ -136,6 +151,17 @@ def run(
         service.quote_only(options, view)
     else:
         service.run(options, view)
+
+
+def _warm_start(
+    space: Space, earlier: list[str], name: str, home: Path, storage: str | None
+) -> tuple[dict[str, ParamValue], ...]:
+    """What the earlier studies of those names give a new one of this name."""
+    if name in earlier:
+        raise UsageError(f"--warm-start takes other studies than the one that is run, but got '{name}'; leave it out.")
+    with ExitStack() as opened:
+        studies = [opened.enter_context(closing(open_study(of, home, storage)[0])) for of in earlier]
+        return warm_start_of(space, studies)
 
 
 def _rungs(text: str | None) -> tuple[int, ...] | None:

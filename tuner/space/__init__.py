@@ -13,6 +13,7 @@ from tuner.space._parameters import (
     IntParameter,
     Parameter,
     SearchedParameter,
+    name_of,
 )
 from tuner.space._reader import parse_space
 from tuner.space._settings import SAMPLERS, STRATEGIES, SearchSettings
@@ -41,6 +42,7 @@ __all__ = [
     "augmentation_of",
     "find_space",
     "load_space",
+    "name_of",
     "parse_space",
     "space_of",
 ]

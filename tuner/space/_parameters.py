@@ -18,6 +18,11 @@ from tuner.contract import ParamValue
 from tuner.space._arguments import Unfit, listed, shown
 
 
+def name_of(label: str) -> str:
+    """The name of a parameter, from its label (see `Parameter.label`)."""
+    return label.partition(" [")[0]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
     """Another parameter has one of these values."""
@@ -104,6 +109,14 @@ class SearchedParameter(Parameter):
             Unfit: it lies outside, or between two steps.
         """
 
+    @abstractmethod
+    def nearest(self, value: ParamValue) -> ParamValue:
+        """The value of this parameter that comes nearest to another.
+
+        Raises:
+            Unfit: nothing is near it.
+        """
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Range(SearchedParameter):
@@ -139,6 +152,16 @@ class _Range(SearchedParameter):
                 raise Unfit(f"lies between two steps of {self.values_text()}")
         return value
 
+    def _nearest(self, value: ParamValue) -> float:
+        if isinstance(value, bool | str) or not math.isfinite(value):
+            raise Unfit(f"is no number of {self.values_text()}")
+        inside = min(max(value, self.low), self.high)
+        if self.step is None:
+            return inside
+        # In decimal, so that 0.1 and two steps of 0.1 make 0.3.
+        low, step = Decimal(str(self.low)), Decimal(str(self.step))
+        return float(low + round((Decimal(str(inside)) - low) / step) * step)
+
     def values_text(self) -> str:
         suffix = " (log)" if self.log else "" if self.step is None else f" in steps of {self.step:g}"
         return f"{self.low:g}..{self.high:g}{suffix}"
@@ -165,6 +188,9 @@ class FloatParameter(_Range):
     def distribution(self) -> FloatDistribution:
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
+    def nearest(self, value: ParamValue) -> ParamValue:
+        return self._nearest(value)
+
     def suggest(self, trial: Trial) -> ParamValue:
         return trial.suggest_float(self.label, self.low, self.high, log=self.log, step=self.step)
 
@@ -182,6 +208,9 @@ class IntParameter(_Range):
 
     def distribution(self) -> IntDistribution:
         return IntDistribution(self.low, self.high, log=self.log, step=self.step or 1)
+
+    def nearest(self, value: ParamValue) -> ParamValue:
+        return round(self._nearest(value))
 
     def suggest(self, trial: Trial) -> ParamValue:
         return trial.suggest_int(self.label, self.low, self.high, log=self.log, step=self.step or 1)
@@ -220,6 +249,9 @@ class ChoiceParameter(SearchedParameter):
             if type(choice) is type(value) and choice == value:
                 return choice
         raise Unfit(f"is none of {listed(self.choices)}")
+
+    def nearest(self, value: ParamValue) -> ParamValue:
+        return self.fitted(value)
 
     def values_text(self) -> str:
         return listed(self.choices)

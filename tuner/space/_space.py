@@ -10,7 +10,7 @@ from optuna.trial import Trial
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space._arguments import AUGMENTATION_STRENGTH
+from tuner.space._arguments import AUGMENTATION_STRENGTH, Unfit
 from tuner.space._augmentation import augmentation_of
 from tuner.space._differences import differences_between
 from tuner.space._parameters import FixedParameter, Parameter, SearchedParameter
@@ -103,6 +103,28 @@ class Space:
                 params[parameter.name] = parameter.value
             else:
                 params[parameter.name] = sampled[parameter.label] = self.baseline[parameter.name]
+        return sampled
+
+    def adapted(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue] | None:
+        """The configuration of this space, by label, that is nearest to values from elsewhere, by name.
+
+        Numbers outside a range become its nearer end; what has no value there has the baseline's. None where a choice
+        is not in this space, or where neither has a value for what is active.
+        """
+        known = {**self.baseline, **params}
+        chosen: dict[str, ParamValue] = {}
+        sampled: dict[str, ParamValue] = {}
+        for parameter in self.parameters:
+            if not parameter.is_active(chosen):
+                continue
+            if isinstance(parameter, FixedParameter):
+                chosen[parameter.name] = parameter.value
+            elif isinstance(parameter, SearchedParameter):
+                try:
+                    value = parameter.nearest(known[parameter.name])
+                except (KeyError, Unfit):
+                    return None
+                chosen[parameter.name] = sampled[parameter.label] = value
         return sampled
 
     def with_settings(

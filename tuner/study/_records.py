@@ -40,6 +40,8 @@ class StudySpec:
     promote_epochs: int
     seed: int
     versions: Mapping[str, str]
+    warm_start: Sequence[Mapping[str, ParamValue]] = ()
+    """Configurations, by label, that are tried right after the baseline."""
 
 
 PAUSED_AT = "paused_at"

@@ -4,6 +4,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from sqlalchemy import Engine
 
 from tuner.database import masked, open_storage, sqlite_path, translated
 from tuner.exceptions import StorageProblem, UsageError
@@ -21,8 +22,9 @@ class Study:
     Every method raises StorageProblem when the database cannot be reached or refuses.
     """
 
-    def __init__(self, study: optuna.Study, url: str) -> None:
+    def __init__(self, study: optuna.Study, url: str, engine: Engine) -> None:
         self._study = study
+        self._engine = engine
         self.url = url
 
     @classmethod
@@ -37,9 +39,14 @@ class Study:
             raise UsageError(f"There is no study '{name}': nothing at '{path}'. `tune status` lists the studies.")
         with translated(url):
             try:
-                return cls(optuna.load_study(storage=open_storage(url), study_name=name), url)
+                storage = open_storage(url)
+                return cls(optuna.load_study(storage=storage, study_name=name), url, storage.engine)
             except KeyError as error:
                 raise UsageError(f"There is no study '{name}' in {masked(url)}.") from error
+
+    def close(self) -> None:
+        """Let go of the database; asked again, it is connected anew."""
+        self._engine.dispose()
 
     @property
     def name(self) -> str:

@@ -184,6 +184,56 @@ class TestAugmentationStrength:
         assert (params["mixup"], params["degrees"], params["scale"]) == (0.3, 20.0, 0.9)
 
 
+class TestAdapted:
+    """The configuration of a space that is nearest to values from elsewhere."""
+
+    def test_what_fits_stays_as_it_is(self) -> None:
+        space = parse()
+
+        assert space.adapted(space.resolve(SGD)) == SGD
+
+    @pytest.mark.parametrize(
+        ("name", "value", "nearest"),
+        [
+            ("lr0 [optimizer=SGD]", 0.5, 0.1),
+            ("lr0 [optimizer=SGD]", 1e-6, 1e-3),
+            ("close_mosaic", 7, 5),
+            ("close_mosaic", 8.0, 10),
+            ("close_mosaic", 99, 15),
+        ],
+    )
+    def test_numbers_become_the_nearest_of_their_range(self, name: str, value: float, nearest: float) -> None:
+        values = {**parse().resolve(SGD), name.split(" ", maxsplit=1)[0]: value}
+
+        adapted = parse().adapted(values)
+
+        assert adapted == {**SGD, name: nearest}
+        assert type(adapted[name]) is type(SGD[name])
+
+    def test_a_step_is_met_exactly(self) -> None:
+        space = parse(
+            TEXT.replace(
+                "close_mosaic: {int: [0, 15], step: 5}", "close_mosaic: 5\n  scale: {float: [0.1, 0.9], step: 0.1}"
+            ).replace("close_mosaic: 10", "scale: 0.5")
+        )
+
+        assert space.adapted({"scale": 0.3000001})["scale"] == 0.3
+
+    def test_what_has_no_value_there_has_the_baselines(self) -> None:
+        assert parse().adapted({"lr0": 0.02, "imgsz": 320}) == {
+            **parse().baseline_sampled(),
+            "lr0 [optimizer=SGD]": 0.02,
+        }
+
+    @pytest.mark.parametrize(
+        "values",
+        [{"optimizer": "RMSProp"}, {"lr0": "much"}, {"lr0": float("nan")}, {"cos_lr": True}],
+        ids=["an unknown choice", "text", "not a number", "active here, without a value anywhere"],
+    )
+    def test_a_configuration_that_the_space_has_no_words_for_has_no_place_in_it(self, values: dict[str, Any]) -> None:
+        assert parse().adapted(values) is None
+
+
 class TestIdentity:
     def test_is_json(self) -> None:
         canonical = parse().canonical()

@@ -1,0 +1,117 @@
+"""What earlier studies teach a new one."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.tuner.conftest import driven, play
+from tuner.exceptions import UsageError
+from tuner.search import Search
+from tuner.space import parse_space
+from tuner.study import Study, TrialRecord
+from tuner.warm_start import MOST, warm_start
+
+
+@dataclass
+class Earlier:
+    """A study that has ended, by the values of its parameter `lr0`."""
+
+    name: str
+    values: dict[float, float | None]
+
+    def trials(self):
+        return tuple(
+            TrialRecord(
+                number=number,
+                state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
+                value=value,
+                curve={},
+                sampled={"lr0 [optimizer=SGD]": lr0},
+                params={"lr0": lr0, "optimizer": "SGD"},
+                reason="",
+            )
+            for number, (lr0, value) in enumerate(self.values.items())
+        )
+
+
+def rates(configurations):
+    return [configuration["lr0"] for configuration in configurations]
+
+
+def test_the_best_that_were_trained_to_their_end_come_first(space):
+    earlier = Earlier("e", {0.02: 0.1, 0.03: 0.3, 0.04: None, 0.05: 0.2})
+    assert rates(warm_start(space, [earlier])) == [0.03, 0.05, 0.02]
+
+
+def test_the_best_of_each_study_come_before_the_second_of_any(space):
+    studies = [Earlier("a", {0.02: 0.9, 0.03: 0.8}), Earlier("b", {0.04: 0.2, 0.05: 0.1})]
+    assert rates(warm_start(space, studies)) == [0.02, 0.04, 0.03, 0.05]
+
+
+def test_its_own_baseline_and_what_occurs_twice_are_left_out(space):
+    studies = [Earlier("a", {0.01: 0.9, 0.03: 0.8}), Earlier("b", {0.03: 0.2})]
+    assert rates(warm_start(space, studies)) == [0.03]
+
+
+def test_there_are_no_more_than_help(space):
+    earlier = Earlier("e", {0.01 + 0.001 * i: 1 - i / 100 for i in range(20)})
+    assert rates(warm_start(space, [earlier])) == pytest.approx([0.011, 0.012, 0.013, 0.014, 0.015])
+    assert MOST == 5
+
+
+def test_a_study_without_full_runs_has_nothing_to_give(space):
+    with pytest.raises(UsageError, match=r"--warm-start takes studies with trials .* but 'e' has none; let it run on"):
+        warm_start(space, [Earlier("e", {0.02: None})])
+
+
+def test_a_study_of_another_kind_has_nothing_to_give():
+    other = parse_space(
+        "parameters: {optimizer: {choice: [Adam, AdamW]}}\nbaseline: {optimizer: Adam}", name="other", file=""
+    )
+    with pytest.raises(UsageError, match=r"no trial of 'e' has a place in the space 'other'"):
+        warm_start(other, [Earlier("e", {0.02: 0.5})])
+
+
+def tried(search, number):
+    """The learning rates of the next trials."""
+    requests = []
+    for _ in range(number):
+        requests.append(search.propose())
+        play(search, requests[-1], 0.1, 0.2)
+    return [request.params["lr0"] for request in requests]
+
+
+@pytest.fixture
+def warm_spec(spec):
+    return replace(spec, warm_start=({"lr0": 0.02}, {"lr0": 0.03}))
+
+
+def test_it_is_tried_right_after_the_baseline(url, warm_spec, paths, space, terms):
+    with driven(url, warm_spec, paths) as study:
+        first = tried(Search(study, space, paths, terms), 4)
+    assert first[:3] == [0.01, 0.02, 0.03]
+    assert first[3] not in first[:3]
+
+
+def test_a_driver_that_takes_over_tries_what_is_left_of_it_once(url, warm_spec, paths, space, terms):
+    with driven(url, warm_spec, paths) as study:
+        tried(Search(study, space, paths, terms), 2)
+    with driven(url, None, paths) as study:
+        assert study.spec.warm_start == [{"lr0": 0.02}, {"lr0": 0.03}]
+        rest = tried(Search(study, space, paths, terms), 2)
+    assert rest[0] == 0.03
+    assert rest[1] not in (0.01, 0.02, 0.03)
+
+
+def test_a_study_from_before_there_was_such_a_thing_is_read(url, spec, paths):
+    with driven(url, spec, paths) as study:
+        assert study.spec.warm_start in ((), [])
+
+
+def test_a_study_that_was_read_is_let_go_of(url, spec, paths, space):
+    with driven(url, spec, paths):
+        pass
+    study = Study.open(url, "s")
+    study.close()
+    assert study.trials() == ()  # and is connected anew when it is asked again
