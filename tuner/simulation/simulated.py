@@ -1,5 +1,8 @@
 """Our own strategies as something to replay."""
 
+from collections.abc import Sequence
+
+from tuner.cube import Floats
 from tuner.decisions.decider import Decider
 from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs, rungs_for
@@ -20,17 +23,21 @@ class SimulatedSearch:
         seed: int,
         rungs: Rungs | None = None,
         limits: Limits | None = None,
+        first: Sequence[Floats] = (),
     ) -> None:
         """A search of a table.
 
         Args:
             strategy: one of `tuner.decisions.strategies.STRATEGIES`.
             rungs: none for those that fit the length of the curves.
-            limits: none where only the budget, or the end of the table, ends the search.
+            limits: none where only the budget ends the search: once no row is left, what is paused goes on.
+            first: points that are tried before anything is proposed, after the default configuration.
         """
         self._table = table
         self._pool = pool
-        self._limits = limits or Limits(trials=table.num_configurations)
+        rows = table.num_configurations
+        self._limits = limits or Limits(trials=rows, full_runs=rows)
+        self._first = [*([] if table.baseline is None else [table.points[table.baseline]]), *first]
         self._rows: list[int] = []
         engine = make_engine(
             strategy,
@@ -49,12 +56,11 @@ class SimulatedSearch:
             return Job(resumed, self._rows[resumed])
         if self._pool.empty or len(self._rows) == self._limits.trials:
             return None
-        row = self._first_row() if not self._rows else None
-        if row is None:
-            proposed = self._decider.proposed()
-            if proposed is None:
-                return None
-            row = self._pool.nearest(proposed)
+        number = len(self._rows)
+        point = self._first[number] if number < len(self._first) else self._decider.proposed()
+        if point is None:
+            return None
+        row = self._pool.nearest(point)
         self._pool.take(row)
         self._rows.append(row)
         return Job(self._decider.begin(self._table.points[row]), row)
@@ -69,7 +75,3 @@ class SimulatedSearch:
 
     def incumbent(self) -> int | None:
         return self._decider.incumbent()
-
-    def _first_row(self) -> int | None:
-        """The default configuration is tried first, where the table has it."""
-        return self._table.baseline

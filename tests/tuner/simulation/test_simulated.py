@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tests.tuner.simulation.test_tables import losses
@@ -43,6 +44,20 @@ def test_the_search_ends_when_the_table_is_used_up(smooth):
     figures = searched(smooth, budget=100)
     assert figures["trials"] == 60
     assert figures["idle_share"] > 0
+
+
+@pytest.mark.parametrize("strategy", ["auto", "promotion"])
+def test_what_is_paused_goes_on_with_what_is_left_of_the_budget_when_no_row_is(smooth, strategy):
+    living = np.isfinite(smooth.metric[:, -1]).sum()
+    assert searched(smooth, strategy, budget=100)["full_runs"] == living
+
+
+def test_what_shall_be_tried_first_is(table, smooth):
+    made = table(smooth.metric[:40], points=smooth.points[:40], baseline=17)
+    first = [made.points[row] for row in (30, 2, 17)]
+    outcome = replay(made, SimulatedSearch(made, Pool(made), "auto", seed=0, first=first), workers=4, budget=8)
+    assert outcome.rows[:3] == [17, 30, 2]
+    assert len(set(outcome.rows)) == len(outcome.rows)
 
 
 def test_the_default_configuration_is_tried_first_and_to_its_end(table, smooth):
