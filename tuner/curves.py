@@ -21,7 +21,7 @@ from tuner.files import write_whole
 from tuner.live import DIVERGED
 from tuner.paths import StudyPaths
 from tuner.simulation.tables import CurveTable
-from tuner.space import ChoiceParameter, IntParameter, SearchedParameter, Space, UnitCube, space_of
+from tuner.space import WARM_UP_EPOCHS, ChoiceParameter, IntParameter, SearchedParameter, Space, UnitCube, space_of
 from tuner.study import KnownStudy, StudySpec, TrialRecord
 
 FORMAT_VERSION = 1
@@ -104,6 +104,7 @@ def read_curves(path: Path) -> CurveTable:
         metric=np.array([run.metric for run in firsts.values()]),
         loss=np.array([run.loss for run in firsts.values()]),
         seconds=np.where(np.isfinite(seconds), seconds, _mean(seconds, otherwise=1.0)),
+        warm_up_epochs=WARM_UP_EPOCHS,
     )
 
 

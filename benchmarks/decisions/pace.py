@@ -16,9 +16,10 @@ from optuna.trial import TrialState, create_trial
 from tuner.cube import Cube, Dimension
 from tuner.decisions.history import History, Status
 from tuner.decisions.proposing import ModelProposer
-from tuner.decisions.rungs import Rungs, rungs_for
+from tuner.decisions.rungs import Rungs
 
 EPOCHS = 51
+RUNGS = Rungs(epochs=(2, 6, 17), reduction_factor=4)
 SURVIVORS = 0.3
 """Of the trials that reach a rung."""
 LOST = 0.1
@@ -47,7 +48,7 @@ def _curves(trials: int, dimensions: int) -> tuple[np.ndarray, list[dict[int, fl
     """Made-up configurations, and the figures at the rungs that each came to; none of one that was lost."""
     rng = np.random.default_rng(0)
     points = rng.random((trials, dimensions))
-    levels = (*rungs_for(EPOCHS).epochs, EPOCHS)
+    levels = (*RUNGS.epochs, EPOCHS)
     reached = rng.geometric(1 - SURVIVORS, trials).clip(max=len(levels)) * (rng.random(trials) >= LOST)
     return points, [
         {epoch: float(point[0] + 0.1 * rng.random() + 0.01 * epoch) for epoch in levels[:last]}
@@ -63,9 +64,8 @@ def _auto(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int],
             history.hear(trial, epoch, value)
         history.set_status(trial, Status.COMPLETE if EPOCHS in curve else Status.PAUSED if curve else Status.LOST)
     cube = Cube(tuple(Dimension() for _ in range(points.shape[1])))
-    rungs: Rungs = rungs_for(EPOCHS)
     proposer = ModelProposer()
-    return lambda number: proposer.propose(history, cube, rungs, seed=number, allowed=lambda point: True)
+    return lambda number: proposer.propose(history, cube, RUNGS, seed=number, allowed=lambda point: True)
 
 
 def _tpe(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int], object]:

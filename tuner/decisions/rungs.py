@@ -27,12 +27,6 @@ class Rungs:
         return int(arrived / self.reduction_factor)
 
 
-def rungs_for(epochs: int) -> Rungs:
-    """What to compare at when nothing better is known: at 1/27, 1/9 and 1/3 of a full run; one in four goes on."""
-    at = {max(1, round(epochs / 3**power)) for power in (3, 2, 1)}
-    return Rungs(epochs=tuple(sorted(rung for rung in at if rung < epochs)), reduction_factor=4)
-
-
 def arrivals(history: History, rungs: Rungs, rung: int) -> tuple[NDArray[np.int64], Floats]:
     """Who has arrived at a rung, and their metrics there; minus infinity for those that were lost on the way to it."""
     values = history.values[:, rung - 1]

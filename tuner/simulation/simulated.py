@@ -5,10 +5,18 @@ from collections.abc import Sequence
 from tuner.cube import Floats
 from tuner.decisions.decider import Decider
 from tuner.decisions.history import History, Status
-from tuner.decisions.rungs import Rungs, rungs_for
+from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import GoOn, Limits, Pause, make_engine
 from tuner.simulation.replay import Decision, Job, Pool
 from tuner.simulation.tables import CurveTable
+from tuner.space import SearchSettings, default_rungs
+
+
+def default_rungs_of(table: CurveTable) -> Rungs:
+    """Where a search compares the runs of a table, and how many go on, when nobody says."""
+    settings = SearchSettings(epochs=table.epochs)
+    epochs = default_rungs(table.epochs, after=table.warm_up_epochs)
+    return Rungs(epochs=epochs, reduction_factor=settings.reduction_factor)
 
 
 class SimulatedSearch:
@@ -29,7 +37,7 @@ class SimulatedSearch:
 
         Args:
             strategy: one of `tuner.decisions.strategies.STRATEGIES`.
-            rungs: none for those that fit the length of the curves.
+            rungs: none for those of a search that says nothing of them.
             limits: none where only the budget ends the search: once no row is left, what is paused goes on.
             first: points that are tried before anything is proposed, after the default configuration.
         """
@@ -42,7 +50,7 @@ class SimulatedSearch:
         engine = make_engine(
             strategy,
             table.cube,
-            rungs or rungs_for(table.epochs),
+            rungs or default_rungs_of(table),
             seed=seed,
             limits=self._limits,
             has_baseline=table.baseline is not None,

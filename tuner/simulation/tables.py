@@ -44,6 +44,8 @@ class CurveTable:
     """(configurations, epochs): what explodes when a run diverges; not finite where it has."""
     seconds: Floats
     """(configurations, epochs): what each epoch cost."""
+    warm_up_epochs: int = 0
+    """By default nobody is judged so early."""
 
     @cached_property
     def cube(self) -> Cube:
@@ -118,6 +120,7 @@ def save_arrays(table: CurveTable, path: Path) -> None:
         metric=table.metric,
         loss=table.loss,
         seconds=table.seconds,
+        warm_up_epochs=np.asarray(table.warm_up_epochs),
     )
 
 
@@ -133,6 +136,7 @@ def _restored(name: str, arrays: Mapping[str, Any]) -> CurveTable:
         metric=np.asarray(arrays["metric"]),
         loss=np.asarray(arrays["loss"]),
         seconds=np.asarray(arrays["seconds"]),
+        warm_up_epochs=int(arrays["warm_up_epochs"]),
     )
 
 

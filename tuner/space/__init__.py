@@ -16,7 +16,7 @@ from tuner.space._parameters import (
     name_of,
 )
 from tuner.space._reader import parse_space
-from tuner.space._settings import SAMPLERS, STRATEGIES, SearchSettings
+from tuner.space._settings import SAMPLERS, STRATEGIES, WARM_UP_EPOCHS, SearchSettings, default_rungs
 from tuner.space._space import Space
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SAMPLERS",
     "SHIPPED_SPACES",
     "STRATEGIES",
+    "WARM_UP_EPOCHS",
     "Argument",
     "ChoiceParameter",
     "Condition",
@@ -40,6 +41,7 @@ __all__ = [
     "Space",
     "UnitCube",
     "augmentation_of",
+    "default_rungs",
     "find_space",
     "load_space",
     "name_of",

@@ -277,7 +277,7 @@ REFUSED: dict[str, str] = {
     "augmentations": "cannot be written in YAML; search the named augmentation arguments",
     "epochs": "is the length of every trial's schedule; set `epochs` under `search`",
     "seed": "is set for each trial from the study's; set `seed` under `search`",
-    "patience": "is replaced by the comparison at the rungs; set `grace_epochs` under `search`",
+    "patience": "is replaced by the comparison at the rungs; set `rungs` under `search`",
     "data": "is the study's; set `data` at the top of the file or on the command line",
     "model": "is the study's; set `model` at the top of the file or on the command line",
     "pretrained": "follows from `model`: a name or a .yaml starts from scratch, a .pt from its weights",

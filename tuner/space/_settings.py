@@ -12,6 +12,18 @@ STRATEGIES = ("auto", "promotion", "asha")
 SAMPLERS = ("auto", "model", "tpe", "gp", "cmaes", "random")
 MAX_SEED = 2**31 - 1
 
+_RUNG_RATIO = 3
+"""Of a rung to the one before."""
+WARM_UP_EPOCHS = 5
+"""By default nobody is judged so early: learning rates still rise, and a detector trained from scratch has found next
+to nothing."""
+
+
+def default_rungs(epochs: int, *, after: int = WARM_UP_EPOCHS) -> tuple[int, ...]:
+    """Where to compare trials of this length when nobody says: at 1/27, 1/9 and 1/3 of it, what comes after `after`."""
+    places = sorted({round(epochs / _RUNG_RATIO**power) for power in (3, 2, 1)})
+    return tuple(place for place in places if after < place < epochs) or ((after + 1,) if after + 1 < epochs else ())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSettings:
@@ -24,11 +36,11 @@ class SearchSettings:
     epochs: int = 50
     """Length of every trial's learning-rate schedule, and the most that a trial trains."""
     grace_epochs: int | None = None
-    """The first rung; none for the one that leaves two rungs below `epochs`."""
+    """The first rung, with others at 3, 9, 27, ... times as many epochs; none for `default_rungs`."""
     rungs: tuple[int, ...] | None = None
-    """The epochs at which trials are compared; none to have them follow from `grace_epochs`."""
-    reduction_factor: int = 3
-    """One trial of so many goes on at each rung; also the ratio of a rung to the one before."""
+    """The epochs at which trials are compared, in the place of `grace_epochs`."""
+    reduction_factor: int = 4
+    """One trial of so many goes on at each rung."""
     trials: int = 40
     """How many configurations are tried, the baseline among them."""
     strategy: str = "auto"
@@ -53,11 +65,13 @@ class SearchSettings:
         """The epochs below `epochs` at which trials are compared; empty where none is stopped early."""
         if self.rungs is not None:
             return tuple(rung for rung in self.rungs if rung < self.epochs)
-        rung = self.grace_epochs or max(1, self.epochs // self.reduction_factor**2)
+        if self.grace_epochs is None:
+            return default_rungs(self.epochs)
         rungs = []
+        rung = self.grace_epochs
         while rung < self.epochs:
             rungs.append(rung)
-            rung *= self.reduction_factor
+            rung *= _RUNG_RATIO
         return tuple(rungs)
 
     def canonical(self) -> dict[str, object]:

@@ -121,7 +121,7 @@ def _schedule(parameters: tuple[Parameter, ...], settings: SearchSettings) -> It
             yield Problem(
                 line=parameter.line,
                 text=f"`warmup_epochs` reaches {_highest(parameter):g}, but trials are compared from epoch "
-                f"{rungs[0]} on, some of them while they warm up; raise `grace_epochs` or shorten it",
+                f"{rungs[0]} on, some of them while they warm up; begin with a later rung or shorten it",
             )
     close = _named(parameters, "close_mosaic")
     default = ARGUMENTS["close_mosaic"].default

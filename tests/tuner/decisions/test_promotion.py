@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tuner.decisions.history import Status
-from tuner.decisions.rungs import Rungs, rungs_for
+from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import GoOn, Limits, Pause, Promotion, Stop
 
 RUNGS = Rungs(epochs=(3, 9), reduction_factor=3)
@@ -91,13 +91,6 @@ def test_a_paused_trial_is_hopeless_as_soon_as_no_place_can_be_left_for_it(histo
 def test_the_baseline_never_pauses(history):
     strategy = Promotion(rungs=RUNGS)
     assert strategy.verdict(history({3: 0.0}, {3: 0.8}, {3: 0.9}), 0, 3) == GoOn()
-
-
-@pytest.mark.parametrize(
-    ("epochs", "rungs"), [(51, (2, 6, 17)), (27, (1, 3, 9)), (300, (11, 33, 100)), (1, ()), (2, (1,))]
-)
-def test_rungs_fit_the_length_of_a_full_run(epochs, rungs):
-    assert rungs_for(epochs).epochs == rungs
 
 
 def test_the_same_history_gives_the_same_decision(history):

@@ -9,7 +9,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space import Space, augmentation_of, parse_space
+from tuner.space import SearchSettings, Space, augmentation_of, default_rungs, parse_space
 
 TEXT = """\
 search: {epochs: 54, grace_epochs: 6, trials: 20}
@@ -290,8 +290,7 @@ class TestSettings:
         ("search", "rungs"),
         [
             ("epochs: 54, grace_epochs: 6", (6, 18)),
-            ("epochs: 50", (5, 15, 45)),
-            ("epochs: 81, reduction_factor: 4", (5, 20, 80)),
+            ("epochs: 81, grace_epochs: 5, reduction_factor: 4", (5, 15, 45)),
             ("epochs: 9, grace_epochs: 9", ()),
             ("epochs: 9, rungs: []", ()),
             ("epochs: 9, rungs: [2, 4, 9]", (2, 4)),
@@ -302,6 +301,19 @@ class TestSettings:
         text = TEXT.replace("epochs: 54, grace_epochs: 6", search)
 
         assert parse(text).settings.rung_epochs == rungs
+
+    @pytest.mark.parametrize(
+        ("epochs", "rungs"),
+        [(300, (11, 33, 100)), (100, (11, 33)), (54, (6, 18)), (27, (9,)), (12, (6,)), (7, (6,)), (6, ()), (1, ())],
+    )
+    def test_by_default_nobody_is_judged_before_the_warm_up_is_over(self, epochs: int, rungs: tuple[int, ...]) -> None:
+        assert SearchSettings(epochs=epochs).rung_epochs == rungs
+
+    @pytest.mark.parametrize(
+        ("epochs", "rungs"), [(51, (2, 6, 17)), (27, (1, 3, 9)), (300, (11, 33, 100)), (1, ()), (2, (1,))]
+    )
+    def test_without_a_warm_up_the_first_rung_is_at_a_27th(self, epochs: int, rungs: tuple[int, ...]) -> None:
+        assert default_rungs(epochs, after=0) == rungs
 
     def test_can_be_changed_one_by_one(self) -> None:
         space = parse().with_settings(trials=5, sampler="random")
