@@ -19,7 +19,7 @@ from tuner.decisions.proposing import ModelProposer
 from tuner.decisions.rungs import Rungs
 
 EPOCHS = 51
-RUNGS = Rungs(epochs=(2, 6, 17), reduction_factor=4)
+RUNGS = Rungs(epochs=(3, 8, 26), reduction_factor=4)
 SURVIVORS = 0.3
 """Of the trials that reach a rung."""
 LOST = 0.1

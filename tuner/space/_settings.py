@@ -14,15 +14,18 @@ MAX_SEED = 2**31 - 1
 
 _RUNG_RATIO = 3
 """Of a rung to the one before."""
-WARM_UP_EPOCHS = 5
-"""By default nobody is judged so early: learning rates still rise, and a detector trained from scratch has found next
-to nothing."""
+WARM_UP_EPOCHS = 3
+"""By default nobody is judged so early: ultralytics' learning rates still rise, and a detector that is trained from
+scratch has found next to nothing."""
 
 
 def default_rungs(epochs: int, *, after: int = WARM_UP_EPOCHS) -> tuple[int, ...]:
-    """Where to compare trials of this length when nobody says: at 1/27, 1/9 and 1/3 of it, what comes after `after`."""
-    places = sorted({round(epochs / _RUNG_RATIO**power) for power in (3, 2, 1)})
-    return tuple(place for place in places if after < place < epochs) or ((after + 1,) if after + 1 < epochs else ())
+    """Where to compare trials of this length when nobody says: at 1/18, 1/6 and 1/2 of it, what comes after `after`.
+
+    Of the choices that were tried on recorded curves none was better on all of them (docs/decisions-benchmark.md).
+    """
+    places = sorted({round(epochs / 2 / _RUNG_RATIO**power) for power in (2, 1, 0)})
+    return tuple(place for place in places if after < place < epochs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
