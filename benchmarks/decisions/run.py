@@ -8,8 +8,10 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.decisions.contestants import CONTESTANTS
 from benchmarks.decisions.environments import ROOT, is_ready, python
@@ -72,7 +74,7 @@ def main() -> None:
     methods = [name for name in options.methods if _is_ready(name)]
     batches = list(
         plan(
-            _tables(options.taskset, options.table, options.out.parent),
+            _tables(options.taskset, options.table, options.out.parent, equal_epochs=options.equal_epochs),
             methods,
             seeds=options.seeds,
             workers=options.workers,
@@ -94,6 +96,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--taskset", type=Path, metavar="FOLDER", help="npz files of TaskSet's curves")
     parser.add_argument("--table", type=Path, action="append", default=[], metavar="FILE", help="one more table")
+    parser.add_argument(
+        "--equal-epochs",
+        action="store_true",
+        help="let every epoch of these tables cost the same: for times of a machine that did other things too",
+    )
     parser.add_argument("--methods", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=10, help="how many, counted from 0 (default 10)")
     parser.add_argument("--workers", type=int, default=4, help="simulated ones (default 4)")
@@ -106,18 +113,19 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _tables(taskset: Path | None, more: Sequence[Path], folder: Path) -> list[Path]:
+def _tables(taskset: Path | None, more: Sequence[Path], folder: Path, *, equal_epochs: bool) -> list[Path]:
     found = sorted(taskset.glob("*.npz")) if taskset is not None else []
-    return [table.resolve() for table in (*found, *(_as_arrays(table, folder) for table in more))]
+    return [table.resolve() for table in (*found, *(_as_arrays(table, folder, equal_epochs) for table in more))]
 
 
-def _as_arrays(table: Path, folder: Path) -> Path:
+def _as_arrays(path: Path, folder: Path, equal_epochs: bool) -> Path:
     """The table as a file that every environment can read: most peers' have nothing for parquet."""
-    if table.suffix == ".npz":
-        return table
+    if path.suffix == ".npz":
+        return path
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = folder / f"{table.stem}.npz"
-    save_arrays(read_curves(table), arrays)
+    table = read_curves(path)
+    arrays = folder / f"{path.stem}.npz"
+    save_arrays(replace(table, seconds=np.ones_like(table.seconds)) if equal_epochs else table, arrays)
     return arrays
 
 
