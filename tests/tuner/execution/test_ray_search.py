@@ -6,6 +6,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
+from tuner.database import sqlite_url
+from tuner.study import Study
 
 
 def test_a_search_ends_with_right_states_a_promoted_run_and_parameters(arena):
@@ -21,6 +23,21 @@ def test_a_search_ends_with_right_states_a_promoted_run_and_parameters(arena):
         assert set(trial["curve"]) == ({"3", "9"} if trial["state"] == "COMPLETE" else {"3"})
     assert status["promotion"]["state"] == "COMPLETE"
     assert (arena.folder / "studies/s/params.yaml").exists()
+
+
+def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baseline(arena):
+    (arena.folder / "space.yaml").write_text(SPACE % 4)
+    code, output = arena.run()
+    assert code == 0, output
+    best = sorted((t["value"], t["params"]["lr0"]) for t in arena.status()["trials"][1:] if t["state"] == "COMPLETE")
+    assert best, "the seed has one that runs to its end"
+    code, output = arena.run(more=["--study", "next", "--warm-start", "s"])
+    assert code == 0, output
+    assert f"start  the default configuration, then {len(best)} of earlier studies" in output
+    study = Study.open(sqlite_url(arena.folder / "studies" / "next" / "study.db"), "next")
+    tried = [trial.params["lr0"] for trial in study.trials()]
+    study.close()
+    assert tried[: 1 + len(best)] == [0.01, *(lr0 for _, lr0 in reversed(best))]
 
 
 def _ended(status):
