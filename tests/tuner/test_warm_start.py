@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, play
+from tuner.database import existing_storage
 from tuner.exceptions import UsageError
 from tuner.search import Search
 from tuner.space import parse_space
@@ -98,15 +100,21 @@ def test_a_driver_that_takes_over_tries_what_is_left_of_it_once(url, warm_spec, 
     with driven(url, warm_spec, paths) as study:
         tried(Search(study, space, paths, terms), 2)
     with driven(url, None, paths) as study:
-        assert study.spec.warm_start == [{"lr0": 0.02}, {"lr0": 0.03}]
+        assert study.spec.warm_start == ({"lr0": 0.02}, {"lr0": 0.03})
         rest = tried(Search(study, space, paths, terms), 2)
     assert rest[0] == 0.03
     assert rest[1] not in (0.01, 0.02, 0.03)
 
 
 def test_a_study_from_before_there_was_such_a_thing_is_read(url, spec, paths):
-    with driven(url, spec, paths) as study:
-        assert study.spec.warm_start in ((), [])
+    with driven(url, spec, paths):
+        pass
+    with existing_storage(url) as storage:
+        study = optuna.load_study(storage=storage, study_name="s")
+        study.set_user_attr(
+            "spec", {name: part for name, part in study.user_attrs["spec"].items() if name != "warm_start"}
+        )
+    assert Study.open(url, "s").spec.warm_start == ()
 
 
 def test_a_study_that_was_read_is_let_go_of(url, spec, paths, space):

@@ -40,7 +40,7 @@ class StudySpec:
     promote_epochs: int
     seed: int
     versions: Mapping[str, str]
-    warm_start: Sequence[Mapping[str, ParamValue]] = ()
+    warm_start: tuple[Mapping[str, ParamValue], ...] = ()
     """Configurations, by label, that are tried right after the baseline."""
 
 

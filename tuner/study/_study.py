@@ -89,7 +89,8 @@ def spec_of(study: optuna.Study) -> StudySpec:
     stored = study.user_attrs.get(SPEC)
     if stored is None:
         raise StorageProblem(foreign(study.study_name))
-    return StudySpec(**{**stored, "rungs": tuple(stored["rungs"])})
+    sequences = {"rungs": tuple(stored["rungs"]), "warm_start": tuple(stored.get("warm_start", ()))}
+    return StudySpec(**{**stored, **sequences})
 
 
 def foreign(name: str) -> str:
