@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,16 +56,7 @@ class Space:
 
     def suggest(self, trial: Trial) -> dict[str, ParamValue]:
         """Values for the active searched parameters, by label, asked from the trial in a fixed order."""
-        params: dict[str, ParamValue] = {}
-        sampled: dict[str, ParamValue] = {}
-        for parameter in self.parameters:
-            if not parameter.is_active(params):
-                continue
-            if isinstance(parameter, SearchedParameter):
-                params[parameter.name] = sampled[parameter.label] = parameter.suggest(trial)
-            elif isinstance(parameter, FixedParameter):
-                params[parameter.name] = parameter.value
-        return sampled
+        return self._sampled(lambda parameter: parameter.suggest(trial))
 
     def resolve(self, sampled: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
         """What the trainer gets: fixed values, variants by plain name, augmentation strength spelt out.
@@ -94,16 +85,7 @@ class Space:
 
     def baseline_sampled(self) -> dict[str, ParamValue]:
         """The baseline by label, ready for `study.enqueue_trial`."""
-        params: dict[str, ParamValue] = {}
-        sampled: dict[str, ParamValue] = {}
-        for parameter in self.parameters:
-            if not parameter.is_active(params):
-                continue
-            if isinstance(parameter, FixedParameter):
-                params[parameter.name] = parameter.value
-            else:
-                params[parameter.name] = sampled[parameter.label] = self.baseline[parameter.name]
-        return sampled
+        return self._sampled(lambda parameter: self.baseline[parameter.name])
 
     def adapted(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue] | None:
         """The configuration of this space, by label, that is nearest to values from elsewhere, by name.
@@ -112,19 +94,22 @@ class Space:
         is not in this space, or where neither has a value for what is active.
         """
         known = {**self.baseline, **params}
-        chosen: dict[str, ParamValue] = {}
+        try:
+            return self._sampled(lambda parameter: parameter.nearest(known[parameter.name]))
+        except (KeyError, Unfit):
+            return None
+
+    def _sampled(self, chosen: Callable[[SearchedParameter], ParamValue]) -> dict[str, ParamValue]:
+        """Values for the active searched parameters, by label, chosen one by one in a fixed order."""
+        params: dict[str, ParamValue] = {}
         sampled: dict[str, ParamValue] = {}
         for parameter in self.parameters:
-            if not parameter.is_active(chosen):
+            if not parameter.is_active(params):
                 continue
-            if isinstance(parameter, FixedParameter):
-                chosen[parameter.name] = parameter.value
-            elif isinstance(parameter, SearchedParameter):
-                try:
-                    value = parameter.nearest(known[parameter.name])
-                except (KeyError, Unfit):
-                    return None
-                chosen[parameter.name] = sampled[parameter.label] = value
+            if isinstance(parameter, SearchedParameter):
+                params[parameter.name] = sampled[parameter.label] = chosen(parameter)
+            elif isinstance(parameter, FixedParameter):
+                params[parameter.name] = parameter.value
         return sampled
 
     def with_settings(
