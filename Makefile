@@ -35,8 +35,7 @@ help:
 demo: install
 	$(BIN)/tune run --space search_spaces/quick.yaml
 
-# Two processes, whatever the machine: most tests wait for processes of their own half of their time, and each of the
-# two may hold a Ray cluster and trainers.
+# Two processes, whatever the machine: each of them may hold a Ray cluster and trainers.
 test: check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
