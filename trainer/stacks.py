@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _SETTLED_S = 0.5
-"""A dump that has not grown for so long is whole."""
+"""A dump that ends with a line and has not grown for so long is whole."""
 
 
 def dump_on_request(run: Path) -> None:
@@ -38,25 +38,36 @@ def dump_on_request(run: Path) -> None:
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=register)
 
 
-def collect(run: Path, log: Path, *, settled_s: float = _SETTLED_S) -> None:
-    """Move the dumps that have not changed for `settled_s` to the end of the log, each under its process' number."""
+def collect(run: Path, log: Path) -> None:
+    """Move the dumps that are whole to the end of the log, each under its process' number."""
     with suppress(OSError):  # what cannot be read or written now is there for a human, or the next time
-        for path in sorted((run / "stacks").glob("*.txt")):
-            status = path.stat()
-            if not status.st_size or 0 <= time.time() - status.st_mtime < settled_s:
+        for path in _files(run):
+            if 0 <= time.time() - path.stat().st_mtime < _SETTLED_S:
                 continue
-            dump = path.read_text(encoding="utf-8", errors="replace")
-            with log.open("a", encoding="utf-8") as file:
-                file.write(f"SIGUSR1: where process {path.stem} stands\n{dump}")
-            os.truncate(path, 0)
+            dump = _read(path)
+            if dump.endswith("\n"):  # a busy machine can leave a process in the middle of a line for longer
+                _append(dump, path.stem, log)
+                os.truncate(path, 0)
 
 
 def collect_finally(run: Path, log: Path) -> None:
     """Move all dumps into the log and remove their files; for when no process of the run is left."""
-    collect(run, log, settled_s=0.0)
-    folder = run / "stacks"
     with suppress(OSError):
-        for path in folder.glob("*.txt"):
-            if not path.stat().st_size:
-                path.unlink()
-        folder.rmdir()
+        for path in _files(run):
+            if dump := _read(path):
+                _append(dump, path.stem, log)
+            path.unlink()
+        (run / "stacks").rmdir()
+
+
+def _files(run: Path) -> list[Path]:
+    return sorted((run / "stacks").glob("*.txt"))
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _append(dump: str, process: str, log: Path) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"SIGUSR1: where process {process} stands\n{dump}")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import hear_all
 from tests.trainer.test_failures import request_in
+from trainer import stacks
 from tuner.contract import Outcome
 from tuner.execution.trainer_process import TrainerProcess
 
@@ -255,6 +256,18 @@ def test_a_process_asked_for_its_stacks_while_it_is_forked_writes_to_a_file_of_i
     )
     dumped = {path.stem for path in (tmp_path / "stacks").iterdir() if path.stat().st_size}
     assert dumped == {forked.stdout.strip()}
+
+
+def test_a_dump_that_stops_within_a_line_comes_into_the_log_once_it_goes_on(tmp_path):
+    log, dump = tmp_path / "trainer.log", tmp_path / "stacks" / "77.txt"
+    dump.parent.mkdir()
+    for text, moved in ('  File "loss.py", line', False), ('  File "loss.py", line 3 in forward\n', True):
+        dump.write_text(text)
+        os.utime(dump, (0, 0))  # long ago
+        stacks.collect(tmp_path, log)
+        assert log.exists() == moved
+    assert '77 stands\n  File "loss.py", line 3 in forward\n' in log.read_text()
+    assert not dump.read_text()
 
 
 def test_stacks_left_by_a_server_that_died_come_into_the_log_with_the_next_try(tmp_path):
