@@ -35,13 +35,14 @@ help:
 demo: install
 	$(BIN)/tune run --space search_spaces/quick.yaml
 
-# Two processes, whatever the machine: each of them may hold a Ray cluster and trainers.
+# Two processes, whatever the machine: each of them may hold a Ray cluster and trainers. The folders in their order, so
+# that what takes longest is not begun last.
 test: check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The ones that `make test` leaves out.
 test-faults: install
-	$(BIN)/python -m pytest tests/faults tests/trainer/test_ranks.py -m slow
+	$(BIN)/python -m pytest tests/faults tests/trainer/test_ranks.py tests/trainer/test_recovery.py -m slow
 
 chaos: install
 	$(BIN)/python -m tests.faults.chaos $(CHAOS_OPTIONS)

@@ -69,6 +69,7 @@ def test_a_driver_killed_while_it_compares_is_followed_by_one_that_goes_on(arena
     assert sum(times - 1 for times in compared(arena).values()) <= 2  # what two trainers were at
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_comparison_in_order_and_the_same_command_goes_on(arena):
     process = arena.start(epoch_seconds=0.05, more=MORE)
     arena.wait_for(lambda: len(compared(arena)) >= 5)

@@ -69,6 +69,7 @@ def test_a_search_that_ends_while_the_database_is_down_waits_for_it(on_postgres,
     assert_nothing_lost(on_postgres, most_redone=0)
 
 
+@pytest.mark.slow
 def test_a_driver_killed_while_the_database_is_down_leaves_all_in_its_journal(on_postgres, postgres):
     process = begin(on_postgres)
     postgres.stop_immediately()

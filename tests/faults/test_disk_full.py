@@ -101,6 +101,7 @@ def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_fu
     assert_goes_on(arena, before=before)
 
 
+@pytest.mark.slow
 def test_trials_that_find_no_room_are_not_failed_for_it(arena, disk):
     """Tried again at once, they would have used up their attempts before the clock has the disk looked at."""
     process = arena.start(epoch_seconds=0.3)

@@ -19,8 +19,7 @@ def begin(arena, epochs=6, **options):
     [
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
         (signal.SIGTERM, 143),
-        (signal.SIGUSR1, 75),
-        pytest.param(signal.SIGUSR2, 75, marks=pytest.mark.slow),
+        *(pytest.param(signum, 75, marks=pytest.mark.slow) for signum in (signal.SIGUSR1, signal.SIGUSR2)),
     ],
 )
 def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_goes_on(arena, signum, code):

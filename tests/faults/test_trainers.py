@@ -90,6 +90,7 @@ def test_out_of_memory_is_infeasible_never_repeated_and_harms_nobody(arena):
     assert_nothing_lost(arena)
 
 
+@pytest.mark.slow
 def test_a_space_whose_smallest_batch_is_too_large_ends_with_that_cause(arena):
     arena.fault("any-1-memory!")
     code, output = arena.run()
@@ -154,6 +155,7 @@ def test_a_trial_that_hangs_twice_at_one_place_fails_with_that_cause(arena):
     assert status["trials"][1]["attempts"] == 2
 
 
+@pytest.mark.slow
 def test_a_first_epoch_that_takes_long_is_no_hang(arena):
     arena.fault("any-1-slow=4")
     run(arena, more=["--hang-after", "1"])
@@ -164,6 +166,7 @@ def test_a_first_epoch_that_takes_long_is_no_hang(arena):
 # Row 18: failures that repeat
 
 
+@pytest.mark.slow
 def test_three_trials_that_fail_alike_before_any_has_a_figure_end_the_search(arena):
     arena.fault("any-1-error!")
     code, output = arena.run()
@@ -173,6 +176,7 @@ def test_three_trials_that_fail_alike_before_any_has_a_figure_end_the_search(are
     assert_nothing_runs(arena)
 
 
+@pytest.mark.slow
 def test_bad_data_and_bugs_are_not_tried_again(arena):
     arena.fault("1-1-data!")
     arena.fault("2-2-error!")

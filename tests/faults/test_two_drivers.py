@@ -20,6 +20,7 @@ def test_a_second_driver_is_refused_by_name_and_the_first_goes_on(arena):
     assert_nothing_lost(arena, most_redone=0)
 
 
+@pytest.mark.slow
 def test_a_second_driver_with_another_folder_is_refused_by_the_database(tmp_path, ray_cluster, postgres):
     storage = postgres.new_database()
     first, second = (_made(tmp_path / name, address=ray_cluster, storage=storage) for name in ("one", "two"))

@@ -142,6 +142,7 @@ def test_boxes_predicted_on_a_picture_are_those_of_the_checkpoint(request, check
     assert torch.allclose(boxes(file), expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_dynamic_export_takes_batches_and_sizes_up_to_its_own_and_refuses_larger_ones(checkpoint):
     exported = YOLO(checkpoint).export(format="onnx", imgsz=(HEIGHT, WIDTH), dynamic=True, simplify=False, device="cpu")
     file = renamed(exported, "dynamic.onnx")

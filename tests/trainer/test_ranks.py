@@ -45,23 +45,18 @@ def rank_processes(request):
     return found
 
 
-def test_two_ranks_train_one_run_whose_records_are_told_in_order(start, train_request):
-    request = train_request(epochs=2, full=True, validation_epochs=(1, 2))
-    end, told = start(request)
+def test_two_ranks_train_one_run_go_on_from_its_checkpoint_and_tell_its_records_in_order(start, train_request):
+    request = train_request(epochs=3, full=True, validation_epochs=(1, 2, 3))
+    end, told = start(replace(request, stop_epoch=2))
     assert end.outcome == Outcome.COMPLETED, end
     assert [record.epoch for record in told] == [1, 2]
+    end, told = start(request, resume=True, trained=2)
+    assert end.outcome == Outcome.COMPLETED, end
+    assert [record.epoch for record in told] == [3]
     assert all(record.metrics is not None for record in told)
     assert Path(end.checkpoint).is_file()
     assert set(end.metrics) == {"mAP50-95", "mAP50", "precision", "recall"}
     assert rank_processes(request) == []
-
-
-def test_two_ranks_go_on_from_a_checkpoint(start, train_request):
-    first = train_request(epochs=3, full=False)
-    assert start(replace(first, stop_epoch=2))[0].outcome == Outcome.COMPLETED
-    end, told = start(first, resume=True, trained=2)
-    assert end.outcome == Outcome.COMPLETED
-    assert [record.epoch for record in told] == [3]
 
 
 def test_divergence_in_the_ranks_is_the_outcome_of_the_run(start, train_request):

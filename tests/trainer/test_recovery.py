@@ -115,7 +115,13 @@ REASONS = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+IN_EVERY_RUN = {"one bit flipped", "NaN in the weights", "deleted"}
+"""`make test-faults` does all, each of which trains."""
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(d, marks=() if d in IN_EVERY_RUN else pytest.mark.slow) for d in DAMAGES]
+)
 def test_with_a_damaged_last_checkpoint_one_epoch_is_trained_again(trainer, killed, tmp_path, damage):
     request = killed.copied_to(tmp_path / "run")
     weights = tmp_path / "run" / "weights"

@@ -98,14 +98,6 @@ def reopened(study: optuna.Study) -> optuna.Study:
 
 @pytest.mark.parametrize("text", [CONDITIONAL, NUMERIC], ids=["conditional", "numeric"])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_same_seed_same_proposals(name: str, text: str) -> None:
-    space = parse(text)
-
-    assert searched(name, space, 9)[1] == searched(name, space, 9)[1]
-
-
-@pytest.mark.parametrize("text", [CONDITIONAL, NUMERIC], ids=["conditional", "numeric"])
-@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(name: str, text: str) -> None:
     space = parse(text)
     _, uninterrupted = searched(name, space, 12)

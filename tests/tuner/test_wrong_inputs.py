@@ -1,12 +1,13 @@
 """Wrong input: one clear line, the documented exit code, no traceback, and nothing made."""
 
-import os
-import subprocess
+import logging
 import sys
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.conftest import SCRIPTED_TRAINER
+from tuner.cli.main import main
 
 GOOD = """
 search: {epochs: 3, trials: 1, sampler: random}
@@ -18,11 +19,22 @@ baseline: {lr0: 0.01}
 """
 
 
-def tune(folder, *arguments, env=None):
-    command = [sys.executable, "-m", "tuner", *arguments]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
-    )
+@pytest.fixture
+def tune(folder, monkeypatch, capsys):
+    """The command in this very process: starting another takes longer than most wrong commands."""
+
+    def run(*arguments, env=None):
+        monkeypatch.chdir(folder)
+        for name, value in (env or {}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as left:
+            main(list(arguments))
+        return CompletedProcess(arguments, left.value.code, *capsys.readouterr())
+
+    logger = logging.getLogger("tuner")
+    level = logger.level
+    yield run
+    logger.setLevel(level)
 
 
 def with_change(old, new):
@@ -50,10 +62,10 @@ SPACES = {
 
 
 @pytest.mark.parametrize("case", SPACES)
-def test_a_wrong_space_names_file_line_and_fault(folder, case):
+def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
     text, said = SPACES[case]
     (folder / "space.yaml").write_text(text)
-    done = tune(folder, "run", "--space", "space.yaml")
+    done = tune("run", "--space", "space.yaml")
     check_told(done, 3, said)
 
 
@@ -90,8 +102,8 @@ def test_a_wrong_space_names_file_line_and_fault(folder, case):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_wrong_command_is_told_with_its_exit_code(folder, arguments, code, said):
-    check_told(tune(folder, *arguments), code, said)
+def test_a_wrong_command_is_told_with_its_exit_code(tune, arguments, code, said):
+    check_told(tune(*arguments), code, said)
 
 
 def check_told(done, code, said):
@@ -103,10 +115,10 @@ def check_told(done, code, said):
         assert part in text, text
 
 
-def test_a_wrong_database_is_told_without_its_password(folder):
+def test_a_wrong_database_is_told_without_its_password(tune):
     url = "postgresql+psycopg2://user:hunter2@127.0.0.1:1/none"
     trainer = f"{sys.executable} {SCRIPTED_TRAINER}"
-    done = tune(folder, "run", "--space", "space.yaml", "--trainer", trainer, env={"TUNE_STORAGE": url})
+    done = tune("run", "--space", "space.yaml", "--trainer", trainer, env={"TUNE_STORAGE": url})
     assert done.returncode == 8, done.stderr
     assert "hunter2" not in done.stdout + done.stderr
 
@@ -118,24 +130,24 @@ def test_a_wrong_database_is_told_without_its_password(folder):
         ("triton", ["'triton' (MAMBA_YOLO_SCAN) does not work on cpu", "NVIDIA GPUs only", "auto"]),
     ],
 )
-def test_a_scan_that_does_not_run_here_is_told_before_the_search(folder, name, said):
+def test_a_scan_that_does_not_run_here_is_told_before_the_search(folder, tune, name, said):
     environment = {"MAMBA_YOLO_SCAN": name, "XDG_CACHE_HOME": str(folder / "cache")}
-    done = tune(folder, "run", "--space", "space.yaml", "--data", "sample:8", env=environment)
+    done = tune("run", "--space", "space.yaml", "--data", "sample:8", env=environment)
     check_told(done, 2, said)
 
 
-def test_nothing_is_made_for_a_study_that_does_not_exist(folder):
-    tune(folder, "status", "nothing")
+def test_nothing_is_made_for_a_study_that_does_not_exist(folder, tune):
+    tune("status", "nothing")
     assert not (folder / "studies").exists()
 
 
-def test_debug_shows_where_it_happened(folder):
-    done = tune(folder, "run", "--space", "missing", "--debug")
+def test_debug_shows_where_it_happened(tune):
+    done = tune("run", "--space", "missing", "--debug")
     assert done.returncode == 3
     assert "Traceback" in done.stderr
 
 
-def test_status_without_studies_says_how_to_begin(folder):
-    done = tune(folder, "status")
+def test_status_without_studies_says_how_to_begin(tune):
+    done = tune("status")
     assert done.returncode == 0
     assert "tune run --space quick" in done.stderr
