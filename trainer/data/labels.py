@@ -19,7 +19,7 @@ NEAR_DUPLICATE_IOU = 0.8
 _BOX_COLUMNS = 5
 
 
-class Flaw(StrEnum):
+class RowFlaw(StrEnum):
     """What can be wrong with a row."""
 
     ENCODING = "not UTF-8 text"
@@ -41,10 +41,12 @@ class Flaw(StrEnum):
     @property
     def loses_box(self) -> bool:
         """Whether the row is no box that should be trained on."""
-        return self.loses_picture or self in {Flaw.ZERO_SIZE, Flaw.DUPLICATE}
+        return self.loses_picture or self in {RowFlaw.ZERO_SIZE, RowFlaw.DUPLICATE}
 
 
-_LOSES_PICTURE = frozenset({Flaw.ENCODING, Flaw.COLUMNS, Flaw.NUMBER, Flaw.CLASS_ID, Flaw.RANGE, Flaw.MIXED})
+_LOSES_PICTURE = frozenset(
+    {RowFlaw.ENCODING, RowFlaw.COLUMNS, RowFlaw.NUMBER, RowFlaw.CLASS_ID, RowFlaw.RANGE, RowFlaw.MIXED}
+)
 
 
 class Box(NamedTuple):
@@ -72,7 +74,7 @@ class FlawedRow(NamedTuple):
 
     line: int
     """1-based; 0 stands for the whole file."""
-    flaw: Flaw
+    flaw: RowFlaw
     value: str
     """What stands there, or the line that it repeats."""
 
@@ -104,7 +106,7 @@ def read_labels(content: bytes, num_classes: int) -> Labels:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        return Labels(boxes=(), flaws=(FlawedRow(line, Flaw.ENCODING, f"byte {content[error.start]:#04x}"),))
+        return Labels(boxes=(), flaws=(FlawedRow(line, RowFlaw.ENCODING, f"byte {content[error.start]:#04x}"),))
     boxes: list[Box] = []
     flaws: list[FlawedRow] = []
     seen: dict[tuple[float, ...], int] = {}
@@ -120,11 +122,11 @@ def read_labels(content: bytes, num_classes: int) -> Labels:
         flaws += _blemishes(row)
         first = seen.setdefault(tuple(map(float, words)), number)
         if first != number:
-            flaws.append(FlawedRow(number, Flaw.DUPLICATE, f"line {first}"))
+            flaws.append(FlawedRow(number, RowFlaw.DUPLICATE, f"line {first}"))
         elif row.width > 0 and row.height > 0:
             boxes.append(row)
     if len(kinds) > 1:
-        flaws.append(FlawedRow(0, Flaw.MIXED, ""))
+        flaws.append(FlawedRow(0, RowFlaw.MIXED, ""))
     flaws += _near_duplicates(boxes)
     return Labels(boxes=tuple(boxes), flaws=tuple(sorted(flaws)))
 
@@ -133,22 +135,22 @@ def _judged(line: int, words: Sequence[str], num_classes: int) -> Box | FlawedRo
     """The box of a row, or why there is none."""
     is_outline = len(words) > _BOX_COLUMNS + 1 and len(words) % 2 == 1
     if len(words) != _BOX_COLUMNS and not is_outline:
-        return FlawedRow(line, Flaw.COLUMNS, f"{len(words)} columns")
+        return FlawedRow(line, RowFlaw.COLUMNS, f"{len(words)} columns")
     values = []
     for word in words:
         value = _number(word)
         if value is None:
-            return FlawedRow(line, Flaw.NUMBER, word)
+            return FlawedRow(line, RowFlaw.NUMBER, word)
         values.append(value)
     class_id, *coordinates = values
     if class_id % 1 or not 0 <= class_id < num_classes:
-        return FlawedRow(line, Flaw.CLASS_ID, words[0])
+        return FlawedRow(line, RowFlaw.CLASS_ID, words[0])
     if is_outline:
         coordinates = _around(coordinates)
     wrong = [value for value in coordinates if not -TOLERANCE <= value <= 1 + TOLERANCE]
     wrong += [size for size in coordinates[2:] if size < 0]
     if wrong:
-        return FlawedRow(line, Flaw.RANGE, f"{wrong[0]:g}")
+        return FlawedRow(line, RowFlaw.RANGE, f"{wrong[0]:g}")
     x_center, y_center, width, height = coordinates
     return Box(line, int(class_id), x_center, y_center, width, height)
 
@@ -170,10 +172,10 @@ def _around(points: Sequence[float]) -> list[float]:
 
 def _blemishes(box: Box) -> Iterator[FlawedRow]:
     if not box.width > 0 or not box.height > 0:
-        yield FlawedRow(box.line, Flaw.ZERO_SIZE, f"{box.width:g} x {box.height:g}")
+        yield FlawedRow(box.line, RowFlaw.ZERO_SIZE, f"{box.width:g} x {box.height:g}")
     edges = (box.left, box.top, box.left + box.width, box.top + box.height)
     if beyond := [edge for edge in edges if not -TOLERANCE <= edge <= 1 + TOLERANCE]:
-        yield FlawedRow(box.line, Flaw.BEYOND_BORDER, f"{beyond[0]:g}")
+        yield FlawedRow(box.line, RowFlaw.BEYOND_BORDER, f"{beyond[0]:g}")
 
 
 def _near_duplicates(boxes: Sequence[Box]) -> Iterator[FlawedRow]:
@@ -190,7 +192,7 @@ def _near_duplicates(boxes: Sequence[Box]) -> Iterator[FlawedRow]:
                 earlier, later = sorted((box.line, other.line))
                 found[later] = min(earlier, found.get(later, earlier))
     for later, earlier in found.items():
-        yield FlawedRow(later, Flaw.NEAR_DUPLICATE, f"line {earlier}")
+        yield FlawedRow(later, RowFlaw.NEAR_DUPLICATE, f"line {earlier}")
 
 
 def _iou(one: Box, other: Box) -> float:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.labels import Flaw, read_labels
+from trainer.data.labels import RowFlaw, read_labels
 from trainer.ultralytics_bridge import environment
 
 environment.configure()
@@ -31,25 +31,25 @@ def test_a_good_file_gives_its_boxes_and_no_flaw():
 
 
 FLAWS = {
-    "a column too few": ("0 0.5 0.5 0.25", Flaw.COLUMNS),
-    "a confidence after the box": ("0 0.5 0.5 0.25 0.5 0.9", Flaw.COLUMNS),
-    "half a point": ("0 0.1 0.1 0.2 0.1 0.2 0.2 0.3", Flaw.COLUMNS),
-    "a class by name": ("car 0.5 0.5 0.25 0.5", Flaw.NUMBER),
-    "NaN": ("0 nan 0.5 0.25 0.5", Flaw.NUMBER),
-    "infinity": ("0 inf 0.5 0.25 0.5", Flaw.NUMBER),
-    "a comma for a point": ("0 0,5 0.5 0.25 0.5", Flaw.NUMBER),
-    "a class too high": ("3 0.5 0.5 0.25 0.5", Flaw.CLASS_ID),
-    "a class below 0": ("-1 0.5 0.5 0.25 0.5", Flaw.CLASS_ID),
-    "half a class": ("0.5 0.5 0.5 0.25 0.5", Flaw.CLASS_ID),
-    "pixels": ("0 320 240 50 50", Flaw.RANGE),
-    "a negative centre": ("0 -0.2 0.5 0.25 0.5", Flaw.RANGE),
-    "a negative width": ("0 0.5 0.5 -0.005 0.5", Flaw.RANGE),
-    "no width": ("0 0.5 0.5 0 0.5", Flaw.ZERO_SIZE),
-    "no height": ("0 0.5 0.5 0.25 0.0", Flaw.ZERO_SIZE),
-    "over the border": ("0 0.05 0.5 0.25 0.5", Flaw.BEYOND_BORDER),
-    "the same again": ("1 0.5 0.5 0.5 0.5", Flaw.DUPLICATE),
-    "the same in other digits": ("1.0 0.50 .5 5e-1 0.5", Flaw.DUPLICATE),
-    "nearly the same again": ("1 0.51 0.5 0.5 0.5", Flaw.NEAR_DUPLICATE),
+    "a column too few": ("0 0.5 0.5 0.25", RowFlaw.COLUMNS),
+    "a confidence after the box": ("0 0.5 0.5 0.25 0.5 0.9", RowFlaw.COLUMNS),
+    "half a point": ("0 0.1 0.1 0.2 0.1 0.2 0.2 0.3", RowFlaw.COLUMNS),
+    "a class by name": ("car 0.5 0.5 0.25 0.5", RowFlaw.NUMBER),
+    "NaN": ("0 nan 0.5 0.25 0.5", RowFlaw.NUMBER),
+    "infinity": ("0 inf 0.5 0.25 0.5", RowFlaw.NUMBER),
+    "a comma for a point": ("0 0,5 0.5 0.25 0.5", RowFlaw.NUMBER),
+    "a class too high": ("3 0.5 0.5 0.25 0.5", RowFlaw.CLASS_ID),
+    "a class below 0": ("-1 0.5 0.5 0.25 0.5", RowFlaw.CLASS_ID),
+    "half a class": ("0.5 0.5 0.5 0.25 0.5", RowFlaw.CLASS_ID),
+    "pixels": ("0 320 240 50 50", RowFlaw.RANGE),
+    "a negative centre": ("0 -0.2 0.5 0.25 0.5", RowFlaw.RANGE),
+    "a negative width": ("0 0.5 0.5 -0.005 0.5", RowFlaw.RANGE),
+    "no width": ("0 0.5 0.5 0 0.5", RowFlaw.ZERO_SIZE),
+    "no height": ("0 0.5 0.5 0.25 0.0", RowFlaw.ZERO_SIZE),
+    "over the border": ("0 0.05 0.5 0.25 0.5", RowFlaw.BEYOND_BORDER),
+    "the same again": ("1 0.5 0.5 0.5 0.5", RowFlaw.DUPLICATE),
+    "the same in other digits": ("1.0 0.50 .5 5e-1 0.5", RowFlaw.DUPLICATE),
+    "nearly the same again": ("1 0.51 0.5 0.5 0.5", RowFlaw.NEAR_DUPLICATE),
 }
 
 
@@ -75,12 +75,12 @@ def test_outlines_give_the_boxes_around_them():
 
 
 def test_boxes_beside_outlines_lose_the_picture():
-    assert flaws(f"{GOOD}\n2 0.1 0.2 0.5 0.2 0.3 0.8") == [(0, Flaw.MIXED)]
+    assert flaws(f"{GOOD}\n2 0.1 0.2 0.5 0.2 0.3 0.8") == [(0, RowFlaw.MIXED)]
 
 
 def test_a_byte_that_is_no_text_is_told_with_its_line():
     labels = read_labels(GOOD.encode() + b"\n0 \xff 0.5 0.5 0.5", NUM_CLASSES)
-    assert [tuple(row) for row in labels.flaws] == [(2, Flaw.ENCODING, "byte 0xff")]
+    assert [tuple(row) for row in labels.flaws] == [(2, RowFlaw.ENCODING, "byte 0xff")]
 
 
 def test_a_byte_order_mark_is_no_flaw():
