@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from trainer.data import dataset, sample
+from trainer import files
+from trainer.data import check, dataset, sample
 from trainer.exceptions import DataError, ModelError
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
+from tuner.data_report import encode_report
 
 MIN_SAMPLE_IMAGES = 8
 
@@ -24,25 +26,30 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     if malware := environment.known_malware():
         return None, EndRecord(outcome=Outcome.ERROR, message=malware)
     try:
-        checked = dataset.resolve(_source(request.data))
-        sha256 = dataset.fingerprint(checked)
-        data = dataset.write_resolved(checked, Path(request.directory) / "data.yaml")
+        found = dataset.resolve(_source(request.data))
+        report = check.checked(found)
+        files.write(Path(request.directory) / "data-report.json", encode_report(report).encode())
+        if report.refusal:
+            raise DataError(report.refusal)
+        trained = check.usable(found, report)
+        sha256 = dataset.fingerprint(trained)
+        data = dataset.write_resolved(trained, Path(request.directory) / "data.yaml")
         environment.configure()
         from trainer.ultralytics_bridge import models, usable  # imports torch: seconds
 
         model = models.locate(request.model)
-        num_parameters = models.count_parameters(model, len(checked.names))
+        num_parameters = models.count_parameters(model, len(trained.names))
         prepared = PreparedRecord(
             data=str(data),
             data_sha256=sha256,
-            num_classes=len(checked.names),
-            num_images={name: split.num_images for name, split in checked.splits.items()},
+            num_classes=len(trained.names),
+            num_images={name: split.num_images for name, split in trained.splits.items()},
             model=model,
-            portable_model=models.portable(model, len(checked.names), Path(request.directory)),
+            portable_model=models.portable(model, len(trained.names), Path(request.directory)),
             num_parameters=num_parameters,
             checkpoint_bytes=num_parameters * _CHECKPOINT_BYTES_PER_PARAMETER + _CHECKPOINT_BYTES_BESIDES,
             versions=models.versions(),
-            notes=(*checked.notes, *usable.scan(data), *environment.version_notes()),
+            notes=(*found.notes, *check.notes(report), *usable.scan(data), *environment.version_notes()),
         )
     except DataError as error:
         return None, EndRecord(outcome=Outcome.BAD_DATA, message=str(error))

@@ -98,13 +98,16 @@ TOLD_BY_A_RUN = [
     (no_labels, ["No picture of train has a label file"]),
     (val_is_train, ["100 of 100 pictures of val are in train too"]),
     (val_links_to_train, ["8 of 8 pictures of val are in train too"]),
-    (classes_out_of_range, ["At most 1% of a split may be broken", "2 of 100 pictures of train", "class 99 exceeds"]),
+    (
+        classes_out_of_range,
+        ["At most 1% of a split may be broken", "2 of 100 pictures of train", "txt:1 (99): rows of a class"],
+    ),
 ]
 TOLD_BY_THE_SCAN = [
-    (coordinates_above_one, ["2 of 100 pictures of train", "non-normalized or out of bounds"]),
-    (cut_off_pictures, ["2 of 100 pictures of train", "truncated"]),
-    (one_cut_off_picture_of_few, ["1 of 8 pictures of val", "truncated"]),
-    (all_empty_files, ["cannot read the data set"]),
+    (coordinates_above_one, ["2 of 100 pictures of train", "txt:1 (32): rows outside 0 to 1"]),
+    (cut_off_pictures, ["2 of 100 pictures of train", "pictures that are cut off"]),
+    (one_cut_off_picture_of_few, ["1 of 8 pictures of val", "pictures that are cut off"]),
+    (all_empty_files, ["100 of 100 pictures of train", "pictures that cannot be read"]),
 ]
 
 
@@ -157,7 +160,9 @@ def test_what_can_be_survived_is_a_note_and_no_file_of_the_user_is_touched(data,
     labels(data, "val")[0].unlink()  # a background, as is usual
     before = {path: path.read_bytes() for path in data.parent.rglob("*") if path.is_file()}
     record = prepared(data, tmp_path)
-    (note,) = record.notes
-    assert note.startswith("1 of 100 pictures of train cannot be used, the first: ")
-    assert note.endswith("they are left out")
+    left_out, others = record.notes
+    assert left_out.startswith("1 of 100 pictures of train cannot be used, the first: ")
+    assert left_out.endswith("they are left out")
+    assert others == "the data set has 3 kinds of flaws more; `tune data check` names them"
+    assert record.num_images == {"train": 99, "val": 8}
     assert {path: path.read_bytes() for path in data.parent.rglob("*") if path.is_file()} == before

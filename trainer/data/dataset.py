@@ -28,9 +28,6 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Lower case; what ultralytics 8.4 takes for a picture."""
 
-MAX_OVERLAP = 0.01
-"""The largest part of val that may be in train too: metrics on pictures that were trained on say nothing."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
@@ -50,8 +47,6 @@ class Split:
     """Absolute folders and list files."""
     pictures: tuple[Picture, ...]
     """In the order of their paths."""
-    num_labels: int
-    """Pictures that have a label file."""
 
     @property
     def num_images(self) -> int:
@@ -79,8 +74,8 @@ def resolve(source: Path) -> DataSet:
     """Find what a data set YAML describes.
 
     Raises:
-        DataError: the YAML is at fault; train or val has a source that is missing or holds no picture; no training
-            picture has a label file; or more than `MAX_OVERLAP` of val is in train too.
+        DataError: the YAML is at fault; train or val has a source that is missing or holds no picture; or no training
+            picture has a label file.
     """
     description = read_description(source)
     notes: list[str] = []
@@ -92,7 +87,6 @@ def resolve(source: Path) -> DataSet:
             continue
         splits[name] = _split(name, entries, description, notes)
     _check_labels(splits, description, notes)
-    _check_overlap(splits, description, notes)
     return DataSet(
         source=description.file,
         root=description.root,
@@ -183,7 +177,6 @@ def _split(name: str, entries: tuple[SplitEntry, ...], description: Description,
     return Split(
         sources=tuple(sources),
         pictures=tuple(sorted(pictures, key=lambda picture: picture.path)),
-        num_labels=sum(is_file(label_path(picture.path)) for picture in pictures),
     )
 
 
@@ -199,14 +192,15 @@ def _is_list(path: Path) -> bool:
     return path.suffix.lower() == ".txt" and is_file(path)
 
 
-def _is_picture_name(name: str) -> bool:
+def is_picture_name(name: str) -> bool:
+    """Whether a file of that name is taken for a picture."""
     # Names with a leading dot are other programs' droppings, such as the ._x.jpg of a Mac.
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def _in_folder(folder: Path) -> Iterator[Picture]:
     for directory, names in _walk(folder):
-        for name in filter(_is_picture_name, names):
+        for name in filter(is_picture_name, names):
             path = directory / name
             if is_file(path):
                 yield Picture(path=path, name=path.relative_to(folder).as_posix())
@@ -235,7 +229,7 @@ def _listed(file: Path, root: Path, notes: list[str]) -> list[Picture]:
     pictures, missing = [], []
     for number, line in enumerate(_lines(file), start=1):
         text = line.strip()
-        if not _is_picture_name(text.replace("\\", "/").rpartition("/")[2]):
+        if not is_picture_name(text.replace("\\", "/").rpartition("/")[2]):
             continue
         path = next((path for path in _meanings(text, file, root) if is_file(path)), None)
         if path is None:
@@ -274,7 +268,7 @@ def _lines(file: Path) -> list[str]:
 
 def _check_labels(splits: Mapping[str, Split], description: Description, notes: list[str]) -> None:
     for name, split in splits.items():
-        if split.num_labels:
+        if any(is_file(label_path(picture.path)) for picture in split.pictures):
             continue
         expected = label_path(split.pictures[0].path)
         place = description.splits[name][0].place
@@ -282,29 +276,6 @@ def _check_labels(splits: Mapping[str, Split], description: Description, notes: 
         if name == "train":
             raise data_error(place, rule, "put labels where images has its twin folder labels")
         notes.append(f"{place}: {rule}; every metric on {name} will be 0.")
-
-
-def _check_overlap(splits: Mapping[str, Split], description: Description, notes: list[str]) -> None:
-    trained = {_identity(picture.path) for picture in splits["train"].pictures}
-    val = splits["val"].pictures
-    both = [picture.path for picture in val if _identity(picture.path) in trained]
-    if not both:
-        return
-    place = description.splits["val"][0].place
-    rule = f"{len(both)} of {len(val)} pictures of val are in train too, the first is {shown(str(both[0]))}"
-    if len(both) > MAX_OVERLAP * len(val):
-        raise data_error(place, rule, "validate on pictures that are not trained on")
-    notes.append(f"{place}: {rule}.")
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """The same for two names of one file, whatever links they are."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        rule = f"Every picture must be readable, but got {error.strerror!r}"
-        raise data_error(Place(file=path), rule, "check that it is there, and its permissions") from error
-    return status.st_dev, status.st_ino
 
 
 # Reading and writing

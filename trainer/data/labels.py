@@ -22,6 +22,7 @@ _BOX_COLUMNS = 5
 class RowFlaw(StrEnum):
     """What can be wrong with a row."""
 
+    UNREADABLE = "a file that cannot be read"
     ENCODING = "not UTF-8 text"
     COLUMNS = "neither a box of 5 columns nor an outline"
     NUMBER = "not a finite number"
@@ -45,7 +46,8 @@ class RowFlaw(StrEnum):
 
 
 _LOSES_PICTURE = frozenset(
-    {RowFlaw.ENCODING, RowFlaw.COLUMNS, RowFlaw.NUMBER, RowFlaw.CLASS_ID, RowFlaw.RANGE, RowFlaw.MIXED}
+    {RowFlaw.UNREADABLE, RowFlaw.ENCODING, RowFlaw.COLUMNS, RowFlaw.NUMBER}
+    | {RowFlaw.CLASS_ID, RowFlaw.RANGE, RowFlaw.MIXED}
 )
 
 

@@ -37,7 +37,10 @@ def make(root: Path, yaml: str = "train: images/train\nval: images/val\nnames: [
 
 
 def counts(dataset: DataSet) -> dict[str, tuple[int, int]]:
-    return {name: (split.num_images, split.num_labels) for name, split in dataset.splits.items()}
+    return {
+        name: (split.num_images, sum(label_path(picture.path).is_file() for picture in split.pictures))
+        for name, split in dataset.splits.items()
+    }
 
 
 def snapshot(directory: Path) -> dict[str, tuple[int, str]]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from trainer.data import sample, scenes
-from trainer.data.dataset import resolve
+from trainer.data.dataset import label_path, resolve
 from trainer.exceptions import DataError
 
 SMALL = {"train_images": 12, "val_images": 6, "image_size": 96, "seed": 3}
@@ -160,7 +160,8 @@ def test_the_layout_is_the_usual_one(tmp_path: Path) -> None:
     dataset = resolve(yaml)
     assert dataset.names == scenes.load_cutouts().names
     assert {name: split.num_images for name, split in dataset.splits.items()} == {"train": 12, "val": 6}
-    assert {name: split.num_labels for name, split in dataset.splits.items()} == {"train": 12, "val": 6}
+    labels = {name: [label_path(p.path) for p in split.pictures] for name, split in dataset.splits.items()}
+    assert {name: sum(map(Path.is_file, files)) for name, files in labels.items()} == {"train": 12, "val": 6}
     with Image.open(tmp_path / "data/images/val/000000.jpg") as picture:
         assert (picture.size, picture.mode, picture.format) == ((96, 96), "RGB", "JPEG")
 

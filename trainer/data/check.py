@@ -1,0 +1,224 @@
+"""A whole data set judged before anything trains: what is in it, what is wrong with it, whether it can be used."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from trainer import files
+from trainer.cache import cache_folder
+from trainer.data import findings
+from trainer.data.advice import advice, fitting_imgsz
+from trainer.data.dataset import DataSet, label_path
+from trainer.data.duplicates import exact_twins, near_twins, small_versions
+from trainer.data.noise import expected_noise
+from trainer.data.orphans import orphan_labels
+from trainer.data.scan import Scan, scan
+from trainer.data.summary import class_facts, odd_classes, odd_splits, size_facts, split_facts
+from trainer.exceptions import DataError
+from tuner.data_report import (
+    DataReport,
+    Finding,
+    Level,
+    NoiseFacts,
+    Place,
+    SplitFacts,
+    decode_report,
+    encode_report,
+    headline,
+    told,
+)
+
+MAX_BROKEN_FRACTION = 0.01
+"""With more pictures of train or val than this that cannot be used, the data set is hardly the one that is meant."""
+
+MAX_LEAK = 0.01
+"""The largest part of val that may be in train too: figures on pictures that were trained on say nothing."""
+
+_RULES = 1
+"""To be raised with every change in what is found: kept reports are made anew then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a check is."""
+
+    step: str
+    done: int
+    total: int
+
+
+Hear = Callable[[Progress], None]
+
+
+def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
+    """Judge every file. The user's files are read and never written.
+
+    Args:
+        dataset: as `resolve` found it.
+        hear: told how far it is, now and then.
+
+    Raises:
+        DataError: a picture crashes what reads it, or memory ran out.
+    """
+    pictures = [picture.path for split in dataset.splits.values() for picture in split.pictures]
+    splits = _numbers(dataset)
+    try:
+        seen = scan(pictures, len(dataset.names), _step(hear, "pictures and labels", len(pictures)))
+        small = small_versions(pictures, _step(hear, "near-duplicates", len(pictures)))
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"Every picture must be readable, but one of the {len(pictures)} of {dataset.source} ended the process "
+            "that read it, or memory ran out; check parts of the data set to find it."
+        ) from error
+    exact = exact_twins(pictures, np.where(seen.shapes[:, 0] > 0, seen.num_bytes, 0), seen.checksums)
+    near = near_twins(small, list(splits.values()))
+    facts = split_facts(seen, splits)
+    classes = class_facts(seen, splits, dataset.names)
+    sizes = size_facts(seen, fitting_imgsz(seen))
+    noise = _noise(seen, splits["val"])
+    found = findings.worst_first(
+        (
+            *findings.in_files(pictures, seen, splits),
+            *findings.of_twins(pictures, exact, near, splits),
+            *_orphans(dataset),
+            *odd_classes(dataset.source, classes),
+            *odd_splits(dataset.source, facts, noise),
+        )
+    )
+    return DataReport(
+        data=str(dataset.source),
+        root=str(dataset.root),
+        splits=facts,
+        classes=classes,
+        sizes=sizes,
+        noise=noise,
+        findings=found,
+        left_out=tuple(str(path) for path, good in zip(pictures, seen.usable(), strict=True) if not good),
+        advice=advice(facts, sizes),
+        refusal=_refusal(facts, found),
+    )
+
+
+def checked(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
+    """The same, from an earlier check where no file has changed since; it is kept in the user's cache folder.
+
+    Raises:
+        DataError: as `check`, or a file has gone since the data set was resolved.
+    """
+    kept = cache_folder() / "data-checks" / f"{_state(dataset)}.json"
+    try:
+        return decode_report(kept.read_text("ascii"))
+    except (OSError, ValueError):
+        report = check(dataset, hear)
+    with suppress(OSError):  # without a place to keep it, it is made anew the next time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.write(kept, encode_report(report).encode())
+    return report
+
+
+def usable(dataset: DataSet, report: DataReport) -> DataSet:
+    """The data set without the pictures that cannot be trained on."""
+    lost = set(report.left_out)
+    if not lost:
+        return dataset
+    kept = {
+        name: replace(split, pictures=tuple(p for p in split.pictures if str(p.path) not in lost))
+        for name, split in dataset.splits.items()
+    }
+    return replace(dataset, splits=kept)
+
+
+def notes(report: DataReport) -> tuple[str, ...]:
+    """What to say of a data set that is trained on: what is left out, each other error, how much there is besides."""
+    lines = [
+        f"{lost}; they are left out"
+        for split in report.splits
+        if (lost := _lost(split, report.splits, report.findings))
+    ]
+    lines += [
+        headline(found) for found in report.findings if found.level == Level.ERROR and not findings.loses_picture(found)
+    ]
+    others = {found.kind for found in report.findings if found.level == Level.WARNING}
+    if others:
+        lines.append(f"the data set has {len(others)} kinds of flaws more; `tune data check` names them")
+    return tuple(lines)
+
+
+def _numbers(dataset: DataSet) -> dict[str, range]:
+    """The numbers of the pictures of each split, when all are counted one after the other."""
+    numbers, start = {}, 0
+    for name, split in dataset.splits.items():
+        numbers[name] = range(start, start + split.num_images)
+        start += split.num_images
+    return numbers
+
+
+def _step(hear: Hear, name: str, total: int) -> Callable[[int], None]:
+    return lambda done: hear(Progress(name, done, total))
+
+
+def _noise(seen: Scan, val: range) -> NoiseFacts | None:
+    usable = seen.usable()[val.start : val.stop]
+    picture_of_box = seen.picture_of_box() - val.start
+    inside = (picture_of_box >= 0) & (picture_of_box < len(val))
+    inside[inside] = usable[picture_of_box[inside]]
+    return expected_noise(picture_of_box[inside], seen.boxes[inside, 0], len(val))
+
+
+def _orphans(dataset: DataSet) -> list[Finding]:
+    return [
+        findings.finding(findings.ORPHAN_LABELS, split, [Place(file=str(file)) for file in orphans])
+        for split, orphans in orphan_labels(dataset).items()
+    ]
+
+
+def _refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
+    """Why it cannot be trained on; empty where it can."""
+    leaks = [each for each in found if each.kind == findings.LEAK.kind and each.split == "val"]
+    if leaks and len(leaks[0].places) > MAX_LEAK * facts["val"].pictures:
+        return (
+            f"Validation pictures must not be trained on, but {len(leaks[0].places)} of {facts['val'].pictures} "
+            f"pictures of val are in train too, the first: {told(leaks[0].places[0])}; take them out of one of the two."
+        )
+    for split in ("train", "val"):
+        if facts[split].pictures - facts[split].usable > MAX_BROKEN_FRACTION * facts[split].pictures:
+            return (
+                f"At most {MAX_BROKEN_FRACTION:.0%} of a split may be broken, but {_lost(split, facts, found)}; "
+                "mend or remove them."
+            )
+    return ""
+
+
+def _lost(split: str, facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
+    """How many pictures of the split cannot be used, and why the first; empty where all can."""
+    lost, total = facts[split].pictures - facts[split].usable, facts[split].pictures
+    if not lost:
+        return ""
+    first = next(each for each in found if each.split == split and findings.loses_picture(each))
+    place = told(first.places[0])
+    return f"{lost} of {total} pictures of {split} cannot be used, the first: {place}: {first.what}"
+
+
+def _state(dataset: DataSet) -> str:
+    """Changes with the rules, the data set file, and names, sizes and times of all pictures and label files."""
+    digest = hashlib.sha256(json.dumps([_RULES, str(dataset.source), list(dataset.names)]).encode())
+    for name, split in dataset.splits.items():
+        for picture in split.pictures:
+            of_both = [_stamp(picture.path), _stamp(label_path(picture.path))]
+            digest.update(json.dumps([name, str(picture.path), of_both]).encode())
+    return digest.hexdigest()
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """Size and time of the last change; none where there is no file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

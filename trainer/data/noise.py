@@ -1,0 +1,137 @@
+"""How much mAP50-95 would change with other validation pictures of the kind: what no comparison on them can see beyond.
+
+There is no detector before the first training, so a made-up one of middling quality is let loose on the boxes of the
+split, and its mAP50-95 taken on many samples of the pictures, drawn with replacement. How near that comes to the same
+for real detectors: `benchmarks/validation_noise.py`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.data_report import NoiseFacts
+
+NUM_SAMPLES = 100
+MAX_PICTURES = 2000
+"""Of a larger split so many are looked at; noise falls with the square root of the number of pictures."""
+
+_IOUS = np.linspace(0.5, 0.95, 10)
+_IOU, _IOU_SPREAD = 0.68, 0.2
+"""Of the detection of a box: mean and standard deviation, cut at 0 and 1."""
+_OF_PICTURE, _OF_BOX = 0.25, 0.5
+"""Shares of the variance of how well a box is found: of its picture, and of the box; the rest is the detector's."""
+_FALSE_ALARMS = 1.0
+"""Detections of nothing, for each box; on average less confident by this many standard deviations."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detections:
+    """What a detector found on some pictures, sorted by falling confidence, and what there was to find."""
+
+    picture: NDArray[np.int64]
+    """(detections,)"""
+    class_id: NDArray[np.int64]
+    """(detections,)"""
+    is_true: NDArray[np.bool_]
+    """(detections, 10): whether it is a box of that class, for IoUs from 0.5 to 0.95."""
+    picture_of_box: NDArray[np.int64]
+    """(boxes,)"""
+    class_of_box: NDArray[np.int64]
+    """(boxes,)"""
+
+
+def expected_noise(
+    picture_of_box: NDArray[np.int64], class_of_box: NDArray[np.int64], num_pictures: int
+) -> NoiseFacts | None:
+    """For the boxes of a validation split; none where it has none.
+
+    Args:
+        picture_of_box: (boxes,), 0 to `num_pictures` - 1.
+        class_of_box: (boxes,)
+        num_pictures: with a box or without.
+    """
+    if not len(picture_of_box):
+        return None
+    used = min(num_pictures, MAX_PICTURES)
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.permutation(num_pictures)[:used])
+    kept = np.isin(picture_of_box, chosen)
+    where, what = np.searchsorted(chosen, picture_of_box[kept]), class_of_box[kept].astype(np.int64)
+    first, second = _made_up(where, what, used, rng)
+    times = rng.multinomial(used, np.full(used, 1 / used), size=NUM_SAMPLES).astype(np.float32)
+    one, other = resampled(first, times), resampled(second, times)
+    scale = math.sqrt(used / num_pictures)
+    deviation, difference = float(np.nanstd(one)) * scale, 2 * float(np.nanstd(one - other)) * scale
+    return NoiseFacts(
+        pictures=len(np.unique(picture_of_box)),
+        standard_deviation=deviation,
+        least_difference=difference,
+        pictures_for_a_point=math.ceil(num_pictures * (difference / 0.01) ** 2),
+    )
+
+
+def _made_up(
+    picture_of_box: NDArray[np.int64], class_of_box: NDArray[np.int64], num_pictures: int, rng: np.random.Generator
+) -> list[Detections]:
+    """What two detectors of the same quality find; what is hard for one is mostly hard for the other."""
+    num_boxes = len(picture_of_box)
+    of_picture = rng.normal(size=num_pictures)[picture_of_box] * math.sqrt(_OF_PICTURE)
+    shared = of_picture + rng.normal(size=num_boxes) * math.sqrt(_OF_BOX)
+    return [_detector(picture_of_box, class_of_box, num_pictures, shared, rng) for _ in range(2)]
+
+
+def _detector(
+    picture_of_box: NDArray[np.int64],
+    class_of_box: NDArray[np.int64],
+    num_pictures: int,
+    shared: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Detections:
+    num_boxes = len(picture_of_box)
+    num_false = round(_FALSE_ALARMS * num_boxes)
+    ease = shared + rng.normal(size=num_boxes) * math.sqrt(1 - _OF_PICTURE - _OF_BOX)
+    iou = np.clip(_IOU + _IOU_SPREAD * ease, 0, 1)
+    confidence = np.concatenate([ease, rng.normal(size=num_false) - _FALSE_ALARMS])
+    is_true = np.concatenate([iou[:, None] >= _IOUS, np.zeros((num_false, len(_IOUS)), bool)])
+    order = np.argsort(-confidence)
+    return Detections(
+        picture=np.concatenate([picture_of_box, rng.integers(num_pictures, size=num_false)])[order],
+        class_id=np.concatenate([class_of_box, rng.choice(class_of_box, num_false)])[order],
+        is_true=is_true[order],
+        picture_of_box=picture_of_box,
+        class_of_box=class_of_box,
+    )
+
+
+def resampled(found: Detections, times: NDArray[np.float32]) -> NDArray[np.float64]:
+    """mAP50-95, 0 to 1, on samples of the pictures; NaN where a sample has no box.
+
+    Args:
+        found: by one detector.
+        times: (samples, pictures): how often each picture is in each sample.
+    """
+    precisions = []
+    for class_id in np.unique(found.class_of_box):
+        of_class = found.class_id == class_id
+        num_boxes = times[:, found.picture_of_box[found.class_of_box == class_id]].sum(axis=1)
+        weights = times[:, found.picture[of_class]]
+        precisions.append(_average_precisions(found.is_true[of_class], weights, num_boxes))
+    with np.errstate(invalid="ignore"):
+        return np.nanmean(np.stack(precisions), axis=0) if precisions else np.full(len(times), np.nan)
+
+
+def _average_precisions(
+    is_true: NDArray[np.bool_], weights: NDArray[np.float32], num_boxes: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """(samples,): area under the falling envelope of precision over recall, the mean over IoUs; NaN without boxes."""
+    total = np.zeros(len(weights))
+    seen = np.cumsum(weights, axis=1)
+    for at_iou in is_true.T:
+        gained = weights * at_iou
+        precision = np.cumsum(gained, axis=1) / np.maximum(seen, 1e-9)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        total += (gained * envelope).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(num_boxes > 0, total / (len(_IOUS) * num_boxes), np.nan)
