@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,13 +145,18 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
     for split, file in lists.items():
         paths = [_listable(picture.path, dataset.source) for picture in dataset.splits[split].pictures]
         _replace(file, "".join(f"{path}\n" for path in paths))
-    # JSON strings are YAML too, and mean the same to readers of YAML 1.1, who take a bare no for False.
-    fields = {"path": str(target.parent), **{split: str(file) for split, file in lists.items()}}
-    lines = [f"{key}: {_quoted(value)}" for key, value in fields.items()]
-    lines += [f"nc: {len(dataset.names)}", "names:"]
-    lines += [f"  {index}: {_quoted(name)}" for index, name in enumerate(dataset.names)]
-    _replace(target, "\n".join(lines) + "\n")
+    _replace(target, yaml_text(target.parent, {split: str(file) for split, file in lists.items()}, dataset.names))
     return target
+
+
+def yaml_text(root: Path, splits: Mapping[str, str], names: Sequence[str]) -> str:
+    """A data set YAML for splits that are relative to that folder, or absolute."""
+    # JSON strings are YAML too, and mean the same to readers of YAML 1.1, who take a bare no for False.
+    fields = {"path": str(root), **splits}
+    lines = [f"{key}: {_quoted(value)}" for key, value in fields.items()]
+    lines += [f"nc: {len(names)}", "names:"]
+    lines += [f"  {index}: {_quoted(name)}" for index, name in enumerate(names)]
+    return "\n".join(lines) + "\n"
 
 
 # Finding

@@ -20,7 +20,7 @@ MAX_PICTURES = 2000
 _IOUS = np.linspace(0.5, 0.95, 10)
 _IOU, _IOU_SPREAD = 0.68, 0.2
 """Of the detection of a box: mean and standard deviation, cut at 0 and 1."""
-_OF_PICTURE, _OF_BOX = 0.25, 0.5
+_OF_PICTURE, _OF_BOX = 0.1, 0.5
 """Shares of the variance of how well a box is found: of its picture, and of the box; the rest is the detector's."""
 _FALSE_ALARMS = 1.0
 """Detections of nothing, for each box; on average less confident by this many standard deviations."""

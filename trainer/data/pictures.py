@@ -22,7 +22,8 @@ FORMATS = frozenset({"AVIF", "BMP", "DNG", "HEIC", "HEIF", "JP2", "JPEG", "JPEG2
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L"})
-_JPEG_END = b"\xff\xd9"
+JPEG_END = b"\xff\xd9"
+"""The last two bytes of a whole JPEG."""
 
 
 class PictureFlaw(StrEnum):
@@ -111,7 +112,7 @@ def _oddities(picture: Image.Image, orientation: int) -> Iterator[FlawedPicture]
 
 def _end_of_jpeg(picture: Image.Image, content: bytes) -> Iterator[FlawedPicture]:
     """A JPEG without its end mark at the end is cut off, or whole with something after it."""
-    if picture.format != "JPEG" or content.endswith(_JPEG_END):
+    if picture.format != "JPEG" or content.endswith(JPEG_END):
         return
     try:
         Image.open(io.BytesIO(content)).load()
@@ -122,5 +123,5 @@ def _end_of_jpeg(picture: Image.Image, content: bytes) -> Iterator[FlawedPicture
 
 
 def _after_the_end(content: bytes) -> str:
-    end = content.rfind(_JPEG_END)
-    return "no end mark" if end < 0 else f"{len(content) - end - len(_JPEG_END)} bytes"
+    end = content.rfind(JPEG_END)
+    return "no end mark" if end < 0 else f"{len(content) - end - len(JPEG_END)} bytes"

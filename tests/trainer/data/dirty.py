@@ -1,7 +1,6 @@
 """A data set with every flaw that real ones have, each at a place that is known."""
 
 import io
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -182,7 +181,7 @@ def _legal(dirty: Dirty) -> None:
     outside = dirty.root.parent / "elsewhere"
     outside.mkdir()
     (outside / "linked.jpg").write_bytes(dirty.jpeg())
-    os.symlink(outside / "linked.jpg", dirty.root / "images/train/linked.jpg")
+    (dirty.root / "images/train/linked.jpg").symlink_to(outside / "linked.jpg")
     (dirty.root / "labels/train/linked.txt").write_text("0 0.5 0.5 0.25 0.25\n")
     (dirty.root / "labels/train/classes.txt").write_text("\n".join(NAMES))
     (dirty.root / "annotations.json").write_text("{}")
