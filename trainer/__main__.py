@@ -17,6 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
     sample = verbs.add_parser("sample-data", help="compose the sample data set")
     sample.add_argument("directory", type=Path)
     sample.add_argument("--images", type=int, default=600, help="training pictures; a quarter as many to validate")
+    check = verbs.add_parser("check-data", help="judge a data set, and leave a report")
+    check.add_argument("data")
+    check.add_argument("--report", type=Path, required=True, help="where to write the report")
+    check.add_argument("--samples", action="store_true", help="with small pictures of the worst")
+    check.add_argument("--fix", type=Path, help="a new folder for a cleaned data set")
     options = parser.parse_args(arguments)
     try:
         if options.verb == "serve":
@@ -27,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer.ultralytics_bridge.report import environment_report
 
             sys.stdout.write(json.dumps(environment_report()) + "\n")
+        elif options.verb == "check-data":
+            from trainer import data_check
+
+            data_check.run(options.data, options.report, samples=options.samples, fix=options.fix)
         else:
             from trainer.data.sample import compose
 
@@ -35,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainerError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

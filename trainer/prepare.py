@@ -9,8 +9,6 @@ from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
 from tuner.data_report import encode_report
 
-MIN_SAMPLE_IMAGES = 8
-
 _CHECKPOINT_BYTES_PER_PARAMETER = 10
 """Two moments of Adam or AdamW at 4 bytes, and the averaged weights at 2; with other optimizers it is less."""
 
@@ -26,7 +24,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     if malware := environment.known_malware():
         return None, EndRecord(outcome=Outcome.ERROR, message=malware)
     try:
-        found = dataset.resolve(_source(request.data))
+        found = dataset.resolve(sample.located(request.data))
         report = check.checked(found)
         files.write(Path(request.directory) / "data-report.json", encode_report(report).encode())
         if report.refusal:
@@ -56,20 +54,3 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     except ModelError as error:
         return None, EndRecord(outcome=Outcome.BAD_MODEL, message=str(error))
     return prepared, EndRecord(outcome=Outcome.COMPLETED)
-
-
-def _source(data: str) -> Path:
-    """The data set's YAML; `sample` and `sample:N` (N training pictures) are composed on first use."""
-    name, _, number = data.partition(":")
-    if name != "sample":
-        return Path(data)
-    if not number:
-        return sample.compose(sample.default_directory())
-    if not number.isdecimal() or int(number) < MIN_SAMPLE_IMAGES:
-        raise DataError(
-            f"The sample data set is 'sample' or 'sample:N' with at least {MIN_SAMPLE_IMAGES} training pictures, "
-            f"but got '{data}'."
-        )
-    folder = sample.default_directory()
-    train = int(number)
-    return sample.compose(folder.with_name(f"{folder.name}-{train}"), train_images=train, val_images=max(1, train // 4))

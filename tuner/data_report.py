@@ -125,6 +125,18 @@ class Advice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A small picture of a place, with its boxes, for people to look at."""
+
+    kind: str
+    """Of the finding."""
+    split: str
+    place: Place
+    jpeg: str
+    """The file, in base64."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataReport:
     """A whole check."""
 
@@ -140,11 +152,15 @@ class DataReport:
     """None where no validation picture has a box."""
     findings: tuple[Finding, ...]
     """The worst first."""
+    notes: tuple[str, ...]
+    """What else is worth knowing of how it was read, a line each."""
     left_out: tuple[str, ...]
     """Absolute paths of the pictures that cannot be trained on."""
     advice: tuple[Advice, ...]
     refusal: str
     """Why the data set cannot be trained on as it is, one line; empty where it can."""
+    samples: tuple[Sample, ...] = ()
+    """Of the worst findings, where they were asked for."""
 
 
 def told(place: Place) -> str:
@@ -191,6 +207,8 @@ def _report(body: Mapping[str, Any]) -> DataReport:
         "noise": _made(NoiseFacts, body["noise"]) if body["noise"] else None,
         "findings": tuple(map(_finding, body["findings"])),
         "left_out": tuple(body["left_out"]),
+        "notes": tuple(body["notes"]),
+        "samples": tuple(_made(Sample, each, place=_made(Place, each["place"])) for each in body["samples"]),
         "advice": tuple(_made(Advice, advice) for advice in body["advice"]),
     }
     return _made(DataReport, body, **built)

@@ -99,6 +99,7 @@ def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
         sizes=sizes,
         noise=noise,
         findings=found,
+        notes=dataset.notes,
         left_out=tuple(str(path) for path, good in zip(pictures, seen.usable(), strict=True) if not good),
         advice=advice(facts, sizes),
         refusal=_refusal(facts, found),

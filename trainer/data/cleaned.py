@@ -47,7 +47,7 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
         DataError: there is something in the folder, it is inside the data set, or it cannot be written.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100 - a path as the caller wrote it
-    _check_out(dataset, out)
+    require_free(dataset, out)
     skipped = set(report.left_out) | _superfluous(dataset, report.findings)
     rows = _flawed_rows(report.findings)
     trailing = {place.file for place in _places(report.findings, findings.PICTURES[PictureFlaw.TRAILING_BYTES])}
@@ -76,7 +76,13 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
     )
 
 
-def _check_out(dataset: DataSet, out: Path) -> None:
+def require_free(dataset: DataSet, out: Path) -> None:
+    """Refuse a folder for a cleaned data set that is not free for it.
+
+    Raises:
+        DataError: there is something in it, or it is inside the data set.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - a path as the caller wrote it
     place = Place(file=out)
     sources = [source for split in dataset.splits.values() for source in split.sources if is_folder(source)]
     for folder in (dataset.root, *sources):

@@ -23,6 +23,8 @@ FORMAT = 1
 """Counts up whenever the same settings begin to give other scenes."""
 MIN_IMAGE_SIZE = 64
 """Below it the smallest objects would be mere dots."""
+MIN_NAMED_IMAGES = 8
+"""The least N of 'sample:N'."""
 
 _MANIFEST = "sample.json"
 _LICENSE = "LICENSE.txt"
@@ -56,6 +58,28 @@ class _Settings:
 
     def num_images(self, split: str) -> int:
         return self.train_images if split == "train" else self.val_images
+
+
+def located(data: str) -> Path:
+    """The YAML of a data set by its path, or by the name `sample` or `sample:N` (N training pictures).
+
+    The sample data set is composed on first use.
+
+    Raises:
+        DataError: N is no number of pictures, or the data set cannot be composed.
+    """
+    name, _, number = data.partition(":")
+    if name != "sample":
+        return Path(data)
+    if not number:
+        return compose(default_directory())
+    if not number.isdecimal() or int(number) < MIN_NAMED_IMAGES:
+        raise DataError(
+            f"The sample data set is 'sample' or 'sample:N' with at least {MIN_NAMED_IMAGES} training pictures, "
+            f"but got '{data}'."
+        )
+    folder, train = default_directory(), int(number)
+    return compose(folder.with_name(f"{folder.name}-{train}"), train_images=train, val_images=max(1, train // 4))
 
 
 def default_directory() -> Path:

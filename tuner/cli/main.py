@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import optuna
 import typer
 
-from tuner.cli import dashboard, db, doctor, export, promote, run, sample_data, simulate, status
+from tuner.cli import dashboard, data, db, doctor, export, promote, run, sample_data, simulate, status
 from tuner.cli.arguments import hide_password
 from tuner.exceptions import SpaceError, TunerError
 from tuner.printable import printable
@@ -36,6 +36,7 @@ app.command("simulate")(simulate.simulate)
 app.command("dashboard")(dashboard.dashboard)
 app.command("sample-data")(sample_data.sample_data)
 app.command("doctor")(doctor.doctor)
+app.add_typer(data.app, name="data")
 app.add_typer(db.app, name="db")
 
 

@@ -1,0 +1,50 @@
+"""The service behind `tune data check`: a data set is judged, and what was found left in a file.
+
+On standard output it prints JSON, an object a line: how far it is, at the end what was written.
+"""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from trainer import files
+from trainer.data import sample
+from trainer.data.check import Progress, check
+from trainer.data.cleaned import require_free, write_cleaned
+from trainer.data.dataset import resolve
+from trainer.data.samples import worst_samples
+from tuner.data_report import encode_report
+
+
+def run(data: str, report_file: Path, *, samples: bool, fix: Path | None) -> None:
+    """Check the data set and write the report.
+
+    Args:
+        data: the YAML's path, or the name of the sample data set.
+        report_file: where the report goes.
+        samples: whether with small pictures of the worst.
+        fix: a new folder for a cleaned data set.
+
+    Raises:
+        DataError: the data set cannot be read, or the cleaned one not be written.
+    """
+    dataset = resolve(sample.located(data))
+    if fix is not None:
+        require_free(dataset, fix)
+    report = check(dataset, _tell)
+    if samples:
+        report = replace(report, samples=tuple(worst_samples(dataset, report.findings)))
+    files.write(report_file, encode_report(report).encode())
+    if fix is not None:
+        cleaned = write_cleaned(dataset, report, fix)
+        _print({"cleaned": {**asdict(cleaned), "data": str(cleaned.data)}})
+
+
+def _tell(progress: Progress) -> None:
+    _print(asdict(progress))
+
+
+def _print(message: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()

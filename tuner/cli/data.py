@@ -1,0 +1,100 @@
+"""`tune data`: looking at a data set before it costs GPU hours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from tuner.cli.arguments import commands_prefix, terminal_is_dumb
+from tuner.data_check import Hear, check_data
+from tuner.data_report import encode_report
+from tuner.exceptions import DataError, UsageError
+from tuner.files import write_whole
+from tuner.paths import checked_path
+from tuner.printable import printable
+from tuner.report.data_check import data_check_lines, next_command
+from tuner.report.data_check_page import data_check_page
+
+app = typer.Typer(help="Look at a data set before it costs GPU hours.", no_args_is_help=True)
+
+
+@app.callback()
+def data() -> None:
+    """Look at a data set before it costs GPU hours."""
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Data set YAML; sample: the one that comes with us.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON on standard output.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as a page, with pictures of the worst.")
+    ] = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a cleaned data set into a new folder, of links to the pictures."),
+    ] = None,
+    places: Annotated[int, typer.Option(min=0, help="How many places of each finding to name.")] = 3,
+) -> None:
+    """Look at every picture and label: what is wrong, what leaks, what val can tell apart, what to give `tune run`.
+
+    The data set itself is only read. The exit code is 4 where `tune run` would refuse it.
+
+    Examples:
+
+        tune data check my/dataset.yaml
+
+        tune data check my/dataset.yaml --html check.html --fix cleaned
+    """
+    if data.partition(":")[0] != "sample":
+        checked_path("DATA", data)
+    with _progress() as hear:
+        report, cleaned = check_data(data, samples=html is not None, fix=fix, hear=hear)
+    if as_json:
+        typer.echo(encode_report(report), nl=False)
+    else:
+        for line in data_check_lines(report, places):
+            typer.echo(line)
+    if html is not None:
+        _write_page(html, data_check_page(report).encode("utf-8", "backslashreplace"))
+        typer.echo(f"page        {printable(str(html))}", err=as_json)
+    if cleaned is not None:
+        typer.echo(
+            f"cleaned     {printable(cleaned.data)}: {cleaned.num_pictures:,} pictures, {cleaned.num_left_out:,} left "
+            f"out, {cleaned.num_rewritten:,} saved anew, {cleaned.num_rows:,} rows of labels changed",
+            err=as_json,
+        )
+    if report.refusal:
+        raise DataError(report.refusal)
+    if not as_json:
+        typer.echo(f"\nNext: {commands_prefix()}{next_command(report, data)}")
+
+
+def _write_page(file: Path, content: bytes) -> None:
+    try:
+        write_whole(file, content)
+    except OSError as error:
+        raise UsageError(
+            f"--html must be a file that can be written, but got '{file}': {error.strerror}; choose another."
+        ) from error
+
+
+@contextmanager
+def _progress() -> Iterator[Hear]:
+    """Bars on standard error, where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    disable = not console.is_terminal or terminal_is_dumb()
+    with Progress(*columns, console=console, transient=True, disable=disable) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def hear(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done)
+
+        yield hear

@@ -1,0 +1,73 @@
+"""Has the trainer check a data set, and hears how far it is."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from tuner.data_report import DataReport, decode_report
+from tuner.exceptions import DataError, EnvironmentProblem
+
+Hear = Callable[[str, int, int], None]
+"""Told the name of a step, how many pictures it has done, and of how many."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cleaned:
+    """What a cleaned data set holds."""
+
+    data: str
+    """Its YAML."""
+    num_pictures: int
+    num_left_out: int
+    num_rewritten: int
+    """Pictures that were saved without the bytes after their end; all others are links."""
+    num_rows: int
+    """Rows of label files that were deleted or cut."""
+
+
+def check_data(
+    data: str, *, samples: bool = False, fix: Path | None = None, hear: Hear = lambda step, done, total: None
+) -> tuple[DataReport, Cleaned | None]:
+    """What is in a data set and what is wrong with it; the user's files are only ever read.
+
+    Args:
+        data: the YAML's path, or `sample` or `sample:N`.
+        samples: with small pictures of the worst.
+        fix: a new folder for a data set without what was found.
+
+    Raises:
+        DataError: it cannot be read at all, or the cleaned one cannot be written.
+        EnvironmentProblem: the trainer does not work.
+    """
+    with tempfile.TemporaryDirectory(prefix="data-check-") as folder:
+        report = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "trainer", "check-data", data, "--report", str(report)]
+        command += ["--samples"] if samples else []
+        command += ["--fix", str(fix)] if fix is not None else []
+        with (Path(folder) / "stderr.log").open("w+") as said:
+            cleaned = _run(command, said, hear)
+        return decode_report(report.read_text("ascii")), cleaned
+
+
+def _run(command: list[str], said: TextIO, hear: Hear) -> Cleaned | None:
+    cleaned: Cleaned | None = None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as child:
+        for line in child.stdout or ():
+            message = json.loads(line)
+            if "cleaned" in message:
+                cleaned = Cleaned(**message["cleaned"])
+            else:
+                hear(message["step"], message["done"], message["total"])
+    said.seek(0)
+    lines = said.read().strip().splitlines()
+    if child.returncode == 1 and len(lines) == 1:
+        raise DataError(lines[0])
+    if child.returncode:
+        last = lines[-1] if lines else f"exit code {child.returncode}"
+        raise EnvironmentProblem(f"The trainer cannot check data: {last}. `tune doctor` looks for the cause.")
+    return cleaned
