@@ -110,7 +110,7 @@ class NoiseFacts:
     least_difference: float
     """Two configurations that differ by less on these pictures cannot be told apart (two standard deviations)."""
     pictures_for_a_point: int
-    """Validation pictures of the kind that would tell apart what differs by 0.01."""
+    """Validation pictures of the kind that would tell apart what differs by 0.01; two digits of it count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

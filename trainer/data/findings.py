@@ -56,7 +56,9 @@ PICTURES: Mapping[PictureFlaw, About] = {
     ),
 }
 ROWS: Mapping[RowFlaw, About] = {
-    RowFlaw.UNREADABLE: About("unreadable-labels", Level.ERROR, "label files that cannot be read", "mend permissions"),
+    RowFlaw.UNREADABLE: About(
+        "unreadable-labels", Level.ERROR, "label files that cannot be read", "mend their permissions"
+    ),
     RowFlaw.ENCODING: About("label-encoding", Level.ERROR, "label files that are no UTF-8 text", "save them as UTF-8"),
     RowFlaw.COLUMNS: About(
         "label-columns",
@@ -131,7 +133,7 @@ SMALL_VALIDATION = About(
     "move pictures from train to val, or label more",
 )
 
-_ALL = (
+KINDS = (
     LEAK,
     NEAR_LEAK,
     *PICTURES.values(),
@@ -148,7 +150,7 @@ _ALL = (
     EMPTY_LABELS,
     NEAR_DUPLICATE,
 )
-_ORDER = {about.kind: number for number, about in enumerate(_ALL)}
+_ORDER = {about.kind: number for number, about in enumerate(KINDS)}
 _LOSING = {about.kind for flaw, about in PICTURES.items() if flaw.loses_picture} | {
     about.kind for flaw, about in ROWS.items() if flaw.loses_picture
 }

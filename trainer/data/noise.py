@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tuner.data_report import NoiseFacts
 
-NUM_SAMPLES = 100
+NUM_SAMPLES = 200
 MAX_PICTURES = 2000
 """Of a larger split so many are looked at; noise falls with the square root of the number of pictures."""
 
@@ -68,7 +68,7 @@ def expected_noise(
         pictures=len(np.unique(picture_of_box)),
         standard_deviation=deviation,
         least_difference=difference,
-        pictures_for_a_point=math.ceil(num_pictures * (difference / 0.01) ** 2),
+        pictures_for_a_point=int(float(f"{num_pictures * (difference / 0.01) ** 2:.2g}")),
     )
 
 
@@ -118,8 +118,13 @@ def resampled(found: Detections, times: NDArray[np.float32]) -> NDArray[np.float
         num_boxes = times[:, found.picture_of_box[found.class_of_box == class_id]].sum(axis=1)
         weights = times[:, found.picture[of_class]]
         precisions.append(_average_precisions(found.is_true[of_class], weights, num_boxes))
+    if not precisions:
+        return np.full(len(times), np.nan)
+    of_classes = np.stack(precisions)
+    num_classes = (~np.isnan(of_classes)).sum(axis=0)
     with np.errstate(invalid="ignore"):
-        return np.nanmean(np.stack(precisions), axis=0) if precisions else np.full(len(times), np.nan)
+        mean: NDArray[np.float64] = np.nansum(of_classes, axis=0) / num_classes
+    return mean
 
 
 def _average_precisions(

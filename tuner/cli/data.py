@@ -1,5 +1,6 @@
 """`tune data`: looking at a data set before it costs GPU hours."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,8 @@ def check(
     """
     if data.partition(":")[0] != "sample":
         checked_path("DATA", data)
+    if html is not None and (html.is_dir() or not os.access(html.parent, os.W_OK)):
+        raise _not_writable(html, "it is a folder" if html.is_dir() else "its folder is not there or not to be written")
     with _progress() as hear:
         report, cleaned = check_data(data, samples=html is not None, fix=fix, hear=hear)
     if as_json:
@@ -78,9 +81,11 @@ def _write_page(file: Path, content: bytes) -> None:
     try:
         write_whole(file, content)
     except OSError as error:
-        raise UsageError(
-            f"--html must be a file that can be written, but got '{file}': {error.strerror}; choose another."
-        ) from error
+        raise _not_writable(file, error.strerror or type(error).__name__) from error
+
+
+def _not_writable(file: Path, why: str) -> UsageError:
+    return UsageError(f"--html must be a file that can be written, but got '{file}': {why}; choose another.")
 
 
 @contextmanager

@@ -1,0 +1,184 @@
+"""`tune data check`, by the real trainer: words, JSON, page, exit codes."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.trainer.data import dirty as planted
+from tuner.cli.main import main
+from tuner.data_report import (
+    ClassFacts,
+    DataReport,
+    Finding,
+    Level,
+    Place,
+    Sample,
+    SizeFacts,
+    SplitFacts,
+    decode_report,
+)
+from tuner.report.data_check import data_check_lines
+from tuner.report.data_check_page import data_check_page
+
+
+@pytest.fixture(scope="module")
+def dirty(tmp_path_factory):
+    """Made once: nothing that is tested here may change it."""
+    return planted.make(tmp_path_factory.mktemp("dirty") / "data")
+
+
+@pytest.fixture
+def tune(capfd):
+    """Runs the command: exit code, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+def test_a_refused_data_set_is_reported_whole_and_ends_with_4_and_one_line(dirty, tune, tmp_path):
+    page = tmp_path / "check.html"
+    code, out, err = tune("data", "check", dirty.root / "dataset.yaml", "--html", page, "--fix", tmp_path / "clean")
+    assert code == 4
+    assert len(err.splitlines()) == 1
+    assert err.startswith("Validation pictures must not be trained on, but 1 of 18 pictures of val are in train too")
+    assert "rows of a class that the data set does not have: 3 in train" in out
+    assert "labels/train/class.txt:2  7" in out
+    assert f"cleaned     {tmp_path}/clean/data.yaml: 69 pictures, 26 left out, 2 saved anew, 3 rows" in out
+    assert "Next:" not in out
+    assert "images/val/copy.jpg" in page.read_text()
+    assert page.read_text().count("data:image/jpeg;base64,") > 20
+
+
+def test_a_good_data_set_ends_with_the_command_to_type_next(tune):
+    code, out, err = tune("data", "check", "sample:16")
+    assert (code, err) == (0, "")
+    assert "tune run --space strong_aug --data sample:16 --model mamba-yolo-t --dry-run" in out.splitlines()[-1]
+
+
+def test_json_is_the_whole_report_and_nothing_else(dirty, tune, tmp_path):
+    code, out, err = tune("data", "check", dirty.root / "dataset.yaml", "--json", "--html", tmp_path / "page.html")
+    assert code == 4
+    report = decode_report(out)
+    kinds = {finding.kind for finding in report.findings}
+    assert kinds == set(dirty.planted)
+    assert err.splitlines()[0].startswith("page ")
+
+
+@pytest.mark.parametrize("places", [0, 1, 1000])
+def test_as_many_places_are_named_as_asked_for(dirty, tune, places):
+    _, out, _ = tune("data", "check", dirty.root / "dataset.yaml", "--places", places)
+    named = re.findall(r"^ {9}labels/train/(?:nan|inf|text)\.txt", out, re.MULTILINE)
+    assert len(named) == min(places, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["@/none.yaml"], 4, "none.yaml: A data set is given as a YAML file, but there is none"),
+        (["@"], 4, "but got a folder"),
+        (["@/images/train/good00.jpg"], 4, "must be UTF-8 text"),
+        (["sample:3"], 4, "at least 8 training pictures"),
+        (["@/dataset.yaml", "--html", "/none/page.html"], 2, "--html must be a file that can be written"),
+        (["@/dataset.yaml", "--html", "/tmp"], 2, "--html must be a file that can be written"),
+        (["@/dataset.yaml", "--fix", "@/clean"], 4, "Nothing is ever written into a user's data set"),
+        (["@/dataset.yaml", "--places", "-1"], 2, "--places"),
+        ([], 2, "DATA"),
+    ],
+)
+def test_wrong_input_is_told_before_anything_is_looked_at(dirty, tune, arguments, code, said):
+    found, out, err = tune("data", "check", *(argument.replace("@", str(dirty.root)) for argument in arguments))
+    assert found == code
+    assert said in err
+    assert not out
+    assert "Traceback" not in err
+
+
+# What is shown
+
+
+def made(**changes: object) -> DataReport:
+    """A small report."""
+    report = DataReport(
+        data="/data/set.yaml",
+        root="/data",
+        splits={
+            name: SplitFacts(pictures=2, usable=2, background=0, unlabelled=0, boxes=3) for name in ("train", "val")
+        },
+        classes=(ClassFacts(name="cat", pictures={"train": 2, "val": 2}, boxes={"train": 3, "val": 3}),),
+        sizes=SizeFacts(
+            imgsz=640,
+            picture_sizes=((640, 480, 4),),
+            small=0.5,
+            medium=0.25,
+            large=0.25,
+            median_side=40.0,
+            tiny=0.0,
+            boxes_per_picture=1.5,
+        ),
+        noise=None,
+        findings=(),
+        notes=(),
+        left_out=(),
+        advice=(),
+        refusal="",
+    )
+    return replace(report, **changes)
+
+
+EVIL = "<script>alert('&')</script>\x1b[31m"
+
+
+def evil() -> DataReport:
+    place = Place(file=f"/data/{EVIL}.txt", line=3, found=EVIL, other=f"/data/{EVIL}")
+    finding = Finding(kind="class-id", level=Level.ERROR, split="train", what="rows", remedy="mend", places=(place,))
+    return made(
+        data=EVIL,
+        findings=(finding,),
+        classes=(ClassFacts(name=EVIL, pictures={"train": 1, "val": 1}, boxes={"train": 1, "val": 1}),),
+        samples=(Sample(kind="class-id", split="train", place=place, jpeg="AAAA"),),
+        notes=(EVIL,),
+        refusal=EVIL,
+    )
+
+
+class Tags(HTMLParser):
+    """The elements of a page, and what they fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_a_page_runs_nothing_that_a_data_set_says_and_fetches_nothing():
+    tags = Tags()
+    tags.feed(data_check_page(evil()))
+    names = {name for name, _ in tags.found}
+    assert "script" not in names
+    assert not {"link", "iframe", "object"} & names
+    sources = [str(attributes["src"]) for _, attributes in tags.found if "src" in attributes]
+    assert sources == ["data:image/jpeg;base64,AAAA"]
+
+
+def test_a_terminal_is_ordered_about_by_no_name_of_a_data_set():
+    assert "\x1b" not in "\n".join(data_check_lines(evil(), places=3))
+
+
+def test_of_many_classes_the_most_and_the_least_frequent_are_shown():
+    classes = tuple(
+        ClassFacts(name=f"class{n}", pictures={"train": n, "val": 0}, boxes={"train": n, "val": 0}) for n in range(100)
+    )
+    lines = list(data_check_lines(made(classes=classes), places=3))
+    assert sum(line.startswith("class") for line in lines) == 20
+    assert any(line.startswith("class99 ") for line in lines)
+    assert any(line.startswith("class0 ") for line in lines)
+    assert "... 80 classes between ..." in lines
