@@ -42,7 +42,7 @@ test: check
 
 # The ones that `make test` leaves out.
 test-faults: install
-	$(BIN)/python -m pytest tests/faults tests/trainer/test_ranks.py tests/trainer/test_recovery.py -m slow
+	$(BIN)/python -m pytest tests/faults tests/trainer/test_ranks.py tests/trainer/test_recovery.py tests/trainer/test_resume.py -m slow
 
 chaos: install
 	$(BIN)/python -m tests.faults.chaos $(CHAOS_OPTIONS)

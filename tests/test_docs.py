@@ -15,7 +15,7 @@ MATRIX = [
 ]
 ROWS = [row for row in MATRIX if len(row) == 5]
 NAMED = sorted({found for row in ROWS for found in re.findall(r"`([\w/]+\.py)::(\w+)`(†?)", row[3])})
-SLOW_FOLDERS = ("faults/", "trainer/test_ranks.py", "trainer/test_recovery.py")
+SLOW_FOLDERS = ("faults/", "trainer/test_ranks.py", "trainer/test_recovery.py", "trainer/test_resume.py")
 """What `make test-faults` runs."""
 
 

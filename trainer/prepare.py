@@ -9,8 +9,9 @@ from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
 from tuner.data_report import encode_report
 
-_CHECKPOINT_BYTES_PER_PARAMETER = 10
-"""Two moments of Adam or AdamW at 4 bytes, and the averaged weights at 2; with other optimizers it is less."""
+_CHECKPOINT_BYTES_PER_PARAMETER = 20
+"""At 4 bytes each: two moments of Adam or AdamW, the weights and their average, and gradients that no step has used yet
+where an epoch ends between two steps; with other optimizers it is less."""
 
 _CHECKPOINT_BYTES_BESIDES = 2 * 2**20
 """The modules, the names of the 1500 or so parts of the file, 350 bytes each, and room for the curves of the run."""

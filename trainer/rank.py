@@ -28,7 +28,7 @@ def main(plan: Path) -> int:
     body = json.loads(plan.read_text(encoding="utf-8"))
     request = decode(body["request"])
     assert isinstance(request, TrainRequest)
-    end = trial.train_as_rank(request, body["overrides"])
+    end = trial.train_as_rank(request, body["overrides"], begins_stage=body["begins_stage"])
     _note(end, plan.with_name(END), rank=int(os.environ["RANK"]))
     return 0 if end.outcome == Outcome.COMPLETED else 1
 

@@ -33,12 +33,14 @@ def train(
     *,
     num_ranks: int,
     trained: int,
+    begins_stage: bool = False,
     emit: Callable[[EpochRecord], None],
 ) -> EndRecord:
     """Train on `num_ranks` processes and pass on the records as they are written.
 
     Args:
         overrides: ultralytics' arguments, `device` among them ("0,1", or "cpu" for ranks on the CPU).
+        begins_stage: whether the weights come from a stage before, and the best of that does not count.
         trained: epochs already trained and told; records up to there are not told again.
 
     Returns:
@@ -46,7 +48,8 @@ def train(
     """
     directory = Path(request.directory)
     (directory / END).unlink(missing_ok=True)
-    (directory / PLAN).write_text(json.dumps({"request": encode(request), "overrides": dict(overrides)}))
+    plan = {"request": encode(request), "overrides": dict(overrides), "begins_stage": begins_stage}
+    (directory / PLAN).write_text(json.dumps(plan))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     watch = OomWatch()
     with blocked(signal.SIGUSR1):  # of which torchrun would die, and take the ranks along before they are heard

@@ -7,6 +7,23 @@ from trainer import files
 from tuner.contract import ContractError, EpochRecord, decode, encode
 
 
+def trim_results(directory: Path, last_epoch: int) -> None:
+    """Leave the first row of each epoch up to `last_epoch` (1-based) in ultralytics' `results.csv`, if there is one.
+
+    A run that goes on appends its rows, those of epochs that are trained again too.
+    """
+    path = directory / "results.csv"
+    if not path.exists():
+        return
+    header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
+    kept: dict[int, bytes] = {}
+    for row in rows:
+        number = row.partition(b",")[0].strip()
+        if number.isdigit() and int(number) <= last_epoch and row.endswith(b"\n"):
+            kept.setdefault(int(number), row)
+    files.write(path, header + b"".join(kept.values()))
+
+
 class RecordLog:
     """`records.jsonl` in the run's directory, one epoch record a line, in the order of the epochs.
 

@@ -3,24 +3,24 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainer import failures, files, ranks
 from trainer.checkpoints import BEST, LAST, Checkpoints
 from trainer.exceptions import Stopped
 from trainer.processes import OomWatch
-from trainer.records import RecordLog
+from trainer.records import RecordLog, trim_results
 from trainer.ultralytics_bridge.checkpoints import check_resumable
 from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
 
 logger = logging.getLogger("trainer")
 
-_IDENTITY = ("params", "model", "data", "epochs", "seed", "full")
+_IDENTITY = ("params", "model", "data", "epochs", "seed", "full", "stages")
 """What must be equal for a checkpoint to belong to a request."""
 
 
@@ -40,12 +40,12 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
     return _ended(request, train)
 
 
-def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any]) -> EndRecord:
+def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any], *, begins_stage: bool) -> EndRecord:
     """The part of one rank of a run on several devices; what came before is in `overrides`."""
 
     def train() -> EndRecord:
         run = _Run(request, lambda record: None)
-        trainer = SearchTrainer(overrides, run, full=request.full)
+        trainer = SearchTrainer(overrides, run, full=request.full, begins_stage=begins_stage)
         trainer.train()
         if os.environ["RANK"] != "0":
             return EndRecord(outcome=Outcome.COMPLETED)
@@ -79,12 +79,9 @@ class _Run:
         self.checkpoints = Checkpoints(self._weights)
         self._records = RecordLog(self._directory)
         self._validation_epochs = frozenset(request.validation_epochs)
+        self.last_epoch = request.stop_epoch
         self._latest: EpochRecord | None = None
         self._directory.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def last_epoch(self) -> int:
-        return self._request.stop_epoch
 
     def validates(self, epoch: int) -> bool:
         return epoch in self._validation_epochs
@@ -115,24 +112,42 @@ class _Run:
         trained = self._epochs_already_trained()
         for record in self._records.restore(trained):
             self._emit(record)
+        trim_results(self._directory, trained)
         if trained >= self.last_epoch:
             return self.end(self._best_recorded())
-        overrides = _arguments(self._request)
+        for part in _parts(self._request, trained):
+            end = self._train_part(part, trained)
+            if end.outcome != Outcome.COMPLETED:
+                break
+            trained = part.request.stop_epoch
+        return end
+
+    def _train_part(self, part: "_Part", trained: int) -> EndRecord:
+        overrides = dict(part.overrides)
         if trained:
             overrides["resume"] = str(self._weights / LAST)
         num_ranks = len(self._request.devices)
         if num_ranks > 1:
-            return ranks.train(self._request, overrides, num_ranks=num_ranks, trained=trained, emit=self._emit)
-        trainer = SearchTrainer(overrides, self, full=self._request.full)
+            return ranks.train(
+                part.request,
+                overrides,
+                num_ranks=num_ranks,
+                begins_stage=part.begins_stage,
+                trained=trained,
+                emit=self._emit,
+            )
+        self.last_epoch = part.request.stop_epoch
+        trainer = SearchTrainer(overrides, self, full=part.request.full, begins_stage=part.begins_stage)
         trainer.train()
-        return self.end(named_metrics(trainer.metrics))
+        return self.end(named_metrics(trainer.metrics)) if part.is_last else EndRecord(outcome=Outcome.COMPLETED)
 
     def _epochs_already_trained(self) -> int:
         """Epochs in last.pt, made to be one to go on from; 0 if there is none of this very request.
 
         Checkpoints of another request are gone before this one is noted, and so never taken for its own.
         """
-        identity = json.dumps({k: v for k, v in asdict(self._request).items() if k in _IDENTITY}, sort_keys=True)
+        body = asdict(self._request)
+        identity = json.dumps({k: body[k] for k in _IDENTITY if k != "stages" or body[k]}, sort_keys=True)
         path = self._directory / "request.json"
         with suppress(FileNotFoundError):
             if path.read_text(encoding="utf-8") == identity:
@@ -175,12 +190,52 @@ def _told(record: EpochRecord, epochs: int) -> str:
     )
 
 
+class _Part(NamedTuple):
+    """What of a run is trained without a break: all of it, or a stage."""
+
+    request: TrainRequest
+    """As if the run ended with the part; `full` where it does."""
+    overrides: Mapping[str, Any]
+    """ultralytics' arguments."""
+    begins_stage: bool
+    """Whether another stage came before, and this one has trained nothing yet."""
+    is_last: bool
+
+
+def _parts(request: TrainRequest, trained: int) -> Iterator[_Part]:
+    """What is left to train after so many epochs; at least one part where any epoch is."""
+    arguments = _arguments(request)
+    stages = [stage for stage in request.stages if stage.last_epoch > trained]
+    if not stages:
+        yield _Part(request, arguments, begins_stage=False, is_last=True)
+    first_epochs = [0, *(stage.last_epoch for stage in request.stages)]
+    for stage in stages:
+        is_last = min(stage.last_epoch, request.epochs) >= request.stop_epoch
+        # Who stops in a stage for want of progress has not seen the next size.
+        patience = arguments["patience"] if stage is request.stages[-1] else 0
+        yield _Part(
+            replace(
+                request,
+                stop_epoch=min(stage.last_epoch, request.stop_epoch),
+                full=request.full and stage is request.stages[-1],
+            ),
+            {**arguments, "imgsz": stage.imgsz, "batch": stage.batch, "patience": patience},
+            begins_stage=0 < trained == first_epochs[request.stages.index(stage)],
+            is_last=is_last,
+        )
+        if is_last:
+            return
+        trained = stage.last_epoch
+
+
 def _arguments(request: TrainRequest) -> dict[str, Any]:
     """ultralytics' arguments for a request: the parameters, and what a search fixes for every trial."""
     if str(request.params.get("optimizer", "auto")).lower() == "auto":
         raise ValueError("`optimizer` must be named: ultralytics' default, auto, ignores lr0 and momentum")
     directory = Path(request.directory)
     return {
+        "patience": 50 if request.full else 0,
+        "save_period": 10 if request.full else -1,
         **request.params,
         "task": "detect",
         "mode": "train",
@@ -197,8 +252,6 @@ def _arguments(request: TrainRequest) -> dict[str, Any]:
         "exist_ok": True,
         "save": True,
         "plots": request.full,
-        "save_period": 10 if request.full else -1,
-        "patience": 50 if request.full else 0,
         "val": True,
         "verbose": False,
     }

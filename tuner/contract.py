@@ -75,6 +75,16 @@ class PrepareRequest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A part of a run at a picture size and batch of its own."""
+
+    last_epoch: int
+    """1-based; the last stage's is that of the run."""
+    imgsz: int
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainRequest:
     """Train one configuration."""
 
@@ -101,6 +111,9 @@ class TrainRequest:
     """Absolute path; everything that the run writes goes below it."""
     full: bool = False
     """A promoted run: keeps best.pt, draws plots, evaluates best.pt at the end."""
+    stages: tuple[Stage, ...] = ()
+    """Sizes and batches that replace those of `params`, one after the other on the one schedule of `epochs`; the best
+    epoch is that of the last. Empty: one size throughout."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,6 +253,8 @@ def _restored(kind: type[Any], name: str, value: Any) -> Any:
         return Outcome(value)
     if name in _MAPS_OF_FLOATS and isinstance(value, dict):
         return {k: _number(_NON_FINITE.get(v, v)) for k, v in value.items()}
+    if name == "stages":
+        return tuple(Stage(**stage) for stage in value)
     if name in _TUPLES:
         return tuple(value)
     return _NON_FINITE[value] if name in {"seconds", "learning_rate"} and value in _NON_FINITE else value

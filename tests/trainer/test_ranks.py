@@ -45,15 +45,19 @@ def rank_processes(request):
     return found
 
 
-def test_two_ranks_train_one_run_go_on_from_its_checkpoint_and_tell_its_records_in_order(start, train_request):
-    request = train_request(epochs=3, full=True, validation_epochs=(1, 2, 3))
-    end, told = start(replace(request, stop_epoch=2))
+def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start, train_request, tmp_path):
+    """Their records in order and once, their losses and figures to the last bit, and what a full run leaves."""
+    augmented = {"batch": 6, "nbs": 12, "mosaic": 1.0, "mixup": 0.3, "close_mosaic": 1}
+    request = train_request(epochs=3, full=True, validation_epochs=(1, 2, 3), **augmented)
+    _, undisturbed = start(replace(request, directory=str(tmp_path / "undisturbed")))
+    end, first = start(replace(request, stop_epoch=2))
     assert end.outcome == Outcome.COMPLETED, end
-    assert [record.epoch for record in told] == [1, 2]
-    end, told = start(request, resume=True, trained=2)
+    end, others = start(request, resume=True, trained=2)
     assert end.outcome == Outcome.COMPLETED, end
-    assert [record.epoch for record in told] == [3]
-    assert all(record.metrics is not None for record in told)
+    assert [record.epoch for record in (*first, *others)] == [1, 2, 3]
+    figures = [(record.losses, record.metrics, record.learning_rate) for record in undisturbed]
+    assert [(record.losses, record.metrics, record.learning_rate) for record in (*first, *others)] == figures
+    assert all(record.metrics is not None for record in undisturbed)
     assert Path(end.checkpoint).is_file()
     assert set(end.metrics) == {"mAP50-95", "mAP50", "precision", "recall"}
     assert rank_processes(request) == []

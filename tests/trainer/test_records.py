@@ -1,7 +1,7 @@
 """What a restarted run sends again."""
 
 from tests.tuner.conftest import epoch
-from trainer.records import RecordLog
+from trainer.records import RecordLog, trim_results
 
 
 def test_records_are_read_as_they_were_written(tmp_path):
@@ -33,3 +33,19 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path):
     path.write_text(path.read_text()[:-20])
     assert log.read() == (epoch(1),)
     assert log.restore(1) == (epoch(1),)
+
+
+def test_ultralytics_table_keeps_one_row_an_epoch_up_to_the_last(tmp_path):
+    table = tmp_path / "results.csv"
+    table.write_text("epoch,time,x\n1,5.0,a\n2,9.0,b\n3,12.0,c\n2,3.0,again\n4,7")
+    trim_results(tmp_path, 3)
+    assert table.read_text() == "epoch,time,x\n1,5.0,a\n2,9.0,b\n3,12.0,c\n"
+    trim_results(tmp_path, 0)
+    assert table.read_text() == "epoch,time,x\n"
+
+
+def test_without_a_table_or_with_half_a_header_nothing_happens(tmp_path):
+    trim_results(tmp_path, 3)
+    (tmp_path / "results.csv").write_bytes(b"")
+    trim_results(tmp_path, 3)
+    assert (tmp_path / "results.csv").read_bytes() == b""

@@ -1,18 +1,25 @@
 """Reading checkpoints, which may come from anywhere, without running what is in them (see `environment`)."""
 
+import io
 import pickle
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+import ultralytics
 from ultralytics.nn import tasks
-from ultralytics.utils.torch_utils import strip_optimizer
+from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from trainer import files
-from trainer.exceptions import ModelError
+from trainer.exceptions import Diverged, ModelError
 from trainer.ultralytics_bridge import registration as _registration  # noqa: F401 - makes our modules known classes
+
+_EXACT = "exact"
+"""The key, in a checkpoint, of what ultralytics leaves out of it."""
 
 _REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")
 
@@ -32,6 +39,66 @@ def load(path: str | Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     return model, checkpoint
 
 
+def whole(trainer: Any, batches_since_step: int) -> bytes:
+    """A checkpoint as ultralytics lays it out, and beside it all that it leaves out: to go on as if never stopped.
+
+    ultralytics goes on with the averaged weights in place of those that were trained, rounded to half precision.
+
+    Args:
+        trainer: ultralytics' trainer, at the end of an epoch.
+        batches_since_step: those whose gradients no step of the optimizer has used yet.
+
+    Raises:
+        Diverged: a weight is NaN or infinite.
+    """
+    model = unwrap_model(trainer.model)
+    averaged = deepcopy(trainer.ema.ema).to(memory_format=torch.contiguous_format)
+    if hasattr(averaged, "criterion"):
+        averaged.criterion = None
+    pending = {name: p.grad for name, p in model.named_parameters() if p.grad is not None} if batches_since_step else {}
+    exact = {"model": model.state_dict(), "pending": pending, "batches_since_step": batches_since_step}
+    for tensor in (*averaged.state_dict().values(), *exact["model"].values()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise Diverged(f"a weight became NaN or infinite in epoch {trainer.epoch + 1}")
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "epoch": trainer.epoch,
+            "best_fitness": trainer.best_fitness,
+            "stopper": {name: getattr(trainer.stopper, name) for name in ("best_fitness", "best_epoch")},
+            "model": None,
+            "ema": averaged,
+            "updates": trainer.ema.updates,
+            "optimizer": trainer.optimizer.state_dict(),
+            "scaler": trainer.scaler.state_dict(),
+            "train_args": vars(trainer.args),
+            "train_metrics": {**trainer.metrics, "fitness": trainer.fitness},
+            "train_results": trainer.read_results_csv(),
+            "date": datetime.now().astimezone().isoformat(),
+            "version": ultralytics.__version__,
+            "license": "AGPL-3.0 (https://ultralytics.com/license)",
+            "docs": "https://docs.ultralytics.com",
+            _EXACT: exact,
+        },
+        buffer,
+    )
+    return buffer.getvalue()
+
+
+def restore(trainer: Any, checkpoint: Mapping[str, Any]) -> tuple[Mapping[str, torch.Tensor], int]:
+    """Give a trainer, which has loaded what ultralytics knows of, the rest.
+
+    Returns:
+        Gradients by the parameter's name that no step has used, and of how many batches they are.
+    """
+    exact = checkpoint[_EXACT]
+    unwrap_model(trainer.model).load_state_dict(exact["model"])
+    figures = dict(checkpoint["train_metrics"])
+    trainer.fitness = figures.pop("fitness")
+    trainer.metrics = figures
+    return exact["pending"], exact["batches_since_step"]
+
+
 def check_resumable(path: Path, epoch: int) -> None:
     """Load a checkpoint as if to go on from it, after `epoch` (1-based).
 
@@ -39,11 +106,11 @@ def check_resumable(path: Path, epoch: int) -> None:
         ModelError: it cannot be loaded, is stripped, or holds a weight that is not finite; or is of another epoch.
     """
     model, checkpoint = load(path)
-    if not checkpoint.get("optimizer"):
-        raise ModelError("it has no optimizer to go on with")
+    if not checkpoint.get("optimizer") or _EXACT not in checkpoint:
+        raise ModelError("it has no optimizer and weights in training to go on with")
     if checkpoint.get("epoch") != epoch - 1:
         raise ModelError(f"it must be of epoch {epoch}, but counts {checkpoint.get('epoch')!r} epochs before its own")
-    for tensor in (*model.state_dict().values(), *_tensors(checkpoint["optimizer"])):
+    for tensor in (*model.state_dict().values(), *_tensors(checkpoint["optimizer"]), *_tensors(checkpoint[_EXACT])):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError("it holds weights that are NaN or infinite")
 
@@ -53,7 +120,7 @@ def stripped(path: Path, updates: Mapping[str, Any]) -> bytes:
     load(path)  # lets the classes in it be known to what follows
     target = files.staging_path(path.with_suffix(".stripped.pt"))
     try:
-        strip_optimizer(path, s=str(target), updates=dict(updates))
+        strip_optimizer(path, s=str(target), updates={**updates, _EXACT: None})
         return target.read_bytes()
     finally:
         target.unlink(missing_ok=True)

@@ -17,15 +17,17 @@ import torch
 import ultralytics.cfg
 import ultralytics.engine.trainer as engine
 import ultralytics.engine.validator
+from torch.utils.data import SequentialSampler
+from ultralytics.data.build import ContiguousDistributedSampler
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOCAL_RANK, RANK
-from ultralytics.utils.torch_utils import torch_distributed_zero_first
+from ultralytics.utils.torch_utils import EarlyStopping, torch_distributed_zero_first, unwrap_model
 
 from trainer.checkpoints import BEST, LAST, Checkpoints
 from trainer.divergence import LossWatch
 from trainer.exceptions import Diverged, OutOfMemory
 from trainer.nn import is_ssm_parameter
-from trainer.ultralytics_bridge import checkpoints, models
+from trainer.ultralytics_bridge import checkpoints, models, repeatable
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads them safely
 from trainer.ultralytics_bridge import picture_caches as _picture_caches  # noqa: F401 - none among the user's files
 from trainer.ultralytics_bridge import usable as _usable  # noqa: F401 - mends none of the user's files
@@ -75,22 +77,34 @@ class Supervisor(Protocol):
 
 
 class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has no types
-    """Trains one configuration and tells a supervisor. `full` evaluates best.pt at the end."""
+    """Trains one configuration and tells a supervisor.
+
+    `full` evaluates best.pt at the end; with `begins_stage`, what came before goes on at another size, where the best
+    so far does not count.
+    """
 
     last: Any
     best: Any
 
-    def __init__(self, overrides: Mapping[str, Any], supervisor: Supervisor, *, full: bool) -> None:
+    def __init__(
+        self, overrides: Mapping[str, Any], supervisor: Supervisor, *, full: bool, begins_stage: bool = False
+    ) -> None:
         self.supervisor = supervisor
         self.full = full
+        self._begins_stage = begins_stage
         self.validated = False
         self.epoch_began = time.monotonic()
         self._watch = LossWatch()
+        self._accumulate = 1
+        self._steps_counted_here = False
+        self._batches_since_step = 0
+        self._pending: Mapping[str, torch.Tensor] = {}
         super().__init__(overrides=dict(overrides))
         if self.device.type == "cpu":  # ultralytics knows ranks on GPUs only
             self.world_size = int(os.environ.get("WORLD_SIZE", "0"))
         self._kept_every = int(self.args.save_period)
         self.save_period = -1  # ultralytics would write those in place
+        self.add_callback("on_train_start", SearchTrainer._count_steps)
         self.add_callback("on_train_epoch_start", SearchTrainer._begin_epoch)
         self.add_callback("on_train_batch_end", SearchTrainer._check_loss)
 
@@ -102,6 +116,52 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self._batch = 0
+        if self.train_loader.iterator is None:  # the first epoch of this process; later ones follow by themselves
+            self._tell_sampler()
+        repeatable.seed_generators(self.args.seed, self.epoch, RANK + 1)
+        self._restore_pending()
+
+    def _tell_sampler(self) -> None:
+        if isinstance(self.train_loader.sampler, repeatable.EpochSampler):
+            self.train_loader.sampler.begin(self.epoch)
+
+    def _close_dataloader_mosaic(self) -> None:
+        super()._close_dataloader_mosaic()
+        self._tell_sampler()  # the loader begins anew, which may have read ahead
+
+    def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
+        if mode == "train" and not isinstance(loader.sampler, SequentialSampler | ContiguousDistributedSampler):
+            repeatable.in_epochs(loader, seed=self.args.seed, rank=rank, num_ranks=self.world_size)
+        return loader
+
+    # ultralytics counts batches since the last step of the optimizer by itself, and forgets the count when it stops.
+    # So it is made to believe that every batch is one for a step, and the count is kept here.
+
+    @property
+    def accumulate(self) -> int:
+        """Batches between two steps of the optimizer, as ultralytics sees it."""
+        return 1 if self._steps_counted_here else self._accumulate
+
+    @accumulate.setter
+    def accumulate(self, batches: int) -> None:
+        self._accumulate = int(batches)
+
+    def _count_steps(self) -> None:
+        self._steps_counted_here = True
+
+    def optimizer_step(self) -> None:
+        self._batches_since_step += 1
+        if self._batches_since_step >= self._accumulate:
+            self._batches_since_step = 0
+            super().optimizer_step()
+
+    def _restore_pending(self) -> None:
+        """Gradients of the batches since the last step; ultralytics clears them when training starts."""
+        for name, parameter in unwrap_model(self.model).named_parameters():
+            if name in self._pending:
+                parameter.grad = self._pending[name].to(parameter.device, copy=True)
+        self._pending = {}
 
     def _check_loss(self) -> None:
         self._batch += 1
@@ -123,7 +183,13 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 
     def resume_training(self, ckpt: Any) -> None:
         super().resume_training(ckpt)
-        if self.resume and not self.best.exists():
+        if not self.resume:
+            return
+        self._pending, self._batches_since_step = checkpoints.restore(self, ckpt)
+        if self._begins_stage:
+            self._pending, self._batches_since_step = {}, 0  # sums over batches of another size
+            self.stopper = EarlyStopping(patience=self.args.patience)
+        if self._begins_stage or not self.best.exists():
             self.best_fitness = None  # the next validated epoch is the best that there is
 
     def _setup_train(self) -> None:
@@ -166,22 +232,12 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         self.supervisor.epoch_trained(Epoch(self))
         written = self.supervisor.checkpoints
         is_best = self.validated and self.best_fitness == self.fitness
-        written.publish(self._serialized(), self.epoch + 1, is_best=is_best)
+        written.publish(checkpoints.whole(self, self._batches_since_step), self.epoch + 1, is_best=is_best)
         if self._kept_every > 0 and self.epoch % self._kept_every == 0:
             written.keep(f"epoch{self.epoch}.pt")
         self.supervisor.checkpoint_written(self.epoch + 1)
         self.stop |= self.epoch + 1 >= self.supervisor.last_epoch
         return True
-
-    def _serialized(self) -> bytes:
-        """The checkpoint that ultralytics' `save_model` makes."""
-        final = self.last, self.best
-        self.last = self.best = written = _Written()
-        try:
-            super().save_model()
-        finally:
-            self.last, self.best = final
-        return written.data
 
     def final_eval(self) -> None:
         """Only a promoted run ends with an evaluation of best.pt and stripped checkpoints.
@@ -200,15 +256,6 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
             history = {"train_results": self.read_results_csv()}
             for name, path in ((BEST, self.best), (LAST, self.last)):
                 written.rewrite(name, checkpoints.stripped(path, history))
-
-
-class _Written:
-    """Stands where ultralytics has the path of a checkpoint to write."""
-
-    data = b""
-
-    def write_bytes(self, data: bytes) -> None:
-        self.data = data
 
 
 def named_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -1,0 +1,129 @@
+"""The training data of an epoch, its order and its augmentation, as a function of seed and epoch alone.
+
+ultralytics draws them from generators that have come from epoch to epoch, in processes that remember what they have
+loaded: a run that is interrupted and goes on sees other pictures than one that never stopped. Importing this module
+makes its data sets draw afresh for each picture of each epoch.
+"""
+
+import random
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import ultralytics.data.build
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+from ultralytics.data.augment import Mosaic
+from ultralytics.data.build import InfiniteDataLoader
+from ultralytics.data.dataset import YOLODataset
+
+_NEAR_BATCHES = 8
+"""A mosaic takes its other pictures from so many batches of the same loading process: it has them in memory still."""
+_PARTNERS = 16
+
+
+class Pick(int):
+    """The number of a picture in its data set, and what its augmentation depends on besides."""
+
+    seed: int
+    """32 bits, of run, epoch and picture."""
+    partners: tuple[int, ...]
+    """Pictures to make a mosaic with."""
+
+    @classmethod
+    def of(cls, number: int, seed: int, partners: tuple[int, ...]) -> "Pick":
+        pick = cls(number)
+        pick.seed, pick.partners = seed, partners
+        return pick
+
+
+class EpochSampler(Sampler[int]):
+    """The pictures of an epoch for one rank, each time in another order. Epochs are 0-based, as in ultralytics."""
+
+    def __init__(
+        self, num_pictures: int, *, batch_size: int, num_workers: int, seed: int, rank: int, num_ranks: int
+    ) -> None:
+        self._num_pictures = num_pictures
+        self._batch_size = batch_size
+        self._num_workers = max(num_workers, 1)
+        self._seed = seed
+        self._rank = rank
+        self._num_ranks = num_ranks
+        self._next = 0
+
+    def begin(self, epoch: int) -> None:
+        """Say which epoch the next iteration is for; those after it follow by themselves."""
+        self._next = epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """ultralytics says so in a run on several devices, too late for a loader that reads ahead: not heard."""
+
+    def __len__(self) -> int:
+        return -(-self._num_pictures // self._num_ranks)
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, self._next = self._next, self._next + 1
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(self._num_pictures)
+        # As many for each rank: the first ones fill up the last round.
+        mine = np.resize(order, len(self) * self._num_ranks)[self._rank :: self._num_ranks]
+        batches = [mine[start : start + self._batch_size] for start in range(0, len(mine), self._batch_size)]
+        for number, batch in enumerate(batches):
+            near = np.concatenate(batches[number :: -self._num_workers][:_NEAR_BATCHES])
+            partners = near[rng.integers(len(near), size=(len(batch), _PARTNERS))]
+            for picture, others in zip(batch.tolist(), partners.tolist(), strict=True):
+                yield Pick.of(picture, sample_seed(self._seed, epoch, picture), tuple(others))
+
+
+def sample_seed(*parts: int) -> int:
+    """32 bits for these numbers, the same everywhere."""
+    return zlib.crc32(" ".join(map(str, parts)).encode())
+
+
+def seed_generators(*parts: int) -> None:
+    """Set the global generators of this process to where they are for these numbers."""
+    seed = sample_seed(*parts)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def in_epochs(loader: InfiniteDataLoader, *, seed: int, rank: int, num_ranks: int) -> EpochSampler:
+    """Let a shuffling loader draw each epoch afresh. `begin` says which one is next."""
+    sampler = EpochSampler(
+        len(loader.dataset),
+        batch_size=loader.batch_sampler.sampler.batch_size,
+        num_workers=loader.num_workers,
+        seed=seed,
+        rank=max(rank, 0),
+        num_ranks=max(num_ranks, 1),
+    )
+    object.__setattr__(loader, "sampler", sampler)  # a loader refuses it otherwise, for it has built on the first one
+    loader.batch_sampler.sampler.sampler = sampler
+    return sampler
+
+
+class _RepeatableDataset(YOLODataset):  # type: ignore[misc]  # ultralytics has no types
+    partners: tuple[int, ...] = ()
+
+    def __getitem__(self, index: int) -> Any:
+        if isinstance(index, Pick):
+            random.seed(index.seed)
+            np.random.seed(index.seed)
+            self.partners = index.partners
+        return super().__getitem__(int(index))
+
+
+def _mosaic_partners(mosaic: Any) -> list[int]:
+    """Instead of what this process happens to have loaded last."""
+    partners: NDArray[np.int64] | tuple[int, ...] = getattr(mosaic.dataset, "partners", ())
+    if len(partners) and mosaic.buffer_enabled:
+        return random.choices(partners, k=mosaic.n - 1)
+    return _stock_partners(mosaic)  # type: ignore[no-any-return]
+
+
+_stock_partners = Mosaic.get_indexes
+Mosaic.get_indexes = _mosaic_partners
+ultralytics.data.build.YOLODataset = _RepeatableDataset
