@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     sample = verbs.add_parser("sample-data", help="compose the sample data set")
     sample.add_argument("directory", type=Path)
     sample.add_argument("--images", type=int, default=600, help="training pictures; a quarter as many to validate")
+    verbs.add_parser("preview", help="draw augmented training pictures: one request on standard input, JSON out")
     options = parser.parse_args(arguments)
     try:
         if options.verb == "serve":
@@ -27,6 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer.ultralytics_bridge.report import environment_report
 
             sys.stdout.write(json.dumps(environment_report()) + "\n")
+        elif options.verb == "preview":
+            from trainer.preview import answer
+
+            sys.stdout.write(answer(sys.stdin.readline()) + "\n")
         else:
             from trainer.data.sample import compose
 

@@ -24,7 +24,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     if malware := environment.known_malware():
         return None, EndRecord(outcome=Outcome.ERROR, message=malware)
     try:
-        checked = dataset.resolve(_source(request.data))
+        checked = dataset.resolve(source_of(request.data))
         sha256 = dataset.fingerprint(checked)
         data = dataset.write_resolved(checked, Path(request.directory) / "data.yaml")
         environment.configure()
@@ -51,7 +51,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     return prepared, EndRecord(outcome=Outcome.COMPLETED)
 
 
-def _source(data: str) -> Path:
+def source_of(data: str) -> Path:
     """The data set's YAML; `sample` and `sample:N` (N training pictures) are composed on first use."""
     name, _, number = data.partition(":")
     if name != "sample":
