@@ -1,7 +1,7 @@
 """One picture with its boxes drawn on it, each in its class's colour."""
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from trainer.data.lettering import fitted, font_for, on_one_line, usual_font
-
-CELL = 320
-"""Side of a drawn picture, in pixels: six of them are as wide as a usual screen."""
 
 _LABEL = 11
 """Size of letters."""
@@ -52,20 +49,20 @@ def label_of(class_id: int, names: Mapping[int, str]) -> str:
     return name if name.strip() and font_for(name, _LABEL) is not None else f"class {class_id}"
 
 
-def drawn(cell: Cell, names: Mapping[int, str]) -> Image.Image:
-    """The cell's square: the picture as large as fits, in the middle, its boxes on it."""
+def drawn(cell: Cell, names: Mapping[int, str], side: int) -> Image.Image:
+    """A square of `side` pixels: the picture as large as fits, in the middle, its boxes on it."""
     picture = Image.fromarray(cell.pixels)
-    scale = CELL / max(picture.size)
+    scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     picture = picture.resize(size, Image.Resampling.BICUBIC)
-    corner = ((CELL - size[0]) // 2, (CELL - size[1]) // 2)
-    square = Image.new("RGB", (CELL, CELL), _PAPER)
+    corner = ((side - size[0]) // 2, (side - size[1]) // 2)
+    square = Image.new("RGB", (side, side), _PAPER)
     square.paste(picture, corner)
     boxes = [_on_square(box, size, corner) for box in cell.boxes]
     draw = ImageDraw.Draw(square)
     for box, class_id in zip(boxes, cell.classes, strict=True):
         _outline(draw, box, colour_of(class_id))
-    _label_all(draw, boxes, cell.classes, names)
+    _label_all(draw, boxes, cell.classes, names, side)
     return square
 
 
@@ -84,10 +81,15 @@ def _outline(draw: ImageDraw.ImageDraw, box: _Rectangle, colour: Colour) -> None
 
 
 def _label_all(
-    draw: ImageDraw.ImageDraw, boxes: Sequence[_Rectangle], classes: Sequence[int], names: Mapping[int, str]
+    draw: ImageDraw.ImageDraw,
+    boxes: Sequence[_Rectangle],
+    classes: Sequence[int],
+    names: Mapping[int, str],
+    side: int,
 ) -> None:
-    """The large boxes first; where no place is free, a box goes without: its colour says the class as well."""
-    taken: list[_Rectangle] = []
+    """The large boxes first; where no place is free, a box goes without: its colour says the class, by the legend."""
+    labels: list[_Rectangle] = []
+    centres = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
     by_area = sorted(range(len(boxes)), key=lambda i: -_area(boxes[i]))
     for i in by_area[:_MOST_LABELLED]:
         if max(boxes[i][2] - boxes[i][0], boxes[i][3] - boxes[i][1]) < _SMALLEST_LABELLED:
@@ -95,24 +97,31 @@ def _label_all(
         label = label_of(classes[i], names)
         font = font_for(label, _LABEL) or usual_font(_LABEL)
         label = fitted(label, font, _LONGEST_LABEL)
-        place = _free_place(boxes[i], font.getlength(label) + 6, _LABEL + 4, taken)
+        width = font.getlength(label) + 6
+        places = _places(boxes[i], width, _LABEL + 4, side)
+        place = next((place for place in places if not _hides(place, labels, centres)), None)
         if place is None:
             continue
-        taken.append(place)
+        labels.append(place)
         colour = colour_of(classes[i])
         draw.rectangle(place, fill=colour)
         draw.text((place[0] + 3, place[1] + 1), label, fill=readable_on(colour), font=font)
 
 
-def _free_place(box: _Rectangle, width: float, height: float, taken: list[_Rectangle]) -> _Rectangle | None:
-    """Above the box, below it, or within it at its top, inside the square and clear of other labels."""
-    left = min(max(box[0], 0.0), CELL - width)
+def _places(box: _Rectangle, width: float, height: float, side: int) -> Iterator[_Rectangle]:
+    """Above the box, below it, and within it at its top, as far as they are inside the square."""
+    left = min(max(box[0], 0.0), side - width)
     for top in (box[1] - height, box[3] + 1, box[1] + 2):
-        place = (left, top, left + width, top + height)
-        inside = top >= 0 and top + height <= CELL
-        if inside and not any(_meet(place, other) for other in taken):
-            return place
-    return None
+        if top >= 0 and top + height <= side:
+            yield left, top, left + width, top + height
+
+
+def _hides(place: _Rectangle, labels: Sequence[_Rectangle], centres: Sequence[tuple[float, float]]) -> bool:
+    """Whether a label there would hide another label or the middle of an object."""
+    left, top, right, bottom = place
+    if any(left <= x <= right and top <= y <= bottom for x, y in centres):
+        return True
+    return any(_meet(place, label) for label in labels)
 
 
 def _meet(a: _Rectangle, b: _Rectangle) -> bool:

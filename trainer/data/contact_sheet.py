@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from trainer.data import boxed_picture
-from trainer.data.boxed_picture import CELL, Cell, Colour, colour_of, label_of, readable_on
+from trainer.data.boxed_picture import Cell, Colour, colour_of, label_of, readable_on
 from trainer.data.lettering import Font, fitted, font_for, on_one_line, usual_font, wrapped
 
+_WIDTH = 1960
+"""Of the grid, in pixels, where it can be: about a screen."""
+_SMALLEST, _LARGEST = 320, 640
+"""Sides of a picture."""
 _MARGIN, _GAP = 16, 8
 _TITLE, _TEXT, _CAPTION = 24, 15, 13
 """Sizes of letters."""
@@ -55,31 +59,29 @@ def jpeg(sheet: Sheet) -> bytes:
 
 def drawn(sheet: Sheet) -> Image.Image:
     """The sheet as a picture."""
-    width = len(sheet.columns) * (CELL + _GAP) - _GAP
+    side = min(max((_WIDTH + _GAP) // len(sheet.columns) - _GAP, _SMALLEST), _LARGEST)
+    width = len(sheet.columns) * (side + _GAP) - _GAP
     heading = [*_heading(sheet, width), *_legend(sheet, width)]
-    grid_height = _CAPTION_HEIGHT + len(sheet.rows) * (_CAPTION_HEIGHT + CELL + _GAP)
+    grid_height = _CAPTION_HEIGHT + len(sheet.rows) * (_CAPTION_HEIGHT + side + _GAP)
     height = sum(strip.height for strip in heading) + _GAP + grid_height
     page = Image.new("RGB", (width + 2 * _MARGIN, height + 2 * _MARGIN), _PAPER)
     y = _MARGIN
     for strip in heading:
         page.paste(strip, (_MARGIN, y))
         y += strip.height
-    _draw_grid(page, sheet, y + _GAP)
+    _draw_grid(page, sheet, y + _GAP, side)
     return page
 
 
-def _draw_grid(page: Image.Image, sheet: Sheet, top: int) -> None:
-    for place, text in enumerate(sheet.columns):
-        page.paste(_line(text, _CAPTION, _INK, CELL), (_left(place), top))
+def _draw_grid(page: Image.Image, sheet: Sheet, top: int, side: int) -> None:
+    lefts = [_MARGIN + place * (side + _GAP) for place in range(len(sheet.columns))]
+    for left, text in zip(lefts, sheet.columns, strict=True):
+        page.paste(_line(text, _CAPTION, _INK, side), (left, top))
     for number, row in enumerate(sheet.rows):
-        y = top + _CAPTION_HEIGHT + number * (_CAPTION_HEIGHT + CELL + _GAP)
+        y = top + _CAPTION_HEIGHT + number * (_CAPTION_HEIGHT + side + _GAP)
         page.paste(_line(row.caption, _CAPTION, _PALE, page.width - 2 * _MARGIN), (_MARGIN, y))
-        for place, cell in enumerate(row.cells):
-            page.paste(boxed_picture.drawn(cell, sheet.names), (_left(place), y + _CAPTION_HEIGHT))
-
-
-def _left(place: int) -> int:
-    return _MARGIN + place * (CELL + _GAP)
+        for left, cell in zip(lefts, row.cells, strict=True):
+            page.paste(boxed_picture.drawn(cell, sheet.names, side), (left, y + _CAPTION_HEIGHT))
 
 
 def _heading(sheet: Sheet, width: int) -> Iterator[Image.Image]:

@@ -6,11 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from trainer.data.boxed_picture import CELL, Cell, colour_of, drawn, label_of
+from trainer.data.boxed_picture import Cell, colour_of, drawn, label_of
 from trainer.data.contact_sheet import Row, Sheet, jpeg
 from trainer.data.contact_sheet import drawn as drawn_sheet
 from trainer.data.lettering import fitted, font_for, on_one_line, usual_font, wrapped
 
+SIDE = 320
 BOX = [0.25, 0.25, 0.75, 0.75]
 
 
@@ -65,20 +66,40 @@ def test_the_same_sheet_gives_the_same_bytes():
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 4000), (4000, 5), (1000, 1000)])
 def test_a_picture_of_any_shape_fills_its_square(height, width):
-    assert drawn(cell_of(height, width, [BOX], [0]), {0: "red"}).size == (CELL, CELL)
+    assert drawn(cell_of(height, width, [BOX], [0]), {0: "red"}, SIDE).size == (SIDE, SIDE)
 
 
 def test_a_box_is_drawn_where_it_is_in_its_class_colour():
-    pixels = np.asarray(drawn(cell_of(boxes=[BOX], classes=[7]), {7: "red"}))
-    edge = round(0.25 * CELL)
-    assert (pixels[CELL // 2, edge] == colour_of(7)).all()
-    assert (pixels[CELL // 2, edge - 2] == 90).all()
-    assert (pixels[CELL // 2, CELL // 2] == 90).all()
+    pixels = np.asarray(drawn(cell_of(boxes=[BOX], classes=[7]), {7: "red"}, SIDE))
+    edge = round(0.25 * SIDE)
+    assert (pixels[SIDE // 2, edge] == colour_of(7)).all()
+    assert (pixels[SIDE // 2, edge - 2] == 90).all()
+    assert (pixels[SIDE // 2, SIDE // 2] == 90).all()
 
 
 @pytest.mark.parametrize("box", [[0, 0, 1, 1], [0, 0, 0, 0], [0.999, 0.999, 1, 1], [0, 0.5, 1, 0.5]])
 def test_boxes_at_the_edge_and_without_area_are_drawn(box):
-    drawn(cell_of(boxes=[box], classes=[0]), {0: "red"})
+    drawn(cell_of(boxes=[box], classes=[0]), {0: "red"}, SIDE)
+
+
+def test_no_label_hides_the_middle_of_an_object():
+    beside = [[0.1, 0.5, 0.9, 0.9], [0.12, 0.44, 0.2, 0.49], [0.12, 0.91, 0.2, 0.96], [0.12, 0.51, 0.2, 0.55]]
+    alone = np.asarray(drawn(cell_of(boxes=beside[:1], classes=[0]), {0: "red"}, SIDE)).astype(int)
+    crowded = np.asarray(drawn(cell_of(boxes=beside, classes=[0] * 4), {0: "red"}, SIDE)).astype(int)
+    for left, top, right, bottom in beside[1:]:
+        middle = round((top + bottom) / 2 * SIDE), round((left + right) / 2 * SIDE)
+        assert (crowded[middle] == 90).all()
+    assert any(
+        (alone[round((box[1] + box[3]) / 2 * SIDE), round((box[0] + box[2]) / 2 * SIDE)] != 90).any()
+        for box in beside[1:]
+    )
+
+
+@pytest.mark.parametrize(("columns", "side"), [(1, 640), (3, 640), (6, 320), (21, 320)])
+def test_few_columns_make_large_pictures(columns, side):
+    cells = (cell_of(boxes=[BOX], classes=[0]),) * columns
+    sheet = sheet_of(columns=("c",) * columns, rows=(Row(caption="a", cells=cells),))
+    assert drawn_sheet(sheet).width == columns * (side + 8) - 8 + 32
 
 
 def test_neighbouring_classes_have_colours_that_differ():
@@ -106,7 +127,7 @@ def test_very_many_boxes_and_very_long_names_take_a_moment_only():
     edges.sort(axis=1)
     cell = cell_of(boxes=edges.reshape(-1, 4), classes=[0] * len(edges))
     began = time.monotonic()
-    drawn(cell, {0: "x" * 1_000_000})
+    drawn(cell, {0: "x" * 1_000_000}, SIDE)
     assert time.monotonic() - began < 15
 
 
