@@ -34,7 +34,7 @@ class PreviewRequest:
 def answer(line: str) -> str:
     """One line of JSON for one: `outcome`, `message`, `files` (absolute paths) and `notes`.
 
-    The outcome is `bad_data` where the data set is at fault, and `error` where a sheet cannot be written.
+    The outcome is `bad_data` where the data set is at fault, and `error` where the machine or the folder is.
     """
     body = json.loads(line)
     request = PreviewRequest(**{**body, "settings": tuple(body["settings"])})
@@ -48,14 +48,14 @@ def answer(line: str) -> str:
                 notes.setdefault(note, []).append(path.stem)
     except DataError as error:
         outcome, message = Outcome.BAD_DATA, str(error)
-    except _WriteError as error:
+    except _MachineError as error:
         outcome, message = Outcome.ERROR, str(error)
     told = [f"{', '.join(sheets)}: {note}" for note, sheets in notes.items()]
     return json.dumps({"outcome": outcome, "message": message, "files": written, "notes": told})
 
 
-class _WriteError(Exception):
-    """The folder, or a file in it, cannot be written; the message is for the user."""
+class _MachineError(Exception):
+    """The folder cannot be written, or ultralytics must not be imported; the message is for the user."""
 
 
 def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
@@ -66,7 +66,7 @@ def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
     _write(folder / ".writable", b"")
     (folder / ".writable").unlink()
     if malware := environment.known_malware():
-        raise _WriteError(malware)
+        raise _MachineError(malware)
     with tempfile.TemporaryDirectory(prefix="trainer-preview-") as resolved:
         data = dataset.write_resolved(found, Path(resolved) / "data.yaml")
         environment.configure()
@@ -86,7 +86,7 @@ def _write(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, content)
     except OSError as error:
-        raise _WriteError(
+        raise _MachineError(
             f"The sheets need a folder that can be written, but '{path.parent}' cannot ({error.strerror or error}); "
             "choose another with --out."
         ) from error

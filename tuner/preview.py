@@ -126,8 +126,9 @@ def _answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (json.JSONDecodeError, IndexError):
-        lines = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise TunerError(f"The trainer could not draw the sheets: {lines[-1]}") from None
+        lines = done.stderr.strip().splitlines() or ["no output"]
+        said = f"it ended with {done.returncode}: {lines[-1]}"
+        raise TunerError(f"The trainer draws sheets and answers with one line of JSON, but {said}") from None
     return answer
 
 

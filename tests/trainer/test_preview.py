@@ -235,6 +235,21 @@ def test_what_has_no_effect_is_said(user_data, preview_of):
     assert note.startswith("copy_paste has no effect")
     (note,) = preview.sheet("rect", {**OFF, "rect": True, "mosaic": 1.0, "mixup": 0.1}).notes
     assert note == "mosaic, mixup: no effect beside rect"
+    (note,) = preview.sheet("sizes", {**OFF, "multi_scale": 0.5}).notes
+    assert note.startswith("multi_scale is not shown")
+
+
+def test_objects_of_one_class_are_named_as_training_names_them(user_data, preview_of):
+    sheet = preview_of(user_data([(64, 64)] * 2)).sheet("one", {**OFF, "single_cls": True})
+    assert sheet.names == {0: "item"}
+    assert {class_id for cell in cells_of(sheet) for class_id in cell.classes} == {0}
+
+
+def test_pictures_that_training_leaves_out_are_left_out(user_data, preview_of):
+    source = user_data([(64, 64)] * 3)
+    (source.parent / "images" / "train" / "1.png").write_bytes(b"no picture")
+    sheet = preview_of(source, pictures=3).sheet("everything", EVERYTHING)
+    assert [row.caption[:5] for row in sheet.rows] == ["0.png", "2.png"]
 
 
 def test_outlines_are_copied_and_so_not_noted(user_data, preview_of):

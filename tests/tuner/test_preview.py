@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.preview import settings_of
+from tuner.exceptions import TunerError
+from tuner.preview import PreviewRequest, draw, settings_of
 from tuner.space import augmentation_of, find_space, load_space, parse_space
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,12 @@ def test_the_command_writes_the_sheets_and_says_what_comes_next(tmp_path):
     assert note == "note: strong: copy_paste has no effect: it needs outlines, and the labels are boxes"
     assert follows.startswith("Next: ")
     assert follows.endswith("tune run --space medium_aug --data sample:8 --dry-run")
+
+
+def test_a_trainer_that_dies_is_told_with_its_exit_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(TunerError, match="it ended with 1: no output"):
+        draw(PreviewRequest(space=None, data="sample", directory=tmp_path))
 
 
 @pytest.mark.parametrize(
