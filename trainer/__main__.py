@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--report", type=Path, required=True, help="where to write the report")
     check.add_argument("--samples", action="store_true", help="with small pictures of the worst")
     check.add_argument("--fix", type=Path, help="a new folder for a cleaned data set")
+    verbs.add_parser("preview", help="draw augmented training pictures: one request on standard input, JSON out")
     options = parser.parse_args(arguments)
     try:
         if options.verb == "serve":
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer import data_check
 
             data_check.run(options.data, options.report, samples=options.samples, fix=options.fix)
+        elif options.verb == "preview":
+            from trainer.preview import answer
+
+            sys.stdout.write(answer(sys.stdin.readline()) + "\n")
         else:
             from trainer.data.sample import compose
 

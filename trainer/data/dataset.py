@@ -140,7 +140,7 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
         DataError: the target lies among the user's data, or a picture's path cannot be written in a list.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100 - a path as the caller wrote it
-    _check_target(dataset, target)
+    check_target(dataset, target)
     lists = {split: target.with_name(f"{target.stem}.{split}.txt") for split in dataset.splits}
     for split, file in lists.items():
         paths = [_listable(picture.path, dataset.source) for picture in dataset.splits[split].pictures]
@@ -298,7 +298,12 @@ def _read_pair(image: Path) -> tuple[int, bytes]:
         raise data_error(Place(file=file), rule, "check that it is there, and its permissions") from error
 
 
-def _check_target(dataset: DataSet, target: Path) -> None:
+def check_target(dataset: DataSet, target: Path) -> None:
+    """Nothing is written among a user's pictures and labels, or beside the YAML.
+
+    Raises:
+        DataError: the target, a file to write, would lie there.
+    """
     folder = target.parent.resolve()
     beside = {dataset.source.parent.resolve(), dataset.root.resolve()}
     within = {path.resolve() for path in _data_folders(dataset)}

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from tuner.database import has_password, sqlite_url
-from tuner.paths import StudyPaths
+from tuner.exceptions import DataError
+from tuner.paths import StudyPaths, checked_path
 from tuner.run import Machines
 from tuner.study import Study
 from tuner.watchdog import Patience
@@ -92,6 +93,18 @@ def hide_password(arguments: list[str]) -> None:
             rest = arguments[:place] + arguments[place + (1 if value else 2) :]
             interpreter = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
             os.execve(sys.executable, [*interpreter, *rest], {**os.environ, STORAGE_VARIABLE: url})
+
+
+def data_source(source: str | None) -> str:
+    """An absolute path, or the name of the sample data set as it is."""
+    if source is None:
+        return "sample"
+    if source == "sample" or source.startswith("sample:"):
+        return source
+    path = Path(checked_path("--data", source)).absolute()
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
+        raise DataError(f"--data must be the YAML file of a data set, but there is no '{path}'.")
+    return str(path)
 
 
 def commands_prefix() -> str:

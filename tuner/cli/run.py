@@ -1,6 +1,5 @@
 """`tune run`."""
 
-import os
 import re
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from tuner.cli.arguments import (
     Storage,
     Trainer,
     commands_prefix,
+    data_source,
     machines,
     open_study,
     storage_url,
@@ -28,7 +28,7 @@ from tuner.cli.arguments import (
 )
 from tuner.contract import ParamValue
 from tuner.decisions.guards import Bounds
-from tuner.exceptions import DataError, UsageError
+from tuner.exceptions import UsageError
 from tuner.paths import StudyPaths, checked_path
 from tuner.space import Space, find_space, load_space
 from tuner.view import View
@@ -128,7 +128,7 @@ def run(
         reevaluation_runs=reevaluation_runs,
         promote_epochs=promote_epochs,
     )
-    source = _data(data or loaded.data)
+    source = data_source(data or loaded.data)
     chosen = checked_path("--model", model or loaded.model or _DEFAULT_MODEL)
     name = _default_name(loaded.name, source, chosen) if study is None else study
     paths = StudyPaths.of(home, name)
@@ -171,18 +171,6 @@ def _rungs(text: str | None) -> tuple[int, ...] | None:
     if not all(part.isdecimal() for part in parts):
         raise UsageError(f"--rungs takes epochs with commas between them, such as 3,9,27, but got {text!r}.")
     return tuple(int(part) for part in parts)
-
-
-def _data(source: str | None) -> str:
-    """An absolute path, or the name of the sample data set as it is."""
-    if source is None:
-        return "sample"
-    if source == "sample" or source.startswith("sample:"):
-        return source
-    path = Path(checked_path("--data", source)).absolute()
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-        raise DataError(f"--data must be the YAML file of a data set, but there is no '{path}'.")
-    return str(path)
 
 
 def _default_name(space: str, data: str, model: str) -> str:
