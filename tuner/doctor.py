@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tuner.exceptions import EnvironmentProblem
+
 _PACKAGES = ("mamba-yolo-tuner", "optuna", "ray", "sqlalchemy", "optuna-dashboard", "numpy")
 _TRAINER_TIMEOUT_S = 120
 
@@ -47,15 +49,32 @@ def _version(package: str) -> str:
         return ""
 
 
-def _trainer() -> tuple[dict[str, str], list[str]]:
+def visible_gpus() -> int:
+    """GPUs that training can use.
+
+    Raises:
+        EnvironmentProblem: the trainer does not start.
+    """
+    return len(_environment()["gpus"])
+
+
+def _environment() -> dict[str, Any]:
     """The training side, asked in a process of its own: this one never imports torch."""
     command = [sys.executable, "-m", "trainer", "environment"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TRAINER_TIMEOUT_S, check=False)
         report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except (subprocess.TimeoutExpired, json.JSONDecodeError, IndexError):
+    except (subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
         lines = done.stderr.strip().splitlines() if "done" in locals() else ["it did not answer in time"]
-        return {}, [f"the trainer does not start: {lines[-1] if lines else 'no output'}"]
+        raise EnvironmentProblem(f"the trainer does not start: {lines[-1] if lines else 'no output'}") from error
+    return report
+
+
+def _trainer() -> tuple[dict[str, str], list[str]]:
+    try:
+        report = _environment()
+    except EnvironmentProblem as problem:
+        return {}, [str(problem)]
     gpus = ", ".join(f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in report["gpus"])
     facts = {
         **report["versions"],

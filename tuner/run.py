@@ -4,15 +4,16 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, PrepareRequest, TrainRequest
+from tuner.contract import EpochRecord, Outcome, ParamValue, PreparedRecord, TrainRequest
 from tuner.decisions.guards import Bounds
 from tuner.disk import needed_bytes, require, reserve_bytes
-from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError, UsageError
+from tuner.exceptions import EnvironmentProblem, NoTrialSucceeded, SpaceError
+from tuner.execution.preparing import prepared_by
 from tuner.export import params_yaml, write_params
 from tuner.lease import Lease, folder_lock, study_lease
 from tuner.live import TrialTerms
@@ -88,7 +89,7 @@ def run(options: RunOptions, view: View) -> None:
     options.paths.create()
     with trapped_signals() as signals, _held(options.storage, options.name, options.paths, view) as lease:
         view.note(f"study {options.name} in {options.paths.root}")
-        prepared = prepare(options.machines.trainer, options.data, options.model, options.paths.root)
+        prepared = prepared_by(options.machines.trainer, options.data, options.model, options.paths.root)
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
             _refuse_changes(study, options, prepared)
             view.subject(study.spec, options.space, prepared.notes)
@@ -114,7 +115,7 @@ def quote_only(options: RunOptions, view: View) -> None:
         TunerError: see `tuner.exceptions`.
     """
     with tempfile.TemporaryDirectory(prefix="tune-quote-") as scratch:
-        prepared = prepare(options.machines.trainer, options.data, options.model, Path(scratch))
+        prepared = prepared_by(options.machines.trainer, options.data, options.model, Path(scratch))
         view.subject(_spec(options, prepared), options.space, prepared.notes)
         with trapped_signals() as signals, _connected(options.machines, signals) as slots:
             epoch_s = _timed_epoch(options, prepared, slots, Path(scratch), signals)
@@ -182,40 +183,6 @@ def _connected(machines: Machines, signals: Signals) -> Iterator["Slots"]:
     with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
         signals.arm()
         yield slots
-
-
-def prepare(command: Sequence[str], data: str, model: str, directory: Path) -> PreparedRecord:
-    """Have the trainer check a data set and a model.
-
-    Raises:
-        DataError: the data set cannot be trained on.
-        UsageError: there is no such model.
-        EnvironmentProblem: the trainer does not work.
-    """
-    from tuner.execution.trainer_process import TrainerProcess
-
-    trainer = TrainerProcess(command)
-    try:
-        trainer.send(PrepareRequest(data=data, model=model, directory=str(directory)))
-        prepared: PreparedRecord | None = None
-        while True:
-            for record in trainer.receive(timeout_s=1.0):
-                if isinstance(record, PreparedRecord):
-                    prepared = record
-                if isinstance(record, EndRecord):
-                    return _prepared(prepared, record)
-    finally:
-        trainer.close()
-
-
-def _prepared(prepared: PreparedRecord | None, end: EndRecord) -> PreparedRecord:
-    if end.outcome == Outcome.BAD_DATA:
-        raise DataError(end.message)
-    if end.outcome == Outcome.BAD_MODEL:
-        raise UsageError(end.message)
-    if end.outcome != Outcome.COMPLETED or prepared is None:
-        raise EnvironmentProblem(f"The trainer cannot be used: {end.message}. `tune doctor` looks for the cause.")
-    return prepared
 
 
 def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:

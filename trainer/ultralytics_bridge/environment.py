@@ -1,6 +1,7 @@
 """What must be true of the process before ultralytics is imported: offline, silent, and private to this process."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -54,10 +55,16 @@ def configure() -> None:
     if malware := known_malware():
         raise TrainerError(malware)
     isolate()
+    logging.getLogger("ultralytics").addFilter(_is_no_word_on_settings)
     from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 
     SETTINGS.update({key: False for key in ("sync", *_INTEGRATIONS) if key in SETTINGS})
     _put_font(Path(USER_CONFIG_DIR))
+
+
+def _is_no_word_on_settings(record: logging.LogRecord) -> bool:
+    """That it makes a settings file, each time, is nothing that a user could do anything about."""
+    return "Ultralytics Settings" not in record.getMessage()
 
 
 def known_malware() -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import optuna
 import typer
 
-from tuner.cli import dashboard, data, db, doctor, export, preview, promote, run, sample_data, simulate, status
+from tuner.cli import dashboard, data, db, doctor, export, preview, promote, run, sample_data, simulate, status, train
 from tuner.cli.arguments import hide_password
 from tuner.exceptions import SpaceError, TunerError
 from tuner.printable import printable
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("preview")(preview.preview)
 app.command("status")(status.status)
+app.command("train")(train.train)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)
 app.command("simulate")(simulate.simulate)

@@ -6,9 +6,9 @@ from typing import Any
 
 import ray
 
-from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
+from tuner.contract import EndRecord, Outcome, Record, TrainRequest, decode, encode
+from tuner.execution.local_trainer import until_it_holds
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.failures import Setback, failure_of, is_retried
 from tuner.watchdog import Patience
 
 _HEARTBEAT_S = 1.0
@@ -47,23 +47,11 @@ def train_remotely(
     should_stop: Callable[[], bool],
 ) -> EndRecord:
     """Run one request to its end, through lost processes and machines; `hear` gets every record but the end."""
-    setbacks: list[Setback] = []
-    reached = 0
 
-    def listen(record: Record) -> None:
-        nonlocal reached
-        if isinstance(record, EpochRecord):
-            reached = max(reached, record.epoch)
-        hear(record)
+    def attempt(listen: Callable[[Record], None]) -> EndRecord:
+        return _attempt(request, command, patience, cpus=cpus, hear=listen, should_stop=should_stop)
 
-    while True:
-        end = _attempt(request, command, patience, cpus=cpus, hear=listen, should_stop=should_stop)
-        failure = failure_of(end)
-        if failure is None:
-            return end
-        setbacks.append(Setback(failure=failure, epoch=reached, cause=end.message))
-        if not is_retried(setbacks):
-            return end
+    return until_it_holds(attempt, hear)
 
 
 def _attempt(

@@ -1,6 +1,15 @@
 """Search spaces: a YAML file -> checked parameters -> Optuna's suggestions -> what the trainer gets."""
 
-from tuner.space._arguments import ADAM_FAMILY, ARGUMENTS, AUGMENTATION_STRENGTH, REFUSED, Argument, Kind
+from tuner.space._arguments import (
+    ADAM_FAMILY,
+    ARGUMENTS,
+    AUGMENTATION_STRENGTH,
+    REFUSED,
+    Argument,
+    Kind,
+    Unfit,
+    meant_argument,
+)
 from tuner.space._augmentation import augmentation_of
 from tuner.space._canonical import space_of
 from tuner.space._cube import UnitCube
@@ -18,6 +27,8 @@ from tuner.space._parameters import (
 from tuner.space._reader import parse_space
 from tuner.space._settings import SAMPLERS, STRATEGIES, WARM_UP_EPOCHS, SearchSettings, default_rungs
 from tuner.space._space import Space
+from tuner.space._yaml_tree import Mapping as YamlMapping
+from tuner.space._yaml_tree import Scalar, Sequence, read_tree
 
 __all__ = [
     "ADAM_FAMILY",
@@ -36,15 +47,21 @@ __all__ = [
     "IntParameter",
     "Kind",
     "Parameter",
+    "Scalar",
     "SearchSettings",
     "SearchedParameter",
+    "Sequence",
     "Space",
+    "Unfit",
     "UnitCube",
+    "YamlMapping",
     "augmentation_of",
     "default_rungs",
     "find_space",
     "load_space",
+    "meant_argument",
     "name_of",
     "parse_space",
+    "read_tree",
     "space_of",
 ]

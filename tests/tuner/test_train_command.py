@@ -1,0 +1,204 @@
+"""`tune train`: one configuration in full, by a scripted trainer and by the real one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SCRIPTED_TRAINER
+from tuner.cli.main import main
+from tuner.contract import Stage
+from tuner.exceptions import SpaceError
+from tuner.parameters import default_parameters, overridden, read_parameters, warm_restart_of
+
+SCRIPTED = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.02"
+
+
+@pytest.fixture
+def tune(tmp_path, monkeypatch, capfd):
+    """Runs `tune train` in a folder of its own: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, trainer: str = SCRIPTED) -> tuple[int, str, str]:
+        given = ["train", "--data", "sample:16", "--gpus", "0", "--trainer", trainer, *map(str, arguments)]
+        with pytest.raises(SystemExit) as left:
+            main(given)
+        out, err = capfd.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+def test_a_run_tells_each_epoch_and_ends_with_its_weights(tune, tmp_path):
+    code, out, err = tune("--epochs", 3, "--out", "run")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("epoch ")] == ["1/3", "2/3", "3/3"]
+    assert any(line.startswith("best   mAP50-95 ") for line in lines)
+    assert lines[-1].endswith("tune diagnose run")
+
+
+def test_the_default_configuration_is_that_of_the_guide_and_the_default_folder_is_named_after_it(tune, tmp_path):
+    assert tune("--epochs", 2)[0] == 0
+    settings = json.loads((tmp_path / "runs/mamba-yolo-n-sample-16/tune-train.json").read_text())
+    assert (settings["params.optimizer"], settings["params.lr0"], settings["params.mosaic"]) == ("SGD", 0.01, 1.0)
+    assert (settings["params.patience"], settings["params.cos_lr"]) == (50, False)
+    assert default_parameters().epochs == 300
+
+
+def test_a_run_that_was_begun_differently_is_refused_and_left_alone(tune, tmp_path):
+    assert tune("--epochs", 2, "--out", "run")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    code, _, err = tune("--epochs", 3, "--set", "lr0=0.02", "--out", "run")
+    assert code == 3
+    assert len(err.splitlines()) == 1
+    assert "epochs was 2, now it is 3; lr0 was 0.01, now it is 0.02" in err
+    kept = {path: path.read_bytes() for path in before if path.name not in ("tune-train.lock", "prepare.log")}
+    assert kept == {path: before[path] for path in kept}
+
+
+def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
+    (tmp_path / "run/weights").mkdir(parents=True)
+    code, _, err = tune("--epochs", 2, "--out", "run")
+    assert code == 2
+    assert "has weights of another" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--set", "lr0=x"], 3, "`lr0` takes a number, but got 'x'"),
+        (["--set", "lr=0.1"], 3, "did you mean lr0?"),
+        (["--set", "lr0"], 3, "--set takes an argument and its value"),
+        (["--set", "label_smoothing=0.1"], 3, "`label_smoothing` was removed from ultralytics"),
+        (["--set", "device=0"], 3, "`device` is set by the tuner"),
+        (["--set", "patience=-1"], 3, "`patience` must be a whole number of at least 0"),
+        (["--stage", "3:64"], 2, "--stage takes the last epoch, imgsz"),
+        (["--stage", "3:65:8"], 2, "a multiple of 32"),
+        (["--epochs", "3", "--stage", "2:64:8"], 2, "Stages must end at rising epochs"),
+        (["--epochs", "3", "--stage", "3:64:8", "--stage", "2:64:8"], 2, "Stages must end at rising epochs"),
+        (["--gpus", "99"], 5, "--gpus asks for 99, but there are 0"),
+        (["--params", "none.yaml"], 3, "none.yaml: cannot be read"),
+        (["--out", "/proc/run"], 5, "A run's folder must be writable"),
+        (["--warm-restart", "nowhere"], 2, "--warm-restart takes the folder of a training run"),
+        (["--model", "no-such-model"], 2, "no-such-model"),
+    ],
+)
+def test_wrong_input_is_one_line(tune, arguments, code, said):
+    trainer = f"{sys.executable} -m trainer serve" if "--model" in arguments else SCRIPTED
+    found, _, err = tune(*arguments, trainer=trainer)
+    assert found == code, err
+    assert said in err
+    assert len(err.splitlines()) == 1, err
+
+
+def test_stages_reach_the_trainer(tmp_path):
+    from tuner.contract import TrainRequest, decode, encode
+
+    request = TrainRequest(
+        study="",
+        trial=0,
+        params={},
+        model="m",
+        data="d",
+        epochs=4,
+        stop_epoch=4,
+        validation_epochs=(4,),
+        seed=0,
+        devices=(),
+        threads=1,
+        directory="/x",
+        stages=(Stage(last_epoch=2, imgsz=64, batch=8), Stage(last_epoch=4, imgsz=96, batch=4)),
+    )
+    assert decode(encode(request)) == request
+
+
+def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(tmp_path):
+    command = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--epochs", "40"]
+    command += ["--out", str(tmp_path / "run"), "--trainer", f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.2"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert child.stdout is not None
+    told = []
+    for line in child.stdout:
+        told.append(line)
+        if line.startswith("epoch  3/"):
+            break
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait(timeout=30) == 130
+    again = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert again.stdout is not None
+    for line in again.stdout:
+        if line.startswith("epoch  5/"):
+            break
+    again.terminate()
+    assert again.wait(timeout=30) == 143
+
+
+# Files of arguments
+
+
+def test_what_tune_export_and_ultralytics_write_is_read(tmp_path):
+    file = tmp_path / "args.yaml"
+    file.write_text(
+        "%YAML 1.1\n---\ntask: detect\nmode: train\nmodel: mamba-yolo-t\ndata: /d.yaml\nepochs: 300\nseed: 3\n"
+        "patience: 100\nbatch: 32\nlr0: 1.0e-05\noptimizer: AdamW\ncos_lr: true\nfreeze: null\ndevice: '0'\n"
+        "save_dir: /x\ndropout: 0.0\nclasses: null\n"
+    )
+    read = read_parameters(file)
+    assert (read.model, read.data, read.epochs, read.seed) == ("mamba-yolo-t", "/d.yaml", 300, 3)
+    assert read.params == {"patience": 100, "batch": 32, "lr0": 1e-5, "optimizer": "AdamW", "cos_lr": True}
+
+
+def test_each_wrong_argument_of_a_file_is_named_with_its_line(tmp_path):
+    file = tmp_path / "args.yaml"
+    file.write_text("lr0: fast\nlearning_rate: 0.1\noptimizer: auto\nbatch: [1, 2]\nepochs: 0\nlabel_smoothing: 0.1\n")
+    with pytest.raises(SpaceError) as refused:
+        read_parameters(file)
+    lines = str(refused.value).splitlines()
+    assert [line.split(": ")[0] for line in lines] == [f"{file}:{number}" for number in range(1, 7)]
+    assert "did you mean lr0?" in lines[1]
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "lr0: [\n", "lr0: 1\nlr0: 2\n", "{" * 100])
+def test_what_is_no_list_of_arguments_is_refused(tmp_path, text):
+    file = tmp_path / "args.yaml"
+    file.write_text(text)
+    with pytest.raises(SpaceError, match=r"args\.yaml:\d+: "):
+        read_parameters(file)
+
+
+def test_the_command_line_overrides_the_file():
+    given = overridden(default_parameters(), ["lr0=0.5", "cos_lr=true", "epochs=7", "seed=0"])
+    assert (given.params["lr0"], given.params["cos_lr"], given.epochs, given.seed) == (0.5, True, 7, 0)
+
+
+@pytest.mark.parametrize(("optimizer", "lr0"), [("SGD", 0.005), ("AdamW", 0.0005), ("Adam", 0.0005)])
+def test_a_warm_restart_takes_the_best_weights_and_a_higher_rate_for_a_short_while(tmp_path, optimizer, lr0):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/best.pt").write_bytes(b"")
+    (tmp_path / "args.yaml").write_text(f"optimizer: {optimizer}\nlr0: 0.01\nbatch: 16\nepochs: 300\nmodel: m.yaml\n")
+    restarted = warm_restart_of(tmp_path)
+    assert (restarted.params["lr0"], restarted.params["batch"], restarted.epochs) == (lr0, 16, 50)
+    assert restarted.model == str(tmp_path / "weights/best.pt")
+
+
+def test_the_real_trainer_trains_in_stages_leaves_everything_in_one_folder_and_can_be_restarted(tmp_path):
+    tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "batch=8"]
+    staged = ["--stage", "1:32:4", "--stage", "2:64:8", "--epochs", "2", "--out", "run"]
+    done = subprocess.run([*tune, *staged], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    run = tmp_path / "run"
+    for name in ("weights/best.pt", "weights/last.pt", "results.csv", "results.png", "args.yaml", "labels.jpg"):
+        assert (run / name).is_file(), name
+    for name in ("confusion_matrix.png", "confusion_matrix_normalized.png", "BoxPR_curve.png", "val_batch0_pred.jpg"):
+        assert (run / name).is_file(), name
+    again = ["--warm-restart", "run", "--epochs", "1", "--set", "imgsz=64"]
+    done = subprocess.run([*tune, *again], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "from the weights" in done.stdout
+    assert Path(tmp_path / "runs/run-again-sample-16/weights/best.pt").is_file()

@@ -1,0 +1,137 @@
+"""`tune train`."""
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner import full_run
+from tuner.cli.arguments import HangAfter, StartWithin, Trainer, commands_prefix, data_source
+from tuner.contract import Stage
+from tuner.doctor import visible_gpus
+from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.parameters import Parameters, default_parameters, overridden, read_parameters, warm_restart_of
+from tuner.paths import checked_path
+from tuner.printable import printable
+from tuner.watchdog import LEAST_S, START_S, Patience
+
+_DEFAULT_MODEL = "mamba-yolo-n"
+
+
+def train(
+    params: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="params.yaml of `tune export`, or any args.yaml. Default: medium_aug's."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Data set YAML. Default: the file's, or the sample data.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="mamba-yolo-n|t|b|l, a detection YAML, or a .pt to fine-tune. Default: the file's."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: runs/model-data.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the file's, or 300.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: the file's, or 0.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An argument of ultralytics, as lr0=0.005; may be repeated."),
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EPOCH:IMGSZ:BATCH",
+            help="Up to this epoch at this size and batch, as --stage 150:416:64 --stage 300:640:32: one run.",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=0, help="End after so many epochs without a better one; 0: never. Default: 50.")
+    ] = None,
+    save_period: Annotated[int, typer.Option(min=1, help="Keep a checkpoint every so many epochs.")] = 10,
+    warm_restart: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on from the best weights of a run that is stuck: lr0 0.005 (0.0005 for Adam), 50 epochs, a fresh "
+            "optimizer, and its other arguments, unless they are given.",
+        ),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs to train on; 0: the CPU. Default: all there are.")
+    ] = None,
+    trainer: Trainer = None,
+    hang_after: HangAfter = LEAST_S,
+    start_within: StartWithin = START_S,
+) -> None:
+    """Train one configuration in full, on one CPU or several GPUs; the same command again goes on with it.
+
+    Examples:
+
+        tune train --params params.yaml --data my/dataset.yaml --model mamba-yolo-b --gpus 4
+
+        tune train --data my/dataset.yaml --model mamba-yolo-t --stage 150:416:64 --stage 300:640:32
+
+        tune train --warm-restart runs/mamba-yolo-t-dataset
+    """
+    given = overridden(_given(params, warm_restart), settings or [])
+    said = {} if patience is None else {"patience": patience}
+    source = data_source(data or given.data)
+    chosen = checked_path("--model", model or given.model or _DEFAULT_MODEL)
+    folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
+    command = tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
+    run = full_run.FullRun(
+        params={"patience": full_run.PATIENCE, **given.params, **said},
+        model=chosen,
+        data=source,
+        epochs=epochs or given.epochs or 300,
+        seed=given.seed or 0 if seed is None else seed,
+        stages=tuple(_stage(text) for text in stage or ()),
+        save_period=save_period,
+        directory=Path(checked_path("--out", str(folder))).absolute(),
+        gpus=_gpus(gpus),
+        threads=len(os.sched_getaffinity(0)),
+        trainer=command,
+        patience=Patience(least_s=hang_after, start_s=start_within),
+    )
+    trained = full_run.train(run, lambda line: typer.echo(printable(line)))
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
+    typer.echo(f"\nbest   {figures}\n       {printable(trained.weights)}")
+    where = shlex.quote(str(folder))
+    typer.echo(printable(f"Next: {commands_prefix()}tune diagnose {where}"))
+
+
+def _given(params: Path | None, warm_restart: Path | None) -> Parameters:
+    if warm_restart is not None:
+        restarted = warm_restart_of(warm_restart)
+        if params is None:
+            return restarted
+        return replace(read_parameters(params), model=restarted.model)
+    return read_parameters(params) if params is not None else default_parameters()
+
+
+def _stage(text: str) -> Stage:
+    parts = text.split(":")
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts) or int(parts[1]) % 32:
+        raise UsageError(
+            f"--stage takes the last epoch, imgsz (a multiple of 32) and batch, such as 150:416:64, but got '{text}'."
+        )
+    last_epoch, imgsz, batch = map(int, parts)
+    return Stage(last_epoch=last_epoch, imgsz=imgsz, batch=batch)
+
+
+def _gpus(asked: int | None) -> int:
+    if asked == 0:
+        return 0
+    there = visible_gpus()
+    if asked is not None and asked > there:
+        raise EnvironmentProblem(f"--gpus asks for {asked}, but there are {there}; `tune doctor` says what is seen.")
+    return there if asked is None else asked
+
+
+def _default_name(model: str, data: str, *, restarted: bool) -> str:
+    """The same command names the same folder, so that it goes on there."""
+    of_data = data.replace(":", "-") if data.startswith("sample") else f"{Path(data).parent.name}-{Path(data).stem}"
+    of_model = f"{Path(model).parent.parent.name}-again" if restarted else Path(model).stem
+    return f"{of_model}-{of_data}"

@@ -1,0 +1,212 @@
+"""`tune train`, whole: one training run of one configuration, which the same command goes on with."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, Record, Stage, TrainRequest
+from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
+from tuner.execution.local_trainer import train_here
+from tuner.execution.preparing import prepared_by
+from tuner.files import write_whole
+from tuner.lease import folder_lock
+from tuner.printable import printable
+from tuner.signals import trapped_signals
+from tuner.watchdog import Patience
+
+PATIENCE = 50
+"""Epochs without a better one, by default, after which a run ends."""
+
+_SETTINGS = "tune-train.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullRun:
+    """What to train, and where to."""
+
+    params: Mapping[str, ParamValue]
+    model: str
+    data: str
+    epochs: int
+    seed: int
+    stages: tuple[Stage, ...]
+    save_period: int
+    """A checkpoint is kept every so many epochs, under a name of its own."""
+    directory: Path
+    """Absolute."""
+    gpus: int
+    threads: int
+    trainer: tuple[str, ...]
+    patience: Patience
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What came of it."""
+
+    weights: str
+    metrics: Mapping[str, float]
+    """Of these weights, by the contract's names."""
+
+
+def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
+    """Train, or go on with the run that is in the folder.
+
+    Raises:
+        DataError: the data set cannot be trained on.
+        UsageError: there is no such model, or stages that make no run.
+        SpaceError: the run in the folder was begun differently, or the configuration cannot be trained.
+        EnvironmentProblem: the folder cannot be written, or the trainer does not work.
+        StudyLocked: another process trains in the folder.
+        Interrupted: a signal came.
+    """
+    check_stages(run)
+    _make(run.directory)
+    with trapped_signals() as signals, folder_lock(run.directory / "tune-train.lock"):
+        prepared = prepared_by(run.trainer, run.data, run.model, run.directory)
+        _refuse_changes(run, prepared)
+        for line in _subject(run, prepared):
+            tell(line)
+        told = _Told(run, tell)
+        with signals.ending(lambda reason: None):
+            end = train_here(
+                _request(run, prepared),
+                run.trainer,
+                patience=run.patience,
+                hear=told.hear,
+                should_stop=lambda: signals.received is not None,
+            )
+    return _trained(run, end)
+
+
+def check_stages(run: FullRun) -> None:
+    """Stages must follow each other to the end of the run.
+
+    Raises:
+        UsageError: they do not.
+    """
+    lasts = [stage.last_epoch for stage in run.stages]
+    if lasts and (lasts != sorted(set(lasts)) or lasts[-1] != run.epochs or lasts[0] < 1):
+        raise UsageError(
+            f"Stages must end at rising epochs, the last at the last of the run ({run.epochs}), but they end at "
+            f"{', '.join(map(str, lasts))}."
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"A run's folder must be writable, but '{folder}' is not ({error.strerror}); choose another with --out."
+        ) from error
+
+
+def _settings(run: FullRun, prepared: PreparedRecord) -> dict[str, object]:
+    """What makes it this run and no other."""
+    return {
+        "model": prepared.model,
+        "data": prepared.data_sha256,
+        "epochs": run.epochs,
+        "seed": run.seed,
+        "stages": [asdict(stage) for stage in run.stages],
+        **{f"params.{name}": value for name, value in sorted(run.params.items())},
+    }
+
+
+def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
+    """A run is of one configuration: with another, its checkpoints would have to go."""
+    file = run.directory / _SETTINGS
+    now = _settings(run, prepared)
+    try:
+        before = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        if (run.directory / "weights").exists():
+            raise UsageError(
+                f"A run needs a folder of its own, but '{run.directory}' has weights of another; choose one with --out."
+            ) from None
+        write_whole(file, (json.dumps(now, indent=1) + "\n").encode())
+        return
+    except (OSError, ValueError) as error:
+        raise EnvironmentProblem(f"'{file}' cannot be read ({error}); choose another folder with --out.") from error
+    changes = [
+        f"{name.removeprefix('params.')} was {before.get(name)}, now it is {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if changes:
+        raise SpaceError(
+            f"The run in '{run.directory}' was begun differently: {'; '.join(changes)}. "
+            "Undo the change, or train in another folder with --out."
+        )
+
+
+def _subject(run: FullRun, prepared: PreparedRecord) -> list[str]:
+    images = ", ".join(f"{number:,} {split}" for split, number in prepared.num_images.items())
+    where = f"{run.gpus} GPUs" if run.gpus > 1 else "one GPU" if run.gpus else f"the CPU, {run.threads} threads"
+    start = f"from the weights {run.model}" if run.model.endswith(".pt") else "from random weights"
+    sizes = ", then ".join(f"imgsz {s.imgsz}, batch {s.batch} to epoch {s.last_epoch}" for s in run.stages)
+    return [
+        f"data   {run.data}: {images} pictures, {prepared.num_classes} classes",
+        f"model  {run.model}, {prepared.num_parameters:,} parameters, {start}",
+        f"run    {run.epochs} epochs in {run.directory}, on {where}",
+        *([f"stages {sizes}"] if sizes else []),
+        *(f"note   {note}" for note in prepared.notes),
+    ]
+
+
+def _request(run: FullRun, prepared: PreparedRecord) -> TrainRequest:
+    return TrainRequest(
+        study="",
+        trial=0,
+        params={**run.params, "save_period": run.save_period},
+        model=prepared.model,
+        data=prepared.data,
+        epochs=run.epochs,
+        stop_epoch=run.epochs,
+        validation_epochs=tuple(range(1, run.epochs + 1)),
+        seed=run.seed,
+        devices=tuple(range(run.gpus)),
+        threads=run.threads,
+        directory=str(run.directory),
+        full=True,
+        stages=run.stages,
+    )
+
+
+class _Told:
+    """A line an epoch."""
+
+    def __init__(self, run: FullRun, tell: Callable[[str], None]) -> None:
+        self._epochs = run.epochs
+        self._tell = tell
+        self._reached = 0
+
+    def hear(self, record: Record) -> None:
+        if not isinstance(record, EpochRecord) or record.epoch <= self._reached:
+            return
+        self._reached = record.epoch
+        figures = {f"{name} loss": loss for name, loss in record.losses.items()} | dict(record.metrics or {})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        left_s = record.seconds * (self._epochs - record.epoch)
+        self._tell(
+            f"epoch {record.epoch:>{len(str(self._epochs))}}/{self._epochs}  {shown}  "
+            f"{record.seconds:.0f} s, {record.memory_gib:.1f} GiB, about {left_s / 3600:.1f} h to go"
+        )
+
+
+def _trained(run: FullRun, end: EndRecord) -> Trained:
+    log = end.log or str(run.directory / "trainer.log")
+    if end.outcome == Outcome.COMPLETED:
+        return Trained(weights=end.checkpoint, metrics=dict(end.metrics or {}))
+    if end.outcome == Outcome.BAD_DATA:
+        raise DataError(end.message)
+    said = f"The run ended as {end.outcome.value}: {end.message}. Log: {log}."
+    if end.outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY):
+        raise SpaceError(f"{said} `tune diagnose {printable(str(run.directory))}` says what to change.")
+    raise EnvironmentProblem(f"{said} The same command goes on with it.")
