@@ -18,6 +18,8 @@ from tuner.space._parameters import (
 from tuner.space._reader import parse_space
 from tuner.space._settings import SAMPLERS, STRATEGIES, WARM_UP_EPOCHS, SearchSettings, default_rungs
 from tuner.space._space import Space
+from tuner.space._yaml_tree import Mapping as YamlMapping
+from tuner.space._yaml_tree import Scalar, Sequence, read_tree
 
 __all__ = [
     "ADAM_FAMILY",
@@ -36,15 +38,19 @@ __all__ = [
     "IntParameter",
     "Kind",
     "Parameter",
+    "Scalar",
     "SearchSettings",
     "SearchedParameter",
+    "Sequence",
     "Space",
     "UnitCube",
+    "YamlMapping",
     "augmentation_of",
     "default_rungs",
     "find_space",
     "load_space",
     "name_of",
     "parse_space",
+    "read_tree",
     "space_of",
 ]
