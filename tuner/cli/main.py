@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import optuna
 import typer
 
-from tuner.cli import dashboard, db, doctor, export, promote, run, sample_data, simulate, status
+from tuner.cli import dashboard, db, diagnose, doctor, export, promote, run, sample_data, simulate, status
 from tuner.cli.arguments import hide_password
 from tuner.exceptions import SpaceError, TunerError
 from tuner.printable import printable
@@ -33,6 +33,7 @@ app.command("status")(status.status)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)
 app.command("simulate")(simulate.simulate)
+app.command("diagnose")(diagnose.diagnose_run)
 app.command("dashboard")(dashboard.dashboard)
 app.command("sample-data")(sample_data.sample_data)
 app.command("doctor")(doctor.doctor)
