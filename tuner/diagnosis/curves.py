@@ -63,6 +63,11 @@ def epoch_seconds(run: Run) -> Curve:
     return tuple(point for point in times if 0 < point[1] <= _MOST_SECONDS)
 
 
+def judged_from(run: Run) -> int:
+    """The epoch from which on the shape of a curve can be judged."""
+    return run.warm_up_epochs + CURVE_EPOCHS
+
+
 def first(curve: Curve) -> float:
     """The median of its first fifth; NaN where it is empty."""
     return level(curve[: _window(curve)])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.contract import ParamValue
-from tuner.diagnosis.curves import CURVE_EPOCHS, epoch_seconds, level
+from tuner.diagnosis.curves import epoch_seconds, judged_from, level
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.grade import Grade, grade
 from tuner.diagnosis.learning import LEARNING
@@ -41,8 +41,8 @@ def diagnose(run: Run) -> Diagnosis:
     learning = next((found for rule in LEARNING if (found := rule(run))), None)
     resources = [found for rule in RESOURCES if (found := rule(run))]
     findings = (*([learning] if learning else []), *resources)
-    # Of fewer epochs nobody can say that a curve is as it should be; what is plainly wrong is told all the same.
-    is_early = run.last_epoch < run.warm_up_epochs + CURVE_EPOCHS
+    # Before, nobody can say that a curve is as it should be; what is plainly wrong is told all the same.
+    is_early = run.last_epoch < judged_from(run)
     return Diagnosis(
         run=run,
         condition=findings[0].condition if findings else (Condition.TOO_EARLY if is_early else Condition.NORMAL),

@@ -7,7 +7,7 @@ from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.runs import Run
 
 EXPLODED_TRAIN = 1.5
-"""Times the loss of the first epoch: recorded runs that stayed above it never came back."""
+"""Times the loss of the first epoch: where a replay of recorded curves takes a run for dead (`tuner.simulation`)."""
 EXPLODED_VAL = 10_000.0
 """Times the training loss of the same epoch. Measured: 100 millions and more where lr0 is 0.3 or 1; up to 108 in single
 early epochs of healthy runs under SGD, 551 with wrong labels."""

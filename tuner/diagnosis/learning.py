@@ -17,6 +17,7 @@ from tuner.diagnosis.curves import (
     fall,
     first,
     has_risen,
+    judged_from,
     last,
     metric,
     reversals,
@@ -70,7 +71,7 @@ def oscillating(run: Run) -> Finding | None:
 def loss_not_falling(run: Run) -> Finding | None:
     """A training loss that is where it was [15, 26]."""
     curve = train_loss(run)
-    if len(curve) < run.warm_up_epochs + CURVE_EPOCHS or best(metric(run, "mAP50"), inf) >= LOW_MAP50:
+    if len(curve) < judged_from(run) or best(metric(run, "mAP50"), inf) >= LOW_MAP50:
         return None
     shown = curve if fall(first(curve), last(curve)) < HARDLY else since(curve, round(run.last_epoch / 2))
     if shown is not curve and (run.progress < LEARNS_BY or not _is_high_and_flat(shown, run)):

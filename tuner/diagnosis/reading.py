@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tuner.diagnosis._arguments import arguments_of_request, arguments_of_yaml, trains_from_scratch
 from tuner.diagnosis._records import ending_of, epochs_of_records, with_validation_losses
@@ -23,6 +23,7 @@ _LOG_TAIL_BYTES = 64 * 1024
 _MOST_LOOKED_AT = 2000
 _MOST_NAMED = 5
 _DEEPEST = 4
+_LONGEST_NAME = 100
 
 
 def read_run(path: Path) -> Run:
@@ -109,10 +110,21 @@ def _epochs(folder: Path, table: Path) -> tuple[tuple[RunEpoch, ...], tuple[str,
 
 def _arguments(folder: Path) -> tuple[dict[str, ArgumentValue], tuple[str, ...]]:
     if (folder / ARGUMENTS).is_file():
-        return arguments_of_yaml(_text(folder / ARGUMENTS))
-    if (folder / REQUEST).is_file():
-        return arguments_of_request(_text(folder / REQUEST)), ()
-    return {}, (f"no {ARGUMENTS} beside the records: plan and parameters are not known",)
+        found, notes = arguments_of_yaml(_text(folder / ARGUMENTS))
+    elif (folder / REQUEST).is_file():
+        found, notes = arguments_of_request(_text(folder / REQUEST)), ()
+    else:
+        return {}, (f"no {ARGUMENTS} beside the records: plan and parameters are not known",)
+    return found | _portable_model(folder, found), notes
+
+
+def _portable_model(folder: Path, arguments: Mapping[str, ArgumentValue]) -> dict[str, ArgumentValue]:
+    """The model of a study's run as a plain `yolo` can read it, which its study keeps two folders up."""
+    model = arguments.get("model")
+    if not (folder / REQUEST).is_file() or not isinstance(model, str):
+        return {}
+    portable = folder.absolute().parent.parent / f"{PurePath(model).stem[:_LONGEST_NAME]}-untrained.pt"
+    return {"model": str(portable), "pretrained": False} if portable.is_file() else {}
 
 
 def _without_stale_metrics(

@@ -34,8 +34,9 @@ def lower_lr0(run: Run) -> dict[str, ParamValue]:
 
 
 def longer_warm_up(run: Run) -> dict[str, ParamValue]:
-    """Empty where it is as long already."""
-    return {"warmup_epochs": LONG_WARM_UP} if run.number("warmup_epochs", 3.0) < LONG_WARM_UP else {}
+    """At most a sixth of the plan; empty where it is as long already."""
+    longer = min(LONG_WARM_UP, (run.planned_epochs or 300) // 6)
+    return {"warmup_epochs": longer} if run.number("warmup_epochs", 3.0) < longer else {}
 
 
 def higher_lr0(run: Run) -> dict[str, ParamValue]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from math import isfinite
 from typing import Any
 
-from tuner.diagnosis.curves import Curve, first, last, metric, train_loss
+from tuner.diagnosis.curves import Curve, first, judged_from, last, metric, train_loss
 from tuner.diagnosis.diagnosis import Diagnosis
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.grade import GOOD_RUN, TARGET_EPOCHS, TARGETS, Grade
@@ -48,7 +48,7 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
         *(line for found in diagnosis.findings for line in _told(found, run)),
         *([] if diagnosis.findings else [_nothing_found(diagnosis.condition, run), ""]),
         *_result(diagnosis.grade, run),
-        *([] if diagnosis.findings else _standing(diagnosis.standing)),
+        *(_standing(diagnosis.standing) if diagnosis.condition is Condition.NORMAL else []),
         *_time_left(diagnosis),
         *(f"note      {note}" for note in run.notes),
     ]
@@ -69,7 +69,7 @@ def _nothing_found(condition: Condition, run: Run) -> str:
     seen = [_course("training loss", train_loss(run), ".3g"), _course("mAP50", metric(run, "mAP50"), ".3f")]
     course = "; ".join(text for text in seen if text)
     if condition is Condition.TOO_EARLY:
-        return f"TOO EARLY TO SAY, nothing is plainly wrong: {course}"
+        return f"TOO EARLY TO SAY, which takes {judged_from(run)} epochs; nothing is plainly wrong: {course}"
     return f"NORMAL, no change is called for: {course}"
 
 
@@ -97,8 +97,8 @@ def _standing(standing: Standing | None) -> Iterator[str]:
     (low, high), (begin, end) = standing.phase.map50, standing.epochs
     shown = f"{standing.map50:.3f}" if isfinite(standing.map50) else "not known"
     yield (
-        f"phase     {standing.number} of {len(PHASES)}, epochs {begin} to {end}: usual from scratch is mAP50 "
-        f"{low:g}-{high:g}, here {shown}" + (" (behind)" if standing.is_behind else "")
+        f"phase     {standing.number} of {len(PHASES)}, epochs {begin} to {end}: from scratch, with many pictures, "
+        f"mAP50 is usually {low:g}-{high:g}, here {shown}" + (" (behind)" if standing.is_behind else "")
     )
 
 

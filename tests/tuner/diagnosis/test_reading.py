@@ -145,6 +145,18 @@ def test_arguments_that_cannot_be_read_are_told_and_the_curves_judged_all_the_sa
     assert found.notes[0].startswith("args.yaml")
 
 
+def test_a_run_of_a_study_has_the_model_that_a_plain_yolo_can_read(tmp_path):
+    folder = tmp_path / "demo" / "trials" / "0001"
+    folder.mkdir(parents=True)
+    (folder / "records.jsonl").write_text(record(1))
+    (folder / "request.json").write_text(json.dumps(REQUEST))
+    assert read_run(folder).params["model"] == "mamba-yolo-n"
+    portable = tmp_path / "demo" / "mamba-yolo-n-untrained.pt"
+    portable.write_bytes(b"")
+    found = read_run(folder)
+    assert (found.params["model"], found.params["pretrained"], found.from_scratch) == (str(portable), False, True)
+
+
 # Wrong paths
 
 
