@@ -25,6 +25,8 @@ class Diagnosis:
     """The first of the findings', NORMAL or TOO_EARLY."""
     findings: tuple[Finding, ...]
     """At most one about learning: the one that explains the others. Mend it, train again, look again."""
+    learning: Condition
+    """The same without what concerns time and memory only."""
     grade: Grade | None
     standing: Standing | None
     seconds_left: float | None
@@ -42,10 +44,12 @@ def diagnose(run: Run) -> Diagnosis:
     resources = [found for rule in RESOURCES if (found := rule(run))]
     findings = (*([learning] if learning else []), *resources)
     # Before, nobody can say that a curve is as it should be; what is plainly wrong is told all the same.
-    is_early = run.last_epoch < judged_from(run)
+    otherwise = Condition.TOO_EARLY if run.last_epoch < judged_from(run) else Condition.NORMAL
+    learns = learning.condition if learning else otherwise
     return Diagnosis(
         run=run,
-        condition=findings[0].condition if findings else (Condition.TOO_EARLY if is_early else Condition.NORMAL),
+        condition=findings[0].condition if findings else otherwise,
+        learning=learns,
         findings=findings,
         grade=grade(run),
         standing=standing(run),

@@ -28,6 +28,7 @@ def diagnosis_facts(diagnosis: Diagnosis) -> dict[str, Any]:
         "from_scratch": run.from_scratch,
         "outcome": run.outcome,
         "condition": diagnosis.condition,
+        "learning": diagnosis.learning,
         "findings": [_finding(found) for found in diagnosis.findings],
         "changes": dict(diagnosis.changes),
         "grade": diagnosis.grade and _grade(diagnosis.grade),
@@ -46,9 +47,9 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
         f"{run.source}: epoch {run.last_epoch}{plan}{begun}",
         "",
         *(line for found in diagnosis.findings for line in _told(found, run)),
-        *([] if diagnosis.findings else [_nothing_found(diagnosis.condition, run), ""]),
+        *_learning(diagnosis),
         *_result(diagnosis.grade, run),
-        *(_standing(diagnosis.standing) if diagnosis.condition is Condition.NORMAL else []),
+        *(_standing(diagnosis.standing) if diagnosis.learning is Condition.NORMAL else []),
         *_time_left(diagnosis),
         *(f"note      {note}" for note in run.notes),
     ]
@@ -65,12 +66,19 @@ def _told(found: Finding, run: Run) -> Iterator[str]:
     yield ""
 
 
-def _nothing_found(condition: Condition, run: Run) -> str:
+def _learning(diagnosis: Diagnosis) -> Iterator[str]:
+    """That the learning is as it should be, or that nobody can say yet; nothing where a finding is about it."""
+    run = diagnosis.run
+    if not run.epochs:
+        return
     seen = [_course("training loss", train_loss(run), ".3g"), _course("mAP50", metric(run, "mAP50"), ".3f")]
     course = "; ".join(text for text in seen if text)
-    if condition is Condition.TOO_EARLY:
-        return f"TOO EARLY TO SAY, which takes {judged_from(run)} epochs; nothing is plainly wrong: {course}"
-    return f"NORMAL, no change is called for: {course}"
+    if diagnosis.learning is Condition.TOO_EARLY:
+        yield f"TOO EARLY TO SAY what the curves show, which takes {judged_from(run)} epochs: {course}"
+        yield ""
+    elif diagnosis.learning is Condition.NORMAL:
+        yield f"NORMAL, {'as far as the curves go' if diagnosis.findings else 'no change is called for'}: {course}"
+        yield ""
 
 
 def _course(name: str, curve: Curve, form: str) -> str:

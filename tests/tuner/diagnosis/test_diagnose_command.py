@@ -88,6 +88,7 @@ def test_a_resumed_run_leaves_its_model_to_be_named(tune, tmp_path):
 def test_json_says_the_same(tune):
     said = json.loads(tune(str(CURVES / "tiny-overfits"), "--json"))
     assert (said["version"], said["condition"], said["epochs"]) == (1, "overfitting", 100)
+    assert said["learning"] == "overfitting"
     assert said["changes"]["patience"] == 30
     assert said["grade"]["mark"] == "below the targets"
 

@@ -152,6 +152,18 @@ def test_where_two_findings_change_the_same_the_first_counts(run):
     assert dict(diagnose(made).changes) == {"batch": 2, "lr0": 0.01, "warmup_epochs": 5}
 
 
+def test_a_slow_run_whose_learning_is_normal_is_told_to_be_both(run):
+    made = run(decaying(5.0, 1.0, 20), map50=straight(0, 0.4, 20), seconds=[10.0] * 15 + [45.0, 10.0, 80.0, 31.0, 10.0])
+    found = diagnose(made)
+    assert (found.condition, found.learning) == (Condition.SLOW, Condition.NORMAL)
+    told = diagnosis_lines(found)
+    assert [line.split(",")[0] for line in told if line.startswith(("SLOW", "NORMAL"))] == ["SLOW", "NORMAL"]
+
+
+def test_before_a_curve_can_be_judged_it_is_told_how_long_that_takes(run):
+    assert any("which takes 13 epochs" in line for line in diagnosis_lines(diagnose(run(decaying(5.0, 1.0, 6)))))
+
+
 number = st.one_of(st.floats(), st.floats(min_value=0, max_value=10), st.sampled_from([0.0, 1e300, -1e300]))
 figures = st.none() | st.dictionaries(st.sampled_from(["mAP50", "mAP50-95", "recall", "other"]), number)
 losses = st.dictionaries(st.sampled_from(["box", "cls", "dfl", "x"]), number, max_size=3)
