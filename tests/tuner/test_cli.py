@@ -42,6 +42,7 @@ def test_the_verbs_are_the_documented_ones():
         "sample-data",
         "doctor",
         "data",
+        "diagnose",
         "db",
         "preview",
     }

@@ -9,7 +9,21 @@ from typing import Annotated, NoReturn
 import optuna
 import typer
 
-from tuner.cli import dashboard, data, db, doctor, export, preview, promote, run, sample_data, simulate, status, train
+from tuner.cli import (
+    dashboard,
+    data,
+    db,
+    diagnose,
+    doctor,
+    export,
+    preview,
+    promote,
+    run,
+    sample_data,
+    simulate,
+    status,
+    train,
+)
 from tuner.cli.arguments import hide_password
 from tuner.exceptions import SpaceError, TunerError
 from tuner.printable import printable
@@ -35,6 +49,7 @@ app.command("train")(train.train)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)
 app.command("simulate")(simulate.simulate)
+app.command("diagnose")(diagnose.diagnose_run)
 app.command("dashboard")(dashboard.dashboard)
 app.command("sample-data")(sample_data.sample_data)
 app.command("doctor")(doctor.doctor)

@@ -1,0 +1,123 @@
+"""`tune diagnose`, as one types it."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.tuner.diagnosis.conftest import CURVES
+from tuner.cli.main import app, main
+
+
+@pytest.fixture
+def tune(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        done = CliRunner().invoke(app, ["diagnose", *arguments])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return run
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        main(["diagnose", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert (left.value.code, out, err.count("\n")) == (2, "", 1)
+    return err
+
+
+def arguments_of(path):
+    return yaml.safe_load(path.read_text())
+
+
+def test_a_healthy_run_is_called_normal_and_nothing_is_to_be_changed(tune, tmp_path):
+    said = tune(str(CURVES / "healthy"), "--write", "next.yaml")
+    assert "NORMAL" in said
+    assert "nothing is to be changed, next.yaml is not written" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finding_has_evidence_remedy_changes_and_the_command_to_type_next(tune):
+    said = tune(str(CURVES / "lr-too-low"))
+    for part in (
+        "LOSS-NOT-FALLING",
+        "from 16 to 15.6",
+        "raise the learning rate",
+        "lr0: 1e-05 -> 0.01",
+        "--write next.yaml",
+    ):
+        assert part in said
+
+
+def test_the_file_has_all_arguments_of_the_run_with_the_changes_and_not_where_it_wrote(tune, tmp_path):
+    said = tune(str(CURVES / "lr-too-low"), "--write", "next.yaml")
+    assert "yolo train cfg=next.yaml" in said
+    before, after = arguments_of(CURVES / "lr-too-low" / "args.yaml"), arguments_of(tmp_path / "next.yaml")
+    assert after == {
+        name: value
+        for name, value in {**before, "lr0": 0.01}.items()
+        if value is not None and name not in {"save_dir", "project", "name", "exist_ok", "resume", "cfg"}
+    }
+
+
+def test_small_figures_are_written_so_that_yolo_reads_figures(tune, tmp_path):
+    shutil.copytree(CURVES / "tiny-overfits", "run")
+    text = (tmp_path / "run" / "args.yaml").read_text()
+    (tmp_path / "run" / "args.yaml").write_text(
+        text.replace("lr0: 0.002", "lr0: 1.0e-05").replace("freeze: null", "freeze: [0, 1]")
+    )
+    tune("run", "--write", "next.yaml")
+    after = arguments_of(tmp_path / "next.yaml")
+    assert (after["lr0"], after["mixup"], after["freeze"]) == (1e-5, 0.15, [0, 1])
+
+
+def test_a_resumed_run_leaves_its_model_to_be_named(tune, tmp_path):
+    shutil.copytree(CURVES / "lr-too-low", "run")
+    text = (tmp_path / "run" / "args.yaml").read_text()
+    (tmp_path / "run" / "args.yaml").write_text(text.replace("resume: false", "resume: run/weights/last.pt"))
+    said = tune("run", "--write", "next.yaml")
+    assert "yolo train cfg=next.yaml model=MODEL" in said
+    assert "model" not in arguments_of(tmp_path / "next.yaml")
+
+
+def test_json_says_the_same(tune):
+    said = json.loads(tune(str(CURVES / "tiny-overfits"), "--json"))
+    assert (said["version"], said["condition"], said["epochs"]) == (1, "overfitting", 100)
+    assert said["learning"] == "overfitting"
+    assert said["changes"]["patience"] == 30
+    assert said["grade"]["mark"] == "below the targets"
+
+
+def test_a_file_that_is_there_is_replaced_as_by_export(tune, tmp_path):
+    (tmp_path / "next.yaml").write_text("old")
+    tune(str(CURVES / "lr-too-low"), "--write", "next.yaml")
+    assert arguments_of(tmp_path / "next.yaml")["lr0"] == 0.01
+
+
+@pytest.mark.parametrize("target", ["args.yaml", "next.txt", "next"])
+def test_a_target_that_yolo_would_not_take_or_that_is_the_runs_own_is_refused(tmp_path, capsys, target):
+    assert "next.yaml" in refused(capsys, CURVES / "lr-too-low", "--write", tmp_path / target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_arguments_of_the_run_nothing_is_written(tmp_path, capsys):
+    shutil.copy(CURVES / "lr-too-low" / "results.csv", tmp_path)
+    assert "args.yaml" in refused(capsys, tmp_path, "--write", tmp_path / "next.yaml")
+    assert not (tmp_path / "next.yaml").exists()
+
+
+def test_a_path_without_a_run_is_one_line_and_code_2(tmp_path, capsys):
+    assert "neither" in refused(capsys, tmp_path)
+    assert "missing" in refused(capsys, tmp_path / "missing")
+
+
+def test_a_name_that_would_order_the_terminal_about_is_shown_harmless(tune, tmp_path):
+    shutil.copytree(CURVES / "lr-too-low", tmp_path / "a\x1b[2Jb")
+    said = tune(str(tmp_path / "a\x1b[2Jb"), "--write", "next.yaml")
+    assert "\x1b" not in said
+    assert "\x1b" not in (tmp_path / "next.yaml").read_text()

@@ -1,0 +1,222 @@
+"""Which files a run is read from, and what a path that has none is told."""
+
+import json
+import os
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tuner.contract import EpochRecord, Outcome, encode
+from tuner.diagnosis import reading
+from tuner.diagnosis.reading import read_run
+from tuner.exceptions import TunerError, UsageError
+
+HEAD = "epoch,time,train/box_loss,metrics/mAP50(B),metrics/mAP50-95(B),val/box_loss"
+CSV = f"{HEAD}\n1,10,3,0.1,0.05,3.1\n2,18,2.5,0.2,0.1,2.6\n"
+ARGUMENTS = "model: yolov8n.yaml\nepochs: 300\nlr0: 0.01\noptimizer: SGD\nfreeze: [1, 2]\ntime: null\n"
+REQUEST = {"params": {"lr0": 0.02, "optimizer": "SGD"}, "model": "mamba-yolo-n", "epochs": 54, "seed": 0, "data": "d"}
+
+
+def record(epoch, *, metrics=None, loss=2.0):
+    return encode(
+        EpochRecord(
+            epoch=epoch,
+            losses={"box": loss},
+            metrics=metrics,
+            seconds=5.0,
+            memory_gib=1.5,
+            learning_rate=0.01,
+            batch=16,
+            checkpoint="weights/last.pt",
+        )
+    )
+
+
+def test_a_folder_its_table_and_its_arguments_are_the_same_run(tmp_path):
+    (tmp_path / "results.csv").write_text(CSV)
+    (tmp_path / "args.yaml").write_text(ARGUMENTS)
+    found = read_run(tmp_path)
+    assert (found.last_epoch, found.planned_epochs, found.from_scratch, found.notes) == (2, 300, True, ())
+    assert found.params["freeze"] == (1, 2)
+    assert "time" not in found.params
+    for name in ("results.csv", "args.yaml"):
+        assert read_run(tmp_path / name).epochs == found.epochs
+
+
+def test_a_table_of_another_name_is_read(tmp_path):
+    (tmp_path / "old.csv").write_text(CSV)
+    found = read_run(tmp_path / "old.csv")
+    assert (found.last_epoch, found.planned_epochs) == (2, None)
+    assert "no args.yaml" in found.notes[0]
+
+
+def test_our_records_count_and_only_validated_epochs_take_their_validation_losses_from_the_table(tmp_path):
+    figures = {"mAP50": 0.2, "mAP50-95": 0.1}
+    (tmp_path / "records.jsonl").write_text(f"{record(1)}\n{record(2, metrics=figures)}\n")
+    (tmp_path / "results.csv").write_text(CSV)
+    (tmp_path / "request.json").write_text(json.dumps(REQUEST))
+    first, second = read_run(tmp_path).epochs
+    assert (first.metrics, first.val, first.seconds, first.memory_gib) == (None, None, 5.0, 1.5)
+    assert (dict(second.metrics), dict(second.val)) == (figures, {"box": 2.6})
+    assert read_run(tmp_path).planned_epochs == 54
+
+
+def test_records_that_are_not_finite_stay_so(tmp_path):
+    (tmp_path / "records.jsonl").write_text(record(1, loss=float("nan")) + "\n")
+    assert str(read_run(tmp_path).epochs[0].train["box"]) == "nan"
+
+
+def test_a_last_record_that_is_cut_off_is_left_out_and_told(tmp_path):
+    (tmp_path / "records.jsonl").write_text(f"{record(1)}\n{record(2)[:40]}")
+    found = read_run(tmp_path)
+    assert found.last_epoch == 1
+    assert "line 2 of records.jsonl is cut off and left out" in found.notes
+
+
+def test_a_record_that_is_broken_in_the_middle_is_named(tmp_path):
+    (tmp_path / "records.jsonl").write_text(f"{record(1)}\n{{}}\n{record(2)}\n")
+    with pytest.raises(UsageError, match=r"records.jsonl:2: "):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        ("trainer.exceptions.Diverged: the loss became NaN in epoch 1, batch 3", Outcome.DIVERGED),
+        ("trainer.exceptions.OutOfMemory: memory ran out while training", Outcome.OUT_OF_MEMORY),
+    ],
+)
+def test_a_run_that_ended_in_its_first_epoch_is_known_by_its_log(tmp_path, error, outcome):
+    (tmp_path / "request.json").write_text(json.dumps(REQUEST))
+    (tmp_path / "trainer.log").write_text(f"training failed\nTraceback\n{error}\n")
+    found = read_run(tmp_path)
+    assert (found.epochs, found.outcome, found.message) == ((), outcome, error.partition(": ")[2])
+
+
+def test_what_a_later_try_has_trained_past_is_no_ending(tmp_path):
+    (tmp_path / "records.jsonl").write_text(record(1) + "\n")
+    told = "trainer.exceptions.OutOfMemory: memory ran out\nINFO trainer: epoch 1/54: box_loss 2; 5.0 s\n"
+    (tmp_path / "trainer.log").write_text(told)
+    assert read_run(tmp_path).outcome is None
+
+
+def test_the_best_checkpoint_is_found(tmp_path):
+    (tmp_path / "results.csv").write_text(CSV)
+    assert read_run(tmp_path).best_weights == ""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "best.pt").write_bytes(b"")
+    assert read_run(tmp_path).best_weights == str(tmp_path / "weights" / "best.pt")
+
+
+def test_without_validation_only_the_last_epoch_has_metrics(tmp_path):
+    (tmp_path / "results.csv").write_text(CSV)
+    (tmp_path / "args.yaml").write_text("epochs: 2\nval: false\n")
+    first, second = read_run(tmp_path).epochs
+    assert (first.metrics, first.val) == (None, None)
+    assert second.metrics["mAP50"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("model: yolov8n.yaml\npretrained: true\n", True),
+        ("model: yolov8n.pt\npretrained: true\n", False),
+        ("model: yolov8n.pt\npretrained: false\n", True),
+        ("model: yolov8n.yaml\npretrained: yolov8n.pt\n", False),
+        ("model: study/mamba-yolo-t-untrained.pt\npretrained: true\n", True),
+        ("model: run/weights/last.pt\nresume: run/weights/last.pt\n", None),
+        ("epochs: 3\n", None),
+    ],
+)
+def test_what_a_run_began_from_is_known_by_its_arguments(tmp_path, arguments, expected):
+    (tmp_path / "results.csv").write_text(CSV)
+    (tmp_path / "args.yaml").write_text(arguments)
+    assert read_run(tmp_path).from_scratch is expected
+
+
+@pytest.mark.parametrize("arguments", ["[", "- 1\n", "", "x: !!python/object:os.system {}\nlr0: 0.1\n", "a: 1\na: 2\n"])
+def test_arguments_that_cannot_be_read_are_told_and_the_curves_judged_all_the_same(tmp_path, arguments):
+    (tmp_path / "results.csv").write_text(CSV)
+    (tmp_path / "args.yaml").write_text(arguments)
+    found = read_run(tmp_path)
+    assert found.last_epoch == 2
+    assert found.notes[0].startswith("args.yaml")
+
+
+def test_a_run_of_a_study_has_the_model_that_a_plain_yolo_can_read(tmp_path):
+    folder = tmp_path / "demo" / "trials" / "0001"
+    folder.mkdir(parents=True)
+    (folder / "records.jsonl").write_text(record(1))
+    (folder / "request.json").write_text(json.dumps(REQUEST))
+    assert read_run(folder).params["model"] == "mamba-yolo-n"
+    portable = tmp_path / "demo" / "mamba-yolo-n-untrained.pt"
+    portable.write_bytes(b"")
+    found = read_run(folder)
+    assert (found.params["model"], found.params["pretrained"], found.from_scratch) == (str(portable), False, True)
+
+
+# Wrong paths
+
+
+def refused(path):
+    with pytest.raises(UsageError) as raised:
+        read_run(path)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_path_that_has_no_run_is_told_what_was_looked_for(tmp_path):
+    (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8")
+    assert "No such file" in refused(tmp_path / "missing")
+    for path in (tmp_path, tmp_path / "picture.jpg"):
+        assert "records.jsonl or results.csv" in refused(path)
+
+
+def test_a_folder_of_runs_names_them(tmp_path):
+    for name in "abcdefg":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.csv").write_text(CSV)
+    said = refused(tmp_path)
+    assert "has 7" in said
+    assert f"'{tmp_path / 'a'}'" in said
+    assert said.endswith("and 2 more.")
+
+
+def test_a_run_without_an_epoch_is_told_so(tmp_path):
+    (tmp_path / "results.csv").write_text(HEAD + "\n")
+    assert "none yet" in refused(tmp_path)
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_BYTES", 20)
+    (tmp_path / "results.csv").write_text(CSV)
+    assert "20 bytes" in refused(tmp_path)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "results.csv")
+    assert "records.jsonl or results.csv" in refused(tmp_path)
+    assert "results.csv" in refused(tmp_path / "results.csv")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_a_path_that_cannot_be_is_refused(tmp_path, name):
+    refused(tmp_path / name)
+
+
+@settings(deadline=None)
+@given(content=st.binary(max_size=300), name=st.sampled_from([*reading._SIGNS, "args.yaml", "trainer.log"]))
+def test_any_bytes_in_any_file_are_read_or_refused(tmp_path_factory, content, name):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "results.csv").write_text(CSV)
+    (folder / name).write_bytes(content)
+    with suppress(TunerError):
+        read_run(folder)
+
+
+def test_a_byte_order_mark_and_bytes_that_are_no_utf8_do_not_matter(tmp_path):
+    (tmp_path / "results.csv").write_bytes(b"\xef\xbb\xbf" + CSV.encode())
+    (tmp_path / "args.yaml").write_bytes(b"epochs: 3\nname: \xff\n")
+    assert (read_run(tmp_path).last_epoch, read_run(tmp_path).planned_epochs) == (2, 3)

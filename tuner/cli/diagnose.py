@@ -1,0 +1,58 @@
+"""`tune diagnose`."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner.cli.arguments import commands_prefix
+from tuner.diagnosis import Diagnosis, diagnose, read_run
+from tuner.diagnosis.next_run import is_resumed, next_yaml, write_next
+from tuner.printable import printable
+from tuner.report.diagnosis import diagnosis_facts, diagnosis_lines
+
+
+def diagnose_run(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a run, or its results.csv or records.jsonl.")
+    ],
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Write the run's arguments with the changes, for yolo train cfg=FILE."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON on standard output.")] = False,
+) -> None:
+    """Say what is wrong with a training run, by its curves, and what to change.
+
+    It reads what `yolo train` and this product's trials leave behind, finished or not: results.csv with args.yaml,
+    or records.jsonl. Nothing is trained, and nothing but --write writes.
+
+    Examples:
+
+        tune diagnose runs/detect/train
+
+        tune diagnose studies/my-study/trials/0003 --write next.yaml
+    """
+    diagnosis = diagnose(read_run(run))
+    if write is not None and diagnosis.changes:
+        write_next(next_yaml(diagnosis), write)
+    if as_json:
+        typer.echo(json.dumps(diagnosis_facts(diagnosis), indent=2, allow_nan=False))
+        return
+    typer.echo("\n".join(map(printable, diagnosis_lines(diagnosis))))
+    typer.echo(printable(_next(diagnosis, write)))
+
+
+def _next(diagnosis: Diagnosis, written: Path | None) -> str:
+    """What to type next, or why there is nothing."""
+    if not diagnosis.changes:
+        return f"next      nothing is to be changed{f', {written} is not written' if written else ''}"
+    prefix, source = commands_prefix(), shlex.quote(diagnosis.run.source)
+    if not diagnosis.run.params:
+        return "next      give yolo train these changes with the arguments of the run, which are not known here"
+    if written is None:
+        return f"next      {prefix}tune diagnose {source} --write next.yaml"
+    began_from = " model=MODEL" if is_resumed(diagnosis) and "model" not in diagnosis.changes else ""
+    return f"next      {prefix}yolo train cfg={shlex.quote(str(written))}{began_from}"

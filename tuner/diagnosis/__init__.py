@@ -1,0 +1,11 @@
+"""What is wrong with a run, by the rules of the training guide: records -> conditions, evidence, changes.
+
+Pure functions but for `reading`, which reads the records; nothing here trains, searches or knows a clock.
+"""
+
+from tuner.diagnosis.diagnosis import Diagnosis, diagnose
+from tuner.diagnosis.findings import Condition, Finding
+from tuner.diagnosis.reading import read_run
+from tuner.diagnosis.runs import Run, RunEpoch
+
+__all__ = ["Condition", "Diagnosis", "Finding", "Run", "RunEpoch", "diagnose", "read_run"]

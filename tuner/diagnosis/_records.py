@@ -1,0 +1,79 @@
+"""`records.jsonl`, where our trainer keeps its epoch records -> epochs; and how its log says that a run ended."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tuner.contract import ContractError, EpochRecord, Outcome, decode
+from tuner.diagnosis.runs import RunEpoch
+from tuner.exceptions import UsageError
+
+_ENDED = re.compile(r"^trainer\.exceptions\.(Diverged|OutOfMemory): (.*)$", re.MULTILINE)
+_EPOCH = re.compile(r"epoch \d+/\d+: ")
+_OUTCOMES = {"Diverged": Outcome.DIVERGED, "OutOfMemory": Outcome.OUT_OF_MEMORY}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """How a run ended, as its log has it."""
+
+    outcome: Outcome
+    message: str
+
+
+def epochs_of_records(text: str, file: str) -> tuple[tuple[RunEpoch, ...], tuple[str, ...]]:
+    """The epochs in their order, without validation losses, and what was left out, one line each.
+
+    Args:
+        file: how to name the file in an error.
+
+    Raises:
+        UsageError: a line before the last is no epoch record.
+    """
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    kept: list[RunEpoch] = []
+    for number, line in lines:
+        try:
+            epoch = _epoch(line)
+        except (ContractError, ValueError, OverflowError, RecursionError) as error:
+            if number == lines[-1][0]:
+                return tuple(kept), (f"line {number} of records.jsonl is cut off and left out",)
+            rule = f"{file}:{number}: Every line must be an epoch record of the trainer"
+            raise UsageError(f"{rule}, but this one is not ({error!s:.200}); remove the line.") from error
+        while kept and kept[-1].epoch >= epoch.epoch:
+            kept.pop()
+        kept.append(epoch)
+    return tuple(kept), ()
+
+
+def with_validation_losses(epochs: tuple[RunEpoch, ...], table: tuple[RunEpoch, ...]) -> tuple[RunEpoch, ...]:
+    """The epochs with what only results.csv has, where they were validated: elsewhere that repeats old figures."""
+    losses = {epoch.epoch: epoch.val for epoch in table}
+    return tuple(replace(e, val=losses.get(e.epoch)) if e.metrics is not None else e for e in epochs)
+
+
+def ending_of(log: str) -> Ending | None:
+    """What the end of a trainer's log says, unless a later try has trained epochs since."""
+    found = next(reversed(list(_ENDED.finditer(log))), None)
+    if found is None or _EPOCH.search(log, found.end()):
+        return None
+    return Ending(outcome=_OUTCOMES[found[1]], message=found[2])
+
+
+def _epoch(line: str) -> RunEpoch:
+    record = decode(line)
+    if not isinstance(record, EpochRecord):
+        raise ValueError(f"it is a record of type {record.type}")
+    figures = (record.epoch, record.seconds, record.memory_gib, record.learning_rate)
+    if not all(isinstance(figure, int | float) for figure in figures) or record.epoch < 1:
+        raise ValueError("a figure is no number")
+    if not isinstance(record.losses, Mapping) or not isinstance(record.metrics, Mapping | None):
+        raise ValueError("losses and metrics must map names to figures")
+    return RunEpoch(
+        epoch=int(record.epoch),
+        train=dict(record.losses),
+        metrics=None if record.metrics is None else dict(record.metrics),
+        seconds=float(record.seconds),
+        memory_gib=float(record.memory_gib),
+        learning_rate=float(record.learning_rate),
+    )

@@ -1,0 +1,94 @@
+"""When a run learns its training pictures by heart [guide 28]."""
+
+from tuner.diagnosis import remedies
+from tuner.diagnosis.curves import (
+    CURVE_EPOCHS,
+    Curve,
+    around,
+    best,
+    fall,
+    first,
+    has_risen,
+    last,
+    metric,
+    since,
+    smoothed,
+    train_loss,
+    val_loss,
+)
+from tuner.diagnosis.findings import Condition, Finding
+from tuner.diagnosis.runs import Run
+
+RISEN = 0.1
+"""Of the validation loss from its lowest, as a share."""
+APART = 3.0
+"""Validation loss to training loss. The guide's overfitted run has 4 [28]; measured: 3 and 5, healthy ones end at 1."""
+FALLEN, LEAST_MAP = 0.2, 0.1
+"""Of mAP50-95 from its best, as a share, and how high that was: a smaller one may be chance."""
+LEARNT = 0.1
+"""What the training loss has fallen meanwhile, as a share."""
+GOOD_MAP50 = 0.7
+"""Where the result is good [19] nothing needs a remedy, however far the losses lie apart."""
+
+Sign = tuple[tuple[int, int], str]
+"""The epochs, and one line of what they show."""
+
+
+def overfitting(run: Run) -> Finding | None:
+    """Validation gets worse, or is far worse than training, while the training loss falls and mAP does not rise."""
+    train = since(train_loss(run), run.warm_up_epochs + 1)
+    val = since(val_loss(run), run.warm_up_epochs + 1)
+    if len(train) < CURVE_EPOCHS or best(metric(run, "mAP50"), 0.0) >= GOOD_MAP50:
+        return None
+    sign = _rising_loss(run, train, val) or _losses_apart(run, train, val) or _falling_map(run, train)
+    if sign is None:
+        return None
+    changes = remedies.stronger_regularisation(run)
+    return Finding(
+        condition=Condition.OVERFITTING,
+        epochs=sign[0],
+        evidence=sign[1],
+        advice="more pictures help most; " + ("else regularise more" if changes else "the rest is done already"),
+        changes=changes,
+    )
+
+
+def _rising_loss(run: Run, train: Curve, val: Curve) -> Sign | None:
+    if len(val) < CURVE_EPOCHS:
+        return None
+    turn, lowest = min(smoothed(val), key=lambda point: point[1])
+    has_learnt = fall(around(train, turn), last(train)) >= LEARNT
+    # Late in a good run the validation loss may rise a little while mAP still does.
+    if last(val) <= (1 + RISEN) * lowest or not has_learnt or has_risen(metric(run, "mAP50-95"), turn):
+        return None
+    return (
+        turn,
+        val[-1][0],
+    ), f"validation loss {last(val):.3g}, in epoch {turn} it was {lowest:.3g}; {_training(train)}"
+
+
+def _losses_apart(run: Run, train: Curve, val: Curve) -> Sign | None:
+    if len(val) < CURVE_EPOCHS or last(val) < APART * last(train) or fall(first(train), last(train)) < LEARNT:
+        return None
+    if has_risen(metric(run, "mAP50-95"), round(run.last_epoch * 2 / 3)):
+        return None
+    return (
+        val[0][0],
+        val[-1][0],
+    ), f"validation loss {last(val):.3g}, {last(val) / last(train):.1f} times as high: {_training(train)}"
+
+
+def _falling_map(run: Run, train: Curve) -> Sign | None:
+    curve = metric(run, "mAP50-95")
+    if len(curve) < CURVE_EPOCHS:
+        return None
+    top, highest = max(smoothed(curve), key=lambda point: point[1])
+    if highest < LEAST_MAP or last(curve) > (1 - FALLEN) * highest or fall(around(train, top), last(train)) < LEARNT:
+        return None
+    if has_risen(curve, round(run.last_epoch * 2 / 3)):
+        return None
+    return (top, curve[-1][0]), f"mAP50-95 {last(curve):.3f}, in epoch {top} it was {highest:.3f}; {_training(train)}"
+
+
+def _training(train: Curve) -> str:
+    return f"the training loss has fallen to {last(train):.3g}"

@@ -1,0 +1,161 @@
+"""Finds the records of a run and reads them, within bounds; nothing is made or changed."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePath
+
+from tuner.diagnosis._arguments import arguments_of_request, arguments_of_yaml, trains_from_scratch
+from tuner.diagnosis._records import ending_of, epochs_of_records, with_validation_losses
+from tuner.diagnosis._results_csv import epochs_of_csv
+from tuner.diagnosis.runs import ArgumentValue, Run, RunEpoch
+from tuner.exceptions import UsageError
+from tuner.printable import printable
+
+MAX_BYTES = 16 * 2**20
+"""A row of results.csv has some 150 bytes: a hundred thousand epochs."""
+
+RECORDS, TABLE, ARGUMENTS, REQUEST, LOG = "records.jsonl", "results.csv", "args.yaml", "request.json", "trainer.log"
+_SIGNS = (RECORDS, TABLE, REQUEST)
+_LOG_TAIL_BYTES = 64 * 1024
+_MOST_LOOKED_AT = 2000
+_MOST_NAMED = 5
+_DEEPEST = 4
+_LONGEST_NAME = 100
+
+
+def read_run(path: Path) -> Run:
+    """The run whose folder, results.csv or records.jsonl is named.
+
+    Raises:
+        UsageError: there is none, or its records cannot be read.
+    """
+    folder, table = _places(path)
+    arguments, argument_notes = _arguments(folder)
+    epochs, notes = _epochs(folder, table)
+    if arguments.get("val") is False:
+        epochs = _without_stale_metrics(epochs, arguments)
+    ending = ending_of(_tail(folder / LOG))
+    if not epochs and ending is None:
+        raise UsageError(f"A run must have an epoch to be diagnosed, but '{path}' has none yet; wait for the first.")
+    planned = arguments.get("epochs")
+    best = folder / "weights" / "best.pt"
+    return Run(
+        source=str(path),
+        epochs=epochs,
+        planned_epochs=planned if isinstance(planned, int) and planned > 0 else None,
+        params=arguments,
+        from_scratch=trains_from_scratch(arguments),
+        outcome=ending.outcome if ending else None,
+        message=ending.message if ending else "",
+        best_weights=str(best.absolute()) if best.is_file() else "",
+        notes=(*notes, *argument_notes),
+    )
+
+
+def _places(path: Path) -> tuple[Path, Path]:
+    """The run's folder, and the results.csv in it (which may have another name)."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"A run must be a folder or its results.csv, but '{path}' is not ({reason}).") from error
+    if stat.S_ISDIR(mode):
+        return _folder(path), path / TABLE
+    if stat.S_ISREG(mode) and path.suffix == ".csv":
+        return path.parent, path
+    if stat.S_ISREG(mode) and path.name in {RECORDS, ARGUMENTS, REQUEST}:
+        return path.parent, path.parent / TABLE
+    raise UsageError(
+        f"A run must be a folder with {RECORDS} or {TABLE} in it, or one of these files, but got '{path}'; "
+        "name the folder that training wrote."
+    )
+
+
+def _folder(path: Path) -> Path:
+    if any((path / name).is_file() for name in _SIGNS):
+        return path
+    found = sorted({file.parent for name in _SIGNS for file in islice(_below(path, name), _MOST_LOOKED_AT)})
+    if not found:
+        raise UsageError(f"A run's folder must hold {RECORDS} or {TABLE}, but '{path}' has neither.")
+    named = ", ".join(f"'{run}'" for run in found[:_MOST_NAMED])
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    raise UsageError(f"One run is diagnosed at a time, but '{path}' has {len(found)}; name one of {named}{more}.")
+
+
+def _below(root: Path, name: str) -> Iterator[Path]:
+    """Files of that name, at most four folders down: a study's runs lie two below it."""
+    for number, (folder, folders, files) in enumerate(os.walk(root)):
+        if number >= _MOST_LOOKED_AT:
+            return
+        folders.sort()
+        if len(Path(folder).relative_to(root).parts) >= _DEEPEST:
+            folders.clear()
+        if name in files and Path(folder, name).is_file():
+            yield Path(folder, name)
+
+
+def _epochs(folder: Path, table: Path) -> tuple[tuple[RunEpoch, ...], tuple[str, ...]]:
+    records = folder / RECORDS
+    if records.is_file() and table.name == TABLE:
+        epochs, notes = epochs_of_records(_text(records), _named(records))
+        if not table.is_file():
+            return epochs, notes
+        with_losses, table_notes = epochs_of_csv(_text(table), _named(table))
+        return with_validation_losses(epochs, with_losses), (*notes, *table_notes)
+    return epochs_of_csv(_text(table), _named(table)) if table.is_file() else ((), ())
+
+
+def _arguments(folder: Path) -> tuple[dict[str, ArgumentValue], tuple[str, ...]]:
+    if (folder / ARGUMENTS).is_file():
+        found, notes = arguments_of_yaml(_text(folder / ARGUMENTS))
+    elif (folder / REQUEST).is_file():
+        found, notes = arguments_of_request(_text(folder / REQUEST)), ()
+    else:
+        return {}, (f"no {ARGUMENTS} beside the records: plan and parameters are not known",)
+    return found | _portable_model(folder, found), notes
+
+
+def _portable_model(folder: Path, arguments: Mapping[str, ArgumentValue]) -> dict[str, ArgumentValue]:
+    """The model of a study's run as a plain `yolo` can read it, which its study keeps two folders up."""
+    model = arguments.get("model")
+    if not (folder / REQUEST).is_file() or not isinstance(model, str):
+        return {}
+    portable = folder.absolute().parent.parent / f"{PurePath(model).stem[:_LONGEST_NAME]}-untrained.pt"
+    return {"model": str(portable), "pretrained": False} if portable.is_file() else {}
+
+
+def _without_stale_metrics(
+    epochs: tuple[RunEpoch, ...], arguments: Mapping[str, ArgumentValue]
+) -> tuple[RunEpoch, ...]:
+    """With val: false only the last planned epoch is validated; the others' rows repeat what was there before."""
+    return tuple(e if e.epoch == arguments.get("epochs") else replace(e, val=None, metrics=None) for e in epochs)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"The records of a run must be readable, but '{path}' is not ({error.strerror}).") from error
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"A run's file must not exceed {MAX_BYTES} bytes, but '{path}' does; is this the right file?")
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _tail(path: Path) -> str:
+    """The end of a log; empty where there is none."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - _LOG_TAIL_BYTES, 0))
+            return file.read(_LOG_TAIL_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _named(path: Path) -> str:
+    return printable(str(path))

@@ -1,0 +1,69 @@
+"""What may be wrong with a run's time and memory, whatever it learns: a rule for each condition."""
+
+from collections.abc import Callable
+from statistics import median
+
+from tuner.contract import Outcome
+from tuner.diagnosis import remedies
+from tuner.diagnosis.curves import epoch_seconds
+from tuner.diagnosis.findings import Condition, Finding
+from tuner.diagnosis.runs import Run
+
+VERY_SLOW_S = 7200.0
+"""The guide's very slow epoch [29]."""
+STALLED, STALLED_EPOCHS = 3.0, 3
+"""Times the run's own median, at so many of its epochs."""
+
+
+def out_of_memory(run: Run) -> Finding | None:
+    """The run ended because memory ran out [guide 25]."""
+    if run.outcome is not Outcome.OUT_OF_MEMORY:
+        return None
+    return Finding(
+        condition=Condition.OUT_OF_MEMORY,
+        epochs=(run.last_epoch, run.last_epoch),
+        evidence=f"the trainer ended it: {run.message or 'memory ran out'}",
+        advice="take a smaller batch, then smaller images; fewer workers and cache off spare main memory",
+        changes=remedies.less_memory(run),
+    )
+
+
+def slow(run: Run) -> Finding | None:
+    """Epochs of hours, or many that take far longer than the others [29]."""
+    times = _times(run)
+    usual = median(times.values()) if times else 0.0
+    stalled = [epoch for epoch, seconds in times.items() if seconds > STALLED * usual]
+    if usual < VERY_SLOW_S and len(stalled) < STALLED_EPOCHS:
+        return None
+    return _very_slow(run, times, usual) if usual >= VERY_SLOW_S else _stalled(times, stalled, usual)
+
+
+def _very_slow(run: Run, times: dict[int, float], usual: float) -> Finding:
+    return Finding(
+        condition=Condition.SLOW,
+        epochs=(min(times), max(times)),
+        evidence=f"an epoch takes {usual / 3600:.1f} h; how much of it is loading pictures is not recorded",
+        advice="load pictures faster if the GPU waits for them; smaller images or more GPUs help in any case",
+        changes=remedies.faster_loading(run),
+    )
+
+
+def _stalled(times: dict[int, float], stalled: list[int], usual: float) -> Finding:
+    return Finding(
+        condition=Condition.SLOW,
+        epochs=(stalled[0], stalled[-1]),
+        evidence=f"{len(stalled)} of {len(times)} epochs take more than {STALLED:g} times the median, {usual:.3g} s: "
+        f"up to {max(times.values()):.3g} s",
+        advice="something held them up: another program on the machine, a network disk, memory that is swapped",
+    )
+
+
+def _times(run: Run) -> dict[int, float]:
+    """Seconds by epoch without the first, which fills caches, of whichever kind is more: validated or not."""
+    times, validated = dict(epoch_seconds(run)), {e.epoch for e in run.epochs if e.metrics is not None}
+    later = times.keys() - {e.epoch for e in run.epochs[:1]}
+    alike = max(later & validated, later - validated, key=len)
+    return {epoch: times[epoch] for epoch in sorted(alike)}
+
+
+RESOURCES: tuple[Callable[[Run], Finding | None], ...] = (out_of_memory, slow)
