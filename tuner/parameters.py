@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuner.contract import ParamValue
+from tuner.diagnosis.remedies import RESTART_EPOCHS, RESTART_LR0
 from tuner.exceptions import SpaceError, UsageError
 from tuner.space import (
     ADAM_FAMILY,
@@ -152,12 +153,10 @@ def _sorted(given: Mapping[str, ParamValue]) -> Parameters:
     )
 
 
-RESTART_LR0, RESTART_EPOCHS = 0.005, 50
-"""Of a warm restart: enough to leave a plateau, not enough to unlearn. Adam's kind takes a tenth of the rate."""
-
-
 def warm_restart_of(run: Path) -> Parameters:
     """What to train next where a run is stuck: its best weights, its arguments, a higher rate for a short while.
+
+    Adam's kind takes a tenth of the rate.
 
     Args:
         run: its folder.

@@ -51,8 +51,8 @@ def _next(diagnosis: Diagnosis, written: Path | None) -> str:
         return f"next      nothing is to be changed{f', {written} is not written' if written else ''}"
     prefix, source = commands_prefix(), shlex.quote(diagnosis.run.source)
     if not diagnosis.run.params:
-        return "next      give yolo train these changes with the arguments of the run, which are not known here"
+        return "next      give tune train these changes with the arguments of the run, which are not known here"
     if written is None:
         return f"next      {prefix}tune diagnose {source} --write next.yaml"
-    began_from = " model=MODEL" if is_resumed(diagnosis) and "model" not in diagnosis.changes else ""
-    return f"next      {prefix}yolo train cfg={shlex.quote(str(written))}{began_from}"
+    began_from = " --model MODEL" if is_resumed(diagnosis) and "model" not in diagnosis.changes else ""
+    return f"next      {prefix}tune train --params {shlex.quote(str(written))}{began_from}"

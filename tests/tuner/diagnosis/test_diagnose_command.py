@@ -56,7 +56,7 @@ def test_a_finding_has_evidence_remedy_changes_and_the_command_to_type_next(tune
 
 def test_the_file_has_all_arguments_of_the_run_with_the_changes_and_not_where_it_wrote(tune, tmp_path):
     said = tune(str(CURVES / "lr-too-low"), "--write", "next.yaml")
-    assert "yolo train cfg=next.yaml" in said
+    assert "tune train --params next.yaml" in said
     before, after = arguments_of(CURVES / "lr-too-low" / "args.yaml"), arguments_of(tmp_path / "next.yaml")
     assert after == {
         name: value
@@ -81,7 +81,7 @@ def test_a_resumed_run_leaves_its_model_to_be_named(tune, tmp_path):
     text = (tmp_path / "run" / "args.yaml").read_text()
     (tmp_path / "run" / "args.yaml").write_text(text.replace("resume: false", "resume: run/weights/last.pt"))
     said = tune("run", "--write", "next.yaml")
-    assert "yolo train cfg=next.yaml model=MODEL" in said
+    assert "tune train --params next.yaml --model MODEL" in said
     assert "model" not in arguments_of(tmp_path / "next.yaml")
 
 
