@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer import failures, files, ranks
+from trainer.backup import Backup
 from trainer.checkpoints import BEST, LAST, Checkpoints
 from trainer.exceptions import Stopped
 from trainer.processes import OomWatch
@@ -19,6 +20,9 @@ from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metr
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
 
 logger = logging.getLogger("trainer")
+
+_SAVE_PERIOD = 10
+"""Epochs between two checkpoints of a full run that are kept, and between two copies of the last one elsewhere."""
 
 _IDENTITY = ("params", "model", "data", "epochs", "seed", "full", "stages")
 """What must be equal for a checkpoint to belong to a request."""
@@ -80,6 +84,8 @@ class _Run:
         self._records = RecordLog(self._directory)
         self._validation_epochs = frozenset(request.validation_epochs)
         self.last_epoch = request.stop_epoch
+        self._backup = Backup(request.backup) if request.backup else None
+        self._backup_every = max(int(request.params.get("save_period", _SAVE_PERIOD)), 1)
         self._latest: EpochRecord | None = None
         self._directory.mkdir(parents=True, exist_ok=True)
 
@@ -104,6 +110,8 @@ class _Run:
         assert self._latest is not None
         assert self._latest.epoch == epoch
         self._emit(self._latest)
+        if self._backup is not None and epoch % self._backup_every == 0:
+            self._backup.copy(self._kept_elsewhere())
 
     def train(self) -> EndRecord:
         finished = self._finished_run()
@@ -115,6 +123,8 @@ class _Run:
         trim_results(self._directory, trained)
         if trained >= self.last_epoch:
             return self.end(self._best_recorded())
+        if self._backup is not None:
+            self._backup.probe()
         for part in _parts(self._request, trained):
             end = self._train_part(part, trained)
             if end.outcome != Outcome.COMPLETED:
@@ -177,9 +187,16 @@ class _Run:
         end = EndRecord(outcome=Outcome.COMPLETED, log=log)
         if self._request.full:
             end = replace(end, checkpoint=str(self._weights / BEST), metrics=metrics)
+            if self._backup is not None:
+                self._backup.close(self._kept_elsewhere())
+                end = replace(end, message=self._backup.problem)
             files.write(self._directory / "end.json", encode(end).encode())
         self.checkpoints.complete()
         return end
+
+    def _kept_elsewhere(self) -> list[Path]:
+        weights = [self._weights / name for name in (LAST, BEST)]
+        return [*weights, *(self._directory / name for name in ("records.jsonl", "results.csv", "args.yaml"))]
 
 
 def _told(record: EpochRecord, epochs: int) -> str:
@@ -235,7 +252,7 @@ def _arguments(request: TrainRequest) -> dict[str, Any]:
     directory = Path(request.directory)
     return {
         "patience": 50 if request.full else 0,
-        "save_period": 10 if request.full else -1,
+        "save_period": _SAVE_PERIOD if request.full else -1,
         **request.params,
         "task": "detect",
         "mode": "train",

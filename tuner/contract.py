@@ -111,6 +111,8 @@ class TrainRequest:
     """Absolute path; everything that the run writes goes below it."""
     full: bool = False
     """A promoted run: keeps best.pt, draws plots, evaluates best.pt at the end."""
+    backup: str = ""
+    """Folder, by path or URL, for copies of best and last weights of a full run, made while it goes on."""
     stages: tuple[Stage, ...] = ()
     """Sizes and batches that replace those of `params`, one after the other on the one schedule of `epochs`; the best
     epoch is that of the last. Empty: one size throughout."""

@@ -34,6 +34,8 @@ class FullRun:
     stages: tuple[Stage, ...]
     save_period: int
     """A checkpoint is kept every so many epochs, under a name of its own."""
+    backup: str
+    """Folder, by path or URL, for copies of the weights; empty for none."""
     directory: Path
     """Absolute."""
     gpus: int
@@ -49,6 +51,8 @@ class Trained:
     weights: str
     metrics: Mapping[str, float]
     """Of these weights, by the contract's names."""
+    note: str
+    """What went wrong beside the training; empty where nothing did."""
 
 
 def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
@@ -176,6 +180,7 @@ def _request(run: FullRun, prepared: PreparedRecord) -> TrainRequest:
         directory=str(run.directory),
         full=True,
         stages=run.stages,
+        backup=run.backup,
     )
 
 
@@ -203,7 +208,7 @@ class _Told:
 def _trained(run: FullRun, end: EndRecord) -> Trained:
     log = end.log or str(run.directory / "trainer.log")
     if end.outcome == Outcome.COMPLETED:
-        return Trained(weights=end.checkpoint, metrics=dict(end.metrics or {}))
+        return Trained(weights=end.checkpoint, metrics=dict(end.metrics or {}), note=end.message)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
     said = f"The run ended as {end.outcome.value}: {end.message}. Log: {log}."

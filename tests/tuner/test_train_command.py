@@ -202,3 +202,11 @@ def test_the_real_trainer_trains_in_stages_leaves_everything_in_one_folder_and_c
     assert done.returncode == 0, done.stderr
     assert "from the weights" in done.stdout
     assert Path(tmp_path / "runs/run-again-sample-16/weights/best.pt").is_file()
+
+
+def test_weights_are_copied_to_a_second_place_that_counts_from_the_working_directory(tmp_path):
+    tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "batch=8"]
+    options = ["--set", "imgsz=32", "--epochs", "1", "--out", "run", "--backup", "elsewhere"]
+    done = subprocess.run([*tune, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "elsewhere/best.pt").read_bytes() == (tmp_path / "run/weights/best.pt").read_bytes()

@@ -50,6 +50,13 @@ def train(
         int | None, typer.Option(min=0, help="End after so many epochs without a better one; 0: never. Default: 50.")
     ] = None,
     save_period: Annotated[int, typer.Option(min=1, help="Keep a checkpoint every so many epochs.")] = 10,
+    backup: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER",
+            help="Copy best and last weights there as often, and at the end: a path, or a URL that fsspec knows (s3://...).",
+        ),
+    ] = "",
     warm_restart: Annotated[
         Path | None,
         typer.Option(
@@ -89,6 +96,7 @@ def train(
         seed=given.seed or 0 if seed is None else seed,
         stages=tuple(_stage(text) for text in stage or ()),
         save_period=save_period,
+        backup=_backup(backup),
         directory=Path(checked_path("--out", str(folder))).absolute(),
         gpus=_gpus(gpus),
         threads=len(os.sched_getaffinity(0)),
@@ -98,6 +106,8 @@ def train(
     trained = full_run.train(run, lambda line: typer.echo(printable(line)))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
     typer.echo(f"\nbest   {figures}\n       {printable(trained.weights)}")
+    if trained.note:
+        typer.echo(printable(f"note   {trained.note}"))
     where = shlex.quote(str(folder))
     typer.echo(printable(f"Next: {commands_prefix()}tune diagnose {where}"))
 
@@ -119,6 +129,11 @@ def _stage(text: str) -> Stage:
         )
     last_epoch, imgsz, batch = map(int, parts)
     return Stage(last_epoch=last_epoch, imgsz=imgsz, batch=batch)
+
+
+def _backup(text: str) -> str:
+    """A path counts from the working directory, which is not the trainer's."""
+    return text if not text or "://" in text else str(Path(checked_path("--backup", text)).absolute())
 
 
 def _gpus(asked: int | None) -> int:
