@@ -5,11 +5,12 @@ rewrites others where they lie. Here nothing is written. `test_pictures.py` hold
 """
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -68,20 +69,20 @@ class PictureFacts:
         return not any(found.flaw.loses_picture for found in self.flaws)
 
 
-def examine(content: bytes) -> PictureFacts:
-    """Judge a picture by the bytes of its file, without decoding it where its end is in place."""
+def examine(file: BinaryIO) -> PictureFacts:
+    """Judge the picture in a file, reading no more of it than that takes: not all of a JPEG whose end is in place."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's doubts about metadata and size; what it cannot read, it raises
-            picture = Image.open(io.BytesIO(content))
+            picture = Image.open(file)
             picture.verify()
             orientation = _orientation(picture)
     except UnidentifiedImageError:
-        return _unreadable(f"{len(content)} bytes of no known format")
+        return _unreadable(f"{file.seek(0, os.SEEK_END)} bytes of no known format")
     except Exception as error:  # Pillow's readers raise whatever broken files make them stumble over
         return _unreadable(" ".join(str(error).split()) or type(error).__name__)
     width, height = reversed(picture.size) if orientation in _ON_ITS_SIDE else picture.size
-    flaws = (*_oddities(picture, orientation), *_end_of_jpeg(picture, content))
+    flaws = (*_oddities(picture, orientation), *_end_of_jpeg(picture, file))
     return PictureFacts(width=width, height=height, flaws=flaws)
 
 
@@ -110,10 +111,15 @@ def _oddities(picture: Image.Image, orientation: int) -> Iterator[FlawedPicture]
         yield FlawedPicture(PictureFlaw.GREY, f"mode {picture.mode}")
 
 
-def _end_of_jpeg(picture: Image.Image, content: bytes) -> Iterator[FlawedPicture]:
+def _end_of_jpeg(picture: Image.Image, file: BinaryIO) -> Iterator[FlawedPicture]:
     """A JPEG without its end mark at the end is cut off, or whole with something after it."""
-    if picture.format != "JPEG" or content.endswith(JPEG_END):
+    if picture.format != "JPEG":
         return
+    file.seek(-len(JPEG_END), os.SEEK_END)
+    if file.read() == JPEG_END:
+        return
+    file.seek(0)
+    content = file.read()
     try:
         Image.open(io.BytesIO(content)).load()
     except Exception as error:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data.pictures import PictureFlaw, examine
+from trainer.data import pictures
+from trainer.data.pictures import PictureFacts, PictureFlaw
 from trainer.ultralytics_bridge import environment
 
 environment.configure()
@@ -16,6 +17,10 @@ from ultralytics.data.utils import verify_image_label  # noqa: E402 - only after
 from trainer.ultralytics_bridge import usable  # noqa: E402, F401 - switches off that pictures are rewritten
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def examine(content: bytes) -> PictureFacts:
+    return pictures.examine(io.BytesIO(content))
 
 
 def saved(kind="JPEG", pixels=PIXELS, mode="RGB", orientation=None):
