@@ -21,6 +21,9 @@ from trainer.ultralytics_bridge import registration as _registration  # noqa: F4
 _EXACT = "exact"
 """The key, in a checkpoint, of what ultralytics leaves out of it."""
 
+_TEACHER = "teacher_model."
+"""Begins the names of weights that a student learns from; they never change."""
+
 _REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")
 
 
@@ -56,8 +59,9 @@ def whole(trainer: Any, batches_since_step: int) -> bytes:
     if hasattr(averaged, "criterion"):
         averaged.criterion = None
     pending = {name: p.grad for name, p in model.named_parameters() if p.grad is not None} if batches_since_step else {}
-    exact = {"model": model.state_dict(), "pending": pending, "batches_since_step": batches_since_step}
-    for tensor in (*averaged.state_dict().values(), *exact["model"].values()):
+    trained = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_TEACHER)}
+    exact = {"model": trained, "pending": pending, "batches_since_step": batches_since_step}
+    for tensor in (*averaged.state_dict().values(), *trained.values()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise Diverged(f"a weight became NaN or infinite in epoch {trainer.epoch + 1}")
     buffer = io.BytesIO()
@@ -92,7 +96,8 @@ def restore(trainer: Any, checkpoint: Mapping[str, Any]) -> tuple[Mapping[str, t
         Gradients by the parameter's name that no step has used, and of how many batches they are.
     """
     exact = checkpoint[_EXACT]
-    unwrap_model(trainer.model).load_state_dict(exact["model"])
+    model = unwrap_model(trainer.model)
+    model.load_state_dict({**model.state_dict(), **exact["model"]})  # a teacher comes from its own file
     figures = dict(checkpoint["train_metrics"])
     trainer.fitness = figures.pop("fitness")
     trainer.metrics = figures

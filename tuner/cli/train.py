@@ -50,6 +50,10 @@ def train(
         int | None, typer.Option(min=0, help="End after so many epochs without a better one; 0: never. Default: 50.")
     ] = None,
     save_period: Annotated[int, typer.Option(min=1, help="Keep a checkpoint every so many epochs.")] = 10,
+    distill: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.pt", help="Learn from a larger model that was trained on the same classes, too."),
+    ] = None,
     backup: Annotated[
         str,
         typer.Option(
@@ -89,7 +93,7 @@ def train(
     folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
     command = tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
     run = full_run.FullRun(
-        params={"patience": full_run.PATIENCE, **given.params, **said},
+        params={"patience": full_run.PATIENCE, **given.params, **said, **_teacher(distill)},
         model=chosen,
         data=source,
         epochs=epochs or given.epochs or 300,
@@ -129,6 +133,15 @@ def _stage(text: str) -> Stage:
         )
     last_epoch, imgsz, batch = map(int, parts)
     return Stage(last_epoch=last_epoch, imgsz=imgsz, batch=batch)
+
+
+def _teacher(weights: Path | None) -> dict[str, str]:
+    if weights is None:
+        return {}
+    path = Path(checked_path("--distill", str(weights))).absolute()
+    if not os.path.isfile(path) or path.suffix != ".pt":  # noqa: PTH113 - Path.is_file raises for a name that is too long
+        raise UsageError(f"--distill takes the weights of a trained model, a .pt file, but there is no '{path}'.")
+    return {"distill_model": str(path)}
 
 
 def _backup(text: str) -> str:
