@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tuner.diagnosis import summary
 from tuner.paths import StudyPaths
 from tuner.printable import printable
 from tuner.promotion import PromotedRun, Winner
@@ -228,6 +229,7 @@ def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefi
         lines += [
             f"Promoted run ({promotion['epochs']} epochs){': ' if figures else ''}{figures}",
             f"    weights     {promotion['checkpoint']}",
+            *(f"    {line}" for line in summary(Path(promotion["directory"]))),
         ]
     lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
     return [*lines, *_next_commands(study, paths, prefix, promoted=promoted)]

@@ -12,6 +12,7 @@ import typer
 from tuner import full_run
 from tuner.cli.arguments import HangAfter, StartWithin, Trainer, commands_prefix, data_source
 from tuner.contract import Stage
+from tuner.diagnosis import summary
 from tuner.doctor import visible_gpus
 from tuner.exceptions import EnvironmentProblem, UsageError
 from tuner.parameters import Parameters, default_parameters, overridden, read_parameters, warm_restart_of
@@ -110,6 +111,8 @@ def train(
     trained = full_run.train(run, lambda line: typer.echo(printable(line)))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
     typer.echo(f"\nbest   {figures}\n       {printable(trained.weights)}")
+    for line in summary(run.directory):
+        typer.echo(printable(f"       {line}"))
     if trained.note:
         typer.echo(printable(f"note   {trained.note}"))
     where = shlex.quote(str(folder))

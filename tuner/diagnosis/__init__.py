@@ -7,5 +7,6 @@ from tuner.diagnosis.diagnosis import Diagnosis, diagnose
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.reading import read_run
 from tuner.diagnosis.runs import Run, RunEpoch
+from tuner.diagnosis.summary import summary
 
-__all__ = ["Condition", "Diagnosis", "Finding", "Run", "RunEpoch", "diagnose", "read_run"]
+__all__ = ["Condition", "Diagnosis", "Finding", "Run", "RunEpoch", "diagnose", "read_run", "summary"]
