@@ -37,22 +37,22 @@ After 8, 9, 75, 130 and 143 the same command goes on where this one stopped.
 """
 
 app = typer.Typer(
-    help="Find good hyper-parameters for a detector: search, promote, export.",
+    help="Find good hyper-parameters for a detector: check the data, search, promote, export, train.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run)
+app.command("doctor")(doctor.doctor)
 app.command("preview")(preview.preview)
+app.command("run")(run.run)
 app.command("status")(status.status)
-app.command("train")(train.train)
+app.command("dashboard")(dashboard.dashboard)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)
-app.command("simulate")(simulate.simulate)
+app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose_run)
-app.command("dashboard")(dashboard.dashboard)
+app.command("simulate")(simulate.simulate)
 app.command("sample-data")(sample_data.sample_data)
-app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(db.app, name="db")
 
