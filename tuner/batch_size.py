@@ -75,7 +75,7 @@ def _on_the_line(tried: dict[int, float | None], budget: float) -> int:
     """The batch at which the line through the two largest batches with a figure meets the budget."""
     (small, low), (large, high) = sorted((batch, used) for batch, used in tried.items() if used is not None)[-2:]
     per_item = (high - low) / (large - small)
-    return int(small + (budget - low) / per_item) if per_item > 0 else MOST
+    return int(min(small + (budget - low) / per_item, MOST)) if per_item > 0 else MOST
 
 
 def _rounded(batch: int) -> int:

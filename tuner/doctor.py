@@ -49,13 +49,13 @@ def _version(package: str) -> str:
         return ""
 
 
-def visible_gpus() -> int:
-    """GPUs that training can use.
+def gpu_memories_gib() -> list[float]:
+    """The memory of each GPU that training can use.
 
     Raises:
         EnvironmentProblem: the trainer does not start.
     """
-    return len(_environment()["gpus"])
+    return [float(gpu["memory_gib"]) for gpu in _environment()["gpus"]]
 
 
 def _environment() -> dict[str, Any]:

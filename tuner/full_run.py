@@ -3,11 +3,14 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from tuner.batch_size import MOST, fitting_batch
 from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, Record, Stage, TrainRequest
 from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
+from tuner.execution.batch_memory import measured_by
 from tuner.execution.local_trainer import train_here
 from tuner.execution.preparing import prepared_by
 from tuner.files import write_whole
@@ -38,6 +41,10 @@ class FullRun:
     """Folder, by path or URL, for copies of the weights; empty for none."""
     directory: Path
     """Absolute."""
+    measured_batch: bool
+    """Take the largest batch that fits, instead of that in `params`."""
+    memory_gib: float
+    """Of each device."""
     gpus: int
     threads: int
     trainer: tuple[str, ...]
@@ -70,6 +77,9 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
     _make(run.directory)
     with trapped_signals() as signals, folder_lock(run.directory / "tune-train.lock"):
         prepared = prepared_by(run.trainer, run.data, run.model, run.directory)
+        if run.measured_batch:
+            with signals.ending(lambda reason: None):
+                run = _with_fitting_batch(run, prepared, tell)
         _refuse_changes(run, prepared)
         for line in _subject(run, prepared):
             tell(line)
@@ -109,6 +119,31 @@ def _make(folder: Path) -> None:
         raise EnvironmentProblem(
             f"A run's folder must be writable, but '{folder}' is not ({error.strerror}); choose another with --out."
         ) from error
+
+
+def _with_fitting_batch(run: FullRun, prepared: PreparedRecord, tell: Callable[[str], None]) -> FullRun:
+    """The run with the batch that it was begun with, or the largest that fits."""
+    begun = _begun(run.directory / _SETTINGS)
+    devices = max(run.gpus, 1)
+    if "params.batch" in begun:
+        batch = int(begun["params.batch"])
+    else:
+        tell("batch  measuring what fits into memory")
+        measure = measured_by(run.trainer, _request(run, prepared), run.patience)
+        most = min(MOST, prepared.num_images["train"])
+        fit = fitting_batch(measure, memory_gib=run.memory_gib, most=most)
+        batch = devices * fit.batch
+        tell(f"batch  {batch}: {fit.memory_gib:.1f} of {run.memory_gib:.1f} GiB on each device")
+    return replace(run, params={**run.params, "batch": batch})
+
+
+def _begun(file: Path) -> dict[str, Any]:
+    """The settings of the run that is there; empty where there is none that can be read."""
+    try:
+        body = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _settings(run: FullRun, prepared: PreparedRecord) -> dict[str, object]:

@@ -85,6 +85,8 @@ def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
         (["--params", "none.yaml"], 3, "none.yaml: cannot be read"),
         (["--out", "/proc/run"], 5, "A run's folder must be writable"),
         (["--warm-restart", "nowhere"], 2, "--warm-restart takes the folder of a training run"),
+        (["--batch", "many"], 2, "--batch takes a number of pictures, or auto"),
+        (["--batch", "auto", "--stage", "300:64:8"], 2, "--batch auto measures one size"),
         (["--distill", "nowhere.pt"], 2, "--distill takes the weights of a trained model"),
         (["--model", "no-such-model"], 2, "no-such-model"),
     ],
@@ -211,3 +213,24 @@ def test_weights_are_copied_to_a_second_place_that_counts_from_the_working_direc
     done = subprocess.run([*tune, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "elsewhere/best.pt").read_bytes() == (tmp_path / "run/weights/best.pt").read_bytes()
+
+
+def test_a_measured_batch_is_kept_when_the_run_goes_on(tune, tmp_path):
+    code, out, _ = tune("--epochs", 2, "--out", "run", "--batch", "auto")
+    assert code == 0
+    assert "batch  measuring what fits into memory" in out
+    batch = json.loads((tmp_path / "run/tune-train.json").read_text())["params.batch"]
+    assert f"batch  {batch}: " in out
+    code, out, _ = tune("--epochs", 2, "--out", "run", "--batch", "auto")
+    assert code == 0
+    assert "measuring" not in out
+
+
+@pytest.mark.slow
+def test_a_batch_is_measured_by_real_steps_and_fits(tmp_path):
+    tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "imgsz=64"]
+    options = ["--epochs", "1", "--out", "run", "--batch", "auto"]
+    done = subprocess.run([*tune, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "batch  16: " in done.stdout, "all there are"
+    assert "batch: 16" in (tmp_path / "run/args.yaml").read_text()

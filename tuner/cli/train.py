@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import typer
 
 from tuner import full_run
 from tuner.cli.arguments import HangAfter, StartWithin, Trainer, commands_prefix, data_source
 from tuner.contract import Stage
 from tuner.diagnosis import summary
-from tuner.doctor import visible_gpus
+from tuner.doctor import gpu_memories_gib
 from tuner.exceptions import EnvironmentProblem, UsageError
 from tuner.parameters import Parameters, default_parameters, overridden, read_parameters, warm_restart_of
 from tuner.paths import checked_path
@@ -45,6 +46,12 @@ def train(
         typer.Option(
             metavar="EPOCH:IMGSZ:BATCH",
             help="Up to this epoch at this size and batch, as --stage 150:416:64 --stage 300:640:32: one run.",
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Pictures of a batch, on all GPUs together; auto: as many as fit, up to 128 a GPU, measured."
         ),
     ] = None,
     patience: Annotated[
@@ -88,10 +95,13 @@ def train(
         tune train --warm-restart runs/mamba-yolo-t-dataset
     """
     given = overridden(_given(params, warm_restart), settings or [])
-    said = {} if patience is None else {"patience": patience}
+    said = {name: value for name, value in (("patience", patience), ("batch", _batch(batch))) if value is not None}
+    if batch == "auto" and stage:
+        raise UsageError("--batch auto measures one size, but --stage names several; give each stage its batch.")
     source = data_source(data or given.data)
     chosen = checked_path("--model", model or given.model or _DEFAULT_MODEL)
     folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
+    number, memory_gib = _devices(gpus)
     command = tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
     run = full_run.FullRun(
         params={"patience": full_run.PATIENCE, **given.params, **said, **_teacher(distill)},
@@ -103,7 +113,9 @@ def train(
         save_period=save_period,
         backup=_backup(backup),
         directory=Path(checked_path("--out", str(folder))).absolute(),
-        gpus=_gpus(gpus),
+        measured_batch=batch == "auto",
+        memory_gib=memory_gib,
+        gpus=number,
         threads=len(os.sched_getaffinity(0)),
         trainer=command,
         patience=Patience(least_s=hang_after, start_s=start_within),
@@ -152,13 +164,23 @@ def _backup(text: str) -> str:
     return text if not text or "://" in text else str(Path(checked_path("--backup", text)).absolute())
 
 
-def _gpus(asked: int | None) -> int:
-    if asked == 0:
-        return 0
-    there = visible_gpus()
-    if asked is not None and asked > there:
-        raise EnvironmentProblem(f"--gpus asks for {asked}, but there are {there}; `tune doctor` says what is seen.")
-    return there if asked is None else asked
+def _batch(text: str | None) -> int | None:
+    if text is None or text == "auto":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"--batch takes a number of pictures, or auto, but got '{text}'.")
+    return int(text)
+
+
+def _devices(asked: int | None) -> tuple[int, float]:
+    """How many GPUs to train on, and the memory of each in GiB; that of the machine where it is the CPU."""
+    there = [] if asked == 0 else gpu_memories_gib()
+    if asked is not None and asked > len(there):
+        raise EnvironmentProblem(
+            f"--gpus asks for {asked}, but there are {len(there)}; `tune doctor` says what is seen."
+        )
+    used = there if asked is None else there[:asked]
+    return len(used), min(used) if used else psutil.virtual_memory().available / 2**30
 
 
 def _default_name(model: str, data: str, *, restarted: bool) -> str:
