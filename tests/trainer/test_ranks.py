@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from trainer.ultralytics_bridge import environment
 environment.configure()
 
 from trainer import ranks, trial  # noqa: E402 - only after the environment is set
+from trainer.checkpoints import Checkpoints  # noqa: E402
 from trainer.processes import OomWatch  # noqa: E402
 from trainer.records import RecordLog  # noqa: E402
+from trainer.ultralytics_bridge.checkpoints import check_resumable  # noqa: E402
 from tuner.contract import EndRecord, Outcome, decode, encode  # noqa: E402
 
 
@@ -157,3 +160,28 @@ def wait_for(condition, timeout_s):
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_two_ranks_killed_at_any_moment_go_on_with_the_losses_of_two_that_are_not(start, make_request, tmp_path, seed):
+    params = {"batch": 6, "nbs": 12, "mosaic": 1.0, "mixup": 0.3, "close_mosaic": 1}
+    whole = make_request(tmp_path / "whole", epochs=5, validation_epochs=(3, 5), **params)
+    _, undisturbed = start(whole)
+    killed = replace(whole, directory=str(tmp_path / "killed"))
+    Path(killed.directory).mkdir()
+    (tmp_path / "request").write_text(encode(killed))
+    command = [sys.executable, "-c", RUN_TWO_RANKS, str(tmp_path / "request"), str(tmp_path / "end")]
+    parent = subprocess.Popen(command, start_new_session=True)
+    try:
+        wait_for(lambda: RecordLog(Path(killed.directory)).read(), 60)
+        time.sleep(random.Random(seed).uniform(0, 3 * undisturbed[-1].seconds))
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
+    wait_for(lambda: not rank_processes(killed), 30)
+    trained = Checkpoints(Path(killed.directory) / "weights").recover(check_resumable)
+    first = RecordLog(Path(killed.directory)).restore(trained)
+    others = [] if trained == 5 else start(killed, resume=trained > 0, trained=trained)[1]
+    assert [record.losses for record in (*first, *others)] == [record.losses for record in undisturbed]
+    assert {record.epoch: record.metrics for record in (*first, *others)}[5] == undisturbed[-1].metrics
