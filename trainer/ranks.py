@@ -48,12 +48,11 @@ def train(
     """
     directory = Path(request.directory)
     (directory / END).unlink(missing_ok=True)
-    plan = {"request": encode(request), "overrides": dict(overrides), "begins_stage": begins_stage}
-    (directory / PLAN).write_text(json.dumps(plan))
+    plan = write_plan(request, overrides, begins_stage=begins_stage)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     watch = OomWatch()
     with blocked(signal.SIGUSR1):  # of which torchrun would die, and take the ranks along before they are heard
-        process = subprocess.Popen([*command, "-m", "trainer.rank", str(directory / PLAN)])
+        process = subprocess.Popen([*command, "-m", "trainer.rank", str(plan)])
     told = trained
     try:
         while True:
@@ -67,6 +66,14 @@ def train(
             time.sleep(_POLL_S)
     finally:
         _end(process)
+
+
+def write_plan(request: TrainRequest, overrides: Mapping[str, Any], *, begins_stage: bool) -> Path:
+    """What `trainer.rank` is to do, in a file of the run's folder; the arguments are those of `train`."""
+    path = Path(request.directory) / PLAN
+    plan = {"request": encode(request), "overrides": dict(overrides), "begins_stage": begins_stage}
+    path.write_text(json.dumps(plan), encoding="utf-8")
+    return path
 
 
 def _end_of_ranks(request: TrainRequest, code: int, watch: OomWatch) -> EndRecord:

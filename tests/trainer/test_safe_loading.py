@@ -17,13 +17,13 @@ import torch
 from tests.conftest import hear_all, users_environment
 from trainer.checkpoints import BEST, LAST, LISTING, PREVIOUS
 from trainer.ultralytics_bridge import environment
-from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, decode, encode
+from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, decode
 
 environment.configure()
 
 from ultralytics.utils.torch_utils import strip_optimizer  # noqa: E402 - only after the environment is set
 
-from trainer import files, trial  # noqa: E402
+from trainer import files, ranks, trial  # noqa: E402
 from trainer.exceptions import ModelError  # noqa: E402
 from trainer.ultralytics_bridge import checkpoints  # noqa: E402
 
@@ -211,12 +211,12 @@ def test_a_rank_of_a_run_on_several_devices_refuses_it_too(good, make_request, t
     run.mkdir()
     request = make_request(run)
     overrides = trial._arguments(request) | {"model": str(path)}
-    (run / "plan.json").write_text(json.dumps({"request": encode(request), "overrides": overrides}))
-    rank = [sys.executable, "-m", "trainer.rank", str(run / "plan.json")]
+    plan = ranks.write_plan(request, overrides, begins_stage=False)
+    rank = [sys.executable, "-m", "trainer.rank", str(plan)]
     done = subprocess.run(rank, env=users_environment() | {"RANK": "0"}, capture_output=True, check=False)
     assert done.returncode == 1
     assert not marker.exists()
-    assert one_line_of_a_bad_model(decode((run / "ranks-end.json").read_text()))
+    assert one_line_of_a_bad_model(decode((run / ranks.END).read_text()))
 
 
 def test_in_a_users_own_process_nothing_is_restricted_and_these_checkpoints_are_no_dummies(good, tmp_path):
