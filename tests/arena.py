@@ -1,6 +1,7 @@
 """Where faults happen: one study in a folder, the command that runs it, and what must be true of it afterwards."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -69,10 +70,12 @@ class Arena:
         """The command line; `die` names a place in the driver's code at which it kills itself (see driver.py)."""
         return [*interpreter, str(DRIVER), die, verb, *arguments]
 
-    def run_arguments(self, *, epoch_seconds=0.02, parallel=2, promote=False, prepare_seconds=0.0, more=()):
+    def run_arguments(
+        self, *, epoch_seconds=0.02, parallel=2, promote=False, prepare_seconds=0.0, room=math.inf, more=()
+    ):
         trainer = (
             f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds {epoch_seconds} "
-            f"--journal {self.journal} --faults {self.faults} --prepare-seconds {prepare_seconds}"
+            f"--journal {self.journal} --faults {self.faults} --prepare-seconds {prepare_seconds} --room {room}"
         )
         arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--trainer", trainer]
         arguments += ["--parallel", str(parallel)] if parallel else []

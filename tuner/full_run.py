@@ -10,13 +10,13 @@ from typing import Any
 from tuner.batch_size import MOST, fitting_batch
 from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, Record, Stage, TrainRequest
 from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
-from tuner.execution.batch_memory import measured_by
+from tuner.execution.batch_memory import peak_of
 from tuner.execution.local_trainer import train_here
 from tuner.execution.preparing import prepared_by
 from tuner.files import write_whole
 from tuner.lease import folder_lock
 from tuner.printable import printable
-from tuner.signals import trapped_signals
+from tuner.signals import Signals, trapped_signals
 from tuner.watchdog import Patience
 
 PATIENCE = 50
@@ -78,20 +78,12 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
     with trapped_signals() as signals, folder_lock(run.directory / "tune-train.lock"):
         prepared = prepared_by(run.trainer, run.data, run.model, run.directory)
         if run.measured_batch:
-            with signals.ending(lambda reason: None):
-                run = _with_fitting_batch(run, prepared, tell)
+            run = _with_fitting_batch(run, prepared, signals, tell)
         _refuse_changes(run, prepared)
         for line in _subject(run, prepared):
             tell(line)
         told = _Told(run, tell)
-        with signals.ending(lambda reason: None):
-            end = train_here(
-                _request(run, prepared),
-                run.trainer,
-                patience=run.patience,
-                hear=told.hear,
-                should_stop=lambda: signals.received is not None,
-            )
+        end = _carried_out(_request(run, prepared), run, signals, told.hear)
     return _trained(run, end)
 
 
@@ -121,7 +113,16 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _with_fitting_batch(run: FullRun, prepared: PreparedRecord, tell: Callable[[str], None]) -> FullRun:
+def _carried_out(request: TrainRequest, run: FullRun, signals: Signals, hear: Callable[[Record], None]) -> EndRecord:
+    with signals.ending(lambda reason: None):  # it is seen by `should_stop`
+        return train_here(
+            request, run.trainer, patience=run.patience, hear=hear, should_stop=lambda: signals.received is not None
+        )
+
+
+def _with_fitting_batch(
+    run: FullRun, prepared: PreparedRecord, signals: Signals, tell: Callable[[str], None]
+) -> FullRun:
     """The run with the batch that it was begun with, or the largest that fits."""
     begun = _begun(run.directory / _SETTINGS)
     devices = max(run.gpus, 1)
@@ -129,7 +130,11 @@ def _with_fitting_batch(run: FullRun, prepared: PreparedRecord, tell: Callable[[
         batch = int(begun["params.batch"])
     else:
         tell("batch  measuring what fits into memory")
-        measure = measured_by(run.trainer, _request(run, prepared), run.patience)
+        request = _request(run, prepared)
+
+        def measure(batch: int) -> float | None:
+            return peak_of(lambda steps, hear: _carried_out(steps, run, signals, hear), request, batch=batch).memory_gib
+
         most = min(MOST, prepared.num_images["train"])
         fit = fitting_batch(measure, memory_gib=run.memory_gib, most=most)
         batch = devices * fit.batch

@@ -4,13 +4,11 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.contract import EpochRecord, Outcome, ParamValue, PreparedRecord, TrainRequest
-from tuner.decisions.guards import Bounds
+from tuner.contract import Outcome, PreparedRecord
 from tuner.disk import needed_bytes, require, reserve_bytes
 from tuner.exceptions import EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.preparing import prepared_by
@@ -21,53 +19,18 @@ from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
 from tuner.quotation import quote
 from tuner.reevaluation import Reevaluation, contest_for
+from tuner.rehearsal import measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
+from tuner.run_options import Machines, RunOptions
 from tuner.search import Search
 from tuner.signals import Signals, trapped_signals
-from tuner.space import Space
 from tuner.study import DrivenStudy, StudySpec, best_trial, driven_study
 from tuner.view import View
-from tuner.watchdog import Patience
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
     from tuner.execution.ray_search import Terms
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Machines:
-    """Where to train."""
-
-    gpus: int | None
-    """GPUs to use, one a trial; 0 for the CPU; none for all that there are."""
-    parallel: int | None
-    """Trials at once, when not one a GPU."""
-    address: str | None
-    """A running Ray cluster, or none to start Ray on this machine."""
-    trainer: tuple[str, ...]
-    """The command that starts a trainer (see `tuner.contract`)."""
-    patience: Patience
-    """How long a trainer may be silent."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunOptions:
-    """What `tune run` was asked to do."""
-
-    space: Space
-    data: str
-    model: str
-    name: str
-    paths: StudyPaths
-    storage: str
-    machines: Machines
-    warm_start: tuple[Mapping[str, ParamValue], ...]
-    """Configurations of the space, by label, that a study which begins now tries right after the baseline."""
-    promote: bool
-    validate_every_epoch: bool
-    bounds: Bounds
-    """When the search ends before its last trial."""
 
 
 _FLUSH_S = 300.0
@@ -96,6 +59,7 @@ def run(options: RunOptions, view: View) -> None:
             with _machines(options.machines, study, view, signals) as slots:
                 _require_room(options, study, slots)
                 _quote(options, study, slots, view)
+                measure_memory(options, study, slots, view, signals)
                 terms = _terms(options, study, slots)
                 _search(options, study, slots, terms, view, signals)
                 _reevaluate(options, study, slots, terms, view, signals)
@@ -118,7 +82,7 @@ def quote_only(options: RunOptions, view: View) -> None:
         prepared = prepared_by(options.machines.trainer, options.data, options.model, Path(scratch))
         view.subject(_spec(options, prepared), options.space, prepared.notes)
         with trapped_signals() as signals, _connected(options.machines, signals) as slots:
-            epoch_s = _timed_epoch(options, prepared, slots, Path(scratch), signals)
+            epoch_s = timed_epoch(options, prepared, slots, Path(scratch), signals)
             source = "the first one of the default configuration, timed now"
             view.quotation(_quoted(options, prepared.checkpoint_bytes, slots, epoch_s, source))
 
@@ -247,41 +211,6 @@ def _quoted(
         disk_bytes=_needed_bytes(options, checkpoint_bytes, slots, done=0),
     )
     return quotation_lines(quote(options.space, slots=slots.number), terms)
-
-
-def _timed_epoch(
-    options: RunOptions, prepared: PreparedRecord, slots: "Slots", folder: Path, signals: Signals
-) -> float:
-    from tuner.execution.remote_trainer import train_remotely
-
-    space = options.space
-    request = TrainRequest(
-        study=options.name,
-        trial=0,
-        params=space.resolve(space.baseline_sampled()),
-        model=prepared.model,
-        data=prepared.data,
-        epochs=space.settings.epochs,
-        stop_epoch=1,
-        validation_epochs=(1,),
-        seed=space.settings.seed,
-        devices=tuple(range(slots.gpus_per_trial)),
-        threads=slots.threads,
-        directory=str(folder / "trial"),
-    )
-    heard: list[float] = []
-    with signals.ending(lambda reason: None):
-        end = train_remotely(
-            request,
-            options.machines.trainer,
-            patience=options.machines.patience,
-            cpus=slots.cpus,
-            hear=lambda record: heard.append(record.seconds) if isinstance(record, EpochRecord) else None,
-            should_stop=lambda: signals.received is not None,
-        )
-    if not heard:
-        raise EnvironmentProblem(f"No epoch could be timed: {end.message or end.outcome.value}.")
-    return heard[0]
 
 
 def _require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> None:

@@ -23,7 +23,7 @@ from tuner.disk import discard_weights
 from tuner.exceptions import StoppedByPolicy, TunerError
 from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
 from tuner.live import DIVERGED, Decision, LiveTrial, TrialTerms, trained
-from tuner.memory import MemoryLimits, memory_limits
+from tuner.memory import NOTHING_FITS, Measured, MemoryLimits, memory_limits
 from tuner.paths import StudyPaths
 from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
@@ -65,6 +65,7 @@ class Search:
         self._lost_in_a_row = 0
         self._bounds = bounds or Bounds()
         self._searched_s = study.searched_s
+        self._measured = Measured.of(study.memory)
         self._device = ""
         self.live: dict[int, LiveTrial] = {}
         self.trials: tuple[TrialRecord, ...] = ()
@@ -124,12 +125,10 @@ class Search:
         return self._request(proposal.number, proposal.params)
 
     def _new_trial(self) -> Proposal | None:
-        limits = memory_limits(self.trials, self._device)
+        limits = memory_limits(self.trials, self._device, self._measured)
         if self._device and limits.exclude_all_of(self._space):  # a new driver may have another device
-            cause = "even the smallest batch and image size of the space run out of memory"
-            self.stop(
-                cause, StoppedByPolicy(f"The search was ended: {cause}. Choose smaller ones, or a smaller model.")
-            )
+            error = f"The search was ended: {NOTHING_FITS}. Choose smaller ones, or a smaller model."
+            self.stop(NOTHING_FITS, StoppedByPolicy(error))
             return None
         number = len(self.trials)
         values = self._space.baseline_sampled() if number == 0 else self._of_warm_start(limits)

@@ -1,11 +1,12 @@
 """A trainer that speaks the contract and trains nothing: it plays a script.
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
-[--prepare-seconds S]`
+[--prepare-seconds S] [--room PIXELS]`
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
-in the first epoch. Epochs already played are kept in the request's directory, as a real trainer keeps its
-checkpoint. Each start, epoch and end is appended to the journal with the trial, the slot and the time.
+in the first epoch. Batches of more pixels than there is room for run out of memory. Epochs already played are kept in
+the request's directory, as a real trainer keeps its checkpoint. Each start, epoch and end is appended to the journal
+with the trial, the slot and the time.
 
 A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`; `any` stands for every trial), which
 happens in that epoch of that trial before it is played: once, unless the action ends with `!`. Actions are the
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--fail", default="")
     parser.add_argument("--prepare-seconds", type=float, default=0.0)
     parser.add_argument("--faults", type=Path)
+    parser.add_argument("--room", type=float, default=math.inf)
     options = parser.parse_args()
     for line in iter(sys.stdin.readline, ""):
         request = decode(line)
@@ -116,6 +118,8 @@ def train(request: TrainRequest, options) -> EndRecord:
 def play(request: TrainRequest, options, checkpoint: Path) -> EndRecord:
     if options.fail:
         return EndRecord(outcome=Outcome.ERROR, message=options.fail)
+    if request.params.get("batch", 16) * request.params.get("imgsz", 640) ** 2 > options.room:
+        fault_memory("", 0.0)
     played = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
     value = 0.0
     for epoch in range(1, request.stop_epoch + 1):

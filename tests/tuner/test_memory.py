@@ -1,5 +1,9 @@
 """What runs out of memory is not tried again, nor anything larger."""
 
+import itertools
+import math
+from dataclasses import asdict
+
 import pytest
 from optuna.trial import TrialState
 
@@ -7,7 +11,7 @@ from tests.tuner.conftest import driven, epoch
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.exceptions import StoppedByPolicy
-from tuner.memory import MemoryLimits, memory_limits, smallest_sizes
+from tuner.memory import Measured, MemoryLimits, measured_limits, memory_limits, smallest_sizes
 from tuner.search import Search
 from tuner.space import parse_space
 from tuner.study import TrialRecord
@@ -73,22 +77,16 @@ def train(search, request, room, device="A"):
 
 
 def test_what_is_as_large_in_both_sizes_is_excluded_and_nothing_else():
-    limits = MemoryLimits(too_large=((32.0, 640.0),))
+    limits = MemoryLimits(too_large=((32, 640),))
     excluded = {(b, s) for b in (16, 32, 64) for s in (480, 640, 800) if limits.exclude({"batch": b, "imgsz": s})}
     assert excluded == {(32, 640), (32, 800), (64, 640), (64, 800)}
 
 
-def test_a_size_that_nobody_knows_excludes_nothing():
-    limits = MemoryLimits(too_large=((32.0, 640.0),))
-    assert not limits.exclude({"batch": 64})
-    assert not limits.exclude({"imgsz": 640})
-
-
 def test_limits_are_learnt_from_trials_out_of_memory_on_the_same_device():
     trials = [trial(64, 640), trial(32, 640, device="B"), trial(8, 320, failure="error")]
-    assert memory_limits(trials, "A").too_large == ((64.0, 640.0),)
+    assert memory_limits(trials, "A").too_large == ((64, 640),)
     assert memory_limits(trials, "C").too_large == ()
-    assert memory_limits(trials, "").too_large == ((32.0, 640.0), (64.0, 640.0))
+    assert memory_limits(trials, "").too_large == ((32, 640), (64, 640))
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -171,3 +169,64 @@ def test_a_new_driver_on_the_same_device_learns_it_from_one_trial(url, spec, pat
             assert search.propose() is None
             assert isinstance(search.problem, StoppedByPolicy)
             assert len(search.trials) == trials
+
+
+def test_sizes_that_a_space_does_not_name_are_those_of_ultralytics():
+    limits = MemoryLimits(too_large=((16, 640),))
+    assert limits.exclude({"batch": 32})
+    assert limits.exclude({"imgsz": 640})
+    assert not limits.exclude({"batch": 8})
+    assert not limits.exclude({"imgsz": 608})
+    space = parse_space(
+        "parameters: {optimizer: SGD, batch: {choice: [8, 32]}}\nbaseline: {batch: 8}", name="s", file="s"
+    )
+    assert smallest_sizes(space) == {"batch": 8, "imgsz": 640}
+
+
+def measured(space, room):
+    """The limits, and what was tried for them."""
+    tried = []
+
+    def fits(batch, imgsz):
+        assert (batch, imgsz) not in tried, "measured twice"
+        tried.append((batch, imgsz))
+        return batch * imgsz**2 <= room
+
+    return measured_limits(space, fits), tried
+
+
+@pytest.mark.parametrize(("batch", "imgsz"), [*itertools.product(BATCHES, SIZES)])
+@pytest.mark.parametrize("room", [1, 8 * 320**2, 16 * 640**2, 32 * 480**2, 64 * 640**2])
+def test_what_is_measured_leaves_out_all_that_does_not_fit_and_nothing_that_does(batch, imgsz, room):
+    space = space_of(batch, imgsz)
+    limits, tried = measured(space, room)
+    batches = {"choice": [8, 16, 32, 64], "range": [8, 16, 32, 64], "fixed": [16]}[batch]
+    sizes = {"choice": [320, 480, 640], "range": [320, 640], "fixed": [640]}[imgsz]
+    if len(batches) == len(sizes) == 1:
+        assert tried == []
+        return
+    for b, s in itertools.product(batches, sizes):
+        assert limits.exclude({"batch": b, "imgsz": s}) == (b * s**2 > room)
+    assert len(tried) <= len(batches) + len(sizes)
+    assert room < 64 * 640**2 or len(tried) == 1, "where all fit, one is enough"
+
+
+def test_a_search_takes_up_what_was_measured_before_it(study, paths, terms):
+    measured = Measured(device="A", limits=MemoryLimits(too_large=((16, 640),)))
+    study.note_memory(**asdict(measured))
+    assert Measured.of(study.memory) == measured
+    search = Search(study, space_of("choice", "choice", "auto"), paths, terms)
+    baseline = search.propose()
+    assert (baseline.params["batch"], baseline.params["imgsz"]) == (64, 640), "which everything is compared with"
+    train(search, baseline, room=math.inf)
+    while (request := search.propose()) is not None:
+        assert not measured.limits.exclude(request.params)
+        train(search, request, room=math.inf)
+    assert len(search.trials) == 12
+
+
+def test_what_was_measured_on_another_device_says_nothing():
+    known = Measured(device="A", limits=MemoryLimits(too_large=((16, 640),)))
+    assert memory_limits([trial(64, 640)], "A", known).too_large == ((16, 640), (64, 640))
+    assert memory_limits([trial(64, 640)], "B", known).too_large == ()
+    assert memory_limits([], "", known).too_large == ((16, 640),)

@@ -12,7 +12,7 @@ import typer
 from tuner.database import has_password, sqlite_url
 from tuner.exceptions import DataError
 from tuner.paths import StudyPaths, checked_path
-from tuner.run import Machines
+from tuner.run_options import Machines
 from tuner.study import Study
 from tuner.watchdog import Patience
 

@@ -30,6 +30,7 @@ from tuner.contract import ParamValue
 from tuner.decisions.guards import Bounds
 from tuner.exceptions import UsageError
 from tuner.paths import StudyPaths, checked_path
+from tuner.run_options import RunOptions
 from tuner.space import Space, find_space, load_space
 from tuner.view import View
 from tuner.warm_start import warm_start as warm_start_of
@@ -133,7 +134,7 @@ def run(
     name = _default_name(loaded.name, source, chosen) if study is None else study
     paths = StudyPaths.of(home, name)
     url = storage_url(storage, paths)
-    options = service.RunOptions(
+    options = RunOptions(
         space=loaded,
         data=source,
         model=chosen,

@@ -1,71 +1,66 @@
 """How much memory a batch takes: a few real steps with it, on a few pictures."""
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tuner.contract import EndRecord, EpochRecord, Outcome, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.exceptions import EnvironmentProblem
-from tuner.execution.trainer_process import TrainerProcess
-from tuner.watchdog import Patience
 
 _BATCHES = 2
 
+Train = Callable[[TrainRequest, Callable[[Record], None]], EndRecord]
+"""Carries a request out, passing on every record but the end, which it returns."""
 
-def measured_by(command: Sequence[str], request: TrainRequest, patience: Patience) -> Callable[[int], float | None]:
-    """What measures the peak memory in GiB of a batch; it gives none where memory ran out.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peak:
+    """What a few steps took."""
+
+    memory_gib: float | None
+    """None where memory ran out."""
+    device: str
+    """As the trainer names it."""
+
+
+def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, **sizes: int) -> Peak:
+    """The memory of a few real steps.
 
     Args:
-        command: that starts a trainer.
+        train: what carries a request out.
         request: what is to be trained; on its first device alone is measured.
-        patience: with the trainer.
+        folder: where scratch files are put, which all machines see; none for this machine's own place for such.
+        sizes: arguments to take in place of the request's, `batch` among them.
+
+    Raises:
+        EnvironmentProblem: it ended otherwise than by running through or out of memory.
     """
-
-    def measure(batch: int) -> float | None:
-        with tempfile.TemporaryDirectory(prefix="tune-batch-") as scratch:
-            few = _few_pictures(Path(request.data), _BATCHES * batch, Path(scratch))
-            trial = replace(
-                request,
-                params={**request.params, "batch": batch, "patience": 0, "save_period": -1},
-                data=str(few),
-                epochs=1,
-                stop_epoch=1,
-                validation_epochs=(1,),
-                devices=request.devices[:1],
-                directory=str(Path(scratch) / "run"),
-                full=False,
-                stages=(),
-                backup="",
-            )
-            return _peak(command, trial, patience)
-
-    return measure
-
-
-def _peak(command: Sequence[str], request: TrainRequest, patience: Patience) -> float | None:
-    trainer = TrainerProcess(command)
-    peak: float | None = None
-    try:
-        trainer.send(request, patience)
-        while True:
-            for record in trainer.receive(timeout_s=1.0):
-                if isinstance(record, EpochRecord):
-                    peak = record.memory_gib
-                if isinstance(record, EndRecord):
-                    return _told(peak, record)
-    finally:
-        trainer.stop_request()
-        trainer.close()
-
-
-def _told(peak: float | None, end: EndRecord) -> float | None:
-    # A process that the system killed most likely asked for more than there is.
+    with tempfile.TemporaryDirectory(prefix="tune-memory-", dir=folder) as scratch:
+        steps = replace(
+            request,
+            params={**request.params, **sizes, "patience": 0, "save_period": -1},
+            data=str(_few_pictures(Path(request.data), _BATCHES * sizes["batch"], Path(scratch))),
+            epochs=1,
+            stop_epoch=1,
+            validation_epochs=(1,),
+            devices=request.devices[:1],
+            directory=str(Path(scratch) / "run"),
+            full=False,
+            stages=(),
+            backup="",
+        )
+        heard: list[Record] = []
+        end = train(steps, heard.append)
+    started = next((record for record in heard if isinstance(record, StartedRecord)), None)
+    epoch = next((record for record in heard if isinstance(record, EpochRecord)), None)
+    device = "" if started is None else started.device
+    if end.outcome == Outcome.COMPLETED and epoch is not None:
+        return Peak(memory_gib=epoch.memory_gib, device=device)
+    # A process that the system killed again and again most likely asked for more than there is.
     if end.outcome == Outcome.OUT_OF_MEMORY or (end.outcome == Outcome.ERROR and end.retryable):
-        return None
-    if end.outcome != Outcome.COMPLETED or peak is None:
-        raise EnvironmentProblem(f"No batch could be measured: {end.message or end.outcome.value}.")
-    return peak
+        return Peak(memory_gib=None, device=device)
+    raise EnvironmentProblem(f"Memory could not be measured: {end.message or end.outcome.value}.")
 
 
 def _few_pictures(data: Path, number: int, folder: Path) -> Path:

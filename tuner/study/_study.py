@@ -14,6 +14,7 @@ SPEC = "spec"
 PROMOTION = "promotion"
 REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
+MEMORY = "memory"
 
 
 class Study:

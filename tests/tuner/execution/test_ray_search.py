@@ -1,5 +1,6 @@
 """A search on real Ray with a scripted trainer: slots, states, early stops. What goes wrong is in `tests/faults`."""
 
+import signal
 from collections import Counter
 
 import pytest
@@ -7,6 +8,7 @@ from ray.cluster_utils import Cluster
 
 from tests.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
 from tuner.database import sqlite_url
+from tuner.exceptions import StoppedByPolicy
 from tuner.study import Study
 
 
@@ -56,7 +58,7 @@ def test_a_configuration_sure_to_diverge_is_pruned_in_its_first_epoch_and_harms_
     assert arena.status()["counts"]["FAIL"] == 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster_with_8_gpus():
     """A running Ray cluster that believes in eight GPUs; its address."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 8, "include_dashboard": False})
@@ -109,3 +111,73 @@ def test_a_spent_budget_is_no_error_and_more_of_it_goes_on_with_what_waits(arena
     code, output = arena.run(more=["--gpu-hours", "1"])
     assert_orderly_end(code, output, 0)
     assert_nothing_lost(arena, before=before, most_redone=2)
+
+
+SIZES = """
+search: {epochs: 9, rungs: [3], reduction_factor: 3, trials: 8, reevaluation_runs: 0}
+parameters:
+  optimizer: SGD
+  batch: {choice: [8, 16, 32, 64]}
+  imgsz: {choice: [64, 128]}
+  lr0: {float: [0.0001, 0.9], log: true}
+baseline: {lr0: 0.01, batch: 16, imgsz: 64}
+"""
+
+
+def test_sizes_that_gpus_have_no_room_for_are_left_out_before_the_search(arena, cluster_with_8_gpus):
+    (arena.folder / "space.yaml").write_text(SIZES)
+    arena.address = cluster_with_8_gpus
+    more = ["--gpus", "2", "--trials", "1"]
+    code, output = arena.run(parallel=None, room=32 * 64**2, more=more)
+    assert code == 0, output
+    tried = [line for line in output.splitlines() if line.startswith("memory batch")]
+    assert tried == [
+        "memory batch 64 at imgsz 128 does not fit",
+        "memory batch 64 at imgsz 64 does not fit",
+        "memory batch 32 at imgsz 64 takes 0.1 GiB",
+        "memory batch 32 at imgsz 128 does not fit",
+        "memory batch 16 at imgsz 128 does not fit",
+        "memory batch 8 at imgsz 128 takes 0.1 GiB",
+    ]
+    left_out = "memory scripted has no room for batch 16 at imgsz 128, batch 64 at imgsz 64: left out"
+    assert left_out in output
+    assert not list(arena.study_folder.glob("tune-memory-*")), "nothing of it stays"
+    code, output = arena.run(parallel=None, room=32 * 64**2, more=["--gpus", "2"])
+    assert code == 0, output
+    assert left_out in output, "and it is measured once"
+    assert "memory batch" not in output
+    trials = arena.status()["trials"]
+    assert len(trials) == 8
+    assert not [trial for trial in trials if "memory" in trial["reason"]]
+
+
+def test_where_all_sizes_fit_one_measurement_says_so_and_where_none_does_no_search_begins(arena, cluster_with_8_gpus):
+    (arena.folder / "space.yaml").write_text(SIZES)
+    arena.address = cluster_with_8_gpus
+    code, output = arena.run(parallel=None, room=1.0, more=["--gpus", "2", "--trials", "1"])
+    assert_orderly_end(code, output, StoppedByPolicy.exit_code)
+    assert output.strip().endswith(
+        "No search can begin: even the smallest batch and image size of the space run out of memory. "
+        "Choose smaller ones, or a smaller model."
+    )
+    assert arena.status()["trials"] == []
+    code, output = arena.run(parallel=None, more=["--gpus", "2", "--trials", "1"])
+    assert code == 0, output
+    assert [line for line in output.splitlines() if line.startswith("memory")] == [
+        "memory batch 64 at imgsz 128 takes 0.1 GiB"
+    ]
+
+
+def test_what_is_measured_before_a_search_can_be_interrupted(arena, cluster_with_8_gpus):
+    (arena.folder / "space.yaml").write_text(SIZES)
+    arena.address = cluster_with_8_gpus
+    arena.fault("0-1-hang")
+    process = arena.start(parallel=None, more=["--gpus", "2", "--trials", "1"])
+    arena.wait_for(lambda: arena.events("fault"))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert_orderly_end(process.returncode, output, 130)
+    assert arena.status()["trials"] == []
+    code, output = arena.run(parallel=None, more=["--gpus", "2", "--trials", "1"])
+    assert code == 0, output
+    assert "memory batch 64 at imgsz 128 takes 0.1 GiB" in output

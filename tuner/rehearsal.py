@@ -1,0 +1,107 @@
+"""What is found out by real steps before a search begins: what an epoch takes, and which sizes fit into memory."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.contract import EndRecord, EpochRecord, PreparedRecord, Record, TrainRequest
+from tuner.exceptions import EnvironmentProblem, StoppedByPolicy
+from tuner.memory import NOTHING_FITS, Measured, measured_limits
+from tuner.run_options import RunOptions
+from tuner.signals import Signals
+from tuner.study import DrivenStudy, StudySpec
+from tuner.view import View
+
+if TYPE_CHECKING:
+    from tuner.execution.cluster import Slots
+
+
+def timed_epoch(options: RunOptions, prepared: PreparedRecord, slots: "Slots", folder: Path, signals: Signals) -> float:
+    """Seconds of the first epoch of the default configuration.
+
+    Raises:
+        EnvironmentProblem: it did not come to its end.
+    """
+    request = _first_epoch(options, prepared.model, prepared.data, slots, folder)
+    heard: list[Record] = []
+    end = _in_a_slot(request, options, slots, signals, heard.append)
+    epoch = next((record for record in heard if isinstance(record, EpochRecord)), None)
+    if epoch is None:
+        raise EnvironmentProblem(f"No epoch could be timed: {end.message or end.outcome.value}.")
+    return epoch.seconds
+
+
+def measure_memory(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View, signals: Signals) -> None:
+    """Leave out, before the search begins, what the GPUs have no room for.
+
+    On the CPU nothing is tried: there, memory that runs out is the whole machine's.
+
+    Raises:
+        StoppedByPolicy: nothing of the space fits.
+        EnvironmentProblem: the trainer does not work.
+    """
+    if slots.gpus_per_trial and not study.trials() and not study.memory:
+        measured = _measured(options, study.spec, slots, view, signals)
+        if measured.limits.exclude_all_of(options.space):
+            raise StoppedByPolicy(f"No search can begin: {NOTHING_FITS}. Choose smaller ones, or a smaller model.")
+        study.note_memory(**asdict(measured))
+    known = Measured.of(study.memory)
+    if known is not None and known.limits.too_large:
+        view.note(f"memory {known.device} has no room for {known.limits}: left out, with all that is as large in both")
+
+
+def _measured(options: RunOptions, spec: StudySpec, slots: "Slots", view: View, signals: Signals) -> Measured:
+    from tuner.execution.batch_memory import peak_of
+
+    request = _first_epoch(options, spec.model_source, spec.data_source, slots, options.paths.root)
+    device = ""
+
+    def train(steps: TrainRequest, hear: Callable[[Record], None]) -> EndRecord:
+        return _in_a_slot(steps, options, slots, signals, hear)
+
+    def fits(batch: int, imgsz: int) -> bool:
+        nonlocal device
+        peak = peak_of(train, request, folder=options.paths.root, batch=batch, imgsz=imgsz)
+        device = peak.device
+        taken = "does not fit" if peak.memory_gib is None else f"takes {peak.memory_gib:.1f} GiB"
+        view.note(f"memory batch {batch} at imgsz {imgsz} {taken}")
+        return peak.memory_gib is not None
+
+    limits = measured_limits(options.space, fits)
+    return Measured(device=device, limits=limits)
+
+
+def _first_epoch(options: RunOptions, model: str, data: str, slots: "Slots", folder: Path) -> TrainRequest:
+    """Of the default configuration, for what is to be known before the search."""
+    space = options.space
+    return TrainRequest(
+        study=options.name,
+        trial=0,
+        params=space.resolve(space.baseline_sampled()),
+        model=model,
+        data=data,
+        epochs=space.settings.epochs,
+        stop_epoch=1,
+        validation_epochs=(1,),
+        seed=space.settings.seed,
+        devices=tuple(range(slots.gpus_per_trial)),
+        threads=slots.threads,
+        directory=str(folder / "trial"),
+    )
+
+
+def _in_a_slot(
+    request: TrainRequest, options: RunOptions, slots: "Slots", signals: Signals, hear: Callable[[Record], None]
+) -> EndRecord:
+    from tuner.execution.remote_trainer import train_remotely
+
+    with signals.ending(lambda reason: None):  # it is seen by `should_stop`
+        return train_remotely(
+            request,
+            options.machines.trainer,
+            patience=options.machines.patience,
+            cpus=slots.cpus,
+            hear=hear,
+            should_stop=lambda: signals.received is not None,
+        )
