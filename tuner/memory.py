@@ -45,9 +45,10 @@ class Measured:
     limits: MemoryLimits
 
     @classmethod
-    def of(cls, noted: Mapping[str, Any]) -> "Measured | None":
-        """As a study's record has it, from `asdict`; none where it has nothing."""
-        if not noted:
+    def of(cls, rehearsal: Mapping[str, Any]) -> "Measured | None":
+        """As a study's record has it, under `memory`, from `asdict`; none where it has nothing."""
+        noted = rehearsal.get("memory")
+        if noted is None:
             return None
         pairs = tuple((batch, imgsz) for batch, imgsz in noted["limits"]["too_large"])
         return cls(device=noted["device"], limits=MemoryLimits(too_large=pairs))

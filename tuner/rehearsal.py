@@ -41,12 +41,12 @@ def measure_memory(options: RunOptions, study: DrivenStudy, slots: "Slots", view
         StoppedByPolicy: nothing of the space fits.
         EnvironmentProblem: the trainer does not work.
     """
-    if slots.gpus_per_trial and not study.trials() and not study.memory:
+    if slots.gpus_per_trial and not study.trials() and "memory" not in study.rehearsal:
         measured = _measured(options, study.spec, slots, view, signals)
         if measured.limits.exclude_all_of(options.space):
             raise StoppedByPolicy(f"No search can begin: {NOTHING_FITS}. Choose smaller ones, or a smaller model.")
-        study.note_memory(**asdict(measured))
-    known = Measured.of(study.memory)
+        study.note_rehearsal(memory=asdict(measured))
+    known = Measured.of(study.rehearsal)
     if known is not None and known.limits.too_large:
         view.note(f"memory {known.device} has no room for {known.limits}: left out, with all that is as large in both")
 

@@ -17,7 +17,7 @@ from tuner.lease import Lease, folder_lock, study_lease
 from tuner.live import TrialTerms
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
-from tuner.quotation import quote
+from tuner.quotation import Quotation, quote
 from tuner.reevaluation import Reevaluation, contest_for
 from tuner.rehearsal import measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
@@ -26,6 +26,7 @@ from tuner.run_options import Machines, RunOptions
 from tuner.search import Search
 from tuner.signals import Signals, trapped_signals
 from tuner.study import DrivenStudy, StudySpec, best_trial, driven_study
+from tuner.timing import noted
 from tuner.view import View
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def quote_only(options: RunOptions, view: View) -> None:
         with trapped_signals() as signals, _connected(options.machines, signals) as slots:
             epoch_s = timed_epoch(options, prepared, slots, Path(scratch), signals)
             source = "the first one of the default configuration, timed now"
-            view.quotation(_quoted(options, prepared.checkpoint_bytes, slots, epoch_s, source))
+            quotation = quote(options.space, slots=slots.number)
+            view.quotation(_quoted(options, quotation, prepared.checkpoint_bytes, slots, epoch_s, source))
 
 
 def promote(url: str, name: str, paths: StudyPaths, epochs: int | None, machines: Machines, view: View) -> None:
@@ -194,11 +196,18 @@ def _quote(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View) 
     """What the search will cost, as long as it has not begun."""
     if study.trials():
         return
-    view.quotation(_quoted(options, study.spec.checkpoint_bytes, slots))
+    quotation = quote(options.space, slots=slots.number)
+    study.note_rehearsal(quotation=noted(quotation, trials=options.space.settings.trials, slots=slots.number))
+    view.quotation(_quoted(options, quotation, study.spec.checkpoint_bytes, slots))
 
 
 def _quoted(
-    options: RunOptions, checkpoint_bytes: int, slots: "Slots", epoch_s: float | None = None, source: str = ""
+    options: RunOptions,
+    quotation: Quotation,
+    checkpoint_bytes: int,
+    slots: "Slots",
+    epoch_s: float | None = None,
+    source: str = "",
 ) -> list[str]:
     settings = options.space.settings
     terms = QuotationTerms(
@@ -210,7 +219,7 @@ def _quoted(
         source=source,
         disk_bytes=_needed_bytes(options, checkpoint_bytes, slots, done=0),
     )
-    return quotation_lines(quote(options.space, slots=slots.number), terms)
+    return quotation_lines(quotation, terms)
 
 
 def _require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> None:

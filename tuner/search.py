@@ -19,6 +19,7 @@ from tuner.decisions.guards import DEAD_AFTER, Bounds, dead_figure, dead_reason,
 from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
+from tuner.diagnosis import findings
 from tuner.disk import discard_weights
 from tuner.exceptions import StoppedByPolicy, TunerError
 from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
@@ -27,7 +28,7 @@ from tuner.memory import NOTHING_FITS, Measured, MemoryLimits, memory_limits
 from tuner.paths import StudyPaths
 from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
-from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord
+from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord, best_trial
 
 _JUDGED = "judged"
 """Attribute of a trial that ended well or was ended: how many had ended or been paused by then, itself included."""
@@ -65,7 +66,7 @@ class Search:
         self._lost_in_a_row = 0
         self._bounds = bounds or Bounds()
         self._searched_s = study.searched_s
-        self._measured = Measured.of(study.memory)
+        self._measured = Measured.of(study.rehearsal)
         self._device = ""
         self.live: dict[int, LiveTrial] = {}
         self.trials: tuple[TrialRecord, ...] = ()
@@ -260,7 +261,9 @@ class Search:
         """A trial has been judged: end the search if a bound is reached, or if it can learn nothing."""
         figure = self._dead_figure()
         if figure is not None and judged(self._decider.history) >= self._told_dead + DEAD_AFTER:
-            self._give_up(dead_reason(figure, self._spec.metric))
+            best = best_trial(self.trials)
+            assert best is not None, "it takes a full run to call a search dead"
+            self._give_up(dead_reason(figure, self._spec.metric), best.number)
         self._heed_bounds()
 
     def _heed_bounds(self) -> None:
@@ -449,13 +452,17 @@ class Search:
         self._failures[alike(reason)] += 1
         self._lost_in_a_row += failure in (Failure.INFRASTRUCTURE, Failure.HUNG)
         if self._failures[alike(reason)] >= MAX_IDENTICAL and not any(t.curve for t in self.trials):
-            self._give_up(f"the first {MAX_IDENTICAL} trials failed alike: {reason}")
+            self._give_up(f"the first {MAX_IDENTICAL} trials failed alike: {reason}", trial.number)
         elif self._lost_in_a_row >= MAX_IDENTICAL:
-            self._give_up(f"{MAX_IDENTICAL} trials in a row were lost, with no epoch trained between: {reason}")
+            self._give_up(
+                f"{MAX_IDENTICAL} trials in a row were lost, with no epoch trained between: {reason}", trial.number
+            )
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, shown_by: int) -> None:
+        """End the search for what went wrong, with what the curves of a trial show of it."""
+        shown = "".join(f". Trial {shown_by} is {line}" for line in findings(self._paths.trial(shown_by)))
         logs = self._paths.root / "trials"
-        self.stop(reason, StoppedByPolicy(f"The search was ended: {reason}. Logs: {logs}"))
+        self.stop(reason, StoppedByPolicy(f"The search was ended: {reason}{shown}. Logs: {logs}"))
 
     def _finish(
         self,

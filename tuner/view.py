@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tuner.diagnosis import summary
+from tuner.diagnosis import findings, summary
 from tuner.paths import StudyPaths
 from tuner.printable import printable
 from tuner.promotion import PromotedRun, Winner
@@ -23,6 +23,7 @@ from tuner.reevaluation import Reevaluation
 from tuner.search import Search
 from tuner.space import Space
 from tuner.study import KnownStudy, StudySpec, standing
+from tuner.timing import time_lines
 
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0
@@ -231,6 +232,9 @@ def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefi
             f"    weights     {promotion['checkpoint']}",
             *(f"    {line}" for line in summary(Path(promotion["directory"]))),
         ]
+    else:
+        lines += [f"    {line}" for line in findings(paths.trial(trial.number))]
+    lines += [f"    {line}" for line in time_lines(study)]
     lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
     return [*lines, *_next_commands(study, paths, prefix, promoted=promoted)]
 

@@ -1,5 +1,8 @@
 """A search that ends before its last trial, and goes on when it is allowed more."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from optuna.trial import TrialState
 
@@ -13,6 +16,7 @@ from tuner.promotion import choose_winner
 from tuner.search import Search
 from tuner.space import parse_space
 
+CURVES = Path(__file__).parent / "diagnosis" / "curves"
 RUN_S = 18.0
 """What a whole trial trains: 9 epochs of 2 s (`conftest.epoch`)."""
 
@@ -240,3 +244,14 @@ def test_failures_are_no_results(begin):
     for number in range(3):
         search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message=f"bug {number}"))
     assert search.stop_reason is None
+
+
+def test_what_the_curves_of_the_best_trial_show_is_told_when_a_search_gives_up(begin, paths):
+    folder = paths.trial(0)
+    folder.mkdir(parents=True)
+    shutil.copy(CURVES / "lr-too-low" / "results.csv", folder)
+    search = begin()
+    play_alike(search, 10)
+    told = str(search.problem)
+    assert ". Trial 0 is loss-not-falling: the training loss goes from " in told
+    assert told.endswith(f". Logs: {paths.root / 'trials'}")

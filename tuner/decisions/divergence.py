@@ -2,9 +2,7 @@
 
 import math
 
-EXPLOSION_FACTOR = 1.5
-"""A training loss so many times that of the first epoch is given up. Of detectors that learnt anything none came
-near (docs/decisions-benchmark.md)."""
+from tuner.diagnosis.divergence import EXPLODED_TRAIN
 
 
 def divergence(metric: float | None, loss: float, first_loss: float) -> str | None:
@@ -19,6 +17,6 @@ def divergence(metric: float | None, loss: float, first_loss: float) -> str | No
         return f"the metric is {metric}"
     if not math.isfinite(loss):
         return "a loss is not finite"
-    if loss > EXPLOSION_FACTOR * first_loss > 0:
+    if loss > EXPLODED_TRAIN * first_loss > 0:
         return f"the loss is {loss:.3g}, {loss / first_loss:.1f} times that of the first epoch"
     return None

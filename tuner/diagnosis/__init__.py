@@ -3,10 +3,22 @@
 Pure functions but for `reading`, which reads the records; nothing here trains, searches or knows a clock.
 """
 
+from tuner.diagnosis.curves import epoch_seconds
 from tuner.diagnosis.diagnosis import Diagnosis, diagnose
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.reading import read_run
 from tuner.diagnosis.runs import Run, RunEpoch
-from tuner.diagnosis.summary import summary
+from tuner.diagnosis.summary import findings, summary
 
-__all__ = ["Condition", "Diagnosis", "Finding", "Run", "RunEpoch", "diagnose", "read_run", "summary"]
+__all__ = [
+    "Condition",
+    "Diagnosis",
+    "Finding",
+    "Run",
+    "RunEpoch",
+    "diagnose",
+    "epoch_seconds",
+    "findings",
+    "read_run",
+    "summary",
+]

@@ -7,7 +7,8 @@ from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.runs import Run
 
 EXPLODED_TRAIN = 1.5
-"""Times the loss of the first epoch: where a replay of recorded curves takes a run for dead (`tuner.simulation`)."""
+"""Times the loss of the first epoch. Of detectors that learnt anything none came near (docs/decisions-benchmark.md). A
+search ends such a trial at its first epoch like that (`tuner.decisions.divergence`)."""
 EXPLODED_VAL = 10_000.0
 """Times the training loss of the same epoch. Measured: 100 millions and more where lr0 is 0.3 or 1; up to 108 in single
 early epochs of healthy runs under SGD, 551 with wrong labels."""

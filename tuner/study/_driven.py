@@ -22,7 +22,7 @@ from tuner.space import Space
 from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal
 from tuner.study._records import PAUSED_AT, Proposal, StudySpec, TrialRecord, trial_record
-from tuner.study._study import MEMORY, PROMOTION, REEVALUATION, SEARCHED, SPEC, foreign, spec_of
+from tuner.study._study import PROMOTION, REEVALUATION, REHEARSAL, SEARCHED, SPEC, foreign, spec_of
 from tuner.study._writer import Writer
 
 _LAST_CHANCE_S = 5.0
@@ -121,7 +121,7 @@ class DrivenStudy:
         self._promotion = dict(attributes.get(PROMOTION, {}))
         self._reevaluation = dict(attributes.get(REEVALUATION, {}))
         self._searched_s = float(attributes.get(SEARCHED, 0.0))
-        self._memory_facts = dict(attributes.get(MEMORY, {}))
+        self._rehearsal = dict(attributes.get(REHEARSAL, {}))
         self._writer = writer
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
@@ -156,9 +156,9 @@ class DrivenStudy:
         return self._searched_s
 
     @property
-    def memory(self) -> dict[str, Any]:
-        """What was measured of the devices' memory before the search; empty where nothing was (see `tuner.memory`)."""
-        return dict(self._memory_facts)
+    def rehearsal(self) -> dict[str, Any]:
+        """What was found out before the search; empty where nothing was."""
+        return dict(self._rehearsal)
 
     def check(self) -> None:
         """Raise what has made writing impossible for good, if anything has."""
@@ -273,10 +273,10 @@ class DrivenStudy:
         self._reevaluation = _jsonable(facts)
         self._writer.put(Change(attributes={REEVALUATION: self._reevaluation}))
 
-    def note_memory(self, **facts: Any) -> None:
-        """Write what was measured of the devices' memory."""
-        self._memory_facts = _jsonable(facts)
-        self._writer.put(Change(attributes={MEMORY: self._memory_facts}))
+    def note_rehearsal(self, **facts: Any) -> None:
+        """Add to what was found out before the search: `memory` (`tuner.memory`), `quotation` (`tuner.timing`)."""
+        self._rehearsal = {**self._rehearsal, **_jsonable(facts)}
+        self._writer.put(Change(attributes={REHEARSAL: self._rehearsal}))
 
     def note_searched(self, seconds: float) -> None:
         """Write how long the study has been searched so far."""

@@ -99,6 +99,14 @@ class KnownStudy(Protocol):
     def reevaluation(self) -> dict[str, Any]:
         """What is known of the runs on other seeds; empty before there are any (see `tuner.reevaluation`)."""
 
+    @property
+    def rehearsal(self) -> dict[str, Any]:
+        """What was found out before the search; empty where nothing was."""
+
+    @property
+    def searched_s(self) -> float:
+        """Wall time of searching, over all drivers, as far as it was noted."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:

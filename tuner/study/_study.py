@@ -14,7 +14,7 @@ SPEC = "spec"
 PROMOTION = "promotion"
 REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
-MEMORY = "memory"
+REHEARSAL = "rehearsal"
 
 
 class Study:
@@ -79,6 +79,18 @@ class Study:
         """What is known of the runs on other seeds; empty before there are any (see `tuner.reevaluation`)."""
         with translated(self.url):
             return dict(self._study.user_attrs.get(REEVALUATION, {}))
+
+    @property
+    def rehearsal(self) -> dict[str, Any]:
+        """What was found out before the search; empty where nothing was."""
+        with translated(self.url):
+            return dict(self._study.user_attrs.get(REHEARSAL, {}))
+
+    @property
+    def searched_s(self) -> float:
+        """Wall time of searching, over all drivers, as far as it was noted."""
+        with translated(self.url):
+            return float(self._study.user_attrs.get(SEARCHED, 0.0))
 
 
 def spec_of(study: optuna.Study) -> StudySpec:

@@ -1,0 +1,72 @@
+"""What a search was said to take, against what it took."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tuner.diagnosis import epoch_seconds, read_run
+from tuner.exceptions import TunerError
+from tuner.quotation import Quotation, Range
+from tuner.study import KnownStudy, TrialRecord
+
+
+def noted(quotation: Quotation, *, trials: int, slots: int) -> dict[str, Any]:
+    """What a study keeps of a quotation, to be held against what comes; times are those of an epoch."""
+    return {"trials": trials, "slots": slots, "trained": asdict(quotation.trained), "wall": asdict(quotation.wall)}
+
+
+def time_lines(study: KnownStudy) -> list[str]:
+    """A line for the search and one for the promoted run, as far as their times are known.
+
+    The quotation is left out where the study has another number of trials: it was ended early, or gone on with.
+    """
+    return [*_of_search(study), *_of_promoted(study)]
+
+
+def _of_search(study: KnownStudy) -> Iterator[str]:
+    epochs, seconds = _trained(study.trials())
+    if not epochs or not study.searched_s:
+        return
+    pace = seconds / epochs
+    quoted = study.rehearsal.get("quotation")
+    if not quoted or quoted["trials"] != len(study.trials()):
+        yield f"search: {epochs:,} epochs of {pace:.1f} s in {_duration(study.searched_s)}"
+        return
+    trained, wall = Range(**quoted["trained"]), Range(**quoted["wall"]).times(pace)
+    yield (
+        f"search: {epochs:,} epochs of {pace:.1f} s in {_duration(study.searched_s)}; quoted were {trained.shown()} "
+        f"epochs, at that pace {_duration(wall.low)} to {_duration(wall.high)} with {quoted['slots']} slot(s)"
+    )
+
+
+def _of_promoted(study: KnownStudy) -> Iterator[str]:
+    promotion = study.promotion
+    times = _epoch_times(Path(promotion["directory"])) if "directory" in promotion else []
+    if not times:
+        return
+    epochs = len(times)
+    its_epochs, its_seconds = _trained([study.trials()[promotion["trial"]]])
+    expected = f"; at the pace of its trial {_duration(epochs * its_seconds / its_epochs)}" if its_epochs else ""
+    where = f" on {promotion['gpus']} GPUs" if promotion.get("gpus", 0) > 1 else ""
+    yield f"full run: {epochs:,} epochs in {_duration(sum(times))}{where}{expected}"
+
+
+def _trained(trials: Sequence[TrialRecord]) -> tuple[int, float]:
+    """Epochs and seconds of training in these trials; what trainers tell of times may be no numbers."""
+    told = [(t.attributes.get("epochs"), t.attributes.get("seconds")) for t in trials]
+    known = [(e, s) for e, s in told if isinstance(e, int) and isinstance(s, int | float)]
+    return sum(e for e, _ in known), float(sum(s for _, s in known))
+
+
+def _epoch_times(folder: Path) -> list[float]:
+    """Seconds of the epochs of the run in a folder, as far as they are known."""
+    try:
+        return [seconds for _, seconds in epoch_seconds(read_run(folder))]
+    except TunerError:
+        return []
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
