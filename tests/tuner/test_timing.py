@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from datetime import timedelta
 
 import pytest
 
@@ -35,8 +36,8 @@ def test_what_was_quoted_is_told_at_the_measured_pace(searched, space):
     searched.note_rehearsal(quotation=noted(quotation, trials=2, slots=2))
     (line,) = time_lines(searched)
     assert line.startswith(f"search: 18 epochs of 2.0 s in 0:00:20; quoted were {quotation.trained.shown()} epochs, ")
-    low, high = (round(2 * end) for end in (quotation.wall.low, quotation.wall.high))
-    assert line.endswith(f"at that pace 0:{low // 60:02}:{low % 60:02} to 0:{high // 60:02}:{high % 60:02} with 2 slot(s)")
+    low, high = (timedelta(seconds=round(2 * end)) for end in (quotation.wall.low, quotation.wall.high))
+    assert line.endswith(f"at that pace {low} to {high} with 2 slot(s)")
 
 
 def test_the_quotation_of_another_number_of_trials_is_not_held_against_them(searched, space):
