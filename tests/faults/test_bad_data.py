@@ -163,6 +163,9 @@ def test_what_can_be_survived_is_a_note_and_no_file_of_the_user_is_touched(data,
     left_out, others = record.notes
     assert left_out.startswith("1 of 100 pictures of train cannot be used, the first: ")
     assert left_out.endswith("they are left out")
-    assert others == "the data set has 3 kinds of flaws more; `tune data check` names them"
+    assert others == (
+        "seen in the data: JPEGs with more bytes after their end, pictures without a label file, trained on as "
+        "background, too few validation pictures to tell good configurations apart; `tune data check` says where"
+    )
     assert record.num_images == {"train": 99, "val": 8}
     assert {path: path.read_bytes() for path in data.parent.rglob("*") if path.is_file()} == before

@@ -40,6 +40,9 @@ MAX_BROKEN_FRACTION = 0.01
 MAX_LEAK = 0.01
 """The largest part of val that may be in train too: figures on pictures that were trained on say nothing."""
 
+_MOST_NAMED = 3
+"""Kinds of flaws that are named before a training, which they do not hinder."""
+
 _RULES = 1
 """To be raised with every change in what is found: kept reports are made anew then."""
 
@@ -145,9 +148,10 @@ def notes(report: DataReport) -> tuple[str, ...]:
     lines += [
         headline(found) for found in report.findings if found.level == Level.ERROR and not findings.loses_picture(found)
     ]
-    others = {found.kind for found in report.findings if found.level == Level.WARNING}
+    others = list({found.kind: found.what for found in report.findings if found.level == Level.WARNING}.values())
     if others:
-        lines.append(f"the data set has {len(others)} kinds of flaws more; `tune data check` names them")
+        more = f", and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+        lines.append(f"seen in the data: {', '.join(others[:_MOST_NAMED])}{more}; `tune data check` says where")
     return tuple(lines)
 
 
