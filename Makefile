@@ -17,12 +17,12 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults chaos bench-decisions bench-verdicts check format install lock clean python
+.PHONY: help demo test test-slow chaos bench-decisions bench-verdicts check format install lock clean python
 
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
 	@echo "make test      install, then the checks and the tests, as CI runs them"
-	@echo "make test-faults  the fault tests that take longer: about half an hour"
+	@echo "make test-slow  the tests that take longer, most of them faults: about 40 minutes"
 	@echo "make chaos     15 minutes of random faults; CHAOS_OPTIONS='--minutes 60 --seed 3'"
 	@echo "make bench-decisions TASKSET=FOLDER  our strategies and the fast peers on recorded curves: about 10 minutes"
 	@echo "make bench-verdicts  how often a winner is wrongly called better: about a minute"
@@ -41,8 +41,8 @@ test: check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The ones that `make test` leaves out.
-test-faults: install
-	$(BIN)/python -m pytest tests/faults tests/trainer/test_ranks.py tests/trainer/test_recovery.py tests/trainer/test_resume.py -m slow
+test-slow: install
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 chaos: install
 	$(BIN)/python -m tests.faults.chaos $(CHAOS_OPTIONS)

@@ -15,8 +15,6 @@ MATRIX = [
 ]
 ROWS = [row for row in MATRIX if len(row) == 5]
 NAMED = sorted({found for row in ROWS for found in re.findall(r"`([\w/]+\.py)::(\w+)`(†?)", row[3])})
-SLOW_FOLDERS = ("faults/", "trainer/test_ranks.py", "trainer/test_recovery.py", "trainer/test_resume.py")
-"""What `make test-faults` runs."""
 
 
 @cache
@@ -41,7 +39,6 @@ def test_each_row_names_a_test_and_what_was_measured_or_nothing(row):
 def test_each_test_of_the_matrix_exists_and_is_marked_where_it_is_not_always_run(file, name, mark):
     assert name in _tests_of(file)
     assert _tests_of(file)[name] == bool(mark), "† stands where some cases are slow, and nowhere else"
-    assert not mark or file.startswith(SLOW_FOLDERS)
 
 
 def test_the_exit_codes_of_the_page_are_those_of_the_readme():

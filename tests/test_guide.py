@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import SLOW_FOLDERS, _tests_of
+from tests.test_docs import _tests_of
 
 PAGE = (Path(__file__).parent.parent / "docs" / "guide.md").read_text(encoding="utf-8")
 ROWS = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if re.match(r"\| \d+ \| ", line)]
@@ -57,4 +57,3 @@ def test_every_command_exists_and_has_the_options_that_are_named(help_of, comman
 def test_every_test_exists_and_is_marked_where_it_is_not_always_run(file, name, mark):
     assert name in _tests_of(file)
     assert _tests_of(file)[name] == bool(mark)
-    assert not mark or file.startswith(SLOW_FOLDERS)

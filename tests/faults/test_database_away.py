@@ -96,10 +96,8 @@ def test_without_a_database_nothing_begins_and_the_cause_is_one_line(on_postgres
     assert "start the server, or correct host and port in --storage" in output.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    "backends",
-    [pytest.param(True, id="all of it"), pytest.param(False, id="its postmaster", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backends", [pytest.param(True, id="all of it"), pytest.param(False, id="its postmaster")])
 def test_a_frozen_database_holds_up_nothing(on_postgres, postgres, backends):
     process = begin(on_postgres)
     postgres.freeze(backends=backends)
@@ -156,6 +154,7 @@ def test_dropped_connections_are_not_noticed(on_postgres, postgres):
     assert_nothing_lost(on_postgres, most_redone=0)
 
 
+@pytest.mark.slow
 def test_another_program_that_holds_the_sqlite_file_holds_up_nothing(arena):
     process = begin(arena)
     other = sqlite3.connect(arena.study_folder / "study.db", timeout=10, isolation_level=None)

@@ -89,6 +89,7 @@ def test_without_room_nothing_begins_and_the_cause_is_one_line(arena, disk, leav
         assert arena.status()["trials"] == []
 
 
+@pytest.mark.slow
 def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_full(arena, disk):
     process = arena.start(epoch_seconds=0.5)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 2)

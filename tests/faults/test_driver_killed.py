@@ -23,8 +23,8 @@ PLACES = [
 ]
 
 
-IN_EVERY_RUN = (3, 7)
-"""Places that the default suite has the time for; `make test-faults` runs all."""
+IN_EVERY_RUN = (3,)
+"""Places that the default suite has the time for; `make test-slow` runs all."""
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,8 @@ PROMOTION_PLACES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "place", [pytest.param(p, marks=() if i == 2 else pytest.mark.slow) for i, p in enumerate(PROMOTION_PLACES)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PROMOTION_PLACES)
 def test_a_driver_killed_around_the_promotion_promotes_one_trial_once(place, tmp_path, ray_cluster):
     arena = Arena(tmp_path, trials=3, address=ray_cluster)
     code, output = arena.run(die=place, promote=True)

@@ -188,6 +188,7 @@ def with_nan(data: bytes) -> bytes:
     return content.getvalue()
 
 
+@pytest.mark.slow
 def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_out_goes_on(arena, tmp_path):
     """The whole of it, in one run: kill -9 of the driver, row 12 and row 21."""
     before = arena.killed_after(3)

@@ -41,6 +41,7 @@ def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_
     assert_nothing_lost(arena, before=before, most_redone=2)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_run_at_once(arena):
     arena.fault("any-2-deaf!")  # trainers that do not end when asked to, so that order takes its time
     process = arena.start(epoch_seconds=0.1)
@@ -103,6 +104,7 @@ def test_a_warning_followed_by_the_kill_that_it_announced_loses_nothing(arena):
     assert_nothing_lost(arena, before=before, most_redone=2)
 
 
+@pytest.mark.slow
 def test_a_preempted_trainer_goes_on_under_its_number_and_it_counts_as_no_failure(arena):
     for times in range(4):  # more often than a failure would be forgiven
         arena.fault(f"0-5-preempt{'=' * bool(times)}{times or ''}")

@@ -30,6 +30,7 @@ def test_a_killed_trainer_goes_on_from_its_last_epoch_as_the_same_trial(arena, e
     assert "SIGKILL" in setback["cause"]
 
 
+@pytest.mark.slow
 def test_a_trainer_that_dies_once_too_often_without_progress_fails_with_its_cause_and_the_others_go_on(arena):
     arena.fault("1-2-kill!")
     run(arena)

@@ -74,6 +74,7 @@ def test_copies_are_not_made_faster_than_one_after_the_other(tmp_path, monkeypat
     assert len(started) == 3, "the second was left out; the last is that of the end"
 
 
+@pytest.mark.slow
 def test_a_full_run_leaves_its_weights_in_both_places(trainer, train_request, tmp_path):
     request = train_request(epochs=2, full=True, validation_epochs=(1, 2), save_period=1)
     trainer.send(replace(request, backup=str(tmp_path / "elsewhere")))

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from trainer.ultralytics_bridge import environment
 
 environment.configure()
@@ -12,6 +14,7 @@ from trainer.ultralytics_bridge import checkpoints  # noqa: E402
 from tuner.contract import Outcome  # noqa: E402
 
 
+@pytest.mark.slow
 def test_a_student_pauses_and_goes_on_bit_for_bit_and_is_alone_in_the_end(make_request, tmp_path, one_thread):
     taught = make_request(tmp_path / "teacher", epochs=1, validation_epochs=(1,), full=True)
     teacher = trial.run(taught, lambda record: None).checkpoint

@@ -48,6 +48,7 @@ def rank_processes(request):
     return found
 
 
+@pytest.mark.slow
 def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start, train_request, tmp_path):
     """Their records in order and once, their losses and figures to the last bit, and what a full run leaves."""
     augmented = {"batch": 6, "nbs": 12, "mosaic": 1.0, "mixup": 0.3, "close_mosaic": 1}
@@ -66,6 +67,7 @@ def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start,
     assert rank_processes(request) == []
 
 
+@pytest.mark.slow
 def test_divergence_in_the_ranks_is_the_outcome_of_the_run(start, train_request):
     request = train_request(epochs=3, optimizer="SGD", lr0=1e6)
     end, told = start(request)

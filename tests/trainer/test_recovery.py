@@ -116,7 +116,7 @@ REASONS = {
 
 
 IN_EVERY_RUN = {"one bit flipped", "NaN in the weights", "deleted"}
-"""`make test-faults` does all, each of which trains."""
+"""`make test-slow` does all, each of which trains."""
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,10 @@ def test_importing_trainer_loads_neither_torch_nor_ultralytics(tmp_path):
 
 @pytest.mark.parametrize(
     "imports",
-    ["import trainer\nfrom ultralytics import YOLO", "from ultralytics import YOLO\nYOLO\nimport trainer"],
-    ids=["trainer first", "ultralytics first"],
+    [
+        pytest.param("import trainer\nfrom ultralytics import YOLO", id="trainer first", marks=pytest.mark.slow),
+        pytest.param("from ultralytics import YOLO\nYOLO\nimport trainer", id="ultralytics first"),
+    ],
 )
 def test_yaml_builds_and_its_checkpoint_opens_in_a_process_that_imported_nothing_of_ours(imports, tmp_path):
     built = run(

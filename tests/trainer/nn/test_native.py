@@ -56,6 +56,7 @@ def test_processes_that_build_at_the_same_time_do_not_disturb_each_other(cache):
     assert len(libraries(cache)) == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_library_is_built_again(cache):
     expected = scan(XDG_CACHE_HOME=str(cache)).stdout
     (library,) = libraries(cache)
@@ -89,7 +90,7 @@ def test_a_compiler_that_fails_is_named_with_its_error(cache, tmp_path):
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86-64")
-@pytest.mark.parametrize("flags", ["-mno-avx512f", "-mno-avx"])
+@pytest.mark.parametrize("flags", ["-mno-avx512f", pytest.param("-mno-avx", marks=pytest.mark.slow)])
 def test_processors_with_narrower_vectors_get_the_same_numbers(tmp_path, flags):
     """The suite of the scan, with the library built for lanes of 8 or 4 instead of this machine's."""
     compiler = tmp_path / "narrow-cc"

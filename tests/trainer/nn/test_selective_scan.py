@@ -113,7 +113,7 @@ def test_states_decay_by_exp_of_step_times_rate(backend):
     assert torch.allclose(y.flatten(), torch.exp(torch.tensor([0.0, -2.0, -4.0])))
 
 
-@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 1000, 25600])
+@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 1000, pytest.param(25600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("num_groups", [1, 4])
 @pytest.mark.parametrize("states", STATES)
 def test_output_and_all_gradients_match_the_reference(backend, states, num_groups, length):

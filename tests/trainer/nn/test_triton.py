@@ -338,7 +338,7 @@ def machine_code(binary) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.slow), 90])
 def test_compiled_kernels_neither_spill_nor_shuffle_in_the_recurrence_nor_use_atomics(monkeypatch, capability, dtype):
     for name, launch in launches(monkeypatch, dtype).items():
         binary = compiled(name, launch, capability)

@@ -56,6 +56,7 @@ def test_trials_pause_and_go_on_with_no_epoch_trained_twice_and_the_log_decides_
     assert differences(lines, engine, epochs=9, rounded=lambda point: cube.point(cube.sampled(point))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["promotion"], indirect=True)
 def test_a_killed_driver_leaves_paused_trials_to_the_next(arena):
     process = arena.start(epoch_seconds=0.05)
