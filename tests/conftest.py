@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
 import ray
 from ray.cluster_utils import Cluster
@@ -17,6 +18,10 @@ from tuner.contract import EndRecord
 # taken back, so that the trainers that tests start isolate themselves as they do in real life.
 environment.isolate()
 del os.environ["TRAINER_ISOLATED"]
+
+# How long an example takes is the machine's business, not the tests'.
+hypothesis.settings.register_profile("untimed", parent=hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SCRIPTED_TRAINER = Path(__file__).parent / "scripted" / "scripted_trainer.py"
 

@@ -235,7 +235,6 @@ FILES = st.one_of(mutated(), YAML_LIKE, st.binary(max_size=400))
 def fuzz(num_examples):
     return settings(
         max_examples=num_examples,
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -306,7 +306,7 @@ def told_twice(records, draw):
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_records_that_are_sent_again_change_nothing(space, spec, paths, terms, data):
     figures = data.draw(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=4), label="figures")
     told = []

@@ -295,7 +295,7 @@ def test_gains_of_two_standard_deviations_are_shown():
 METRICS = st.one_of(st.floats(-1, 1, allow_nan=False, width=16), st.just(NAN))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     candidates=st.integers(1, 4),
     max_runs=st.integers(3, 24),
@@ -330,7 +330,7 @@ def test_any_order_of_ends_stays_in_the_limits_and_comes_to_a_verdict(candidates
 TABLE = st.lists(st.lists(st.integers(-50, 50), min_size=7, max_size=7), min_size=4, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(table=TABLE)
 def test_runs_that_were_not_needed_change_nothing(table):
     everything = evidence(*table)
@@ -340,7 +340,7 @@ def test_runs_that_were_not_needed_change_nothing(table):
     assert len(seen) <= len(everything)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(table=TABLE, effects=st.lists(st.integers(-99, 99), min_size=7, max_size=7), scale=st.sampled_from([0.125, 4]))
 def test_what_a_seed_does_to_all_and_the_metrics_unit_do_not_matter(table, effects, scale):
     found = verdict(contest(), evidence(*table))

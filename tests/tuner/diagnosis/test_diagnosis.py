@@ -191,7 +191,7 @@ def runs(draw):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(runs())
 def test_any_run_can_be_diagnosed_told_and_put_in_json(made):
     found = diagnose(made)

@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.contract import EpochRecord, Outcome, encode
@@ -206,7 +206,6 @@ def test_a_path_that_cannot_be_is_refused(tmp_path, name):
     refused(tmp_path / name)
 
 
-@settings(deadline=None)
 @given(content=st.binary(max_size=300), name=st.sampled_from([*reading._SIGNS, "args.yaml", "trainer.log"]))
 def test_any_bytes_in_any_file_are_read_or_refused(tmp_path_factory, content, name):
     folder = tmp_path_factory.mktemp("run")

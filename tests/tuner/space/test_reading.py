@@ -398,7 +398,7 @@ def space_or_space_error(text: str) -> None:
         assert parse(text).sha256()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=200))
 def test_any_text_is_a_space_or_a_space_error(text: str) -> None:
     space_or_space_error(text)
@@ -410,7 +410,7 @@ NO_CHARACTERS = ["\x00", "\ud800", "\ufeff"]
 FRAGMENTS = st.sampled_from([*PUNCTUATION, *VALUES_AND_NAMES, *NO_CHARACTERS])
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD)), FRAGMENTS), min_size=1, max_size=4))
 def test_a_damaged_space_is_a_space_or_a_space_error(damages: list[tuple[int, str]]) -> None:
     text = GOOD
@@ -434,7 +434,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(
     parameters=st.dictionaries(
         st.sampled_from(["lr0", "batch", "optimizer", "cos_lr", "imgsz", "amp", "seed"]), VALUES, max_size=4

@@ -147,7 +147,7 @@ def step(draw, study):
 
 
 @given(life=lives(), data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_driver_that_dies_anywhere_leaves_what_the_next_one_completes(storage, life, data):
     _, changes = life
     whole, cut = new_study(storage), new_study(storage)
@@ -169,7 +169,7 @@ def test_a_driver_that_dies_anywhere_leaves_what_the_next_one_completes(storage,
 
 
 @given(life=lives())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_database_says_what_the_driver_knows(storage, life):
     study, changes = life
     name = new_study(storage)
