@@ -7,6 +7,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader, build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.torch_utils import init_seeds
 
 import trainer  # noqa: F401 - registers our modules
 from trainer.models import model_yaml
@@ -54,7 +55,12 @@ def test_channels_last_in_memory_changes_no_number():
 
 @pytest.fixture(scope="module")
 def batches(data_yaml) -> list[dict[str, Tensor]]:
-    """The tiny sample set in batches of 8, as ultralytics loads it to train."""
+    """The tiny sample set in batches of 8, as ultralytics loads it to train, with the same augmentation every time.
+
+    In 2 of 30 other draws a fresh model finds so few boxes that its loss begins at a tenth of the usual, and
+    rises from there: in float32 as well.
+    """
+    init_seeds(0)
     cfg = get_cfg(overrides={"imgsz": 64, "mosaic": 0.0, "task": "detect", "workers": 0})
     data = check_det_dataset(str(data_yaml))
     dataset = build_yolo_dataset(cfg, data["train"], 8, data, mode="train", stride=32)
