@@ -22,7 +22,7 @@ INSTALLED = $(VENV)/.installed
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
 	@echo "make test      install, then the checks and the tests, as CI runs them"
-	@echo "make test-slow  the tests that take longer, most of them faults: about 40 minutes"
+	@echo "make test-slow  the tests that take longer and are left out above, most of them faults"
 	@echo "make chaos     15 minutes of random faults; CHAOS_OPTIONS='--minutes 60 --seed 3'"
 	@echo "make bench-decisions TASKSET=FOLDER  our strategies and the fast peers on recorded curves: about 10 minutes"
 	@echo "make bench-verdicts  how often a winner is wrongly called better: about a minute"

@@ -128,13 +128,18 @@ Path(sys.argv[2]).write_text(encode(end))
 """
 
 
+def begin_two_ranks(request, folder):
+    """The parent of two ranks, in a process group of its own; it writes its end to the file `end`."""
+    Path(request.directory).mkdir()
+    (folder / "request").write_text(encode(request))
+    command = [sys.executable, "-c", RUN_TWO_RANKS, str(folder / "request"), str(folder / "end")]
+    return subprocess.Popen(command, start_new_session=True)
+
+
 @pytest.mark.slow
 def test_ranks_write_their_stacks_on_sigusr1_and_a_killed_one_makes_the_run_worth_another_try(train_request, tmp_path):
     request = train_request(epochs=500, validation_epochs=())
-    Path(request.directory).mkdir()
-    (tmp_path / "request").write_text(encode(request))
-    command = [sys.executable, "-c", RUN_TWO_RANKS, str(tmp_path / "request"), str(tmp_path / "end")]
-    parent = subprocess.Popen(command, start_new_session=True)
+    parent = begin_two_ranks(request, tmp_path)
     try:
         wait_for(lambda: RecordLog(Path(request.directory)).read(), 60)
         # The process that starts the ranks has no part in this: in a trial the fork server has prepared it.
@@ -171,10 +176,7 @@ def test_two_ranks_killed_at_any_moment_go_on_with_the_losses_of_two_that_are_no
     whole = make_request(tmp_path / "whole", epochs=5, validation_epochs=(3, 5), **params)
     _, undisturbed = start(whole)
     killed = replace(whole, directory=str(tmp_path / "killed"))
-    Path(killed.directory).mkdir()
-    (tmp_path / "request").write_text(encode(killed))
-    command = [sys.executable, "-c", RUN_TWO_RANKS, str(tmp_path / "request"), str(tmp_path / "end")]
-    parent = subprocess.Popen(command, start_new_session=True)
+    parent = begin_two_ranks(killed, tmp_path)
     try:
         wait_for(lambda: RecordLog(Path(killed.directory)).read(), 60)
         time.sleep(random.Random(seed).uniform(0, 3 * undisturbed[-1].seconds))

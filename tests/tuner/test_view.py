@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import shutil
 import time
 from io import StringIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from tuner.search import Search
 from tuner.space import parse_space
 from tuner.view import SearchProgress, View, conclusion_lines, duration, live_table, promotion_line, reevaluation_line
 
+CURVES = Path(__file__).parent / "diagnosis" / "curves"
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
 
 
@@ -250,6 +252,11 @@ def test_the_conclusion_of_a_search_without_promotion(study, winner, paths):
         f"    yolo train cfg={paths.params}",
         "        train it again with plain ultralytics",
     ]
+
+
+def test_what_the_curves_of_a_winner_without_a_full_run_show_is_told(study, winner, paths):
+    shutil.copytree(CURVES / "tiny-overfits", paths.trial(winner.trial.number))
+    assert any(line.startswith("    overfitting: ") for line in conclusion_lines(study, winner, paths))
 
 
 def test_the_conclusion_of_a_promoted_run_has_its_figures_and_weights(study, winner, paths, promoted):
