@@ -460,7 +460,7 @@ class Search:
 
     def _give_up(self, reason: str, shown_by: int) -> None:
         """End the search for what went wrong, with what the curves of a trial show of it."""
-        shown = "".join(f". Trial {shown_by} is {line}" for line in findings(self._paths.trial(shown_by)))
+        shown = "".join(f". Trial {shown_by} shows {line}" for line in findings(self._paths.trial(shown_by)))
         logs = self._paths.root / "trials"
         self.stop(reason, StoppedByPolicy(f"The search was ended: {reason}{shown}. Logs: {logs}"))
 

@@ -253,5 +253,5 @@ def test_what_the_curves_of_the_best_trial_show_is_told_when_a_search_gives_up(b
     search = begin()
     play_alike(search, 10)
     told = str(search.problem)
-    assert ". Trial 0 is loss-not-falling: the training loss goes from " in told
+    assert ". Trial 0 shows loss-not-falling: the training loss goes from " in told
     assert told.endswith(f". Logs: {paths.root / 'trials'}")

@@ -57,8 +57,7 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
     device = "" if started is None else started.device
     if end.outcome == Outcome.COMPLETED and epoch is not None:
         return Peak(memory_gib=epoch.memory_gib, device=device)
-    # A process that the system killed again and again most likely asked for more than there is.
-    if end.outcome == Outcome.OUT_OF_MEMORY or (end.outcome == Outcome.ERROR and end.retryable):
+    if end.outcome == Outcome.OUT_OF_MEMORY:  # a kill for memory included: trainers tell it from other deaths
         return Peak(memory_gib=None, device=device)
     raise EnvironmentProblem(f"Memory could not be measured: {end.message or end.outcome.value}.")
 

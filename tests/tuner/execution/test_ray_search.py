@@ -8,7 +8,7 @@ from ray.cluster_utils import Cluster
 
 from tests.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
 from tuner.database import sqlite_url
-from tuner.exceptions import StoppedByPolicy
+from tuner.exceptions import EnvironmentProblem, StoppedByPolicy
 from tuner.study import Study
 
 
@@ -181,3 +181,14 @@ def test_what_is_measured_before_a_search_can_be_interrupted(arena, cluster_with
     code, output = arena.run(parallel=None, more=["--gpus", "2", "--trials", "1"])
     assert code == 0, output
     assert "memory batch 64 at imgsz 128 takes 0.1 GiB" in output
+
+
+def test_what_fails_otherwise_is_not_taken_for_want_of_memory(arena, cluster_with_8_gpus):
+    (arena.folder / "space.yaml").write_text(SIZES)
+    arena.address = cluster_with_8_gpus
+    arena.fault("0-1-disk!")
+    code, output = arena.run(parallel=None, more=["--gpus", "2", "--trials", "1"])
+    assert_orderly_end(code, output, EnvironmentProblem.exit_code)
+    assert output.strip().splitlines()[-1] == "Memory could not be measured: no space left on /data."
+    assert len(arena.events("fault")) == 3, "it may pass: two more attempts"
+    assert arena.status()["trials"] == []
