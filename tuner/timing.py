@@ -1,6 +1,6 @@
 """What a search was said to take, against what it took."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -17,40 +17,36 @@ def noted(quotation: Quotation, *, trials: int, slots: int) -> dict[str, Any]:
     return {"trials": trials, "slots": slots, "trained": asdict(quotation.trained), "wall": asdict(quotation.wall)}
 
 
-def time_lines(study: KnownStudy) -> list[str]:
-    """A line for the search and one for the promoted run, as far as their times are known.
+def search_times(study: KnownStudy) -> list[str]:
+    """A line for the search, or none where its times are not known.
 
     The quotation is left out where the study has another number of trials: it was ended early, or gone on with.
     """
-    return [*_of_search(study), *_of_promoted(study)]
-
-
-def _of_search(study: KnownStudy) -> Iterator[str]:
     epochs, seconds = _trained(study.trials())
     if not epochs or not study.searched_s:
-        return
+        return []
     pace = seconds / epochs
+    took = f"search: {epochs:,} epochs of {pace:.1f} s in {_duration(study.searched_s)}"
     quoted = study.rehearsal.get("quotation")
     if not quoted or quoted["trials"] != len(study.trials()):
-        yield f"search: {epochs:,} epochs of {pace:.1f} s in {_duration(study.searched_s)}"
-        return
+        return [took]
     trained, wall = Range(**quoted["trained"]), Range(**quoted["wall"]).times(pace)
-    yield (
-        f"search: {epochs:,} epochs of {pace:.1f} s in {_duration(study.searched_s)}; quoted were {trained.shown()} "
-        f"epochs, at that pace {_duration(wall.low)} to {_duration(wall.high)} with {quoted['slots']} slot(s)"
-    )
+    return [
+        f"{took}; quoted were {trained.shown()} epochs, at that pace {_duration(wall.low)} to {_duration(wall.high)} "
+        f"with {quoted['slots']} slot(s)"
+    ]
 
 
-def _of_promoted(study: KnownStudy) -> Iterator[str]:
+def full_run_times(study: KnownStudy) -> list[str]:
+    """A line for the promoted run, beside the pace of its trial; none where its times are not known."""
     promotion = study.promotion
-    times = _epoch_times(Path(promotion["directory"])) if "directory" in promotion else []
+    times = _epoch_times(Path(promotion["directory"]))
     if not times:
-        return
-    epochs = len(times)
-    its_epochs, its_seconds = _trained([study.trials()[promotion["trial"]]])
-    expected = f"; at the pace of its trial {_duration(epochs * its_seconds / its_epochs)}" if its_epochs else ""
+        return []
+    epochs, seconds = _trained([study.trials()[promotion["trial"]]])
+    expected = f"; at the pace of its trial {_duration(len(times) * seconds / epochs)}" if epochs else ""
     where = f" on {promotion['gpus']} GPUs" if promotion.get("gpus", 0) > 1 else ""
-    yield f"full run: {epochs:,} epochs in {_duration(sum(times))}{where}{expected}"
+    return [f"full run: {len(times):,} epochs in {_duration(sum(times))}{where}{expected}"]
 
 
 def _trained(trials: Sequence[TrialRecord]) -> tuple[int, float]:

@@ -23,7 +23,7 @@ from tuner.reevaluation import Reevaluation
 from tuner.search import Search
 from tuner.space import Space
 from tuner.study import KnownStudy, StudySpec, standing
-from tuner.timing import time_lines
+from tuner.timing import full_run_times, search_times
 
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0
@@ -230,11 +230,11 @@ def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefi
         lines += [
             f"Promoted run ({promotion['epochs']} epochs){': ' if figures else ''}{figures}",
             f"    weights     {promotion['checkpoint']}",
-            *(f"    {line}" for line in summary(Path(promotion["directory"]))),
+            *(f"    {line}" for line in (*summary(Path(promotion["directory"])), *full_run_times(study))),
         ]
     else:
         lines += [f"    {line}" for line in findings(paths.trial(trial.number))]
-    lines += [f"    {line}" for line in time_lines(study)]
+    lines += [f"    {line}" for line in search_times(study)]
     lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
     return [*lines, *_next_commands(study, paths, prefix, promoted=promoted)]
 

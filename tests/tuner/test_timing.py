@@ -10,7 +10,7 @@ from tests.tuner.conftest import epoch, play
 from tuner.contract import EndRecord, Outcome, encode
 from tuner.promotion import PromotedRun, choose_winner, full_run_request
 from tuner.quotation import quote
-from tuner.timing import noted, time_lines
+from tuner.timing import full_run_times, noted, search_times
 
 
 @pytest.fixture
@@ -24,17 +24,17 @@ def searched(study, search):
 
 
 def test_before_anything_is_trained_there_is_nothing_to_tell(study):
-    assert time_lines(study) == []
+    assert search_times(study) == []
 
 
 def test_a_search_tells_its_epochs_their_pace_and_the_wall_time(searched):
-    assert time_lines(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
+    assert search_times(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
 
 
 def test_what_was_quoted_is_told_at_the_measured_pace(searched, space):
     quotation = quote(space, slots=2)
     searched.note_rehearsal(quotation=noted(quotation, trials=2, slots=2))
-    (line,) = time_lines(searched)
+    (line,) = search_times(searched)
     assert line.startswith(f"search: 18 epochs of 2.0 s in 0:00:20; quoted were {quotation.trained.shown()} epochs, ")
     low, high = (timedelta(seconds=round(2 * end)) for end in (quotation.wall.low, quotation.wall.high))
     assert line.endswith(f"at that pace {low} to {high} with 2 slot(s)")
@@ -42,7 +42,7 @@ def test_what_was_quoted_is_told_at_the_measured_pace(searched, space):
 
 def test_the_quotation_of_another_number_of_trials_is_not_held_against_them(searched, space):
     searched.note_rehearsal(quotation=noted(quote(space, slots=2), trials=3, slots=2))
-    assert time_lines(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
+    assert search_times(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
 
 
 def test_the_full_run_is_held_against_the_pace_of_its_trial(searched, paths):
@@ -50,10 +50,10 @@ def test_the_full_run_is_held_against_the_pace_of_its_trial(searched, paths):
     PromotedRun(searched, request)
     folder = paths.promoted(1, 4)
     folder.mkdir(parents=True)
-    assert len(time_lines(searched)) == 1, "no record yet"
+    assert full_run_times(searched) == [], "no record yet"
     records = [epoch(number, 0.1) for number in range(1, 5)]
     (folder / "records.jsonl").write_text("".join(f"{encode(record)}\n" for record in records))
-    assert time_lines(searched)[1] == "full run: 4 epochs in 0:00:08 on 2 GPUs; at the pace of its trial 0:00:08"
+    assert full_run_times(searched) == ["full run: 4 epochs in 0:00:08 on 2 GPUs; at the pace of its trial 0:00:08"]
 
 
 @pytest.mark.parametrize("told", [math.nan, math.inf])
@@ -64,4 +64,4 @@ def test_times_that_are_no_numbers_spoil_nothing(search, study, told):
     search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
     search.pass_time(20.0)
     search.note_time()
-    assert time_lines(study) == ["search: 9 epochs of 2.0 s in 0:00:20"]
+    assert search_times(study) == ["search: 9 epochs of 2.0 s in 0:00:20"]
