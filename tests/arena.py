@@ -31,6 +31,8 @@ parameters:
   imgsz: 64
   lr0: {float: [0.0001, 0.9], log: true}
 baseline: {lr0: 0.01}
+data: sample
+model: mamba-yolo-n
 """
 TIMEOUT_S = 120
 MARK = "TUNE_TEST_ARENA"

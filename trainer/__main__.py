@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--report", type=Path, required=True, help="where to write the report")
     check.add_argument("--samples", action="store_true", help="with small pictures of the worst")
     check.add_argument("--fix", type=Path, help="a new folder for a cleaned data set")
+    check.add_argument("--kept", action="store_true", help="an earlier check will do where no file has changed")
     verbs.add_parser("preview", help="draw augmented training pictures: one request on standard input, JSON out")
     options = parser.parse_args(arguments)
     try:
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.verb == "check-data":
             from trainer import data_check
 
-            data_check.run(options.data, options.report, samples=options.samples, fix=options.fix)
+            data_check.run(options.data, options.report, samples=options.samples, fix=options.fix, kept=options.kept)
         elif options.verb == "preview":
             from trainer.preview import answer
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from trainer import files
 from trainer.data import sample
-from trainer.data.check import Progress, check
+from trainer.data.check import Progress, check, checked
 from trainer.data.cleaned import require_free, write_cleaned
 from trainer.data.dataset import resolve
 from trainer.data.samples import worst_samples
 from tuner.data_report import encode_report
 
 
-def run(data: str, report_file: Path, *, samples: bool, fix: Path | None) -> None:
+def run(data: str, report_file: Path, *, samples: bool, fix: Path | None, kept: bool = False) -> None:
     """Check the data set and write the report.
 
     Args:
@@ -25,6 +25,7 @@ def run(data: str, report_file: Path, *, samples: bool, fix: Path | None) -> Non
         report_file: where the report goes.
         samples: whether with small pictures of the worst.
         fix: a new folder for a cleaned data set.
+        kept: whether an earlier check will do where no file has changed since.
 
     Raises:
         DataError: the data set cannot be read, or the cleaned one not be written.
@@ -32,7 +33,7 @@ def run(data: str, report_file: Path, *, samples: bool, fix: Path | None) -> Non
     dataset = resolve(sample.located(data))
     if fix is not None:
         require_free(dataset, fix)
-    report = check(dataset, _tell)
+    report = checked(dataset, _tell) if kept else check(dataset, _tell)
     if samples:
         report = replace(report, samples=tuple(worst_samples(dataset, report.findings)))
     files.write(report_file, encode_report(report).encode())

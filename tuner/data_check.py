@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from tuner.data_report import DataReport, decode_report
+from tuner.data_report import Advice, DataReport, decode_report
 from tuner.exceptions import DataError, EnvironmentProblem
 
 Hear = Callable[[str, int, int], None]
@@ -31,7 +31,12 @@ class Cleaned:
 
 
 def check_data(
-    data: str, *, samples: bool = False, fix: Path | None = None, hear: Hear = lambda step, done, total: None
+    data: str,
+    *,
+    samples: bool = False,
+    fix: Path | None = None,
+    kept: bool = False,
+    hear: Hear = lambda step, done, total: None,
 ) -> tuple[DataReport, Cleaned | None]:
     """What is in a data set and what is wrong with it; the user's files are only ever read.
 
@@ -39,6 +44,7 @@ def check_data(
         data: the YAML's path, or `sample` or `sample:N`.
         samples: with small pictures of the worst.
         fix: a new folder for a data set without what was found.
+        kept: an earlier check will do where no file has changed since.
 
     Raises:
         DataError: it cannot be read at all, or the cleaned one cannot be written.
@@ -49,9 +55,23 @@ def check_data(
         command = [sys.executable, "-m", "trainer", "check-data", data, "--report", str(report)]
         command += ["--samples"] if samples else []
         command += ["--fix", str(fix)] if fix is not None else []
+        command += ["--kept"] if kept else []
         with (Path(folder) / "stderr.log").open("w+") as said:
             cleaned = _run(command, said, hear)
         return decode_report(report.read_text("ascii")), cleaned
+
+
+def advised_model(data: str) -> Advice:
+    """Check a data set for the model to begin with: its name is the choice.
+
+    Raises:
+        DataError: the data set cannot be read, or must not be trained on as it is.
+        EnvironmentProblem: the trainer does not work.
+    """
+    report, _ = check_data(data, kept=True)
+    if report.refusal:
+        raise DataError(report.refusal)
+    return next(advice for advice in report.advice if advice.about == "model")
 
 
 def _run(command: list[str], said: TextIO, hear: Hear) -> Cleaned | None:

@@ -24,6 +24,8 @@ SPACE = """
 search: {epochs: 3, trials: 4, sampler: random, rungs: [], reevaluation_runs: 0}
 parameters: {optimizer: SGD, batch: 16, imgsz: 64, lr0: {float: [0.0001, 0.9], log: true}}
 baseline: {lr0: 0.01}
+data: sample
+model: mamba-yolo-n
 """
 TIMEOUT_S = 120
 

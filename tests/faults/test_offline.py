@@ -24,6 +24,8 @@ SPACE = """
 search: {epochs: 1, trials: 2, sampler: random, rungs: [], promote_epochs: 1, reevaluation_runs: 0}
 parameters: {optimizer: SGD, batch: 8, imgsz: 32, lr0: {float: [0.001, 0.1], log: true}}
 baseline: {lr0: 0.01}
+data: sample
+model: mamba-yolo-n
 """
 
 

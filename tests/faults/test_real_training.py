@@ -34,6 +34,8 @@ parameters:
   mosaic: 0.0
   lr0: {{float: [0.0001, 0.1], log: true}}
 baseline: {{lr0: 0.01}}
+data: sample
+model: mamba-yolo-n
 """
 
 

@@ -56,6 +56,14 @@ def test_a_refused_data_set_is_reported_whole_and_ends_with_4_and_one_line(dirty
     assert page.read_text().count("data:image/jpeg;base64,") > 20
 
 
+def test_no_model_is_chosen_for_a_data_set_that_is_refused(dirty, tune, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = tune("run", "--space", "strong_aug", "--data", dirty.root / "dataset.yaml")
+    assert (code, out) == (4, "")
+    assert err.startswith("Validation pictures must not be trained on")
+    assert len(err.splitlines()) == 1
+
+
 def test_a_good_data_set_ends_with_the_command_to_type_next(tune):
     code, out, err = tune("data", "check", "sample:16")
     assert (code, err) == (0, "")

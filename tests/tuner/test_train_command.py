@@ -24,7 +24,9 @@ def tune(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, trainer: str = SCRIPTED) -> tuple[int, str, str]:
-        given = ["train", "--data", "sample:16", "--gpus", "0", "--trainer", trainer, *map(str, arguments)]
+        named = [] if "--data" in arguments else ["--data", "sample:16"]
+        named += [] if "--model" in arguments else ["--model", "mamba-yolo-n"]
+        given = ["train", *named, "--gpus", "0", "--trainer", trainer, *map(str, arguments)]
         with pytest.raises(SystemExit) as left:
             main(given)
         out, err = capfd.readouterr()
@@ -48,6 +50,24 @@ def test_the_default_configuration_is_that_of_the_guide_and_the_default_folder_i
     assert (settings["params.optimizer"], settings["params.lr0"], settings["params.mosaic"]) == ("SGD", 0.01, 1.0)
     assert (settings["params.patience"], settings["params.cos_lr"]) == (50, False)
     assert default_parameters().epochs == 300
+
+
+def test_where_no_model_is_named_the_data_check_chooses_it_and_says_so(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["train", "--data", "sample:16", "--gpus", "0", "--trainer", SCRIPTED, "--epochs", "2"])
+    out, _ = capfd.readouterr()
+    assert out.startswith("model  mamba-yolo-t is chosen by the data check: 16 training pictures;")
+    assert (tmp_path / "runs/mamba-yolo-t-sample-16/tune-train.json").is_file()
+
+
+def test_the_model_of_a_file_of_parameters_is_not_chosen_anew(tune, tmp_path, monkeypatch, capfd):
+    (tmp_path / "params.yaml").write_text("data: sample:16\nmodel: mamba-yolo-b\nlr0: 0.02\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["train", "--params", "params.yaml", "--gpus", "0", "--trainer", SCRIPTED, "--epochs", "2"])
+    assert "chosen" not in capfd.readouterr().out
+    assert (tmp_path / "runs/mamba-yolo-b-sample-16").is_dir()
 
 
 def test_a_run_that_was_begun_differently_is_refused_and_left_alone(tune, tmp_path):
@@ -122,7 +142,8 @@ def test_stages_reach_the_trainer(tmp_path):
 
 def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(tmp_path):
     command = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--epochs", "40"]
-    command += ["--out", str(tmp_path / "run"), "--trainer", f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.2"]
+    command += ["--model", "mamba-yolo-n", "--out", str(tmp_path / "run")]
+    command += ["--trainer", f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.2"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert child.stdout is not None
     told = []
@@ -191,8 +212,9 @@ def test_a_warm_restart_takes_the_best_weights_and_a_higher_rate_for_a_short_whi
 
 def test_the_real_trainer_trains_in_stages_leaves_everything_in_one_folder_and_can_be_restarted(tmp_path):
     tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "batch=8"]
+    model = ["--model", "mamba-yolo-n"]
     staged = ["--stage", "1:32:4", "--stage", "2:64:8", "--epochs", "2", "--out", "run"]
-    done = subprocess.run([*tune, *staged], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([*tune, *model, *staged], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     run = tmp_path / "run"
@@ -209,7 +231,7 @@ def test_the_real_trainer_trains_in_stages_leaves_everything_in_one_folder_and_c
 
 def test_weights_are_copied_to_a_second_place_that_counts_from_the_working_directory(tmp_path):
     tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "batch=8"]
-    options = ["--set", "imgsz=32", "--epochs", "1", "--out", "run", "--backup", "elsewhere"]
+    options = ["--model", "mamba-yolo-n", "--set", "imgsz=32", "--epochs", "1", "--out", "run", "--backup", "elsewhere"]
     done = subprocess.run([*tune, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "elsewhere/best.pt").read_bytes() == (tmp_path / "run/weights/best.pt").read_bytes()
@@ -229,7 +251,7 @@ def test_a_measured_batch_is_kept_when_the_run_goes_on(tune, tmp_path):
 @pytest.mark.slow
 def test_a_batch_is_measured_by_real_steps_and_fits(tmp_path):
     tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "imgsz=64"]
-    options = ["--epochs", "1", "--out", "run", "--batch", "auto"]
+    options = ["--model", "mamba-yolo-n", "--epochs", "1", "--out", "run", "--batch", "auto"]
     done = subprocess.run([*tune, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "batch  16: " in done.stdout, "all there are"

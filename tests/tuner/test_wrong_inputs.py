@@ -16,7 +16,12 @@ parameters:
   batch: 16
   lr0: {float: [0.001, 0.1], log: true}
 baseline: {lr0: 0.01}
+data: sample
+model: mamba-yolo-n
 """
+
+
+NO_DATA = ["A data set must be named: --data my/dataset.yaml, or --data sample"]
 
 
 @pytest.fixture
@@ -45,6 +50,8 @@ def with_change(old, new):
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "space.yaml").write_text(GOOD)
+    (tmp_path / "no-data.yaml").write_text(with_change("data: sample\n", ""))
+    (tmp_path / "no-model.yaml").write_text(with_change("model: mamba-yolo-n\n", ""))
     (tmp_path / "empty" / "images").mkdir(parents=True)
     (tmp_path / "empty" / "data.yaml").write_text("train: images\nval: images\nnames: [a]\n")
     return tmp_path
@@ -93,6 +100,16 @@ def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
         (["run", "--space", "space.yaml", "--trainer", "/no/such/trainer"], 5, ["/no/such/trainer"]),
         (["run", "--space", "space.yaml", "--storage", "nonsense"], 2, ["--storage"]),
         (["run"], 2, ["--space"]),
+        (["run", "--space", "strong_aug"], 2, NO_DATA),
+        (["run", "--space", "strong_aug", "--model", "mamba-yolo-t", "--dry-run"], 2, NO_DATA),
+        (["run", "--space", "no-data.yaml"], 2, NO_DATA),
+        (["run", "--space", "no-model.yaml", "--data", "empty/data.yaml"], 4, ["images", "data.yaml"]),
+        (["run", "--space", "no-model.yaml", "--data", "sample:3"], 4, ["at least 8 training pictures"]),
+        (["train"], 2, NO_DATA),
+        (["train", "--model", "mamba-yolo-t", "--epochs", "3"], 2, NO_DATA),
+        (["train", "--data", "nowhere.yaml"], 4, ["nowhere.yaml"]),
+        (["preview"], 2, NO_DATA),
+        (["preview", "--space", "strong_aug"], 2, NO_DATA),
         (["status", "nothing"], 2, ["nothing"]),
         (["export", "nothing"], 2, ["nothing"]),
         (["promote", "nothing"], 2, ["nothing"]),
@@ -134,6 +151,39 @@ def test_a_scan_that_does_not_run_here_is_told_before_the_search(folder, tune, n
     environment = {"MAMBA_YOLO_SCAN": name, "XDG_CACHE_HOME": str(folder / "cache")}
     done = tune("run", "--space", "space.yaml", "--data", "sample:8", env=environment)
     check_told(done, 2, said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "study"),
+    [
+        (["--space", "no-model.yaml"], "mamba-yolo-t is chosen by the data check: ", "no-model-sample-mamba-yolo-t"),
+        (["--space", "weak_aug", "--data", "sample:16"], "16 training pictures", "weak_aug-sample-16-mamba-yolo-t"),
+        (["--space", "no-model.yaml", "--study", "mine"], "--model takes another", "mine"),
+    ],
+)
+def test_where_no_model_is_named_the_data_check_chooses_it_says_so_and_the_study_is_named_after_it(
+    folder, tune, arguments, said, study
+):
+    for _ in range(2):  # the same command goes on: it names the same study
+        done = tune("run", *arguments, "--trainer", "/no/such/trainer", "--plain")
+        assert done.returncode == 5
+        first, second = done.stdout.splitlines()[:2]
+        assert first.startswith("model  mamba-yolo-t")
+        assert said in first
+        assert second.startswith(f"study {study} in ")
+
+
+def test_a_model_that_is_named_by_option_or_space_is_not_chosen(folder, tune):
+    for named in (["--model", "mamba-yolo-b"], ["--space", "space.yaml"]):
+        done = tune("run", "--space", "no-model.yaml", *named, "--trainer", "/no/such/trainer", "--plain")
+        assert "chosen" not in done.stdout
+
+
+def test_nothing_is_trained_or_made_where_no_data_set_is_named(folder, tune):
+    before = sorted(folder.iterdir())
+    for verb in (["run", "--space", "strong_aug"], ["train"], ["preview"]):
+        tune(*verb)
+    assert sorted(folder.iterdir()) == before
 
 
 def test_nothing_is_made_for_a_study_that_does_not_exist(folder, tune):

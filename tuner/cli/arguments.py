@@ -4,13 +4,15 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tuner.data_check import advised_model
 from tuner.database import has_password, sqlite_url
-from tuner.exceptions import DataError
+from tuner.exceptions import DataError, UsageError
 from tuner.paths import StudyPaths, checked_path
 from tuner.run_options import Machines
 from tuner.study import Study
@@ -96,15 +98,35 @@ def hide_password(arguments: list[str]) -> None:
 
 
 def data_source(source: str | None) -> str:
-    """An absolute path, or the name of the sample data set as it is."""
+    """An absolute path, or the name of the sample data set as it is.
+
+    Raises:
+        UsageError: no data set is named, neither by option nor by file.
+        DataError: there is no such file.
+    """
     if source is None:
-        return "sample"
+        raise UsageError(
+            "A data set must be named: --data my/dataset.yaml, or --data sample for the sample that comes with tune."
+        )
     if source == "sample" or source.startswith("sample:"):
         return source
     path = Path(checked_path("--data", source)).absolute()
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         raise DataError(f"--data must be the YAML file of a data set, but there is no '{path}'.")
     return str(path)
+
+
+def chosen_model(given: str | None, data: str, tell: Callable[[str], None]) -> str:
+    """The model that is named, or else the one that the data check advises, which is told.
+
+    Raises:
+        DataError: no model is named, and the data set cannot be checked or must not be trained on.
+    """
+    if given is not None:
+        return checked_path("--model", given)
+    advice = advised_model(data)
+    tell(f"model  {advice.choice} is chosen by the data check: {advice.why}; --model takes another")
+    return advice.choice
 
 
 def commands_prefix() -> str:

@@ -17,7 +17,9 @@ from tuner.space import ARGUMENTS, find_space, load_space
 
 def preview(
     space: Annotated[str | None, typer.Option(help="A space file, or a shipped space: its sheets as well.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set YAML. Default: the space's, or the sample data.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set YAML, or sample for the bundled one. Default: the space's.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the sheets.")] = Path("preview"),
     imgsz: Annotated[
         int | None,
@@ -38,11 +40,12 @@ def preview(
         tune preview --space strong_aug.yaml --data my/dataset.yaml --out looks
     """
     loaded = load_space(find_space(space, Path.cwd())) if space is not None else None
+    size = _size(imgsz)
     request = service.PreviewRequest(
         space=loaded,
         data=data_source(data or (loaded.data if loaded else None)),
         directory=Path(checked_path("--out", str(out))),
-        imgsz=_size(imgsz),
+        imgsz=size,
         pictures=pictures,
         draws=draws,
         seed=seed,

@@ -19,6 +19,7 @@ from tuner.cli.arguments import (
     StartWithin,
     Storage,
     Trainer,
+    chosen_model,
     commands_prefix,
     data_source,
     machines,
@@ -29,22 +30,25 @@ from tuner.cli.arguments import (
 from tuner.contract import ParamValue
 from tuner.decisions.guards import Bounds
 from tuner.exceptions import UsageError
-from tuner.paths import StudyPaths, checked_path
+from tuner.paths import StudyPaths, checked_study_name
 from tuner.run_options import RunOptions
 from tuner.space import Space, find_space, load_space
 from tuner.view import View
 from tuner.warm_start import warm_start as warm_start_of
 from tuner.watchdog import LEAST_S, START_S
 
-_DEFAULT_MODEL = "mamba-yolo-n"
-
 
 def run(
     space: Annotated[str, typer.Option(help="A space file, or a shipped space: quick, strong_aug, full, ...")],
-    data: Annotated[str | None, typer.Option(help="Data set YAML. Default: the space's, or the sample data.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set YAML, or sample for the bundled one. Default: the space's.")
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="mamba-yolo-n|t|b|l, a detection YAML (yolov8n.yaml), or a .pt to fine-tune."),
+        typer.Option(
+            help="mamba-yolo-n|t|b|l, a detection YAML (yolov8n.yaml), or a .pt to fine-tune. Default: the space's, or "
+            "what the data check advises."
+        ),
     ] = None,
     gpus: Gpus = None,
     parallel: Parallel = None,
@@ -129,8 +133,12 @@ def run(
         reevaluation_runs=reevaluation_runs,
         promote_epochs=promote_epochs,
     )
+    bounds = Bounds(hours=max_hours, gpu_hours=gpu_hours, patience=patience)
+    if study is not None:
+        checked_study_name(study)
+    view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     source = data_source(data or loaded.data)
-    chosen = checked_path("--model", model or loaded.model or _DEFAULT_MODEL)
+    chosen = chosen_model(model or loaded.model, source, view.note)
     name = _default_name(loaded.name, source, chosen) if study is None else study
     paths = StudyPaths.of(home, name)
     url = storage_url(storage, paths)
@@ -145,9 +153,8 @@ def run(
         warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage),
         promote=promote,
         validate_every_epoch=validate_every_epoch,
-        bounds=Bounds(hours=max_hours, gpu_hours=gpu_hours, patience=patience),
+        bounds=bounds,
     )
-    view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     if dry_run:
         service.quote_only(options, view)
     else:

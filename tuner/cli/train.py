@@ -11,7 +11,7 @@ import psutil
 import typer
 
 from tuner import full_run
-from tuner.cli.arguments import HangAfter, StartWithin, Trainer, commands_prefix, data_source
+from tuner.cli.arguments import HangAfter, StartWithin, Trainer, chosen_model, commands_prefix, data_source
 from tuner.contract import Stage
 from tuner.diagnosis import summary
 from tuner.doctor import gpu_memories_gib
@@ -21,18 +21,21 @@ from tuner.paths import checked_path
 from tuner.printable import printable
 from tuner.watchdog import LEAST_S, START_S, Patience
 
-_DEFAULT_MODEL = "mamba-yolo-n"
-
 
 def train(
     params: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="params.yaml of `tune export`, or any args.yaml. Default: medium_aug's."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set YAML. Default: the file's, or the sample data.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set YAML, or sample for the bundled one. Default: the file's.")
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="mamba-yolo-n|t|b|l, a detection YAML, or a .pt to fine-tune. Default: the file's."),
+        typer.Option(
+            help="mamba-yolo-n|t|b|l, a detection YAML, or a .pt to fine-tune. Default: the file's, or what the data "
+            "check advises."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: runs/model-data.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: the file's, or 300.")] = None,
@@ -98,10 +101,11 @@ def train(
     said = {name: value for name, value in (("patience", patience), ("batch", _batch(batch))) if value is not None}
     if batch == "auto" and stage:
         raise UsageError("--batch auto measures one size, but --stage names several; give each stage its batch.")
+    stages = tuple(_stage(text) for text in stage or ())
     source = data_source(data or given.data)
-    chosen = checked_path("--model", model or given.model or _DEFAULT_MODEL)
-    folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
     number, memory_gib = _devices(gpus)
+    chosen = chosen_model(model or given.model, source, lambda line: typer.echo(printable(line)))
+    folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
     command = tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
     run = full_run.FullRun(
         params={"patience": full_run.PATIENCE, **given.params, **said, **_teacher(distill)},
@@ -109,7 +113,7 @@ def train(
         data=source,
         epochs=epochs or given.epochs or 300,
         seed=given.seed or 0 if seed is None else seed,
-        stages=tuple(_stage(text) for text in stage or ()),
+        stages=stages,
         save_period=save_period,
         backup=_backup(backup),
         directory=Path(checked_path("--out", str(folder))).absolute(),

@@ -121,6 +121,8 @@ parameters:
   imgsz: {choice: [64, 128]}
   lr0: {float: [0.0001, 0.9], log: true}
 baseline: {lr0: 0.01, batch: 16, imgsz: 64}
+data: sample
+model: mamba-yolo-n
 """
 
 
