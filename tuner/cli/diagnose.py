@@ -48,7 +48,10 @@ def diagnose_run(
 def _next(diagnosis: Diagnosis, written: Path | None) -> str:
     """What to type next, or why there is nothing."""
     if not diagnosis.changes:
-        return f"next      nothing is to be changed{f', {written} is not written' if written else ''}"
+        kept = f", {written} is not written" if written else ""
+        if diagnosis.findings:
+            return f"next      follow the remedy above; no argument is to be changed{kept}"
+        return f"next      nothing is to be changed{kept}"
     prefix, source = commands_prefix(), shlex.quote(diagnosis.run.source)
     if not diagnosis.run.params:
         return "next      give tune train these changes with the arguments of the run, which are not known here"

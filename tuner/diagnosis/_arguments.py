@@ -1,11 +1,15 @@
 """The arguments a run was trained with: ultralytics' args.yaml, or the request that our trainer keeps."""
 
 import json
+import re
 from collections.abc import Mapping
 
 from tuner.contract import ParamValue
+from tuner.diagnosis.columns import Task
 from tuner.diagnosis.runs import ArgumentValue
 from tuner.space import Scalar, Sequence, YamlMapping, read_tree
+
+_TASKS = {"seg": Task.SEGMENT, "pose": Task.POSE, "obb": Task.OBB, "cls": Task.CLASSIFY}
 
 
 def arguments_of_yaml(text: str) -> tuple[dict[str, ArgumentValue], tuple[str, ...]]:
@@ -46,6 +50,15 @@ def trains_from_scratch(arguments: Mapping[str, ArgumentValue]) -> bool | None:
         return False
     # Ours with random weights, for a plain `yolo` command, are called so.
     return not model.endswith(".pt") or pretrained is False or model.endswith("-untrained.pt")
+
+
+def task_of(arguments: Mapping[str, ArgumentValue]) -> Task | None:
+    """The task that a run was made for, by its arguments or its model's name; none where they do not tell."""
+    said = arguments.get("task")
+    if said in list(Task):
+        return Task(str(said))
+    model = re.search(r"-(seg|pose|obb|cls)\b", str(arguments.get("model", "")))
+    return _TASKS[model[1]] if model else None
 
 
 def _values(node: Sequence) -> tuple[ParamValue, ...] | None:

@@ -1,101 +1,135 @@
-"""ultralytics' results.csv -> epochs. It is appended to while a run trains, and again when one is resumed."""
+"""results.csv of ultralytics and its kin -> epochs, what their columns are, and what is not known about them."""
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
+from tuner.diagnosis._csv_parts import Part, Row, parts_of_csv
+from tuner.diagnosis.columns import Columns, Task, columns_of, is_known, loss_of, metric_of, scores
 from tuner.diagnosis.runs import RunEpoch
-from tuner.exceptions import UsageError
 from tuner.printable import printable
 
-MOST_EPOCHS = 100_000
-"""More than any schedule; what lies beyond is no epoch."""
+_MOST_NAMED = 6
+_SHOWN = 40  # characters of a column's name
+_ENOUGH_EPOCHS = 3
+_BY_VALUES = "they are known by their values"
+_RATES = ("lr/pg0", "x/lr0", "lr/0")
 
-_METRICS = {
-    "metrics/mAP50-95": "mAP50-95",
-    "metrics/mAP50": "mAP50",
-    "metrics/precision": "precision",
-    "metrics/recall": "recall",
-    "metrics/mAP_0.5:0.95": "mAP50-95",  # YOLOv5's names
-    "metrics/mAP_0.5": "mAP50",
-}
-_SHOWN = 60  # characters of a value repeated in a message
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """What a results.csv tells."""
+
+    epochs: tuple[RunEpoch, ...]
+    columns: Columns
+    unknown: tuple[str, ...]
+    """What is not known, so that not everything can be judged, one line each."""
+    notes: tuple[str, ...]
+    """What was left out or put together, one line each."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    line: int
-    epoch: int
-    time_s: float | None
-    """Seconds since the program began."""
-    cells: Mapping[str, float]
+class _Kept:
+    part: Part
+    row: Row
+    epoch: RunEpoch
 
 
-def epochs_of_csv(text: str, file: str) -> tuple[tuple[RunEpoch, ...], tuple[str, ...]]:
-    """The epochs in their order, and what was left out, one line each.
+def table_of_csv(text: str, file: str, task: Task | None = None) -> Table:
+    """The epochs in their order, what their columns are, and what was left out.
 
     Args:
         file: how to name the file in an error.
+        task: what the run's arguments say; not every task can be told by its columns.
 
     Raises:
-        UsageError: it is no results.csv, or a line before the last is broken.
+        UsageError: it is no results.csv, or most of its lines cannot be read.
     """
-    rows, notes = _rows(text, file)
-    first = min((row.epoch for row in rows), default=1)
+    parts, unknown, left_out = parts_of_csv(text, file)
+    last = parts[-1]
+    columns = columns_of(last.filled, task)
+    kept, again = _kept(parts, columns)
+    epochs = tuple(_comparable(one, last) for one in kept)
+    if kept:
+        unknown = (*unknown, *_unknown(last, columns), *_uncounted(epochs))
+    return Table(epochs=epochs, columns=columns, unknown=unknown, notes=(*left_out, *_changes(parts), *again))
+
+
+def _kept(parts: Sequence[Part], columns: Columns) -> tuple[list[_Kept], list[str]]:
+    """The epochs that count: what a resume trains again replaces what was there."""
+    first = min((row.epoch for part in parts for row in part.rows), default=1)
     shift = 1 if first == 0 else 0  # YOLOv5 and the first YOLOv8 count from 0
-    kept: list[RunEpoch] = []
-    before: _Row | None = None
-    for row in rows:
-        while kept and kept[-1].epoch >= row.epoch + shift:  # a resume: what it trains again counts
-            kept.pop()
-        kept.append(_epoch(row, row.epoch + shift, _seconds(row, before)))
-        before = row
-    return tuple(kept), notes
+    kept: list[_Kept] = []
+    notes = []
+    before: Row | None = None
+    for part in parts:
+        for row in part.rows:
+            epoch, known = row.epoch + shift, len(kept)
+            while kept and kept[-1].epoch.epoch >= epoch:
+                kept.pop()
+            if known > len(kept):
+                dropped = f"{known - len(kept)} earlier rows are" if known - len(kept) > 1 else "an earlier row is"
+                notes.append(f"line {row.line} of results.csv begins again at epoch {epoch}: {dropped} left out")
+            kept.append(_Kept(part, row, _epoch(row, epoch, _seconds(row, before), columns)))
+            before = row
+    return kept, notes
 
 
-def _rows(text: str, file: str) -> tuple[list[_Row], tuple[str, ...]]:
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip(" \0")]
-    names = [name.strip() for name in lines[0][1].split(",")] if lines else []
-    if "epoch" not in names or not any(name.startswith(("train/", "metrics/")) for name in names):
-        raise UsageError(
-            f"{file}:1: A results.csv must begin with the columns epoch, train/... and metrics/..., "
-            f"but got {_shown(lines[0][1] if lines else '')}; name the file that ultralytics wrote."
+def _changes(parts: Sequence[Part]) -> Iterator[str]:
+    """Where the columns change, a line each."""
+    if parts[0].rows and not parts[0].is_named:
+        yield f"the first line of results.csv names other columns than its rows have; {_BY_VALUES}"
+    for before, after in pairwise(parts):
+        gained = [name for name in after.names if name not in before.names]
+        lost = [name for name in before.names if name not in after.names]
+        told = "; ".join(f"{how} {_named(names)}" for how, names in (("added", gained), ("removed", lost)) if names)
+        unnamed = "" if after.is_named else f" No line names them; {_BY_VALUES}."
+        yield (
+            f"the columns of results.csv change at line {after.rows[0].line} ({told or 'another order'}).{unnamed} "
+            f"It is read in two parts: epochs {_range(before)}, then {_range(after)}"
         )
-    rows = []
-    for place, (number, line) in enumerate(lines[1:], start=2):
-        try:
-            rows.append(_row(names, number, line))
-        except ValueError as error:
-            if place == len(lines):
-                return rows, (f"line {number} of results.csv is cut off and left out",)
-            raise UsageError(f"{file}:{number}: {error}; remove the line.") from error
-    return rows, ()
 
 
-def _row(names: list[str], number: int, line: str) -> _Row:
-    cells = [cell.strip(" \t\0") for cell in line.split(",")]
-    if len(cells) != len(names):
-        raise ValueError(f"A row must have {len(names)} values as the first line has, but got {len(cells)}")
-    figures = dict(_figures(names, cells))
-    epoch = figures.get("epoch", math.nan)
-    if not (0 <= epoch <= MOST_EPOCHS and epoch == int(epoch)):
-        raise ValueError(f"An epoch must be a whole number from 0 to {MOST_EPOCHS}, but got {epoch:g}")
-    time = figures.get("time")
-    return _Row(number, int(epoch), time if time is not None and math.isfinite(time) else None, figures)
+def _comparable(kept: _Kept, last: Part) -> RunEpoch:
+    """The epoch, without its losses where those of the last part are others: they cannot be compared."""
+    alike = kept.part is last or _losses_in(kept.part) == _losses_in(last)
+    return kept.epoch if alike else replace(kept.epoch, train={}, val=None)
 
 
-def _figures(names: list[str], cells: list[str]) -> Iterator[tuple[str, float]]:
-    for name, cell in zip(names, cells, strict=True):
-        if cell:
-            try:
-                yield name, float(cell)
-            except ValueError:
-                raise ValueError(f"{printable(name[:_SHOWN])} must be a number, but got {_shown(cell)}") from None
+def _losses_in(part: Part) -> set[str]:
+    return {name for name in part.filled if name.startswith(("train/", "val/"))}
 
 
-def _seconds(row: _Row, before: _Row | None) -> float | None:
+def _unknown(part: Part, columns: Columns) -> Iterator[str]:
+    """What the columns do not tell that a diagnosis needs."""
+    there = set(part.filled)
+    strange = [name for name in part.filled if not is_known(name, columns)]
+    if strange:
+        yield f"what {_named(strange)} mean{'s' if len(strange) == 1 else ''}"
+    for split, what in (("train", "training"), ("val", "validation")):
+        losses = {loss_of(name, split) for name in there}
+        if not losses & set(columns.losses):
+            yield f"the {what} loss: no column has a known one"
+            continue
+        suffix = "_loss" if any(name.endswith("_loss") for name in there) else ""
+        missing = [f"{split}/{loss}{suffix}" for loss in columns.losses if loss not in losses]
+        if missing:
+            yield f"a part of the {what} loss: there is no {_named(missing)}"
+    metrics = {metric_of(name, columns.task) for name in there}
+    if columns.task is Task.DETECT:
+        yield from (f"{name}: there is no such column" for name in scores(columns.task) if name not in metrics)
+
+
+def _uncounted(epochs: Sequence[RunEpoch]) -> Iterator[str]:
+    """That no validation loss was computed, which some trainers write as 0."""
+    losses = [value for epoch in epochs for value in (epoch.val or {}).values()]
+    if len(epochs) >= _ENOUGH_EPOCHS and losses and not any(losses):
+        yield "the validation loss: it is written as 0 in every epoch"
+
+
+def _seconds(row: Row, before: Row | None) -> float | None:
     """What the epoch took. The clock begins anew with each program, so after a resume it is behind."""
-    if row.time_s is None or row.time_s < 0:
+    if row.time_s is None:
         return None
     if before is None:
         return row.time_s if row.epoch <= 1 else None
@@ -104,31 +138,27 @@ def _seconds(row: _Row, before: _Row | None) -> float | None:
     return row.time_s - before.time_s if row.time_s > before.time_s else row.time_s
 
 
-def _epoch(row: _Row, epoch: int, seconds: float | None) -> RunEpoch:
-    metrics = {_METRICS[_bare(name)]: value for name, value in row.cells.items() if _bare(name) in _METRICS}
+def _epoch(row: Row, epoch: int, seconds: float | None, columns: Columns) -> RunEpoch:
+    metrics = {name: value for column, value in row.cells.items() if (name := metric_of(column, columns.task))}
     return RunEpoch(
         epoch=epoch,
-        train=_losses(row.cells, "train/"),
-        val=_losses(row.cells, "val/") or None,
+        train=_losses(row, "train"),
+        val=_losses(row, "val") or None,
         metrics=metrics or None,
         seconds=seconds,
-        learning_rate=row.cells.get("lr/pg0"),
+        learning_rate=next((row.cells[name] for name in _RATES if name in row.cells), None),
     )
 
 
-def _losses(cells: Mapping[str, float], prefix: str) -> dict[str, float]:
-    return {
-        name.removeprefix(prefix).removesuffix("_loss"): value
-        for name, value in cells.items()
-        if name.startswith(prefix) and name.endswith("_loss")
-    }
+def _losses(row: Row, split: str) -> dict[str, float]:
+    return {name: value for column, value in row.cells.items() if (name := loss_of(column, split)) is not None}
 
 
-def _bare(name: str) -> str:
-    """Without the mark of boxes; those of masks (M) and poses (P) are other metrics."""
-    return name.removesuffix("(B)")
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(printable(name[:_SHOWN]) for name in names[:_MOST_NAMED]) + more
 
 
-def _shown(text: str) -> str:
-    text = text.strip()
-    return f"'{printable(text[:_SHOWN])}{'…' if len(text) > _SHOWN else ''}'"
+def _range(part: Part) -> str:
+    first, last = part.rows[0].epoch, part.rows[-1].epoch
+    return f"{first} to {last}" if last > first else str(first)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 
-from tuner.diagnosis.runs import Run, RunEpoch
+from tuner.diagnosis.columns import scores
+from tuner.diagnosis.runs import Run
 
 Curve = tuple[tuple[int, float], ...]
 """(epoch, value), in the order of the epochs; every value is finite."""
@@ -23,23 +24,29 @@ _WINDOW_SHARE = 5
 
 def train_loss(run: Run) -> Curve:
     """The sum of the training losses."""
-    return _curve((e.epoch, _total(e.train)) for e in run.epochs)
+    return _total(run, [(e.epoch, e.train) for e in run.epochs])
 
 
 def val_loss(run: Run) -> Curve:
     """The sum of the validation losses, where there are any."""
-    return _curve((e.epoch, _total(e.val)) for e in run.epochs)
+    return _total(run, [(e.epoch, e.val or {}) for e in run.epochs])
 
 
 def box_loss(run: Run) -> Curve:
-    """The training loss of the boxes, as it would be with ultralytics' usual weight."""
+    """The training loss of the boxes, as it would be with ultralytics' usual weight; empty for another kind of loss."""
     weight = run.number("box", _USUAL_BOX_WEIGHT) or _USUAL_BOX_WEIGHT
-    return _curve((e.epoch, e.train.get("box", math.nan) * _USUAL_BOX_WEIGHT / weight) for e in run.epochs)
+    name = run.columns.box
+    return _curve((e.epoch, e.train.get(name, math.nan) * _USUAL_BOX_WEIGHT / weight) for e in run.epochs)
 
 
 def metric(run: Run, name: str) -> Curve:
     """A metric, where there is one."""
     return _curve((e.epoch, (e.metrics or {}).get(name, math.nan)) for e in run.epochs)
+
+
+def score(run: Run) -> Curve:
+    """The metric that shows the course of the run: mAP50 for a detector."""
+    return metric(run, scores(run.columns.task)[1])
 
 
 def since(curve: Curve, epoch: int) -> Curve:
@@ -110,20 +117,9 @@ def reversals(curve: Curve, size: float) -> tuple[int, ...]:
     return tuple(point[0] for point, one, two in turns if one * two < 0 and min(abs(one), abs(two)) >= size)
 
 
-def broken_epochs(run: Run) -> tuple[RunEpoch, ...]:
-    """Those with a figure that is NaN or infinite."""
-    return tuple(epoch for epoch in run.epochs if broken_figures(epoch))
-
-
-def broken_figures(epoch: RunEpoch) -> list[str]:
-    """What of an epoch is NaN or infinite, as one says it."""
-    groups = {"train {} loss": epoch.train, "val {} loss": epoch.val or {}, "{}": epoch.metrics or {}}
-    return [
-        text.format(name)
-        for text, figures in groups.items()
-        for name, value in figures.items()
-        if not math.isfinite(value)
-    ]
+def broken(figures: Mapping[str, float] | None) -> list[str]:
+    """The names of those that are NaN or infinite."""
+    return [name for name, value in (figures or {}).items() if not math.isfinite(value)]
 
 
 def _step(before: float, after: float) -> float:
@@ -136,8 +132,11 @@ def _window(curve: Sequence[object]) -> int:
     return max(_LEAST_WINDOW, len(curve) // _WINDOW_SHARE)
 
 
-def _total(losses: Mapping[str, float] | None) -> float:
-    return sum(losses.values()) if losses else math.nan
+def _total(run: Run, losses: Iterable[tuple[int, Mapping[str, float]]]) -> Curve:
+    """The sum of those losses that are known, in the epochs that have them all."""
+    known = [(epoch, {name: parts[name] for name in run.columns.losses if name in parts}) for epoch, parts in losses]
+    whole = max((len(parts) for _, parts in known), default=0)
+    return _curve((epoch, sum(parts.values())) for epoch, parts in known if parts and len(parts) == whole)
 
 
 def _curve(points: Iterable[tuple[int, float]]) -> Curve:

@@ -1,10 +1,13 @@
-"""When a run has diverged: its log says so, a figure is no number, or a loss has exploded."""
+"""When a run has diverged: its log says so, a training loss is no number, a loss has exploded, or mAP is gone."""
+
+import math
 
 from tuner.contract import Outcome
 from tuner.diagnosis import remedies
-from tuner.diagnosis.curves import best, broken_epochs, broken_figures, metric, since, train_loss, val_loss
+from tuner.diagnosis.columns import Task, scores
+from tuner.diagnosis.curves import best, broken, fall, first, last, score, since, train_loss, val_loss
 from tuner.diagnosis.findings import Condition, Finding
-from tuner.diagnosis.runs import Run
+from tuner.diagnosis.runs import Run, RunEpoch
 
 EXPLODED_TRAIN = 1.5
 """Times the loss of the first epoch. Of detectors that learnt anything none came near (docs/decisions-benchmark.md). A
@@ -16,25 +19,39 @@ EXPLODED_EPOCHS = 3
 """So many of them at least."""
 RECOVERED_MAP50 = 0.1
 """A run that finds objects has come back from whatever it was."""
+NOTHING_MAP50 = 0.02
+"""A run below finds nothing: measured were 0.00 to 0.01 with labels of other pictures."""
+FALLEN_LOSS = 0.1
+"""The share by which the training loss of a run that learns has fallen."""
+_MOST_NAMED = 4
 
 Shown = tuple[tuple[int, int], str]
 """The epochs, and one line of what they show."""
 
 
 def diverged(run: Run) -> Finding | None:
-    """NaN, infinity, or a loss that has exploded [guide 15, 27]."""
-    shown = _told(run) or _broken(run) or _exploded(run) or _exploded_in_validation(run)
+    """NaN, infinity, a loss that has exploded, or a model that finds nothing any more [guide 15, 27]."""
+    shown = _told(run) or _broken(run) or _exploded(run) or _exploded_in_validation(run) or _collapsed(run)
     if shown is None:
         return None
-    changes = {**remedies.lower_lr0(run), **remedies.longer_warm_up(run)}
     return Finding(
         condition=Condition.DIVERGED,
         epochs=shown[0],
         evidence=shown[1],
         advice="lower the learning rate and warm up longer; if it diverges again, look at the data: pictures that "
         "cannot be read, boxes without a size or outside their picture",
-        changes=changes,
+        changes={**remedies.lower_lr0(run), **remedies.longer_warm_up(run), **remedies.full_precision(run)},
     )
+
+
+def broken_in_training(run: Run) -> tuple[RunEpoch, ...]:
+    """The epochs with a training loss that is NaN or infinite, whatever that loss is."""
+    return tuple(epoch for epoch in run.epochs if broken(epoch.train))
+
+
+def broken_in_validation(run: Run) -> tuple[RunEpoch, ...]:
+    """The epochs with a validation loss that is NaN or infinite although the training losses are numbers."""
+    return tuple(epoch for epoch in run.epochs if broken(epoch.val) and not broken(epoch.train))
 
 
 def _told(run: Run) -> Shown | None:
@@ -44,11 +61,33 @@ def _told(run: Run) -> Shown | None:
 
 
 def _broken(run: Run) -> Shown | None:
-    broken = broken_epochs(run)
-    if not broken or best(since(metric(run, "mAP50"), broken[-1].epoch + 1), 0.0) >= RECOVERED_MAP50:
+    found = broken_in_training(run)
+    if not found or _has_recovered(run, found[-1].epoch):
         return None
-    names = ", ".join(broken_figures(broken[0]))
-    return (broken[0].epoch, broken[-1].epoch), f"NaN or infinite in {len(broken)} epoch(s): {names}"
+    return _told_broken(found)
+
+
+def _told_broken(epochs: tuple[RunEpoch, ...]) -> Shown:
+    names = _broken_figures(epochs[0])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    shown = f"NaN or infinite in {len(epochs)} epoch(s): {', '.join(names[:_MOST_NAMED])}{more}"
+    return (epochs[0].epoch, epochs[-1].epoch), shown
+
+
+def _broken_figures(epoch: RunEpoch) -> list[str]:
+    """What of an epoch is NaN or infinite, as one says it."""
+    train = (f"train {name} loss" for name in broken(epoch.train))
+    val = (f"val {name} loss" for name in broken(epoch.val))
+    return [*train, *val, *broken(epoch.metrics)]
+
+
+def _has_recovered(run: Run, epoch: int) -> bool:
+    """Whether the model finds objects after that epoch, or more than ever before. A classifier also guesses right."""
+    after = best(since(score(run), epoch + 1), 0.0)
+    before = best(tuple(point for point in score(run) if point[0] <= epoch), 0.0)
+    if after >= RECOVERED_MAP50 and run.columns.task is not Task.CLASSIFY:
+        return True
+    return after >= NOTHING_MAP50 and after > before
 
 
 def _exploded(run: Run) -> Shown | None:
@@ -61,8 +100,36 @@ def _exploded(run: Run) -> Shown | None:
 
 def _exploded_in_validation(run: Run) -> Shown | None:
     train = dict(train_loss(run))
-    high = [(epoch, value) for epoch, value in val_loss(run) if value > EXPLODED_VAL * train.get(epoch, value)]
-    if len(high) < EXPLODED_EPOCHS or best(metric(run, "mAP50"), 0.0) >= RECOVERED_MAP50:
+    if best(score(run), 0.0) >= RECOVERED_MAP50:
         return None
-    worst = max(value for _, value in high)
-    return (high[0][0], high[-1][0]), f"the validation loss reaches {worst:.3g} in {len(high)} epochs"
+    high = [(epoch, value) for epoch, value in val_loss(run) if value > EXPLODED_VAL * train.get(epoch, value)]
+    if len(high) >= EXPLODED_EPOCHS:
+        worst = max(value for _, value in high)
+        return (high[0][0], high[-1][0]), f"the validation loss reaches {worst:.3g} in {len(high)} epochs"
+    endless = broken_in_validation(run)
+    if len(endless) < EXPLODED_EPOCHS or _may_be_half_precision(run):
+        return None
+    return _told_broken(endless)
+
+
+def _may_be_half_precision(run: Run) -> bool:
+    """Whether the training is as it should be, so that only its validation, in half precision, may be at fault."""
+    curve = train_loss(run)
+    learns = fall(first(curve), last(curve)) >= FALLEN_LOSS
+    return learns and remedies.validates_in_half_precision(run) and not remedies.has_high_lr0(run)
+
+
+def _collapsed(run: Run) -> Shown | None:
+    name = scores(run.columns.task)[1]
+    validated = [epoch for epoch in run.epochs if name in (epoch.metrics or {})]
+    values = [(epoch.metrics or {})[name] for epoch in validated]
+    found = [value if math.isfinite(value) else 0.0 for value in values]
+    recent = validated[-EXPLODED_EPOCHS:]
+    # Where the validation losses are no numbers either, its precision may be at fault: `tuner.diagnosis.validation`.
+    if len(found) <= EXPLODED_EPOCHS or any(broken(epoch.val) or broken(epoch.metrics) for epoch in recent):
+        return None
+    highest = max(found)
+    if highest < RECOVERED_MAP50 or max(found[-EXPLODED_EPOCHS:]) >= NOTHING_MAP50:
+        return None
+    begin = next(i for i in range(len(found)) if max(found[i:]) < NOTHING_MAP50)
+    return (validated[begin].epoch, validated[-1].epoch), f"{name} is {found[-1]:.3f}, after {highest:.3f} before"

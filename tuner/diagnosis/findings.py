@@ -12,7 +12,10 @@ class Condition(StrEnum):
 
     NORMAL = "normal"
     TOO_EARLY = "too-early"
+    NOT_JUDGED = "not-judged"
     DIVERGED = "diverged"
+    NO_VALIDATION_LABELS = "no-validation-labels"
+    VALIDATION_OVERFLOW = "validation-overflow"
     OSCILLATING = "oscillating"
     LOSS_NOT_FALLING = "loss-not-falling"
     OVERFITTING = "overfitting"

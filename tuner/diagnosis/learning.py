@@ -24,10 +24,11 @@ from tuner.diagnosis.curves import (
     since,
     train_loss,
 )
-from tuner.diagnosis.divergence import diverged
+from tuner.diagnosis.divergence import NOTHING_MAP50, diverged
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.overfitting import overfitting
 from tuner.diagnosis.runs import Run
+from tuner.diagnosis.validation import blind_validation, no_validation_labels
 
 REVERSAL, REVERSAL_SHARE = 0.15, 0.3
 """Up and down by so much, at so many of the epochs. Measured: at most 0.03 in healthy runs, 0.10 with 12 pictures."""
@@ -37,8 +38,6 @@ HARDLY = 0.1
 """The guide's loss that does not fall goes from 2.5 to 2.3 within 50 of 300 epochs, by 0.08 [26]."""
 HIGH_BOX_LOSS, LOW_MAP50 = 2.0, 0.2
 """From epoch 50 of 300 on the guide has box losses below and mAP above [14]; the loss at its usual weight."""
-NO_MAP50 = 0.02
-"""Measured: labels of other pictures give 0.00 to 0.01."""
 FIRST_PHASE_EPOCHS = 50
 """In which mAP may be near 0 [14]."""
 SCRATCH_EPOCHS = 300
@@ -93,7 +92,7 @@ def not_learning(run: Run) -> Finding | None:
     curve = metric(run, "mAP50")
     is_over = run.planned_epochs is not None and run.progress >= 1
     enough = run.last_epoch >= FIRST_PHASE_EPOCHS and run.progress >= LEARNS_BY
-    if not curve or best(curve, 0.0) >= NO_MAP50 or not (enough or (is_over and run.last_epoch >= CURVE_EPOCHS)):
+    if not curve or best(curve, 0.0) >= NOTHING_MAP50 or not (enough or (is_over and run.last_epoch >= CURVE_EPOCHS)):
         return None
     too_short = not enough and run.from_scratch is not False
     labels = "look at labels: classes, coordinates, whether they belong to their pictures, and objects in the val split"
@@ -114,7 +113,7 @@ def plateau(run: Run) -> Finding | None:
     if run.progress < 2 / 3 or len(recent) < STUCK_EPOCHS:
         return None
     is_fair = best(metric(run, "mAP50"), 0.0) >= OK_MAP50 or best(metric(run, "mAP50-95"), 0.0) >= OK_MAP
-    if is_fair or has_risen(recent, recent[0][0]) or best(metric(run, "mAP50"), 1.0) < NO_MAP50:
+    if is_fair or has_risen(recent, recent[0][0]) or best(metric(run, "mAP50"), 1.0) < NOTHING_MAP50:
         return None
     advice, changes = _against_plateau(run)
     return Finding(
@@ -151,6 +150,8 @@ def _is_high_and_flat(curve: Curve, run: Run) -> bool:
 
 LEARNING: tuple[Callable[[Run], Finding | None], ...] = (
     diverged,
+    no_validation_labels,
+    blind_validation,
     oscillating,
     loss_not_falling,
     overfitting,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tuner.diagnosis.columns import Task
 from tuner.diagnosis.curves import box_loss, last, metric, since
 from tuner.diagnosis.runs import Run
 
@@ -45,8 +46,8 @@ PHASES = (
 
 
 def standing(run: Run) -> Standing | None:
-    """The phase that the last epoch is in; none for fine-tuning, without a plan or without an epoch."""
-    if run.from_scratch is False or not run.planned_epochs or not run.epochs:
+    """The phase that the last epoch is in; none for fine-tuning, another task, without a plan or without an epoch."""
+    if run.columns.task is not Task.DETECT or run.from_scratch is False or not run.planned_epochs or not run.epochs:
         return None
     number = next(i for i, phase in enumerate(PHASES, 1) if run.progress <= phase.share[1])
     phase = PHASES[number - 1]

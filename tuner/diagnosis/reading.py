@@ -7,9 +7,10 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePath
 
-from tuner.diagnosis._arguments import arguments_of_request, arguments_of_yaml, trains_from_scratch
+from tuner.diagnosis._arguments import arguments_of_request, arguments_of_yaml, task_of, trains_from_scratch
 from tuner.diagnosis._records import ending_of, epochs_of_records, with_validation_losses
-from tuner.diagnosis._results_csv import epochs_of_csv
+from tuner.diagnosis._results_csv import Table, table_of_csv
+from tuner.diagnosis.columns import YOLO, Task, columns_of_records
 from tuner.diagnosis.runs import ArgumentValue, Run, RunEpoch
 from tuner.exceptions import UsageError
 from tuner.printable import printable
@@ -24,6 +25,7 @@ _MOST_LOOKED_AT = 2000
 _MOST_NAMED = 5
 _DEEPEST = 4
 _LONGEST_NAME = 100
+_NOTHING = Table(epochs=(), columns=YOLO, unknown=(), notes=())
 
 
 def read_run(path: Path) -> Run:
@@ -34,7 +36,8 @@ def read_run(path: Path) -> Run:
     """
     folder, table = _places(path)
     arguments, argument_notes = _arguments(folder)
-    epochs, notes = _epochs(folder, table)
+    told = _told(folder, table, task_of(arguments))
+    epochs = told.epochs
     if arguments.get("val") is False:
         epochs = _without_stale_metrics(epochs, arguments)
     ending = ending_of(_tail(folder / LOG))
@@ -45,13 +48,15 @@ def read_run(path: Path) -> Run:
     return Run(
         source=str(path),
         epochs=epochs,
+        columns=told.columns,
+        unknown=told.unknown,
         planned_epochs=planned if isinstance(planned, int) and planned > 0 else None,
         params=arguments,
         from_scratch=trains_from_scratch(arguments),
         outcome=ending.outcome if ending else None,
         message=ending.message if ending else "",
         best_weights=str(best.absolute()) if best.is_file() else "",
-        notes=(*notes, *argument_notes),
+        notes=(*told.notes, *argument_notes),
     )
 
 
@@ -97,15 +102,20 @@ def _below(root: Path, name: str) -> Iterator[Path]:
             yield Path(folder, name)
 
 
-def _epochs(folder: Path, table: Path) -> tuple[tuple[RunEpoch, ...], tuple[str, ...]]:
+def _told(folder: Path, table: Path, task: Task | None) -> Table:
+    """What the records of our trainer tell, with the validation losses of the table, or what the table alone does."""
     records = folder / RECORDS
-    if records.is_file() and table.name == TABLE:
-        epochs, notes = epochs_of_records(_text(records), _named(records))
-        if not table.is_file():
-            return epochs, notes
-        with_losses, table_notes = epochs_of_csv(_text(table), _named(table))
-        return with_validation_losses(epochs, with_losses), (*notes, *table_notes)
-    return epochs_of_csv(_text(table), _named(table)) if table.is_file() else ((), ())
+    in_table = table_of_csv(_text(table), _named(table), task) if table.is_file() else _NOTHING
+    if not records.is_file() or table.name != TABLE:
+        return in_table
+    epochs, notes = epochs_of_records(_text(records), _named(records))
+    losses = dict.fromkeys(name for epoch in epochs for name in epoch.train)
+    return Table(
+        epochs=with_validation_losses(epochs, in_table.epochs),
+        columns=columns_of_records(losses) if losses else YOLO,
+        unknown=(),
+        notes=(*notes, *in_table.notes),
+    )
 
 
 def _arguments(folder: Path) -> tuple[dict[str, ArgumentValue], tuple[str, ...]]:

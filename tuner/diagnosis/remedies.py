@@ -1,6 +1,7 @@
 """Changes of parameters, computed from those of the run."""
 
 from tuner.contract import ParamValue
+from tuner.diagnosis.columns import RT_DETR
 from tuner.diagnosis.runs import Run
 from tuner.space import augmentation_of
 
@@ -8,6 +9,8 @@ LEAST_LR0 = {True: 0.0001, False: 0.001}
 """By whether the optimizer is like Adam. For SGD the guide's, below which training crawls [21, 27]; Adam's a tenth."""
 USUAL_LR0 = {True: 0.001, False: 0.01}
 """The guide's for training from scratch [21]."""
+TRANSFORMER_LR0, LEAST_TRANSFORMER_LR0 = 0.0001, 0.00001
+"""RT-DETR is trained with AdamW at the former; SGD and the learning rates of convolutional detectors break it."""
 LONG_WARM_UP = 5
 """Epochs; the guide's usual warm-up has 3 [10]."""
 WEIGHT_DECAY, PATIENCE = 0.001, 30
@@ -25,12 +28,34 @@ _FACTOR = 10
 
 def lower_lr0(run: Run) -> dict[str, ParamValue]:
     """A tenth of lr0, but neither above the usual one nor below what still learns; empty where it is there already."""
+    if _is_transformer(run) and not run.is_adam_like:
+        return {"optimizer": "AdamW", "lr0": TRANSFORMER_LR0}
     if run.optimizer.lower() == "auto":
         # `auto` ignores lr0 and chooses 0.01 or less: a lower one needs an optimizer by name too.
         return {"optimizer": "SGD", "lr0": LEAST_LR0[False]}
-    least, lr0 = LEAST_LR0[run.is_adam_like], run.number("lr0", USUAL_LR0[False])
-    lower = min(max(lr0 / _FACTOR, least), USUAL_LR0[run.is_adam_like])
+    lr0 = run.number("lr0", USUAL_LR0[False])
+    lower = min(max(lr0 / _FACTOR, _least_lr0(run)), _usual_lr0(run))
     return {"lr0": _rounded(lower)} if lower < lr0 else {}
+
+
+def has_high_lr0(run: Run) -> bool:
+    """Whether lr0 is known to be above the usual one."""
+    return run.optimizer.lower() != "auto" and run.number("lr0", 0.0) > _usual_lr0(run)
+
+
+def validates_in_half_precision(run: Run) -> bool:
+    """Whether ultralytics validates that run in half precision, which it does on a GPU unless amp is off."""
+    return run.params.get("amp", True) is not False and run.params.get("device") != "cpu"
+
+
+def without_half_precision(run: Run) -> dict[str, ParamValue]:
+    """Full precision in training and validation; empty where the run has it already."""
+    return {"amp": False} if validates_in_half_precision(run) else {}
+
+
+def full_precision(run: Run) -> dict[str, ParamValue]:
+    """Full precision for RT-DETR, in which mixed precision leads to NaN; for other models it is not the usual cause."""
+    return without_half_precision(run) if _is_transformer(run) else {}
 
 
 def longer_warm_up(run: Run) -> dict[str, ParamValue]:
@@ -43,8 +68,8 @@ def higher_lr0(run: Run) -> dict[str, ParamValue]:
     """The usual lr0 where the run has one that crawls; else empty."""
     if run.optimizer.lower() == "auto":  # it ignores lr0
         return {}
-    crawls = run.number("lr0", USUAL_LR0[False]) <= LEAST_LR0[run.is_adam_like]
-    return {"lr0": USUAL_LR0[run.is_adam_like]} if crawls else {}
+    crawls = run.number("lr0", USUAL_LR0[False]) <= _least_lr0(run)
+    return {"lr0": _usual_lr0(run)} if crawls else {}
 
 
 def weaker_augmentation(run: Run) -> dict[str, ParamValue]:
@@ -77,12 +102,16 @@ def warm_restart(run: Run) -> dict[str, ParamValue]:
     if not run.best_weights:
         return {}
     start: dict[str, ParamValue] = {"model": run.best_weights, "pretrained": True, "epochs": RESTART_EPOCHS}
+    if _is_transformer(run):
+        return {**start, "optimizer": "AdamW", "lr0": TRANSFORMER_LR0}
     return {**start, "optimizer": "SGD", "lr0": RESTART_LR0}
 
 
 def other_optimizer(run: Run) -> dict[str, ParamValue]:
     """AdamW and its usual lr0; empty where the optimizer is like it already."""
-    return {} if run.is_adam_like else {"optimizer": "AdamW", "lr0": USUAL_LR0[True]}
+    if run.is_adam_like:
+        return {}
+    return {"optimizer": "AdamW", "lr0": TRANSFORMER_LR0 if _is_transformer(run) else USUAL_LR0[True]}
 
 
 def less_memory(run: Run) -> dict[str, ParamValue]:
@@ -110,6 +139,18 @@ def faster_loading(run: Run) -> dict[str, ParamValue]:
 
 _DEFAULTS = {"weight_decay": 0.0005, **augmentation_of(0.5)}
 """Those of ultralytics, which are the guide's medium preset."""
+
+
+def _is_transformer(run: Run) -> bool:
+    return run.columns.name == RT_DETR.name
+
+
+def _usual_lr0(run: Run) -> float:
+    return TRANSFORMER_LR0 if _is_transformer(run) else USUAL_LR0[run.is_adam_like]
+
+
+def _least_lr0(run: Run) -> float:
+    return LEAST_TRANSFORMER_LR0 if _is_transformer(run) else LEAST_LR0[run.is_adam_like]
 
 
 def _is_weaker(run: Run, name: str, value: float) -> bool:

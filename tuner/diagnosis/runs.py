@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tuner.contract import Outcome, ParamValue
+from tuner.diagnosis.columns import YOLO, Columns
 from tuner.space import ADAM_FAMILY
 
 ArgumentValue = ParamValue | tuple[ParamValue, ...]
@@ -24,7 +25,8 @@ class RunEpoch:
     val: Mapping[str, float] | None = None
     """The same on the validation split; none where the epoch was not validated or nobody kept them."""
     metrics: Mapping[str, float] | None = None
-    """By the contract's METRICS, 0..1; none where the epoch was not validated."""
+    """0..1, by the contract's METRICS for a detector and by the names of its task for any other model; none where the
+    epoch was not validated."""
     seconds: float | None = None
     memory_gib: float | None = None
     learning_rate: float | None = None
@@ -38,6 +40,10 @@ class Run:
     """Where its records lie, as it was named."""
     epochs: tuple[RunEpoch, ...]
     """Without gaps that matter, in their order; empty for a run that ended in its first epoch."""
+    columns: Columns = YOLO
+    """What kind of model it trains, and what its losses are."""
+    unknown: tuple[str, ...] = ()
+    """What its records do not tell of what is judged, one line each."""
     planned_epochs: int | None = None
     params: Mapping[str, ArgumentValue] = field(default_factory=dict)
     """Training arguments by the names of ultralytics; empty where nobody kept them."""

@@ -5,7 +5,8 @@ from datetime import timedelta
 from math import isfinite
 from typing import Any
 
-from tuner.diagnosis.curves import Curve, first, judged_from, last, metric, train_loss
+from tuner.diagnosis.columns import YOLO, Task, scores
+from tuner.diagnosis.curves import Curve, first, judged_from, last, metric, score, train_loss
 from tuner.diagnosis.diagnosis import Diagnosis
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.grade import GOOD_RUN, TARGET_EPOCHS, TARGETS, Grade
@@ -26,15 +27,18 @@ def diagnosis_facts(diagnosis: Diagnosis) -> dict[str, Any]:
         "epochs": run.last_epoch,
         "planned_epochs": run.planned_epochs,
         "from_scratch": run.from_scratch,
+        "task": run.columns.task,
+        "trainer": run.columns.name,
         "outcome": run.outcome,
         "condition": diagnosis.condition,
         "learning": diagnosis.learning,
         "findings": [_finding(found) for found in diagnosis.findings],
         "changes": dict(diagnosis.changes),
+        "unknown": list(diagnosis.unknown),
         "grade": diagnosis.grade and _grade(diagnosis.grade),
         "phase": diagnosis.standing and _phase(diagnosis.standing),
         "seconds_left": diagnosis.seconds_left,
-        "notes": list(run.notes),
+        "notes": list(diagnosis.notes),
     }
 
 
@@ -44,15 +48,22 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     plan = f" of {run.planned_epochs}" if run.planned_epochs else ""
     begun = {True: ", from scratch", False: ", fine-tuned", None: ""}[run.from_scratch]
     return [
-        f"{run.source}: epoch {run.last_epoch}{plan}{begun}",
+        f"{run.source}: {_kind(run)}epoch {run.last_epoch}{plan}{begun}",
         "",
         *(line for found in diagnosis.findings for line in _told(found, run)),
         *_learning(diagnosis),
+        *(f"unknown   {line}" for line in diagnosis.unknown),
         *_result(diagnosis.grade, run),
         *(_standing(diagnosis.standing) if diagnosis.learning is Condition.NORMAL else []),
         *_time_left(diagnosis),
-        *(f"note      {note}" for note in run.notes),
+        *(f"note      {note}" for note in diagnosis.notes),
     ]
+
+
+def _kind(run: Run) -> str:
+    """What it trains, where that is not the usual detector."""
+    task = "" if run.columns.task is Task.DETECT else f" ({run.columns.task})"
+    return f"{run.columns.name}{task}, " if task or run.columns.name not in {YOLO.name, "unknown"} else ""
 
 
 def _told(found: Finding, run: Run) -> Iterator[str]:
@@ -71,14 +82,24 @@ def _learning(diagnosis: Diagnosis) -> Iterator[str]:
     run = diagnosis.run
     if not run.epochs:
         return
-    seen = [_course("training loss", train_loss(run), ".3g"), _course("mAP50", metric(run, "mAP50"), ".3f")]
+    seen = [_course("training loss", train_loss(run), ".3g"), _course(scores(run.columns.task)[1], score(run), ".3f")]
     course = "; ".join(text for text in seen if text)
     if diagnosis.learning is Condition.TOO_EARLY:
         yield f"TOO EARLY TO SAY what the curves show, which takes {judged_from(run)} epochs: {course}"
         yield ""
+    elif diagnosis.learning is Condition.NOT_JUDGED:
+        shows = "What else is known shows no fault" if diagnosis.findings else "What is known shows no fault"
+        yield f"NOT JUDGED {_reason(run)}. {shows}: {course}"
+        yield ""
     elif diagnosis.learning is Condition.NORMAL:
         yield f"NORMAL, {'as far as the curves go' if diagnosis.findings else 'no change is called for'}: {course}"
         yield ""
+
+
+def _reason(run: Run) -> str:
+    if run.columns.task is Task.DETECT:
+        return "as a whole, since some of it is unknown (see below)"
+    return f"beyond divergence, time and memory: the task is {run.columns.task}, and the other rules are for detectors"
 
 
 def _course(name: str, curve: Curve, form: str) -> str:
@@ -86,6 +107,9 @@ def _course(name: str, curve: Curve, form: str) -> str:
 
 
 def _result(grade: Grade | None, run: Run) -> Iterator[str]:
+    if run.columns.task is not Task.DETECT:
+        yield _best_epoch(run)
+        return
     if grade is None:
         yield "result    no epoch has been validated"
         return
@@ -97,6 +121,16 @@ def _result(grade: Grade | None, run: Run) -> Iterator[str]:
     elif run.from_scratch is not False and grade.below_good_run:
         ranges = ", ".join(f"{name} {low:.2f}-{high:.2f}" for name, (low, high) in GOOD_RUN.items())
         yield f"          a good run from scratch has {ranges}; below that: {', '.join(grade.below_good_run)}"
+
+
+def _best_epoch(run: Run) -> str:
+    """The best epoch of a run that the targets, which are a detector's, are not for."""
+    name = scores(run.columns.task)[0]
+    curve = metric(run, name)
+    if not curve:
+        return "result    no epoch has been validated"
+    epoch, value = max(curve, key=lambda point: point[1])
+    return f"result    {name} {value:.3f}, epoch {epoch}; no mark: the targets are for detectors"
 
 
 def _standing(standing: Standing | None) -> Iterator[str]:

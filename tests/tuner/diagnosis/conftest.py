@@ -61,3 +61,39 @@ def straight(begin, end, number):
 def decaying(begin, end, number):
     """A loss as it usually falls: fast, then slowly."""
     return [end + (begin - end) * 0.93**i for i in range(number)]
+
+
+BOXES = ("precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)")
+MASKS = tuple(name.replace("B", "M") for name in BOXES)
+POSES = tuple(name.replace("B", "P") for name in BOXES)
+
+
+def columns(losses, metrics=BOXES, *, suffix="_loss", rates=("lr/pg0", "lr/pg1", "lr/pg2")):
+    """The columns of a results.csv."""
+    of = {split: [f"{split}/{loss}{suffix}" for loss in losses] for split in ("train", "val")}
+    return ["epoch", *of["train"], *(f"metrics/{name}" for name in metrics), *of["val"], *rates]
+
+
+def healthy_rows(names, epochs, *, first=1, changed=None):
+    """Rows of a run that learns as it should; `changed` gives the values of a column, by the epoch."""
+    for number in range(first, first + epochs):
+        learnt = 1 - 0.97 ** (number * 100 / epochs)
+        usual = {"epoch": number, "train": 2.4 - 1.5 * learnt, "val": 2.6 - 1.3 * learnt, "metrics": 0.68 * learnt}
+        values = {name: usual.get(name.partition("/")[0], 0.01) for name in names}
+        values |= {name: values[name] * 0.66 for name in names if "95" in name}
+        values |= {name: value(number) for name, value in (changed or {}).items() if value(number) is not None}
+        yield ",".join(f"{value:>22}" for value in values.values())
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a run of 60 epochs with these columns and reads it; without arguments where `arguments` is none."""
+
+    def write(names, *, first=1, changed=None, epochs=60, arguments="task: detect\nepochs: 60\noptimizer: SGD\n"):
+        rows = healthy_rows(names, epochs, first=first, changed=changed)
+        (tmp_path / "results.csv").write_text("\n".join([",".join(f"{name:>22}" for name in names), *rows]) + "\n")
+        if arguments is not None:
+            (tmp_path / "args.yaml").write_text(arguments)
+        return read_run(tmp_path)
+
+    return write

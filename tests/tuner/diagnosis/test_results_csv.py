@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.diagnosis._results_csv import epochs_of_csv
+from tuner.diagnosis._results_csv import table_of_csv
 from tuner.exceptions import TunerError, UsageError
 
 HEAD = "epoch,time,train/box_loss,metrics/mAP50(B),metrics/mAP50-95(B),val/box_loss,lr/pg0"
@@ -15,7 +15,7 @@ ROWS = ["1,10,3,0.1,0.05,3.1,0.01", "2,18,2.5,0.2,0.1,2.6,0.009", "3,27,2.2,0.3,
 
 
 def read(*lines, end="\n"):
-    return epochs_of_csv("\n".join(lines) + end, "results.csv")[0]
+    return table_of_csv("\n".join(lines) + end, "results.csv").epochs
 
 
 def test_a_row_is_an_epoch():
@@ -35,7 +35,7 @@ def test_a_row_is_an_epoch():
     ],
 )
 def test_line_ends_blank_lines_and_spaces_do_not_matter(text):
-    assert epochs_of_csv(text, "results.csv")[0] == read(HEAD, *ROWS)
+    assert table_of_csv(text, "results.csv").epochs == read(HEAD, *ROWS)
 
 
 def test_epochs_that_count_from_zero_are_counted_from_one():
@@ -58,6 +58,37 @@ def test_a_run_begun_anew_in_the_same_file_counts_alone():
     assert [e.epoch for e in read(HEAD, *ROWS, ROWS[0])] == [1]
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("NaN", math.nan),
+        ("-nan", math.nan),
+        ("-nan(ind)", math.nan),
+        ("1.#QNAN", math.nan),
+        ("Infinity", math.inf),
+        ("+inf", math.inf),
+        ("1.#INF", math.inf),
+        ("-Infinity", -math.inf),
+        ("-1.#INF", -math.inf),
+        ("1e999", math.inf),
+    ],
+)
+def test_every_spelling_of_a_figure_that_is_no_number_is_read(written, value):
+    (found,) = read(HEAD, f"1,10,{written},0.1,0.05,3.1,0.01")
+    assert str(found.train["box"]) == str(value)
+
+
+@pytest.mark.parametrize("written", ["", "  ", "-", "None", "null", "NA", "N/A", '""'])
+def test_every_spelling_of_a_missing_figure_is_read(written):
+    (found,) = read(HEAD, f"1,10,3,{written},0.05,3.1,0.01")
+    assert dict(found.metrics) == {"mAP50-95": 0.05}
+
+
+@pytest.mark.parametrize("ends", [("", ","), (",", ","), (",", ""), (",,", ",,")])
+def test_commas_after_the_last_column_do_not_matter(ends):
+    assert read(HEAD + ends[0], *(row + ends[1] for row in ROWS)) == read(HEAD, *ROWS)
+
+
 def test_figures_that_are_no_numbers_stay_what_they_are():
     (found,) = read(HEAD, "1,10,nan,0.1,,inf,0.01")
     assert math.isnan(found.train["box"])
@@ -67,35 +98,120 @@ def test_figures_that_are_no_numbers_stay_what_they_are():
 
 @pytest.mark.parametrize("cut", ["4,36,2.0,0.3", "4,36,2.0,0.3,0.2,2.4,0.0e", "4"])
 def test_a_last_line_that_is_cut_off_is_left_out_and_told(cut):
-    epochs, notes = epochs_of_csv("\n".join([HEAD, *ROWS, cut]), "results.csv")
-    assert epochs == read(HEAD, *ROWS)
-    assert notes == ("line 5 of results.csv is cut off and left out",)
+    found = table_of_csv("\n".join([HEAD, *ROWS, cut]), "results.csv")
+    assert found.epochs == read(HEAD, *ROWS)
+    assert found.notes == ("line 5 of results.csv is cut off and left out",)
 
 
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
         ("2,18,x,0.2,0.1,2.6,0.009", "train/box_loss must be a number, but got 'x'"),
-        ("2,18", "7 values"),
+        ("2,18", "It must have 7 values, one for each column, but has 2"),
         ("1.5,18,2.5,0.2,0.1,2.6,0.009", "1.5"),
         ("-1,18,2.5,0.2,0.1,2.6,0.009", "-1"),
         (",18,2.5,0.2,0.1,2.6,0.009", "nan"),
+        ("2,18,2.5,0.2,0.13,27,2.2,0.3,0.2,2.4,0.008", "has 11"),  # killed while it wrote, and resumed
     ],
 )
-def test_a_bad_line_in_the_middle_is_named(bad, said):
-    with pytest.raises(UsageError, match=r"^run/results.csv:3: ") as raised:
-        epochs_of_csv("\n".join([HEAD, ROWS[0], bad, ROWS[2]]), "run/results.csv")
-    assert said in str(raised.value)
+def test_a_bad_line_in_the_middle_is_left_out_and_named(bad, said):
+    found = table_of_csv("\n".join([HEAD, ROWS[0], bad, ROWS[2]]), "run/results.csv")
+    assert [epoch.epoch for epoch in found.epochs] == [1, 3]
+    (note,) = found.notes
+    assert note.startswith("line 3 of results.csv is left out. ")
+    assert said in note
+
+
+def test_where_fewer_lines_can_be_read_than_cannot_the_first_of_those_is_named():
+    with pytest.raises(UsageError, match=r"^run/results.csv:2: .*but got 'x'; remove the lines"):
+        table_of_csv("\n".join([HEAD, "1,x,2,0,0,2,0", "2,x,2,0,0,2,0", "x"]), "run/results.csv")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "name,age\nx,1\n", "epoch,lr/pg0\n1,2\n", "\0\0\0", "train/box_loss\n1"])
 def test_what_is_no_results_csv_is_told_with_what_one_is(text):
     with pytest.raises(UsageError, match=r"^x.csv:1: A results.csv must begin with the columns epoch"):
-        epochs_of_csv(text, "x.csv")
+        table_of_csv(text, "x.csv")
 
 
 def test_a_header_alone_has_no_epochs():
     assert read(HEAD) == ()
+
+
+# Columns that change in the middle
+
+TIMELESS = HEAD.replace("time,", "")
+
+
+def without_time(row):
+    return row.replace(row.split(",")[1] + ",", "", 1)
+
+
+def table(*lines):
+    return table_of_csv("\n".join(lines) + "\n", "results.csv")
+
+
+LATER = ["4,36,2.1,0.32,0.21,2.3,0.007", "5,45,2.0,0.33,0.22,2.2,0.006", "6,54,1.9,0.34,0.23,2.1,0.005"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "change"),
+    [
+        ([TIMELESS, *map(without_time, ROWS), *LATER], "added time"),
+        ([TIMELESS, *map(without_time, ROWS), HEAD, *LATER], "added time"),
+        ([HEAD, *ROWS, *map(without_time, LATER)], "removed time"),
+        ([HEAD, *ROWS, *(f"{row},{rate}" for row, rate in zip(LATER, ("0.01",) * 3, strict=True))], "added lr/pg1"),
+    ],
+)
+def test_columns_that_another_version_writes_from_the_middle_on_are_read_in_two_parts(lines, change):
+    found = table(*lines)
+    whole = table(HEAD, *ROWS, *LATER)
+    assert [(e.epoch, e.train, e.val, e.metrics) for e in found.epochs] == [
+        (e.epoch, e.train, e.val, e.metrics) for e in whole.epochs
+    ]
+    (note,) = found.notes
+    assert change in note
+    assert "in two parts: epochs 1 to 3, then 4 to 6" in note
+    assert found.unknown == whole.unknown
+
+
+def test_the_first_epoch_after_an_upgrade_is_enough_to_know_its_columns():
+    assert [e.train["box"] for e in table(TIMELESS, *map(without_time, ROWS), LATER[0]).epochs] == [3, 2.5, 2.2, 2.1]
+
+
+def test_a_last_line_that_is_cut_off_between_two_columns_is_no_part_of_its_own():
+    found = table(HEAD, *ROWS, LATER[0].rpartition(",")[0])
+    assert found.notes == ("line 5 of results.csv is cut off and left out",)
+
+
+def test_losses_of_another_kind_are_not_compared_with_the_earlier_ones():
+    other = HEAD.replace("train/box_loss", "train/giou_loss").replace("val/box_loss", "val/giou_loss")
+    found = table(HEAD, *ROWS, other, *LATER)
+    assert [dict(e.train) for e in found.epochs] == [{}] * 3 + [{"giou": 2.1}, {"giou": 2.0}, {"giou": 1.9}]
+    assert [e.metrics["mAP50"] for e in found.epochs] == [0.1, 0.2, 0.3, 0.32, 0.33, 0.34]
+
+
+def test_rows_whose_columns_nobody_names_are_left_out_and_said_to_be_unknown():
+    strange = [f"{epoch},1,2,3,4,5,6,7,8,9,10,11,12" for epoch in (4, 5, 6)]
+    found = table(HEAD, *ROWS, *strange)
+    assert found.epochs[-1].epoch == 3
+    assert "what the 13 values of lines 5 to 7 of results.csv are: the columns named before are 7" in found.unknown
+
+
+def test_epochs_that_begin_again_are_told():
+    assert table(HEAD, *ROWS, HEAD, ROWS[0]).notes == (
+        "line 6 of results.csv begins again at epoch 1: 3 earlier rows are left out",
+    )
+    assert table(HEAD, *ROWS, ROWS[2]).notes == (
+        "line 5 of results.csv begins again at epoch 3: an earlier row is left out",
+    )
+
+
+def test_a_first_line_of_another_version_than_all_rows_is_told():
+    found = table(TIMELESS, *ROWS)
+    assert [e.seconds for e in found.epochs] == [10, 8, 9]
+    assert found.notes == (
+        "the first line of results.csv names other columns than its rows have; they are known by their values",
+    )
 
 
 @settings(max_examples=50)
@@ -103,7 +219,7 @@ def test_a_header_alone_has_no_epochs():
 def test_any_text_is_read_or_refused(text):
     for given_text in (text, f"{HEAD}\n{text}", f"{HEAD}\n{ROWS[0]}\n{text}\n{ROWS[1]}"):
         with suppress(TunerError):
-            epochs_of_csv(given_text, "results.csv")
+            table_of_csv(given_text, "results.csv")
 
 
 cell = st.one_of(st.floats().map(str), st.integers().map(str), st.sampled_from(["", "nan", "-", "1e999", "１"]))

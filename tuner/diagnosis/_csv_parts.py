@@ -1,0 +1,234 @@
+"""The text of a results.csv -> parts, each with columns of its own: it is appended to by whatever resumes the run."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from tuner.diagnosis.columns import usual_orders
+from tuner.exceptions import UsageError
+from tuner.printable import printable
+
+MOST_EPOCHS = 100_000
+"""More than any schedule; what lies beyond is no epoch."""
+
+_OURS = ("train/", "metrics/")
+_SHOWN = 60  # characters of a value repeated in a message
+_ENOUGH_ROWS = 3
+"""From which on what stands in a column tells what it is."""
+_MOST_TOLD = 3
+_MORE_RATES = 3
+"""Groups of parameters that another version may have more or less."""
+_MISSING = frozenset({"", "-", "na", "n/a", "none", "null"})
+_BY_C = {"1.#inf": math.inf, "-1.#inf": -math.inf, "1.#qnan": math.nan, "-1.#ind": math.nan, "-nan(ind)": math.nan}
+"""Figures that are no numbers as C writes them on Windows."""
+_SHARE = re.compile(r"metrics/.*(mAP|precision|recall|accuracy|IoU).*")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a line says of an epoch."""
+
+    line: int
+    epoch: int
+    """As it is written: some count from 0."""
+    cells: Mapping[str, float]
+    """Without the empty ones."""
+
+    @property
+    def time_s(self) -> float | None:
+        """Seconds since the program began."""
+        time = self.cells.get("time", math.nan)
+        return time if math.isfinite(time) and time >= 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that have the same columns."""
+
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    is_named: bool
+    """Whether a line of the file says so; else the columns are known by what stands in them."""
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """The columns in which anything stands."""
+        return tuple(name for name in self.names if any(name in row.cells for row in self.rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    cells: tuple[str, ...]
+
+
+def parts_of_csv(text: str, file: str) -> tuple[tuple[Part, ...], tuple[str, ...], tuple[str, ...]]:
+    """The parts in their order; which lines' columns are not known; which lines were left out.
+
+    Args:
+        file: how to name the file in an error.
+
+    Raises:
+        UsageError: it is no results.csv, or fewer of its lines can be read than cannot.
+    """
+    lines = list(_lines(text))
+    if not lines or not _is_header(lines[0]) or not any(name.startswith(_OURS) for name in lines[0].cells):
+        first = next((line for line in text.splitlines() if line.strip(" \0")), "")
+        raise UsageError(
+            f"{file}:1: A results.csv must begin with the columns epoch, train/... and metrics/..., "
+            f"but got {_shown(first)}; name the file that ultralytics wrote."
+        )
+    parts: list[Part] = []
+    unknown: list[str] = []
+    broken: dict[int, str] = {}
+    for names, width, rows in _sections(lines):
+        order = names if width == len(names) else _order_of(names, rows)
+        if order is not None:
+            parts.append(Part(order, tuple(_readable(order, rows, broken)), is_named=order is names))
+            continue
+        if len(rows) == 1 or not any(part.rows for part in parts):
+            broken |= {line.number: _wrong_width(names, width) for line in rows}
+        else:
+            where = f"lines {rows[0].number} to {rows[-1].number} of results.csv"
+            unknown.append(f"what the {width} values of {where} are: the columns named before are {len(names)}")
+    read = sum(len(part.rows) for part in parts)
+    return _joined(parts), tuple(unknown), tuple(_left_out(broken, read, lines[-1].number, file))
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """The lines that are not blank, without empty cells after the last column."""
+    width = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        cells = [cell.strip(" \t\0").strip('"') for cell in line.split(",")]
+        if not any(cells):
+            continue
+        if "epoch" in cells:
+            width = 0
+        while len(cells) > max(width, 1) and not cells[-1]:
+            cells.pop()
+        width = width or len(cells)
+        yield _Line(number, tuple(cells))
+
+
+def _is_header(line: _Line) -> bool:
+    return "epoch" in line.cells
+
+
+def _sections(lines: list[_Line]) -> Iterator[tuple[tuple[str, ...], int, list[_Line]]]:
+    """Lines in a row of one width, below the columns that were named last."""
+    names: tuple[str, ...] = ()
+    for is_header, group in groupby(lines, key=_is_header):
+        if is_header:
+            names = list(group)[-1].cells
+            yield names, len(names), []
+            continue
+        for width, rows in groupby(group, key=lambda line: len(line.cells)):
+            yield names, width, list(rows)
+
+
+def _order_of(names: tuple[str, ...], lines: list[_Line]) -> tuple[str, ...] | None:
+    """The columns of lines of another width than the columns named; none where they cannot be told for sure.
+
+    ultralytics names columns only in a new file, so a later version that resumes the run writes below old names.
+    """
+    width = len(lines[0].cells)
+    if len(lines) == 1 and width < len(names):  # cut off while it was written
+        return None
+    later = [order for order in _of_other_versions(names, width) if _fits(order, lines)]
+    if len(later) == 1 or (later and len(lines) >= _ENOUGH_ROWS):
+        return later[0]
+    others = {order for order in usual_orders(width) if _fits(order, lines)}
+    return others.pop() if len(others) == 1 and not later and len(lines) >= _ENOUGH_ROWS else None
+
+
+def _of_other_versions(names: tuple[str, ...], width: int) -> list[tuple[str, ...]]:
+    """The same columns with the time that ultralytics 8.3 brought, or without it, and other groups of parameters."""
+    timeless = tuple(name for name in names if name != "time")
+    at = timeless.index("epoch") + 1
+    timed = (*timeless[:at], "time", *timeless[at:])
+    orders = []
+    for order in (timed, names, timeless):
+        rest = tuple(name for name in order if not name.startswith("lr/pg"))
+        rates, wanted = len(order) - len(rest), width - len(rest)
+        if wanted == rates or (wanted > 0 and 0 < abs(wanted - rates) <= _MORE_RATES):
+            orders.append((*rest, *(f"lr/pg{group}" for group in range(wanted))))
+    return [order for order in dict.fromkeys(orders) if order != names]
+
+
+def _fits(order: tuple[str, ...], lines: list[_Line]) -> bool:
+    """Whether what stands in the lines can be what these columns say."""
+    try:
+        rows = [_row(order, line) for line in lines]
+    except ValueError:
+        return False
+    times = [row.cells.get("time") for row in rows] if "time" in order else []
+    clock = all(before is not None and after is not None and 0 < before < after for before, after in pairwise(times))
+    return clock and all(_can_be(name, value) for row in rows for name, value in row.cells.items())
+
+
+def _can_be(name: str, value: float) -> bool:
+    """Whether a column may have that value: a share and a learning rate lie within 0 and 1."""
+    return not (name.startswith("lr/") or _SHARE.fullmatch(name)) or math.isnan(value) or 0 <= value <= 1
+
+
+def _readable(names: tuple[str, ...], lines: list[_Line], broken: dict[int, str]) -> Iterator[Row]:
+    for line in lines:
+        try:
+            yield _row(names, line)
+        except ValueError as error:
+            broken[line.number] = str(error)
+
+
+def _row(names: tuple[str, ...], line: _Line) -> Row:
+    cells = dict(_figures(names, line.cells))
+    epoch = cells.get("epoch", math.nan)
+    if not (0 <= epoch <= MOST_EPOCHS and epoch == int(epoch)):
+        raise ValueError(f"Its epoch must be a whole number from 0 to {MOST_EPOCHS}, but got {epoch:g}")
+    return Row(line.number, int(epoch), cells)
+
+
+def _figures(names: tuple[str, ...], cells: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    for name, cell in zip(names, cells, strict=True):
+        if cell.lower() in _MISSING:
+            continue
+        try:
+            yield name, _BY_C[cell.lower()] if cell.lower() in _BY_C else float(cell)
+        except ValueError:
+            raise ValueError(f"{printable(name[:_SHOWN])} must be a number, but got {_shown(cell)}") from None
+
+
+def _joined(parts: list[Part]) -> tuple[Part, ...]:
+    """Neighbours of the same columns as one part."""
+    joined: list[Part] = []
+    for each in parts:
+        part = each
+        if joined and (joined[-1].names == part.names or not part.rows or not joined[-1].rows):
+            before = joined.pop()
+            kept = part if part.rows or not before.rows else before
+            part = Part(kept.names, before.rows + part.rows, kept.is_named)
+        joined.append(part)
+    return tuple(joined)
+
+
+def _left_out(broken: dict[int, str], read: int, last_line: int, file: str) -> Iterator[str]:
+    if len(broken) > max(read, 1):
+        line, problem = min(broken.items())
+        raise UsageError(f"{file}:{line}: {problem}; remove the lines that training did not write.")
+    if last_line in broken:
+        yield f"line {last_line} of results.csv is cut off and left out"
+        del broken[last_line]
+    for line in sorted(broken)[:_MOST_TOLD]:
+        yield f"line {line} of results.csv is left out. {broken[line]}"
+    if len(broken) > _MOST_TOLD:
+        yield f"{len(broken) - _MOST_TOLD} more lines of results.csv are left out"
+
+
+def _wrong_width(names: tuple[str, ...], width: int) -> str:
+    return f"It must have {len(names)} values, one for each column, but has {width}"
+
+
+def _shown(text: str) -> str:
+    text = text.strip()
+    return f"'{printable(text[:_SHOWN])}{'…' if len(text) > _SHOWN else ''}'"
