@@ -20,6 +20,7 @@ from tuner.space import (
     load_space,
     meant_argument,
     read_tree,
+    setting_of,
 )
 
 _MAX_BYTES = 1 << 20
@@ -89,15 +90,11 @@ def overridden(parameters: Parameters, settings: Sequence[str]) -> Parameters:
     given: dict[str, ParamValue] = {}
     said = []
     for setting in settings:
-        name, equals, text = setting.partition("=")
-        tree, problems = read_tree(f"value: {text}\n")
-        node = tree.entries.get("value") if isinstance(tree, YamlMapping) else None
         try:
-            if not equals or problems or not isinstance(node, Scalar) or node.value is None:
-                raise Unfit(f"--set takes an argument and its value as lr0=0.005, but got '{setting}'")
+            name, value = setting_of(setting)
             if not _counts(name):
                 raise Unfit(f"`{name}` {REFUSED[name]}")
-            given[name] = _checked(name, node.value)
+            given[name] = _checked(name, value)
         except Unfit as unfit:
             said.append(f"{unfit}.")
     if said:

@@ -246,6 +246,7 @@ def note(options, event: str, request: TrainRequest, **more) -> None:
             "pid": os.getpid(),
             "ppid": os.getppid(),
             "full": request.full,
+            "params": dict(request.params),
             "time": time.monotonic(),
             **more,
         }

@@ -32,7 +32,7 @@ from tuner.decisions.guards import Bounds
 from tuner.exceptions import UsageError
 from tuner.paths import StudyPaths, checked_study_name
 from tuner.run_options import RunOptions
-from tuner.space import Space, find_space, load_space
+from tuner.space import Space, find_space, load_space, with_fixed
 from tuner.view import View
 from tuner.warm_start import warm_start as warm_start_of
 from tuner.watchdog import LEAST_S, START_S
@@ -62,6 +62,15 @@ def run(
             help="Try the best of an earlier study first, as far as the space has them; of several if it is repeated.",
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Fix a parameter for all trials, as batch=16; overrides the space; may be repeated.",
+        ),
+    ] = None,
+    imgsz: Annotated[int | None, typer.Option(help="Image size of all trials; short for --set imgsz=N.")] = None,
     trials: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     grace_epochs: Annotated[int | None, typer.Option(help="The first rung; overrides the space.")] = None,
@@ -118,9 +127,11 @@ def run(
 
         tune run --space strong_aug.yaml --data my/dataset.yaml --model mamba-yolo-t --gpus 8
 
+        tune run --space strong_aug --data my/dataset.yaml --imgsz 416 --set batch=32
+
         tune run --space strong_aug --data new/dataset.yaml --warm-start strong_aug-dataset-mamba-yolo-t
     """
-    loaded = load_space(find_space(space, Path.cwd())).with_settings(
+    own = load_space(find_space(space, Path.cwd())).with_settings(
         trials=trials,
         epochs=epochs,
         grace_epochs=grace_epochs,
@@ -133,10 +144,14 @@ def run(
         reevaluation_runs=reevaluation_runs,
         promote_epochs=promote_epochs,
     )
+    fixed = _settings(settings or [], imgsz)
+    loaded = with_fixed(own, fixed)
     bounds = Bounds(hours=max_hours, gpu_hours=gpu_hours, patience=patience)
     if study is not None:
         checked_study_name(study)
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
+    if fixed:
+        view.note(f"set    {', '.join(fixed)} for all trials, instead of what the space says")
     source = data_source(data or loaded.data)
     chosen = chosen_model(model or loaded.model, source, view.note)
     name = _default_name(loaded.name, source, chosen) if study is None else study
@@ -159,6 +174,14 @@ def run(
         service.quote_only(options, view)
     else:
         service.run(options, view)
+
+
+def _settings(settings: list[str], imgsz: int | None) -> list[str]:
+    if imgsz is None:
+        return settings
+    if any(setting.partition("=")[0].strip() == "imgsz" for setting in settings):
+        raise UsageError("--imgsz and --set imgsz exclude each other, but both are given; leave one out.")
+    return [*settings, f"imgsz={imgsz}"]
 
 
 def _warm_start(

@@ -14,6 +14,7 @@ from tuner.space._augmentation import augmentation_of
 from tuner.space._canonical import space_of
 from tuner.space._cube import UnitCube
 from tuner.space._files import SHIPPED_SPACES, find_space, load_space
+from tuner.space._overrides import setting_of, with_fixed
 from tuner.space._parameters import (
     ChoiceParameter,
     Condition,
@@ -63,5 +64,7 @@ __all__ = [
     "name_of",
     "parse_space",
     "read_tree",
+    "setting_of",
     "space_of",
+    "with_fixed",
 ]

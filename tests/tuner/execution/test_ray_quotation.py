@@ -17,6 +17,14 @@ def test_a_dry_run_times_an_epoch_and_leaves_nothing_behind(arena):
     assert_nothing_runs(arena)
 
 
+def test_a_dry_run_times_what_the_command_line_fixes(arena):
+    code, output = arena.run(more=("--dry-run", "--imgsz", "32", "--set", "batch=4", "--set", "mosaic=0.5"))
+    assert_orderly_end(code, output, 0)
+    assert "set    batch=4, mosaic=0.5, imgsz=32 for all trials" in output
+    (epoch,) = arena.events("epoch")
+    assert (epoch["params"]["imgsz"], epoch["params"]["batch"], epoch["params"]["mosaic"]) == (32, 4, 0.5)
+
+
 def test_a_trainer_that_fails_is_told_in_one_line(arena):
     arena.fault("0-1-error")
     code, output = arena.run(more=("--dry-run",))
