@@ -1,5 +1,6 @@
 """results.csv of ultralytics and its kin -> epochs, what their columns are, and what is not known about them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -50,9 +51,14 @@ def table_of_csv(text: str, file: str, task: Task | None = None) -> Table:
     columns = columns_of(last.filled, task)
     kept, again = _kept(parts, columns)
     epochs = tuple(_comparable(one, last) for one in kept)
+    notes = (*left_out, *_changes(parts), *again, *(() if left_out or unknown else _gaps(epochs)))
     if kept:
         unknown = (*unknown, *_unknown(last, columns), *_uncounted(epochs))
-    return Table(epochs=epochs, columns=columns, unknown=unknown, notes=(*left_out, *_changes(parts), *again))
+    highest = _highest_share(epochs, columns)
+    if highest > 1:
+        unknown = (*unknown, f"the metrics: they must lie between 0 and 1, but reach {highest:g}")
+        epochs = tuple(replace(epoch, metrics=None) for epoch in epochs)
+    return Table(epochs=epochs, columns=columns, unknown=unknown, notes=notes)
 
 
 def _kept(parts: Sequence[Part], columns: Columns) -> tuple[list[_Kept], list[str]]:
@@ -121,10 +127,28 @@ def _unknown(part: Part, columns: Columns) -> Iterator[str]:
 
 
 def _uncounted(epochs: Sequence[RunEpoch]) -> Iterator[str]:
-    """That no validation loss was computed, which some trainers write as 0."""
-    losses = [value for epoch in epochs for value in (epoch.val or {}).values()]
-    if len(epochs) >= _ENOUGH_EPOCHS and losses and not any(losses):
-        yield "the validation loss: it is written as 0 in every epoch"
+    """Losses that were not computed, which some trainers write as 0."""
+    for what, parts in (("training", [e.train for e in epochs]), ("validation", [e.val or {} for e in epochs])):
+        values = [value for losses in parts for value in losses.values()]
+        if len(epochs) >= _ENOUGH_EPOCHS and values and not any(values):
+            yield f"the {what} loss: it is written as 0 in every epoch"
+
+
+def _highest_share(epochs: Sequence[RunEpoch], columns: Columns) -> float:
+    """The highest of the metrics that a run is told by; some trainers write percent."""
+    metrics = [epoch.metrics or {} for epoch in epochs]
+    values = [found.get(name, 0.0) for found in metrics for name in scores(columns.task)]
+    return max((value for value in values if math.isfinite(value)), default=0.0)
+
+
+def _gaps(epochs: Sequence[RunEpoch]) -> Iterator[str]:
+    """The epochs between others that have no row; ultralytics writes none for one that it lost to NaN."""
+    known = {epoch.epoch for epoch in epochs}
+    missing = [epoch for epoch in range(min(known, default=0), max(known, default=0)) if epoch not in known]
+    if missing:
+        named = ", ".join(map(str, missing[:_MOST_NAMED]))
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        yield f"results.csv has no row of epoch {named}{more}; ultralytics writes none for an epoch lost to NaN"
 
 
 def _seconds(row: Row, before: Row | None) -> float | None:

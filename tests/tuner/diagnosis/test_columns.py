@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tuner.diagnosis.conftest import BOXES, MASKS, POSES, columns
-from tuner.diagnosis import Condition, diagnose
+from tuner.diagnosis import Condition, diagnose, read_run
 from tuner.diagnosis.columns import Task
 from tuner.report.diagnosis import diagnosis_facts, diagnosis_lines
 
@@ -92,6 +92,31 @@ def test_validation_losses_that_are_0_throughout_were_not_computed(written):
     found = diagnose(written(PLAIN, changed=zeros))
     assert found.condition is Condition.NOT_JUDGED
     assert found.unknown == ("the validation loss: it is written as 0 in every epoch",)
+
+
+def test_training_losses_that_are_0_throughout_were_not_computed(written):
+    zeros = {name: lambda _: 0 for name in PLAIN if name.startswith("train/")}
+    found = diagnose(written(PLAIN, changed=zeros))
+    assert found.condition is Condition.NOT_JUDGED
+    assert found.unknown == ("the training loss: it is written as 0 in every epoch",)
+
+
+@pytest.mark.parametrize("kind", ["YOLOv5", "YOLOv10"])
+def test_metrics_in_percent_have_no_mark(written, kind):
+    names = DETECTORS[kind]
+    percent = {name: lambda epoch: epoch for name in names if name.startswith("metrics/")}
+    found = diagnose(written(names, changed=percent))
+    assert (found.condition, found.grade) == (Condition.NOT_JUDGED, None)
+    assert "the metrics: they must lie between 0 and 1, but reach 60" in found.unknown
+
+
+def test_an_epoch_without_a_row_is_told(tmp_path, written):
+    written(PLAIN)
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    (tmp_path / "results.csv").write_text("\n".join([*lines[:20], *lines[22:]]) + "\n")
+    found = diagnose(read_run(tmp_path))
+    assert found.condition is Condition.NORMAL
+    assert found.notes == ("results.csv has no row of epoch 20, 21; ultralytics writes none for an epoch lost to NaN",)
 
 
 @pytest.mark.parametrize("column", ["train/kd_loss", "train/box_loss"])
