@@ -48,13 +48,13 @@ def diagnose_run(
 def _next(diagnosis: Diagnosis, written: Path | None) -> str:
     """What to type next, or why there is nothing."""
     if not diagnosis.changes:
-        kept = f", {written} is not written" if written else ""
+        kept = f"; {written} was not written" if written else ""
         if diagnosis.findings:
-            return f"next      follow the remedy above; no argument is to be changed{kept}"
-        return f"next      nothing is to be changed{kept}"
+            return f"next      follow the remedy above; there is no argument to change{kept}"
+        return f"next      nothing to change{kept}"
     prefix, source = commands_prefix(), shlex.quote(diagnosis.run.source)
     if not diagnosis.run.params:
-        return "next      give tune train these changes with the arguments of the run, which are not known here"
+        return "next      pass these changes to tune train with the arguments of the run, which are unknown here"
     if written is None:
         return f"next      {prefix}tune diagnose {source} --write next.yaml"
     began_from = " --model MODEL" if is_resumed(diagnosis) and "model" not in diagnosis.changes else ""

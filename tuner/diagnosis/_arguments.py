@@ -18,9 +18,9 @@ def arguments_of_yaml(text: str) -> tuple[dict[str, ArgumentValue], tuple[str, .
     What is neither a value nor a list of values is left out, and so is what is not set (null).
     """
     root, problems = read_tree(text)
-    notes = tuple(f"args.yaml:{problem.line} is left out: {problem.text}" for problem in problems[:1])
+    notes = tuple(f"args.yaml:{problem.line} was skipped: {problem.text}" for problem in problems[:1])
     if not isinstance(root, YamlMapping):
-        return {}, notes or ("args.yaml is no list of arguments, and left out",)
+        return {}, notes or ("args.yaml was skipped, since it is not a mapping of arguments",)
     found: dict[str, ArgumentValue] = {}
     for name, node in root.entries.items():
         value = node.value if isinstance(node, Scalar) else _values(node) if isinstance(node, Sequence) else None

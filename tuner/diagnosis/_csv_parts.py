@@ -217,12 +217,12 @@ def _left_out(broken: dict[int, str], read: int, last_line: int, file: str) -> I
         line, problem = min(broken.items())
         raise UsageError(f"{file}:{line}: {problem}; remove the lines that training did not write.")
     if last_line in broken:
-        yield f"line {last_line} of results.csv is cut off and left out"
+        yield f"line {last_line} of results.csv is cut off and was skipped"
         del broken[last_line]
     for line in sorted(broken)[:_MOST_TOLD]:
-        yield f"line {line} of results.csv is left out. {broken[line]}"
+        yield f"line {line} of results.csv was skipped. {broken[line]}"
     if len(broken) > _MOST_TOLD:
-        yield f"{len(broken) - _MOST_TOLD} more lines of results.csv are left out"
+        yield f"{len(broken) - _MOST_TOLD} more lines of results.csv were skipped"
 
 
 def _wrong_width(names: tuple[str, ...], width: int) -> str:

@@ -37,7 +37,7 @@ def epochs_of_records(text: str, file: str) -> tuple[tuple[RunEpoch, ...], tuple
             epoch = _epoch(line)
         except (ContractError, ValueError, OverflowError, RecursionError) as error:
             if number == lines[-1][0]:
-                return tuple(kept), (f"line {number} of records.jsonl is cut off and left out",)
+                return tuple(kept), (f"line {number} of records.jsonl is cut off and was skipped",)
             rule = f"{file}:{number}: Every line must be an epoch record of the trainer"
             raise UsageError(f"{rule}, but this one is not ({error!s:.200}); remove the line.") from error
         while kept and kept[-1].epoch >= epoch.epoch:

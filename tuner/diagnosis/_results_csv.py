@@ -74,8 +74,8 @@ def _kept(parts: Sequence[Part], columns: Columns) -> tuple[list[_Kept], list[st
             while kept and kept[-1].epoch.epoch >= epoch:
                 kept.pop()
             if known > len(kept):
-                dropped = f"{known - len(kept)} earlier rows are" if known - len(kept) > 1 else "an earlier row is"
-                notes.append(f"line {row.line} of results.csv begins again at epoch {epoch}: {dropped} left out")
+                dropped = f"{known - len(kept)} earlier rows were" if known - len(kept) > 1 else "an earlier row was"
+                notes.append(f"line {row.line} of results.csv begins again at epoch {epoch}: {dropped} replaced")
             kept.append(_Kept(part, row, _epoch(row, epoch, _seconds(row, before), columns)))
             before = row
     return kept, notes
@@ -148,7 +148,7 @@ def _gaps(epochs: Sequence[RunEpoch]) -> Iterator[str]:
     if missing:
         named = ", ".join(map(str, missing[:_MOST_NAMED]))
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
-        yield f"results.csv has no row of epoch {named}{more}; ultralytics writes none for an epoch lost to NaN"
+        yield f"results.csv has no row for epoch {named}{more}; ultralytics writes none for an epoch lost to NaN"
 
 
 def _seconds(row: Row, before: Row | None) -> float | None:

@@ -38,8 +38,8 @@ def diverged(run: Run) -> Finding | None:
         condition=Condition.DIVERGED,
         epochs=shown[0],
         evidence=shown[1],
-        advice="lower the learning rate and warm up longer; if it diverges again, look at the data: pictures that "
-        "cannot be read, boxes without a size or outside their picture",
+        advice="lower the learning rate and warm up longer; if it diverges again, check the data for unreadable images "
+        "and for boxes without a size or outside their image",
         changes={**remedies.lower_lr0(run), **remedies.longer_warm_up(run), **remedies.full_precision(run)},
     )
 
@@ -57,7 +57,7 @@ def broken_in_validation(run: Run) -> tuple[RunEpoch, ...]:
 def _told(run: Run) -> Shown | None:
     if run.outcome is not Outcome.DIVERGED:
         return None
-    return (run.last_epoch, run.last_epoch), f"the trainer ended it: {run.message or 'the loss became NaN'}"
+    return (run.last_epoch, run.last_epoch), f"the trainer stopped: {run.message or 'the loss became NaN'}"
 
 
 def _broken(run: Run) -> Shown | None:
@@ -70,7 +70,8 @@ def _broken(run: Run) -> Shown | None:
 def _told_broken(epochs: tuple[RunEpoch, ...]) -> Shown:
     names = _broken_figures(epochs[0])
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    shown = f"NaN or infinite in {len(epochs)} epoch(s): {', '.join(names[:_MOST_NAMED])}{more}"
+    number = f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch"
+    shown = f"NaN or infinite in {number}: {', '.join(names[:_MOST_NAMED])}{more}"
     return (epochs[0].epoch, epochs[-1].epoch), shown
 
 
@@ -95,7 +96,10 @@ def _exploded(run: Run) -> Shown | None:
     high = [epoch for epoch, value in curve[-EXPLODED_EPOCHS:] if value > EXPLODED_TRAIN * curve[0][1]]
     if len(curve) <= EXPLODED_EPOCHS or len(high) < EXPLODED_EPOCHS:
         return None
-    return (high[0], high[-1]), f"the training loss is {curve[-1][1]:.3g}, after {curve[0][1]:.3g} in the first epoch"
+    return (
+        high[0],
+        high[-1],
+    ), f"the training loss is {curve[-1][1]:.3g}, up from {curve[0][1]:.3g} in epoch {curve[0][0]}"
 
 
 def _exploded_in_validation(run: Run) -> Shown | None:
@@ -105,7 +109,10 @@ def _exploded_in_validation(run: Run) -> Shown | None:
     high = [(epoch, value) for epoch, value in val_loss(run) if value > EXPLODED_VAL * train.get(epoch, value)]
     if len(high) >= EXPLODED_EPOCHS:
         worst = max(value for _, value in high)
-        return (high[0][0], high[-1][0]), f"the validation loss reaches {worst:.3g} in {len(high)} epochs"
+        return (high[0][0], high[-1][0]), (
+            f"the validation loss is above {EXPLODED_VAL:,.0f} times the training loss in {len(high)} epochs, "
+            f"up to {worst:.3g}"
+        )
     endless = broken_in_validation(run)
     if len(endless) < EXPLODED_EPOCHS or _may_be_half_precision(run):
         return None
@@ -132,4 +139,4 @@ def _collapsed(run: Run) -> Shown | None:
     if highest < RECOVERED_MAP50 or max(found[-EXPLODED_EPOCHS:]) >= NOTHING_MAP50:
         return None
     begin = next(i for i in range(len(found)) if max(found[i:]) < NOTHING_MAP50)
-    return (validated[begin].epoch, validated[-1].epoch), f"{name} is {found[-1]:.3f}, after {highest:.3f} before"
+    return (validated[begin].epoch, validated[-1].epoch), f"{name} fell from {highest:.3f} to {found[-1]:.3f}"

@@ -58,11 +58,11 @@ def oscillating(run: Run) -> Finding | None:
     return Finding(
         condition=Condition.OSCILLATING,
         epochs=(curve[0][0], curve[-1][0]),
-        evidence=f"the training loss turns by {REVERSAL:.0%} and more at {len(turns)} of {len(curve)} epochs, "
-        f"between {min(v for _, v in curve):.3g} and {max(v for _, v in curve):.3g}",
-        advice="lower the learning rate: above 0.1 it oscillates and does not converge"
+        evidence=f"the training loss turns by {REVERSAL:.0%} or more at {len(turns)} of {len(curve)} epochs, "
+        f"up and down between {min(v for _, v in curve):.3g} and {max(v for _, v in curve):.3g}",
+        advice="lower the learning rate: above 0.1, training oscillates instead of converging"
         if changes
-        else "the learning rate is low already: take a larger batch, and check the labels",
+        else "use a larger batch and check the labels: the learning rate is already low",
         changes=changes,
     )
 
@@ -70,7 +70,7 @@ def oscillating(run: Run) -> Finding | None:
 def loss_not_falling(run: Run) -> Finding | None:
     """A training loss that is where it was [15, 26]."""
     curve = train_loss(run)
-    if len(curve) < judged_from(run) or best(metric(run, "mAP50"), inf) >= LOW_MAP50:
+    if len(curve) < judged_from(run) or best(metric(run, "mAP50"), inf) >= LOW_MAP50 or last(curve) <= 0:
         return None
     shown = curve if fall(first(curve), last(curve)) < HARDLY else since(curve, round(run.last_epoch / 2))
     if shown is not curve and (run.progress < LEARNS_BY or not _is_high_and_flat(shown, run)):
@@ -81,7 +81,7 @@ def loss_not_falling(run: Run) -> Finding | None:
         condition=Condition.LOSS_NOT_FALLING,
         epochs=(shown[0][0], shown[-1][0]),
         evidence=f"the training loss goes from {begin:.3g} to {end:.3g} ({-fall(begin, end):+.0%}), "
-        f"and mAP50 is at most {best(metric(run, 'mAP50'), 0.0):.3f}",
+        f"and mAP50 does not exceed {best(metric(run, 'mAP50'), 0.0):.3f}",
         advice=advice,
         changes=changes,
     )
@@ -95,12 +95,14 @@ def not_learning(run: Run) -> Finding | None:
     if not curve or best(curve, 0.0) >= NOTHING_MAP50 or not (enough or (is_over and run.last_epoch >= CURVE_EPOCHS)):
         return None
     too_short = not enough and run.from_scratch is not False
-    labels = "look at labels: classes, coordinates, whether they belong to their pictures, and objects in the val split"
+    labels = (
+        "check the labels: classes, coordinates, whether they match their images, and whether the val split has objects"
+    )
     return Finding(
         condition=Condition.NOT_LEARNING,
         epochs=(curve[0][0], curve[-1][0]),
-        evidence=f"mAP50 is at most {best(curve, 0.0):.4f} in {run.last_epoch} epochs",
-        advice=f"so short a run may have none yet: train longer; if that does not help, {labels}"
+        evidence=f"mAP50 does not exceed {best(curve, 0.0):.4f} in {run.last_epoch} epochs",
+        advice=f"train longer: such a short run may not find anything yet; if that does not help, {labels}"
         if too_short
         else labels,
         changes={"epochs": SCRATCH_EPOCHS} if too_short else {},
@@ -128,18 +130,18 @@ def plateau(run: Run) -> Finding | None:
 def _against_high_loss(run: Run) -> tuple[str, dict[str, ParamValue]]:
     changes = remedies.higher_lr0(run)
     if changes:
-        return "raise the learning rate: so low a one crawls", changes
+        return "raise the learning rate: training crawls at such a low one", changes
     changes = remedies.weaker_augmentation(run)
-    check = "look at the labels first: coordinates, classes, whether they belong to their pictures; more pictures help"
-    return (f"{check}, and so may weaker augmentation" if changes else check), changes
+    check = "check the labels first: coordinates, classes, and whether they match their images; more images help"
+    return (f"{check}, and weaker augmentation may help" if changes else check), changes
 
 
 def _against_plateau(run: Run) -> tuple[str, dict[str, ParamValue]]:
     changes = remedies.warm_restart(run)
     if changes:
-        return "start again from the best checkpoint with a higher learning rate and a fresh optimizer", changes
+        return "restart from the best checkpoint with a higher learning rate and a fresh optimizer", changes
     changes = remedies.other_optimizer(run)
-    return ("train with another optimizer" if changes else "take more pictures, or a larger model"), changes
+    return ("train with another optimizer" if changes else "use more images or a larger model"), changes
 
 
 def _is_high_and_flat(curve: Curve, run: Run) -> bool:

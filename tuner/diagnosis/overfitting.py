@@ -48,7 +48,8 @@ def overfitting(run: Run) -> Finding | None:
         condition=Condition.OVERFITTING,
         epochs=sign[0],
         evidence=sign[1],
-        advice="more pictures help most; " + ("else regularise more" if changes else "the rest is done already"),
+        advice="add images, which helps most; "
+        + ("otherwise regularise more" if changes else "regularisation is already strong"),
         changes=changes,
     )
 
@@ -61,10 +62,8 @@ def _rising_loss(run: Run, train: Curve, val: Curve) -> Sign | None:
     # Late in a good run the validation loss may rise a little while mAP still does.
     if last(val) <= (1 + RISEN) * lowest or not has_learnt or has_risen(metric(run, "mAP50-95"), turn):
         return None
-    return (
-        turn,
-        val[-1][0],
-    ), f"validation loss {last(val):.3g}, in epoch {turn} it was {lowest:.3g}; {_training(train)}"
+    shown = f"the validation loss rose from {lowest:.3g} in epoch {turn} to {last(val):.3g}, {_training(train)}"
+    return (turn, val[-1][0]), shown
 
 
 def _losses_apart(run: Run, train: Curve, val: Curve) -> Sign | None:
@@ -72,10 +71,11 @@ def _losses_apart(run: Run, train: Curve, val: Curve) -> Sign | None:
         return None
     if has_risen(metric(run, "mAP50-95"), round(run.last_epoch * 2 / 3)):
         return None
-    return (
-        val[0][0],
-        val[-1][0],
-    ), f"validation loss {last(val):.3g}, {last(val) / last(train):.1f} times as high: {_training(train)}"
+    times = last(val) / last(train)
+    shown = (
+        f"the validation loss is {last(val):.3g}, {times:.1f} times the training loss, which fell to {last(train):.3g}"
+    )
+    return (val[0][0], val[-1][0]), shown
 
 
 def _falling_map(run: Run, train: Curve) -> Sign | None:
@@ -87,8 +87,9 @@ def _falling_map(run: Run, train: Curve) -> Sign | None:
         return None
     if has_risen(curve, round(run.last_epoch * 2 / 3)):
         return None
-    return (top, curve[-1][0]), f"mAP50-95 {last(curve):.3f}, in epoch {top} it was {highest:.3f}; {_training(train)}"
+    shown = f"mAP50-95 fell from {highest:.3f} in epoch {top} to {last(curve):.3f}, {_training(train)}"
+    return (top, curve[-1][0]), shown
 
 
 def _training(train: Curve) -> str:
-    return f"the training loss has fallen to {last(train):.3g}"
+    return f"while the training loss fell to {last(train):.3g}"

@@ -124,7 +124,7 @@ def _arguments(folder: Path) -> tuple[dict[str, ArgumentValue], tuple[str, ...]]
     elif (folder / REQUEST).is_file():
         found, notes = arguments_of_request(_text(folder / REQUEST)), ()
     else:
-        return {}, (f"no {ARGUMENTS} beside the records: plan and parameters are not known",)
+        return {}, (f"there is no {ARGUMENTS} beside the records, so the plan and the arguments are unknown",)
     return found | _portable_model(folder, found), notes
 
 

@@ -22,8 +22,8 @@ def out_of_memory(run: Run) -> Finding | None:
     return Finding(
         condition=Condition.OUT_OF_MEMORY,
         epochs=(run.last_epoch, run.last_epoch),
-        evidence=f"the trainer ended it: {run.message or 'memory ran out'}",
-        advice="take a smaller batch, then smaller images; fewer workers and cache off spare main memory",
+        evidence=f"the trainer stopped: {run.message or 'memory ran out'}",
+        advice="use a smaller batch, then smaller images; fewer workers and cache=False save main memory",
         changes=remedies.less_memory(run),
     )
 
@@ -42,8 +42,8 @@ def _very_slow(run: Run, times: dict[int, float], usual: float) -> Finding:
     return Finding(
         condition=Condition.SLOW,
         epochs=(min(times), max(times)),
-        evidence=f"an epoch takes {usual / 3600:.1f} h; how much of it is loading pictures is not recorded",
-        advice="load pictures faster if the GPU waits for them; smaller images or more GPUs help in any case",
+        evidence=f"an epoch takes {usual / 3600:.1f} h; the records do not tell how much of it is data loading",
+        advice="load images faster if the GPU waits for them; smaller images or more GPUs help in any case",
         changes=remedies.faster_loading(run),
     )
 
@@ -52,9 +52,9 @@ def _stalled(times: dict[int, float], stalled: list[int], usual: float) -> Findi
     return Finding(
         condition=Condition.SLOW,
         epochs=(stalled[0], stalled[-1]),
-        evidence=f"{len(stalled)} of {len(times)} epochs take more than {STALLED:g} times the median, {usual:.3g} s: "
+        evidence=f"{len(stalled)} of {len(times)} epochs took more than {STALLED:g} times the median of {usual:.3g} s, "
         f"up to {max(times.values()):.3g} s",
-        advice="something held them up: another program on the machine, a network disk, memory that is swapped",
+        advice="look for what held them up: another program on the machine, a network disk, or swapping",
     )
 
 

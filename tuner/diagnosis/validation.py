@@ -64,7 +64,7 @@ def no_validation_labels(run: Run) -> Finding | None:
         condition=Condition.NO_VALIDATION_LABELS,
         epochs=(validated[0].epoch, validated[-1].epoch),
         evidence=shown,
-        advice="give the validation split its labels: tune data check names the images that have none, and the place "
+        advice="give the validation split its labels: tune data check names the images without labels and the place "
         "where ultralytics looks for them",
     )
 

@@ -68,7 +68,9 @@ def _kind(run: Run) -> str:
 
 def _told(found: Finding, run: Run) -> Iterator[str]:
     begin, end = found.epochs
-    where = f"epochs {begin} to {end}" if end > begin else f"epoch {end}" if end else "before the first epoch was over"
+    where = (
+        f"epochs {begin} to {end}" if end > begin else f"epoch {end}" if end else "before the end of the first epoch"
+    )
     yield f"{found.condition.upper()}, {where}"
     yield f"  seen    {found.evidence}"
     yield f"  remedy  {found.advice}"
@@ -85,14 +87,14 @@ def _learning(diagnosis: Diagnosis) -> Iterator[str]:
     seen = [_course("training loss", train_loss(run), ".3g"), _course(scores(run.columns.task)[1], score(run), ".3f")]
     course = "; ".join(text for text in seen if text)
     if diagnosis.learning is Condition.TOO_EARLY:
-        yield f"TOO EARLY TO SAY what the curves show, which takes {judged_from(run)} epochs: {course}"
+        yield f"TOO EARLY TO JUDGE the curves, which takes {judged_from(run)} epochs: {course}"
         yield ""
     elif diagnosis.learning is Condition.NOT_JUDGED:
         shows = "What else is known shows no fault" if diagnosis.findings else "What is known shows no fault"
         yield f"NOT JUDGED {_reason(run)}. {shows}: {course}"
         yield ""
     elif diagnosis.learning is Condition.NORMAL:
-        yield f"NORMAL, {'as far as the curves go' if diagnosis.findings else 'no change is called for'}: {course}"
+        yield f"NORMAL, {'as far as the curves go' if diagnosis.findings else 'nothing to change'}: {course}"
         yield ""
 
 
@@ -117,7 +119,7 @@ def _result(grade: Grade | None, run: Run) -> Iterator[str]:
     targets = " and ".join(f"{name} {targets[0]:g}" for name, targets in TARGETS.items())
     yield f"result    {grade.mark} ({figures}, epoch {grade.epoch}); OK is above {targets}"
     if run.last_epoch < TARGET_EPOCHS:
-        yield f"          these are targets for {TARGET_EPOCHS} epochs and more"
+        yield f"          the targets are for {TARGET_EPOCHS} epochs or more"
     elif run.from_scratch is not False and grade.below_good_run:
         ranges = ", ".join(f"{name} {low:.2f}-{high:.2f}" for name, (low, high) in GOOD_RUN.items())
         yield f"          a good run from scratch has {ranges}; below that: {', '.join(grade.below_good_run)}"
@@ -139,15 +141,15 @@ def _standing(standing: Standing | None) -> Iterator[str]:
     (low, high), (begin, end) = standing.phase.map50, standing.epochs
     shown = f"{standing.map50:.3f}" if isfinite(standing.map50) else "not known"
     yield (
-        f"phase     {standing.number} of {len(PHASES)}, epochs {begin} to {end}: from scratch, with many pictures, "
-        f"mAP50 is usually {low:g}-{high:g}, here {shown}" + (" (behind)" if standing.is_behind else "")
+        f"phase     {standing.number} of {len(PHASES)}, epochs {begin} to {end}: from scratch on many images, "
+        f"mAP50 is usually {low:g}-{high:g}; here it is {shown}" + (" (behind)" if standing.is_behind else "")
     )
 
 
 def _time_left(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.seconds_left is not None:
         left = timedelta(seconds=round(diagnosis.seconds_left))
-        yield f"time left {left} to epoch {diagnosis.run.planned_epochs}, if it is still training"
+        yield f"time left {left} to epoch {diagnosis.run.planned_epochs}, if it is still running"
 
 
 def _finding(found: Finding) -> dict[str, Any]:

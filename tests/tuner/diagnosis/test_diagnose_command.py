@@ -38,7 +38,7 @@ def arguments_of(path):
 def test_a_healthy_run_is_called_normal_and_nothing_is_to_be_changed(tune, tmp_path):
     said = tune(str(CURVES / "healthy"), "--write", "next.yaml")
     assert "NORMAL" in said
-    assert "nothing is to be changed, next.yaml is not written" in said
+    assert "nothing to change; next.yaml was not written" in said
     assert list(tmp_path.iterdir()) == []
 
 

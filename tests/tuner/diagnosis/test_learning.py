@@ -164,7 +164,7 @@ def test_a_usual_learning_rate_is_left_alone_and_augmentation_weakened(run):
     params = {"optimizer": "SGD", "lr0": 0.01, "mosaic": 1.0, "mixup": 0.15}
     found = loss_not_falling(run([2.5] * 100, map50=ZEROS, params=params))
     assert dict(found.changes) == {"mosaic": 0.5, "mixup": 0.0}
-    assert found.advice.startswith("look at the labels first")
+    assert found.advice.startswith("check the labels first")
 
 
 # Overfitting [guide 28]

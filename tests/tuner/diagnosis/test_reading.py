@@ -72,7 +72,7 @@ def test_a_last_record_that_is_cut_off_is_left_out_and_told(tmp_path):
     (tmp_path / "records.jsonl").write_text(f"{record(1)}\n{record(2)[:40]}")
     found = read_run(tmp_path)
     assert found.last_epoch == 1
-    assert "line 2 of records.jsonl is cut off and left out" in found.notes
+    assert "line 2 of records.jsonl is cut off and was skipped" in found.notes
 
 
 def test_a_record_that_is_broken_in_the_middle_is_named(tmp_path):

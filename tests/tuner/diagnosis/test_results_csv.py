@@ -100,7 +100,7 @@ def test_figures_that_are_no_numbers_stay_what_they_are():
 def test_a_last_line_that_is_cut_off_is_left_out_and_told(cut):
     found = table_of_csv("\n".join([HEAD, *ROWS, cut]), "results.csv")
     assert found.epochs == read(HEAD, *ROWS)
-    assert found.notes == ("line 5 of results.csv is cut off and left out",)
+    assert found.notes == ("line 5 of results.csv is cut off and was skipped",)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_bad_line_in_the_middle_is_left_out_and_named(bad, said):
     found = table_of_csv("\n".join([HEAD, ROWS[0], bad, ROWS[2]]), "run/results.csv")
     assert [epoch.epoch for epoch in found.epochs] == [1, 3]
     (note,) = found.notes
-    assert note.startswith("line 3 of results.csv is left out. ")
+    assert note.startswith("line 3 of results.csv was skipped. ")
     assert said in note
 
 
@@ -180,7 +180,7 @@ def test_the_first_epoch_after_an_upgrade_is_enough_to_know_its_columns():
 
 def test_a_last_line_that_is_cut_off_between_two_columns_is_no_part_of_its_own():
     found = table(HEAD, *ROWS, LATER[0].rpartition(",")[0])
-    assert found.notes == ("line 5 of results.csv is cut off and left out",)
+    assert found.notes == ("line 5 of results.csv is cut off and was skipped",)
 
 
 def test_losses_of_another_kind_are_not_compared_with_the_earlier_ones():
@@ -199,10 +199,10 @@ def test_rows_whose_columns_nobody_names_are_left_out_and_said_to_be_unknown():
 
 def test_epochs_that_begin_again_are_told():
     assert table(HEAD, *ROWS, HEAD, ROWS[0]).notes == (
-        "line 6 of results.csv begins again at epoch 1: 3 earlier rows are left out",
+        "line 6 of results.csv begins again at epoch 1: 3 earlier rows were replaced",
     )
     assert table(HEAD, *ROWS, ROWS[2]).notes == (
-        "line 5 of results.csv begins again at epoch 3: an earlier row is left out",
+        "line 5 of results.csv begins again at epoch 3: an earlier row was replaced",
     )
 
 
