@@ -1,5 +1,6 @@
-"""Where a study keeps its files: every path below a study's folder is named here."""
+"""Where files are kept: every path below a study's folder is named here, and the user's cache folder."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,13 @@ def checked_path(option: str, text: str) -> str:
             f"{option} must be a name without control characters and in UTF-8, but got '{text}'; rename it."
         )
     return text
+
+
+def cache_folder() -> Path:
+    """This product's folder below the user's cache folder; it need not exist yet."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification says to ignore a relative path.
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "mamba-yolo-tuner"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The winner's full training run: which trial, for how long, and what came of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna.trial import TrialState
@@ -10,7 +11,7 @@ from tuner.paths import StudyPaths
 from tuner.reevaluation import reevaluated
 from tuner.search import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, TrialRecord, best_trial
-from tuner.verdict import Verdict
+from tuner.verdict import Decision, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,14 +32,22 @@ class Winner:
         return self.trial.value - self.baseline.value
 
     def said(self) -> str:
-        """Whether it is better than the baseline, in a sentence."""
+        """Whether it is better than the baseline, and which of the two it is, in a sentence or two."""
         if self.verdict is not None:
-            return self.verdict.statement
+            return self.verdict.statement + self._chosen_without_a_gain(self.verdict)
         if self.trial.is_baseline:
             return "The default configuration was not beaten: keep it."
         if self.gain is None:
             return "The default configuration did not run to its end, so there is nothing to compare with."
-        return f"{self.gain:+.4f} over the default configuration (one seed each: a small difference may be luck)"
+        return f"Trial {self.trial.number} is {_lead(self.gain)}."
+
+    def _chosen_without_a_gain(self, verdict: Verdict) -> str:
+        if verdict.decision == Decision.BETTER:
+            return ""
+        if self.trial.is_baseline:
+            return " The default configuration is kept."
+        why = "its lead is above zero" if verdict.leader == self.trial.number else "it is the best of the candidates"
+        return f" Trial {self.trial.number} is chosen all the same: {why}."
 
 
 def choose_winner(study: KnownStudy) -> Winner:
@@ -52,12 +61,42 @@ def choose_winner(study: KnownStudy) -> Winner:
     trials = study.trials()
     best = best_trial(trials)
     if best is None:
-        raise NoTrialSucceeded(f"No trial of '{study.name}' ran to its end: {_what_became(trials)}.")
+        raise NoTrialSucceeded(_nothing_complete(study.name, trials))
     baseline = next((t for t in trials if t.is_baseline and t.state == TrialState.COMPLETE), None)
     known = reevaluated(study)
     if known is None or known.verdict is None or not known.judges(best.number):
         return Winner(trial=best, baseline=baseline)
     return Winner(trial=trials[known.verdict.winner], baseline=baseline, verdict=known.verdict)
+
+
+def standing(study: KnownStudy) -> str:
+    """How a search stands, in one statement: the verdict once there is one, before that the best and its lead."""
+    best = best_trial(study.trials())
+    if best is None or best.value is None:
+        return "no trial has run to its end yet"
+    winner = choose_winner(study)
+    if winner.verdict is not None:
+        return winner.said()
+    named = f"best {best.value:.4f} (trial {best.number}"
+    if best.is_baseline:
+        return f"{named}, the default configuration)"
+    return f"{named})" if winner.gain is None else f"{named}), {_lead(winner.gain)}"
+
+
+def _lead(gain: float) -> str:
+    """A lead in the search, as what it is: the best of several figures, each of one run."""
+    return f"{gain:.4f} ahead of the default configuration on one seed, which shows no gain yet"
+
+
+def waiting(trials: Sequence[TrialRecord]) -> str:
+    """What of a search is unfinished, such as "2 wait to go on, 1 is training"; empty where nothing is."""
+    cut_off = sum(t.state == TrialState.WAITING and not t.is_paused for t in trials)
+    paused = sum(t.is_paused for t in trials)
+    training = sum(t.state == TrialState.RUNNING for t in trials)
+    parts = [(cut_off, "to go on"), (paused, "to be called back")]
+    said = [f"{number} {'waits' if number == 1 else 'wait'} {what}" for number, what in parts if number]
+    said += [f"{training} {'is' if training == 1 else 'are'} training"] if training else []
+    return ", ".join(said)
 
 
 def full_run_request(
@@ -123,7 +162,20 @@ class PromotedRun:
             )
 
 
-def _what_became(trials: tuple[TrialRecord, ...]) -> str:
+def _nothing_complete(name: str, trials: Sequence[TrialRecord]) -> str:
+    """Why there is no winner: nothing has run to its end yet, or nothing ever did."""
+    if not trials:
+        return f"No trial of '{name}' has begun yet; the command that began the study goes on with it."
+    unfinished = waiting(trials)
+    if unfinished:
+        return (
+            f"No trial of '{name}' has run to its end yet: {unfinished}, {_what_became(trials)}; "
+            "the command that began the study goes on with it."
+        )
+    return f"No trial of '{name}' ran to its end: {_what_became(trials)}."
+
+
+def _what_became(trials: Sequence[TrialRecord]) -> str:
     counts = {s: sum(t.state == s for t in trials) for s in (TrialState.PRUNED, TrialState.FAIL)}
     causes = failures_by_cause(trials).most_common(1)
     first = f"; most often '{causes[0][0]}'" if causes else ""

@@ -54,6 +54,25 @@ class Range:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """How one simulated search went: what it had trained by when; times are those of an epoch."""
+
+    ends: tuple[float, ...]
+    """When each epoch was over."""
+    scale: float
+    """Epochs of the real search for each of these."""
+
+    @property
+    def trained(self) -> float:
+        """Epochs of the real search, all in all."""
+        return len(self.ends) * self.scale
+
+    def at(self, trained: float) -> float:
+        """When so many epochs of the real search had been trained; the end where there were fewer."""
+        return float(np.interp(trained / self.scale, np.arange(len(self.ends) + 1), (0.0, *self.ends)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Quotation:
     """What is to be expected of a search; times are those of an epoch."""
 
@@ -67,6 +86,8 @@ class Quotation:
     """Of the slots' time, 0..1."""
     comparison_runs: Range
     """Runs of the best and the default configuration on other seeds: at the first look, and at most."""
+    courses: tuple[Course, ...]
+    """The simulated searches themselves, for the time that is left in mid-search."""
 
 
 def quote(space: Space, *, slots: int, seed: int = 0) -> Quotation:
@@ -86,20 +107,24 @@ def quote(space: Space, *, slots: int, seed: int = 0) -> Quotation:
         wall=Range.of([search.ended_s * workers * more / slots for search in searches]),
         idle_share=Range.of([1 - search.busy_s / (search.ended_s * workers) for search in searches]),
         comparison_runs=_comparison_runs(settings.reevaluation_runs, trained.high / settings.epochs),
+        courses=tuple(
+            Course(ends=tuple(end * workers * more / slots for end in search.epoch_ends_s), scale=more)
+            for search in searches
+        ),
     )
 
 
 def _searched(space: Space, trials: int, workers: int, seed: int) -> Outcome:
     settings = space.settings
     cube = UnitCube(space).cube
-    table = _made_up(cube, settings.epochs, 3 * trials, np.random.default_rng(seed))
+    table = made_up_curves(cube, settings.epochs, 3 * trials, np.random.default_rng(seed))
     pool = Pool(table)
     rungs = Rungs(epochs=settings.rung_epochs, reduction_factor=settings.reduction_factor)
     search = SimulatedSearch(table, pool, settings.strategy, seed=seed, rungs=rungs, limits=Limits(trials=trials))
     return replay(table, search, workers=workers, budget=float(trials * workers), checkpoints=())
 
 
-def _made_up(cube: Cube, epochs: int, configurations: int, rng: np.random.Generator) -> CurveTable:
+def made_up_curves(cube: Cube, epochs: int, configurations: int, rng: np.random.Generator) -> CurveTable:
     """Curves over a cube; the default configuration is better than three in four, as defaults are."""
     points = cube.random(rng, configurations)
     quality = _quality(cube.features(points), rng)

@@ -1,11 +1,13 @@
 """What is found out by real steps before a search begins: what an epoch takes, and which sizes fit into memory."""
 
+import platform
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.contract import EndRecord, EpochRecord, PreparedRecord, Record, TrainRequest
+from tuner.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import EnvironmentProblem, StoppedByPolicy
 from tuner.memory import NOTHING_FITS, Measured, measured_limits
 from tuner.run_options import RunOptions
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
 
 
-def timed_epoch(options: RunOptions, prepared: PreparedRecord, slots: "Slots", folder: Path, signals: Signals) -> float:
-    """Seconds of the first epoch of the default configuration.
+def timed_epoch(
+    options: RunOptions, prepared: PreparedRecord, slots: "Slots", folder: Path, signals: Signals
+) -> TimedEpoch:
+    """Time the first epoch of the default configuration, and keep the time for the run that follows.
 
     Raises:
         EnvironmentProblem: it did not come to its end.
@@ -29,7 +33,29 @@ def timed_epoch(options: RunOptions, prepared: PreparedRecord, slots: "Slots", f
     epoch = next((record for record in heard if isinstance(record, EpochRecord)), None)
     if epoch is None:
         raise EnvironmentProblem(f"No epoch could be timed: {end.message or end.outcome.value}.")
-    return epoch.seconds
+    timed = timed_now(epoch.seconds)
+    keep(_timed_by(options, prepared, slots), timed)
+    return timed
+
+
+def known_epoch(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> TimedEpoch | None:
+    """What an earlier dry run found for the same epoch on this machine; none where there was none."""
+    return kept(_timed_by(options, prepared, slots))
+
+
+def _timed_by(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> list[object]:
+    """All that the time of the first epoch depends on: data, model, configuration, versions, machine, trainer."""
+    space = options.space
+    return [
+        prepared.data_sha256,
+        prepared.model,
+        prepared.num_parameters,
+        dict(space.resolve(space.baseline_sampled())),
+        dict(prepared.versions),
+        platform.node(),
+        [slots.gpus_per_trial, slots.threads, options.machines.address],
+        list(options.machines.trainer),
+    ]
 
 
 def measure_memory(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View, signals: Signals) -> None:

@@ -4,22 +4,25 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.contract import Outcome, PreparedRecord
 from tuner.disk import needed_bytes, require, reserve_bytes
+from tuner.epoch_times import TimedEpoch
 from tuner.exceptions import EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.preparing import prepared_by
 from tuner.export import params_yaml, write_params
+from tuner.forecast import Forecast
 from tuner.lease import Lease, folder_lock, study_lease
 from tuner.live import TrialTerms
 from tuner.paths import StudyPaths
-from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
+from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, waiting
 from tuner.quotation import Quotation, quote
 from tuner.reevaluation import Reevaluation, contest_for
-from tuner.rehearsal import measure_memory, timed_epoch
+from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
 from tuner.run_options import Machines, RunOptions
@@ -59,11 +62,11 @@ def run(options: RunOptions, view: View) -> None:
             view.subject(study.spec, options.space, prepared.notes)
             with _machines(options.machines, study, view, signals) as slots:
                 _require_room(options, study, slots)
-                _quote(options, study, slots, view)
+                forecast = _quote(options, prepared, study, slots, view)
                 measure_memory(options, study, slots, view, signals)
                 terms = _terms(options, study, slots)
-                _search(options, study, slots, terms, view, signals)
-                _reevaluate(options, study, slots, terms, view, signals)
+                _search(options, study, slots, terms, forecast, view, signals)
+                _reevaluate(options, study, slots, terms, forecast, view, signals)
                 winner = choose_winner(study)
                 if options.promote:
                     epochs = options.space.settings.promote_epochs
@@ -83,10 +86,9 @@ def quote_only(options: RunOptions, view: View) -> None:
         prepared = prepared_by(options.machines.trainer, options.data, options.model, Path(scratch))
         view.subject(_spec(options, prepared), options.space, prepared.notes)
         with trapped_signals() as signals, _connected(options.machines, signals) as slots:
-            epoch_s = timed_epoch(options, prepared, slots, Path(scratch), signals)
-            source = "the first one of the default configuration, timed now"
+            epoch = timed_epoch(options, prepared, slots, Path(scratch), signals)
             quotation = quote(options.space, slots=slots.number)
-            view.quotation(_quoted(options, quotation, prepared.checkpoint_bytes, slots, epoch_s, source))
+            view.quotation(_quoted(options, quotation, prepared.checkpoint_bytes, slots, epoch))
 
 
 def promote(url: str, name: str, paths: StudyPaths, epochs: int | None, machines: Machines, view: View) -> None:
@@ -192,13 +194,21 @@ def _refuse_changes(study: DrivenStudy, options: RunOptions, prepared: PreparedR
         )
 
 
-def _quote(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View) -> None:
-    """What the search will cost, as long as it has not begun."""
-    if study.trials():
-        return
+def _quote(options: RunOptions, prepared: PreparedRecord, study: DrivenStudy, slots: "Slots", view: View) -> Forecast:
+    """What the run will cost; told and noted as long as the search has not begun."""
+    settings = options.space.settings
     quotation = quote(options.space, slots=slots.number)
-    study.note_rehearsal(quotation=noted(quotation, trials=options.space.settings.trials, slots=slots.number))
-    view.quotation(_quoted(options, quotation, study.spec.checkpoint_bytes, slots))
+    epoch = known_epoch(options, prepared, slots)
+    if not study.trials():
+        study.note_rehearsal(quotation=noted(quotation, trials=settings.trials, slots=slots.number))
+        view.quotation(_quoted(options, quotation, study.spec.checkpoint_bytes, slots, epoch))
+    return Forecast(
+        quotation=quotation,
+        slots=slots.number,
+        epochs=settings.epochs,
+        promote_epochs=settings.promote_epochs if options.promote else 0,
+        epoch_s=None if epoch is None else epoch.seconds,
+    )
 
 
 def _quoted(
@@ -206,8 +216,7 @@ def _quoted(
     quotation: Quotation,
     checkpoint_bytes: int,
     slots: "Slots",
-    epoch_s: float | None = None,
-    source: str = "",
+    epoch: TimedEpoch | None,
 ) -> list[str]:
     settings = options.space.settings
     terms = QuotationTerms(
@@ -215,8 +224,8 @@ def _quoted(
         gpus_per_trial=slots.gpus_per_trial,
         epochs=settings.epochs,
         promote_epochs=settings.promote_epochs if options.promote else 0,
-        epoch_s=epoch_s,
-        source=source,
+        epoch_s=None if epoch is None else epoch.seconds,
+        source="" if epoch is None else epoch.source(time.time()),
         disk_bytes=_needed_bytes(options, checkpoint_bytes, slots, done=0),
     )
     return quotation_lines(quotation, terms)
@@ -259,24 +268,37 @@ def _trial_terms(options: RunOptions, slots: "Slots") -> TrialTerms:
 
 
 def _search(
-    options: RunOptions, study: DrivenStudy, slots: "Slots", terms: "Terms", view: View, signals: Signals
+    options: RunOptions,
+    study: DrivenStudy,
+    slots: "Slots",
+    terms: "Terms",
+    forecast: Forecast,
+    view: View,
+    signals: Signals,
 ) -> None:
     from tuner.execution.ray_search import train_on_ray
 
     each = _trial_terms(options, slots)
     search = Search(study, options.space, options.paths, each, on_event=view.note, bounds=options.bounds)
     if not search.finished:
-        with signals.ending(search.stop), view.watching(search, slots):
+        with signals.ending(search.stop), view.watching(search, slots, forecast):
             train_on_ray(search, slots, terms, at_start=signals.arm)
     if search.stop_reason is not None and best_trial(study.trials()) is None:
+        left = waiting(study.trials())
         raise NoTrialSucceeded(
-            f"The search has ended before a trial ran to its end: {search.stop_reason}. "
+            f"The search has ended before a trial ran to its end: {search.stop_reason}{left and '; ' + left}. "
             "The same command with a larger number goes on."
         )
 
 
 def _reevaluate(
-    options: RunOptions, study: DrivenStudy, slots: "Slots", terms: "Terms", view: View, signals: Signals
+    options: RunOptions,
+    study: DrivenStudy,
+    slots: "Slots",
+    terms: "Terms",
+    forecast: Forecast,
+    view: View,
+    signals: Signals,
 ) -> None:
     """Compare the best with the default configuration before anything is promoted."""
     from tuner.execution.ray_search import train_on_ray
@@ -287,7 +309,7 @@ def _reevaluate(
     each = _trial_terms(options, slots)
     reevaluation = Reevaluation(study, contest, options.paths, each, slots=slots.number, on_event=view.note)
     if not reevaluation.finished:
-        with signals.ending(reevaluation.stop), view.watching_reevaluation(reevaluation):
+        with signals.ending(reevaluation.stop), view.watching_reevaluation(reevaluation, forecast):
             train_on_ray(reevaluation, slots, terms, at_start=signals.arm)
 
 

@@ -77,6 +77,11 @@ class Search:
         self._restore()
 
     @property
+    def study(self) -> DrivenStudy:
+        """The study that is searched."""
+        return self._study
+
+    @property
     def target(self) -> int:
         """Trials that the study shall have."""
         return self._space.settings.trials
@@ -231,6 +236,16 @@ class Search:
         running = [t.seconds / t.epoch for t in self.live.values() if t.epoch]
         return max((*ended, *running), default=0.0)
 
+    def time_left_s(self) -> float | None:
+        """Wall time until --max-hours or --gpu-hours ends the search as it trains now; none without such a bound."""
+        at_once = max(len(self.live) * max(self._terms.gpus_per_trial, 1), 1)
+        lefts = []
+        if self._bounds.hours is not None:
+            lefts.append(self._bounds.hours * 3600 - self._searched_s)
+        if self._bounds.gpu_hours is not None:
+            lefts.append((self._bounds.gpu_hours * 3600 - self._trained_s()) / at_once)
+        return max(min(lefts), 0.0) if lefts else None
+
     def discard_dead_weights(self) -> None:
         """Remove the weights of trials that will never go on; only when no trainer runs any more, to be thorough."""
         for trial in self.trials:
@@ -280,7 +295,7 @@ class Search:
 
     def _trained_s(self) -> float:
         """Seconds of training of all trials, times the GPUs of each."""
-        running = {number: trial.seconds for number, trial in self.live.items()}
+        running = {number: trial.seconds for number, trial in dict(self.live).items()}
         each = (max(_noted_seconds(trial), running.get(trial.number, 0.0)) for trial in self.trials)
         return math.fsum(each) * max(self._terms.gpus_per_trial, 1)
 

@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.diagnosis import findings, summary
+from tuner.forecast import Forecast, Position
 from tuner.paths import StudyPaths
 from tuner.printable import printable
-from tuner.promotion import PromotedRun, Winner
+from tuner.promotion import PromotedRun, Winner, standing
 from tuner.reevaluation import Reevaluation
 from tuner.search import Search
 from tuner.space import Space
-from tuner.study import KnownStudy, StudySpec, standing
+from tuner.study import KnownStudy, StudySpec, best_trial
 from tuner.timing import full_run_times, search_times
 
 _PLAIN_INTERVAL_S = 60.0
@@ -63,15 +64,15 @@ class View:
             self.note(f"quote  {line}")
 
     @contextmanager
-    def watching(self, search: Search, slots: object) -> Iterator[None]:
+    def watching(self, search: Search, slots: object, forecast: Forecast) -> Iterator[None]:
         """Show the search for the time of the block."""
         self.note(f"slots  {slots}")
-        progress = SearchProgress(search)
+        progress = SearchProgress(search, forecast)
         with self._shown(progress.line, lambda: live_table(search.live, progress.line())):
             yield
 
     @contextmanager
-    def watching_reevaluation(self, reevaluation: Reevaluation) -> Iterator[None]:
+    def watching_reevaluation(self, reevaluation: Reevaluation, forecast: Forecast) -> Iterator[None]:
         """Show the runs on other seeds for the time of the block."""
         contest = reevaluation.known.contest
         named = ", ".join(map(str, contest.candidates))
@@ -82,7 +83,7 @@ class View:
         began = time.monotonic()
 
         def line() -> str:
-            return reevaluation_line(reevaluation, time.monotonic() - began)
+            return reevaluation_line(reevaluation, time.monotonic() - began, forecast)
 
         with self._shown(line, lambda: live_table(reevaluation.live, line())):
             yield
@@ -124,10 +125,11 @@ class View:
 class SearchProgress:
     """Counts, best and remaining time of a search, from what it holds in memory."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, forecast: Forecast) -> None:
         self._search = search
+        self._forecast = forecast
         self._began = time.monotonic()
-        self._done_before = self.num_done
+        self._trained_before = self.position().trained
 
     @property
     def num_done(self) -> int:
@@ -138,6 +140,17 @@ class SearchProgress:
         """Trials asked for, or more where an earlier run asked for more."""
         return max(self._search.target, len(self._search.trials))
 
+    def position(self) -> Position:
+        """How far each trial has come."""
+        live = dict(self._search.live)
+        begun: dict[str, list[int]] = {"training": [], "paused": [], "ended": []}
+        for trial in (trial for trial in self._search.trials if trial.params):
+            epoch = max(trial.attributes.get("epochs", 0), live[trial.number].epoch if trial.number in live else 0)
+            waits = "paused" if trial.is_paused else "training"
+            begun["ended" if trial.state.is_finished() else waits].append(epoch)
+        to_begin = self.num_wanted - sum(map(len, begun.values()))
+        return Position(to_begin=to_begin, **{which: tuple(epochs) for which, epochs in begun.items()})
+
     @property
     def elapsed_s(self) -> float:
         return time.monotonic() - self._began
@@ -146,22 +159,35 @@ class SearchProgress:
         """Trials by what became of them."""
         states = [trial.state for trial in self._search.trials]
         named = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        return {"running": len(self._search.live), **{s.name.lower(): states.count(s) for s in named}}
+        waiting = states.count(TrialState.WAITING)
+        counts = {"running": len(self._search.live), **{s.name.lower(): states.count(s) for s in named}}
+        return {**counts, "waiting": waiting} if waiting else counts
+
+    def pace_s(self) -> float | None:
+        """Wall time of an epoch; none before it is known."""
+        trained = self.position().trained
+        return self._forecast.pace_s(before=self._trained_before, trained=trained, elapsed_s=self.elapsed_s)
 
     def eta_s(self) -> float | None:
-        """Seconds to go, if the next trials take as long as the last; none before the first has ended."""
-        done = self.num_done - self._done_before
-        if done == 0:
+        """Seconds to the end of the search; none before the pace is known."""
+        pace = self.pace_s()
+        if pace is None:
             return None
-        return self.elapsed_s / done * (self.num_wanted - self.num_done)
+        left = self._forecast.search_epochs(self.position()) * pace
+        bound = self._search.time_left_s()
+        return left if bound is None else min(left, bound)
 
     def line(self) -> str:
         """All of it on one line."""
         counts = ", ".join(f"{number} {name}" for name, number in self.counts().items())
-        eta = self.eta_s()
-        left = "" if eta is None else f", about {duration(eta)} to go"
         done = f"{self.num_done}/{self.num_wanted} trials ({counts})"
-        return f"{done}; {standing(self._search.trials)}; {duration(self.elapsed_s)}{left}"
+        return f"{done}; {standing(self._search.study)}; {duration(self.elapsed_s)}{self._left()}"
+
+    def _left(self) -> str:
+        eta, pace = self.eta_s(), self.pace_s()
+        if eta is None or pace is None:
+            return ""
+        return f", about {duration(eta)} of the search to go{_then(self._forecast, pace, comparison=True)}"
 
 
 class LiveRow(Protocol):
@@ -195,16 +221,30 @@ def live_table(live: Mapping[int, LiveRow], line: str) -> Group:
     return Group(table, Text(line, style="bold"))
 
 
-def reevaluation_line(reevaluation: Reevaluation, elapsed_s: float) -> str:
+def reevaluation_line(reevaluation: Reevaluation, elapsed_s: float, forecast: Forecast) -> str:
     """How far the runs on other seeds have come, on one line."""
-    known, standing = reevaluation.known, reevaluation.standing
-    counts = f"{len(known.runs)} of at most {known.contest.max_runs} runs ({len(reevaluation.live)} running)"
+    known, so_far = reevaluation.known, reevaluation.standing
+    live = dict(reevaluation.live)
+    counts = f"{len(known.runs)} of at most {known.contest.max_runs} runs ({len(live)} running)"
     lead = ""
-    if standing.leader is not None and standing.gain is not None:
-        lead = (
-            f"; trial {standing.leader} {standing.gain:+.4f} over the default configuration on {standing.seeds} seeds"
-        )
-    return f"comparison: {counts}{lead}; {duration(elapsed_s)}"
+    if so_far.leader is not None and so_far.gain is not None:
+        ahead = f"{abs(so_far.gain):.4f} {'ahead of' if so_far.gain >= 0 else 'behind'} the default configuration"
+        lead = f"; trial {so_far.leader} is {ahead} on {so_far.seeds} seeds"
+    left, pace = "", reevaluation.epoch_seconds()
+    if pace:
+        trained = len(known.runs) * reevaluation.epochs + sum(run.epoch for run in live.values())
+        to_train = known.contest.max_runs * reevaluation.epochs - trained
+        most = duration(to_train * pace / max(len(live), 1))
+        left = f", at most {most} of the comparison to go{_then(forecast, pace, comparison=False)}"
+    return f"comparison: {counts}{lead}; {duration(elapsed_s)}{left}"
+
+
+def _then(forecast: Forecast, pace_s: float, *, comparison: bool) -> str:
+    """What follows, and how long it takes."""
+    comparison_s, full_run_s = forecast.comparison_s(pace_s) if comparison else 0.0, forecast.full_run_s(pace_s)
+    parts = [f"at most {duration(comparison_s)} of comparison"] if comparison_s else []
+    parts += [f"about {duration(full_run_s)} of full run at this pace"] if full_run_s else []
+    return f", then {' and '.join(parts)}" if parts else ""
 
 
 def promotion_line(promoted: PromotedRun, elapsed_s: float) -> str:
@@ -220,7 +260,11 @@ def promotion_line(promoted: PromotedRun, elapsed_s: float) -> str:
 def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefix: str = "") -> list[str]:
     """The last lines of a run."""
     spec, trial = study.spec, winner.trial
-    lines = ["", f"Best: trial {trial.number}, {spec.metric} {trial.value:.4f} after {spec.epochs} epochs"]
+    best = best_trial(study.trials())
+    is_best = best is None or best.number == trial.number
+    of_search = "" if is_best or best is None else f"; in the search, trial {best.number} had {best.value:.4f}"
+    figure = f"{spec.metric} {trial.value:.4f} after {spec.epochs} epochs{of_search}"
+    lines = ["", f"{'Best' if is_best else 'Chosen'}: trial {trial.number}, {figure}"]
     lines += [f"    {name} = {value}" for name, value in sorted(trial.sampled.items())]
     lines.append(winner.said())
     promotion = study.promotion

@@ -101,7 +101,7 @@ def test_a_winner_below_the_baseline_is_never_chosen_and_one_that_is_the_baselin
     assert [text in said for text, said in zip(NOTHING_TO_COMPARE_WITH, (exported, told), strict=True)] == [unknown] * 2
     if not unknown:
         assert f"the default configuration: {baseline:.4f}\n" in exported
-        assert not_beaten or f"{max(complete) - baseline:+.4f} over the default configuration" in told
+        assert not_beaten or f"{max(complete) - baseline:.4f} ahead of the default configuration on one seed" in told
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """Which trial is trained in full, with what, and what is noted of it."""
 
+from types import SimpleNamespace
+
 import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import epoch, play
 from tuner.contract import EndRecord, Outcome
 from tuner.exceptions import NoTrialSucceeded
-from tuner.promotion import PromotedRun, choose_winner, full_run_request
-from tuner.study import Study
+from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, standing
+from tuner.study import Study, TrialRecord
+from tuner.verdict import Decision, Verdict
 
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
 
@@ -73,8 +76,114 @@ def test_without_a_complete_trial_it_is_told_what_became_of_them(study, search):
 
 
 def test_without_any_trial_there_is_no_cause_to_tell(study):
-    with pytest.raises(NoTrialSucceeded, match=r"^No trial of 's' ran to its end: 0 stopped early, 0 failed\.$"):
+    with pytest.raises(NoTrialSucceeded, match=r"^No trial of 's' has begun yet; the command that began the study "):
         choose_winner(study)
+
+
+def interrupted(search, *, cut_off, paused=0):
+    """Trials that wait: cut off while they trained, or paused at the rung."""
+    begun = [search.propose().trial for _ in range(cut_off + paused)]
+    for number in begun[:cut_off]:
+        search.hear(number, epoch(1))
+        search.release(number)
+    for number in begun[cut_off:]:
+        search.study.pause(number, 3, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "paused", "told"),
+    [
+        (2, 0, "2 wait to go on, 0 stopped early, 0 failed"),
+        (1, 1, "1 waits to go on, 1 waits to be called back, 0 stopped early, 0 failed"),
+        (0, 3, "3 wait to be called back, 0 stopped early, 0 failed"),
+    ],
+)
+def test_of_an_interrupted_study_it_is_told_what_waits_and_how_to_go_on(study, search, cut_off, paused, told):
+    interrupted(search, cut_off=cut_off, paused=paused)
+    with pytest.raises(NoTrialSucceeded) as caught:
+        choose_winner(study)
+    assert str(caught.value) == (
+        f"No trial of 's' has run to its end yet: {told}; the command that began the study goes on with it."
+    )
+
+
+def test_trials_that_train_now_are_told_beside_those_that_wait_and_failed(study, search):
+    diverge(search)
+    interrupted(search, cut_off=1)
+    search.propose()  # the one that was cut off
+    search.propose()
+    with pytest.raises(NoTrialSucceeded, match=r"has run to its end yet: 2 are training, 1 stopped early, 0 failed"):
+        choose_winner(study)
+
+
+# How a search stands
+
+
+def stands(*values):
+    """A study of complete trials with these figures; none for one that failed."""
+    trials = [
+        TrialRecord(
+            number=number,
+            state=TrialState.FAIL if value is None else TrialState.COMPLETE,
+            value=value,
+            curve={},
+            sampled={},
+            params={},
+            reason="",
+        )
+        for number, value in enumerate(values)
+    ]
+    return SimpleNamespace(name="s", trials=lambda: tuple(trials), reevaluation={})
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((), "no trial has run to its end yet"),
+        ((None,), "no trial has run to its end yet"),
+        ((0.3, 0.2), "best 0.3000 (trial 0, the default configuration)"),
+        (
+            (0.25, 0.3),
+            "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which shows no gain yet",
+        ),
+        ((None, 0.3), "best 0.3000 (trial 1)"),
+    ],
+    ids=["no trials", "none complete", "baseline best", "lead", "no baseline"],
+)
+def test_before_a_verdict_a_lead_is_told_as_what_it_is(values, told):
+    assert standing(stands(*values)) == told
+
+
+def judged(better, lead, *, leader=1):
+    """A winner with a verdict on it."""
+    study = stands(0.25, 0.3, 0.28)
+    verdict = Verdict(
+        decision=Decision.BETTER if better else Decision.NOT_SHOWN,
+        decided=True,
+        winner=leader if lead > 0 else 0,
+        leader=leader,
+        gain=lead,
+        interval=(lead - 0.1, lead + 0.1),
+        p_value=0.5,
+        seeds=3,
+        runs=6,
+        standings=(),
+        statement="What the runs show.",
+    )
+    return Winner(trial=study.trials()[verdict.winner], baseline=study.trials()[0], verdict=verdict)
+
+
+@pytest.mark.parametrize(
+    ("winner", "told"),
+    [
+        (judged(True, 0.04), "What the runs show."),
+        (judged(False, 0.01), "What the runs show. Trial 1 is chosen all the same: its lead is above zero."),
+        (judged(False, -0.01), "What the runs show. The default configuration is kept."),
+        (judged(False, 0.01, leader=2), "What the runs show. Trial 2 is chosen all the same: its lead is above zero."),
+    ],
+)
+def test_where_no_gain_was_shown_it_is_told_which_is_chosen_and_why(winner, told):
+    assert winner.said() == told
 
 
 # The full run

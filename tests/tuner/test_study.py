@@ -18,7 +18,7 @@ from tests.tuner.conftest import driven, stored
 from tuner.database import masked
 from tuner.exceptions import StorageProblem, UsageError
 from tuner.space import parse_space
-from tuner.study import Study, TrialRecord, best_trial, standing
+from tuner.study import Study, TrialRecord, best_trial
 
 ROOT = Path(__file__).parents[2]
 
@@ -285,27 +285,6 @@ def test_of_two_equals_the_earlier_one_is_best():
 def test_without_a_complete_trial_none_is_best():
     assert best_trial(()) is None
     assert best_trial((a_trial(0, TrialState.PRUNED), a_trial(1, TrialState.RUNNING))) is None
-
-
-@pytest.mark.parametrize(
-    ("trials", "told"),
-    [
-        ((), "no trial has run to its end yet"),
-        ((a_trial(0, TrialState.RUNNING),), "no trial has run to its end yet"),
-        (
-            (a_trial(0, value=0.3), a_trial(1, value=0.2)),
-            "best 0.3000 (trial 0, the default configuration)",
-        ),
-        (
-            (a_trial(0, value=0.25), a_trial(1, value=0.3)),
-            "best 0.3000 (trial 1), +0.0500 over the default configuration",
-        ),
-        ((a_trial(0, TrialState.FAIL), a_trial(1, value=0.3)), "best 0.3000 (trial 1)"),
-    ],
-    ids=["no trials", "none complete", "baseline best", "gain", "no baseline"],
-)
-def test_the_standing_in_a_few_words(trials, told):
-    assert standing(trials) == told
 
 
 # Other processes

@@ -1,6 +1,7 @@
 """What a user reads while a study runs and when it is done."""
 
 import dataclasses
+import re
 import shlex
 import shutil
 import time
@@ -14,8 +15,11 @@ from rich.console import Console
 import tuner.view
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.contract import EndRecord, Outcome, StartedRecord
+from tuner.decisions.guards import Bounds
+from tuner.forecast import Forecast
 from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, choose_winner, full_run_request
+from tuner.quotation import quote
 from tuner.reevaluation import Reevaluation, contest_for
 from tuner.search import Search
 from tuner.space import parse_space
@@ -35,6 +39,18 @@ class TwoSlots:
 @pytest.fixture
 def console():
     return Console(file=StringIO(), width=80)
+
+
+def forecast_of(space, promote_epochs=20):
+    """What is foreseen of a search of that space with two slots."""
+    return Forecast(
+        quotation=quote(space, slots=2), slots=2, epochs=space.settings.epochs, promote_epochs=promote_epochs
+    )
+
+
+@pytest.fixture
+def forecast(space):
+    return forecast_of(space)
 
 
 @pytest.fixture
@@ -105,71 +121,111 @@ def test_a_duration_is_shown_in_hours_minutes_and_seconds(seconds, shown):
 # While it searches
 
 
-def test_progress_counts_trials_by_what_became_of_them(search):
+def test_progress_counts_trials_by_what_became_of_them(search, forecast):
     play(search, search.propose(), 0.5, 0.25)
     play(search, search.propose(), 0.5, 0.3)
     play(search, search.propose(), 0.1, 0.9)
     search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
     search.propose()
-    progress = SearchProgress(search)
+    progress = SearchProgress(search, forecast)
     assert progress.counts() == {"running": 1, "complete": 2, "pruned": 1, "fail": 1}
     assert progress.num_done == 4
     assert progress.line().startswith(
         "4/6 trials (1 running, 2 complete, 1 pruned, 1 fail); "
-        "best 0.3000 (trial 1), +0.0500 over the default configuration; 0:00:0"
+        "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which shows no gain yet; 0:00:0"
     )
 
 
-def test_the_remaining_time_is_that_of_the_trials_of_this_run(search, monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """The view's clock, to be set."""
     clock = [1000.0]
     monkeypatch.setattr(tuner.view, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return clock
+
+
+def test_the_remaining_time_is_unknown_until_this_driver_has_trained(search, forecast, clock):
     play(search, search.propose(), 0.5, 0.25)
-    progress = SearchProgress(search)
+    progress = SearchProgress(search, forecast)
+    clock[0] += 60.0
     assert progress.eta_s() is None  # what an earlier run did says nothing of this one's pace
     assert "to go" not in progress.line()
-    for _ in range(2):
-        play(search, search.propose(), 0.5, 0.6)
-    clock[0] += 60.0
-    assert progress.eta_s() == pytest.approx(90.0)  # two in a minute, three to go
-    assert progress.line().endswith("; 0:01:00, about 0:01:30 to go")
 
 
-def test_the_remaining_time_is_never_negative(study, space, paths, terms, search):
+def test_until_the_clock_tells_an_epoch_that_was_timed_before_is_the_pace(search, forecast, clock):
+    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0))
+    search.propose()
+    assert progress.eta_s() == pytest.approx(2.0 * forecast.search_epochs(progress.position()))
+    assert progress.line().endswith("of comparison and about 0:00:40 of full run at this pace")
+
+
+def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the_search(search, forecast, clock):
+    progress = SearchProgress(search, forecast)
+    for value in (0.25, 0.6):
+        play(search, search.propose(), 0.5, value)
+    clock[0] += 90.0  # 18 epochs with two slots: ten seconds of each
+    position = progress.position()
+    assert (position.to_begin, position.ended) == (4, (9, 9))
+    assert progress.pace_s() == pytest.approx(10.0, rel=0.2)
+    assert progress.eta_s() == pytest.approx(forecast.search_epochs(position) * progress.pace_s())
+    told = progress.line().partition("; 0:01:30, about ")[2]
+    assert re.fullmatch(
+        r"0:0\d:\d\d of the search to go, then at most 0:0\d:\d\d of comparison "
+        r"and about 0:0\d:\d\d of full run at this pace",
+        told,
+    )
+
+
+def test_where_nothing_follows_the_search_nothing_more_is_told(search, space, clock):
+    forecast = forecast_of(space.with_settings(reevaluation_runs=0), promote_epochs=0)
+    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0))
+    assert progress.line().endswith(" of the search to go")
+
+
+def test_a_bound_on_time_ends_the_search_before_its_trials_do(study, space, paths, terms, forecast, clock):
+    search = Search(study, space, paths, terms, bounds=Bounds(hours=0.01))
+    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=1000.0))
+    search.pass_time(30.0)
+    assert progress.eta_s() == pytest.approx(6.0)
+
+
+def test_the_remaining_time_is_never_negative(study, space, paths, terms, search, forecast, clock):
     for _ in range(3):
         play(search, search.propose(), 0.5, 0.25)
     for request in [search.propose(), search.propose()]:
         search.release(request.trial)
     fewer = Search(study, space.with_settings(trials=3), paths, terms)
-    progress = SearchProgress(fewer)
+    progress = SearchProgress(fewer, forecast)
     play(fewer, fewer.propose(), 0.5, 0.25)
+    clock[0] += 10.0
     assert progress.eta_s() >= 0
 
 
-def test_the_live_table_has_a_row_a_running_trial(search):
+def test_the_live_table_has_a_row_a_running_trial(search, forecast):
     first, second = search.propose(), search.propose()
     search.hear(first.trial, StartedRecord(pid=1, device="CPU [0]"))
     for number, value in ((1, None), (2, None), (3, 0.2)):
         search.hear(first.trial, epoch(number, value))
-    lines = rendered(live_table(search.live, SearchProgress(search).line()))
+    lines = rendered(live_table(search.live, SearchProgress(search, forecast).line()))
     assert lines[0].split() == ["trial", "epoch", "metric", "s/epoch", "GiB", "device"]
     assert lines[1].split(maxsplit=5)[:5] == ["0", "3", "0.2000", "2.0", "0.5"]
     assert lines[2].split() == [str(second.trial), "…"]
     assert lines[3].startswith("0/6 trials (2 running, 0 complete, 0 pruned, 0 fail); no trial has run to its end yet")
 
 
-def test_brackets_in_the_name_of_a_device_are_shown(search):
+def test_brackets_in_the_name_of_a_device_are_shown(search, forecast):
     search.hear(search.propose().trial, StartedRecord(pid=1, device="GPU [slot a]"))
-    assert "GPU [slot a]" in rendered(live_table(search.live, SearchProgress(search).line()))[1]
+    assert "GPU [slot a]" in rendered(live_table(search.live, SearchProgress(search, forecast).line()))[1]
 
 
-def test_the_live_table_of_an_idle_search_is_its_totals(search):
-    lines = rendered(live_table(search.live, SearchProgress(search).line()))
+def test_the_live_table_of_an_idle_search_is_its_totals(search, forecast):
+    lines = rendered(live_table(search.live, SearchProgress(search, forecast).line()))
     assert lines[1].startswith("0/6 trials (0 running")
 
 
-def test_without_a_terminal_progress_is_told_line_by_line(view, console, search, monkeypatch):
+def test_without_a_terminal_progress_is_told_line_by_line(view, console, search, monkeypatch, forecast):
     monkeypatch.setattr(tuner.view, "_PLAIN_INTERVAL_S", 0.02)
-    with view.watching(search, TwoSlots()):
+    with view.watching(search, TwoSlots(), forecast):
         time.sleep(0.2)
     lines = printed(console).splitlines()
     assert lines[0] == "slots  2 on the CPU"
@@ -178,31 +234,31 @@ def test_without_a_terminal_progress_is_told_line_by_line(view, console, search,
     assert "\x1b" not in printed(console)
 
 
-def test_progress_is_not_told_any_more_once_the_search_is_over(view, console, search, monkeypatch):
+def test_progress_is_not_told_any_more_once_the_search_is_over(view, console, search, monkeypatch, forecast):
     monkeypatch.setattr(tuner.view, "_PLAIN_INTERVAL_S", 0.02)
-    with view.watching(search, TwoSlots()):
+    with view.watching(search, TwoSlots(), forecast):
         pass
     before = printed(console)
     time.sleep(0.1)
     assert printed(console) == before
 
 
-def test_an_error_in_the_block_ends_the_watching_and_is_passed_on(view, search):
-    with pytest.raises(ZeroDivisionError), view.watching(search, TwoSlots()):
+def test_an_error_in_the_block_ends_the_watching_and_is_passed_on(view, search, forecast):
+    with pytest.raises(ZeroDivisionError), view.watching(search, TwoSlots(), forecast):
         _ = 1 / 0
 
 
-def test_a_console_that_is_no_terminal_gets_plain_lines_unasked(console, search):
-    with View(console, plain=False).watching(search, TwoSlots()):
+def test_a_console_that_is_no_terminal_gets_plain_lines_unasked(console, search, forecast):
+    with View(console, plain=False).watching(search, TwoSlots(), forecast):
         pass
     assert "\x1b" not in printed(console)
 
 
-def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch):
+def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecast):
     monkeypatch.setenv("TERM", "xterm")
     console = Console(file=StringIO(), width=120, force_terminal=True)
     search.propose()
-    with View(console, plain=False).watching(search, TwoSlots()):
+    with View(console, plain=False).watching(search, TwoSlots(), forecast):
         time.sleep(0.1)
     text = printed(console)
     assert "s/epoch" in text
@@ -239,7 +295,7 @@ def test_the_conclusion_of_a_search_without_promotion(study, winner, paths):
         "",
         "Best: trial 1, mAP50-95 0.3000 after 9 epochs",
         f"    lr0 = {lr0}",
-        "+0.0500 over the default configuration (one seed each: a small difference may be luck)",
+        "Trial 1 is 0.0500 ahead of the default configuration on one seed, which shows no gain yet.",
         f"    parameters  {paths.params}",
         f"    everything  {paths.root}",
         "Next:",
@@ -356,7 +412,7 @@ baseline: {optimizer: SGD, lr0: 0.01}
     assert "    lr0 [optimizer=SGD] = 0.01\n" in printed(console)
 
 
-def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search, paths, terms):
+def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search, paths, terms, forecast):
     play(search, search.propose(), 0.1, 0.25)
     play(search, search.propose(), 0.1, 0.3)
     reevaluation = Reevaluation(study, contest_for(study, 8), paths, terms, slots=2)
@@ -364,10 +420,15 @@ def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search,
     reevaluation.hear(reevaluation.number_of(first), epoch(2))
     row = rendered(live_table(reevaluation.live, "totals"))[1]
     assert row.split()[:4] == [f"{first.trial},", "seed", f"{first.seed}", "2"]
-    assert reevaluation_line(reevaluation, 61.0) == "comparison: 0 of at most 8 runs (6 running); 0:01:01"
+    assert reevaluation_line(reevaluation, 61.0, forecast) == (
+        "comparison: 0 of at most 8 runs (6 running); 0:01:01, at most 0:00:12 of the comparison to go, "
+        "then about 0:00:20 of full run at this pace"
+    )
     for request, lead in zip((first, second, *rest), (0.02, 0.02, -0.005, -0.005, 0.03, 0.03), strict=True):
         number = reevaluation.number_of(request)
         reevaluation.hear(number, epoch(9, 0.3 + lead * request.trial))
         reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
-    lead = "trial 1 +0.0150 over the default configuration on 3 seeds"
-    assert reevaluation_line(reevaluation, 0.0) == f"comparison: 6 of at most 8 runs (0 running); {lead}; 0:00:00"
+    lead = "trial 1 is 0.0150 ahead of the default configuration on 3 seeds"
+    assert reevaluation_line(reevaluation, 0.0, forecast).startswith(
+        f"comparison: 6 of at most 8 runs (0 running); {lead}; 0:00:00"
+    )

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.printable import printable
-from tuner.study import PAUSED_AT, KnownStudy, TrialRecord, best_trial, standing
+from tuner.promotion import standing
+from tuner.study import PAUSED_AT, KnownStudy, TrialRecord, best_trial
 
 STATUS_VERSION = 1
 """Version of the data that `status_of` gives; a change of meaning raises it."""
@@ -37,7 +38,7 @@ def status_of(study: KnownStudy, driver: str | None = None) -> dict[str, Any]:
         "counts": {state.name: sum(t.state == state for t in trials) for state in TrialState},
         "baseline": baseline,
         "best": None if best is None else {"trial": best.number, "value": best.value, "params": dict(best.params)},
-        "standing": standing(trials),
+        "standing": standing(study),
         "reevaluation": study.reevaluation or None,
         "promotion": study.promotion or None,
         "trials": [_facts(trial) for trial in trials],
@@ -63,7 +64,7 @@ def status_table(facts: dict[str, Any]) -> list[RenderableType]:
     return [
         Text(printable(f"{facts['study']}: {facts['model']} on {facts['data']}")),
         table,
-        Text(f"{counts or 'no trials yet'}; {facts['standing']}"),
+        Text(printable(f"{counts or 'no trials yet'}; {facts['standing']}")),
         *_reevaluation(facts["reevaluation"]),
         *_who(facts),
     ]
@@ -72,8 +73,8 @@ def status_table(facts: dict[str, Any]) -> list[RenderableType]:
 def _reevaluation(facts: dict[str, Any] | None) -> list[Text]:
     if facts is None:
         return []
-    if facts["verdict"] is not None:
-        return [Text(printable(facts["verdict"]["statement"]))]
+    if facts["verdict"] is not None:  # it is told as how the search stands, as long as it holds
+        return []
     return [Text(f"compared with the default configuration on other seeds: {len(facts['runs'])} runs have ended")]
 
 

@@ -79,6 +79,8 @@ class Outcome:
     """Worker time spent training, in simulated seconds."""
     ended_s: float = 0.0
     """When the last epoch was over."""
+    epoch_ends_s: list[float] = field(default_factory=list)
+    """When each epoch was over, of whichever trial, in order."""
     idle_s: float = 0.0
     decisions_s: list[float] = field(default_factory=list)
     """What a worker waited for, each time that one was free: for the verdict on its last epoch and for its next job.
@@ -128,6 +130,7 @@ class _Replay:
             when_s, _, trial = heapq.heappop(self._events)
             self._advance(when_s)
             self._outcome.ended_s = when_s
+            self._outcome.epoch_ends_s.append(when_s)
             self._end_epoch(trial)
             self._occupy()
         self._advance(self._end_s)

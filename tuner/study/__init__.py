@@ -7,7 +7,7 @@ while. Only the holder of the study's lease (see `tuner.lease`) drives it.
 """
 
 from tuner.study._driven import DrivenStudy, driven_study
-from tuner.study._records import PAUSED_AT, KnownStudy, Proposal, StudySpec, TrialRecord, best_trial, standing
+from tuner.study._records import PAUSED_AT, KnownStudy, Proposal, StudySpec, TrialRecord, best_trial
 from tuner.study._study import Study
 
 __all__ = [
@@ -20,5 +20,4 @@ __all__ = [
     "TrialRecord",
     "best_trial",
     "driven_study",
-    "standing",
 ]

@@ -137,15 +137,3 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     """The COMPLETE trial of the highest value; the earlier one of two equals."""
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     return max(complete, key=lambda t: (t.value, -t.number), default=None)
-
-
-def standing(trials: Sequence[TrialRecord]) -> str:
-    """The best so far and how far it is from the default configuration, in a few words."""
-    best = best_trial(trials)
-    if best is None or best.value is None:
-        return "no trial has run to its end yet"
-    text = f"best {best.value:.4f} (trial {best.number}"
-    if best.is_baseline:
-        return f"{text}, the default configuration)"
-    baseline = next((t.value for t in trials if t.is_baseline and t.value is not None), None)
-    return f"{text})" if baseline is None else f"{text}), {best.value - baseline:+.4f} over the default configuration"

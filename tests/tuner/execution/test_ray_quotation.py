@@ -5,6 +5,7 @@ from tests.arena import assert_nothing_runs, assert_orderly_end
 
 def test_a_dry_run_times_an_epoch_and_leaves_nothing_behind(arena):
     more = ("--dry-run",)
+    arena.environment["XDG_CACHE_HOME"] = str(arena.folder.parent / "cache")
     before = sorted(path.name for path in arena.folder.iterdir())
     code, output = arena.run(epoch_seconds=0.5, promote=True, more=more)
     assert_orderly_end(code, output, 0)
@@ -23,6 +24,25 @@ def test_a_dry_run_times_what_the_command_line_fixes(arena):
     assert "set    batch=4, mosaic=0.5, imgsz=32 for all trials" in output
     (epoch,) = arena.events("epoch")
     assert (epoch["params"]["imgsz"], epoch["params"]["batch"], epoch["params"]["mosaic"]) == (32, 4, 0.5)
+
+
+def test_the_run_that_follows_a_dry_run_is_quoted_with_the_epoch_that_was_timed(arena):
+    arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
+    assert arena.run(epoch_seconds=0.5, more=("--dry-run",))[0] == 0
+    code, output = arena.run(epoch_seconds=0.5, more=("--trials", "1"))
+    assert_orderly_end(code, output, 0)
+    assert "quote  an epoch is taken as 0.5 s, the first one of the default configuration, timed just now" in output
+    assert "has not been timed" not in output
+
+
+def test_the_time_of_other_data_settings_or_trainers_is_not_taken(arena):
+    arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
+    assert arena.run(epoch_seconds=0.5, more=("--dry-run",))[0] == 0
+    space = arena.folder / "space.yaml"
+    space.write_text(space.read_text().replace("imgsz: 64", "imgsz: 96"))
+    code, output = arena.run(epoch_seconds=0.5, more=("--trials", "1"))
+    assert code == 0
+    assert "quote  an epoch has not been timed yet: `tune run --dry-run`" in output
 
 
 def test_a_trainer_that_fails_is_told_in_one_line(arena):
