@@ -63,7 +63,7 @@ def end_of(error: BaseException, request: Request, *, oom_kill: bool) -> EndReco
         return _end(request, Outcome.STOPPED)
     for kind, outcome in _OURS:
         if isinstance(error, kind):
-            return _end(request, outcome, str(error))
+            return _end(request, outcome, _passed_on(error))
     for rule in _RULES:
         for link in chain:
             if rule.fits(link):
@@ -117,10 +117,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _told(error: BaseException) -> str:
     """One line: type and text; of an error that a data loader passed on, those of the original."""
     text = str(error).strip()
-    _, passed_on, original = text.rpartition("Original Traceback")
-    if passed_on:
-        return _short(original.splitlines()[-1])
+    if _ORIGINAL in text:
+        return _short(text.splitlines()[-1])
     return _short(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _passed_on(error: BaseException) -> str:
+    """The text of an error of ours; of one that a data loader passed on, that of the original."""
+    text = str(error)
+    return text.splitlines()[-1].partition(": ")[2] if _ORIGINAL in text else text
 
 
 def _short(text: str) -> str:
@@ -167,6 +172,9 @@ def _disk(request: Request) -> str:
 def _saying(text: str) -> Callable[[Request], str]:
     return lambda request: text
 
+
+_ORIGINAL = "Original Traceback"
+"""What torch puts before the text of an exception of a data loader, and after words of its own."""
 
 _SHARED_MEMORY = "the data loaders' shared memory ran out (give /dev/shm more room, or train with fewer threads)"
 

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.decisions.divergence import divergence
 from tuner.disk import discard_weights
-from tuner.exceptions import StoppedByPolicy, TunerError
+from tuner.exceptions import DataError, StoppedByPolicy, TunerError
 from tuner.failures import Failure, Setback, failure_of, is_retried
 from tuner.live import DIVERGED, Decision, TrialTerms
 from tuner.paths import StudyPaths
@@ -323,6 +323,10 @@ class Reevaluation:
             self.release(number)
             told = f"trial {live.label}, failed {len(live.setbacks)} times: {cause}"
             self.stop(told, StoppedByPolicy(f"The re-evaluation was ended: {told}. The same command goes on with it."))
+        elif failure == Failure.BAD_DATA:
+            self.release(number)
+            told = f"trial {live.label}, met data that cannot be trained on: {cause}"
+            self.stop(told, DataError(f"The re-evaluation was ended: {told}"))
         else:
             self._end(number, None, f"{failure.value}: {cause}")
 

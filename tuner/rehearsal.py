@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.contract import EndRecord, EpochRecord, PreparedRecord, Record, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Record, TrainRequest
 from tuner.epoch_times import TimedEpoch, keep, kept, timed_now
-from tuner.exceptions import EnvironmentProblem, StoppedByPolicy
+from tuner.exceptions import DataError, EnvironmentProblem, StoppedByPolicy
 from tuner.memory import NOTHING_FITS, Measured, measured_limits
 from tuner.run_options import RunOptions
 from tuner.signals import Signals
@@ -25,12 +25,15 @@ def timed_epoch(
     """Time the first epoch of the default configuration, and keep the time for the run that follows.
 
     Raises:
+        DataError: a file of the data set cannot be trained on.
         EnvironmentProblem: it did not come to its end.
     """
     request = _first_epoch(options, prepared.model, prepared.data, slots, folder)
     heard: list[Record] = []
     end = _in_a_slot(request, options, slots, signals, heard.append)
     epoch = next((record for record in heard if isinstance(record, EpochRecord)), None)
+    if end.outcome == Outcome.BAD_DATA:
+        raise DataError(end.message)
     if epoch is None:
         raise EnvironmentProblem(f"No epoch could be timed: {end.message or end.outcome.value}.")
     timed = timed_now(epoch.seconds)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tuner.contract import Outcome, PreparedRecord
 from tuner.disk import needed_bytes, require, reserve_bytes
 from tuner.epoch_times import TimedEpoch
-from tuner.exceptions import EnvironmentProblem, NoTrialSucceeded, SpaceError
+from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.preparing import prepared_by
 from tuner.export import params_yaml, write_params
 from tuner.forecast import Forecast
@@ -339,6 +339,8 @@ def _promote(
             should_stop=lambda: signals.received is not None,
         )
         promoted.end(end)
+    if end.outcome == Outcome.BAD_DATA:
+        raise DataError(f"The promoted run met data that cannot be trained on: {end.message}")
     if end.outcome != Outcome.COMPLETED:
         raise EnvironmentProblem(
             f"The promoted run ended as {end.outcome.value}: {end.message}. "

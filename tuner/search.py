@@ -21,7 +21,7 @@ from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
 from tuner.diagnosis import findings
 from tuner.disk import discard_weights
-from tuner.exceptions import StoppedByPolicy, TunerError
+from tuner.exceptions import DataError, StoppedByPolicy, TunerError
 from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
 from tuner.live import DIVERGED, Decision, LiveTrial, TrialTerms, trained
 from tuner.memory import NOTHING_FITS, Measured, MemoryLimits, memory_limits
@@ -451,6 +451,8 @@ class Search:
             self._study.interrupt(trial.number, setbacks=setbacks, **self._newly_trained(trial))
             self._refresh()
             self._on_event(f"trial {trial.number} goes on from its last checkpoint: {cause}")
+        elif failure == Failure.BAD_DATA:
+            self._end_for_data(trial, cause)
         elif failure == Failure.OUT_OF_MEMORY:
             reason = f"{failure.value}: {cause}"
             self._finish(trial, TrialState.PRUNED, reason=reason, failure=failure, infeasible=True)
@@ -472,6 +474,12 @@ class Search:
             self._give_up(
                 f"{MAX_IDENTICAL} trials in a row were lost, with no epoch trained between: {reason}", trial.number
             )
+
+    def _end_for_data(self, trial: LiveTrial, cause: str) -> None:
+        """End the search: every trial reads the same data, so it is no trial's fault, and this one can go on later."""
+        number = trial.number
+        self.release(number)
+        self.stop(f"bad data: {cause}", DataError(f"Trial {number} met data that cannot be trained on: {cause}"))
 
     def _give_up(self, reason: str, shown_by: int) -> None:
         """End the search for what went wrong, with what the curves of a trial show of it."""

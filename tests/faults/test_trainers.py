@@ -178,12 +178,21 @@ def test_three_trials_that_fail_alike_before_any_has_a_figure_end_the_search(are
 
 
 @pytest.mark.slow
-def test_bad_data_and_bugs_are_not_tried_again(arena):
-    arena.fault("1-1-data!")
+def test_bugs_are_not_tried_again(arena):
     arena.fault("2-2-error!")
     run(arena)
     status = assert_nothing_lost(arena, states=("COMPLETE", "PRUNED", "FAIL"))
     assert [(t["number"], t["failure"], t["attempts"]) for t in status["trials"] if t["state"] == "FAIL"] == [
-        (1, "bad data", 1),
         (2, "error", 1),
     ]
+
+
+@pytest.mark.slow
+def test_data_that_cannot_be_read_end_the_run_which_goes_on_once_they_are_mended(arena):
+    arena.fault("1-1-data")
+    code, output = arena.run()
+    assert_orderly_end(code, output, 4)
+    assert "labels/7.txt:1 names class 9 of 6" in output.strip().splitlines()[-1]
+    assert arena.status()["counts"].get("FAIL", 0) == 0
+    run(arena)
+    assert_nothing_lost(arena)

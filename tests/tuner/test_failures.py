@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, epoch, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.exceptions import StoppedByPolicy
+from tuner.exceptions import DataError, StoppedByPolicy
 from tuner.failures import MAX_RETRIES, Failure, Setback, alike, failure_of, is_retried
 from tuner.live import Decision
 from tuner.search import Search
@@ -113,7 +113,6 @@ def test_causes_that_differ_in_numbers_are_alike():
         (LOST, 3, TrialState.FAIL),
         (HUNG, 2, TrialState.FAIL),
         (BUG, 1, TrialState.FAIL),
-        (EndRecord(outcome=Outcome.BAD_DATA, message="why"), 1, TrialState.FAIL),
         (EndRecord(outcome=Outcome.BAD_MODEL, message="why"), 1, TrialState.FAIL),
         (EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="why"), 1, TrialState.PRUNED),
         (EndRecord(outcome=Outcome.DIVERGED, message="why"), 1, TrialState.PRUNED),
@@ -123,6 +122,17 @@ def test_causes_that_differ_in_numbers_are_alike():
 def test_a_failure_is_retried_as_often_as_it_makes_sense_under_the_same_number(search, end, begun, state):
     assert attempts(search, end) == begun
     assert [trial.state for trial in search.trials] == [state]
+
+
+def test_data_that_cannot_be_read_end_the_search_and_are_not_held_against_the_trial(search):
+    """Every other trial reads the same files; once they are mended, this one goes on."""
+    request = search.propose()
+    search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
+    assert search.hear(request.trial, EndRecord(outcome=Outcome.BAD_DATA, message="7.jpg is gone")) == Decision.STOP
+    assert isinstance(search.problem, DataError)
+    assert "7.jpg is gone" in str(search.problem)
+    assert [trial.state for trial in search.trials] == [TrialState.WAITING]
+    assert search.propose() is None
 
 
 def test_a_trial_that_gets_on_between_its_setbacks_goes_on(search):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tuner.conftest import driven, epoch, play
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
-from tuner.exceptions import StoppedByPolicy
+from tuner.exceptions import DataError, StoppedByPolicy
 from tuner.live import Decision
 from tuner.promotion import choose_winner
 from tuner.reevaluation import Reevaluated, Reevaluation, contest_for, reevaluated
@@ -313,3 +313,12 @@ def test_a_search_that_goes_on_and_finds_better_is_compared_anew_on_fresh_seeds(
 def test_a_configuration_that_took_part_is_known_to_have():
     known = Reevaluated(contest=Contest(baseline=0, candidates=(3, 1), seeds=(1, 2, 3), max_runs=9))
     assert [known.judges(trial) for trial in (0, 1, 2, 3)] == [True, True, False, True]
+
+
+def test_data_that_cannot_be_read_end_the_reevaluation_and_are_not_held_against_the_run(reevaluation):
+    number = reevaluation.number_of(reevaluation.propose())
+    reevaluation.hear(number, EndRecord(outcome=Outcome.BAD_DATA, message="7.jpg is gone"))
+    assert isinstance(reevaluation.problem, DataError)
+    assert "7.jpg is gone" in str(reevaluation.problem)
+    assert reevaluation.known.runs == ()
+    assert reevaluation.propose() is None

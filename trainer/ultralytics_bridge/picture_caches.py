@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from ultralytics.data.base import BaseDataset
-from ultralytics.utils.patches import imread
 
 from trainer.cache import cache_folder
+from trainer.ultralytics_bridge.reading import read
 
 _SAMPLED = 30
 _MARGIN = 1.1
@@ -53,8 +53,8 @@ def _keep(dataset: Any, beside_pictures: object) -> None:
 def _has_room(dataset: Any) -> bool:
     """Whether the pictures that are not kept yet fit on the disk; if not, the data set does without."""
     missing = [name for name, file in zip(dataset.im_files, dataset.npy_files, strict=True) if not file.exists()]
-    sample = [imread(name, flags=dataset.cv2_flag) for name in missing[:: len(missing) // _SAMPLED + 1]]
-    sizes = [picture.nbytes for picture in sample if picture is not None]
+    sample = [read(name, flags=dataset.cv2_flag) for name in missing[:: len(missing) // _SAMPLED + 1]]
+    sizes = [picture.nbytes for picture in sample]
     needed = _MARGIN * len(missing) * sum(sizes) / max(len(sizes), 1)
     try:
         _folder().mkdir(parents=True, exist_ok=True)
@@ -75,13 +75,14 @@ def _keep_decoded(dataset: Any, index: int) -> None:
     file: Path = dataset.npy_files[index]
     if file.exists():
         return
+    pixels = read(dataset.im_files[index], flags=dataset.cv2_flag)
     draft = file.with_name(f".{file.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as target:
-            np.save(target, imread(dataset.im_files[index], flags=dataset.cv2_flag), allow_pickle=False)
+            np.save(target, pixels, allow_pickle=False)
         draft.replace(file)
-    except (OSError, ValueError) as error:  # ValueError: no picture, which training will tell
+    except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         logger.warning("the picture %s is not kept decoded: %s", dataset.im_files[index], error)

@@ -30,6 +30,7 @@ from trainer.nn import is_ssm_parameter
 from trainer.ultralytics_bridge import checkpoints, models, repeatable
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads them safely
 from trainer.ultralytics_bridge import picture_caches as _picture_caches  # noqa: F401 - none among the user's files
+from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - names an image that cannot be read
 from trainer.ultralytics_bridge import usable as _usable  # noqa: F401 - mends none of the user's files
 
 _CUDA_CHECK_EVERY = 10

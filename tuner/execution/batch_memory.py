@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import DataError, EnvironmentProblem
 
 _BATCHES = 2
 
@@ -34,6 +34,7 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
         sizes: arguments to take in place of the request's, `batch` among them.
 
     Raises:
+        DataError: a file of the data set cannot be trained on.
         EnvironmentProblem: it ended otherwise than by running through or out of memory.
     """
     with tempfile.TemporaryDirectory(prefix="tune-memory-", dir=folder) as scratch:
@@ -59,6 +60,8 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
         return Peak(memory_gib=epoch.memory_gib, device=device)
     if end.outcome == Outcome.OUT_OF_MEMORY:  # a kill for memory included: trainers tell it from other deaths
         return Peak(memory_gib=None, device=device)
+    if end.outcome == Outcome.BAD_DATA:
+        raise DataError(end.message)
     raise EnvironmentProblem(f"Memory could not be measured: {end.message or end.outcome.value}.")
 
 
