@@ -37,14 +37,14 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
         from trainer.ultralytics_bridge import models, usable  # imports torch: seconds
 
         model = models.locate(request.model)
-        num_parameters = models.count_parameters(model, len(trained.names))
+        num_parameters = models.count_parameters(model, len(trained.names), trained.channels)
         prepared = PreparedRecord(
             data=str(data),
             data_sha256=sha256,
             num_classes=len(trained.names),
             num_images={name: split.num_images for name, split in trained.splits.items()},
             model=model,
-            portable_model=models.portable(model, len(trained.names), Path(request.directory)),
+            portable_model=models.portable(model, len(trained.names), trained.channels, Path(request.directory)),
             num_parameters=num_parameters,
             checkpoint_bytes=num_parameters * _CHECKPOINT_BYTES_PER_PARAMETER + _CHECKPOINT_BYTES_BESIDES,
             versions=models.versions(),

@@ -104,7 +104,7 @@ TOLD_BY_A_RUN = [
     ),
 ]
 TOLD_BY_THE_SCAN = [
-    (coordinates_above_one, ["2 of 100 pictures of train", "txt:1 (32): rows outside 0 to 1"]),
+    (coordinates_above_one, ["2 of 100 pictures of train", "txt:1 (32): rows in pixels"]),
     (cut_off_pictures, ["2 of 100 pictures of train", "pictures that are cut off"]),
     (one_cut_off_picture_of_few, ["1 of 8 pictures of val", "pictures that are cut off"]),
     (all_empty_files, ["100 of 100 pictures of train", "pictures that cannot be read"]),

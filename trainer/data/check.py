@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,11 +15,14 @@ from trainer.cache import cache_folder
 from trainer.data import findings
 from trainer.data.advice import advice, fitting_imgsz
 from trainer.data.dataset import DataSet, label_path
-from trainer.data.duplicates import exact_twins, near_twins, small_versions
+from trainer.data.decoding import VERSION
+from trainer.data.duplicates import comparable, exact_twins, near_twins
+from trainer.data.elsewhere import Elsewhere, search
+from trainer.data.labels import RowFlaw
 from trainer.data.noise import expected_noise
 from trainer.data.orphans import orphan_labels
-from trainer.data.scan import Scan, scan
-from trainer.data.summary import class_facts, odd_classes, odd_splits, size_facts, split_facts
+from trainer.data.scan import Reading, Scan, scan
+from trainer.data.summary import class_facts, odd_boxes, odd_classes, odd_names, odd_splits, size_facts, split_facts
 from trainer.exceptions import DataError
 from tuner.data_report import (
     DataReport,
@@ -43,7 +46,7 @@ MAX_LEAK = 0.01
 _MOST_NAMED = 3
 """Kinds of flaws that are named before a training, which they do not hinder."""
 
-_RULES = 1
+_RULES = 2
 """To be raised with every change in what is found: kept reports are made anew then."""
 
 
@@ -72,25 +75,34 @@ def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
     pictures = [picture.path for split in dataset.splits.values() for picture in split.pictures]
     splits = _numbers(dataset)
     try:
-        seen = scan(pictures, len(dataset.names), _step(hear, "pictures and labels", len(pictures)))
-        small = small_versions(pictures, _step(hear, "near-duplicates", len(pictures)))
+        reading = Reading(
+            num_classes=len(dataset.names),
+            channels=dataset.channels,
+            keypoint_columns=dataset.keypoints.columns if dataset.keypoints else 0,
+        )
+        seen = scan(pictures, reading, _step(hear, "pictures and labels", len(pictures)))
     except BrokenProcessPool as error:
         raise DataError(
             f"Every picture must be readable, but one of the {len(pictures)} of {dataset.source} ended the process "
             "that read it, or memory ran out; check parts of the data set to find it."
         ) from error
     exact = exact_twins(pictures, np.where(seen.shapes[:, 0] > 0, seen.num_bytes, 0), seen.checksums)
-    near = near_twins(small, list(splits.values()))
+    near = near_twins(comparable(seen.small), list(splits.values()))
+    lost = _elsewhere(dataset, pictures, seen)
     facts = split_facts(seen, splits)
     classes = class_facts(seen, splits, dataset.names)
     sizes = size_facts(seen, fitting_imgsz(seen))
     noise = _noise(seen, splits["val"])
     found = findings.worst_first(
         (
-            *findings.in_files(pictures, seen, splits),
+            *_of_forms(findings.in_files(pictures, seen, splits, dataset.root, lost.labels), seen, dataset),
             *findings.of_twins(pictures, exact, near, splits),
-            *_orphans(dataset),
+            *findings.of_shared_labels(pictures, seen, splits, dataset.root),
+            *_orphans(dataset, lost.labels.values()),
+            *_foreign(dataset, lost),
             *odd_classes(dataset.source, classes),
+            *odd_names(dataset.source, dataset.names),
+            *odd_boxes(dataset.source, seen, len(dataset.names)),
             *odd_splits(dataset.source, facts, noise),
         )
     )
@@ -105,7 +117,7 @@ def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
         notes=dataset.notes,
         left_out=tuple(str(path) for path, good in zip(pictures, seen.usable(), strict=True) if not good),
         advice=advice(facts, sizes),
-        refusal=_refusal(facts, found),
+        refusal=_refusal(facts, found, dataset.source),
     )
 
 
@@ -176,15 +188,48 @@ def _noise(seen: Scan, val: range) -> NoiseFacts | None:
     return expected_noise(picture_of_box[inside], seen.boxes[inside, 0], len(val))
 
 
-def _orphans(dataset: DataSet) -> list[Finding]:
+def _elsewhere(dataset: DataSet, pictures: Sequence[Path], seen: Scan) -> Elsewhere:
+    """Labels of pictures that have none where training looks; nothing is searched where none is missing."""
+    bare = [picture for picture, has_labels in zip(pictures, seen.has_labels, strict=True) if not has_labels]
+    if not bare:
+        return Elsewhere(labels={}, foreign=())
+    return search(bare, {label_path(picture) for picture in pictures}, dataset.folders())
+
+
+def _of_forms(found: Iterable[Finding], seen: Scan, dataset: DataSet) -> list[Finding]:
+    """What was found in the files; rows that are keypoints by what they have in common are told as such."""
+    number = seen.form.keypoints
+    if not number:
+        return list(found)
+    told = f"{seen.form.rows} rows of {seen.form.columns} columns: a box and {number} points within it"
+    as_outlines = {findings.ROWS[flaw].kind for flaw in (RowFlaw.OUTLINES, RowFlaw.TURNED_BOXES)}
+    keypoints = findings.finding(findings.ROWS[RowFlaw.KEYPOINTS], "", [Place(file=str(dataset.source), found=told)])
+    return [keypoints, *(each for each in found if each.kind not in as_outlines)]
+
+
+def _foreign(dataset: DataSet, lost: Elsewhere) -> list[Finding]:
+    places = [Place(file=str(file), found=kind) for file, kind in lost.foreign]
+    return [findings.finding(findings.FOREIGN_LABELS, "", places)] if places else []
+
+
+def _orphans(dataset: DataSet, known: Collection[Path]) -> list[Finding]:
+    """Label files without a picture, but for those that belong to one elsewhere."""
+    left = {split: [file for file in files if file not in known] for split, files in orphan_labels(dataset).items()}
     return [
         findings.finding(findings.ORPHAN_LABELS, split, [Place(file=str(file)) for file in orphans])
-        for split, orphans in orphan_labels(dataset).items()
+        for split, orphans in left.items()
+        if orphans
     ]
 
 
-def _refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
+def _refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding], source: Path) -> str:
     """Why it cannot be trained on; empty where it can."""
+    for each in found:
+        if each.kind == findings.ROWS[RowFlaw.KEYPOINTS].kind and _is_many(each, facts):
+            return (
+                f"Labels of a detector must be boxes, but these are boxes with keypoints: {told(each.places[0])}; "
+                f"say so by a line such as `kpt_shape: [17, 3]` in {source}, and the boxes are trained on."
+            )
     leaks = [each for each in found if each.kind == findings.LEAK.kind and each.split == "val"]
     if leaks and len(leaks[0].places) > MAX_LEAK * facts["val"].pictures:
         return (
@@ -200,6 +245,12 @@ def _refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
     return ""
 
 
+def _is_many(each: Finding, facts: Mapping[str, SplitFacts]) -> bool:
+    """Whether it is found in all of a data set, or in more label files than may be broken."""
+    files = {place.file for place in each.places}
+    return not each.split or len(files) > MAX_BROKEN_FRACTION * facts[each.split].pictures
+
+
 def _lost(split: str, facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
     """How many pictures of the split cannot be used, and why the first; empty where all can."""
     lost, total = facts[split].pictures - facts[split].usable, facts[split].pictures
@@ -212,7 +263,8 @@ def _lost(split: str, facts: Mapping[str, SplitFacts], found: Sequence[Finding])
 
 def _state(dataset: DataSet) -> str:
     """Changes with the rules, the data set file, and names, sizes and times of all pictures and label files."""
-    digest = hashlib.sha256(json.dumps([_RULES, str(dataset.source), list(dataset.names)]).encode())
+    read_as = [str(dataset.source), dataset.names, dataset.channels, dataset.keypoints, dataset.notes]
+    digest = hashlib.sha256(json.dumps([_RULES, VERSION, *read_as]).encode())
     for name, split in dataset.splits.items():
         for picture in split.pictures:
             of_both = [_stamp(picture.path), _stamp(label_path(picture.path))]
@@ -220,10 +272,10 @@ def _state(dataset: DataSet) -> str:
     return digest.hexdigest()
 
 
-def _stamp(file: Path) -> tuple[int, int] | None:
-    """Size and time of the last change; none where there is no file."""
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """Size, time of the last change, and the one that programs cannot set back; none where there is no file."""
     try:
         status = file.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -62,7 +62,7 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
                 done["rows"] += _write_labels(label_path(picture.path), label_path(target), rows)
         data = out / "data.yaml"
         splits = {name: f"images/{name}" for name in dataset.splits}
-        data.write_text(yaml_text(out, splits, dataset.names), encoding="utf-8", newline="\n")
+        data.write_text(yaml_text(dataset, out, splits), encoding="utf-8", newline="\n")
     except OSError as error:
         rule = f"The cleaned data set must be writable, but got {error.strerror!r}"
         raise data_error(Place(file=Path(error.filename or out)), rule, "choose another folder") from error

@@ -8,9 +8,10 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainer.data.dataset_keys import Keypoints
 from trainer.data.description import (
     Description,
     Place,
@@ -22,6 +23,7 @@ from trainer.data.description import (
     read_description,
     shown,
 )
+from trainer.data.elsewhere import search
 
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg"} | {".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
@@ -66,8 +68,18 @@ class DataSet:
     """Class names by class id."""
     splits: Mapping[str, Split]
     """By train, val and, where there is one, test."""
+    channels: int = 3
+    """Of its images."""
+    keypoints: Keypoints | None = None
+    """What follows each box in its labels; none where nothing does."""
     notes: tuple[str, ...] = ()
     """What the user should know though it stops nothing; one line each."""
+
+    def folders(self) -> tuple[Path, ...]:
+        """Where its files lie: its root, and the folders of pictures outside of that."""
+        sources = {source if is_folder(source) else source.parent for s in self.splits.values() for source in s.sources}
+        outside = sorted(source.parent for source in sources if not source.is_relative_to(self.root))
+        return tuple(dict.fromkeys((self.root, *outside)))
 
 
 def resolve(source: Path) -> DataSet:
@@ -78,7 +90,7 @@ def resolve(source: Path) -> DataSet:
             picture has a label file.
     """
     description = read_description(source)
-    notes: list[str] = []
+    notes: list[str] = list(description.notes)
     splits = {}
     for name, entries in description.splits.items():
         if name == "test" and not any(_existing(entry) for entry in entries):
@@ -86,14 +98,16 @@ def resolve(source: Path) -> DataSet:
             notes.append(f"{entries[0].place}: test is left out, for there is no {shown(entries[0].text)}.")
             continue
         splits[name] = _split(name, entries, description, notes)
-    _check_labels(splits, description, notes)
-    return DataSet(
+    found = DataSet(
         source=description.file,
         root=description.root,
         names=description.names,
         splits=splits,
-        notes=tuple(notes),
+        channels=description.channels,
+        keypoints=description.keypoints,
     )
+    _check_labels(splits, description, found.folders(), notes)
+    return replace(found, notes=tuple(notes))
 
 
 def label_path(image: Path) -> Path:
@@ -108,6 +122,8 @@ def label_path(image: Path) -> Path:
 def fingerprint(dataset: DataSet) -> str:
     """SHA-256, in hex, of names and sizes of the pictures and content of the label files, split by split.
 
+    And of how these are read, where that is out of the ordinary.
+
     The same wherever the data set lies. A picture without a label file counts as one with an empty file:
     both train as background.
 
@@ -115,6 +131,8 @@ def fingerprint(dataset: DataSet) -> str:
         DataError: a file cannot be read, or has gone since the data set was resolved.
     """
     digest = hashlib.sha256()
+    if dataset.channels != 3 or dataset.keypoints is not None:
+        digest.update(json.dumps([dataset.channels, dataset.keypoints]).encode() + b"\n")
     for split in sorted(dataset.splits):
         for picture in sorted(dataset.splits[split].pictures, key=lambda picture: picture.name):
             size, labels = _read_pair(picture.path)
@@ -145,17 +163,21 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
     for split, file in lists.items():
         paths = [_listable(picture.path, dataset.source) for picture in dataset.splits[split].pictures]
         _replace(file, "".join(f"{path}\n" for path in paths))
-    _replace(target, yaml_text(target.parent, {split: str(file) for split, file in lists.items()}, dataset.names))
+    _replace(target, yaml_text(dataset, target.parent, {split: str(file) for split, file in lists.items()}))
     return target
 
 
-def yaml_text(root: Path, splits: Mapping[str, str], names: Sequence[str]) -> str:
-    """A data set YAML for splits that are relative to that folder, or absolute."""
+def yaml_text(dataset: DataSet, root: Path, splits: Mapping[str, str]) -> str:
+    """A YAML for that data set with its splits elsewhere: relative to the folder `root`, or absolute."""
     # JSON strings are YAML too, and mean the same to readers of YAML 1.1, who take a bare no for False.
     fields = {"path": str(root), **splits}
     lines = [f"{key}: {_quoted(value)}" for key, value in fields.items()]
-    lines += [f"nc: {len(names)}", "names:"]
-    lines += [f"  {index}: {_quoted(name)}" for index, name in enumerate(names)]
+    if dataset.channels != 3:
+        lines.append(f"channels: {dataset.channels}")
+    if dataset.keypoints is not None:
+        lines.append(f"kpt_shape: {list(dataset.keypoints)}")
+    lines += [f"nc: {len(dataset.names)}", "names:"]
+    lines += [f"  {index}: {_quoted(name)}" for index, name in enumerate(dataset.names)]
     return "\n".join(lines) + "\n"
 
 
@@ -172,7 +194,9 @@ def _split(name: str, entries: tuple[SplitEntry, ...], description: Description,
                 entry.place,
                 f"{name} must be a folder or a .txt list, from {shown(str(description.root))}, "
                 f"but got {shown(entry.text)} and there is no {shown(str(entry.candidates[0]))}",
-                "mend the path in this line",
+                "fetch the data first (`download` is not followed here), or mend the path in this line"
+                if description.download
+                else "mend the path in this line",
             )
         sources.append(source)
         pictures += _listed(source, description.root, notes) if is_file(source) else _in_folder(source)
@@ -271,7 +295,9 @@ def _lines(file: Path) -> list[str]:
         raise data_error(Place(file=file), rule, "check its permissions") from error
 
 
-def _check_labels(splits: Mapping[str, Split], description: Description, notes: list[str]) -> None:
+def _check_labels(
+    splits: Mapping[str, Split], description: Description, folders: Sequence[Path], notes: list[str]
+) -> None:
     for name, split in splits.items():
         if any(is_file(label_path(picture.path)) for picture in split.pictures):
             continue
@@ -279,8 +305,21 @@ def _check_labels(splits: Mapping[str, Split], description: Description, notes: 
         place = description.splits[name][0].place
         rule = f"No picture of {name} has a label file, the first would be {shown(str(expected))}"
         if name == "train":
-            raise data_error(place, rule, "put labels where images has its twin folder labels")
+            raise data_error(place, rule, _where_labels_are([p.path for p in split.pictures], folders))
         notes.append(f"{place}: {rule}; every metric on {name} will be 0.")
+
+
+def _where_labels_are(pictures: Sequence[Path], folders: Sequence[Path]) -> str:
+    """What to do about pictures none of which has a label file."""
+    elsewhere = search(pictures, (), folders)
+    if elsewhere.labels:
+        picture, label = next(iter(elsewhere.labels.items()))
+        what = f"{len(elsewhere.labels)} label files of these names" if len(elsewhere.labels) > 1 else "one"
+        return f"{what} lie elsewhere, that of {picture.name} as {shown(str(label))}: move them there"
+    if elsewhere.foreign:
+        file, kind = elsewhere.foreign[0]
+        return f"{shown(str(file))} has annotations of {kind}, which are not read: convert them to YOLO's rows"
+    return "put labels where images has its twin folder labels"
 
 
 # Reading and writing

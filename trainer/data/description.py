@@ -17,6 +17,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 
+from trainer.data.dataset_keys import Keypoints, RefusedKey, channels_of, keypoints_of, passed_over
 from trainer.exceptions import DataError
 
 MAX_BYTES = 1 << 18
@@ -71,6 +72,14 @@ class Description:
     """Absolute folder that the splits are relative to."""
     names: tuple[str, ...]
     splits: Mapping[str, tuple[SplitEntry, ...]]
+    channels: int
+    """Of the images."""
+    keypoints: Keypoints | None
+    """What follows each box in the labels; none where nothing does."""
+    download: bool
+    """Whether the file says where the data can be had."""
+    notes: tuple[str, ...]
+    """Keys that are passed over, a line each."""
 
 
 def read_description(source: Path) -> Description:
@@ -89,11 +98,20 @@ def read_description(source: Path) -> Description:
         )
     root = _root(document, file)
     splits = {split: _entries(document, file, root, split) for split in SPLIT_KEYS}
+    try:
+        channels, keypoints = channels_of(document), keypoints_of(document)
+    except RefusedKey as error:
+        rule = f"{error.rule} {shown(document[error.key])}"
+        raise data_error(_place(document, file, error.key), rule, error.remedy) from error
     return Description(
         file=file,
         root=root,
         names=_names(document, file),
         splits={split: entries for split, entries in splits.items() if entries},
+        channels=channels,
+        keypoints=keypoints,
+        download=bool(document.get("download")),
+        notes=tuple(_one_line(f"{_place(document, file, key)}: {why}.") for key, why in passed_over(document)),
     )
 
 

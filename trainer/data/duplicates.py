@@ -5,18 +5,15 @@ compared. Near-duplicates, the same picture saved anew, scaled, brightened or mi
 versions of the pictures.
 """
 
-import io
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from trainer.parallel import in_processes
+from trainer.data.pictures import SMALL_SIDE
 
 SIMILAR = 0.95
 """Correlation of two small grey versions from which on two pictures are near-duplicates.
@@ -26,11 +23,8 @@ colours, with noise of 4 % or without 2 % at each edge have 0.953 to 1.0; of its
 more than 0.814.
 """
 
-_SIDE = 16
-"""Of the small versions, in pixels: finer ones lose what is cropped a little, coarser ones what differs."""
 _AXES = 16
 _ROWS, _COLUMNS = 1024, 4096  # pictures compared at a time: what they are multiplied to stays in the cache
-_MAX_PIXELS = 100_000_000  # decoding takes a byte for each, except for JPEG
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,47 +70,23 @@ def _equal(pictures: Sequence[Path], group: Sequence[int]) -> Iterator[list[int]
     yield from by_content.values()
 
 
-def small_versions(pictures: Sequence[Path], hear: Callable[[int], None] = lambda done: None) -> NDArray[np.float32]:
-    """(pictures, 256): grey values in rows of 16, their mean 0 and their sum of squares 1.
-
-    All 0 where the picture is all of one grey, cannot be read, or has more than 100 million pixels.
-
-    Raises:
-        BrokenProcessPool: a process died, killed or crashed over a file.
-    """
-    return np.concatenate(list(in_processes(_small_versions, pictures, hear)))
-
-
-def _small_versions(pictures: Sequence[Path]) -> NDArray[np.float32]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's doubts about metadata and size
-        return np.stack([_small_version(path) for path in pictures])
-
-
-def _small_version(path: Path) -> NDArray[np.float32]:
-    nothing = np.zeros(_SIDE * _SIDE, np.float32)
-    try:
-        with Image.open(io.BytesIO(path.read_bytes())) as picture:
-            picture.draft("L", (2 * _SIDE, 2 * _SIDE))  # a JPEG is decoded at an eighth of its size
-            if picture.width * picture.height > _MAX_PIXELS:
-                return nothing
-            small = picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    except Exception:  # Pillow's readers raise whatever broken files make them stumble over; the scan has told it
-        return nothing
-    values = np.asarray(small, np.float32).ravel()
-    values = values - values.mean()
-    length = float(np.linalg.norm(values))
-    return values / length if length > 0 else nothing
+def comparable(small: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(pictures, 256): small grey versions with a mean of 0 and a sum of squares of 1; all 0 where all is one grey."""
+    values = small.astype(np.float32)
+    values -= values.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    return np.asarray(values / lengths, np.float32)
 
 
 def near_twins(small: NDArray[np.float32], groups: Sequence[range]) -> list[Twin]:
     """Each picture that looks like an earlier one, mirrored or not: the most alike of the first group that has one.
 
     Args:
-        small: (pictures, 256), from `small_versions`.
+        small: (pictures, 256), from `comparable`.
         groups: numbers of pictures that belong together, as those of a split, from first to last.
     """
-    mirrored = small.reshape(-1, _SIDE, _SIDE)[:, :, ::-1].reshape(small.shape)
+    mirrored = small.reshape(-1, SMALL_SIDE, SMALL_SIDE)[:, :, ::-1].reshape(small.shape)
     axes = _axes(small)
     found: dict[int, Twin] = {}
     for number, earlier in enumerate(groups):

@@ -29,6 +29,24 @@ PICTURES: Mapping[PictureFlaw, About] = {
         "unreadable-picture", Level.ERROR, "pictures that cannot be read", "get the files anew, or remove them"
     ),
     PictureFlaw.TRUNCATED: About("truncated-picture", Level.ERROR, "pictures that are cut off", "get the files anew"),
+    PictureFlaw.UNDECODABLE: About(
+        "undecodable-picture",
+        Level.ERROR,
+        "images that OpenCV, which training decodes with, cannot decode",
+        "save them as JPEG or PNG of 8 bits a channel",
+    ),
+    PictureFlaw.SAMPLES: About(
+        "picture-samples",
+        Level.ERROR,
+        "images whose samples are not whole numbers of 8 or 16 bits",
+        "scale them to 0 to 255 and save them with 8 bits a channel",
+    ),
+    PictureFlaw.CHANNELS: About(
+        "picture-channels",
+        Level.ERROR,
+        "images with another number of channels than the data set",
+        "save them with as many channels as `channels` in the YAML says, or change `channels`",
+    ),
     PictureFlaw.TOO_SMALL: About("tiny-picture", Level.ERROR, "pictures below 10 pixels", "remove them"),
     PictureFlaw.FORMAT: About(
         "picture-format", Level.ERROR, "pictures of a format that is not trained on", "save them as JPEG or PNG"
@@ -54,6 +72,12 @@ PICTURES: Mapping[PictureFlaw, About] = {
     PictureFlaw.GREY: About(
         "grey-picture", Level.NOTE, "pictures without colours", "fine if what is to be found is grey too"
     ),
+    PictureFlaw.DEEP: About(
+        "deep-picture",
+        Level.NOTE,
+        "images with 16 bits a channel, of which training sees the upper 8",
+        "scale them to the full range if they use less of it, or training sees them dark",
+    ),
 }
 ROWS: Mapping[RowFlaw, About] = {
     RowFlaw.UNREADABLE: About(
@@ -66,12 +90,36 @@ ROWS: Mapping[RowFlaw, About] = {
         "rows that are neither a box of 5 columns nor an outline",
         f"write class, centre x, centre y, width, height; {_LEFT_OUT}",
     ),
+    RowFlaw.SIXTH_COLUMN: About(
+        "label-sixth-column",
+        Level.ERROR,
+        "rows with a sixth column, as predictions have with their confidence",
+        f"delete the sixth column; {_LEFT_OUT}",
+    ),
+    RowFlaw.KEYPOINTS: About(
+        "keypoint-labels",
+        Level.ERROR,
+        "rows of a box and keypoints, where the YAML has no `kpt_shape` of that kind",
+        "give `kpt_shape` in the YAML, and their boxes are trained on; or cut the rows after the box",
+    ),
+    RowFlaw.CLASS_NAME: About(
+        "label-class-name",
+        Level.ERROR,
+        "rows with the name of a class",
+        f"write its number, counted from 0 in names; {_LEFT_OUT}",
+    ),
     RowFlaw.NUMBER: About("label-number", Level.ERROR, "rows with what is no finite number", f"mend them; {_LEFT_OUT}"),
     RowFlaw.CLASS_ID: About(
         "class-id", Level.ERROR, "rows of a class that the data set does not have", f"mend them or names; {_LEFT_OUT}"
     ),
     RowFlaw.RANGE: About(
         "label-range", Level.ERROR, "rows outside 0 to 1", f"divide by width and height of the picture; {_LEFT_OUT}"
+    ),
+    RowFlaw.PIXELS: About(
+        "label-pixels",
+        Level.ERROR,
+        "rows in pixels",
+        f"divide x by the width of the image and y by its height; {_LEFT_OUT}",
     ),
     RowFlaw.MIXED: About(
         "mixed-labels", Level.ERROR, "label files with boxes and outlines", f"write either; {_LEFT_OUT}"
@@ -85,12 +133,60 @@ ROWS: Mapping[RowFlaw, About] = {
         "boxes that cover nearly the same as another of their class",
         "see whether one object was labelled twice",
     ),
+    RowFlaw.TURNED_BOXES: About(
+        "turned-boxes",
+        Level.WARNING,
+        "label files of turned boxes, given by four corners, trained on as the upright boxes around them",
+        "fine for upright boxes; turned ones are another task, which is not trained here",
+    ),
+    RowFlaw.OUTLINES: About(
+        "outline-labels",
+        Level.NOTE,
+        "label files of outlines, trained on as the boxes around them",
+        "fine for boxes; outlines are another task, which is not trained here",
+    ),
 }
 MISSING_LABELS = About(
     "missing-labels",
     Level.WARNING,
     "pictures without a label file, trained on as background",
     "label them; give pictures that show nothing an empty file",
+)
+LABELS_ELSEWHERE = About(
+    "labels-elsewhere",
+    Level.ERROR,
+    "images without a label file where training looks for one, though one of their name lies elsewhere",
+    "move the label files there, or training takes the images for background",
+)
+SHARED_LABELS = About(
+    "shared-labels",
+    Level.ERROR,
+    "images that share the label file of another image, so that one is trained on with the boxes of the other",
+    "give them names that differ in more than the suffix",
+)
+FOREIGN_LABELS = About(
+    "foreign-labels",
+    Level.WARNING,
+    "annotations of another format, which are not read, beside images without a label file",
+    "convert them: one .txt for each image, with rows of class, centre x, centre y, width, height as shares",
+)
+SAME_NAME = About(
+    "same-class-name",
+    Level.WARNING,
+    "classes of the same name, or of names that differ only in case or blanks",
+    "give each class one id: a detector cannot tell them apart",
+)
+IDS_FROM_ONE = About(
+    "class-ids-from-one",
+    Level.ERROR,
+    "class ids that are counted from 1",
+    "subtract 1 from every class id: they are counted from 0",
+)
+CORNER_BOXES = About(
+    "corner-boxes",
+    Level.WARNING,
+    "boxes that read like two corners",
+    "write centre x, centre y, width, height in place of x1, y1, x2, y2",
 )
 EMPTY_LABELS = About("empty-labels", Level.NOTE, "pictures labelled as background", "see that they show nothing")
 ORPHAN_LABELS = About(
@@ -137,13 +233,19 @@ KINDS = (
     LEAK,
     NEAR_LEAK,
     *PICTURES.values(),
+    IDS_FROM_ONE,
     *ROWS.values(),
+    CORNER_BOXES,
+    LABELS_ELSEWHERE,
+    SHARED_LABELS,
     MISSING_LABELS,
+    FOREIGN_LABELS,
     ORPHAN_LABELS,
     DUPLICATE,
     CLASS_NOT_TRAINED,
     CLASS_NOT_VALIDATED,
     CLASS_NEVER,
+    SAME_NAME,
     RARE_CLASS,
     SPLIT_RATIO,
     SMALL_VALIDATION,
@@ -179,13 +281,17 @@ def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: (levels.index(f.level), _ORDER[f.kind], splits.index(f.split))))
 
 
-def in_files(pictures: Sequence[Path], scan: Scan, splits: Mapping[str, range]) -> Iterator[Finding]:
+def in_files(
+    pictures: Sequence[Path], scan: Scan, splits: Mapping[str, range], root: Path, elsewhere: Mapping[Path, Path]
+) -> Iterator[Finding]:
     """What is wrong with pictures and label files.
 
     Args:
         pictures: of all splits.
         scan: of these.
         splits: the numbers of the pictures of each.
+        root: of the data set.
+        elsewhere: label files that lie where none is looked for, by picture.
     """
     places: dict[tuple[About, str], list[Place]] = defaultdict(list)
     split_of = {number: split for split, numbers in splits.items() for number in numbers}
@@ -196,7 +302,12 @@ def in_files(pictures: Sequence[Path], scan: Scan, splits: Mapping[str, range]) 
         place = Place(file=str(label_path(pictures[number])), line=row.line, found=row.value)
         places[ROWS[row.flaw], split_of[number]].append(place)
     for number, about in _backgrounds(scan):
-        places[about, split_of[number]].append(Place(file=str(pictures[number])))
+        picture = pictures[number]
+        if label := elsewhere.get(picture):
+            found_at = f"looked for: {_short(label_path(picture), root)}, found: {_short(label, root)}"
+            places[LABELS_ELSEWHERE, split_of[number]].append(Place(file=str(picture), found=found_at))
+        else:
+            places[about, split_of[number]].append(Place(file=str(picture)))
     yield from (finding(about, split, found) for (about, split), found in places.items())
 
 
@@ -207,6 +318,31 @@ def _backgrounds(scan: Scan) -> Iterator[tuple[int, About]]:
             yield number, MISSING_LABELS
         elif not num_boxes and number not in flawed:
             yield number, EMPTY_LABELS
+
+
+def _short(file: Path, root: Path) -> str:
+    """From the root of the data set, where it lies in there."""
+    return str(file.relative_to(root) if file.is_relative_to(root) else file)
+
+
+def of_shared_labels(
+    pictures: Sequence[Path], scan: Scan, splits: Mapping[str, range], root: Path
+) -> Iterator[Finding]:
+    """Pictures whose names differ in the suffix alone: they read one label file."""
+    first: dict[Path, Path] = {}
+    usable = scan.usable()
+    for split, numbers in splits.items():
+        places = []
+        for number in numbers:
+            if scan.has_labels[number] and usable[number]:
+                picture, label = pictures[number], label_path(pictures[number])
+                other = first.setdefault(label, picture)
+                if other != picture:
+                    places.append(
+                        Place(file=str(picture), found=f"reads {_short(label, root)}, as {_short(other, root)} does")
+                    )
+        if places:
+            yield finding(SHARED_LABELS, split, places)
 
 
 def of_twins(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from trainer.data.label_forms import NO_FORM, Form, are_turned_boxes, form_of, keypoints_with_visibility
+
 TOLERANCE = 0.01
 """Boxes may reach so far beyond 0 and 1: rounding by labelling tools."""
 
@@ -17,6 +19,8 @@ NEAR_DUPLICATE_IOU = 0.8
 """Two boxes of one class that overlap by more are most likely one object that was labelled twice."""
 
 _BOX_COLUMNS = 5
+_LARGEST_SHARE = 2
+"""No share that is only a little out of place is larger: what is, is a number of pixels."""
 
 
 class RowFlaw(StrEnum):
@@ -25,18 +29,24 @@ class RowFlaw(StrEnum):
     UNREADABLE = "a file that cannot be read"
     ENCODING = "not UTF-8 text"
     COLUMNS = "neither a box of 5 columns nor an outline"
+    SIXTH_COLUMN = "a box with a sixth column"
+    KEYPOINTS = "a box with keypoints"
     NUMBER = "not a finite number"
+    CLASS_NAME = "a class by its name"
     CLASS_ID = "no class of the data set"
     RANGE = "outside 0 to 1"
+    PIXELS = "pixels for shares"
     MIXED = "boxes and outlines in one file"
     ZERO_SIZE = "no width or no height"
     BEYOND_BORDER = "reaches beyond the picture"
     DUPLICATE = "the same as an earlier row"
     NEAR_DUPLICATE = "nearly the same as an earlier row"
+    OUTLINES = "outlines"
+    TURNED_BOXES = "boxes by their four corners"
 
     @property
     def loses_picture(self) -> bool:
-        """Whether ultralytics leaves out the whole picture for it, its other boxes too."""
+        """Whether the whole picture cannot be trained on for it, its other boxes neither."""
         return self in _LOSES_PICTURE
 
     @property
@@ -48,6 +58,7 @@ class RowFlaw(StrEnum):
 _LOSES_PICTURE = frozenset(
     {RowFlaw.UNREADABLE, RowFlaw.ENCODING, RowFlaw.COLUMNS, RowFlaw.NUMBER}
     | {RowFlaw.CLASS_ID, RowFlaw.RANGE, RowFlaw.MIXED}
+    | {RowFlaw.SIXTH_COLUMN, RowFlaw.KEYPOINTS, RowFlaw.CLASS_NAME, RowFlaw.PIXELS}
 )
 
 
@@ -89,6 +100,8 @@ class Labels:
     """The rows without a flaw that loses the box, in their order."""
     flaws: tuple[FlawedRow, ...]
     """In the order of the lines."""
+    form: Form = NO_FORM
+    """What its rows have in common that are no boxes."""
 
     @property
     def is_usable(self) -> bool:
@@ -96,13 +109,14 @@ class Labels:
         return not any(row.flaw.loses_picture for row in self.flaws)
 
 
-def read_labels(content: bytes, num_classes: int) -> Labels:
+def read_labels(content: bytes, num_classes: int, keypoint_columns: int = 0) -> Labels:
     """Judge each row of a label file.
 
     Args:
         content: of the file: rows `class x_center y_center width height`, or `class x1 y1 x2 y2 x3 y3 ...`, where
             coordinates are shares of the picture's width and height. Empty rows are skipped.
         num_classes: class ids are whole numbers from 0 to one less than that.
+        keypoint_columns: that may follow a box; they are passed over, as ultralytics does for a detector.
     """
     try:
         lines = content.decode("utf-8-sig").splitlines()
@@ -112,37 +126,54 @@ def read_labels(content: bytes, num_classes: int) -> Labels:
     boxes: list[Box] = []
     flaws: list[FlawedRow] = []
     seen: dict[tuple[float, ...], int] = {}
-    kinds = set()
+    outlines: list[tuple[float, ...]] = []
     for number, words in enumerate(map(str.split, lines), start=1):
         if not words:
             continue
+        if keypoint_columns and len(words) == _BOX_COLUMNS + keypoint_columns:
+            words = words[:_BOX_COLUMNS]
         row = _judged(number, words, num_classes)
         if isinstance(row, FlawedRow):
             flaws.append(row)
             continue
-        kinds.add(len(words) == _BOX_COLUMNS)
+        values = tuple(map(float, words))
+        if len(values) > _BOX_COLUMNS:
+            outlines.append(values[1:])
         flaws += _blemishes(row)
-        first = seen.setdefault(tuple(map(float, words)), number)
+        first = seen.setdefault(values, number)
         if first != number:
             flaws.append(FlawedRow(number, RowFlaw.DUPLICATE, f"line {first}"))
         elif row.width > 0 and row.height > 0:
             boxes.append(row)
-    if len(kinds) > 1:
-        flaws.append(FlawedRow(0, RowFlaw.MIXED, ""))
+    flaws += _of_outlines(outlines, are_all=all(len(values) > _BOX_COLUMNS for values in seen))
     flaws += _near_duplicates(boxes)
-    return Labels(boxes=tuple(boxes), flaws=tuple(sorted(flaws)))
+    return Labels(boxes=tuple(boxes), flaws=tuple(sorted(flaws)), form=form_of(outlines))
+
+
+def _of_outlines(outlines: Sequence[Sequence[float]], *, are_all: bool) -> Iterator[FlawedRow]:
+    """What a file is said to be that holds outlines, and nothing but them or not."""
+    if outlines and not are_all:
+        yield FlawedRow(0, RowFlaw.MIXED, "")
+    elif outlines:
+        flaw = RowFlaw.TURNED_BOXES if are_turned_boxes(outlines) else RowFlaw.OUTLINES
+        yield FlawedRow(0, flaw, f"{len(outlines)} rows")
 
 
 def _judged(line: int, words: Sequence[str], num_classes: int) -> Box | FlawedRow:
     """The box of a row, or why there is none."""
     is_outline = len(words) > _BOX_COLUMNS + 1 and len(words) % 2 == 1
+    if points := keypoints_with_visibility(words):
+        return FlawedRow(line, RowFlaw.KEYPOINTS, f"{points} keypoints of 3 values")
+    if len(words) == _BOX_COLUMNS + 1:
+        return FlawedRow(line, RowFlaw.SIXTH_COLUMN, words[-1])
     if len(words) != _BOX_COLUMNS and not is_outline:
-        return FlawedRow(line, RowFlaw.COLUMNS, f"{len(words)} columns")
-    values = []
+        return FlawedRow(line, RowFlaw.COLUMNS, _columns(words))
+    values: list[float] = []
     for word in words:
         value = _number(word)
         if value is None:
-            return FlawedRow(line, RowFlaw.NUMBER, word)
+            is_name = not values and word[0].isalpha() and _number(words[1]) is not None and not _is_number(word)
+            return FlawedRow(line, RowFlaw.CLASS_NAME if is_name else RowFlaw.NUMBER, word)
         values.append(value)
     class_id, *coordinates = values
     if class_id % 1 or not 0 <= class_id < num_classes:
@@ -152,7 +183,8 @@ def _judged(line: int, words: Sequence[str], num_classes: int) -> Box | FlawedRo
     wrong = [value for value in coordinates if not -TOLERANCE <= value <= 1 + TOLERANCE]
     wrong += [size for size in coordinates[2:] if size < 0]
     if wrong:
-        return FlawedRow(line, RowFlaw.RANGE, f"{wrong[0]:g}")
+        flaw = RowFlaw.PIXELS if max(coordinates) > _LARGEST_SHARE else RowFlaw.RANGE
+        return FlawedRow(line, flaw, f"{wrong[0]:g}")
     x_center, y_center, width, height = coordinates
     return Box(line, int(class_id), x_center, y_center, width, height)
 
@@ -163,6 +195,23 @@ def _number(word: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _is_number(word: str) -> bool:
+    """Infinity and NaN are, too."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _columns(words: Sequence[str]) -> str:
+    if len(words) == 1 and any(mark in words[0] for mark in ",;"):
+        return "one column, with commas"
+    if len(words) in (9, 10) and all(map(_is_number, words[:8])) and not _is_number(words[8]):
+        return f"{len(words)} columns, as DOTA has them"
+    return f"{len(words)} columns"
 
 
 def _around(points: Sequence[float]) -> list[float]:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from trainer.data.dataset import DataSet, is_picture_name, label_path
 from trainer.data.description import is_folder
-
-_NO_LABELS = frozenset({"classes.txt", "labels.txt", "notes.txt", "train.txt", "val.txt", "test.txt"})
-"""Text files that labelling tools leave among the labels."""
+from trainer.data.elsewhere import NO_LABELS
 
 
 def orphan_labels(dataset: DataSet) -> dict[str, list[Path]]:
@@ -47,7 +45,7 @@ def _without_picture(folder: Path, of_pictures: Path) -> Iterator[Path]:
     pictures = {Path(name).stem for name in _names(of_pictures) if is_picture_name(name)}
     for name in sorted(_names(folder)):
         is_label = name.lower().endswith(".txt") and not name.startswith((".", "README"))
-        if is_label and name.lower() not in _NO_LABELS and Path(name).stem not in pictures:
+        if is_label and name.lower() not in NO_LABELS and Path(name).stem not in pictures:
             yield folder / name
 
 

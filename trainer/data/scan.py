@@ -1,22 +1,22 @@
 """Every picture and label file of a data set, judged one by one, several processes at once."""
 
 import os
-import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.dataset import label_path
+from trainer.data.known_pictures import KnownPictures
+from trainer.data.label_forms import Form, joined
 from trainer.data.labels import FlawedRow, Labels, RowFlaw, read_labels
-from trainer.data.pictures import FlawedPicture, PictureFacts, PictureFlaw, examine
+from trainer.data.pictures import SMALL_SIDE, FlawedPicture, PictureFacts, PictureFlaw, examine
 from trainer.parallel import in_processes
-
-_END_BYTES = 4096
 
 Flaw = TypeVar("Flaw")
 
@@ -29,7 +29,9 @@ class Scan:
     """(pictures, 2): width and height in pixels as trained on, 0 where there is no picture."""
     num_bytes: NDArray[np.int64]
     checksums: NDArray[np.uint32]
-    """CRC-32 of the ends of the picture files: with their sizes, enough to tell which may be copies of each other."""
+    """Of the content of the picture files: with their sizes, enough to tell which may be copies of each other."""
+    small: NDArray[np.uint8]
+    """(pictures, 256): grey values in rows of 16, all 0 where training cannot decode the picture."""
     has_labels: NDArray[np.bool_]
     """Whether there is a label file."""
     num_boxes: NDArray[np.int64]
@@ -39,6 +41,8 @@ class Scan:
     """With the number of the picture."""
     row_flaws: tuple[tuple[int, FlawedRow], ...]
     """With the number of the picture."""
+    form: Form
+    """What the rows have in common that are no boxes."""
 
     def usable(self) -> NDArray[np.bool_]:
         """Which pictures can be trained on: readable, and no row of the labels loses them."""
@@ -52,54 +56,102 @@ class Scan:
         return np.repeat(np.arange(len(self.num_boxes)), self.num_boxes)
 
 
-def scan(pictures: Sequence[Path], num_classes: int, hear: Callable[[int], None] = lambda done: None) -> Scan:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """How training reads the files of a data set."""
+
+    num_classes: int
+    channels: int = 3
+    keypoint_columns: int = 0
+    """That follow a box in the labels."""
+
+
+def scan(pictures: Sequence[Path], reading: Reading, hear: Callable[[int], None] = lambda done: None) -> Scan:
     """Judge pictures and their label files. Nothing is written, and nothing raised for a bad or unreadable file.
+
+    Every picture is decoded, unless one of the same content was before; see `known_pictures`.
 
     Args:
         pictures: paths; labels are looked for where `label_path` says.
-        num_classes: of the data set.
+        reading: how they are read.
         hear: told how many pictures are done, now and then.
 
     Raises:
         BrokenProcessPool: a process died, killed or crashed over a file.
     """
-    return _joined(list(in_processes(partial(_scanned, num_classes), pictures, hear)))
+    return _joined(list(in_processes(partial(_scanned, reading), pictures, hear)))
 
 
-def _scanned(num_classes: int, pictures: Sequence[Path]) -> Scan:
-    judged = [_picture(path) for path in pictures]
-    labels = [_labels(label_path(path), num_classes) for path in pictures]
+def _scanned(reading: Reading, pictures: Sequence[Path]) -> Scan:
+    with _quiet_decoders():
+        judged = _judged(pictures, reading.channels)
+    labels = [_labels(label_path(path), reading) for path in pictures]
     boxes = [box[1:] for each in labels if each is not None for box in each.boxes]
     return Scan(
-        shapes=np.array([(facts.width, facts.height) for facts, _, _ in judged], np.int32).reshape(-1, 2),
-        num_bytes=np.array([num_bytes for _, num_bytes, _ in judged], np.int64),
-        checksums=np.array([checksum for _, _, checksum in judged], np.uint32),
+        shapes=np.array([(each.facts.width, each.facts.height) for each in judged], np.int32).reshape(-1, 2),
+        num_bytes=np.array([each.num_bytes for each in judged], np.int64),
+        checksums=np.array([int.from_bytes(each.digest[:4]) for each in judged], np.uint32),
+        small=np.stack([_small(each.facts) for each in judged]),
         has_labels=np.array([each is not None for each in labels], bool),
         num_boxes=np.array([len(each.boxes) if each else 0 for each in labels], np.int64),
         boxes=np.array(boxes, np.float32).reshape(-1, 5),
-        picture_flaws=tuple((i, found) for i, (facts, _, _) in enumerate(judged) for found in facts.flaws),
+        picture_flaws=tuple((i, found) for i, each in enumerate(judged) for found in each.facts.flaws),
         row_flaws=tuple((i, row) for i, each in enumerate(labels) if each for row in each.flaws),
+        form=joined([each.form for each in labels if each]),
     )
 
 
-def _picture(path: Path) -> tuple[PictureFacts, int, int]:
-    """What it shows, its size in bytes and the CRC-32 of its end."""
+class _Judged(NamedTuple):
+    facts: PictureFacts
+    num_bytes: int = 0
+    digest: bytes = b""
+
+
+def _judged(pictures: Sequence[Path], channels: int) -> list[_Judged]:
+    """Each picture, from what is known of its content or by decoding it."""
+    with KnownPictures(channels) as known:
+        return [_picture(path, channels, known) for path in pictures]
+
+
+def _picture(path: Path, channels: int, known: KnownPictures) -> _Judged:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a quarter of the time of Path.read_bytes
-            facts = examine(file)
-            num_bytes = file.seek(0, os.SEEK_END)
-            file.seek(max(num_bytes - _END_BYTES, 0))
-            return facts, num_bytes, zlib.crc32(file.read())
+            content = file.read()
     except OSError as error:
         flaw = FlawedPicture(PictureFlaw.UNREADABLE, error.strerror or type(error).__name__)
-        return PictureFacts(width=0, height=0, flaws=(flaw,)), 0, 0
+        return _Judged(PictureFacts(width=0, height=0, flaws=(flaw,)))
+    suffix = path.suffix.lower()
+    digest = known.digest(content, suffix)
+    facts = known.get(digest)
+    if facts is None:
+        facts = examine(content, suffix, channels)
+        known.add(digest, facts)
+    return _Judged(facts, len(content), digest)
 
 
-def _labels(path: Path, num_classes: int) -> Labels | None:
+def _small(facts: PictureFacts) -> NDArray[np.uint8]:
+    return np.frombuffer(facts.small or bytes(SMALL_SIDE**2), np.uint8)
+
+
+@contextmanager
+def _quiet_decoders() -> Iterator[None]:
+    """Keep what C libraries print about broken files off the terminal; it is in the findings."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _labels(path: Path, reading: Reading) -> Labels | None:
     """What the label file says; none where there is none."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            return read_labels(file.read(), num_classes)
+            return read_labels(file.read(), reading.num_classes, reading.keypoint_columns)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -113,11 +165,13 @@ def _joined(parts: Sequence[Scan]) -> Scan:
         shapes=np.concatenate([part.shapes for part in parts]),
         num_bytes=np.concatenate([part.num_bytes for part in parts]),
         checksums=np.concatenate([part.checksums for part in parts]),
+        small=np.concatenate([part.small for part in parts]),
         has_labels=np.concatenate([part.has_labels for part in parts]),
         num_boxes=np.concatenate([part.num_boxes for part in parts]),
         boxes=np.concatenate([part.boxes for part in parts]),
         picture_flaws=tuple(_renumbered(starts, [part.picture_flaws for part in parts])),
         row_flaws=tuple(_renumbered(starts, [part.row_flaws for part in parts])),
+        form=joined([part.form for part in parts]),
     )
 
 

@@ -1,6 +1,6 @@
 """What a data set holds, counted: splits, classes, sizes; and what in these numbers is odd."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data import findings
+from trainer.data.labels import RowFlaw
 from trainer.data.scan import Scan
 from tuner.data_report import ClassFacts, Finding, NoiseFacts, Place, SizeFacts, SplitFacts
 
@@ -21,6 +22,8 @@ NOISY_DIFFERENCE = 0.02
 """mAP50-95: what tuning gains is often less, so what cannot tell it apart is too small a validation split."""
 TINY_SIDE, SMALL_SIDE, MEDIUM_SIDE = 8, 32, 96
 """In pixels: one step of a detector's finest grid; and COCO's limits."""
+LEAST_CORNER_BOXES, CORNERS_BEYOND = 10, 0.2
+"""Boxes read like two corners where there are so many, all so, and this share of them reaches beyond its picture."""
 _SIZES_SHOWN = 5
 
 
@@ -115,6 +118,34 @@ def odd_classes(file: Path, classes: Sequence[ClassFacts]) -> Iterator[Finding]:
             place = Place(file=str(file), found=f"class {class_id} '{facts.name}': boxes {counts}")
             kinds.setdefault(about, []).append(place)
     return (findings.finding(about, "", places) for about, places in kinds.items())
+
+
+def odd_names(file: Path, names: Sequence[str]) -> Iterator[Finding]:
+    """Classes that cannot be told apart by their names."""
+    ids: dict[str, list[int]] = defaultdict(list)
+    for class_id, name in enumerate(names):
+        ids["".join(name.split()).casefold()].append(class_id)
+    places = [
+        Place(file=str(file), found=", ".join(f"{class_id}: '{names[class_id]}'" for class_id in alike))
+        for alike in ids.values()
+        if len(alike) > 1
+    ]
+    if places:
+        yield findings.finding(findings.SAME_NAME, "", places)
+
+
+def odd_boxes(file: Path, scan: Scan, num_classes: int) -> Iterator[Finding]:
+    """Labels that are written by other rules, as far as all of them together show it."""
+    beyond = [row for _, row in scan.row_flaws if row.flaw == RowFlaw.CLASS_ID]
+    if beyond and all(row.value == str(num_classes) for row in beyond) and not (scan.boxes[:, 0] == 0).any():
+        found = f"no row has 0, {len(beyond)} have {num_classes}, and names has 0 to {num_classes - 1}"
+        yield findings.finding(findings.IDS_FROM_ONE, "", [Place(file=str(file), found=found)])
+    x, y, width, height = scan.boxes[:, 1:].T
+    over = sum(row.flaw == RowFlaw.BEYOND_BORDER for _, row in scan.row_flaws)
+    ordered = (width > x) & (height > y)
+    if len(x) >= LEAST_CORNER_BOXES and ordered.all() and over >= CORNERS_BEYOND * len(x):
+        found = f"in each of {len(x)} rows the last two numbers are larger than those before; {over} reach beyond"
+        yield findings.finding(findings.CORNER_BOXES, "", [Place(file=str(file), found=found)])
 
 
 def odd_splits(file: Path, splits: Mapping[str, SplitFacts], noise: NoiseFacts | None) -> Iterator[Finding]:

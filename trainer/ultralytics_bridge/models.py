@@ -58,15 +58,15 @@ def _unknown(name: str) -> str:
     )
 
 
-def count_parameters(model: str, num_classes: int) -> int:
-    """Parameters of a located model when built for `num_classes`.
+def count_parameters(model: str, num_classes: int, channels: int = 3) -> int:
+    """Parameters of a located model when built for `num_classes` and images of so many channels.
 
     Raises:
         ModelError: it cannot be built as a detector.
     """
     with faults_told(model):
         cfg: Any = checkpoints.load(model)[0].yaml if model.endswith(".pt") else model
-        net = DetectionModel(cfg, nc=num_classes, verbose=False)
+        net = DetectionModel(cfg, ch=channels, nc=num_classes, verbose=False)
     return sum(p.numel() for p in net.parameters())
 
 
@@ -90,7 +90,7 @@ def faults_told(model: str) -> Iterator[None]:
         ) from error
 
 
-def portable(model: str, num_classes: int, directory: Path) -> str:
+def portable(model: str, num_classes: int, channels: int, directory: Path) -> str:
     """What a process that has not imported `trainer` can be given for a located model.
 
     A YAML with our modules means nothing to it, so the answer is an untrained checkpoint: unpickling one imports
@@ -100,7 +100,7 @@ def portable(model: str, num_classes: int, directory: Path) -> str:
         return model
     target = directory / f"{Path(model).stem}-untrained.pt"
     if not target.exists():
-        net = DetectionModel(model, nc=num_classes, verbose=False)
+        net = DetectionModel(model, ch=channels, nc=num_classes, verbose=False)
         net.args = dict(DEFAULT_CFG_DICT)
         content = io.BytesIO()
         torch.save({"epoch": -1, "model": net, "train_args": {}, "version": version("ultralytics")}, content)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
@@ -146,10 +147,20 @@ class _Loaded:
 def _cell(sample: Mapping[str, Any]) -> Cell:
     centre, size = sample["bboxes"].double().numpy().reshape(-1, 4).reshape(-1, 2, 2).swapaxes(0, 1)
     return Cell(
-        pixels=np.ascontiguousarray(sample["img"].permute(1, 2, 0).numpy()),
+        pixels=_in_colours(sample["img"].permute(1, 2, 0).numpy()),
         boxes=np.concatenate([centre - size / 2, centre + size / 2], axis=1),
         classes=tuple(int(class_id) for class_id in sample["cls"].flatten().tolist()),
     )
+
+
+def _in_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Something to look at, whatever the number of channels: grey, or the first three, which ultralytics has blue first
+    where there are more."""
+    if pixels.shape[2] < 3:
+        pixels = pixels[..., :1].repeat(3, axis=2)
+    elif pixels.shape[2] > 3:
+        pixels = pixels[..., 2::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _spread(dataset: Any, number: int, seed: int) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def _left_out(split: str, pictures: list[str], dataset: Any) -> list[str]:
     broken = [path for path in pictures if path not in usable]
     if not broken:
         return []
-    reason = _reason(broken[0], num_classes=len(dataset.data["names"]))
+    reason = _reason(broken[0], dataset.data)
     what = f"{len(broken)} of {len(pictures)} pictures of {split} cannot be used, the first: {reason}"
     if len(broken) > MAX_BROKEN_FRACTION * len(pictures):
         raise DataError(
@@ -61,9 +61,10 @@ def _left_out(split: str, pictures: list[str], dataset: Any) -> list[str]:
     return [f"{what}; they are left out"]
 
 
-def _reason(picture: str, num_classes: int) -> str:
+def _reason(picture: str, data: dict[str, Any]) -> str:
     """Why ultralytics leaves a picture out, in its own words on one line."""
-    found = verify_image_label((picture, *img2label_paths([picture]), "", False, num_classes, 0, 0, False))
+    keypoints = data.get("kpt_shape", (0, 0))
+    found = verify_image_label((picture, *img2label_paths([picture]), "", False, len(data["names"]), *keypoints, False))
     return " ".join(str(found[-1]).replace("ignoring corrupt image/label: ", "").split())[:300]
 
 

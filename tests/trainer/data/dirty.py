@@ -116,14 +116,14 @@ def _rows(dirty: Dirty) -> None:
         ("class-id", "class", f"{good}7 0.5 0.5 0.2 0.2\n", 2),
         ("class-id", "half-class", f"{good}\n0.5 0.5 0.5 0.2 0.2\n", 3),
         ("class-id", "minus-class", "-1 0.5 0.5 0.2 0.2\n", 1),
-        ("label-range", "pixels", f"{good}{good}0 48 32 10 10\n", 3),
+        ("label-pixels", "pixels", f"{good}{good}0 48 32 10 10\n", 3),
         ("label-range", "minus", "0 -0.2 0.5 0.2 0.2\n", 1),
         ("label-number", "nan", f"{good}0 nan 0.5 0.2 0.2\n", 2),
         ("label-number", "inf", "0 0.5 inf 0.2 0.2\n", 1),
-        ("label-number", "text", "cat 0.5 0.5 0.2 0.2\n", 1),
+        ("label-class-name", "text", "cat 0.5 0.5 0.2 0.2\n", 1),
         ("label-columns", "four", f"{good}0 0.5 0.5 0.2\n", 2),
         ("label-columns", "commas", "0,0.5,0.5,0.2,0.2\n", 1),
-        ("label-columns", "scored", "0 0.5 0.5 0.2 0.2 0.99\n", 1),
+        ("label-sixth-column", "scored", "0 0.5 0.5 0.2 0.2 0.99\n", 1),
         ("mixed-labels", "mixed", f"{good}0 0.1 0.1 0.2 0.1 0.2 0.2\n", 0),
         ("label-encoding", "utf16", "0 0.5 0.5 0.2 0.2\n".encode("utf-16"), 1),
         ("zero-size-box", "flat", f"{good}1 0.5 0.5 0 0.2\n", 2),
@@ -139,6 +139,9 @@ def _rows(dirty: Dirty) -> None:
 def _backgrounds(dirty: Dirty) -> None:
     dirty.put("train", "unlabelled.jpg", dirty.jpeg(), None)
     dirty.plant("missing-labels", "train", "images/train/unlabelled.jpg")
+    for name in ("shared.jpg", "shared.png"):
+        dirty.put("train", name, saved(Image.fromarray(dirty.pixels()), "PNG"))
+    dirty.plant("shared-labels", "train", "images/train/shared.png")
     for name, rows in (("nothing", ""), ("blank", "\n \n")):
         dirty.put("val", f"{name}.jpg", dirty.jpeg(), rows)
         dirty.plant("empty-labels", "val", f"images/val/{name}.jpg")
@@ -175,6 +178,7 @@ def _legal(dirty: Dirty) -> None:
     dirty.put("train", "UPPER.JPG", dirty.jpeg())
     dirty.put("train", "crlf.jpg", dirty.jpeg(), "0 0.5 0.5 0.25 0.25\r\n1 0.2 0.2 0.1 0.1\r\n")
     dirty.put("train", "outline.jpg", dirty.jpeg(), "0 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n")
+    dirty.plant("outline-labels", "train", "labels/train/outline.txt")
     dirty.put("train", "rounded.jpg", dirty.jpeg(), "0 0.5 0.5 1.005 1\n")
     dirty.put("train", "snow-\u96ea.jpg", dirty.jpeg())
     dirty.put("train", ".hidden.jpg", b"no picture")

@@ -195,7 +195,6 @@ def test_progress_is_told_to_the_end_of_each_step(clean):
     check(resolve(clean.root / "dataset.yaml"), heard.append)
     assert [progress.step for progress in heard if progress.done == progress.total == 400] == [
         "pictures and labels",
-        "near-duplicates",
     ]
 
 

@@ -23,6 +23,7 @@ STAYS = {
     "near-duplicate-picture",
     "near-leaked-picture",
     "noisy-validation",
+    "outline-labels",
     "rotated-picture",
 }
 """What only the user can judge or mend."""

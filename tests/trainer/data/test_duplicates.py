@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from trainer.data import duplicates
-from trainer.data.duplicates import SIMILAR, Twin, exact_twins, near_twins, small_versions
+from trainer.data.duplicates import SIMILAR, Twin, comparable, exact_twins, near_twins
+from trainer.data.scan import Reading, scan
 
 
 def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
@@ -29,7 +30,8 @@ def twins_of(tmp_path, *contents: bytes, groups=None) -> list[Twin]:
     for number, content in enumerate(contents):
         paths.append(tmp_path / f"{number:03}.jpg")
         paths[-1].write_bytes(content)
-    return near_twins(small_versions(paths), groups or [range(len(paths))])
+    seen = scan(paths, Reading(num_classes=1))
+    return near_twins(comparable(seen.small), groups or [range(len(paths))])
 
 
 def pairs(twins: list[Twin]) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from trainer.ultralytics_bridge import environment
 environment.configure()
 
 from ultralytics.data.utils import verify_image_label  # noqa: E402 - only after the environment is set
+from ultralytics.utils.patches import imread  # noqa: E402
 
 from trainer.ultralytics_bridge import usable  # noqa: E402, F401 - switches off that pictures are rewritten
 
@@ -20,21 +21,26 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
 def examine(content: bytes) -> PictureFacts:
-    return pictures.examine(io.BytesIO(content))
+    return pictures.examine(content, ".jpg")
 
 
-def saved(kind="JPEG", pixels=PIXELS, mode="RGB", orientation=None):
+def saved(kind="JPEG", pixels=PIXELS, mode="RGB", orientation=None, **options):
     """The bytes of a picture file."""
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
     file = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(file, kind, exif=exif)
+    picture = Image.fromarray(pixels)
+    (picture.convert(mode) if mode else picture).save(file, kind, exif=exif, **options)
     return file.getvalue()
 
 
 def changed(content, at, byte):
     return content[:at] + bytes([byte]) + content[at + 1 :]
+
+
+def cut(content):
+    return content[: len(content) // 2]
 
 
 JPEG, PNG = saved(), saved("PNG")
@@ -62,6 +68,28 @@ PICTURES = {
     "no such orientation": (saved(orientation=9), [PictureFlaw.BAD_ORIENTATION]),
     "a grey JPEG": (saved(mode="L"), [PictureFlaw.GREY]),
     "a grey PNG with transparency": (saved("PNG", mode="LA"), [PictureFlaw.GREY]),
+    "half a BMP": (cut(saved("BMP")), [PictureFlaw.TRUNCATED]),
+    "half a TIFF": (cut(saved("TIFF")), [PictureFlaw.TRUNCATED]),
+    "half a JPEG 2000": (cut(saved("JPEG2000")), [PictureFlaw.TRUNCATED]),
+    "half a WebP": (cut(saved("WEBP")), [PictureFlaw.UNREADABLE]),
+    "half an AVIF": (cut(saved("AVIF")), [PictureFlaw.UNREADABLE]),
+    "a JPEG with CMYK colours": (saved(mode="CMYK"), []),
+    "a PNG with a palette": (saved("PNG", mode="P"), []),
+    "a PNG of 16 bits": (
+        saved("PNG", (PIXELS[..., 0].astype(np.uint16) * 256), mode=None),
+        [PictureFlaw.GREY, PictureFlaw.DEEP],
+    ),
+    "a TIFF of 32-bit numbers": (
+        saved("TIFF", PIXELS[..., 0].astype(np.float32), mode=None),
+        [PictureFlaw.GREY, PictureFlaw.UNDECODABLE],
+    ),
+    "a TIFF of 32-bit whole numbers": (
+        saved("TIFF", PIXELS[..., 0].astype(np.int32), mode=None),
+        [PictureFlaw.GREY, PictureFlaw.UNDECODABLE],
+    ),
+    "a TIFF packed with zstd": (saved("TIFF", compression="zstd"), [PictureFlaw.UNDECODABLE]),
+    "a TIFF packed with LZMA": (saved("TIFF", compression="lzma"), [PictureFlaw.UNDECODABLE]),
+    "a TIFF packed with LZW": (saved("TIFF", compression="tiff_lzw"), []),
 }
 
 
@@ -78,7 +106,8 @@ def test_a_picture_is_usable_and_as_large_as_ultralytics_says_and_its_file_stays
     path.write_bytes(content)
     found = verify_image_label((str(path), str(tmp_path / "none.txt"), "", False, 1, 0, 0, False))
     facts = examine(content)
-    assert facts.is_usable == (found[0] is not None), found[-1]
+    # ultralytics' check decodes nothing, its training does.
+    assert facts.is_usable == (found[0] is not None and imread(path) is not None), found[-1]
     if facts.is_usable:
         assert (facts.height, facts.width) == found[2]
     assert path.read_bytes() == content
@@ -101,4 +130,4 @@ def test_damage_anywhere_is_found_by_the_rules_of_ultralytics_and_raises_nothing
         content = content[: len(content) - int(numbers.integers(2)) * int(numbers.integers(len(content)))]
         path.write_bytes(content)
         found = verify_image_label((str(path), str(tmp_path / "none.txt"), "", False, 1, 0, 0, False))
-        assert examine(content).is_usable == (found[0] is not None), found[-1]
+        assert examine(content).is_usable == (found[0] is not None and imread(path) is not None), found[-1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.data.advice import advice, fitting_imgsz
+from trainer.data.label_forms import NO_FORM
 from trainer.data.noise import MAX_PICTURES, Detections, expected_noise, resampled
 from trainer.data.scan import Scan
 from trainer.data.summary import odd_classes, odd_splits, size_facts, split_facts
@@ -21,6 +22,8 @@ def seen(shapes: list[tuple[int, int]], boxes: list[list[tuple[float, ...]]]) ->
         shapes=np.array(shapes, np.int32),
         num_bytes=np.arange(len(shapes)) + 1,
         checksums=np.arange(len(shapes), dtype=np.uint32),
+        small=np.zeros((len(shapes), 256), np.uint8),
+        form=NO_FORM,
         has_labels=np.ones(len(shapes), bool),
         num_boxes=np.array([len(each) for each in boxes]),
         boxes=np.array(flat, np.float32).reshape(-1, 5),

@@ -1,0 +1,108 @@
+"""The keys of a data set YAML beside paths and names: honoured, refused, or passed over with a note.
+
+Those are the keys that ultralytics 8.4.190 acts on (`check_det_dataset`, its data sets and augmentations), and
+arguments of training that people write here in vain. Other keys mean nothing to ultralytics either and stay silent.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+MAX_CHANNELS = 256
+"""Largest number of channels that may be given."""
+
+
+class Keypoints(NamedTuple):
+    """What `kpt_shape` says of each row of the labels."""
+
+    number: int
+    dimensions: int
+    """2: x and y; 3: with visibility."""
+
+    @property
+    def columns(self) -> int:
+        """That follow the box."""
+        return self.number * self.dimensions
+
+
+class RefusedKey(Exception):  # noqa: N818 - where it stands in the file is for the caller to say
+    """A key has a value that cannot be; with the rule, and the remedy."""
+
+    def __init__(self, key: str, rule: str, remedy: str) -> None:
+        super().__init__(f"{rule}; {remedy}")
+        self.key, self.rule, self.remedy = key, rule, remedy
+
+
+_OTHER_TASKS = {
+    "flip_idx": "keypoints",
+    "kpt_names": "keypoints",
+    "masks_dir": "semantic segmentation",
+    "label_mapping": "semantic segmentation",
+    "bg_class_idx": "semantic segmentation",
+    "depth_scale": "depth estimation",
+    "max_depth": "depth estimation",
+}
+_ARGUMENTS = frozenset(
+    {"agnostic_nms", "amp", "augment", "batch", "cache", "classes", "close_mosaic", "copy_paste", "degrees", "device"}
+    | {"epochs", "fliplr", "flipud", "fraction", "freeze", "hsv_h", "hsv_s", "hsv_v", "imgsz", "lr0", "lrf", "mixup"}
+    | {"momentum", "mosaic", "multi_scale", "optimizer", "patience", "rect", "scale", "seed", "single_cls", "workers"}
+)
+
+
+def channels_of(document: Mapping[str, object]) -> int:
+    """The number of channels of the images.
+
+    Raises:
+        RefusedKey: there is no such number of channels.
+    """
+    value = document.get("channels")
+    if value is None:
+        return 3
+    number = _whole(value)
+    if number is None or not 1 <= number <= MAX_CHANNELS:
+        rule = f"channels must be the number of channels of the images, 1 to {MAX_CHANNELS}, but got"
+        raise RefusedKey("channels", rule, "write 3 for colour images and 1 for grey ones, or delete the line")
+    return number
+
+
+def keypoints_of(document: Mapping[str, object]) -> Keypoints | None:
+    """The keypoints that follow each box; none where `kpt_shape` is not given.
+
+    Raises:
+        RefusedKey: it is no such shape.
+    """
+    value = document.get("kpt_shape")
+    if value is None:
+        return None
+    numbers = [_whole(item) for item in value] if isinstance(value, list) else []
+    if len(numbers) != 2 or numbers[0] is None or numbers[0] < 1 or numbers[1] not in (2, 3):
+        rule = "kpt_shape must be the number of keypoints and 2 or 3 values for each, but got"
+        raise RefusedKey(
+            "kpt_shape", rule, "write it as 'kpt_shape: [17, 3]', or delete the line where labels are boxes"
+        )
+    return Keypoints(number=numbers[0], dimensions=numbers[1])
+
+
+def passed_over(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Each key that changes nothing here though it looks as if it did, with what to know about it."""
+    for key, value in document.items():
+        if value is None:
+            continue
+        if key == "kpt_shape":
+            yield key, "a detector trains on the boxes of these labels, without their keypoints"
+        elif key in _OTHER_TASKS:
+            yield key, f"{key} is for {_OTHER_TASKS[key]} and changes nothing for a detector"
+        elif key == "task" and str(value).strip().lower() not in ("detect", "detection"):
+            yield key, f"task is passed over: detectors are trained here, and got {value!r:.40}"
+        elif key in _ARGUMENTS:
+            yield key, f"{key} is an argument of training and changes nothing in a data set, in ultralytics neither"
+
+
+def _whole(value: object) -> int | None:
+    """Some tools write '4' or 4.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+        return int(number) if number == int(number) else None
+    except (ValueError, OverflowError):
+        return None
