@@ -36,6 +36,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
         environment.configure()
         from trainer.ultralytics_bridge import models, usable  # imports torch: seconds
 
+        usable.scan(data)
         model = models.locate(request.model)
         num_parameters = models.count_parameters(model, len(trained.names), trained.channels)
         prepared = PreparedRecord(
@@ -48,7 +49,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
             num_parameters=num_parameters,
             checkpoint_bytes=num_parameters * _CHECKPOINT_BYTES_PER_PARAMETER + _CHECKPOINT_BYTES_BESIDES,
             versions=models.versions(),
-            notes=(*found.notes, *check.notes(report), *usable.scan(data), *environment.version_notes()),
+            notes=(*found.notes, *check.notes(report), *environment.version_notes()),
         )
     except DataError as error:
         return None, EndRecord(outcome=Outcome.BAD_DATA, message=str(error))

@@ -59,9 +59,18 @@ def test_an_image_that_changes_after_the_check_is_bad_data_by_its_name(
     end = hear_all(trainer)[-1]
     assert end.outcome == Outcome.BAD_DATA
     assert str(image) in end.message
-    assert end.message.startswith("Every image must stay as it was checked")
+    assert "must stay as it was checked" in end.message
     assert "\n" not in end.message
     assert not end.retryable
+
+
+def test_images_that_are_all_gone_after_the_check_are_bad_data(trainer, train_request, copy, checked):
+    shutil.rmtree(copy.parent / "images/train")
+    trainer.send(replace(train_request(epochs=1), data=checked.data))
+    end = hear_all(trainer)[-1]
+    assert end.outcome == Outcome.BAD_DATA
+    assert "none of 16 is: " in end.message
+    assert str(copy.parent / "images/train") in end.message
 
 
 @pytest.mark.parametrize(

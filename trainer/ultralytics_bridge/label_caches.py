@@ -24,6 +24,7 @@ import ultralytics.data.dataset as stock
 from numpy.typing import NDArray
 
 from trainer.cache import cache_folder
+from trainer.exceptions import DataError
 
 _FORMAT = 1
 _MOST_TOLD = 20
@@ -35,20 +36,37 @@ logger = logging.getLogger("trainer")
 def labels_of(dataset: Any, beside_labels: Path, fingerprint: str) -> tuple[dict[str, Any], bool]:
     """What `YOLODataset` asks of its cache: the labels of all pictures, and whether they were in a cache.
 
+    Leaves in `dataset.left_out` the pictures that are not among them.
+
     Args:
         dataset: the `YOLODataset`.
         beside_labels: where ultralytics would keep the cache; only named in messages.
         fingerprint: of names, sizes and times of pictures and label files, and of how they are read.
+
+    Raises:
+        DataError: no picture can be trained on.
     """
     path = _path(dataset.im_files)
     kept = _read(path, fingerprint)
     if kept is not None:
         kept["msgs"] = _told(kept["msgs"])
+        dataset.left_out = _left_out(dataset, kept)
         return kept, True
     scanned: dict[str, Any] = dataset.cache_labels(beside_labels)
-    if scanned["labels"]:
-        _write(path, fingerprint, scanned)
+    if not scanned["labels"]:
+        first = " ".join(scanned["msgs"][0].split())[:300] if scanned["msgs"] else "no reason is known"
+        raise DataError(f"At least one image must be readable, but none of {len(dataset.im_files)} is: {first}.")
+    _write(path, fingerprint, scanned)
+    dataset.left_out = _left_out(dataset, scanned)
     return scanned, False
+
+
+def _left_out(dataset: Any, scanned: Mapping[str, Any]) -> list[str]:
+    """The pictures that ultralytics will not train on, which it tells in its log alone."""
+    if len(scanned["labels"]) == len(dataset.im_files):
+        return []
+    taken = {label["im_file"] for label in scanned["labels"]}
+    return [picture for picture in dataset.im_files if picture not in taken]
 
 
 def _told(messages: list[str]) -> list[str]:

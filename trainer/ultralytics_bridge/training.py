@@ -27,11 +27,10 @@ from trainer.checkpoints import BEST, LAST, Checkpoints
 from trainer.divergence import LossWatch
 from trainer.exceptions import Diverged, OutOfMemory
 from trainer.nn import is_ssm_parameter
-from trainer.ultralytics_bridge import checkpoints, models, repeatable
+from trainer.ultralytics_bridge import checkpoints, models, repeatable, usable
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads them safely
 from trainer.ultralytics_bridge import picture_caches as _picture_caches  # noqa: F401 - none among the user's files
 from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - names an image that cannot be read
-from trainer.ultralytics_bridge import usable as _usable  # noqa: F401 - mends none of the user's files
 
 _CUDA_CHECK_EVERY = 10
 """Reading a loss from a GPU makes the host wait for it, so there it is read every few batches only."""
@@ -129,6 +128,11 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
     def _close_dataloader_mosaic(self) -> None:
         super()._close_dataloader_mosaic()
         self._tell_sampler()  # the loader begins anew, which may have read ahead
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        dataset = super().build_dataset(img_path, mode, batch)
+        usable.require_all(dataset)
+        return dataset
 
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
         loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
