@@ -1,37 +1,23 @@
 """The machines: Ray, started here or joined, and the slots that trials occupy."""
 
 import contextlib
-import logging
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import ray
-from ray._private import ray_constants
 
 from tuner.exceptions import EnvironmentProblem
+from tuner.execution import ray_node
+from tuner.scratch import scratch_folder
 
 _GIB_PER_CPU_SLOT = 2.0
 """What a small detector's trainer needs on a CPU, torch included."""
 
 _MAX_LOADERS = 8
 """Data-loading processes of one trial; more seldom helps one GPU."""
-
-_ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own progress tables: ours is shown instead
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files of what the database has
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl+C is an orderly stop of the search, decided by us
-    "TUNE_WARN_THRESHOLD_S": "10",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Trainers are no processes of Ray's: short of memory, it would kill the actors above them, which have none to
-    # give. The kernel takes the trainers first, as they ask it to.
-    "RAY_memory_monitor_refresh_ms": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,11 +52,9 @@ def connected(*, gpus: int | None, parallel: int | None, address: str | None) ->
     Raises:
         EnvironmentProblem: Ray cannot be started or joined, or has fewer GPUs than asked for.
     """
-    os.environ.update(_ENVIRONMENT)
     cores = len(os.sched_getaffinity(0))
     number = parallel or _cpu_slots(cores)
-    _start(address, num_cpus=None if address else max(cores, number))
-    try:
+    with scratch_folder() as folder, _running(address, num_cpus=max(cores, number), folder=folder):
         available = int(ray.cluster_resources().get("GPU", 0))
         wanted = available if gpus is None else gpus
         if wanted > available:
@@ -80,38 +64,18 @@ def connected(*, gpus: int | None, parallel: int | None, address: str | None) ->
             )
         total_cpus = ray.cluster_resources().get("CPU", 1.0)
         yield _gpu_slots(wanted, parallel, total_cpus) if wanted else _slots_on_cpu(number, total_cpus)
-    finally:
-        ray.shutdown()
 
 
-def _start(address: str | None, num_cpus: int | None) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+@contextlib.contextmanager
+def _running(address: str | None, num_cpus: int, folder: Path) -> Iterator[None]:
     try:
         if address:
-            ray.init(address=address, **quiet)
+            ray_node.join(address)
         else:
-            _keep_to_this_machine()
-            # "local" is said out loud: RAY_ADDRESS would make this join a cluster.
-            ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        what = f"join the Ray cluster at '{address}'" if address else "start Ray on this machine"
-        raise EnvironmentProblem(f"Cannot {what}: {reason}") from error
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _keep_to_this_machine() -> None:
-    """Let Ray's processes listen on loopback only, and answer nobody without this run's token.
-
-    Whoever reaches a port of Ray runs code as its user. Ray listens on every interface, also when given 127.0.0.1,
-    unless told that no other machine will join (its default on other systems than Linux). Its own token would be kept
-    in ~/.ray for every run, where other users may read it; ours lives in the environment of this run's processes,
-    where they may not.
-    """
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that Ray starts
-    ray_constants.ENABLE_RAY_CLUSTER = False  # for this one, which has read the variable already
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            ray_node.start(num_cpus, folder)
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _cpu_slots(cores: int) -> int:

@@ -1,0 +1,163 @@
+"""What Ray's errors mean when it starts or is joined, and what to do about each."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.exceptions import EnvironmentProblem
+
+_LONGEST = 400
+"""Characters of a message that is not known."""
+
+_TAIL_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What Ray, or one of its servers in its log, says; what that means, and the remedy."""
+
+    says: str
+    means: str
+    remedy: str
+
+
+_STARTING = (
+    _Known(
+        r"AF_UNIX path length|File ?name too long",
+        "the path of its temporary folder is too long for Unix sockets",
+        "set TMPDIR to a folder with a short path, such as /tmp",
+    ),
+    _Known(
+        r"Too many open files|\[Errno (23|24)\]",
+        "it may not open enough files",
+        "raise the limit, `ulimit -n 4096` or more, and begin again",
+    ),
+    _Known(
+        r"No space left on device|Disk quota exceeded|\[Errno (28|122)\]",
+        "the disk of its temporary folder is full",
+        "make room there, or set TMPDIR to a folder on another disk",
+    ),
+    _Known(
+        r"Resource temporarily unavailable|can't start new thread|pthread_create|\[Errno 11\]",
+        "it may not start enough processes and threads",
+        "raise the limit, `ulimit -u 4096` or more, or that of the container (pids), and begin again",
+    ),
+    _Known(
+        r"Cannot allocate memory|bad_alloc|memory on this node available|MemoryError|\[Errno 12\]",
+        "there is too little memory",
+        "end other programs, or raise the limit of the container or job (`ulimit -v` too), and begin again",
+    ),
+    _Known(
+        r"/dev/shm|plasma directory|object store",
+        "there is too little shared memory",
+        "give /dev/shm at least 128 MiB: `docker run --shm-size=2g`, or in Kubernetes an emptyDir of `medium: Memory`",
+    ),
+    _Known(
+        r"Address already in use|ports? \S+ is (already )?in use|bind: |\[Errno 98\]",
+        "a port that it needs is taken",
+        "unset RAY_GCS_SERVER_PORT and other variables that fix its ports, or end the program that has the port",
+    ),
+    _Known(
+        r"Permission denied|Read-only file system|Operation not permitted|\[Errno (1|13|30)\]",
+        "it may not write to its temporary folder, or run its own programs",
+        "set TMPDIR to a folder that can be written to, and keep the Python environment on a disk without noexec",
+    ),
+    _Known(
+        r"GLIBC|Exec format error|cannot open shared object|No such file or directory: '[^']*(gcs_server|raylet)'",
+        "its programs do not run on this machine",
+        "install it again for this system: `pip install --force-reinstall ray`",
+    ),
+)
+"""The first that fits counts, so the more certain come first."""
+
+_JOINING = (
+    _Known(
+        r"[Vv]ersion mismatch",
+        "it runs another version of Ray or Python than this command",
+        "install the same versions on all machines",
+    ),
+    _Known(
+        r"[Aa]uthenticat|[Uu]nauthorized|token",
+        "it does not accept this command's token, or wants one",
+        "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token that it was started with",
+    ),
+    _Known(
+        r"Could not find any running Ray instance",
+        "none runs on this machine",
+        "start one with `ray start --head`, give its host:port, or leave --address out",
+    ),
+    _Known(
+        r"[Mm]alformed address|Invalid address|Unable to parse|must be a|ray://|Expected '<host>",
+        "that is no address of a cluster",
+        "give host:port (port 6379 by default), or auto for the one on this machine",
+    ),
+    _Known(
+        r"Name or service not known|name resolution|No address associated|nodename nor servname",
+        "no machine has that name",
+        "correct the name, or give the address in numbers",
+    ),
+    _Known(
+        r"Connection refused|timed out|TimedOut|No route|unreachable|reset by peer|Failed to connect|GCS",
+        "no Ray cluster answers there",
+        "see on its first machine that it runs (`ray status`) and on which port (6379 by default, not the dashboard's "
+        "8265), and that no firewall is in between",
+    ),
+)
+
+
+def failed_start(error: Exception, folder: Path) -> EnvironmentProblem:
+    """Translate why Ray could not be started.
+
+    Args:
+        error: as Ray raised it. That a server did not come up in time says little: its log says why.
+        folder: where its logs are.
+    """
+    said = _said(error)
+    logged = list(_logged(folder))
+    known = _first_known(_STARTING, [said, *logged])
+    return _problem("Ray cannot be started on this machine", known, said, [*logged, ""][0])
+
+
+def failed_join(error: Exception, address: str) -> EnvironmentProblem:
+    """Translate why the cluster at an address could not be joined."""
+    said = _said(error)
+    return _problem(f"The Ray cluster at '{address}' cannot be joined", _first_known(_JOINING, [said]), said)
+
+
+def _problem(what: str, known: _Known | None, said: str, logged: str = "") -> EnvironmentProblem:
+    if known is not None:
+        return EnvironmentProblem(f"{what}: {known.means} ({said[:_LONGEST]}); {known.remedy}.")
+    more = f"; its log: {logged[:_LONGEST]}" if logged else ""
+    return EnvironmentProblem(f"{what}: {said[:_LONGEST]}{more}. `tune doctor` looks at the machine.")
+
+
+def _said(error: BaseException) -> str:
+    """Join what an error and its causes say, on one line."""
+    parts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(parts) < 4:
+        parts.append(" ".join(str(cause).split()) or type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    return "; ".join(dict.fromkeys(parts))
+
+
+def _first_known(table: Iterable[_Known], texts: Iterable[str]) -> _Known | None:
+    """Find the first entry that fits what is said, which counts more than what is logged."""
+    for text in texts:
+        for known in table:
+            if re.search(known.says, text):
+                return known
+    return None
+
+
+def _logged(folder: Path) -> Iterable[str]:
+    """Yield the last errors in the logs of Ray's servers."""
+    for log in sorted(folder.glob("session_latest/logs/*.err")):
+        try:
+            with log.open("rb") as file:
+                file.seek(max(log.stat().st_size - _TAIL_BYTES, 0))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            continue
+        yield from (line.strip() for line in lines if re.search(r" [EFC] \d+|[Ee]rror|exception", line))
