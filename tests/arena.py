@@ -84,11 +84,17 @@ class Arena:
         arguments += ["--address", self.address] if self.address else []
         return [*arguments, *([] if promote else ["--no-promote"]), *more]
 
-    def start(self, *, die="", interpreter=(sys.executable, "-P"), **options):
-        """The driver as a process of its own; its output is one text, errors included."""
+    def start(self, *, die="", interpreter=(sys.executable, "-P"), under=(), leads=False, **options):
+        """The driver as a process of its own; its output is one text, errors included.
+
+        Args:
+            under: a command that runs it, as `timeout 60`.
+            leads: whether it leads a process group of its own, which can be signalled as one.
+        """
         command = self.command("run", *self.run_arguments(**options), die=die, interpreter=interpreter)
         return subprocess.Popen(
-            command,
+            [*under, *command],
+            process_group=0 if leads else None,
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -33,6 +33,10 @@ from tuner.contract import (
 
 _POLL_S = 0.05
 
+_THE_TUNERS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that the tuner handles, and that others, such as systemd or SLURM, send to every process: a server ends with
+its standard input, a training process by what its tuner sends."""
+
 logger = logging.getLogger("trainer")
 
 
@@ -42,7 +46,8 @@ def serve() -> int:
     records = os.dup(1)
     os.dup2(2, 1)  # whatever prints must not end up between the records
     requests = _Lines(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the tuner's to handle; it reaches the whole terminal
+    for signum in _THE_TUNERS:
+        signal.signal(signum, signal.SIG_IGN)
     while (line := requests.next()) is not None:
         try:
             request = decode(line)
@@ -134,6 +139,7 @@ def _run_and_exit(request: TrainRequest | PrepareRequest, records: int, watch: O
     code = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         die_with_parent()
         with Path(os.devnull).open() as nothing:
             os.dup2(nothing.fileno(), 0)

@@ -1,9 +1,10 @@
 """Has the trainer check a data set, and hears how far it is."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TextIO
 
 from tuner.data_report import Advice, DataReport, decode_report
 from tuner.exceptions import DataError, EnvironmentProblem
+from tuner.scratch import scratch_folder
+from tuner.signals import trapped_signals
 
 Hear = Callable[[str, int, int], None]
 """Told the name of a step, how many pictures it has done, and of how many."""
@@ -50,13 +53,13 @@ def check_data(
         DataError: it cannot be read at all, or the cleaned one cannot be written.
         EnvironmentProblem: the trainer does not work.
     """
-    with tempfile.TemporaryDirectory(prefix="data-check-") as folder:
-        report = Path(folder) / "report.json"
+    with trapped_signals(), scratch_folder() as folder:
+        report = folder / "report.json"
         command = [sys.executable, "-m", "trainer", "check-data", data, "--report", str(report)]
         command += ["--samples"] if samples else []
         command += ["--fix", str(fix)] if fix is not None else []
         command += ["--kept"] if kept else []
-        with (Path(folder) / "stderr.log").open("w+") as said:
+        with (folder / "stderr.log").open("w+") as said:
             cleaned = _run(command, said, hear)
         return decode_report(report.read_text("ascii")), cleaned
 
@@ -76,13 +79,17 @@ def advised_model(data: str) -> Advice:
 
 def _run(command: list[str], said: TextIO, hear: Hear) -> Cleaned | None:
     cleaned: Cleaned | None = None
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as child:
-        for line in child.stdout or ():
-            message = json.loads(line)
-            if "cleaned" in message:
-                cleaned = Cleaned(**message["cleaned"])
-            else:
-                hear(message["step"], message["done"], message["total"])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True) as child:
+        try:
+            for line in child.stdout or ():
+                message = json.loads(line)
+                if "cleaned" in message:
+                    cleaned = Cleaned(**message["cleaned"])
+                else:
+                    hear(message["step"], message["done"], message["total"])
+        except BaseException:  # a signal, most likely: nobody reads on
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
     said.seek(0)
     lines = said.read().strip().splitlines()
     if child.returncode == 1 and len(lines) == 1:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tuner.exceptions import EnvironmentProblem
+from tuner.scratch import scratch_folder
+from tuner.signals import trapped_signals
 
 _PACKAGES = ("mamba-yolo-tuner", "optuna", "ray", "sqlalchemy", "optuna-dashboard", "numpy")
 _TRAINER_TIMEOUT_S = 120
@@ -62,7 +64,8 @@ def _environment() -> dict[str, Any]:
     """The training side, asked in a process of its own: this one never imports torch."""
     command = [sys.executable, "-m", "trainer", "environment"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRAINER_TIMEOUT_S, check=False)
+        with trapped_signals(), scratch_folder():
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_TRAINER_TIMEOUT_S, check=False)
         report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
         lines = done.stderr.strip().splitlines() if "done" in locals() else ["it did not answer in time"]

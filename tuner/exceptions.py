@@ -11,8 +11,8 @@ TunerError                      1   our own fault when raised bare
 │   └── StudyChanged                let no other program write to the study, run the same command again
 └── StudyLocked                 9   wait for the other driver, or stop it
 
-The number is the exit code of the `tune` command. 75 (preempted: please requeue), 130 and 143 mean a signal: run the
-same command again to go on.
+The number is the exit code of the `tune` command. 75 (preempted: please requeue), 129, 130 and 143 mean a signal: run
+the same command again to go on.
 """
 
 

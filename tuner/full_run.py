@@ -16,6 +16,7 @@ from tuner.execution.preparing import prepared_by
 from tuner.files import write_whole
 from tuner.lease import folder_lock
 from tuner.printable import printable
+from tuner.scratch import scratch_folder
 from tuner.signals import Signals, trapped_signals
 from tuner.watchdog import Patience
 
@@ -75,7 +76,7 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
     """
     check_stages(run)
     _make(run.directory)
-    with trapped_signals() as signals, folder_lock(run.directory / "tune-train.lock"):
+    with trapped_signals() as signals, scratch_folder(), folder_lock(run.directory / "tune-train.lock"):
         prepared = prepared_by(run.trainer, run.data, run.model, run.directory)
         if run.measured_batch:
             run = _with_fitting_batch(run, prepared, signals, tell)

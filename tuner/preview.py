@@ -12,6 +12,8 @@ import numpy as np
 
 from tuner.contract import Outcome, Params
 from tuner.exceptions import DataError, EnvironmentProblem, TunerError
+from tuner.scratch import scratch_folder
+from tuner.signals import trapped_signals
 from tuner.space import ARGUMENTS, SHIPPED_SPACES, Space, UnitCube, load_space
 
 STRENGTHS = ("weak", "medium", "strong")
@@ -103,7 +105,8 @@ def draw(request: PreviewRequest) -> Sheets:
         }
     )
     command = [sys.executable, "-m", "trainer", "preview"]
-    done = subprocess.run(command, input=f"{line}\n", capture_output=True, text=True, check=False)
+    with trapped_signals(), scratch_folder():
+        done = subprocess.run(command, input=f"{line}\n", capture_output=True, text=True, check=False)
     answer = _answer(done)
     match answer["outcome"]:
         case Outcome.COMPLETED:

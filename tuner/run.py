@@ -3,10 +3,8 @@
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.contract import Outcome, PreparedRecord
@@ -26,6 +24,7 @@ from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
 from tuner.run_options import Machines, RunOptions
+from tuner.scratch import remove, scratch_folder
 from tuner.search import Search
 from tuner.signals import Signals, trapped_signals
 from tuner.study import DrivenStudy, StudySpec, best_trial, driven_study
@@ -43,6 +42,9 @@ _FLUSH_S = 300.0
 _LAST_FLUSH_S = 5.0
 """The same, for one that must end now."""
 
+_SIGNAL_S = 2.0
+"""How long a signal may take to be heard of by a main thread that waits for Ray."""
+
 
 def run(options: RunOptions, view: View) -> None:
     """Search, compare the best with the default configuration, promote the winner, write params.yaml.
@@ -54,7 +56,11 @@ def run(options: RunOptions, view: View) -> None:
         Interrupted: a signal came; all states are written.
     """
     options.paths.create()
-    with trapped_signals() as signals, _held(options.storage, options.name, options.paths, view) as lease:
+    with (
+        trapped_signals() as signals,
+        scratch_folder(),
+        _held(options.storage, options.name, options.paths, view) as lease,
+    ):
         view.note(f"study {options.name} in {options.paths.root}")
         prepared = prepared_by(options.machines.trainer, options.data, options.model, options.paths.root)
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
@@ -82,11 +88,13 @@ def quote_only(options: RunOptions, view: View) -> None:
     Raises:
         TunerError: see `tuner.exceptions`.
     """
-    with tempfile.TemporaryDirectory(prefix="tune-quote-") as scratch:
-        prepared = prepared_by(options.machines.trainer, options.data, options.model, Path(scratch))
+    with trapped_signals() as signals, scratch_folder() as scratch:
+        folder = scratch / "quote"
+        folder.mkdir()
+        prepared = prepared_by(options.machines.trainer, options.data, options.model, folder)
         view.subject(_spec(options, prepared), options.space, prepared.notes)
-        with trapped_signals() as signals, _connected(options.machines, signals) as slots:
-            epoch = timed_epoch(options, prepared, slots, Path(scratch), signals)
+        with _connected(options.machines, signals) as slots:
+            epoch = timed_epoch(options, prepared, slots, folder, signals)
             quotation = quote(options.space, slots=slots.number)
             view.quotation(_quoted(options, quotation, prepared.checkpoint_bytes, slots, epoch))
 
@@ -104,6 +112,7 @@ def promote(url: str, name: str, paths: StudyPaths, epochs: int | None, machines
     paths.create()
     with (
         trapped_signals() as signals,
+        scratch_folder(),
         _held(url, name, paths, view) as lease,
         driven_study(lease, None, paths.journal, view.note) as study,
     ):
@@ -130,15 +139,21 @@ def _machines(machines: Machines, study: DrivenStudy, view: View, signals: Signa
 
     def leave(what: str) -> None:
         """The main thread hangs in Ray for good: write the states and end the process from this one."""
+        asked = signals.awaited(_SIGNAL_S)  # who signals every process, as systemd does, has ended Ray with it
         with contextlib.suppress(Exception):
             study.interrupt_all()
             study.flush(_LAST_FLUSH_S)
-        sys.stderr.write(f"{what}; nothing is lost: the same command goes on from here\n")
+        remove(scratch)
+        sys.stderr.write(f"{asked or f'{what}; nothing is lost: the same command goes on from here'}\n")
         sys.stderr.flush()
-        os._exit(EnvironmentProblem.exit_code)
+        os._exit(asked.exit_code if asked else EnvironmentProblem.exit_code)
 
     try:
-        with _connected(machines, signals) as slots, watched(leave):
+        with (
+            scratch_folder() as scratch,
+            _connected(machines, signals) as slots,
+            watched(leave, is_ending=lambda: signals.awaited() is not None),
+        ):
             yield slots
     finally:
         signals.arm()

@@ -1,11 +1,15 @@
 """Rows 2 and 5: who asks a run to end gets it in order; who asks twice gets it at once."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.arena import assert_nothing_lost, assert_nothing_runs, assert_orderly_end
+from tests.conftest import SCRIPTED_TRAINER
 
 
 def begin(arena, epochs=6, **options):
@@ -19,6 +23,7 @@ def begin(arena, epochs=6, **options):
     [
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
         (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
         *(pytest.param(signum, 75, marks=pytest.mark.slow) for signum in (signal.SIGUSR1, signal.SIGUSR2)),
     ],
 )
@@ -124,3 +129,137 @@ def test_a_signal_while_the_data_are_prepared_ends_the_run_as_well(arena):
     output, _ = process.communicate(timeout=30)
     assert_orderly_end(process.returncode, output, 143)
     assert_nothing_runs(arena)
+
+
+DATA = ["--data", "sample", "--model", "mamba-yolo-n", "--gpus", "0"]
+CODES = {"INT": 130, "TERM": 143, "HUP": 129, "USR1": 75, "USR2": 75}
+
+
+def assert_ended_in_order(arena, process, name):
+    """The exit code is that of the signal, the states are written, nothing runs."""
+    asked = time.monotonic()
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 30
+    assert_orderly_end(process.returncode, output, CODES[name])
+    assert output.strip().splitlines()[-1] == f"stopped by SIG{name}; the same command goes on from here"
+    assert arena.status()["counts"]["RUNNING"] == 0
+    assert_nothing_runs(arena)
+
+
+IN_EVERY_RUN = ("TERM",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.slow) for name in CODES]
+)
+def test_a_signal_to_the_whole_process_group_ends_the_run_as_one_to_the_driver(lone_arena, name):
+    process = begin(lone_arena, leads=True)
+    os.killpg(process.pid, signal.Signals[f"SIG{name}"])
+    assert_ended_in_order(lone_arena, process, name)
+    before = lone_arena.status()
+    assert before["counts"]["WAITING"] >= 1
+    code, output = lone_arena.run()
+    assert_orderly_end(code, output, 0)
+    assert_nothing_lost(lone_arena, before=before, most_redone=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["TERM", "USR1"])
+def test_a_signal_to_every_process_of_the_run_ends_it_in_order(lone_arena, name):
+    """As systemd and SLURM send it: by cgroup, whatever the session. Ray's servers end of it too."""
+    process = begin(lone_arena)
+    for each in lone_arena.processes():
+        each.send_signal(signal.Signals[f"SIG{name}"])
+    assert_ended_in_order(lone_arena, process, name)
+    before = lone_arena.status()
+    code, output = lone_arena.run()
+    assert_orderly_end(code, output, 0)
+    assert_nothing_lost(lone_arena, before=before, most_redone=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "USR1"])
+def test_a_run_that_timeout_ends_is_one_request_though_the_signal_comes_twice(lone_arena, name):
+    process = lone_arena.start(under=["timeout", "-s", name, "15"], epoch_seconds=0.5)
+    output, _ = process.communicate(timeout=60)
+    assert_orderly_end(process.returncode, output, 124)  # timeout's own
+    assert output.strip().splitlines()[-1] == f"stopped by SIG{name}; the same command goes on from here"
+    assert lone_arena.status()["counts"]["RUNNING"] == 0
+    assert_nothing_runs(lone_arena)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["INT", "TERM", "USR2"])
+def test_a_run_in_a_session_of_its_own_ends_in_order_too(lone_arena, name):
+    process = begin(lone_arena, under=["setsid"])
+    os.killpg(process.pid, signal.Signals[f"SIG{name}"])
+    assert_ended_in_order(lone_arena, process, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["TERM", "USR2"])
+def test_a_signal_to_the_group_ends_a_comparison_in_order(lone_arena, name):
+    space = lone_arena.folder / "space.yaml"
+    space.write_text(space.read_text().replace("baseline: {lr0: 0.01}", "baseline: {lr0: 0.9}"))  # a poor one
+    more = ["--trials", "6", "--reevaluation-runs", "12"]
+    process = lone_arena.start(epoch_seconds=0.05, leads=True, more=more)
+    lone_arena.wait_for(lambda: len([event for event in lone_arena.events("epoch") if event["seed"] != 0]) >= 5)
+    os.killpg(process.pid, signal.Signals[f"SIG{name}"])
+    assert_ended_in_order(lone_arena, process, name)
+    code, output = lone_arena.run(more=more)
+    assert_orderly_end(code, output, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["INT", "HUP"])
+def test_a_signal_to_the_group_ends_the_promoted_run_in_order(lone_arena, name):
+    more = ["--trials", "2", "--promote-epochs", "12"]
+    process = lone_arena.start(epoch_seconds=0.15, promote=True, leads=True, more=more)
+    lone_arena.wait_for(lambda: len([e for e in lone_arena.events("epoch") if e["full"]]) >= 3)
+    os.killpg(process.pid, signal.Signals[f"SIG{name}"])
+    assert_ended_in_order(lone_arena, process, name)
+    assert lone_arena.status()["promotion"]["state"] == "WAITING"
+    code, output = lone_arena.run(promote=True, more=more)
+    assert_orderly_end(code, output, 0)
+    played = [event["epoch"] for event in lone_arena.events("epoch") if event["full"]]
+    assert sorted(played) == list(range(1, 13)), "an epoch of the promoted run was lost or trained twice"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_and_continued_by_the_terminal_goes_on(lone_arena):
+    """Ctrl+Z, a pause longer than Ray may be silent, and `fg`."""
+    process = begin(lone_arena, leads=True)
+    os.killpg(process.pid, signal.SIGTSTP)
+    time.sleep(25)
+    os.killpg(process.pid, signal.SIGCONT)
+    output, _ = process.communicate(timeout=60)
+    assert_orderly_end(process.returncode, output, 0)
+    assert_nothing_lost(lone_arena)
+
+
+@pytest.mark.parametrize(
+    ("name", "whom"),
+    [
+        pytest.param(
+            name, whom, marks=() if (name, whom) in [("TERM", "group"), ("HUP", "driver")] else pytest.mark.slow
+        )
+        for name in CODES
+        for whom in ("driver", "group")
+    ],
+)
+def test_a_signal_ends_a_full_run_in_order_and_the_same_command_goes_on(tmp_path, name, whom):
+    played = tmp_path / "played.jsonl"
+    trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.1 --journal {played}"
+    command = [sys.executable, "-m", "tuner", "train", *DATA, "--out", "run", "--epochs", "12", "--trainer", trainer]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    )
+    for line in process.stdout:
+        if line.startswith("epoch  3/12"):
+            break
+    (os.kill if whom == "driver" else os.killpg)(process.pid, signal.Signals[f"SIG{name}"])
+    output, _ = process.communicate(timeout=30)
+    assert_orderly_end(process.returncode, output, CODES[name])
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert_orderly_end(done.returncode, done.stdout + done.stderr, 0)
+    assert played.read_text().count('"event": "epoch"') == 12, "an epoch was lost or trained twice"

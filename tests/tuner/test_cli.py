@@ -82,12 +82,13 @@ def test_export_takes_several_studies_and_the_others_one():
 
 def test_every_exit_code_of_an_error_is_documented():
     assert {error.exit_code for error in all_errors()} <= DOCUMENTED
-    assert {Interrupted(signum).exit_code for signum in (signal.SIGINT, signal.SIGTERM)} <= DOCUMENTED
+    assert {Interrupted(signum).exit_code for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)} <= DOCUMENTED
 
 
 def test_every_documented_exit_code_can_occur():
     of_errors = {error.exit_code for error in all_errors()}
-    of_signals = {Interrupted(signum).exit_code for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    of_signals = {Interrupted(signum).exit_code for signum in signals}
     assert {0, *of_errors, *of_signals} == DOCUMENTED
 
 

@@ -1,5 +1,6 @@
 """The command itself: its verbs, and how an error becomes one line and an exit code."""
 
+import errno
 import logging
 import signal
 import sys
@@ -25,16 +26,20 @@ from tuner.cli import (
     train,
 )
 from tuner.cli.arguments import hide_password
-from tuner.exceptions import SpaceError, TunerError
+from tuner.cli.output import lasting_output
+from tuner.exceptions import EnvironmentProblem, SpaceError, TunerError
 from tuner.printable import printable
 from tuner.signals import Interrupted
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 a fault of ours · 2 command line · 3 search space or settings · 4 data set ·
 5 machine, folder or package · 6 no trial succeeded · 7 stopped by a failure policy · 8 database ·
-9 another driver runs the study · 75 preempted (SIGUSR1, SIGUSR2): requeue · 130, 143 stopped by a signal.
-After 8, 9, 75, 130 and 143 the same command goes on where this one stopped.
+9 another driver runs the study · 75 preempted (SIGUSR1, SIGUSR2): requeue · 129, 130, 143 stopped by a signal.
+After 8, 9, 75, 129, 130 and 143 the same command goes on where this one stopped.
 """
+
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""The reader of a pipe has seen enough, or the terminal was closed."""
 
 app = typer.Typer(
     help="Find good hyper-parameters for a detector: check the data, search, promote, export, train.",
@@ -74,9 +79,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if not debug:
         logging.getLogger("tuner").setLevel(logging.CRITICAL)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-    code = _exit_code([argument for argument in given if argument != "--debug"], debug=debug)
+    with lasting_output() as failures:
+        code = _exit_code([argument for argument in given if argument != "--debug"], debug=debug)
+        sys.stdout.flush()
+        if code == 0 and any(error.errno not in _NOBODY_READS for error in failures):
+            sys.stderr.write(f"All is done, but the output could not be written: {failures[0].strerror}.\n")
+            code = EnvironmentProblem.exit_code
     if arguments is None:
-        for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(signum, signal.SIG_IGN)  # all is done: a late one must not make this a failure
     sys.exit(code)
 
@@ -93,8 +103,6 @@ def _exit_code(arguments: list[str], *, debug: bool) -> int:
         return int(leave.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        return 0  # the reader of our output has seen enough
     except Exception as error:
         if debug:
             traceback.print_exc()

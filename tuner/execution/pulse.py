@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -13,27 +12,37 @@ _PERIOD_S = 1.0
 _SILENCE_S = 20.0
 """A cluster that has not answered for so long is lost; a busy one answers in milliseconds."""
 
+_SILENCE_AT_THE_END_S = 5.0
+"""The same, when the run is to end: what ends it may have ended Ray."""
+
 _OWN_SERVERS = frozenset({"gcs_server", "raylet"})
 
 
 @contextlib.contextmanager
-def watched(on_loss: Callable[[str], None]) -> Iterator[None]:
-    """Ask Ray for a sign of life all the time; `on_loss` is called once, in a thread, with what is the matter."""
+def watched(on_loss: Callable[[str], None], is_ending: Callable[[], bool]) -> Iterator[None]:
+    """Ask Ray for a sign of life all the time.
+
+    Args:
+        on_loss: called once, in a thread, with what is the matter.
+        is_ending: whether the run has been asked to end, and cannot wait long.
+    """
     servers = [child for child in psutil.Process().children() if child.name() in _OWN_SERVERS]
     done = threading.Event()
-    answered_s = time.monotonic()
+    silent = 0  # periods, which do not pass while this process is stopped (Ctrl+Z); a clock would go on
 
     def ask() -> None:
-        nonlocal answered_s
+        nonlocal silent
         while not done.wait(_PERIOD_S):
             with contextlib.suppress(Exception):  # no answer, whatever it is called
                 ray.nodes()
-                answered_s = time.monotonic()
+                silent = 0
 
     def watch() -> None:
+        nonlocal silent
         while not done.wait(_PERIOD_S):
+            silent += 1
             dead = [server for server in servers if not _runs(server)]
-            if dead or time.monotonic() - answered_s > _SILENCE_S:
+            if dead or silent * _PERIOD_S > (_SILENCE_AT_THE_END_S if is_ending() else _SILENCE_S):
                 on_loss("Ray's servers on this machine have died" if dead else "the Ray cluster does not answer")
                 return
 

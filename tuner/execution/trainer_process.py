@@ -5,8 +5,10 @@ import os
 import select
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tuner.contract import (
     ContractError,
@@ -19,6 +21,7 @@ from tuner.contract import (
     decode,
     encode,
 )
+from tuner.scratch import remove
 from tuner.watchdog import Patience, Watch
 
 STOP_GRACE_S = 5.0
@@ -38,6 +41,8 @@ class TrainerProcess:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: Path | None = None
+        """For its temporary files, which it cannot remove when it is killed."""
         self._buffer = b""
         self._training_pid: int | None = None
         self._busy = False
@@ -113,17 +118,26 @@ class TrainerProcess:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
         process.wait()
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            remove(folder)
 
     def _start(self) -> bool:
         self._buffer = b""
         try:
+            self._folder = Path(tempfile.mkdtemp(prefix="t-"))  # short, for sockets
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
+                env={**os.environ, "TMPDIR": str(self._folder)},
             )
         except OSError as error:
+            self._remove_folder()
             self._failed_start = f"the trainer '{self._command[0]}' cannot be started: {error.strerror}"
             return False
         return True

@@ -1,0 +1,112 @@
+"""What a signal means: once, twice, ignored, in a main thread that hangs."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tuner.signals import Interrupted, trapped_signals
+
+
+def in_a_process(program, **options):
+    """A process that has begun to wait for signals."""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, **options)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+WAITING = """
+import sys, time
+from tuner.signals import Interrupted, trapped_signals
+try:
+    with trapped_signals() as signals, signals.ending(lambda reason: None):
+        print("ready", flush=True)
+        while signals.received is None:
+            time.sleep(0.01)
+        time.sleep({end_s})
+except Interrupted as interrupted:
+    sys.exit(interrupted.exit_code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [
+        (signal.SIGHUP, 129),
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGUSR1, 75),
+        (signal.SIGUSR2, 75),
+    ],
+)
+def test_each_signal_has_its_exit_code(signum, code):
+    with pytest.raises(Interrupted) as caught, trapped_signals():
+        signal.raise_signal(signum)
+    assert caught.value.exit_code == code
+
+
+def test_a_hang_up_that_was_ignored_from_the_start_stays_ignored():
+    process = in_a_process(WAITING.format(end_s=0), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(10) == 143
+
+
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_at_once_again_is_the_same_request(again):
+    """As `timeout` sends it, to its child and then to the group; and systemd with SendSIGHUP."""
+    process = in_a_process(WAITING.format(end_s=1.0))
+    began = time.monotonic()
+    process.terminate()
+    time.sleep(0.05)
+    process.send_signal(again)
+    assert process.wait(10) == 143
+    assert time.monotonic() - began > 0.9, "the second one has ended it"
+
+
+def test_a_terminal_that_hangs_up_several_times_is_not_impatient():
+    process = in_a_process(WAITING.format(end_s=2.0))
+    began = time.monotonic()
+    for _ in range(4):
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.4)
+    assert process.wait(10) == 129
+    assert time.monotonic() - began > 1.9
+
+
+def test_a_second_signal_some_time_later_ends_the_process_at_once():
+    process = in_a_process(WAITING.format(end_s=30))
+    process.terminate()
+    time.sleep(0.6)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == 130
+
+
+def test_another_thread_hears_of_a_signal_that_the_main_thread_does_not_handle():
+    """A main thread in foreign code runs no handler; here, its handler is put off by the handling of another one."""
+    program = """
+import os, signal, sys, threading
+from tuner.signals import trapped_signals
+def hang(signum, frame):
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait()
+with trapped_signals() as signals:
+    signal.signal(signal.SIGTERM, hang)
+    def hear():
+        print("ready", flush=True)
+        os._exit(signals.awaited(10.0).exit_code)
+    threading.Thread(target=hear).start()
+    threading.Event().wait()
+"""
+    process = in_a_process(program)
+    process.terminate()
+    assert process.wait(10) == 143
+
+
+def test_nothing_is_heard_where_nothing_comes():
+    with trapped_signals() as signals:
+        assert signals.awaited(0.01) is None
