@@ -37,8 +37,9 @@ def leaks(canary: str, folders: Iterable[Path], pids: Iterable[int]) -> list[str
 
 def ray_sessions() -> list[Path]:
     """The folders in which Ray's sessions on this machine keep logs and sockets."""
-    temporary = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray"
-    return sorted(path for path in temporary.glob("session_*") if not path.is_symlink())
+    temporary = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))
+    found = {path for parent in ("ray", "tune-*") for path in temporary.glob(f"{parent}/session_*")}
+    return sorted(path for path in found if not path.is_symlink())
 
 
 def _forms(canary: str) -> list[bytes]:
