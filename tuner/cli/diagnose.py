@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli.arguments import commands_prefix
-from tuner.diagnosis import Diagnosis, diagnose, read_run
+from tuner.diagnosis import Condition, Diagnosis, diagnose, read_run
 from tuner.diagnosis.next_run import is_resumed, next_yaml, write_next
 from tuner.printable import printable
 from tuner.report.diagnosis import diagnosis_facts, diagnosis_lines
@@ -51,6 +51,8 @@ def _next(diagnosis: Diagnosis, written: Path | None) -> str:
         kept = f"; {written} was not written" if written else ""
         if diagnosis.findings:
             return f"next      follow the remedy above; there is no argument to change{kept}"
+        if diagnosis.condition is Condition.NOT_JUDGED:
+            return f"next      what is known calls for no change{kept}"
         return f"next      nothing to change{kept}"
     prefix, source = commands_prefix(), shlex.quote(diagnosis.run.source)
     if not diagnosis.run.params:

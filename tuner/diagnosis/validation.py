@@ -83,7 +83,9 @@ def validation_notes(run: Run) -> Iterator[str]:
 
 def _cause(run: Run) -> str:
     if not remedies.validates_in_half_precision(run):
-        return "Half precision is not the cause, since amp is off: check the labels of the validation split"
+        return (
+            "Half precision is not the cause, since the run does not use it: check the labels of the validation split"
+        )
     cause = "Validation runs in half precision, in which a loss can overflow"
     if not run.columns.takes_our_arguments:
         return cause

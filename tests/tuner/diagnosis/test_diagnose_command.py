@@ -93,6 +93,46 @@ def test_json_says_the_same(tune):
     assert said["grade"]["mark"] == "below the targets"
 
 
+@pytest.mark.parametrize(
+    ("renamed", "task", "unknown"),
+    [
+        (
+            "train/odd_loss",
+            "detect",
+            ["what train/odd_loss means", "a part of the training loss: there is no train/dfl_loss"],
+        ),
+        ("metrics/mAP50(M)", "segment", []),
+        ("metrics/accuracy_top1", "classify", []),
+    ],
+)
+def test_what_is_not_judged_is_said_in_words_and_in_json(tune, tmp_path, renamed, task, unknown):
+    shutil.copytree(CURVES / "healthy", "run")
+    column = "train/dfl_loss" if renamed.startswith("train") else "metrics/mAP50(B)"
+    table = (tmp_path / "run" / "results.csv").read_text().replace(column, renamed)
+    (tmp_path / "run" / "results.csv").write_text(table)
+    (tmp_path / "run" / "args.yaml").unlink()
+    said = json.loads(tune("run", "--json"))
+    assert (said["condition"], said["task"], said["unknown"]) == ("not-judged", task, unknown)
+    words = tune("run")
+    assert "NOT JUDGED" in words
+    assert "NORMAL" not in words
+    assert "what is known calls for no change" in words
+
+
+def test_a_run_whose_validation_overflows_keeps_its_learning_rate(tune, tmp_path):
+    shutil.copytree(CURVES / "healthy", "run")
+    header, *rows = (tmp_path / "run" / "results.csv").read_text().splitlines()
+    at = header.split(",").index("val/cls_loss")
+    cells = [row.split(",") for row in rows]
+    overflown = [",".join([*row[:at], "inf", *row[at + 1 :]]) for row in cells]
+    (tmp_path / "run" / "results.csv").write_text("\n".join([header, *overflown]) + "\n")
+    said = tune("run", "--write", "next.yaml")
+    assert "VALIDATION-OVERFLOW" in said
+    assert "DIVERGED" not in said
+    assert "there is no argument to change; next.yaml was not written" in said
+    assert not (tmp_path / "next.yaml").exists()
+
+
 def test_a_file_that_is_there_is_replaced_as_by_export(tune, tmp_path):
     (tmp_path / "next.yaml").write_text("old")
     tune(str(CURVES / "lr-too-low"), "--write", "next.yaml")
