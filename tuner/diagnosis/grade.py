@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tuner.diagnosis.columns import Task
 from tuner.diagnosis.runs import Run, RunEpoch
 
 
@@ -39,10 +38,8 @@ class Grade:
 def grade(run: Run) -> Grade | None:
     """The grade of the epoch with the highest mAP50-95, whose weights are best.pt; none without a validated epoch.
 
-    The targets are a detector's: a run of another task has no grade.
+    The targets are a detector's: a run of another task has metrics of other names, and so no grade.
     """
-    if run.columns.task is not Task.DETECT:
-        return None
     best = max(filter(_is_validated, run.epochs), key=lambda e: (e.metrics or {})["mAP50-95"], default=None)
     if best is None or best.metrics is None:
         return None

@@ -179,8 +179,16 @@ def test_the_first_epoch_after_an_upgrade_is_enough_to_know_its_columns():
 
 
 def test_a_last_line_that_is_cut_off_between_two_columns_is_no_part_of_its_own():
-    found = table(HEAD, *ROWS, LATER[0].rpartition(",")[0])
+    found = table(f"{HEAD},lr/pg1", *(f"{row},0.01" for row in ROWS), LATER[0])
     assert found.notes == ("line 5 of results.csv is cut off and was skipped",)
+
+
+def test_a_value_that_falls_is_not_taken_for_the_time():
+    low = [f"{epoch},{loss},0.3,0.2,0.8,0.01" for epoch, loss in ((1, 0.9), (2, 0.8), (3, 0.7))]
+    more = [f"{epoch},{loss},0.3,0.2,0.8,0.01,0.01" for epoch, loss in ((4, 0.6), (5, 0.5), (6, 0.4))]
+    found = table(TIMELESS, *low, *more)
+    assert [e.train["box"] for e in found.epochs] == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    assert "added lr/pg1" in found.notes[0]
 
 
 def test_losses_of_another_kind_are_not_compared_with_the_earlier_ones():
