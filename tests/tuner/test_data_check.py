@@ -1,12 +1,16 @@
 """`tune data check`, by the real trainer: words, JSON, page, exit codes."""
 
 import re
+import shlex
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from tests.conftest import SCRIPTED_TRAINER
 from tests.trainer.data import dirty as planted
+from trainer.data.advice import advice
 from tuner.cli.main import main
 from tuner.data_report import (
     ClassFacts,
@@ -19,7 +23,7 @@ from tuner.data_report import (
     SplitFacts,
     decode_report,
 )
-from tuner.report.data_check import data_check_lines
+from tuner.report.data_check import data_check_lines, next_command
 from tuner.report.data_check_page import data_check_page
 
 
@@ -67,7 +71,38 @@ def test_no_model_is_chosen_for_a_data_set_that_is_refused(dirty, tune, tmp_path
 def test_a_good_data_set_ends_with_the_command_to_type_next(tune):
     code, out, err = tune("data", "check", "sample:16")
     assert (code, err) == (0, "")
-    assert "tune run --space strong_aug --data sample:16 --model mamba-yolo-t --dry-run" in out.splitlines()[-1]
+    last = out.splitlines()[-1]
+    assert last.endswith("tune run --space strong_aug --data sample:16 --model mamba-yolo-t --imgsz 128 --dry-run")
+
+
+@pytest.mark.parametrize(
+    ("pictures", "imgsz", "command"),
+    [
+        (600, "128", "tune run --space strong_aug --data d.yaml --model mamba-yolo-t --imgsz 128 --dry-run"),
+        (20_000, "960", "tune run --space medium_aug --data d.yaml --model mamba-yolo-b --imgsz 960 --dry-run"),
+        (200_000, "640", "tune run --space weak_aug --data d.yaml --model mamba-yolo-l --imgsz 640 --dry-run"),
+    ],
+)
+def test_the_next_command_is_all_of_the_advice(pictures, imgsz, command):
+    report = made()
+    split = replace(report.splits["train"], usable=pictures)
+    report = made(advice=advice({"train": split}, replace(report.sizes, imgsz=int(imgsz))))
+    assert next_command(report, "d.yaml") == command
+    options = set(shlex.split(command))
+    assert {each.choice for each in report.advice if each.choice} <= options
+
+
+def test_the_next_command_is_one_that_runs(tune, tmp_path, monkeypatch):
+    """As it is printed, with a trainer that trains nothing: what is advised is taken."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TUNE_TRAINER", f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.02")
+    _, out, _ = tune("data", "check", "sample:16")
+    words = shlex.split(out.splitlines()[-1].partition("tune run ")[2])
+    code, out, err = tune("run", *words, "--plain", "--parallel", "1")
+    assert (code, err) == (0, "")
+    assert "imgsz=128 for all trials" in out
+    assert "model  mamba-yolo-t, " in out
+    assert "quote  an epoch is taken as 0.0 s" in out
 
 
 def test_json_is_the_whole_report_and_nothing_else(dirty, tune, tmp_path):

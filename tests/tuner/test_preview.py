@@ -76,7 +76,7 @@ def test_the_command_writes_the_sheets_and_says_what_comes_next(tmp_path):
     assert all((tmp_path / file).stat().st_size > 1000 for file in files)
     assert note == "note: strong: copy_paste has no effect: it needs outlines, and the labels are boxes"
     assert follows.startswith("Next: ")
-    assert follows.endswith("tune run --space medium_aug --data sample:8 --dry-run")
+    assert follows.endswith("tune run --space medium_aug --data sample:8 --imgsz 64 --dry-run")
 
 
 def test_a_trainer_that_dies_is_told_with_its_exit_code(tmp_path, monkeypatch):

@@ -49,9 +49,9 @@ def advice(splits: Mapping[str, SplitFacts], sizes: SizeFacts) -> tuple[Advice, 
 
 def _start(number: int, pictures: str) -> Advice:
     if number < FINE_TUNE_BELOW:
-        why = f"{pictures} are few to train from scratch: begin with trained weights if you can (--model FILE.pt)"
+        why = f"{pictures} are few to train from scratch: if you have trained weights, give them as the model"
     elif number < SCRATCH_FROM:
-        why = f"{pictures} can do from scratch; with trained weights (--model FILE.pt) it is a shorter way"
+        why = f"{pictures} can do from scratch; trained weights, given as the model, are a shorter way"
     else:
         why = f"{pictures} are enough to train from scratch"
     return Advice(about="start", choice="", why=why)

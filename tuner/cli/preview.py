@@ -58,6 +58,7 @@ def preview(
     for note in sheets.notes:
         typer.echo(f"note: {printable(note)}")
     given = [f"--data {shlex.quote(data)}"] if data else []
+    given += [f"--imgsz {size}"] if size is not None else []
     command = " ".join(["tune run", f"--space {shlex.quote(space or 'medium_aug')}", *given, "--dry-run"])
     typer.echo(f"Next: {printable(commands_prefix() + command)}")
 
