@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -78,6 +79,7 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
     _make(run.directory)
     with trapped_signals() as signals, scratch_folder(), folder_lock(run.directory / "tune-train.lock"):
         prepared = prepared_by(run.trainer, run.data, run.model, run.directory)
+        _check_teacher(run)
         if run.measured_batch:
             run = _with_fitting_batch(run, prepared, signals, tell)
         _refuse_changes(run, prepared)
@@ -86,6 +88,18 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
         told = _Told(run, tell)
         end = _carried_out(_request(run, prepared), run, signals, told.hear)
     return _trained(run, end)
+
+
+def _check_teacher(run: FullRun) -> None:
+    """Refuse weights to learn from that are no detector, before anything is trained.
+
+    Raises:
+        UsageError: they are not.
+    """
+    teacher = run.params.get("distill_model")
+    if teacher is not None:
+        with tempfile.TemporaryDirectory(prefix="tune-teacher-") as scratch:
+            prepared_by(run.trainer, run.data, str(teacher), Path(scratch))
 
 
 def check_stages(run: FullRun) -> None:

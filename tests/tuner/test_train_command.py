@@ -109,6 +109,8 @@ def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
         (["--batch", "auto", "--stage", "300:64:8"], 2, "--batch auto measures one size"),
         (["--distill", "nowhere.pt"], 2, "--distill takes the weights of a trained model"),
         (["--model", "no-such-model"], 2, "no-such-model"),
+        (["--model", "yolov8n-obb.yaml"], 2, "is OBB, the layer of oriented bounding boxes"),
+        (["--model", "rtdetr-l.yaml"], 2, "is RTDETRDecoder, the layer of RT-DETR"),
     ],
 )
 def test_wrong_input_is_one_line(tune, arguments, code, said):
@@ -117,6 +119,15 @@ def test_wrong_input_is_one_line(tune, arguments, code, said):
     assert found == code, err
     assert said in err
     assert len(err.splitlines()) == 1, err
+
+
+def test_a_teacher_that_is_no_checkpoint_is_refused_before_anything_trains(tune, tmp_path):
+    teacher = tmp_path / "teacher.pt"
+    teacher.write_bytes(b"onnx")
+    found, out, err = tune("--distill", str(teacher), trainer=f"{sys.executable} -m trainer serve")
+    assert found == 2, err
+    assert f"The checkpoint '{teacher}' must be one that ultralytics saved" in err
+    assert "epoch" not in out
 
 
 def test_stages_reach_the_trainer(tmp_path):

@@ -1,5 +1,6 @@
 """Reading checkpoints, which may come from anywhere, without running what is in them (see `environment`)."""
 
+import errno
 import io
 import pickle
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 import ultralytics
 from ultralytics.nn import tasks
+from ultralytics.utils import downloads
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from trainer import files
@@ -26,6 +28,18 @@ _TEACHER = "teacher_model."
 
 _REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")
 
+_OTHER_CODE = ("models.", "yolov6.", "mmengine.", "super_gradients.")
+"""Begins the classes in checkpoints of YOLOv5, YOLOv7, YOLOv9, YOLOv6, MMDetection and YOLO-NAS."""
+
+_REASONS = {
+    "references types outside the supported": "it holds weights without their model, or something else altogether",
+    "Weights only load failed": "it is no file that PyTorch saved",
+    "not in a subdirectory": "it is an archive, but none that PyTorch saved",
+    "Invalid argument": "it is cut off",
+    "failed finding central directory": "it is cut off",
+}
+"""What errors in reading a file mean, by a part of their text."""
+
 
 def load(path: str | Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     """ultralytics' `load_checkpoint`: the model, in float32, and all that the checkpoint holds.
@@ -35,9 +49,11 @@ def load(path: str | Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     """
     try:
         model, checkpoint = tasks.load_checkpoint(path)
-    except (MemoryError, OSError):
+    except MemoryError:
         raise
     except Exception as error:  # whatever broken or hostile bytes bring about in a loader
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch seeks beyond the end of a file cut off
+            raise
         raise ModelError(_told(path, error)) from error
     return model, checkpoint
 
@@ -147,19 +163,38 @@ def _told(path: str | Path, error: Exception) -> str:
     causes = [error, *_causes(error)]
     refusal = next((cause for cause in causes if isinstance(cause, pickle.UnpicklingError)), None)
     found = _REFUSED_GLOBAL.search(str(refusal)) if refusal else None
+    if found and (found[1] or found[2]).startswith(_OTHER_CODE):
+        return (
+            f"The checkpoint '{path}' must be one that ultralytics saved, but is of other code, for it holds "
+            f"'{found[1] or found[2]}'; choose weights that ultralytics trained, or a model by its name."
+        )
     if found:
         return (
             f"The checkpoint '{path}' must hold only tensors and modules of torch, ultralytics and this package, but "
             f"holds '{found[1] or found[2]}': use weights from whom you trust, saved by ultralytics or by this package."
         )
-    reason = " ".join(str(causes[-1]).split())[:150]
     return (
-        f"The checkpoint '{path}' must be one that ultralytics saved, but cannot be loaded "
-        f"({type(causes[-1]).__name__}: {reason}): save or copy it again."
+        f"The checkpoint '{path}' must be one that ultralytics saved, but cannot be loaded: {_reason(causes[-1])}; "
+        "choose another, or save or copy it again."
     )
+
+
+def _reason(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, EOFError):
+        return "it is empty"
+    return next((meaning for part, meaning in _REASONS.items() if part in text), text[:150])
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     while error.__cause__ is not None:
         error = error.__cause__
         yield error
+
+
+def _as_named(file: str | Path, *args: object, **options: object) -> str:
+    """Take the named file: ultralytics renames `yolov5s.pt`, drops apostrophes, and downloads what it does not find."""
+    return str(file)
+
+
+downloads.attempt_download_asset = _as_named

@@ -16,7 +16,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from trainer import files
 from trainer.exceptions import ModelError
 from trainer.models import MODEL_NAMES, model_yaml
-from trainer.ultralytics_bridge import checkpoints, model_files
+from trainer.ultralytics_bridge import checkpoints, heads, model_files
 
 _SHIPPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml")
 """A bare file name: given a URL ultralytics downloads it, and given a path or a pattern it searches folders."""
@@ -62,10 +62,11 @@ def count_parameters(model: str, num_classes: int, channels: int = 3) -> int:
     """Parameters of a located model when built for `num_classes` and images of so many channels.
 
     Raises:
-        ModelError: it cannot be built as a detector.
+        ModelError: it is no detector, or cannot be built.
     """
     with faults_told(model):
-        cfg: Any = checkpoints.load(model)[0].yaml if model.endswith(".pt") else model
+        cfg: Any = checkpoints.load(model)[0].yaml if model.endswith(".pt") else yaml_model_load(model)
+        heads.check(cfg, model)
         net = DetectionModel(cfg, ch=channels, nc=num_classes, verbose=False)
     return sum(p.numel() for p in net.parameters())
 

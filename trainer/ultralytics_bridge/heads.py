@@ -1,0 +1,53 @@
+"""Tells by its last layer whether a model is a detector that this trainer can train, and what it is where it is not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.exceptions import ModelError
+
+DETECTORS = frozenset({"Detect", "v10Detect"})
+"""Last layers of models that find upright boxes and learn from images and boxes alone."""
+
+_PURPOSES = {
+    "SemanticSegment": "semantic segmentation",
+    "Segment": "segmentation",
+    "Pose": "pose estimation",
+    "OBB": "oriented bounding boxes",
+    "Classify": "classification",
+    "Depth": "depth estimation",
+    "RTDETRDecoder": "RT-DETR, which needs a trainer of its own",
+    "WorldDetect": "YOLO-World, which also learns from text",
+    "YOLOE": "YOLOE, which also learns from text",
+}
+"""By the beginning of the last layer's name: ultralytics numbers later versions, as in `OBB26`."""
+
+
+def check(layers: Any, model: str) -> None:
+    """Refuse a model of another task.
+
+    A description without a last layer passes: building it says what is wrong with it.
+
+    Args:
+        layers: a model's YAML, as read.
+        model: as the user named it.
+
+    Raises:
+        ModelError: the last layer is not that of a detector.
+    """
+    last = _last_layer(layers)
+    if not last or last in DETECTORS:
+        return
+    purpose = next((text for name, text in _PURPOSES.items() if last.startswith(name)), "")
+    of_purpose = f", the layer of {purpose}" if purpose else ""
+    raise ModelError(
+        f"The model must be a detector whose last layer is {' or '.join(sorted(DETECTORS))}, but that of '{model}' is "
+        f"{last}{of_purpose}; choose a detection model such as mamba-yolo-t or yolov8n.yaml."
+    )
+
+
+def _last_layer(layers: Any) -> str:
+    """The name of the last layer, without the package it comes from; empty where there is none."""
+    head = layers.get("head") if isinstance(layers, Mapping) else None
+    row = head[-1] if isinstance(head, list) and head else None
+    name = row[2] if isinstance(row, list) and len(row) > 2 else None
+    return name.rpartition(".")[2] if isinstance(name, str) else ""
