@@ -60,6 +60,13 @@ def failure_of(end: EndRecord) -> Failure | None:
     return _OUTCOMES.get(end.outcome)
 
 
+def what_helps(end: EndRecord, command: str) -> str:
+    """What to do after a run has failed: a command that continues it helps only against what may pass."""
+    if failure_of(end) in (Failure.INFRASTRUCTURE, Failure.HUNG):
+        return f"{command} goes on with it."
+    return "It would fail again in the same way: correct the cause first."
+
+
 def is_retried(setbacks: Sequence[Setback]) -> bool:
     """Whether a trial goes on after the last of its setbacks, the oldest first."""
     last = setbacks[-1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageErr
 from tuner.execution.batch_memory import peak_of
 from tuner.execution.local_trainer import train_here
 from tuner.execution.preparing import prepared_by
+from tuner.failures import what_helps
 from tuner.files import write_whole
 from tuner.lease import folder_lock
 from tuner.printable import printable
@@ -201,8 +203,20 @@ def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
     if changes:
         raise SpaceError(
             f"The run in '{run.directory}' was begun differently: {'; '.join(changes)}. "
-            "Undo the change, or train in another folder with --out."
+            f"{_more_epochs(run, before)}Undo the change, or train in another folder with --out."
         )
+
+
+def _more_epochs(run: FullRun, before: Mapping[str, Any]) -> str:
+    """How a run is trained for longer, where that is asked: its schedule ended with its last epoch."""
+    asked = before.get("epochs")
+    if not isinstance(asked, int) or run.epochs <= asked:
+        return ""
+    folder = shlex.quote(printable(str(run.directory)))
+    return (
+        f"The schedule of a run is laid out for its epochs; for more, start a new run from its weights: `tune train "
+        f"--warm-restart {folder}`, or --model {folder}/weights/last.pt with another --out. "
+    )
 
 
 def _subject(run: FullRun, prepared: PreparedRecord) -> list[str]:
@@ -269,4 +283,4 @@ def _trained(run: FullRun, end: EndRecord) -> Trained:
     said = f"The run ended as {end.outcome.value}: {end.message}. Log: {log}."
     if end.outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY):
         raise SpaceError(f"{said} `tune diagnose {printable(str(run.directory))}` says what to change.")
-    raise EnvironmentProblem(f"{said} The same command goes on with it.")
+    raise EnvironmentProblem(f"{said} {what_helps(end, 'The same command')}")

@@ -1,7 +1,10 @@
-"""A file of training arguments, as `tune export` and ultralytics write them, for one training run."""
+"""A file of training arguments, as `tune export` and ultralytics write them, for one training run.
+
+What becomes of each argument is said by `tuner.space.TABLE`, and on docs/arguments.md.
+"""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,24 +14,42 @@ from tuner.exceptions import SpaceError, UsageError
 from tuner.space import (
     ADAM_FAMILY,
     ARGUMENTS,
-    AUGMENTATION_STRENGTH,
     REFUSED,
     SHIPPED_SPACES,
+    TABLE,
+    Argument,
+    Fate,
+    Kind,
     Scalar,
     Unfit,
     YamlMapping,
+    foreign_names,
+    foreign_text,
+    implausible,
     load_space,
     meant_argument,
+    normalised,
     read_tree,
+    sentence,
     setting_of,
+    unknown_argument,
 )
+from tuner.space import Sequence as YamlSequence
 
 _MAX_BYTES = 1 << 20
-_GONE = ("label_smoothing", "crop_fraction")
-"""Arguments that ultralytics had once: whoever names them expects an effect."""
-
 _WHOLE_NUMBERS = {"epochs": 1, "patience": 0, "seed": 0}
 """Arguments of a run that are no hyper-parameters, with their least value."""
+
+_DISTILLATION = Argument(name="dis", kind=Kind.FLOAT, default=6.0)
+"""The weight of the distillation's loss, which only a full run has."""
+
+_TOLD = frozenset({"freeze", "imgsz", "multi_scale"})
+"""Where a value that is normalised is another one than it seems."""
+
+_OF_THE_FIRST = frozenset({"hide_labels", "image_weights", "line_thickness", "min_memory", "v5loader"})
+"""Names of the first ultralytics 8.0 alone, where `pretrained: false` was the default and without effect."""
+
+_File = Mapping[str, ParamValue | Sequence[ParamValue | None] | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +62,10 @@ class Parameters:
     data: str | None = None
     epochs: int | None = None
     seed: int | None = None
+    notes: tuple[str, ...] = ()
+    """What was passed over or read otherwise than written, one line each."""
+    source: str = ""
+    """The file, for messages."""
 
 
 def default_parameters() -> Parameters:
@@ -49,11 +74,15 @@ def default_parameters() -> Parameters:
     return Parameters(params=space.resolve(space.baseline_sampled()), epochs=space.settings.promote_epochs)
 
 
-def read_parameters(file: Path) -> Parameters:
-    """Read and check such a file. What only says where and how ultralytics was run is passed over.
+def read_parameters(file: Path, *, overridden: Collection[str] = ()) -> Parameters:
+    """Read and check such a file.
+
+    Args:
+        file: where it is.
+        overridden: arguments that the command line gives, which the file may therefore have wrong.
 
     Raises:
-        SpaceError: it cannot be read, or an argument breaks a rule; one line each.
+        SpaceError: it cannot be read, or an argument is refused; one line each.
     """
     try:
         with file.open("rb") as stream:
@@ -62,23 +91,104 @@ def read_parameters(file: Path) -> Parameters:
         raise SpaceError(f"{file}: cannot be read ({error.strerror}); check its name and permissions.") from error
     except UnicodeDecodeError as error:
         raise SpaceError(f"{file}: not UTF-8 text; save the file as UTF-8.") from error
+    return parameters_of(text, str(file), overridden=overridden)
+
+
+def parameters_of(text: str, source: str, *, overridden: Collection[str] = ()) -> Parameters:
+    """The same of a file's text.
+
+    Raises:
+        SpaceError: an argument is refused; one line each.
+    """
+    if foreign := foreign_text(text):
+        raise SpaceError(f"{source}:1: {foreign}.")
     root, problems = read_tree(text)
-    said = [f"{file}:{problem.line}: {problem.text}." for problem in problems]
+    said = [f"{source}:{problem.line}: {problem.text}." for problem in problems]
     if not isinstance(root, YamlMapping):
-        said = said or [f"{file}:1: the file must say arguments, each on a line such as `lr0: 0.01`."]
+        said = said or [f"{source}:1: the file must say arguments, each on a line such as `lr0: 0.01`."]
         raise SpaceError("\n".join(said))
-    given: dict[str, ParamValue] = {}
+    values: dict[str, ParamValue | Sequence[ParamValue | None] | None] = {}
+    for name, node in root.entries.items():
+        if isinstance(node, Scalar):
+            values[name] = node.value
+        elif isinstance(node, YamlSequence):
+            values[name] = tuple(item.value if isinstance(item, Scalar) else None for item in node.items)
+        else:
+            values[name] = ()
+    if foreign := foreign_names(values):
+        raise SpaceError(f"{source}:1: {foreign}.")
+    reading = _Reading(values, overridden)
     for name, node in root.entries.items():
         try:
-            if not isinstance(node, Scalar):
-                raise Unfit(f"`{name}` must be one value, but got a list; write one")
-            if node.value is not None and _counts(name):
-                given[name] = _checked(name, node.value)
+            reading.take(name)
         except Unfit as unfit:
-            said.append(f"{file}:{node.line}: {unfit}.")
+            said.append(sentence(f"{source}:{node.line}: {unfit}"))
     if said:
         raise SpaceError("\n".join(said))
-    return _sorted(given)
+    return replace(_sorted(reading.given), notes=reading.notes(source), source=source)
+
+
+class _Reading:
+    """Goes through the arguments of a file by the table."""
+
+    def __init__(self, values: _File, overridden: Collection[str]) -> None:
+        self.given: dict[str, ParamValue] = {}
+        self._values = values
+        self._overridden = overridden
+        self._passed_over: dict[str, list[str]] = {}
+        self._read_as: list[str] = []
+
+    def take(self, name: str) -> None:
+        """Take an argument, or pass it over.
+
+        Raises:
+            Unfit: it is refused.
+        """
+        value = self._values[name]
+        row = TABLE.get(name)
+        if name in self._overridden:
+            return
+        if row is None:
+            raise Unfit(_unknown(name))
+        if row.is_untouched(value):
+            if name == "pretrained":
+                self._check_start(value)
+        elif row.fate is Fate.TAKEN:
+            assert value is not None
+            self._take(name, value)
+        elif row.fate is Fate.PASSED_OVER:
+            self._passed_over.setdefault(row.says, []).append(name)
+        elif name == "pretrained":
+            self._check_start(value)
+        elif not (name == "resume" and "model" in self._overridden):
+            raise Unfit(f"`{name}` {row.says}")
+
+    def notes(self, source: str) -> tuple[str, ...]:
+        """What is to be told, one line each."""
+        passed = [f"{', '.join(names)} ({says})" for says, names in self._passed_over.items() if says]
+        told = [f"passed over in {source}: {'; '.join(passed)}"] if passed else []
+        return (*told, *self._read_as, *implausible(self.given))
+
+    def _take(self, name: str, value: ParamValue | Sequence[ParamValue | None]) -> None:
+        taken = normalised(name, value)
+        self.given[name] = _checked(name, taken)
+        if name in _TOLD and taken != value:
+            shown = list(value) if isinstance(value, tuple) else str(value).lower()
+            self._read_as.append(f"{name} {shown} is read as {taken}")
+
+    def _check_start(self, pretrained: object) -> None:
+        """Training starts from what `model` names: a file that says something else must not be trained with."""
+        model = self._values.get("model")
+        if "model" in self._overridden or pretrained is True or pretrained is None:
+            return
+        if isinstance(pretrained, str) and pretrained not in ("None", model):
+            raise Unfit(f"`pretrained` names the weights to start from; give them as the model: --model {pretrained}")
+        from_weights = isinstance(model, str) and model.endswith(".pt")
+        if pretrained is False and from_weights and not _OF_THE_FIRST & self._values.keys():
+            raise Unfit(
+                f"`pretrained: false` starts {model} from random weights; name its YAML with --model, or give "
+                f"--model {model} to start from its weights"
+            )
 
 
 def overridden(parameters: Parameters, settings: Sequence[str]) -> Parameters:
@@ -92,29 +202,50 @@ def overridden(parameters: Parameters, settings: Sequence[str]) -> Parameters:
     for setting in settings:
         try:
             name, value = setting_of(setting)
-            if not _counts(name):
+            if name in REFUSED and name not in _WHOLE_NUMBERS and name not in ("model", "data"):
                 raise Unfit(f"`{name}` {REFUSED[name]}")
-            given[name] = _checked(name, value)
+            if name not in TABLE or TABLE[name].fate is not Fate.TAKEN:
+                raise Unfit(_unknown(name))
+            given[name] = _checked(name, value if name == "imgsz" else normalised(name, value))
         except Unfit as unfit:
-            said.append(f"{unfit}.")
+            said.append(sentence(str(unfit)))
     if said:
         raise SpaceError("\n".join(said))
     new = _sorted(given)
     return replace(
         parameters,
         params={**parameters.params, **new.params},
+        model=new.model or parameters.model,
+        data=new.data or parameters.data,
         epochs=new.epochs or parameters.epochs,
         seed=parameters.seed if new.seed is None else new.seed,
     )
 
 
-def _counts(name: str) -> bool:
-    """Whether the argument says what is learnt; unknown ones do until it is told that they are unknown."""
-    return name in ("model", "data", *_WHOLE_NUMBERS, *_GONE) or name not in REFUSED
+def require_optimizer(parameters: Parameters) -> None:
+    """Refuse a configuration whose learning rate would be ignored.
+
+    Raises:
+        SpaceError: no optimizer is named.
+    """
+    if "optimizer" not in parameters.params:
+        raise SpaceError(
+            f"{parameters.source}: `optimizer` must be named, but is missing, and ultralytics' default, auto, ignores "
+            "lr0 and momentum; give --set optimizer=SGD, or the one that these values were found with."
+        )
+
+
+def _unknown(name: str) -> str:
+    if name in TABLE or name in ARGUMENTS or name in REFUSED:
+        return unknown_argument(name)
+    if (said := unknown_argument(name)).startswith("`"):
+        return said
+    near = meant_argument(name)
+    return f"`{name}` is no training argument of ultralytics; {f'did you mean {near}?' if near else 'leave it out'}"
 
 
 def _checked(name: str, value: ParamValue) -> ParamValue:
-    if name in ("model", "data"):
+    if name in ("model", "data", "distill_model"):
         if not isinstance(value, str):
             raise Unfit(f"`{name}` must be text, but got {value!r}; write its name or path")
         return value
@@ -122,13 +253,7 @@ def _checked(name: str, value: ParamValue) -> ParamValue:
         if isinstance(value, bool) or not isinstance(value, int) or value < _WHOLE_NUMBERS[name]:
             raise Unfit(f"`{name}` must be a whole number of at least {_WHOLE_NUMBERS[name]}, but got {value!r}")
         return value
-    if name in _GONE:
-        raise Unfit(f"`{name}` {REFUSED[name]}")
-    if name not in ARGUMENTS or name == AUGMENTATION_STRENGTH:
-        near = meant_argument(name)
-        remedy = f"did you mean {near}?" if near else "leave it out"
-        raise Unfit(f"`{name}` is no training argument of ultralytics; {remedy}")
-    return ARGUMENTS[name].checked(value)
+    return _DISTILLATION.checked(value) if name == _DISTILLATION.name else ARGUMENTS[name].checked(value)
 
 
 def _sorted(given: Mapping[str, ParamValue]) -> Parameters:
@@ -150,23 +275,24 @@ def _sorted(given: Mapping[str, ParamValue]) -> Parameters:
     )
 
 
-def warm_restart_of(run: Path) -> Parameters:
+def warm_restart_of(run: Path, *, overridden: Collection[str] = ()) -> Parameters:
     """What to train next where a run is stuck: its best weights, its arguments, a higher rate for a short while.
 
     Adam's kind takes a tenth of the rate.
 
     Args:
         run: its folder.
+        overridden: arguments that the command line gives.
 
     Raises:
         UsageError: there are no weights or no arguments of a run.
-        SpaceError: its arguments cannot be read.
+        SpaceError: its arguments cannot be read, or are refused.
     """
     weights, file = run / "weights" / "best.pt", run / "args.yaml"
     for path in (weights, file):
         if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
             raise UsageError(f"--warm-restart takes the folder of a training run, but there is no '{path}'.")
-    before = read_parameters(file)
+    before = read_parameters(file, overridden=(*overridden, "model", "epochs"))
     adam = before.params.get("optimizer") in ADAM_FAMILY
     return replace(
         before,

@@ -13,6 +13,7 @@ from tuner.epoch_times import TimedEpoch
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.preparing import prepared_by
 from tuner.export import params_yaml, write_params
+from tuner.failures import what_helps
 from tuner.forecast import Forecast
 from tuner.lease import Lease, folder_lock, study_lease
 from tuner.live import TrialTerms
@@ -359,5 +360,5 @@ def _promote(
     if end.outcome != Outcome.COMPLETED:
         raise EnvironmentProblem(
             f"The promoted run ended as {end.outcome.value}: {end.message}. "
-            f"Log: {end.log or promoted.request.directory}. `tune promote {study.name}` goes on with it."
+            f"Log: {end.log or promoted.request.directory}. {what_helps(end, f'`tune promote {study.name}`')}"
         )

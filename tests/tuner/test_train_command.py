@@ -62,7 +62,7 @@ def test_where_no_model_is_named_the_data_check_chooses_it_and_says_so(tmp_path,
 
 
 def test_the_model_of_a_file_of_parameters_is_not_chosen_anew(tune, tmp_path, monkeypatch, capfd):
-    (tmp_path / "params.yaml").write_text("data: sample:16\nmodel: mamba-yolo-b\nlr0: 0.02\n")
+    (tmp_path / "params.yaml").write_text("data: sample:16\nmodel: mamba-yolo-b\noptimizer: SGD\nlr0: 0.02\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         main(["train", "--params", "params.yaml", "--gpus", "0", "--trainer", SCRIPTED, "--epochs", "2"])

@@ -10,6 +10,8 @@ import typer
 from tuner.cli.arguments import commands_prefix
 from tuner.diagnosis import Condition, Diagnosis, diagnose, read_run
 from tuner.diagnosis.next_run import is_resumed, next_yaml, write_next
+from tuner.exceptions import SpaceError
+from tuner.parameters import parameters_of
 from tuner.printable import printable
 from tuner.report.diagnosis import diagnosis_facts, diagnosis_lines
 
@@ -37,12 +39,22 @@ def diagnose_run(
     """
     diagnosis = diagnose(read_run(run))
     if write is not None and diagnosis.changes:
-        write_next(next_yaml(diagnosis), write)
+        text = next_yaml(diagnosis)
+        _refuse_what_train_refuses(text, write, named={"model"} if is_resumed(diagnosis) else set())
+        write_next(text, write)
     if as_json:
         typer.echo(json.dumps(diagnosis_facts(diagnosis), indent=2, allow_nan=False))
         return
     typer.echo("\n".join(map(printable, diagnosis_lines(diagnosis))))
     typer.echo(printable(_next(diagnosis, write)))
+
+
+def _refuse_what_train_refuses(text: str, target: Path, *, named: set[str]) -> None:
+    """Raise what `tune train` would say of the file; `named` are arguments that its command line will have."""
+    try:
+        parameters_of(text, str(target), overridden=named)
+    except SpaceError as error:
+        raise SpaceError(f"{error}\n'{target}' is not written: `tune train` would refuse it.") from error
 
 
 def _next(diagnosis: Diagnosis, written: Path | None) -> str:

@@ -12,11 +12,18 @@ import typer
 
 from tuner import full_run
 from tuner.cli.arguments import HangAfter, StartWithin, Trainer, chosen_model, commands_prefix, data_source
-from tuner.contract import Stage
+from tuner.contract import ParamValue, Stage
 from tuner.diagnosis import summary
 from tuner.doctor import gpu_memories_gib
 from tuner.exceptions import EnvironmentProblem, UsageError
-from tuner.parameters import Parameters, default_parameters, overridden, read_parameters, warm_restart_of
+from tuner.parameters import (
+    Parameters,
+    default_parameters,
+    overridden,
+    read_parameters,
+    require_optimizer,
+    warm_restart_of,
+)
 from tuner.paths import checked_path
 from tuner.printable import printable
 from tuner.watchdog import LEAST_S, START_S, Patience
@@ -97,7 +104,11 @@ def train(
 
         tune train --warm-restart runs/mamba-yolo-t-dataset
     """
-    given = overridden(_given(params, warm_restart), settings or [])
+    options = {"data": data, "model": model, "epochs": epochs, "seed": seed, "patience": patience, "batch": batch}
+    replaced = {name for name, value in {**options, "distill_model": distill}.items() if value is not None}
+    replaced |= {setting.partition("=")[0].strip() for setting in settings or []}
+    given = overridden(_given(params, warm_restart, replaced), settings or [])
+    require_optimizer(given)
     said = {name: value for name, value in (("patience", patience), ("batch", _batch(batch))) if value is not None}
     if batch == "auto" and stage:
         raise UsageError("--batch auto measures one size, but --stage names several; give each stage its batch.")
@@ -107,8 +118,14 @@ def train(
     chosen = chosen_model(model or given.model, source, lambda line: typer.echo(printable(line)))
     folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
     command = tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
+    teacher = _teacher(distill or given.params.get("distill_model"))
     run = full_run.FullRun(
-        params={"patience": full_run.PATIENCE, **given.params, **said, **_teacher(distill)},
+        params={
+            "patience": full_run.PATIENCE,
+            **given.params,
+            **said,
+            **teacher,
+        },
         model=chosen,
         data=source,
         epochs=epochs or given.epochs or 300,
@@ -124,6 +141,8 @@ def train(
         trainer=command,
         patience=Patience(least_s=hang_after, start_s=start_within),
     )
+    for note in given.notes:
+        typer.echo(printable(f"note   {note}"))
     trained = full_run.train(run, lambda line: typer.echo(printable(line)))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
     typer.echo(f"\nbest   {figures}\n       {printable(trained.weights)}")
@@ -135,13 +154,14 @@ def train(
     typer.echo(printable(f"Next: {commands_prefix()}tune diagnose {where}"))
 
 
-def _given(params: Path | None, warm_restart: Path | None) -> Parameters:
+def _given(params: Path | None, warm_restart: Path | None, replaced: set[str]) -> Parameters:
+    """The configuration of a file, a run or the guide; what the command line replaces may be wrong there."""
     if warm_restart is not None:
-        restarted = warm_restart_of(warm_restart)
+        restarted = warm_restart_of(warm_restart, overridden=replaced)
         if params is None:
             return restarted
-        return replace(read_parameters(params), model=restarted.model)
-    return read_parameters(params) if params is not None else default_parameters()
+        return replace(read_parameters(params, overridden={*replaced, "model"}), model=restarted.model)
+    return read_parameters(params, overridden=replaced) if params is not None else default_parameters()
 
 
 def _stage(text: str) -> Stage:
@@ -154,7 +174,7 @@ def _stage(text: str) -> Stage:
     return Stage(last_epoch=last_epoch, imgsz=imgsz, batch=batch)
 
 
-def _teacher(weights: Path | None) -> dict[str, str]:
+def _teacher(weights: Path | ParamValue | None) -> dict[str, str]:
     if weights is None:
         return {}
     path = Path(checked_path("--distill", str(weights))).absolute()

@@ -14,7 +14,10 @@ from tuner.space._augmentation import augmentation_of
 from tuner.space._canonical import space_of
 from tuner.space._cube import UnitCube
 from tuner.space._files import SHIPPED_SPACES, find_space, load_space
-from tuner.space._overrides import setting_of, with_fixed
+from tuner.space._foreign import YOLOV5_NAMES, foreign_names, foreign_text, implausible
+from tuner.space._normalised import normalised
+from tuner.space._overrides import sentence, setting_of, with_fixed
+from tuner.space._parameter_reader import unknown_argument
 from tuner.space._parameters import (
     ChoiceParameter,
     Condition,
@@ -28,6 +31,7 @@ from tuner.space._parameters import (
 from tuner.space._reader import parse_space
 from tuner.space._settings import SAMPLERS, STRATEGIES, WARM_UP_EPOCHS, SearchSettings, default_rungs
 from tuner.space._space import Space
+from tuner.space._table import TABLE, Fate, Row
 from tuner.space._yaml_tree import Mapping as YamlMapping
 from tuner.space._yaml_tree import Scalar, Sequence, read_tree
 
@@ -39,15 +43,19 @@ __all__ = [
     "SAMPLERS",
     "SHIPPED_SPACES",
     "STRATEGIES",
+    "TABLE",
     "WARM_UP_EPOCHS",
+    "YOLOV5_NAMES",
     "Argument",
     "ChoiceParameter",
     "Condition",
+    "Fate",
     "FixedParameter",
     "FloatParameter",
     "IntParameter",
     "Kind",
     "Parameter",
+    "Row",
     "Scalar",
     "SearchSettings",
     "SearchedParameter",
@@ -59,12 +67,18 @@ __all__ = [
     "augmentation_of",
     "default_rungs",
     "find_space",
+    "foreign_names",
+    "foreign_text",
+    "implausible",
     "load_space",
     "meant_argument",
     "name_of",
+    "normalised",
     "parse_space",
     "read_tree",
+    "sentence",
     "setting_of",
     "space_of",
+    "unknown_argument",
     "with_fixed",
 ]

@@ -83,8 +83,22 @@ class Argument:
         if isinstance(value, float) and value.is_integer():
             raise Unfit(f"`{self.name}` takes a whole number, but got {value!r}; write {int(value)}")
         if isinstance(value, bool) or not isinstance(value, int):
-            raise Unfit(f"`{self.name}` takes a whole number, but got {shown(value)}; {_number_remedy(value)}")
+            raise Unfit(f"`{self.name}` takes a whole number, but got {shown(value)}; {self._whole_remedy(value)}")
         return value
+
+    def _whole_remedy(self, value: object) -> str:
+        if self.name == "batch" and isinstance(value, float) and value < 1:
+            return _NAMED_BATCH
+        if isinstance(value, float) and math.isfinite(value) and value >= self.low:
+            up = math.ceil(value / self.multiple_of) * self.multiple_of
+            return f"write {up}"
+        text = value.strip() if isinstance(value, str) else ""
+        if text.isdecimal():
+            return f"write {text} without quotes"
+        return f"write a whole number such as {self._example()}"
+
+    def _example(self) -> int:
+        return self.default if isinstance(self.default, int) else max(int(self.low), 10)
 
     def _in_range(self, value: _Number) -> _Number:
         below = value <= self.low if self.excludes_low else value < self.low
@@ -99,7 +113,7 @@ class Argument:
 
     def _range_remedy(self, value: float) -> str:
         if self.name == "batch" and value < 1:
-            return "name the size: an automatic one differs from trial to trial and is not what was recorded"
+            return _NAMED_BATCH
         if self.multiple_of > 1 and math.isfinite(value) and value >= self.low:
             return f"write {math.ceil(value / self.multiple_of) * self.multiple_of}"
         return "choose a value inside that range" + (
@@ -125,6 +139,7 @@ class Argument:
         raise Unfit(f"{text}; did you mean {near}?" if near else f"{text}; choose one of them")
 
 
+_NAMED_BATCH = "name the size: an automatic one differs from trial to trial and is not what was recorded"
 _LONGEST_SHOWN = 100
 
 
@@ -240,6 +255,7 @@ ARGUMENTS: dict[str, Argument] = {
         ),
         Argument(name="iou", kind=Kind.FLOAT, default=0.7, high=1, fixed_only=_MEASURE),
         Argument(name="max_det", kind=Kind.INT, default=300, low=1, fixed_only=_MEASURE),
+        Argument(name="agnostic_nms", kind=Kind.BOOL, default=False, fixed_only=_MEASURE),
         Argument(name="amp", kind=Kind.CHOICE, default=True, options=(True, False, "fp16", "bf16", "fp32")),
         Argument(
             name="cache",
@@ -291,7 +307,7 @@ REFUSED: dict[str, str] = {
     **_same(
         "has no part in training a detector; leave it out",
         "overlap_mask mask_ratio pose kobj rle angle dlog dgrad dlam dnn nms source vid_stride stream_buffer "
-        "visualize augment agnostic_nms classes retina_masks embed show save_frames save_txt save_conf "
+        "visualize augment classes retina_masks embed show save_frames save_txt save_conf "
         "save_crop show_labels show_conf show_boxes line_width format optimize dynamic simplify opset "
         "workspace tracker half int8 keras save_hybrid",
     ),

@@ -14,6 +14,7 @@ from tuner.space._arguments import (
     nearest,
     shown,
 )
+from tuner.space._foreign import YOLOV5_NAMES
 from tuner.space._parameters import (
     ChoiceParameter,
     Condition,
@@ -22,6 +23,7 @@ from tuner.space._parameters import (
     IntParameter,
     Parameter,
 )
+from tuner.space._table import TABLE, Fate
 from tuner.space._yaml_tree import Mapping, Node, Problem, Refused, Scalar, Sequence
 
 _FORMS = ("float", "int", "choice", "fixed")
@@ -36,12 +38,22 @@ _EXAMPLE = "{float: [low, high]}, {int: [low, high]}, {choice: [a, b]} or a bare
 
 def unknown_argument(name: str) -> str:
     """Why a space cannot name this argument, and what to do instead."""
-    reason = REFUSED.get(name.lower())
-    if reason is not None:
+    reason = REFUSED.get(name.lower()) or _reason_of_the_table(name)
+    if reason:
         return f"`{name}` {reason}"
     meant = meant_argument(name)
     remedy = f"did you mean {meant}?" if meant else "leave it out, or see search_spaces/README.md for the names"
     return f"parameters are ultralytics' training arguments, but got {shown(name)}; {remedy}"
+
+
+def _reason_of_the_table(name: str) -> str:
+    """Why an argument of another version, or of YOLOv5, has no place in a space; empty where it is unknown."""
+    if name in YOLOV5_NAMES:
+        return "is a hyper-parameter of YOLOv5, which ultralytics 8 does not have; leave it out"
+    row = TABLE.get(name)
+    if row is None:
+        return ""
+    return row.says if row.fate is Fate.REFUSED else "has no part in training a detector; leave it out"
 
 
 class ParameterReader:

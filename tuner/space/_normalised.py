@@ -1,0 +1,61 @@
+"""Values as ultralytics' own files have them, in the form in which they are trained with."""
+
+import math
+from collections.abc import Sequence
+
+from tuner.contract import ParamValue
+from tuner.space._arguments import ARGUMENTS, OPTIMIZERS, Kind, Unfit, shown
+
+_WHOLE = frozenset(
+    {"epochs", "patience", "seed", *(name for name, argument in ARGUMENTS.items() if argument.kind is Kind.INT)}
+)
+_OLD_MULTI_SCALE = 0.5
+"""What `multi_scale: true` of ultralytics 8.1 to 8.3 means as a share of the image size."""
+
+Given = ParamValue | Sequence[ParamValue | None]
+
+
+def normalised(name: str, given: Given) -> ParamValue:
+    """One value for what a file gives: a list where one version has it, a whole number that was written as 9.0.
+
+    Raises:
+        Unfit: a list that no single value stands for, or an automatic batch or optimizer.
+    """
+    value = given if isinstance(given, bool | int | float | str) else _one_of(name, given)
+    if name in _WHOLE and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if name == "optimizer" and isinstance(value, str):
+        return _optimizer(value)
+    if name == "multi_scale" and isinstance(value, bool):
+        return _OLD_MULTI_SCALE if value else 0.0
+    if name == "imgsz" and isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return math.ceil(value / 32) * 32
+    if name == "batch" and isinstance(value, int | float) and not isinstance(value, bool) and value < 1:
+        raise Unfit(f"`batch` must be a number of images, but got {value}; name one, or give --batch auto")
+    return value
+
+
+def _optimizer(value: str) -> str:
+    if value.lower() == "auto":
+        raise Unfit(
+            "`optimizer` must be named, but got 'auto', which ignores lr0 and momentum; give --set optimizer=SGD, or "
+            "another by name"
+        )
+    return {name.lower(): name for name in OPTIMIZERS}.get(value.lower(), value)
+
+
+def _one_of(name: str, given: Sequence[ParamValue | None]) -> ParamValue:
+    numbers = [item for item in given if isinstance(item, int | float) and not isinstance(item, bool)]
+    if len(numbers) == len(given) and numbers:
+        if name == "imgsz":
+            return max(numbers)
+        if name == "freeze" and sorted(numbers) == list(range(len(numbers))):
+            return len(numbers)
+    remedy = {
+        "freeze": "write N for the first N layers",
+        "scale": "write one number, as 0.5 for 0.5 to 1.5",
+        "fraction": "write the share of the training images",
+        "batch": "write a number of images",
+    }.get(name, "write one")
+    values = ", ".join("null" if item is None else shown(item).strip("'") for item in given)
+    raise Unfit(f"`{name}` must be one value, but got [{values[:60]}]; {remedy}")
