@@ -1,7 +1,7 @@
 """What Ray's errors mean when it starts or is joined, and what to do about each."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,9 @@ from tuner.exceptions import EnvironmentProblem
 
 _LONGEST = 400
 """Characters of a message that is not known."""
+
+_CONTEXT = 80
+"""Characters on both sides of what is known in a message."""
 
 _TAIL_BYTES = 1 << 16
 
@@ -54,7 +57,7 @@ _STARTING = (
         "give /dev/shm at least 128 MiB: `docker run --shm-size=2g`, or in Kubernetes an emptyDir of `medium: Memory`",
     ),
     _Known(
-        r"Address already in use|ports? \S+ is (already )?in use|bind: |\[Errno 98\]",
+        r"Address already in use|ports? \S+ is (already )?in use|[Tt]he specified port is \d+|\[Errno 98\]",
         "a port that it needs is taken",
         "unset RAY_GCS_SERVER_PORT and other variables that fix its ports, or end the program that has the port",
     ),
@@ -113,23 +116,29 @@ def failed_start(error: Exception, folder: Path) -> EnvironmentProblem:
         error: as Ray raised it. That a server did not come up in time says little: its log says why.
         folder: where its logs are.
     """
-    said = _said(error)
-    logged = list(_logged(folder))
-    known = _first_known(_STARTING, [said, *logged])
-    return _problem("Ray cannot be started on this machine", known, said, [*logged, ""][0])
+    return _problem("Ray cannot be started on this machine", _STARTING, [_said(error), *_logged(folder)])
 
 
 def failed_join(error: Exception, address: str) -> EnvironmentProblem:
     """Translate why the cluster at an address could not be joined."""
-    said = _said(error)
-    return _problem(f"The Ray cluster at '{address}' cannot be joined", _first_known(_JOINING, [said]), said)
+    return _problem(f"The Ray cluster at '{address}' cannot be joined", _JOINING, [_said(error)])
 
 
-def _problem(what: str, known: _Known | None, said: str, logged: str = "") -> EnvironmentProblem:
-    if known is not None:
-        return EnvironmentProblem(f"{what}: {known.means} ({said[:_LONGEST]}); {known.remedy}.")
-    more = f"; its log: {logged[:_LONGEST]}" if logged else ""
-    return EnvironmentProblem(f"{what}: {said[:_LONGEST]}{more}. `tune doctor` looks at the machine.")
+def _problem(what: str, table: Iterable[_Known], texts: Sequence[str]) -> EnvironmentProblem:
+    """Explain by the first entry that fits; what is said, which comes first, counts more than what is logged."""
+    for text in texts:
+        for known in table:
+            if found := re.search(known.says, text):
+                return EnvironmentProblem(f"{what}: {known.means} ({_around(found)}); {known.remedy}.")
+    more = f"; its log: {texts[1][:_LONGEST]}" if texts[1:] else ""
+    return EnvironmentProblem(f"{what}: {texts[0][:_LONGEST]}{more}. `tune doctor` looks at the machine.")
+
+
+def _around(found: re.Match[str]) -> str:
+    """Quote what was found, with the words around it."""
+    text = found.string
+    start, end = max(found.start() - _CONTEXT, 0), min(found.end() + _CONTEXT, len(text))
+    return f"{'...' * (start > 0)}{text[start:end].strip()}{'...' * (end < len(text))}"
 
 
 def _said(error: BaseException) -> str:
@@ -142,16 +151,7 @@ def _said(error: BaseException) -> str:
     return "; ".join(dict.fromkeys(parts))
 
 
-def _first_known(table: Iterable[_Known], texts: Iterable[str]) -> _Known | None:
-    """Find the first entry that fits what is said, which counts more than what is logged."""
-    for text in texts:
-        for known in table:
-            if re.search(known.says, text):
-                return known
-    return None
-
-
-def _logged(folder: Path) -> Iterable[str]:
+def _logged(folder: Path) -> Iterator[str]:
     """Yield the last errors in the logs of Ray's servers."""
     for log in sorted(folder.glob("session_latest/logs/*.err")):
         try:

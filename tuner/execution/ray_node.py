@@ -7,6 +7,7 @@ import resource
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ _MOST_FILES = 65536
 _PORTS = 32
 """That Ray takes, all servers and a few workers together."""
 
+_THREADS = 150
+"""That Ray takes at least, its servers and this process together."""
+
 _CONNECT_S = 10.0
 """Ray itself tries an address that nobody answers at for more than two minutes."""
 
@@ -65,6 +69,7 @@ def start(num_cpus: int, folder: Path) -> None:
     os.environ.update(_ENVIRONMENT)
     _raise_file_limit()
     _require_loopback()
+    _require_threads()
     _keep_to_this_machine()
     with _translated(lambda error: failed_start(error, folder)), _sessions_of_their_own():
         ray.init(
@@ -145,6 +150,26 @@ def _require_loopback() -> None:
                 f"({error.strerror or error}); bring the loopback interface up (`ip link set lo up`), widen "
                 "net.ipv4.ip_local_port_range, or raise `ulimit -n`."
             ) from error
+
+
+def _require_threads() -> None:
+    """Where threads run out while Ray starts, it ends this process without a word."""
+    done = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(_THREADS):
+            thread = threading.Thread(target=done.wait)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise EnvironmentProblem(
+            f"Ray needs {_THREADS} threads and more, but no more than {len(started)} can be started; raise the limit, "
+            "`ulimit -u 4096` or more, or that of the container (pids)."
+        ) from error
+    finally:
+        done.set()
+        for thread in started:
+            thread.join()
 
 
 def _require_answer(address: str) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,14 @@ STARTS = {
     "port": (
         "The current node timed out during startup.",
         "[2026-11-28 09:00:43,093 E 1 1] (gcs_server) grpc_server.cc:125: bind: Address already in use",
+        "a port that it needs is taken",
+        "RAY_GCS_SERVER_PORT",
+    ),
+    "fixed port": (
+        "Failed to start GCS. Last 1 lines of error files: [2026-11-28 10:04:37,173 C 17263 17263] (gcs_server) "
+        "grpc_server.cc:134: An unexpected system state has occurred. You have likely discovered a bug in Ray. Check "
+        "failed: server_ Failed to start the grpc server. The specified port is 16379.",
+        "",
         "a port that it needs is taken",
         "RAY_GCS_SERVER_PORT",
     ),
@@ -180,6 +189,27 @@ def test_where_ports_are_used_up_it_is_told_at_once():
 def test_where_too_few_files_may_be_opened_it_is_told_at_once():
     told, seconds = connecting(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24)))
     assert "ulimit -n" in told
+    assert seconds < 10
+
+
+@pytest.fixture
+def few_processes():
+    """A cgroup with room for few processes and threads."""
+    roots = [root for root in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")) if (root / "cgroup.procs").exists()]
+    folder = (roots or [Path("/nowhere")])[0] / f"tune-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / "pids.max").write_text("40")
+    except OSError:
+        pytest.skip("no right to make a cgroup that limits processes")
+    yield folder
+    folder.rmdir()
+
+
+def test_where_too_few_threads_may_be_started_it_is_told_at_once(few_processes):
+    enter = f'echo $$ > {few_processes}/cgroup.procs; exec "$@"'
+    told, seconds = connecting(under=["sh", "-c", enter, "sh"])
+    assert "ulimit -u" in told
     assert seconds < 10
 
 
