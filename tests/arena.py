@@ -47,6 +47,7 @@ class Arena:
 
     def __init__(self, folder: Path, *, trials: int = 8, storage: str | None = None, address: str | None = None):
         self.folder = folder
+        self.home = folder / "studies"
         self.trials = trials
         self.address = address
         self.journal = folder / "played.jsonl"
@@ -62,7 +63,7 @@ class Arena:
 
     @property
     def study_folder(self) -> Path:
-        return self.folder / "studies" / "s"
+        return self.home / "s"
 
     def fault(self, name: str) -> None:
         """Plant a fault for the trainer, as `3-2-kill`."""

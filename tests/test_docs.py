@@ -26,7 +26,19 @@ def _tests_of(file: str) -> dict[str, bool]:
 
 
 def test_the_fault_matrix_has_all_its_rows():
-    assert [row[0] for row in ROWS] == [*map(str, range(1, 27)), "+a", "+b", "+c", "+d", "+e", "+f", "+g", "+h"]
+    assert [row[0] for row in ROWS] == [
+        *map(str, range(1, 27)),
+        "+a",
+        "+b",
+        "+c",
+        "+d",
+        "+e",
+        "+f",
+        "+g",
+        "+h",
+        "+i",
+        "+j",
+    ]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])

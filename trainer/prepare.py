@@ -17,6 +17,9 @@ _CHECKPOINT_BYTES_BESIDES = 2 * 2**20
 """The modules, the names of the 1500 or so parts of the file, 350 bytes each, and room for the curves of the run."""
 
 
+_MAX_SOURCES = 64
+
+
 def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     """The prepared record, or none with the reason in the end record.
 
@@ -50,9 +53,18 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
             checkpoint_bytes=num_parameters * _CHECKPOINT_BYTES_PER_PARAMETER + _CHECKPOINT_BYTES_BESIDES,
             versions=models.versions(),
             notes=(*found.notes, *check.notes(report), *environment.version_notes()),
+            model_sha256=models.digest(model),
+            sources=_sources(trained, data, model),
         )
     except DataError as error:
         return None, EndRecord(outcome=Outcome.BAD_DATA, message=str(error))
     except ModelError as error:
         return None, EndRecord(outcome=Outcome.BAD_MODEL, message=str(error))
     return prepared, EndRecord(outcome=Outcome.COMPLETED)
+
+
+def _sources(trained: dataset.DataSet, data: Path, model: str) -> tuple[str, ...]:
+    """The first image of each folder, the resolved YAML, and the model where it is a file."""
+    images = {image.path.parent: str(image.path) for s in trained.splits.values() for image in reversed(s.pictures)}
+    own = [str(data), *([model] if Path(model).is_absolute() else [])]
+    return (*own, *sorted(images.values())[:_MAX_SOURCES])

@@ -24,8 +24,9 @@ logger = logging.getLogger("trainer")
 _SAVE_PERIOD = 10
 """Epochs between two checkpoints of a full run that are kept, and between two copies of the last one elsewhere."""
 
-_IDENTITY = ("params", "model", "data", "epochs", "seed", "full", "stages")
-"""What must be equal for a checkpoint to belong to a request."""
+_IDENTITY = ("params", "epochs", "seed", "full", "stages")
+_PLACES = ("model", "data")
+"""What must be equal for a checkpoint to belong to a request: of places the content, where its hash is known."""
 
 
 def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
@@ -119,7 +120,7 @@ class _Run:
             return finished
         trained = self._epochs_already_trained()
         for record in self._records.restore(trained):
-            self._emit(record)
+            self._emit(self._here(record))
         trim_results(self._directory, trained)
         if trained >= self.last_epoch:
             return self.end(self._best_recorded())
@@ -156,14 +157,14 @@ class _Run:
 
         Checkpoints of another request are gone before this one is noted, and so never taken for its own.
         """
-        body = asdict(self._request)
-        identity = json.dumps({k: body[k] for k in _IDENTITY if k != "stages" or body[k]}, sort_keys=True)
+        identity = _identity(self._request)
         path = self._directory / "request.json"
-        with suppress(FileNotFoundError):
-            if path.read_text(encoding="utf-8") == identity:
+        with suppress(FileNotFoundError, ValueError):
+            if _is_same(json.loads(path.read_text(encoding="utf-8")), identity):
+                files.write(path, json.dumps(identity, sort_keys=True).encode())  # places may be others now
                 return self.checkpoints.recover(check_resumable)
         self.checkpoints.clear()
-        files.write(path, identity.encode())
+        files.write(path, json.dumps(identity, sort_keys=True).encode())
         return 0
 
     def _finished_run(self) -> EndRecord | None:
@@ -172,9 +173,15 @@ class _Run:
         if not self._request.full or not path.exists():
             return None
         for record in self._records.read():
-            self._emit(record)
+            self._emit(self._here(record))
         end = decode(path.read_text(encoding="utf-8"))
-        return end if isinstance(end, EndRecord) else None
+        if not isinstance(end, EndRecord):
+            return None
+        return replace(end, checkpoint=str(self._weights / BEST), log=str(self._directory / "trainer.log"))
+
+    def _here(self, record: EpochRecord) -> EpochRecord:
+        """A record of an earlier process, whose directory may have lain elsewhere."""
+        return replace(record, checkpoint=str(self._weights / LAST))
 
     def _best_recorded(self) -> Mapping[str, float] | None:
         """The figures of best.pt as its epoch was validated: all there is when the last evaluation was cut off."""
@@ -197,6 +204,31 @@ class _Run:
     def _kept_elsewhere(self) -> list[Path]:
         weights = [self._weights / name for name in (LAST, BEST)]
         return [*weights, *(self._directory / name for name in ("records.jsonl", "results.csv", "args.yaml"))]
+
+
+def _identity(request: TrainRequest) -> dict[str, Any]:
+    """What tells a request from others, as JSON gives it back."""
+    body = asdict(request)
+    names = (*_IDENTITY, *_PLACES, *(f"{place}_sha256" for place in _PLACES))
+    identity: dict[str, Any] = json.loads(
+        json.dumps({name: body[name] for name in names if body[name] or name != "stages"})
+    )
+    return identity
+
+
+def _is_same(known: object, identity: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint of the one belongs to the other."""
+
+    if not isinstance(known, dict):
+        return False
+
+    def content(of: Mapping[str, Any], place: str) -> object:
+        hashes = [body.get(f"{place}_sha256") for body in (known, identity)]
+        return of.get(f"{place}_sha256") if all(hashes) else of.get(place)
+
+    return all(known.get(name) == identity.get(name) for name in _IDENTITY) and all(
+        content(known, place) == content(identity, place) for place in _PLACES
+    )
 
 
 def _told(record: EpochRecord, epochs: int) -> str:

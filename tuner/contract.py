@@ -18,7 +18,8 @@ with it; it may also end after any `end`, and is started again for the next requ
 
 A request is idempotent: sent again after a crash, with the same directory, it goes on from the last checkpoint
 in that directory, and sends the records of the epochs already trained once more before the new ones. The tuner
-ignores what it has heard before, so no epoch is lost and none counted twice. Checkpoints lie in the folder
+ignores what it has heard before, so no epoch is lost and none counted twice. Between two starts the directory, the data
+set and the model may have been moved: their content says whether it is the same request. Checkpoints lie in the folder
 `weights` of that directory, which the tuner removes when the trial will never go on.
 
 This module imports nothing but the standard library, so both sides, and trainers written by users, can
@@ -116,6 +117,10 @@ class TrainRequest:
     stages: tuple[Stage, ...] = ()
     """Sizes and batches that replace those of `params`, one after the other on the one schedule of `epochs`; the best
     epoch is that of the last. Empty: one size throughout."""
+    data_sha256: str = ""
+    model_sha256: str = ""
+    """As the prepared record gave them. `data` and `model` only say where these lie now: a checkpoint belongs to the
+    request whose hashes are the same, wherever they lay when it was written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +146,12 @@ class PreparedRecord:
     """Versions of what trains, by package name."""
     notes: tuple[str, ...] = ()
     """What the user should know and nothing stops for, one line each."""
+    model_sha256: str = ""
+    """Hash of the model, wherever it lies: layers as they are parsed, or content of the weights. Empty from a trainer
+    that compares models by `model` alone."""
+    sources: tuple[str, ...] = ()
+    """Absolute paths of some files that trials read, at least one of each folder. Where one is missing, the place is
+    at fault, and no trial is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,7 +242,7 @@ def decode(line: str) -> Request | Record:
 
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _MAPS_OF_FLOATS = {"losses", "metrics"}
-_TUPLES = {"validation_epochs", "devices", "notes"}
+_TUPLES = {"validation_epochs", "devices", "notes", "sources"}
 
 
 def _jsonable(value: Any) -> Any:

@@ -8,7 +8,8 @@ TunerError                      1   our own fault when raised bare
 ├── NoTrialSucceeded            6   read the causes, change the space
 ├── StoppedByPolicy             7   read the failure that repeats
 ├── StorageProblem              8   bring the database back, run the same command again
-│   └── StudyChanged                let no other program write to the study, run the same command again
+│   ├── StudyChanged                let no other program write to the study, run the same command again
+│   └── RecordTaken                 leave the study's files where they are, run the same command again
 └── StudyLocked                 9   wait for the other driver, or stop it
 
 The number is the exit code of the `tune` command. 75 (preempted: please requeue), 129, 130 and 143 mean a signal: run
@@ -66,6 +67,10 @@ class StorageProblem(TunerError):  # noqa: N818
 
 class StudyChanged(StorageProblem):
     """Another program has changed the study while it ran, so that it cannot be gone on with as it was."""
+
+
+class RecordTaken(StorageProblem):
+    """The study's folder, database or journal was removed, moved or replaced while it ran."""
 
 
 class StudyLocked(TunerError):  # noqa: N818

@@ -10,12 +10,11 @@ from tuner.exceptions import EnvironmentProblem
 from tuner.files import write_whole
 from tuner.printable import printable
 from tuner.promotion import Winner
-from tuner.study import KnownStudy
+from tuner.study import KnownStudy, StudySpec
 
 
-def training_arguments(study: KnownStudy, winner: Winner, epochs: int) -> dict[str, ParamValue]:
+def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str, ParamValue]:
     """ultralytics' arguments of the winner's full training run: exactly what ran, the batch that ran included."""
-    spec = study.spec
     return {
         "task": "detect",
         "mode": "train",
@@ -30,9 +29,13 @@ def training_arguments(study: KnownStudy, winner: Winner, epochs: int) -> dict[s
     }
 
 
-def params_yaml(study: KnownStudy, winner: Winner, epochs: int) -> str:
-    """The file's text: where the figures come from as comments, then the arguments."""
-    spec, trial = study.spec, winner.trial
+def params_yaml(study: KnownStudy, winner: Winner, epochs: int, spec: StudySpec | None = None) -> str:
+    """The file's text: where the figures come from as comments, then the arguments.
+
+    Args:
+        spec: the study's, where its record is out of date.
+    """
+    spec, trial = spec or study.spec, winner.trial
     baseline = "did not finish" if winner.baseline is None else f"{winner.baseline.value:.4f}"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(spec.versions.items()))
     header = [
@@ -48,7 +51,7 @@ def params_yaml(study: KnownStudy, winner: Winner, epochs: int) -> str:
     yaml = YAML()
     yaml.version = (1, 1)  # ultralytics reads it with PyYAML, to which 1e-05 would be a text and `on` a truth
     yaml.default_flow_style = False
-    yaml.dump(training_arguments(study, winner, epochs), buffer)
+    yaml.dump(training_arguments(spec, winner, epochs), buffer)
     return "".join(f"# {printable(line)}\n" for line in header) + buffer.getvalue()
 
 

@@ -28,6 +28,9 @@ PATIENCE = 50
 
 _SETTINGS = "tune-train.json"
 
+_CONTENT = {"data": "data_sha256", "model": "model_sha256"}
+"""Settings that say where something lies, and those that say what it is: these count."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FullRun:
@@ -171,8 +174,10 @@ def _begun(file: Path) -> dict[str, Any]:
 def _settings(run: FullRun, prepared: PreparedRecord) -> dict[str, object]:
     """What makes it this run and no other."""
     return {
-        "model": prepared.model,
-        "data": prepared.data_sha256,
+        "model": run.model,
+        "model_sha256": prepared.model_sha256 or prepared.model,
+        "data": run.data,
+        "data_sha256": prepared.data_sha256,
         "epochs": run.epochs,
         "seed": run.seed,
         "stages": [asdict(stage) for stage in run.stages],
@@ -197,8 +202,14 @@ def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
         raise EnvironmentProblem(f"'{file}' cannot be read ({error}); choose another folder with --out.") from error
     changes = [
         f"{name.removeprefix('params.')} was {before.get(name)}, now it is {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
+        for name in sorted((before.keys() | now.keys()) - _CONTENT.keys() - set(_CONTENT.values()))
         if before.get(name) != now.get(name)
+    ]
+    changes += [
+        f"the content of the {place} was that of {before.get(place)} (sha256 {str(before.get(content))[:12]}), "
+        f"now it is that of {now[place]} ({str(now[content])[:12]})"
+        for place, content in _CONTENT.items()
+        if before.get(content) != now[content]
     ]
     if changes:
         raise SpaceError(
@@ -240,6 +251,8 @@ def _request(run: FullRun, prepared: PreparedRecord) -> TrainRequest:
         params={**run.params, "save_period": run.save_period},
         model=prepared.model,
         data=prepared.data,
+        data_sha256=prepared.data_sha256,
+        model_sha256=prepared.model_sha256,
         epochs=run.epochs,
         stop_epoch=run.epochs,
         validation_epochs=tuple(range(1, run.epochs + 1)),

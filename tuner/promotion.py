@@ -113,6 +113,8 @@ def full_run_request(
         params=dict(winner.trial.params),
         model=spec.model_source,
         data=spec.data_source,
+        data_sha256=spec.data_sha256,
+        model_sha256=spec.model_sha256,
         epochs=epochs,
         stop_epoch=epochs,
         validation_epochs=tuple(range(1, epochs + 1)),

@@ -20,7 +20,7 @@ from tuner.exceptions import DataError, StoppedByPolicy, TunerError
 from tuner.failures import Failure, Setback, failure_of, is_retried
 from tuner.live import DIVERGED, Decision, TrialTerms
 from tuner.paths import StudyPaths
-from tuner.study import DrivenStudy, KnownStudy, TrialRecord
+from tuner.study import DrivenStudy, KnownStudy, TrialRecord, place_problem
 from tuner.verdict import MIN_SEEDS, Contest, Run, Standing, Verdict, next_runs, plan, verdict
 from tuner.verdict import Decision as Outlook
 
@@ -271,6 +271,8 @@ class Reevaluation:
             params=dict(self._study.trials()[run.trial].params),
             model=spec.model_source,
             data=spec.data_source,
+            data_sha256=spec.data_sha256,
+            model_sha256=spec.model_sha256,
             epochs=spec.epochs,
             stop_epoch=spec.epochs,
             validation_epochs=(spec.epochs,),
@@ -312,6 +314,10 @@ class Reevaluation:
     def _set_back(self, number: int, live: LiveRun, failure: Failure, cause: str) -> None:
         """A run is tried again as a trial is. Configurations are not judged by what befalls machines: where trying
         again does not help, the re-evaluation ends instead, and can go on later."""
+        self._study.check()
+        problem = place_problem(self._study.spec.sources)
+        if problem is not None:
+            self.stop(str(problem), problem)
         if self.stop_reason is not None:
             self.release(number)
             return

@@ -18,6 +18,7 @@ from tuner.forecast import Forecast
 from tuner.lease import Lease, folder_lock, study_lease
 from tuner.live import TrialTerms
 from tuner.paths import StudyPaths
+from tuner.places import prepared_again
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, waiting
 from tuner.quotation import Quotation, quote
 from tuner.reevaluation import Reevaluation, contest_for
@@ -28,7 +29,7 @@ from tuner.run_options import Machines, RunOptions
 from tuner.scratch import remove, scratch_folder
 from tuner.search import Search
 from tuner.signals import Signals, trapped_signals
-from tuner.study import DrivenStudy, StudySpec, best_trial, driven_study
+from tuner.study import DrivenStudy, StudySpec, best_trial, content_changes, driven_study
 from tuner.timing import noted
 from tuner.view import View
 
@@ -66,6 +67,7 @@ def run(options: RunOptions, view: View) -> None:
         prepared = prepared_by(options.machines.trainer, options.data, options.model, options.paths.root)
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
             _refuse_changes(study, options, prepared)
+            study.renew_places(_spec(options, prepared))
             view.subject(study.spec, options.space, prepared.notes)
             with _machines(options.machines, study, view, signals) as slots:
                 _require_room(options, study, slots)
@@ -100,11 +102,23 @@ def quote_only(options: RunOptions, view: View) -> None:
             view.quotation(_quoted(options, quotation, prepared.checkpoint_bytes, slots, epoch))
 
 
-def promote(url: str, name: str, paths: StudyPaths, epochs: int | None, machines: Machines, view: View) -> None:
+def promote(
+    url: str,
+    name: str,
+    paths: StudyPaths,
+    epochs: int | None,
+    machines: Machines,
+    view: View,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+) -> None:
     """Train the winner of a finished search in full, or go on with that.
 
     Args:
         epochs: none for as many as the study was begun with.
+        data: where the data set lies now; none for where it lay.
+        model: the same of the model.
 
     Raises:
         TunerError: see `tuner.exceptions`.
@@ -118,6 +132,7 @@ def promote(url: str, name: str, paths: StudyPaths, epochs: int | None, machines
         driven_study(lease, None, paths.journal, view.note) as study,
     ):
         winner = choose_winner(study)
+        study.renew_places(prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model))
         length = epochs or study.spec.promote_epochs
         with _machines(machines, study, view, signals) as slots:
             _promote(study, paths, winner, length, machines, slots, view, signals)
@@ -192,17 +207,17 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
         seed=settings.seed,
         versions=prepared.versions,
         warm_start=options.warm_start,
+        model_sha256=prepared.model_sha256,
+        sources=prepared.sources,
     )
 
 
 def _refuse_changes(study: DrivenStudy, options: RunOptions, prepared: PreparedRecord) -> None:
     """A study is about one space, one model and one data set: its trials could not be compared otherwise."""
-    spec = study.spec
-    changes = options.space.differences(spec.space)
-    if spec.model_source != prepared.model:
-        changes.append(f"the model was {spec.model}, now it is {options.model}")
-    if spec.data_sha256 != prepared.data_sha256:
-        changes.append(f"the data set was {spec.data} (sha256 {spec.data_sha256[:12]}), now it is {options.data}")
+    changes = [
+        *options.space.differences(study.spec.space),
+        *content_changes(study.spec, prepared, data=options.data, model=options.model),
+    ]
     if changes:
         raise SpaceError(
             f"The study '{study.name}' was begun differently: {'; '.join(changes)}. "

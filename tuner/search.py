@@ -28,7 +28,7 @@ from tuner.memory import NOTHING_FITS, Measured, MemoryLimits, memory_limits
 from tuner.paths import StudyPaths
 from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
-from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord, best_trial
+from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord, best_trial, place_problem
 
 _JUDGED = "judged"
 """Attribute of a trial that ended well or was ended: how many had ended or been paused by then, itself included."""
@@ -360,6 +360,8 @@ class Search:
             params=params,
             model=self._spec.model_source,
             data=self._spec.data_source,
+            data_sha256=self._spec.data_sha256,
+            model_sha256=self._spec.model_sha256,
             epochs=epochs,
             stop_epoch=epochs,
             validation_epochs=every if self._terms.validate_every_epoch else (*self._spec.rungs, epochs),
@@ -441,6 +443,12 @@ class Search:
             self._fail(trial, Failure.BUG, f"the trainer ended without a figure for epoch {self._spec.epochs}")
 
     def _set_back(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
+        self._study.check()
+        problem = place_problem(self._spec.sources)
+        if problem is not None:
+            self.stop(str(problem), problem)
+            self.release(trial.number)  # no configuration is to blame for where things lie
+            return
         if failure == Failure.INFRASTRUCTURE and self.stop_reason is not None:
             self.release(trial.number)  # by what ends the search, a full disk most often: not held against the trial
             return

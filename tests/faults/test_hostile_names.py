@@ -231,7 +231,7 @@ def test_params_yaml_holds_hostile_words_as_values_and_comments_and_nothing_else
             continue
         for body in (YAML(typ="safe", pure=True).load(written), yaml.safe_load(written)):
             assert (body["data"], body["model"]) == (text, text)
-            assert set(body) == set(training_arguments(hostile, winner, 20))
+            assert set(body) == set(training_arguments(hostile.spec, winner, 20))
 
 
 def test_the_status_table_shows_hostile_words_on_their_lines(hostile_studies):

@@ -15,6 +15,7 @@ functions `fault_*` below.
 
 import argparse
 import errno
+import hashlib
 import json
 import math
 import os
@@ -70,10 +71,11 @@ def send(record) -> None:
 
 
 def prepare(request: PrepareRequest) -> EndRecord:
+    data, model = Path(request.data), Path(request.model)
     send(
         PreparedRecord(
             data=request.data,
-            data_sha256="0" * 64,
+            data_sha256=sha256(data) if data.is_file() else "0" * 64,
             num_classes=6,
             num_images={"train": 80, "val": 20},
             model=request.model,
@@ -81,9 +83,15 @@ def prepare(request: PrepareRequest) -> EndRecord:
             num_parameters=1000,
             checkpoint_bytes=1000,
             versions={"scripted": "1"},
+            model_sha256=sha256(model) if model.is_file() else request.model,
+            sources=tuple(str(path) for path in (data, model) if path.is_absolute()),
         )
     )
     return EndRecord(outcome=Outcome.COMPLETED)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def metric(params, epoch: int, epochs: int) -> float:
@@ -126,7 +134,11 @@ def play(request: TrainRequest, options, checkpoint: Path) -> EndRecord:
         value = metric(request.params, epoch, request.epochs)
         if epoch > played:
             for name, argument in faults(request, epoch, options):
-                value = globals()[f"fault_{name}"](argument, value)
+                value = (
+                    globals()[f"fault_{name}"](argument, value, request)
+                    if name == "vanish"
+                    else globals()[f"fault_{name}"](argument, value)
+                )
             time.sleep(options.epoch_seconds)
             if float(request.params.get("lr0", 0.01)) > 1:
                 return EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 1")
@@ -219,6 +231,13 @@ def fault_data(argument, value):
 
 def fault_error(argument, value):
     raise End(EndRecord(outcome=Outcome.ERROR, message=f"RuntimeError: at batch {time.time_ns()}"))
+
+
+def fault_vanish(argument, value, request):
+    """Somebody moves the data set away, and training does not find its files."""
+    folder = Path(request.data).parent
+    folder.rename(folder.with_name(f"{folder.name}-away"))
+    raise End(EndRecord(outcome=Outcome.BAD_DATA, message=f"no such file: {request.data}"))
 
 
 def fault_disk(argument, value):

@@ -578,8 +578,8 @@ def test_the_command_without_curves_writes_params_yaml_as_ever(home, capsys):
     ("arguments", "said"),
     [
         (["a", "b"], "A winner is that of one study, but got a, b; name one, or add --curves.\n"),
-        (["a", "--curves", "t.parquet", "--epochs", "3"], "leave --output and --epochs out.\n"),
-        (["a", "--curves", "t.parquet", "-o", "x.yaml"], "leave --output and --epochs out.\n"),
+        (["a", "--curves", "t.parquet", "--epochs", "3"], "leave --output, --epochs, --data and --model out.\n"),
+        (["a", "--curves", "t.parquet", "-o", "x.yaml"], "leave --output, --epochs, --data and --model out.\n"),
         (["a", "--curves", "t.parquet"], "There is no study 'a': "),
     ],
 )

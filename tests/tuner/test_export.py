@@ -115,7 +115,7 @@ class Described:
 )
 def test_only_weights_that_trials_started_from_are_pretrained(study, winner, source, portable, pretrained):
     described = dataclasses.replace(study.spec, model_source=source, portable_model=portable)
-    arguments = training_arguments(Described(study, described), winner, 20)
+    arguments = training_arguments(described, winner, 20)
     assert (arguments["model"], arguments["pretrained"]) == (portable, pretrained)
 
 
@@ -125,12 +125,12 @@ def test_the_batch_that_ran_is_written_and_not_the_one_that_was_asked_for(study,
         search.hear(request.trial, dataclasses.replace(epoch(number, value), batch=8))
     search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
     assert request.params["batch"] == 16
-    assert training_arguments(study, choose_winner(study), 20)["batch"] == 8
+    assert training_arguments(study.spec, choose_winner(study), 20)["batch"] == 8
 
 
 def test_the_batch_that_was_asked_for_is_written_when_none_was_noted(study, winner):
     unnoted = Winner(trial=dataclasses.replace(winner.trial, attributes={}), baseline=None)
-    assert training_arguments(study, unnoted, 20)["batch"] == 16
+    assert training_arguments(study.spec, unnoted, 20)["batch"] == 16
 
 
 # How it is read

@@ -219,9 +219,9 @@ def test_the_same_promotion_again_goes_on_in_its_folder_and_another_one_does_not
 # What is noted of it
 
 
-def test_a_run_that_begins_is_noted_where_a_later_command_finds_it(study, promoted, request_, url):
+def test_a_run_that_begins_is_noted_where_a_later_command_finds_it(study, promoted, request_, url, paths):
     study.flush(10)
-    assert Study.open(url, "s").promotion == {
+    assert Study.open(url, "s", paths.root).promotion == {
         "trial": 1,
         "epochs": 20,
         "directory": request_.directory,

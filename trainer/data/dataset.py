@@ -144,8 +144,9 @@ def fingerprint(dataset: DataSet) -> str:
 def write_resolved(dataset: DataSet, target: Path) -> Path:
     """Write a YAML that ultralytics reads the same from any working directory, and its list files beside it.
 
-    Each split becomes `<target's stem>.<split>.txt`, a list of absolute paths: lists keep links as they are
-    written, where ultralytics would follow a folder's link and look for labels at its far end.
+    It names no folder, so it can be moved together with its lists. Each split becomes `<target's stem>.<split>.txt`,
+    a list of absolute paths: lists keep links as they are written, where ultralytics would follow a folder's link and
+    look for labels at its far end.
 
     Args:
         dataset: what `resolve` returned.
@@ -163,14 +164,14 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
     for split, file in lists.items():
         paths = [_listable(picture.path, dataset.source) for picture in dataset.splits[split].pictures]
         _replace(file, "".join(f"{path}\n" for path in paths))
-    _replace(target, yaml_text(dataset, target.parent, {split: str(file) for split, file in lists.items()}))
+    _replace(target, yaml_text(dataset, None, {split: file.name for split, file in lists.items()}))
     return target
 
 
-def yaml_text(dataset: DataSet, root: Path, splits: Mapping[str, str]) -> str:
-    """A YAML for that data set with its splits elsewhere: relative to the folder `root`, or absolute."""
+def yaml_text(dataset: DataSet, root: Path | None, splits: Mapping[str, str]) -> str:
+    """A YAML for that data set with its splits elsewhere: relative to the folder `root`, or to that of the file."""
     # JSON strings are YAML too, and mean the same to readers of YAML 1.1, who take a bare no for False.
-    fields = {"path": str(root), **splits}
+    fields = {**({} if root is None else {"path": str(root)}), **splits}
     lines = [f"{key}: {_quoted(value)}" for key, value in fields.items()]
     if dataset.channels != 3:
         lines.append(f"channels: {dataset.channels}")

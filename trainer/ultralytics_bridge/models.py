@@ -1,7 +1,9 @@
 """Finding and measuring models."""
 
 import contextlib
+import hashlib
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -69,6 +71,17 @@ def count_parameters(model: str, num_classes: int, channels: int = 3) -> int:
         heads.check(cfg, model)
         net = DetectionModel(cfg, ch=channels, nc=num_classes, verbose=False)
     return sum(p.numel() for p in net.parameters())
+
+
+def digest(model: str) -> str:
+    """SHA-256, in hex, of a located model, the same wherever it lies.
+
+    Of a YAML the parsed layers count and the scale that ultralytics reads off the file's name, not comments.
+    """
+    if model.endswith(".pt"):
+        return files.sha256(Path(model))
+    layers = {key: value for key, value in yaml_model_load(model).items() if key != "yaml_file"}
+    return hashlib.sha256(json.dumps(layers, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @contextlib.contextmanager

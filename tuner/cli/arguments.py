@@ -50,6 +50,12 @@ HangAfter = Annotated[
 StartWithin = Annotated[
     float, typer.Option(min=1.0, metavar="SECONDS", help="The same, for everything up to the end of the first epoch.")
 ]
+DataNow = Annotated[
+    str | None, typer.Option("--data", help="Where the data set of the study lies now, if it was moved.")
+]
+ModelNow = Annotated[
+    str | None, typer.Option("--model", help="Where the model of the study lies now, if it was moved.")
+]
 DEFAULT_HOME = Path("studies")
 
 
@@ -62,9 +68,14 @@ def machines(
     start_within: float,
 ) -> Machines:
     """Where and how to train, from the options."""
-    command = shlex.split(trainer) if trainer else [sys.executable, "-m", "trainer", "serve"]
     patience = Patience(least_s=hang_after, start_s=start_within)
-    return Machines(gpus=gpus, parallel=parallel, address=address, trainer=tuple(command), patience=patience)
+    command = trainer_command(trainer)
+    return Machines(gpus=gpus, parallel=parallel, address=address, trainer=command, patience=patience)
+
+
+def trainer_command(trainer: str | None) -> tuple[str, ...]:
+    """What starts a trainer: the user's command, or ours."""
+    return tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
 
 
 def storage_url(storage: str | None, paths: StudyPaths) -> str:
@@ -80,7 +91,14 @@ def open_study(name: str, home: Path, storage: str | None) -> tuple[Study, Study
         UsageError: there is none of that name.
     """
     paths = StudyPaths.of(home, name)
-    return Study.open(storage_url(storage, paths), name), paths
+    try:
+        return Study.open(storage_url(storage, paths), name, paths.root), paths
+    except UsageError as error:
+        if storage is None or not paths.database.exists():
+            raise
+        raise UsageError(
+            f"{error} There is one in '{paths.database}': for that, leave --storage and {STORAGE_VARIABLE} out."
+        ) from error
 
 
 def hide_password(arguments: list[str]) -> None:
@@ -123,10 +141,16 @@ def chosen_model(given: str | None, data: str, tell: Callable[[str], None]) -> s
         DataError: no model is named, and the data set cannot be checked or must not be trained on.
     """
     if given is not None:
-        return checked_path("--model", given)
+        return model_source(given)
     advice = advised_model(data)
     tell(f"model  {advice.choice} is chosen by the data check: {advice.why}; --model takes another")
     return advice.choice
+
+
+def model_source(given: str) -> str:
+    """An absolute path where there is such a file, so that it means the same in any folder; else the name as it is."""
+    name = checked_path("--model", given)
+    return str(Path(name).absolute()) if os.path.isfile(name) else name  # noqa: PTH113 - as above
 
 
 def commands_prefix() -> str:

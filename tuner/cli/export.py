@@ -5,11 +5,25 @@ from typing import Annotated
 
 import typer
 
-from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, open_study
+from tuner.cli.arguments import (
+    DEFAULT_HOME,
+    DataNow,
+    Home,
+    ModelNow,
+    Storage,
+    Trainer,
+    data_source,
+    model_source,
+    open_study,
+    trainer_command,
+)
 from tuner.exceptions import UsageError
 from tuner.export import params_yaml, write_params
+from tuner.paths import StudyPaths
+from tuner.places import in_place, prepared_again
 from tuner.printable import printable
 from tuner.promotion import choose_winner
+from tuner.study import Study, StudySpec
 
 
 def export(
@@ -29,24 +43,46 @@ def export(
             help="Write the learning curves of all trials instead, of several studies of one space if they are named.",
         ),
     ] = None,
+    data: DataNow = None,
+    model: ModelNow = None,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
+    trainer: Trainer = None,
 ) -> None:
     """Write the winner's configuration, ready for `yolo train cfg=params.yaml`."""
     if curves is not None:
-        if output is not None or epochs is not None:
-            raise UsageError("--curves writes a table instead of params.yaml; leave --output and --epochs out.")
+        if any(option is not None for option in (output, epochs, data, model)):
+            raise UsageError(
+                "--curves writes a table instead of params.yaml; leave --output, --epochs, --data and --model out."
+            )
         _export_curves(curves, list(dict.fromkeys(study)), home, storage)
         return
     if len(study) > 1:
         raise UsageError(f"A winner is that of one study, but got {', '.join(study)}; name one, or add --curves.")
-    opened, _ = open_study(study[0], home, storage)
+    opened, paths = open_study(study[0], home, storage)
     winner = choose_winner(opened)
     begun = opened.promotion if opened.promotion.get("trial") == winner.trial.number else {}
     length = epochs or int(begun.get("epochs", opened.spec.promote_epochs))
     target = output or Path("params.yaml")
-    write_params(params_yaml(opened, winner, length), target)
+    write_params(params_yaml(opened, winner, length, _with_places_of_now(opened, paths, trainer, data, model)), target)
     typer.echo(printable(str(target)))
+
+
+def _with_places_of_now(
+    study: Study, paths: StudyPaths, trainer: str | None, data: str | None, model: str | None
+) -> StudySpec:
+    """The spec, after a look whether what it names is there; asked for another place, or where it is not, a trainer
+    prepares it again."""
+    if data is None and model is None and in_place(study.spec):
+        return study.spec
+    return prepared_again(
+        study.name,
+        study.spec,
+        paths,
+        trainer_command(trainer),
+        data=None if data is None else data_source(data),
+        model=None if model is None else model_source(model),
+    )
 
 
 def _export_curves(target: Path, names: list[str], home: Path, storage: str | None) -> None:

@@ -9,15 +9,19 @@ from tuner import run as service
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
+    DataNow,
     Gpus,
     HangAfter,
     Home,
+    ModelNow,
     StartWithin,
     Storage,
     StudyName,
     Trainer,
     commands_prefix,
+    data_source,
     machines,
+    model_source,
     open_study,
     terminal_is_dumb,
 )
@@ -28,6 +32,8 @@ from tuner.watchdog import LEAST_S, START_S
 def promote(
     study: StudyName,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of the full run. Default: the space's.")] = None,
+    data: DataNow = None,
+    model: ModelNow = None,
     gpus: Gpus = None,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
@@ -41,4 +47,13 @@ def promote(
     opened, paths = open_study(study, home, storage)
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     where = machines(gpus, None, address, trainer, hang_after, start_within)
-    service.promote(opened.url, opened.name, paths, epochs, where, view)
+    service.promote(
+        opened.url,
+        opened.name,
+        paths,
+        epochs,
+        where,
+        view,
+        data=None if data is None else data_source(data),
+        model=None if model is None else model_source(model),
+    )

@@ -8,20 +8,24 @@ import typer
 from rich.console import Console
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, open_study
+from tuner.database import masked
 from tuner.lease import holder_of
 from tuner.printable import printable
 from tuner.report.status import status_of, status_table
+from tuner.study import study_names
 
 
 def status(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Without one, lists the studies.")] = None,
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="Without one, lists the studies of --home and of --storage.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON on standard output.")] = False,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
 ) -> None:
     """Show a study: its trials, why they ended, the best against the default configuration."""
     if study is None:
-        _list(home, as_json)
+        _list(home, storage, as_json)
         return
     opened, _ = open_study(study, home, storage)
     holder = holder_of(opened.url, opened.name)
@@ -32,11 +36,13 @@ def status(
     Console().print(*status_table(facts), sep="\n")
 
 
-def _list(home: Path, as_json: bool) -> None:
-    names = sorted(path.parent.name for path in home.glob("*/study.db"))
+def _list(home: Path, storage: str | None, as_json: bool) -> None:
+    in_folders = {path.parent.name for path in home.glob("*/study.db")}
+    names = sorted(in_folders | (set() if storage is None else study_names(storage)))
     if as_json:
         typer.echo(json.dumps({"version": 1, "studies": names}))
     elif names:
         typer.echo("\n".join(map(printable, names)))
     else:
-        typer.echo(f"No studies in '{home.absolute()}' yet. Begin one: tune run --space quick", err=True)
+        where = f"'{home.absolute()}'" if storage is None else f"'{home.absolute()}' and {masked(storage)}"
+        typer.echo(f"No studies in {where} yet. Begin one: tune run --space quick", err=True)

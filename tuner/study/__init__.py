@@ -7,8 +7,9 @@ while. Only the holder of the study's lease (see `tuner.lease`) drives it.
 """
 
 from tuner.study._driven import DrivenStudy, driven_study
+from tuner.study._places import content_changes, place_problem
 from tuner.study._records import PAUSED_AT, KnownStudy, Proposal, StudySpec, TrialRecord, best_trial
-from tuner.study._study import Study
+from tuner.study._study import Study, study_names
 
 __all__ = [
     "PAUSED_AT",
@@ -19,5 +20,8 @@ __all__ = [
     "StudySpec",
     "TrialRecord",
     "best_trial",
+    "content_changes",
     "driven_study",
+    "place_problem",
+    "study_names",
 ]

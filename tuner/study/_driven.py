@@ -15,14 +15,17 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.contract import ParamValue
-from tuner.database import masked, open_storage, translated
+from tuner.database import masked, open_storage, sqlite_path, translated
 from tuner.exceptions import StorageProblem, StudyChanged, UsageError
+from tuner.files import write_whole
 from tuner.lease import Lease
 from tuner.space import Space
 from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal
+from tuner.study._places import found, kept, placed, renewed
 from tuner.study._records import PAUSED_AT, Proposal, StudySpec, TrialRecord, trial_record
 from tuner.study._study import PROMOTION, REEVALUATION, REHEARSAL, SEARCHED, SPEC, foreign, spec_of
+from tuner.study._witness import Witness
 from tuner.study._writer import Writer
 
 _LAST_CHANCE_S = 5.0
@@ -41,19 +44,22 @@ def driven_study(
 ) -> Iterator["DrivenStudy"]:
     """The study of that lease for the time of the block: begun now with `spec`, or taken up as it stands.
 
-    An existing study keeps its own spec. What a driver before this one left in the journal is written first.
+    An existing study keeps its own spec. What a driver before this one left in the journal is written first. Where
+    the files of the record are taken away meanwhile, all that is known of the study is left in the journal.
 
     Args:
+        journal: in the study's folder.
         spec: none where the study must exist.
         on_event: told when the database goes away and comes back, in one line.
 
     Raises:
         StorageProblem: the database cannot be used, or the study is not ours.
+        RecordTaken: the files of the record were removed, moved or replaced.
         UsageError: there is none, and no `spec` to begin it with.
     """
     storage = open_storage(lease.url)
     with translated(lease.url):
-        _begin(storage, lease.study, spec)
+        _begin(storage, lease.study, spec, journal.parent)
         replica = _replica(storage, lease.study)
         backlog = Journal(journal)
         try:
@@ -70,12 +76,41 @@ def driven_study(
         with translated(lease.url):
             replica.follow(change)
 
-    writer = Writer(backlog, lease, carry_out, on_event)
+    witness = _witness(journal, lease.url)
+    writer = Writer(backlog, lease, carry_out, on_event, witness.taken)
+    study = DrivenStudy(lease, spec_of(stored, journal.parent), trials, attributes, writer, journal.parent)
     try:
-        yield DrivenStudy(lease, spec_of(stored), trials, attributes, writer)
+        yield study
+        if witness.taken() is not None:
+            study.check()
     finally:
         writer.close(_LAST_CHANCE_S)
         storage.engine.dispose()
+        if witness.taken() is not None:
+            on_event(_saved(study, witness.folder_now() / journal.name))
+        witness.close()
+
+
+def _witness(journal: Path, url: str) -> Witness:
+    """For the files without which the record, or what goes there, would be lost."""
+    database = sqlite_path(url)
+    if database is None:
+        return Witness(journal.parent, [journal])
+    return Witness(journal.parent, [journal, database], later=[database.with_name(f"{database.name}-wal")])
+
+
+def _saved(study: "DrivenStudy", journal: Path) -> str:
+    """Leave the whole study in a journal, in the place of what was there: the part of it that is not in any database.
+
+    Returns what to tell of it.
+    """
+    content = "".join(f"{change.encoded()}\n" for change in study.as_changes())
+    try:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(journal, content.encode())
+    except OSError as error:
+        return f"what is known of the study could not be kept in '{journal}' ({error.strerror})"
+    return f"all that is known of the study is kept in '{journal}': the next run there writes it into the database"
 
 
 def _replica(storage: RDBStorage, name: str) -> Replica:
@@ -85,7 +120,7 @@ def _replica(storage: RDBStorage, name: str) -> Replica:
         raise UsageError(f"There is no study '{name}' any more; `tune status` lists the studies.") from error
 
 
-def _begin(storage: RDBStorage, name: str, spec: StudySpec | None) -> None:
+def _begin(storage: RDBStorage, name: str, spec: StudySpec | None, folder: Path) -> None:
     if spec is None:
         return
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
@@ -97,7 +132,7 @@ def _begin(storage: RDBStorage, name: str, spec: StudySpec | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.metric])
-    study.set_user_attr(SPEC, asdict(spec))
+    study.set_user_attr(SPEC, kept(asdict(spec), folder))
 
 
 class DrivenStudy:
@@ -114,7 +149,9 @@ class DrivenStudy:
         trials: list[FrozenTrial],
         attributes: Mapping[str, Any],
         writer: Writer,
+        folder: Path,
     ) -> None:
+        self._folder = folder
         self._name = lease.study
         self._url = lease.url
         self._spec = spec
@@ -126,7 +163,7 @@ class DrivenStudy:
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
         self._ids = [self._memory.create_new_trial(self._study._study_id, template_trial=trial) for trial in trials]
-        self._records = [trial_record(trial) for trial in trials]
+        self._records = [self._record_of(trial) for trial in trials]
 
     @property
     def name(self) -> str:
@@ -143,7 +180,7 @@ class DrivenStudy:
     @property
     def promotion(self) -> dict[str, Any]:
         """What is known of the promoted run; empty before there is one."""
-        return dict(self._promotion)
+        return found(self._promotion, self._folder)
 
     @property
     def reevaluation(self) -> dict[str, Any]:
@@ -159,6 +196,13 @@ class DrivenStudy:
     def rehearsal(self) -> dict[str, Any]:
         """What was found out before the search; empty where nothing was."""
         return dict(self._rehearsal)
+
+    def renew_places(self, spec: StudySpec) -> None:
+        """Take from a spec of the same content where data set and model lie now."""
+        now = renewed(self._spec, spec)
+        if now != self._spec:
+            self._spec = now
+            self._writer.put(Change(attributes={SPEC: _jsonable(kept(asdict(now), self._folder))}))
 
     def check(self) -> None:
         """Raise what has made writing impossible for good, if anything has."""
@@ -179,10 +223,10 @@ class DrivenStudy:
         self._memory.set_trial_user_attr(trial._trial_id, "params", params)
         frozen = self._memory.get_trial(trial._trial_id)
         if trial.number < len(self._records):  # somebody enqueued it
-            self._records[trial.number] = trial_record(frozen)
+            self._records[trial.number] = self._record_of(frozen)
         else:
             self._ids.append(trial._trial_id)
-            self._records.append(trial_record(frozen))
+            self._records.append(self._record_of(frozen))
         self._writer.put(
             Change(
                 trial=trial.number,
@@ -261,12 +305,12 @@ class DrivenStudy:
 
     def begin_promotion(self, **facts: Any) -> None:
         """A promoted run begins, or goes on: what was known of the last one is replaced."""
-        self._promotion = dict(facts)
-        self._writer.put(Change(attributes={PROMOTION: _jsonable(self._promotion)}))
+        self._promotion = _jsonable(kept(facts, self._folder))
+        self._writer.put(Change(attributes={PROMOTION: self._promotion}))
 
     def note_promotion(self, **facts: Any) -> None:
         """Add to what is known of the promoted run."""
-        self.begin_promotion(**{**self._promotion, **facts})
+        self.begin_promotion(**{**self.promotion, **facts})
 
     def note_reevaluation(self, **facts: Any) -> None:
         """Write all that is known of the runs on other seeds, in place of what was known before."""
@@ -297,6 +341,32 @@ class DrivenStudy:
                 f"'{self.name}' wait in its journal. Bring it back and run the same command again."
             )
 
+    def as_changes(self) -> Iterator[Change]:
+        """All that is known, as changes that build the study in a database that has less of it, or nothing."""
+        facts = {
+            SPEC: kept(asdict(self._spec), self._folder),
+            PROMOTION: self._promotion,
+            REEVALUATION: self._reevaluation,
+            SEARCHED: self._searched_s,
+            REHEARSAL: self._rehearsal,
+        }
+        yield Change(attributes={name: _jsonable(fact) for name, fact in facts.items() if fact})
+        for trial_id in self._ids:
+            trial = self._memory.get_trial(trial_id)
+            yield Change(
+                trial=trial.number,
+                params=dict(trial.params),
+                distributions={name: distribution_to_json(d) for name, d in trial.distributions.items()},
+                curve=dict(trial.intermediate_values),
+                attributes=dict(trial.user_attrs),
+                system_attributes=dict(trial.system_attrs),
+                state=trial.state.name,
+                values=None if trial.values is None else tuple(trial.values),
+            )
+
+    def _record_of(self, trial: FrozenTrial) -> TrialRecord:
+        return placed(trial_record(trial), self._folder)
+
     def _change(
         self,
         number: int,
@@ -313,7 +383,7 @@ class DrivenStudy:
             optuna.Trial(self._study, trial_id).set_constraint(_INFEASIBLE, 1.0)
         for epoch, figure in (curve or {}).items():
             memory.set_trial_intermediate_value(trial_id, epoch, figure)
-        facts = {key: _jsonable(fact) for key, fact in (attributes or {}).items()}
+        facts = {key: _jsonable(fact) for key, fact in kept(attributes or {}, self._folder).items()}
         for key, fact in facts.items():
             memory.set_trial_user_attr(trial_id, key, fact)
         if state is not None and state.is_finished():
@@ -325,7 +395,7 @@ class DrivenStudy:
         elif state is not None:
             memory.set_trial_state_values(trial_id, state=state)
         frozen = memory.get_trial(trial_id)
-        self._records[number] = trial_record(frozen)
+        self._records[number] = self._record_of(frozen)
         noted = {key: fact for key, fact in frozen.system_attrs.items() if key not in known or known[key] != fact}
         self._writer.put(
             Change(

@@ -12,7 +12,7 @@ from tuner.contract import ParamValue
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudySpec:
-    """What a study is about; fixed when it begins."""
+    """What a study is about; fixed when it begins, but for where data set and model lie (see `_places`)."""
 
     space_name: str
     space: Mapping[str, Any]
@@ -42,6 +42,10 @@ class StudySpec:
     versions: Mapping[str, str]
     warm_start: tuple[Mapping[str, ParamValue], ...] = ()
     """Configurations, by label, that are tried right after the baseline."""
+    model_sha256: str = ""
+    """Of the model's content; empty from trainers that do not tell it."""
+    sources: tuple[str, ...] = ()
+    """Files that trials read; where one is missing, no trial is at fault."""
 
 
 PAUSED_AT = "paused_at"

@@ -1,13 +1,15 @@
 """A study as its database has it."""
 
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
-from tuner.database import masked, open_storage, sqlite_path, translated
+from tuner.database import existing_storage, masked, open_storage, sqlite_path, translated
 from tuner.exceptions import StorageProblem, UsageError
+from tuner.study._places import found, placed
 from tuner.study._records import StudySpec, TrialRecord, trial_record
 
 SPEC = "spec"
@@ -23,14 +25,18 @@ class Study:
     Every method raises StorageProblem when the database cannot be reached or refuses.
     """
 
-    def __init__(self, study: optuna.Study, url: str, engine: Engine) -> None:
+    def __init__(self, study: optuna.Study, url: str, engine: Engine, folder: Path) -> None:
         self._study = study
         self._engine = engine
+        self._folder = folder
         self.url = url
 
     @classmethod
-    def open(cls, url: str, name: str) -> "Study":
+    def open(cls, url: str, name: str, folder: Path = Path()) -> "Study":
         """An existing study; creates nothing.
+
+        Args:
+            folder: where the study's files lie now; what the record says of places counts from there.
 
         Raises:
             UsageError: there is no such study.
@@ -41,7 +47,7 @@ class Study:
         with translated(url):
             try:
                 storage = open_storage(url)
-                return cls(optuna.load_study(storage=storage, study_name=name), url, storage.engine)
+                return cls(optuna.load_study(storage=storage, study_name=name), url, storage.engine, folder)
             except KeyError as error:
                 raise UsageError(f"There is no study '{name}' in {masked(url)}.") from error
 
@@ -61,18 +67,18 @@ class Study:
     @property
     def spec(self) -> StudySpec:
         with translated(self.url):
-            return spec_of(self._study)
+            return spec_of(self._study, self._folder)
 
     def trials(self) -> tuple[TrialRecord, ...]:
         """All trials by number."""
         with translated(self.url):
-            return tuple(trial_record(trial) for trial in self._study.get_trials(deepcopy=False))
+            return tuple(placed(trial_record(t), self._folder) for t in self._study.get_trials(deepcopy=False))
 
     @property
     def promotion(self) -> dict[str, Any]:
         """What is known of the promoted run; empty before there is one."""
         with translated(self.url):
-            return dict(self._study.user_attrs.get(PROMOTION, {}))
+            return found(self._study.user_attrs.get(PROMOTION, {}), self._folder)
 
     @property
     def reevaluation(self) -> dict[str, Any]:
@@ -93,8 +99,21 @@ class Study:
             return float(self._study.user_attrs.get(SEARCHED, 0.0))
 
 
-def spec_of(study: optuna.Study) -> StudySpec:
-    """What the study is about.
+def study_names(url: str) -> set[str]:
+    """The studies of ours in a database; makes nothing.
+
+    Raises:
+        StorageProblem: the database cannot be used.
+    """
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        return set()
+    with translated(url), existing_storage(url) as storage:
+        return {study.study_name for study in storage.get_all_studies() if SPEC in study.user_attrs}
+
+
+def spec_of(study: optuna.Study, folder: Path) -> StudySpec:
+    """What the study is about, its files in that folder.
 
     Raises:
         StorageProblem: it does not say.
@@ -102,8 +121,8 @@ def spec_of(study: optuna.Study) -> StudySpec:
     stored = study.user_attrs.get(SPEC)
     if stored is None:
         raise StorageProblem(foreign(study.study_name))
-    sequences = {"rungs": tuple(stored["rungs"]), "warm_start": tuple(stored.get("warm_start", ()))}
-    return StudySpec(**{**stored, **sequences})
+    sequences = {name: tuple(stored.get(name, ())) for name in ("rungs", "warm_start", "sources")}
+    return StudySpec(**found({**stored, **sequences}, folder))
 
 
 def foreign(name: str) -> str:

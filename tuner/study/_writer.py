@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tuner.exceptions import EnvironmentProblem, StorageProblem, StudyChanged
+from tuner.exceptions import EnvironmentProblem, RecordTaken, StorageProblem, StudyChanged
 from tuner.lease import Lease
 from tuner.study._changes import Change
 from tuner.study._journal import Journal
@@ -23,7 +23,13 @@ class Writer:
         lease: Lease,
         carry_out: Callable[[Change], None],
         on_event: Callable[[str], None],
+        taken: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """
+        Args:
+            taken: says what of the record's files is no longer where it was opened; none while all is.
+        """
+        self._taken = taken
         self._journal = journal
         self._lease = lease
         self._carry_out = carry_out
@@ -43,7 +49,9 @@ class Writer:
         return len(self._queue)
 
     def check(self) -> None:
-        """Raise what made writing impossible for good: the lease was lost, or the study is not ours any more."""
+        """Raise what made writing impossible for good: the lease was lost, the study is not ours any more, or its
+        files were taken away."""
+        self._look()
         if self._failure is not None:
             raise self._failure
 
@@ -95,6 +103,8 @@ class Writer:
                 if isinstance(error, StudyChanged):
                     self._fail(error)
                     return
+                if self._look():
+                    return
                 self._away(error)
                 with self._changed:
                     if self._closed:
@@ -112,7 +122,7 @@ class Writer:
     def _done(self) -> bool:
         """Tick one change off. Returns False when the study may have another driver by now, and the journal too."""
         with self._changed:
-            if self._given_up:
+            if self._given_up or (len(self._queue) == 1 and self._look()):
                 return False
             self._queue.popleft()
             if not self._queue:
@@ -127,6 +137,14 @@ class Writer:
         if self._away_since is None:
             self._away_since = time.monotonic()
             self._on_event(f"{error}; training goes on, and what it tells waits in the journal")
+
+    def _look(self) -> bool:
+        """Whether the files of the record were taken away: what was written to them since may be nowhere."""
+        with self._changed:
+            what = None if self._closed and self._given_up else self._taken()
+            if what is not None and self._failure is None:
+                self._fail(RecordTaken(f"The study's record was taken away while it ran: {what}."))
+            return what is not None
 
     def _fail(self, error: Exception) -> None:
         with self._changed:

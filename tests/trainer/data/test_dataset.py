@@ -405,17 +405,19 @@ def test_a_picture_that_goes_away_is_a_data_error(tmp_path: Path) -> None:
 # The resolved YAML
 
 
-def test_the_resolved_yaml_names_the_same_pictures_by_absolute_paths(tmp_path: Path) -> None:
+def test_the_resolved_yaml_names_the_same_pictures_by_absolute_paths_and_can_be_moved(tmp_path: Path) -> None:
     yaml = make(tmp_path / "data", HEAD.replace("/", "\\") + "names: [no, 'a: \"b\"', кот]\n")
     (tmp_path / "out").mkdir()
     target = write_resolved(resolve(yaml), tmp_path / "out/study.yaml")
     content = YAML(typ="safe").load(target)
     assert content["names"] == {0: "no", 1: 'a: "b"', 2: "кот"}
     assert content["nc"] == 3
-    assert Path(content["train"]).read_text().splitlines() == [
+    assert content.keys() == {"train", "val", "nc", "names"}, "no folder is named"
+    assert (tmp_path / "out" / content["train"]).read_text().splitlines() == [
         f"{tmp_path}/data/images/train/{name}.jpg" for name in "abc"
     ]
-    again = resolve(target)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    again = resolve(tmp_path / "moved/study.yaml")
     assert counts(again) == {"train": (3, 3), "val": (2, 2)}
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -75,7 +76,7 @@ def new_study(storage):
 
 
 def in_memory(writer, spec=None):
-    return DrivenStudy(SimpleNamespace(study="s", url="sqlite:///none"), spec, [], {}, writer)
+    return DrivenStudy(SimpleNamespace(study="s", url="sqlite:///none"), spec, [], {}, writer, Path("/s"))
 
 
 def proposed(number=0, **more):
@@ -268,7 +269,9 @@ def test_a_trial_that_was_enqueued_is_taken_up_wherever_its_driver_dies(storage,
     study = optuna.load_study(storage=storage, study_name=name)
     study.enqueue_trial({"lr0": 0.5})
     writer = Kept()
-    ours = DrivenStudy(SimpleNamespace(study="s", url="sqlite:///none"), None, study.get_trials(), {}, writer)
+    ours = DrivenStudy(
+        SimpleNamespace(study="s", url="sqlite:///none"), None, study.get_trials(), {}, writer, Path("/s")
+    )
     proposal = ours.propose(RandomSampler(seed=0), SMALL)
     assert (proposal.number, proposal.params["lr0"]) == (0, 0.5)
     assert [t.state for t in ours.trials()] == [TrialState.RUNNING]

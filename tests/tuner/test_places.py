@@ -1,0 +1,149 @@
+"""Where a study, its data set and its model lie is not what they are."""
+
+from dataclasses import replace
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.tuner.conftest import driven, epoch, play
+from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
+from tuner.database import sqlite_url
+from tuner.exceptions import EnvironmentProblem
+from tuner.paths import StudyPaths
+from tuner.promotion import choose_winner, full_run_request
+from tuner.reevaluation import Reevaluation, contest_for
+from tuner.search import Search
+from tuner.study import Study, content_changes
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "image.jpg"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def spec(spec, paths, file):
+    return replace(
+        spec,
+        model="/old/weights.pt",
+        model_source="/old/weights.pt",
+        portable_model=str(paths.root / "n-untrained.pt"),
+        data="/old/data.yaml",
+        data_source=str(paths.root / "data.yaml"),
+        model_sha256="a" * 64,
+        sources=(str(file), str(paths.root / "data.yaml")),
+    )
+
+
+def prepared(spec, **facts):
+    """What a trainer finds that looks again."""
+    known = {
+        "data": "/new/data.yaml",
+        "data_sha256": spec.data_sha256,
+        "num_classes": spec.num_classes,
+        "num_images": spec.num_images,
+        "model": "/new/weights.pt",
+        "portable_model": "/new/weights.pt",
+        "num_parameters": 1,
+        "checkpoint_bytes": 1,
+        "versions": {},
+        "model_sha256": spec.model_sha256,
+    }
+    return PreparedRecord(**{**known, **facts})
+
+
+def test_a_study_whose_places_are_others_now_trains_where_they_are_and_refuses_other_content(
+    url, spec, space, paths, terms
+):
+    with driven(url, spec, paths) as study:
+        now = replace(spec, model="/new/w.pt", model_source="/new/w.pt", data="/new/d.yaml", data_source="/new/r.yaml")
+        study.renew_places(now)
+        request = Search(study, space, paths, terms).propose()
+        assert (request.model, request.data) == ("/new/w.pt", "/new/r.yaml")
+        assert (request.model_sha256, request.data_sha256) == ("a" * 64, "0" * 64)
+    seen = Study.open(url, "s", paths.root).spec
+    assert (seen.model, seen.data, seen.data_source) == ("/new/w.pt", "/new/d.yaml", "/new/r.yaml")
+    assert seen.space == spec.space
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, []),
+        ({"model": "/anywhere.pt", "data": "/any.yaml"}, []),
+        ({"data_sha256": "1" * 64},
+         ["the data set was /old/data.yaml (sha256 000000000000), now it is /d (111111111111)"]),
+        ({"model_sha256": "b" * 64},
+         ["the model was /old/weights.pt (sha256 aaaaaaaaaaaa), now it is /m (bbbbbbbbbbbb)"]),
+        ({"num_classes": 7}, ["the data set had 6 classes, now it has 7"]),
+        ({"model_sha256": ""}, ["the model was /old/weights.pt (sha256 aaaaaaaaaaaa), now it is /m ()"]),
+        ({"model_sha256": "", "model": "/old/weights.pt"}, []),
+    ],
+)  # fmt: skip
+def test_content_counts_and_place_does_not(spec, facts, told):
+    assert content_changes(spec, prepared(spec, **facts), data="/d", model="/m") == told
+
+
+def test_content_that_has_changed_in_its_place_is_told_as_such(spec):
+    changed = prepared(spec, data_sha256="1" * 64)
+    assert content_changes(spec, changed, data=spec.data, model=spec.model) == [
+        "the content of the data set /old/data.yaml has changed (sha256 000000000000, now 111111111111)"
+    ]
+
+
+def test_no_trial_fails_for_a_file_that_is_gone(study, space, paths, terms, file):
+    search = Search(study, space, paths, terms)
+    (paths.root / "data.yaml").touch()
+    for outcome in (Outcome.BAD_DATA, Outcome.ERROR):
+        request = search.propose()
+        search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
+        search.hear(request.trial, epoch(1))
+        file.unlink(missing_ok=True)
+        search.hear(request.trial, EndRecord(outcome=outcome, message="no such file"))
+        assert study.trials()[request.trial].state == TrialState.WAITING
+        assert isinstance(search.problem, EnvironmentProblem)
+        assert f"'{file}', which trials read, is gone" in str(search.problem)
+        file.touch()
+        search = Search(study, space, paths, terms)
+    assert search.propose().trial == 0
+
+
+def test_no_configuration_is_judged_by_a_file_that_is_gone_while_it_is_compared(study, space, paths, terms, file):
+    (paths.root / "data.yaml").touch()
+    search = Search(study, space, paths, terms)
+    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.propose(), 0.1, 0.3)
+    reevaluation = Reevaluation(study, contest_for(study, 6), paths, terms, slots=1)
+    request = reevaluation.propose()
+    assert request.model_sha256 == "a" * 64
+    file.unlink()
+    reevaluation.hear(reevaluation.number_of(request), EndRecord(outcome=Outcome.BAD_DATA, message="no such file"))
+    assert isinstance(reevaluation.problem, EnvironmentProblem)
+    assert reevaluation.known.runs == ()
+
+
+def test_with_all_files_in_place_a_failure_is_the_trials(study, space, paths, terms):
+    (paths.root / "data.yaml").touch()
+    search = Search(study, space, paths, terms)
+    request = search.propose()
+    search.hear(request.trial, EndRecord(outcome=Outcome.ERROR, message="KeyError"))
+    assert study.trials()[request.trial].state == TrialState.FAIL
+
+
+def test_what_lies_in_the_studys_folder_is_found_in_its_new_place(url, spec, space, paths, terms, tmp_path):
+    with driven(url, spec, paths) as study:
+        search = Search(study, space, paths, terms)
+        play(search, search.propose(), 0.1, 0.25)
+        request = full_run_request(study, paths, choose_winner(study), epochs=2, gpus=0, threads=1)
+        study.begin_promotion(directory=request.directory, checkpoint=f"{request.directory}/weights/best.pt", trial=0)
+    moved = StudyPaths(paths.root.rename(tmp_path / "moved"))
+    seen = Study.open(sqlite_url(moved.database), "s", moved.root)
+    assert seen.promotion["directory"] == str(moved.promoted(0, 2))
+    assert seen.promotion["checkpoint"] == str(moved.promoted(0, 2) / "weights/best.pt")
+    assert seen.trials()[0].attributes["log"] == str(moved.trial(0) / "trainer.log")
+    assert seen.spec.data_source == str(moved.root / "data.yaml")
+    assert seen.spec.portable_model == str(moved.root / "n-untrained.pt")
+    assert seen.spec.model_source == "/old/weights.pt"
+    seen.close()

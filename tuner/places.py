@@ -1,0 +1,55 @@
+"""Where data set and model of an earlier study lie now."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tuner.exceptions import DataError, SpaceError, UsageError
+from tuner.execution.preparing import prepared_by
+from tuner.paths import StudyPaths
+from tuner.study import StudySpec, content_changes
+
+
+def in_place(spec: StudySpec) -> bool:
+    """Whether all files that the study's trials, and its params.yaml, name are there."""
+    named = (*spec.sources, spec.data_source, spec.portable_model)
+    return all(Path(place).exists() for place in named if Path(place).is_absolute())
+
+
+def prepared_again(
+    name: str, spec: StudySpec, paths: StudyPaths, trainer: Sequence[str], *, data: str | None, model: str | None
+) -> StudySpec:
+    """The study's spec, with the places of now.
+
+    Args:
+        data: where the data set lies now; none for where it lay.
+        model: the same of the model.
+
+    Raises:
+        DataError: the data set is not there, or cannot be trained on.
+        UsageError: the model is not there.
+        SpaceError: the content of one of them has changed.
+        EnvironmentProblem: the trainer does not work.
+    """
+    data, model = data or spec.data, model or spec.model
+    try:
+        prepared = prepared_by(trainer, data, model, paths.root)
+    except DataError as error:
+        raise DataError(f"{error} If the data set of '{name}' was moved, name its new place with --data.") from error
+    except UsageError as error:
+        raise UsageError(f"{error} If the model of '{name}' was moved, name its new place with --model.") from error
+    changes = content_changes(spec, prepared, data=data, model=model)
+    if changes:
+        raise SpaceError(
+            f"The study '{name}' was begun differently: {'; '.join(changes)}. Undo the change, or begin another study."
+        )
+    return replace(
+        spec,
+        data=data,
+        model=model,
+        data_source=prepared.data,
+        model_source=prepared.model,
+        portable_model=prepared.portable_model,
+        model_sha256=prepared.model_sha256,
+        sources=prepared.sources,
+    )

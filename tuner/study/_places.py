@@ -1,0 +1,92 @@
+"""Places in the record: relative to the study's folder where they lie in it, so that the folder can be moved."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tuner.contract import PreparedRecord
+from tuner.exceptions import EnvironmentProblem
+from tuner.study._records import StudySpec, TrialRecord
+
+_HERE = "./"
+"""Begins a place that counts from the study's folder; no trainer and no user names one so."""
+
+_FACTS = ("directory", "log", "checkpoint", "data_source", "model_source", "portable_model", "sources")
+"""What holds a place, or several."""
+
+_RENEWED = ("model", "model_source", "portable_model", "model_sha256", "data", "data_source", "sources")
+"""What a study is told anew at each start: where its data set and its model lie now, and what they are called."""
+
+
+def kept(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Facts as they are written into the record of the study in that folder."""
+
+    def relative(place: str) -> str:
+        for root in (folder, folder.resolve()):
+            if Path(place).is_absolute() and Path(place).is_relative_to(root):
+                return f"{_HERE}{Path(place).relative_to(root)}"
+        return place
+
+    return {name: _each(fact, relative) if name in _FACTS else fact for name, fact in facts.items()}
+
+
+def found(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Facts of the record as they are now that the study lies in that folder."""
+
+    def absolute(place: str) -> str:
+        return str(folder / place.removeprefix(_HERE)) if place.startswith(_HERE) else place
+
+    return {name: _each(fact, absolute) if name in _FACTS else fact for name, fact in facts.items()}
+
+
+def _each(fact: Any, change: Any) -> Any:
+    if isinstance(fact, str):
+        return change(fact)
+    return tuple(change(place) for place in fact) if isinstance(fact, list | tuple) else fact
+
+
+def placed(record: TrialRecord, folder: Path) -> TrialRecord:
+    """A trial of the record as it is now that the study lies in that folder."""
+    return replace(record, attributes=found(record.attributes, folder))
+
+
+def renewed(spec: StudySpec, now: StudySpec) -> StudySpec:
+    """A study's spec with the places that another spec of the same content names."""
+    return replace(spec, **{name: value for name, value in asdict(now).items() if name in _RENEWED})
+
+
+def content_changes(spec: StudySpec, prepared: PreparedRecord, *, data: str, model: str) -> list[str]:
+    """How data set and model, named like that and prepared now, differ from those that the study is about.
+
+    Their content counts, not where they lie.
+    """
+    changes = []
+    if spec.model_sha256 and prepared.model_sha256:
+        differs = spec.model_sha256 != prepared.model_sha256
+    else:
+        differs = spec.model_source != prepared.model
+    if differs:
+        changes.append(_change("model", spec.model, spec.model_sha256, model, prepared.model_sha256))
+    if spec.data_sha256 != prepared.data_sha256:
+        changes.append(_change("data set", spec.data, spec.data_sha256, data, prepared.data_sha256))
+    elif spec.num_classes != prepared.num_classes:
+        changes.append(f"the data set had {spec.num_classes} classes, now it has {prepared.num_classes}")
+    return changes
+
+
+def _change(what: str, was: str, sha_was: str, now: str, sha_now: str) -> str:
+    if was != now:
+        return f"the {what} was {was} (sha256 {sha_was[:12]}), now it is {now} ({sha_now[:12]})"
+    return f"the content of the {what} {now} has changed (sha256 {sha_was[:12]}, now {sha_now[:12]})"
+
+
+def place_problem(sources: Sequence[str]) -> EnvironmentProblem | None:
+    """What to say where a file that trials read is gone; none while all are there."""
+    missing = next((source for source in sources if not Path(source).exists()), None)
+    if missing is None:
+        return None
+    return EnvironmentProblem(
+        f"The run was ended in order: '{missing}', which trials read, is gone. Put it back, or name its new place with "
+        "--data or --model; the same command goes on."
+    )
