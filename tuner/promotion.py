@@ -171,10 +171,16 @@ def _nothing_complete(name: str, trials: Sequence[TrialRecord]) -> str:
     unfinished = waiting(trials)
     if unfinished:
         return (
-            f"No trial of '{name}' has run to its end yet: {unfinished}, {_what_became(trials)}; "
+            f"No trial of '{name}' has run to its end yet: {unfinished}{_ended_besides(trials)}; "
             "the command that began the study goes on with it."
         )
     return f"No trial of '{name}' ran to its end: {_what_became(trials)}."
+
+
+def _ended_besides(trials: Sequence[TrialRecord]) -> str:
+    states = [(TrialState.PRUNED, "stopped early"), (TrialState.FAIL, "failed")]
+    counts = [(sum(t.state == state for t in trials), what) for state, what in states]
+    return "".join(f", {number} {what}" for number, what in counts if number)
 
 
 def _what_became(trials: Sequence[TrialRecord]) -> str:

@@ -142,7 +142,7 @@ class Verdict:
     decided: bool
     """Whether no further run is needed; if one is, this is how things stand."""
     winner: int
-    """The trial to promote: the leader, unless no gain was shown and the baseline's mean is no worse."""
+    """The trial to train in full: the leader if its lead is above zero, else the baseline."""
     leader: int | None
     """The candidate that gain, interval and p-value are about; none before the first look."""
     gain: float | None
