@@ -43,18 +43,19 @@ class Forecast:
     epoch_s: float | None = None
     """What an epoch takes, where that was found out before the search."""
 
-    def pace_s(self, *, before: int, trained: int, elapsed_s: float) -> float | None:
+    def pace_s(self, *, before: int, trained: int, elapsed_s: float, first_s: float = 0.0) -> float | None:
         """Wall time of one epoch of a trial, by this driver's clock; until that tells, what was found out earlier.
 
         Args:
             before: epochs that were trained when this driver began.
             trained: those by now.
             elapsed_s: since this driver began.
+            first_s: of that, until its first epoch was about to end; start-up is no pace. 0 where nobody looked.
         """
         if trained - before < 2 * self.slots:  # start-up more than training
             return self.epoch_s
-        passed = fmean(course.at(trained) - course.at(before) for course in self.quotation.courses)
-        return elapsed_s / passed if passed > 0 else elapsed_s * self.slots / (trained - before)
+        passed = fmean(course.at(trained) - course.at(before) for course in self.quotation.courses) - bool(first_s)
+        return (elapsed_s - first_s) / passed if passed > 0 else elapsed_s * self.slots / (trained - before)
 
     def search_epochs(self, now: Position) -> float:
         """What is left of the search: in epochs, as many at once as there are slots and trials for them."""

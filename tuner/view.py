@@ -130,6 +130,8 @@ class SearchProgress:
         self._forecast = forecast
         self._began = time.monotonic()
         self._trained_before = self.position().trained
+        self._first_s = 0.0
+        """The last look at which no epoch of this driver had ended."""
 
     @property
     def num_done(self) -> int:
@@ -165,8 +167,10 @@ class SearchProgress:
 
     def pace_s(self) -> float | None:
         """Wall time of an epoch; none before it is known."""
-        trained = self.position().trained
-        return self._forecast.pace_s(before=self._trained_before, trained=trained, elapsed_s=self.elapsed_s)
+        before, trained = self._trained_before, self.position().trained
+        if trained == before:
+            self._first_s = self.elapsed_s
+        return self._forecast.pace_s(before=before, trained=trained, elapsed_s=self.elapsed_s, first_s=self._first_s)
 
     def eta_s(self) -> float | None:
         """Seconds to the end of the search; none before the pace is known."""

@@ -176,6 +176,16 @@ def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the
     )
 
 
+def test_a_long_start_does_not_make_the_epochs_slow(search, forecast, clock):
+    progress = SearchProgress(search, forecast)
+    clock[0] += 500.0
+    assert progress.eta_s() is None
+    for value in (0.25, 0.6):
+        play(search, search.propose(), 0.5, value)
+    clock[0] += 80.0  # of nine epochs with two slots, eight since that look
+    assert progress.pace_s() == pytest.approx(10.0, rel=0.2)
+
+
 def test_where_nothing_follows_the_search_nothing_more_is_told(search, space, clock):
     forecast = forecast_of(space.with_settings(reevaluation_runs=0), promote_epochs=0)
     progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0))
