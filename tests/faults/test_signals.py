@@ -180,7 +180,7 @@ def test_a_signal_to_every_process_of_the_run_ends_it_in_order(lone_arena, name)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "USR1"])
 def test_a_run_that_timeout_ends_is_one_request_though_the_signal_comes_twice(lone_arena, name):
-    process = lone_arena.start(under=["timeout", "-s", name, "15"], epoch_seconds=0.5)
+    process = lone_arena.start(under=["timeout", "-s", name, "25"], epoch_seconds=1.0)
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 124)  # timeout's own
     assert output.strip().splitlines()[-1] == f"stopped by SIG{name}; the same command goes on from here"
