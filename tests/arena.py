@@ -116,7 +116,7 @@ class Arena:
 
     def status(self):
         """What `tune status --json` says, without the seconds that starting it takes."""
-        study = Study.open(self.storage, "s")
+        study = Study.open(self.storage, "s", self.study_folder)
         try:
             return json.loads(json.dumps(status_of(study)))
         finally:
