@@ -3,8 +3,10 @@
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 import yaml
@@ -166,8 +168,12 @@ def test_content_that_has_changed_is_refused_before_a_trial_is_touched(arena, da
 def test_a_record_that_is_taken_away_ends_the_run_in_order_and_the_same_command_goes_on(arena, take, told):
     process = arena.start(epoch_seconds=0.15)
     reach(arena, process, epochs=3)
-    tune(arena, "db", "backup", "s", "--output", str(arena.study_folder / "backup.db"))
-    reach(arena, process, epochs=24)
+    with (
+        closing(sqlite3.connect(arena.study_folder / "study.db")) as source,
+        closing(sqlite3.connect(arena.study_folder / "backup.db")) as target,
+    ):
+        source.backup(target)
+    reach(arena, process, epochs=15)
     before = arena.status()
     take(arena.study_folder)
     output, _ = process.communicate(timeout=60)
