@@ -38,6 +38,7 @@ def test_the_fault_matrix_has_all_its_rows():
         "+h",
         "+i",
         "+j",
+        "+k",
     ]
 
 

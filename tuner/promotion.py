@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
-from tuner.exceptions import NoTrialSucceeded
+from tuner.diagnosis import findings
+from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
 from tuner.paths import StudyPaths
 from tuner.reevaluation import reevaluated
+from tuner.results import at_ceiling, nothing_learnt
 from tuner.search import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, TrialRecord, best_trial
 from tuner.verdict import Decision, Verdict
@@ -23,6 +25,10 @@ class Winner:
     """The default configuration's trial, when it ran to its end."""
     verdict: Verdict | None = None
     """What runs on other seeds say of it; none where there were none."""
+    nothing_learnt: str = ""
+    """Why it is not worth a full run, if so (see `tuner.results`)."""
+    is_perfect: bool = False
+    """Whether its metric has the highest value that is possible."""
 
     @property
     def gain(self) -> float | None:
@@ -33,10 +39,13 @@ class Winner:
 
     def said(self) -> str:
         """Whether it is better than the baseline, and which of the two it is, in a sentence or two."""
+        if self.nothing_learnt:
+            return f"Nothing was learnt in the search: {self.nothing_learnt}."
         if self.verdict is not None:
             return self.verdict.statement + self._chosen_without_a_gain(self.verdict)
         if self.trial.is_baseline:
-            return "The default configuration was not beaten: keep it."
+            perfect = " Its value is the highest that is possible." if self.is_perfect else ""
+            return f"The default configuration was not beaten: keep it.{perfect}"
         if self.gain is None:
             return "The default configuration did not run to its end, so there is nothing to compare with."
         return f"Trial {self.trial.number} is {_lead(self.gain)}."
@@ -65,8 +74,31 @@ def choose_winner(study: KnownStudy) -> Winner:
     baseline = next((t for t in trials if t.is_baseline and t.state == TrialState.COMPLETE), None)
     known = reevaluated(study)
     if known is None or known.verdict is None or not known.judges(best.number):
-        return Winner(trial=best, baseline=baseline)
+        metric = study.spec.metric
+        return Winner(
+            trial=best,
+            baseline=baseline,
+            nothing_learnt=nothing_learnt(trials, metric) or "",
+            is_perfect=best.value is not None and at_ceiling(best.value, metric),
+        )
     return Winner(trial=trials[known.verdict.winner], baseline=baseline, verdict=known.verdict)
+
+
+def require_something_learnt(study: KnownStudy, paths: StudyPaths) -> None:
+    """Let nothing be compared or promoted after a search from which nothing was learnt.
+
+    Raises:
+        StoppedByPolicy: such a search; the message names the likely causes and what the best trial's curves show.
+    """
+    trials = study.trials()
+    best, reason = best_trial(trials), nothing_learnt(trials, study.spec.metric)
+    if best is None or reason is None:
+        return
+    shown = "".join(f". Trial {best.number} shows {line}" for line in findings(paths.trial(best.number)))
+    raise StoppedByPolicy(
+        f"Nothing was learnt, so nothing is promoted: {reason}{shown}. Logs: {paths.root / 'trials'}. "
+        f"If the epochs were too few, `tune promote {study.name} --epochs N` trains trial {best.number} all the same."
+    )
 
 
 def standing(study: KnownStudy) -> str:
@@ -77,6 +109,8 @@ def standing(study: KnownStudy) -> str:
     winner = choose_winner(study)
     if winner.verdict is not None:
         return winner.said()
+    if winner.nothing_learnt and not waiting(study.trials()):
+        return f"nothing was learnt: {winner.nothing_learnt}"
     named = f"best {best.value:.4f} (trial {best.number}"
     if best.is_baseline:
         return f"{named}, the default configuration)"

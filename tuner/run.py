@@ -19,12 +19,13 @@ from tuner.lease import Lease, folder_lock, study_lease
 from tuner.live import TrialTerms
 from tuner.paths import StudyPaths
 from tuner.places import prepared_again
-from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, waiting
+from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, require_something_learnt, waiting
 from tuner.quotation import Quotation, quote
 from tuner.reevaluation import Reevaluation, contest_for
 from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
+from tuner.results import configurations
 from tuner.run_options import Machines, RunOptions
 from tuner.scratch import remove, scratch_folder
 from tuner.search import Search
@@ -75,6 +76,9 @@ def run(options: RunOptions, view: View) -> None:
                 measure_memory(options, study, slots, view, signals)
                 terms = _terms(options, study, slots)
                 _search(options, study, slots, terms, forecast, view, signals)
+                # A lone zero is no search: who only tries whether all runs promotes nothing, and wastes nothing.
+                if options.promote or configurations(study.trials()) > 1:
+                    require_something_learnt(study, options.paths)
                 _reevaluate(options, study, slots, terms, forecast, view, signals)
                 winner = choose_winner(study)
                 if options.promote:
@@ -116,6 +120,8 @@ def promote(
     """Train the winner of a finished search in full, or go on with that.
 
     Args:
+        epochs: none for as many as the study was begun with. A length that is named is trained even where nothing was
+            learnt: too few epochs may be why.
         epochs: none for as many as the study was begun with.
         data: where the data set lies now; none for where it lay.
         model: the same of the model.
@@ -132,6 +138,8 @@ def promote(
         driven_study(lease, None, paths.journal, view.note) as study,
     ):
         winner = choose_winner(study)
+        if epochs is None:  # who names a length has read why, or wants to see it
+            require_something_learnt(study, paths)
         study.renew_places(prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model))
         length = epochs or study.spec.promote_epochs
         with _machines(machines, study, view, signals) as slots:

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from tuner.contract import EndRecord, EpochRecord, Outcome, Params, ParamValue, Record, StartedRecord, TrainRequest
 from tuner.cube import Floats
 from tuner.decisions.decider import Decider, Lost
-from tuner.decisions.guards import DEAD_AFTER, Bounds, dead_figure, dead_reason, judged, since_best
+from tuner.decisions.guards import DEAD_AFTER, Bounds, judged, only_zeros, since_best
 from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
@@ -26,6 +26,7 @@ from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, i
 from tuner.live import DIVERGED, Decision, LiveTrial, TrialTerms, trained
 from tuner.memory import NOTHING_FITS, Measured, MemoryLimits, memory_limits
 from tuner.paths import StudyPaths
+from tuner.results import complete, found_ceiling, is_zero, nothing_learnt
 from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
 from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord, best_trial, place_problem
@@ -227,6 +228,7 @@ class Search:
 
     def close(self) -> None:
         """Tidy up when no trainer runs any more."""
+        self._end_unneeded()
         self.discard_dead_weights()
         self.note_time()
 
@@ -261,25 +263,53 @@ class Search:
         self._decider = self._restored_decider()
         self.discard_dead_weights()
         self._end_paused()
-        is_dead = self._dead_figure() is not None
+        is_dead = self._why_dead() is not None
         self._told_dead = judged(self._decider.history) if is_dead else 0  # who goes on all the same has a reason
+        self._heed_ceiling()
+        self._end_unneeded()
         self._heed_bounds()
         if interrupted and self.stop_reason is None:
             self._on_event(f"{interrupted} interrupted trial(s) go on from their last checkpoint")
 
-    def _dead_figure(self) -> float | None:
-        return dead_figure(
-            self._decider.history, Rungs(epochs=self._spec.rungs, reduction_factor=self._spec.reduction_factor)
-        )
+    def _why_dead(self) -> str | None:
+        """Why going on teaches nothing; none while it may."""
+        best = best_trial(self.trials)
+        if best is None or best.value is None:
+            return None
+        if is_zero(best.value):
+            rungs = Rungs(epochs=self._spec.rungs, reduction_factor=self._spec.reduction_factor)
+            is_enough = only_zeros(self._decider.history, rungs)
+        else:
+            is_enough = len(complete(self.trials)) >= DEAD_AFTER
+        return nothing_learnt(self.trials, self._spec.metric) if is_enough else None
 
     def _heed_guards(self) -> None:
-        """A trial has been judged: end the search if a bound is reached, or if it can learn nothing."""
-        figure = self._dead_figure()
-        if figure is not None and judged(self._decider.history) >= self._told_dead + DEAD_AFTER:
+        """A trial has been judged: end the search if a bound is reached, or if it can learn nothing, or no more."""
+        reason = self._why_dead()
+        if reason is not None and judged(self._decider.history) >= self._told_dead + DEAD_AFTER:
             best = best_trial(self.trials)
             assert best is not None, "it takes a full run to call a search dead"
-            self._give_up(dead_reason(figure, self._spec.metric), best.number)
+            self._give_up(reason, best.number)
+        self._heed_ceiling()
         self._heed_bounds()
+
+    def _heed_ceiling(self) -> None:
+        reason = self._ceiling()
+        if reason is not None and not self.finished:
+            self._on_event(f"the search ends: {reason}; nothing better can come")
+            self.stop(reason)
+
+    def _ceiling(self) -> str | None:
+        return found_ceiling(self.trials, self._spec.metric, enough=DEAD_AFTER)
+
+    def _end_unneeded(self) -> None:
+        """End what was cut off at the ceiling: unlike what a budget has cut off, it never goes on."""
+        reason = self._ceiling()
+        if reason is None or self.live:
+            return
+        for number in self._waiting:
+            if self.trials[number].params:
+                self._end_one_paused(number, f"not needed any more: {reason}")
 
     def _heed_bounds(self) -> None:
         if self.finished:

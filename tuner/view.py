@@ -284,10 +284,10 @@ def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefi
         lines += [f"    {line}" for line in findings(paths.trial(trial.number))]
     lines += [f"    {line}" for line in search_times(study)]
     lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
-    return [*lines, *_next_commands(study, paths, prefix, promoted=promoted)]
+    return [*lines, *_next_commands(study, paths, prefix, promotes=not (promoted or winner.nothing_learnt))]
 
 
-def _next_commands(study: KnownStudy, paths: StudyPaths, prefix: str, *, promoted: bool) -> list[str]:
+def _next_commands(study: KnownStudy, paths: StudyPaths, prefix: str, *, promotes: bool) -> list[str]:
     """What to type next, each with what it does."""
     home = paths.root.parent
     which = study.name if home == Path("studies").absolute() else f"{study.name} --home {quote(str(home))}"
@@ -296,7 +296,7 @@ def _next_commands(study: KnownStudy, paths: StudyPaths, prefix: str, *, promote
         f"tune dashboard {which}": "the same in a browser",
         f"yolo train cfg={quote(str(paths.params))}": "train it again with plain ultralytics",
     }
-    if not promoted:
+    if promotes:
         commands = {f"tune promote {which}": "train the winner in full", **commands}
     quoted = quote(prefix) if prefix else ""
     return [line for command, what in commands.items() for line in (f"    {quoted}{command}", f"        {what}")]

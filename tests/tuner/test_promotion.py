@@ -7,12 +7,25 @@ from optuna.trial import TrialState
 
 from tests.tuner.conftest import epoch, play
 from tuner.contract import EndRecord, Outcome
-from tuner.exceptions import NoTrialSucceeded
-from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, standing
+from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
+from tuner.promotion import (
+    PromotedRun,
+    Winner,
+    choose_winner,
+    full_run_request,
+    require_something_learnt,
+    standing,
+)
 from tuner.study import Study, TrialRecord
 from tuner.verdict import Decision, Verdict
 
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
+
+
+CAUSES = (
+    "likely causes: labels that are not found or are of other classes, a wrong data path, a validation split without "
+    "objects, or too few epochs for the metric to leave 0"
+)
 
 
 def fail(search, message="no such file"):
@@ -116,6 +129,52 @@ def test_trials_that_train_now_are_told_beside_those_that_wait_and_failed(study,
         choose_winner(study)
 
 
+# Nothing to promote
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.0] * 6, [0.0, 0.00004]], ids=["one trial", "six", "shown as 0.0000"])
+def test_a_search_whose_best_value_is_zero_has_nothing_to_promote(study, search, paths, values):
+    for value in values:
+        play(search, search.propose(), 0.0, value)
+    with pytest.raises(StoppedByPolicy) as caught:
+        require_something_learnt(study, paths)
+    assert caught.value.exit_code == 7
+    assert str(caught.value).startswith("Nothing was learnt, so nothing is promoted: the best mAP50-95 of the ")
+    assert CAUSES in str(caught.value)
+    assert choose_winner(study).said().startswith("Nothing was learnt in the search: the best mAP50-95 of the ")
+
+
+def test_a_search_of_two_configurations_with_one_value_has_nothing_to_promote(study, search, paths):
+    for _ in range(2):
+        play(search, search.propose(), 0.2, 0.3)
+    with pytest.raises(StoppedByPolicy, match=r"2 different configurations all have the same mAP50-95, 0\.3; likely"):
+        require_something_learnt(study, paths)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [[(0.2, 0.3)], [(0.2, 0.3), (0.1, 0.3)], [(0.2, 0.3), (0.1, 0.2)], [(0.9, 0.995), (0.9, 0.995)]],
+    ids=["one trial", "other at the rung", "other at the end", "at the ceiling"],
+)
+def test_a_search_that_learnt_something_is_promoted(study, search, paths, ends):
+    for at_rung, at_end in ends:
+        play(search, search.propose(), at_rung, at_end)
+    require_something_learnt(study, paths)
+    assert "learnt" not in choose_winner(study).said()
+
+
+def test_values_alike_beside_a_trial_that_diverged_have_an_effect(study, search, paths):
+    diverge(search)
+    for _ in range(2):
+        play(search, search.propose(), 0.2, 0.3)
+    require_something_learnt(study, paths)
+
+
+def test_before_a_trial_ran_to_its_end_nothing_is_said_of_what_was_learnt(study, search, paths):
+    fail(search)
+    require_something_learnt(study, paths)
+
+
 # How a search stands
 
 
@@ -133,7 +192,8 @@ def stands(*values):
         )
         for number, value in enumerate(values)
     ]
-    return SimpleNamespace(name="s", trials=lambda: tuple(trials), reevaluation={})
+    spec = SimpleNamespace(metric="mAP50-95")
+    return SimpleNamespace(name="s", spec=spec, trials=lambda: tuple(trials), reevaluation={})
 
 
 @pytest.mark.parametrize(
@@ -147,8 +207,9 @@ def stands(*values):
             "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which shows no gain yet",
         ),
         ((None, 0.3), "best 0.3000 (trial 1)"),
+        ((0.0, 0.0), f"nothing was learnt: the best mAP50-95 of the 2 trials that ran to their end is 0; {CAUSES}"),
     ],
-    ids=["no trials", "none complete", "baseline best", "lead", "no baseline"],
+    ids=["no trials", "none complete", "baseline best", "lead", "no baseline", "zeros"],
 )
 def test_before_a_verdict_a_lead_is_told_as_what_it_is(values, told):
     assert standing(stands(*values)) == told

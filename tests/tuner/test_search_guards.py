@@ -63,7 +63,8 @@ def test_ten_trials_alike_end_the_search_with_the_likely_causes(begin, paths):
     assert isinstance(search.problem, StoppedByPolicy)
     assert search.problem.exit_code == 7
     assert str(search.problem).startswith(
-        "The search was ended: trial after trial has the same mAP50-95, 0; likely causes: labels that are not found"
+        "The search was ended: the best mAP50-95 of the 10 trials that ran to their end is 0; "
+        "likely causes: labels that are not found"
     )
     assert str(paths.root / "trials") in str(search.problem)
 
@@ -98,6 +99,85 @@ def test_a_default_that_works_keeps_zeros_from_ending_the_search(begin):
     play_alike(search, 30)
     assert search.problem is None
     assert states(search).count("COMPLETE") == 31
+
+
+def test_ten_configurations_with_one_value_above_zero_end_the_search_as_without_effect(begin):
+    search = begin()
+    play_alike(search, 9, 0.354)
+    assert search.problem is None
+    play_alike(search, 1, 0.354)
+    assert search.problem.exit_code == 7
+    assert "10 different configurations all have the same mAP50-95, 0.354; likely causes: a metric" in str(
+        search.problem
+    )
+
+
+@pytest.mark.parametrize(
+    ("at_rung", "at_end"),
+    [(0.1, 0.2), (0.2, 0.354)],
+    ids=["another value at the end", "another value at a rung"],
+)
+def test_a_streak_of_equal_values_does_not_end_a_search_in_which_one_differed(begin, at_rung, at_end):
+    search = begin()
+    play(search, search.propose(), at_rung, at_end)
+    play_alike(search, 30, 0.354)
+    assert search.problem is None
+    assert not search.finished
+
+
+# The highest value that there is
+
+
+def test_ten_trials_at_the_ceiling_end_the_search_in_order_and_the_default_is_kept(begin, study):
+    told = []
+    search = begin(told)
+    play_alike(search, 9, 0.995)
+    assert not search.finished
+    play_alike(search, 1, 0.995)
+    assert search.finished
+    assert search.problem is None
+    assert told[-1] == (
+        "the search ends: 10 trials have the highest mAP50-95 that is possible, 0.995; nothing better can come"
+    )
+    assert choose_winner(study).said() == (
+        "The default configuration was not beaten: keep it. Its value is the highest that is possible."
+    )
+
+
+def test_the_ceiling_counts_over_restarts_and_ends_the_next_search_at_once(begin):
+    for _ in range(2):
+        play_alike(begin(), 5, 0.995)
+    assert begin().finished
+
+
+def test_ten_trials_at_the_ceiling_after_others_leave_a_winner_to_compare(begin, study):
+    search = begin()
+    play(search, search.propose(), 0.1, 0.5)
+    play_alike(search, 10, 0.995)
+    assert search.finished
+    assert search.problem is None
+    assert choose_winner(study).trial.number == 1
+
+
+def test_trials_that_are_cut_off_at_the_ceiling_wait_for_nobody(begin):
+    search = begin()
+    play_alike(search, 9, 0.995)
+    last, other = search.propose(), search.propose()
+    search.hear(other.trial, epoch(1))
+    play(search, last, 0.995, 0.995)
+    assert search.hear(other.trial, epoch(2)) == Decision.STOP
+    search.hear(other.trial, EndRecord(outcome=Outcome.STOPPED))
+    search.close()
+    assert search.trials[other.trial].state == TrialState.PRUNED
+    assert search.trials[other.trial].reason.startswith("not needed any more: 10 trials have the highest")
+
+
+def test_many_trials_that_share_the_best_value_below_the_ceiling_are_no_reason_to_end(begin):
+    search = begin()
+    for at_end in (0.2, 0.3, 0.3, 0.1):
+        play(search, search.propose(), 0.1, at_end)
+    play_alike(search, 20, 0.8)
+    assert not search.finished
 
 
 @pytest.mark.parametrize("strategy", ["promotion", "auto"])

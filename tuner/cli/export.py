@@ -65,6 +65,8 @@ def export(
     length = epochs or int(begun.get("epochs", opened.spec.promote_epochs))
     target = output or Path("params.yaml")
     write_params(params_yaml(opened, winner, length, _with_places_of_now(opened, paths, trainer, data, model)), target)
+    if winner.nothing_learnt:
+        typer.echo(printable(winner.said()), err=True)
     typer.echo(printable(str(target)))
 
 

@@ -14,17 +14,10 @@ from tuner.decisions.rungs import Rungs
 from tuner.exceptions import UsageError
 
 DEAD_AFTER = 10
-"""As many equal results are no coincidence. In 12 public logs of an evolutionary tuner of detectors (1,076 trials) ten
-would have saved 550 trials and missed no later improvement; five would have missed one."""
+"""As many equal results are no coincidence, in the middle of a search. At its end fewer must do (`tuner.results`)."""
 
 _BEYOND_FIRST_RUNG = 3
 """So many of them must have reached the second rung at least: at the first one every mAP may be 0, and all be well."""
-
-_CAUSES = (
-    "labels that are not found or are of other classes, a wrong data path, a validation split without objects, "
-    "too few epochs for the metric to leave 0, a metric at its highest value, "
-    "or one that does not depend on what is searched"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,27 +76,16 @@ def since_best(complete: Iterable[tuple[float, int]], judged_now: int) -> int:
     return max(judged_now - then, 0)
 
 
-def dead_figure(history: History, rungs: Rungs) -> float | None:
-    """The figure that all results share, where that means that a search can learn nothing; none while it may.
+def only_zeros(history: History, rungs: Rungs) -> bool:
+    """Whether a search has heard nothing but 0, at a rung or at the end, often enough to learn nothing by going on.
 
-    Either nothing that was ever heard differs, at a rung or at the end, and there are `DEAD_AFTER` results, one of them
-    of a full run and some from beyond the first rung. Or the last `DEAD_AFTER` full runs ended with the same figure
-    other than 0. Zeros after other figures are no sign: in a wide space most configurations may end with 0, and where
-    7 of 10 do, ten of them in a row come up in one of four random searches of 40 trials.
+    It takes `DEAD_AFTER` results, one of them of a full run and some from beyond the first rung. Zeros beside other
+    values are no sign: in a wide space most configurations may end with 0.
     """
+    if not np.any(history.status == Status.COMPLETE):
+        return False
     values = history.values
-    full = values[history.status == Status.COMPLETE, -1]
-    if not len(full):
-        return None
-    figure, latest = float(full[-1]), full[-DEAD_AFTER:]
-    if figure != 0 and len(latest) == DEAD_AFTER and np.all(latest == figure):
-        return figure
     results = history.reached[np.isin(history.status, (Status.PAUSED, Status.COMPLETE, Status.STOPPED))]
     second_rung = rungs.after(min(rungs.epochs, default=0), history.epochs)
     is_evidence = np.sum(results > 0) >= DEAD_AFTER and np.sum(results >= second_rung) >= _BEYOND_FIRST_RUNG
-    return figure if is_evidence and np.all(values[np.isfinite(values)] == figure) else None
-
-
-def dead_reason(figure: float, metric: str) -> str:
-    """What to tell a user of such results."""
-    return f"trial after trial has the same {metric}, {figure:.4g}; likely causes: {_CAUSES}"
+    return bool(is_evidence and np.all(values[np.isfinite(values)] == 0))
