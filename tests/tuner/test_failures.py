@@ -7,13 +7,31 @@ from tests.tuner.conftest import driven, epoch, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
-from tuner.failures import MAX_RETRIES, Failure, Setback, alike, failure_of, is_retried
+from tuner.failures import MAX_RETRIES, Failure, Setback, alike, failure_of, is_retried, what_helps
 from tuner.live import Decision
 from tuner.search import Search
 
 LOST = EndRecord(outcome=Outcome.ERROR, message="the trainer was killed by SIGKILL", retryable=True)
 HUNG = EndRecord(outcome=Outcome.HUNG, message="no sign of life for 700 s after epoch 3", retryable=True)
 BUG = EndRecord(outcome=Outcome.ERROR, message="no such file")
+
+
+@pytest.mark.parametrize(
+    ("end", "helps"),
+    [
+        (LOST, True),
+        (HUNG, True),
+        (BUG, False),
+        (EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="no room"), False),
+        (EndRecord(outcome=Outcome.BAD_DATA, message="no image"), False),
+        (EndRecord(outcome=Outcome.BAD_MODEL, message="no layer"), False),
+        (EndRecord(outcome=Outcome.DIVERGED, message="NaN"), False),
+    ],
+)
+def test_a_command_is_said_to_help_only_against_what_may_pass(end, helps):
+    said = what_helps(end, "The same command")
+    assert ("The same command goes on with it" in said) == helps
+    assert ("would fail again in the same way" in said) != helps
 
 
 @pytest.fixture

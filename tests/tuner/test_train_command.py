@@ -81,6 +81,45 @@ def test_a_run_that_was_begun_differently_is_refused_and_left_alone(tune, tmp_pa
     assert kept == {path: before[path] for path in kept}
 
 
+@pytest.mark.parametrize(("before", "now", "told"), [(1, 3, True), (2, 9, True), (3, 2, False)])
+def test_who_asks_a_finished_run_for_more_epochs_is_told_how_to_get_them(tune, before, now, told):
+    assert tune("--epochs", before, "--out", "run")[0] == 0
+    code, _, err = tune("--epochs", now, "--out", "run")
+    assert code == 3
+    assert ("--warm-restart" in err and "weights/last.pt with another --out" in err) == told
+
+
+def test_a_file_without_an_optimizer_is_refused_before_anything_starts(tune, tmp_path):
+    (tmp_path / "best_hyperparameters.yaml").write_text("lr0: 0.02\nmomentum: 0.9\nclose_mosaic: 9.0\n")
+    code, out, err = tune("--params", "best_hyperparameters.yaml", "--out", "run")
+    assert (code, out) == (3, "")
+    assert "`optimizer` must be named" in err
+    assert "--set optimizer=SGD" in err
+    assert "same command" not in err
+    assert not (tmp_path / "run").exists()
+    named = ("--params", "best_hyperparameters.yaml", "--set", "optimizer=adamw", "--epochs", 2, "--out", "run")
+    assert tune(*named)[0] == 0
+    settings = json.loads((tmp_path / "run/tune-train.json").read_text())
+    assert (settings["params.optimizer"], settings["params.close_mosaic"]) == ("AdamW", 9)
+
+
+def test_what_is_passed_over_is_told_and_what_is_refused_can_be_replaced(tune, tmp_path):
+    (tmp_path / "args.yaml").write_text("optimizer: auto\nbatch: -1\ndevice: [0, 1]\nhalf: true\nepochs: 0\n")
+    given = ("--set", "optimizer=SGD", "--batch", 8, "--epochs", 2)
+    code, out, err = tune("--params", "args.yaml", "--out", "run", *given)
+    assert (code, err) == (0, "")
+    (note,) = [line for line in out.splitlines() if "passed over" in line]
+    assert note.startswith("note   passed over in args.yaml: device (`--gpus` and the machine decide); half (")
+
+
+def test_after_a_failure_that_would_come_again_no_command_is_said_to_go_on(tune):
+    code, _, err = tune("--epochs", 2, "--out", "run", trainer=f"{SCRIPTED} --fail broken")
+    assert code == 5
+    assert "The run ended as error: broken." in err
+    assert "goes on" not in err
+    assert "correct the cause first" in err
+
+
 def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
     (tmp_path / "run/weights").mkdir(parents=True)
     code, _, err = tune("--epochs", 2, "--out", "run")

@@ -40,7 +40,7 @@ def diagnose_run(
     diagnosis = diagnose(read_run(run))
     if write is not None and diagnosis.changes:
         text = next_yaml(diagnosis)
-        _refuse_what_train_refuses(text, write, named={"model"} if is_resumed(diagnosis) else set())
+        refuse_what_train_refuses(text, write, named={"model"} if is_resumed(diagnosis) else set())
         write_next(text, write)
     if as_json:
         typer.echo(json.dumps(diagnosis_facts(diagnosis), indent=2, allow_nan=False))
@@ -49,7 +49,7 @@ def diagnose_run(
     typer.echo(printable(_next(diagnosis, write)))
 
 
-def _refuse_what_train_refuses(text: str, target: Path, *, named: set[str]) -> None:
+def refuse_what_train_refuses(text: str, target: Path, *, named: set[str]) -> None:
     """Raise what `tune train` would say of the file; `named` are arguments that its command line will have."""
     try:
         parameters_of(text, str(target), overridden=named)

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 from tuner.contract import ParamValue
 from tuner.diagnosis.diagnosis import Diagnosis
 from tuner.diagnosis.reading import ARGUMENTS
-from tuner.diagnosis.remedies import USUAL_LR0
+from tuner.diagnosis.remedies import named_optimizer
 from tuner.exceptions import EnvironmentProblem, UsageError
 from tuner.files import write_whole
 from tuner.printable import printable
@@ -23,7 +23,9 @@ def next_yaml(diagnosis: Diagnosis) -> str:
     Raises:
         UsageError: the run's arguments are not known.
     """
-    run, changes = diagnosis.run, {**_named_optimizer(diagnosis), **diagnosis.changes}
+    run, changes = diagnosis.run, dict(diagnosis.changes)
+    if "optimizer" not in changes:
+        changes = {**named_optimizer(run), **changes}
     if not run.params:
         raise UsageError(
             f"--write needs the run's arguments, but there is no args.yaml beside the records of '{run.source}'; "
@@ -43,13 +45,6 @@ def next_yaml(diagnosis: Diagnosis) -> str:
     yaml.default_flow_style = False
     yaml.dump({name: _plain(value) for name, value in {**arguments, **changes}.items()}, buffer)
     return "".join(f"# {printable(line)}\n" for line in header) + buffer.getvalue()
-
-
-def _named_optimizer(diagnosis: Diagnosis) -> dict[str, ParamValue]:
-    """SGD and its usual rate where the run left both to ultralytics: `tune train` takes an optimizer by name only."""
-    if diagnosis.run.optimizer.lower() != "auto" or "optimizer" in diagnosis.changes:
-        return {}
-    return {"optimizer": "SGD", "lr0": USUAL_LR0[False]}
 
 
 def is_resumed(diagnosis: Diagnosis) -> bool:

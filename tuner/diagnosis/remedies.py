@@ -58,6 +58,15 @@ def full_precision(run: Run) -> dict[str, ParamValue]:
     return without_half_precision(run) if _is_transformer(run) else {}
 
 
+def named_optimizer(run: Run) -> dict[str, ParamValue]:
+    """Name an optimizer and its usual rate where ultralytics chose both; `tune train` takes one by name only."""
+    if run.optimizer.lower() != "auto":
+        return {}
+    if _is_transformer(run):
+        return {"optimizer": "AdamW", "lr0": TRANSFORMER_LR0}
+    return {"optimizer": "SGD", "lr0": USUAL_LR0[False]}
+
+
 def longer_warm_up(run: Run) -> dict[str, ParamValue]:
     """At most a sixth of the plan; empty where it is as long already."""
     longer = min(LONG_WARM_UP, (run.planned_epochs or 300) // 6)

@@ -76,7 +76,8 @@ class Argument:
 
     def _number(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Unfit(f"`{self.name}` takes a number, but got {shown(value)}; {_number_remedy(value)}")
+            example = "0.01 or 1e-5" if self.default is None or self.name == "lr0" else shown(self.default)
+            raise Unfit(f"`{self.name}` takes a number, but got {shown(value)}; {_number_remedy(value, example)}")
         return float(value)
 
     def _whole_number(self, value: object) -> int:
@@ -162,14 +163,14 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return by_folded[close[0]] if close else ""
 
 
-def _number_remedy(value: object) -> str:
+def _number_remedy(value: object, example: str) -> str:
     if isinstance(value, str):
         try:
             float(value)
         except ValueError:
-            return "write a number such as 0.01 or 1e-5"
+            return f"write a number such as {example}"
         return f"write {value.strip()} without quotes"
-    return "write a number such as 0.01 or 1e-5"
+    return f"write a number such as {example}"
 
 
 def _floats(**defaults: tuple[float, float, float]) -> list[Argument]:

@@ -98,10 +98,13 @@ class ParameterReader:
     def _variants(self, argument: Argument, node: Sequence, line: int) -> list[Parameter]:
         if not node.items or not all(isinstance(item, Mapping | Refused) for item in node.items):
             values = listed(item.value for item in node.items if isinstance(item, Scalar))
+            kind = {Kind.FLOAT: "float", Kind.INT: "int"}.get(argument.kind)
+            is_range = kind is not None and len(node.items) == 2 and not argument.fixed_only
             self._refuse(
                 line,
                 f"`{argument.name}`: a list holds variants with `when`, but got [{values}]; "
-                f"write {{choice: [{values or 'a, b'}]}} to search among values",
+                f"write {{choice: [{values or 'a, b'}]}} to search among values"
+                + (f", or {{{kind}: [{values}]}} for the range between them" if is_range else ""),
             )
             return []
         return [
