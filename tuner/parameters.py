@@ -49,6 +49,9 @@ _TOLD = frozenset({"freeze", "imgsz", "multi_scale"})
 _OF_THE_FIRST = frozenset({"hide_labels", "image_weights", "line_thickness", "min_memory", "v5loader"})
 """Names of the first ultralytics 8.0 alone, where `pretrained: false` was the default and without effect."""
 
+_RANDOM_WEIGHTS = "-untrained.pt"
+"""The end of the name of a model that `tune export` gives a plain `yolo` command: weights, but random ones."""
+
 _File = Mapping[str, ParamValue | Sequence[ParamValue | None] | None]
 
 
@@ -183,7 +186,7 @@ class _Reading:
             return
         if isinstance(pretrained, str) and pretrained not in ("None", model):
             raise Unfit(f"`pretrained` names the weights to start from; give them as the model: --model {pretrained}")
-        from_weights = isinstance(model, str) and model.endswith(".pt")
+        from_weights = isinstance(model, str) and model.endswith(".pt") and not model.endswith(_RANDOM_WEIGHTS)
         if pretrained is False and from_weights and not _OF_THE_FIRST & self._values.keys():
             raise Unfit(
                 f"`pretrained: false` starts {model} from random weights; name its YAML with --model, or give "

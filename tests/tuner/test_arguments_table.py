@@ -222,6 +222,10 @@ def test_the_first_files_had_pretrained_false_by_default() -> None:
     assert read(yaml_of(DEFAULTS["8.0.50"], model="yolov8n.pt")).model == "yolov8n.pt"
 
 
+def test_the_random_weights_of_an_export_are_no_pretrained_ones() -> None:
+    assert of_args(pretrained=False, model="/studies/s/mamba-yolo-n-untrained.pt").notes == ()
+
+
 def test_null_is_what_older_files_called_none() -> None:
     assert of_args(freeze="None", workspace="None").notes == ()
 
