@@ -43,7 +43,7 @@ _WHOLE_NUMBERS = {"epochs": 1, "patience": 0, "seed": 0}
 _DISTILLATION = Argument(name="dis", kind=Kind.FLOAT, default=6.0)
 """The weight of the distillation's loss, which only a full run has."""
 
-_TOLD = frozenset({"freeze", "imgsz", "multi_scale"})
+_TOLD = frozenset({"close_mosaic", "freeze", "imgsz", "multi_scale"})
 """Where a value that is normalised is another one than it seems."""
 
 _OF_THE_FIRST = frozenset({"hide_labels", "image_weights", "line_thickness", "min_memory", "v5loader"})

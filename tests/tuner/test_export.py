@@ -16,6 +16,7 @@ from tests.tuner.conftest import driven, epoch, play
 from tuner.contract import EndRecord, Outcome, encode
 from tuner.exceptions import EnvironmentProblem
 from tuner.export import params_yaml, training_arguments, write_params
+from tuner.parameters import parameters_of
 from tuner.paths import StudyPaths
 from tuner.promotion import Winner, choose_winner, full_run_request
 from tuner.search import Search
@@ -146,6 +147,13 @@ def test_a_long_path_with_blanks_and_accents_is_read_back(url, spec, space, path
         search = Search(study, space, paths, terms)
         play(search, search.propose(), 0.1, 0.25)
     assert yaml.safe_load(params_yaml(study, choose_winner(study), 20))["data"] == data
+
+
+def test_what_is_exported_is_trained_with_as_it_is(text, winner):
+    given = parameters_of(text, "params.yaml")
+    assert given.notes == ()
+    assert given.params == {**winner.trial.params, "patience": 50}
+    assert given.epochs == 20
 
 
 def read_back(study, winner, values):

@@ -30,6 +30,11 @@ def foreign_names(values: Mapping[str, object]) -> str:
 
 
 def _yolov5(values: Mapping[str, object]) -> str:
+    if {"hyp", "weights"} <= values.keys() or "noautoanchor" in values:
+        return (
+            "these are the options of a YOLOv5 or YOLOv7 run, its opt.yaml, but arguments of ultralytics 8 are needed; "
+            "write those that you mean"
+        )
     if "task" in values or "mode" in values:  # an args.yaml of ultralytics, perhaps a fork's
         return ""
     named = [f"`{name}`" for name in YOLOV5_NAMES if name in values]

@@ -24,6 +24,8 @@ def normalised(name: str, given: Given) -> ParamValue:
     value = given if isinstance(given, bool | int | float | str) else _one_of(name, given)
     if name in _WHOLE and isinstance(value, float) and value.is_integer():
         value = int(value)
+    if name == "close_mosaic" and isinstance(value, float) and math.isfinite(value):
+        return round(value)  # as ultralytics does with what its tuner proposes
     if name == "optimizer" and isinstance(value, str):
         return _optimizer(value)
     if name == "multi_scale" and isinstance(value, bool):
@@ -46,8 +48,8 @@ def _optimizer(value: str) -> str:
 
 def _one_of(name: str, given: Sequence[ParamValue | None]) -> ParamValue:
     numbers = [item for item in given if isinstance(item, int | float) and not isinstance(item, bool)]
-    if len(numbers) == len(given) and numbers:
-        if name == "imgsz":
+    if len(numbers) == len(given):
+        if name == "imgsz" and numbers:
             return max(numbers)
         if name == "freeze" and sorted(numbers) == list(range(len(numbers))):
             return len(numbers)

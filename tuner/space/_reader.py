@@ -48,6 +48,10 @@ class _Reader:
             if not isinstance(root, Refused):
                 self._refuse(root.line, f"a space is a mapping, but got something else; begin with {_KEYS[-2]}:")
             return None
+        if "lr0" in root.entries and "parameters" not in root.entries:
+            text = "these are training arguments, no search space; give the file to `tune train --params`, or write"
+            self._refuse(root.line, f"{text} what is to be searched below `parameters`")
+            return None
         self._check_keys(root, _KEYS, "a space knows")
         description, data, model = (self._text(root, key) for key in _KEYS[:3])
         settings = self._settings(root)

@@ -56,7 +56,7 @@ _TAKEN = {
     "imgsz": f"{_WHOLE}; of [640, 480] the larger, and the next multiple of 32, as ultralytics trains",
     "freeze": f"{_WHOLE}; [0, 1, 2] is read as 3; other lists and names are refused",
     "multi_scale": "true of 8.1 to 8.3 is 0.5",
-    "close_mosaic": _WHOLE,
+    "close_mosaic": "8.7 of `yolo tune` is read as 9",
     "nbs": _WHOLE,
     "max_det": _WHOLE,
     "fraction": "a share above 0 and at most 1; a count or a list is refused",
@@ -165,6 +165,8 @@ _ROWS: tuple[Row, ...] = (
         "time",
         "ends training after so many hours and stretches the schedule to them, which is not supported; set `epochs` "
         "and remove the line",
+        0,
+        0.0,
         versions="8.1 to 8.4",
     ),
     _refused(

@@ -367,6 +367,12 @@ def test_a_file_that_is_no_space_is_refused(text: str) -> None:
     assert messages(text)
 
 
+@pytest.mark.parametrize("text", ["lr0: 0.01\n", "task: detect\nmode: train\nlr0: 0.01\n", "lr0: 0.01\nobj_pw: 1.0\n"])
+def test_a_file_of_training_arguments_is_recognised(text: str) -> None:
+    (said,) = messages(text)
+    assert "these are training arguments, no search space; give the file to `tune train --params`" in said
+
+
 def test_a_large_file_is_refused() -> None:
     assert "must not exceed 262144 bytes" in messages(GOOD + "#\n" * 200_000)[0]
 
