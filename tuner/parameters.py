@@ -117,7 +117,7 @@ def parameters_of(text: str, source: str, *, overridden: Collection[str] = ()) -
         elif isinstance(node, YamlSequence):
             values[name] = tuple(item.value if isinstance(item, Scalar) else None for item in node.items)
         else:
-            values[name] = ()
+            values[name] = (None,)  # a mapping: no single value stands for it
     if foreign := foreign_names(values):
         raise SpaceError(f"{source}:1: {foreign}.")
     reading = _Reading(values, overridden)

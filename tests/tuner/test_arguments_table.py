@@ -1,9 +1,12 @@
 """Files of training arguments, as every minor version of ultralytics wrote them, by the table."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given as tried_on
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.tuner.arguments_page import page
@@ -230,6 +233,25 @@ def test_the_random_weights_of_an_export_are_no_pretrained_ones() -> None:
 
 def test_null_is_what_older_files_called_none() -> None:
     assert of_args(freeze="None", workspace="None").notes == ()
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "auto", "None", "x.pt", "1e-3"])
+
+
+@tried_on(
+    st.dictionaries(
+        st.sampled_from(sorted(TABLE)), VALUES | st.lists(VALUES, max_size=3) | st.just({"a": 1}), max_size=8
+    )
+)
+def test_any_values_are_parameters_or_one_line_each(values) -> None:
+    text = json.dumps(values or {"lr0": 0.01}).replace("NaN", ".nan").replace("Infinity", ".inf")
+    said, taken = "", {}
+    try:
+        taken = dict(read(text).params)
+    except SpaceError as refused:
+        said = str(refused)
+    assert all(line.startswith("args.yaml:1: ") for line in said.splitlines())
+    assert all(isinstance(value, bool | int | float | str) for value in taken.values())
 
 
 # Files of something else
