@@ -124,12 +124,17 @@ def test_a_whole_run_with_real_training_needs_no_network(tmp_path, no_network):
     (tmp_path / "space.yaml").write_text(SPACE)
     (tmp_path / "home").mkdir()
     arguments = ["run", "--space=space.yaml", "--data=sample:16", "--study=s", "--gpus=0", "--parallel=1", "--plain"]
+    promotion = ["promote", "s", "--epochs=2", "--gpus=0", "--plain"]
     code = (
         "import tests.faults.test_offline as t\n"
         "t.leave_the_network()\n"
         f"import os; os.chdir({str(tmp_path)!r})\n"
         "from tuner.cli.main import main\n"
-        f"main({arguments!r})\n"
+        f"for arguments, expected in (({arguments!r}, 7), ({promotion!r}, 0)):\n"  # nothing is learnt in few epochs
+        "    try:\n"
+        "        main(arguments)\n"
+        "    except SystemExit as end:\n"
+        "        assert (end.code or 0) == expected, end.code\n"
     )
     env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "RAY_"))}
     done = subprocess.run(

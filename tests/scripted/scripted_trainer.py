@@ -1,7 +1,7 @@
 """A trainer that speaks the contract and trains nothing: it plays a script.
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
-[--prepare-seconds S] [--room PIXELS]`
+[--prepare-seconds S] [--room PIXELS] [--value METRIC]`
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
 in the first epoch. Batches of more pixels than there is room for run out of memory. Epochs already played are kept in
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--prepare-seconds", type=float, default=0.0)
     parser.add_argument("--faults", type=Path)
     parser.add_argument("--room", type=float, default=math.inf)
+    parser.add_argument("--value", type=float, help="of every epoch, whatever the parameters")
     options = parser.parse_args()
     for line in iter(sys.stdin.readline, ""):
         request = decode(line)
@@ -131,7 +132,7 @@ def play(request: TrainRequest, options, checkpoint: Path) -> EndRecord:
     played = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
     value = 0.0
     for epoch in range(1, request.stop_epoch + 1):
-        value = metric(request.params, epoch, request.epochs)
+        value = metric(request.params, epoch, request.epochs) if options.value is None else options.value
         if epoch > played:
             for name, argument in faults(request, epoch, options):
                 value = (
