@@ -31,7 +31,12 @@ from tuner.watchdog import LEAST_S, START_S
 
 def promote(
     study: StudyName,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Length of the full run. Default: the space's.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Length of the full run. Default: the space's. If given, also where nothing was learnt."
+        ),
+    ] = None,
     data: DataNow = None,
     model: ModelNow = None,
     gpus: Gpus = None,
