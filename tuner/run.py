@@ -122,7 +122,6 @@ def promote(
     Args:
         epochs: none for as many as the study was begun with. A length that is named is trained even where nothing was
             learnt: too few epochs may be why.
-        epochs: none for as many as the study was begun with.
         data: where the data set lies now; none for where it lay.
         model: the same of the model.
 
