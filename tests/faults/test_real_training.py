@@ -1,133 +1,22 @@
 """Rows 1, 3, 12 and 21 with real training on the CPU: what the scripted trainer only plays."""
 
-import hashlib
 import io
-import json
-import os
 import pickle
-import re
 import signal
 import subprocess
 import tempfile
-from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
-from tests.arena import Arena, assert_nothing_runs, assert_orderly_end, finished
-from tests.conftest import users_environment
+from tests.arena import assert_nothing_runs, assert_orderly_end
+from tests.real_arena import EPOCHS, NOTHING_LEARNT, RealArena, go_on, rewrite
 from trainer.ultralytics_bridge import environment
-from tuner.exceptions import StoppedByPolicy
 
 environment.configure()
 
 from trainer.ultralytics_bridge import checkpoints  # noqa: E402 - only after the environment is set
-
-EPOCHS = 5
-NOTHING_LEARNT = StoppedByPolicy.exit_code
-"""How these searches end: in so few epochs of so few images the metric does not leave 0."""
-SPACE = f"""
-search: {{epochs: {EPOCHS}, rungs: [2], reduction_factor: 2, trials: 2, sampler: random, promote_epochs: {EPOCHS},
-         reevaluation_runs: 0}}
-parameters:
-  optimizer: SGD
-  batch: 8
-  imgsz: 32
-  mosaic: 0.0
-  lr0: {{float: [0.0001, 0.1], log: true}}
-baseline: {{lr0: 0.01}}
-data: sample
-model: mamba-yolo-n
-"""
-
-
-class RealArena(Arena):
-    """Two trials on sixteen pictures, one after the other, by the trainer that users have."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, trials=2)
-        for name in set(os.environ) - set(users_environment()):
-            del self.environment[name]  # nothing but the trainer itself shall restrict what a checkpoint may hold
-        (folder / "space.yaml").write_text(SPACE)
-
-    def run_arguments(self, *, promote=False, more=()):
-        arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--data", "sample:16", "--parallel", "1"]
-        return [*arguments, *([] if promote else ["--no-promote"]), *more]
-
-    def trial(self, number=1):
-        return Run(self.study_folder / "trials" / f"{number:04d}")
-
-    def promoted(self):
-        (folder,) = (self.study_folder / "promoted").iterdir()
-        return Run(folder)
-
-    def training_process(self):
-        """The fork of the server that trains now."""
-        servers = {process.pid for process in self.processes() if process.cmdline()[-2:] == ["trainer", "serve"]}
-        (pid,) = [pid for pid in servers if psutil.Process(pid).ppid() in servers]
-        return psutil.Process(pid)
-
-    def freeze_after(self, epoch, run=None):
-        """Let the driver train until that epoch of the run has its checkpoint. Returns the process that trains."""
-        folder = run or (lambda: self.trial())
-        self.wait_for(lambda: folder().good_epoch() >= epoch)
-        process = self.training_process()
-        process.suspend()
-        return process
-
-    def killed_after(self, epoch, **options):
-        """The driver is killed while the next epoch trains; what it started is gone. Returns the status."""
-        driver = self.start(**options)
-        self.freeze_after(epoch)
-        driver.kill()
-        driver.communicate()
-        self.wait_for(lambda: not self.processes(), timeout_s=30)
-        return self.status()
-
-
-class Run:
-    """What one training run left in its folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.weights = folder / "weights"
-        self._log = folder / "trainer.log"
-
-    @property
-    def log(self):
-        return self._log.read_text() if self._log.exists() else ""
-
-    def good_epoch(self, name="last.pt"):
-        """The epoch of a checkpoint that is as it was written; 0 for any other."""
-        try:
-            listed = json.loads((self.weights / "checkpoints.json").read_text())
-            return listed.get(hashlib.sha256((self.weights / name).read_bytes()).hexdigest(), 0)
-        except (FileNotFoundError, ValueError):
-            return 0
-
-    def replace_last(self, data, *, listed=False):
-        """Another last.pt; listed, it passes for one that was written by the trainer."""
-        listing, epoch = self.weights / "checkpoints.json", self.good_epoch()
-        rewrite(self.weights / "last.pt", data)
-        if listed:
-            known = json.loads(listing.read_text())
-            listing.write_text(json.dumps({**known, hashlib.sha256(data).hexdigest(): epoch}))
-
-    def trained(self):
-        """How often each epoch was trained."""
-        return Counter(int(epoch) for epoch in re.findall(rf"trainer INFO epoch (\d+)/{EPOCHS}:", self.log))
-
-    def redone(self):
-        trained = self.trained()
-        assert set(trained) == set(range(1, EPOCHS + 1)), trained
-        return sum(times - 1 for times in trained.values())
-
-
-def rewrite(path: Path, data: bytes) -> None:
-    """Another file: the old one may have other names."""
-    path.unlink()
-    path.write_bytes(data)
 
 
 @pytest.fixture
@@ -135,22 +24,6 @@ def arena(tmp_path):
     arena = RealArena(tmp_path)
     yield arena
     arena.kill_everything()
-
-
-def go_on(arena, before=None, **options):
-    """The same command, to its end: two trials, each by its number, and what had ended as it was."""
-    code, output = arena.run(timeout_s=240, **options)
-    assert_orderly_end(code, output, NOTHING_LEARNT)
-    status = arena.status()
-    assert [trial["number"] for trial in status["trials"]] == [0, 1]
-    assert {trial["state"] for trial in status["trials"]} == {"COMPLETE"}
-    assert all(set(trial["curve"]) == {"2", str(EPOCHS)} for trial in status["trials"])
-    if before is not None:
-        for number, trial in finished(before).items():
-            assert status["trials"][number] == trial, "a finished trial has changed"
-    assert (arena.study_folder / "journal.jsonl").read_text() == ""
-    assert_nothing_runs(arena)
-    return status
 
 
 class Evil:
