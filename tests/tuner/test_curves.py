@@ -542,6 +542,9 @@ def home(tmp_path, spec, space, empty_database, monkeypatch):
     """The studies a and b, searched as they are in real life."""
     monkeypatch.chdir(tmp_path)
     terms = TrialTerms(threads=1, gpus_per_trial=0, validate_every_epoch=True)
+    spec = dataclasses.replace(
+        spec, data_source="data.yaml", portable_model="yolov8n.yaml"
+    )  # names: nothing to look for
     for name, seed in (("a", 0), ("b", 1)):
         seeded, paths = space.with_settings(seed=seed), StudyPaths.of(tmp_path / "studies", name)
         paths.create()

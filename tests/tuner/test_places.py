@@ -78,7 +78,7 @@ def test_a_study_whose_places_are_others_now_trains_where_they_are_and_refuses_o
         ({"model_sha256": "b" * 64},
          ["the model was /old/weights.pt (sha256 aaaaaaaaaaaa), now it is /m (bbbbbbbbbbbb)"]),
         ({"num_classes": 7}, ["the data set had 6 classes, now it has 7"]),
-        ({"model_sha256": ""}, ["the model was /old/weights.pt (sha256 aaaaaaaaaaaa), now it is /m ()"]),
+        ({"model_sha256": ""}, ["the model was /old/weights.pt, now it is /new/weights.pt"]),
         ({"model_sha256": "", "model": "/old/weights.pt"}, []),
     ],
 )  # fmt: skip

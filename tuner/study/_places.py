@@ -62,11 +62,10 @@ def content_changes(spec: StudySpec, prepared: PreparedRecord, *, data: str, mod
     Their content counts, not where they lie.
     """
     changes = []
-    if spec.model_sha256 and prepared.model_sha256:
-        differs = spec.model_sha256 != prepared.model_sha256
-    else:
-        differs = spec.model_source != prepared.model
-    if differs:
+    if not (spec.model_sha256 and prepared.model_sha256):
+        if spec.model_source != prepared.model:
+            changes.append(f"the model was {spec.model_source}, now it is {prepared.model}")
+    elif spec.model_sha256 != prepared.model_sha256:
         changes.append(_change("model", spec.model, spec.model_sha256, model, prepared.model_sha256))
     if spec.data_sha256 != prepared.data_sha256:
         changes.append(_change("data set", spec.data, spec.data_sha256, data, prepared.data_sha256))
