@@ -73,6 +73,10 @@ def send(record) -> None:
 
 def prepare(request: PrepareRequest) -> EndRecord:
     data, model = Path(request.data), Path(request.model)
+    if data.is_absolute() and not data.exists():
+        return EndRecord(outcome=Outcome.BAD_DATA, message=f"There is no data set '{data}'.")
+    if model.suffix == ".pt" and not model.exists():
+        return EndRecord(outcome=Outcome.BAD_MODEL, message=f"There is no model '{model}'.")
     send(
         PreparedRecord(
             data=request.data,

@@ -87,20 +87,18 @@ def test_a_second_signal_some_time_later_ends_the_process_at_once():
 
 
 def test_another_thread_hears_of_a_signal_that_the_main_thread_does_not_handle():
-    """A main thread in foreign code runs no handler; here, its handler is put off by the handling of another one."""
+    """A main thread in foreign code runs no handler; here, it waits for a mutex that it holds itself."""
     program = """
-import os, signal, sys, threading
+import ctypes, os, threading
 from tuner.signals import trapped_signals
-def hang(signum, frame):
-    os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait()
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)  # zeros are a mutex that nobody holds
 with trapped_signals() as signals:
-    signal.signal(signal.SIGTERM, hang)
     def hear():
         print("ready", flush=True)
         os._exit(signals.awaited(10.0).exit_code)
+    libc.pthread_mutex_lock(mutex)
     threading.Thread(target=hear).start()
-    threading.Event().wait()
+    libc.pthread_mutex_lock(mutex)
 """
     process = in_a_process(program)
     process.terminate()
