@@ -12,8 +12,8 @@ from typing import TextIO
 
 from tuner.data_report import Advice, DataReport, decode_report
 from tuner.exceptions import DataError, EnvironmentProblem
-from tuner.scratch import scratch_folder
-from tuner.signals import trapped_signals
+from tuner.system.scratch import scratch_folder
+from tuner.system.signals import trapped_signals
 
 Hear = Callable[[str, int, int], None]
 """Told the name of a step, how many pictures it has done, and of how many."""

@@ -21,7 +21,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
 from tuner.exceptions import StorageProblem, UsageError
-from tuner.mounts import file_system, is_network
+from tuner.system.filesystems import file_system, is_network
 
 _BUSY_TIMEOUT_S = 60
 _RACES = 100

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tuner.exceptions import EnvironmentProblem
-from tuner.scratch import scratch_folder
-from tuner.signals import trapped_signals
+from tuner.system.scratch import scratch_folder
+from tuner.system.signals import trapped_signals
 
 _PACKAGES = ("mamba-yolo-tuner", "optuna", "ray", "sqlalchemy", "optuna-dashboard", "numpy")
 _TRAINER_TIMEOUT_S = 120

@@ -16,11 +16,11 @@ from tuner.execution.batch_memory import peak_of
 from tuner.execution.local_trainer import train_here
 from tuner.execution.preparing import prepared_by
 from tuner.failures import what_helps
-from tuner.files import write_whole
 from tuner.lease import folder_lock
-from tuner.printable import printable
-from tuner.scratch import scratch_folder
-from tuner.signals import Signals, trapped_signals
+from tuner.system.atomic_files import write_whole
+from tuner.system.printable import printable
+from tuner.system.scratch import scratch_folder
+from tuner.system.signals import Signals, trapped_signals
 from tuner.watchdog import Patience
 
 PATIENCE = 50

@@ -12,9 +12,9 @@ import numpy as np
 
 from tuner.contract import Outcome, Params
 from tuner.exceptions import DataError, EnvironmentProblem, TunerError
-from tuner.scratch import scratch_folder
-from tuner.signals import trapped_signals
 from tuner.space import ARGUMENTS, SHIPPED_SPACES, Space, UnitCube, load_space
+from tuner.system.scratch import scratch_folder
+from tuner.system.signals import trapped_signals
 
 STRENGTHS = ("weak", "medium", "strong")
 """Shipped spaces that stand for a strength of augmentation each."""

@@ -15,12 +15,12 @@ from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.decisions.divergence import divergence
-from tuner.disk import discard_weights
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
 from tuner.failures import Failure, Setback, failure_of, is_retried
 from tuner.live import DIVERGED, Decision, TrialTerms
 from tuner.paths import StudyPaths
 from tuner.study import DrivenStudy, KnownStudy, TrialRecord, place_problem
+from tuner.system.disk_space import discard_weights
 from tuner.verdict import MIN_SEEDS, Contest, Run, Standing, Verdict, next_runs, plan, verdict
 from tuner.verdict import Decision as Outlook
 

@@ -11,8 +11,8 @@ from tuner.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import DataError, EnvironmentProblem, StoppedByPolicy
 from tuner.memory import NOTHING_FITS, Measured, measured_limits
 from tuner.run_options import RunOptions
-from tuner.signals import Signals
 from tuner.study import DrivenStudy, StudySpec
+from tuner.system.signals import Signals
 from tuner.view import View
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tuner.contract import Outcome, PreparedRecord
-from tuner.disk import needed_bytes, require, reserve_bytes
 from tuner.epoch_times import TimedEpoch
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.preparing import prepared_by
@@ -27,10 +26,11 @@ from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
 from tuner.results import configurations
 from tuner.run_options import Machines, RunOptions
-from tuner.scratch import remove, scratch_folder
 from tuner.search import Search
-from tuner.signals import Signals, trapped_signals
 from tuner.study import DrivenStudy, StudySpec, best_trial, content_changes, driven_study
+from tuner.system.disk_space import needed_bytes, require, reserve_bytes
+from tuner.system.scratch import remove, scratch_folder
+from tuner.system.signals import Signals, trapped_signals
 from tuner.timing import noted
 from tuner.view import View
 

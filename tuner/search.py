@@ -20,7 +20,6 @@ from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
 from tuner.diagnosis import findings
-from tuner.disk import discard_weights
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
 from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
 from tuner.live import DIVERGED, Decision, LiveTrial, TrialTerms, trained
@@ -30,6 +29,7 @@ from tuner.results import complete, found_ceiling, is_zero, nothing_learnt
 from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
 from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord, best_trial, place_problem
+from tuner.system.disk_space import discard_weights
 
 _JUDGED = "judged"
 """Attribute of a trial that ended well or was ended: how many had ended or been paused by then, itself included."""

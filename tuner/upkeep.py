@@ -30,7 +30,7 @@ from tuner.database import (
 )
 from tuner.exceptions import StorageProblem, StudyLocked, UsageError
 from tuner.lease import holder_of
-from tuner.mounts import file_system, is_network
+from tuner.system.filesystems import file_system, is_network
 
 _ROUND_TRIPS = 5
 _SPEC = "spec"  # tuner.study writes it first of all

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from tests.arena import Arena, assert_nothing_lost, assert_nothing_runs, assert_orderly_end
-from tuner.disk import free_bytes
+from tuner.system.disk_space import free_bytes
 
 MIB = 2**20
 MOUNT_MIB = 96

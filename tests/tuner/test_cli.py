@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import tuner.exceptions
 from tuner.cli.main import EXIT_CODES, app
 from tuner.exceptions import TunerError
-from tuner.signals import Interrupted
+from tuner.system.signals import Interrupted
 
 ROOT = Path(__file__).parents[2]
 VERBS = typer.main.get_command(app).commands

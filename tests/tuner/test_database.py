@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-import tuner.mounts
+import tuner.system.filesystems
 from tuner.database import masked, open_storage, parsed_url, schema_problem, sqlite_path, sqlite_url, translated
 from tuner.exceptions import StorageProblem, UsageError
 
@@ -266,7 +266,7 @@ def test_the_server_knows_us_by_name_and_the_url_has_the_last_word(postgres):
 def test_sqlite_on_a_network_file_system_is_refused_with_advice(file, tmp_path, monkeypatch):
     mountinfo = tmp_path / "mountinfo"
     mountinfo.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:51 / {tmp_path} rw - nfs4 server:/x rw\n")
-    monkeypatch.setattr(tuner.mounts, "_MOUNTINFO", mountinfo)
+    monkeypatch.setattr(tuner.system.filesystems, "_MOUNTINFO", mountinfo)
     with pytest.raises(
         StorageProblem, match=r"study.db' is on nfs4. Give --storage a local path .* PostgreSQL"
     ) as told:

@@ -13,7 +13,7 @@ import optuna
 import pytest
 from typer.testing import CliRunner
 
-import tuner.mounts
+import tuner.system.filesystems
 from tests.tuner.test_database import OLDER, ROOT, assert_holds, damage, fill, page_of, sound, told
 from tuner.cli.main import app
 from tuner.database import open_storage, plain_engine, sqlite_url
@@ -109,7 +109,7 @@ def test_sqlite_on_a_network_file_system_is_a_problem(file, url, tmp_path, monke
     fill(url, trials=1)
     mountinfo = tmp_path / "mountinfo"
     mountinfo.write_text(f"2 1 0:51 / {tmp_path} rw - cifs //server/x rw\n")
-    monkeypatch.setattr(tuner.mounts, "_MOUNTINFO", mountinfo)
+    monkeypatch.setattr(tuner.system.filesystems, "_MOUNTINFO", mountinfo)
     code, said = tune_db("check", "--storage", url)
     assert code == 8
     assert "file system        cifs" in said

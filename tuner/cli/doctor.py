@@ -8,7 +8,7 @@ import typer
 from tuner.cli.arguments import DEFAULT_HOME, Home
 from tuner.doctor import examine
 from tuner.exceptions import EnvironmentProblem
-from tuner.printable import printable
+from tuner.system.printable import printable
 
 
 def doctor(

@@ -21,9 +21,9 @@ from tuner.exceptions import UsageError
 from tuner.export import params_yaml, write_params
 from tuner.paths import StudyPaths
 from tuner.places import in_place, prepared_again
-from tuner.printable import printable
 from tuner.promotion import choose_winner
 from tuner.study import Study, StudySpec
+from tuner.system.printable import printable
 
 
 def export(

@@ -28,8 +28,8 @@ from tuner.cli import (
 from tuner.cli.arguments import hide_password
 from tuner.cli.output import lasting_output
 from tuner.exceptions import EnvironmentProblem, SpaceError, TunerError
-from tuner.printable import printable
-from tuner.signals import Interrupted
+from tuner.system.printable import printable
+from tuner.system.signals import Interrupted
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 a fault of ours · 2 command line · 3 search space or settings · 4 data set ·

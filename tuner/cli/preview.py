@@ -11,8 +11,8 @@ from tuner import preview as service
 from tuner.cli.arguments import commands_prefix, data_source
 from tuner.exceptions import UsageError
 from tuner.paths import checked_path
-from tuner.printable import printable
 from tuner.space import ARGUMENTS, find_space, load_space
+from tuner.system.printable import printable
 
 
 def preview(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tuner.exceptions import DataError
-from tuner.printable import printable
+from tuner.system.printable import printable
 
 
 def sample_data(

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tuner.exceptions import UsageError
-from tuner.printable import printable
 from tuner.simulation.measures import measures
 from tuner.simulation.replay import Pool, replay
 from tuner.simulation.simulated import SimulatedSearch
 from tuner.simulation.tables import CurveTable, load_arrays
 from tuner.space import STRATEGIES
+from tuner.system.printable import printable
 
 
 def simulate(

@@ -10,9 +10,9 @@ from rich.console import Console
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, open_study
 from tuner.database import masked
 from tuner.lease import holder_of
-from tuner.printable import printable
 from tuner.report.status import status_of, status_table
 from tuner.study import study_names
+from tuner.system.printable import printable
 
 
 def status(

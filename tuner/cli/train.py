@@ -25,7 +25,7 @@ from tuner.parameters import (
     warm_restart_of,
 )
 from tuner.paths import checked_path
-from tuner.printable import printable
+from tuner.system.printable import printable
 from tuner.watchdog import LEAST_S, START_S, Patience
 
 

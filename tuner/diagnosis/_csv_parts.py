@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 
 from tuner.diagnosis.columns import usual_orders
 from tuner.exceptions import UsageError
-from tuner.printable import printable
+from tuner.system.printable import printable
 
 MOST_EPOCHS = 100_000
 """More than any schedule; what lies beyond is no epoch."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from tuner.diagnosis._csv_parts import Part, Row, parts_of_csv
 from tuner.diagnosis.columns import Columns, Task, columns_of, is_known, loss_of, metric_of, scores
 from tuner.diagnosis.runs import RunEpoch
-from tuner.printable import printable
+from tuner.system.printable import printable
 
 _MOST_NAMED = 6
 _SHOWN = 40  # characters of a column's name

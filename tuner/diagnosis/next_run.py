@@ -10,8 +10,8 @@ from tuner.diagnosis.diagnosis import Diagnosis
 from tuner.diagnosis.reading import ARGUMENTS
 from tuner.diagnosis.remedies import named_optimizer
 from tuner.exceptions import EnvironmentProblem, UsageError
-from tuner.files import write_whole
-from tuner.printable import printable
+from tuner.system.atomic_files import write_whole
+from tuner.system.printable import printable
 
 _OF_THE_OLD_RUN = frozenset({"cfg", "exist_ok", "name", "project", "resume", "save_dir"})
 """Where the old run wrote, and how it was called: a new one must not write there."""

@@ -13,7 +13,7 @@ from tuner.diagnosis._results_csv import Table, table_of_csv
 from tuner.diagnosis.columns import YOLO, Task, columns_of_records
 from tuner.diagnosis.runs import ArgumentValue, Run, RunEpoch
 from tuner.exceptions import UsageError
-from tuner.printable import printable
+from tuner.system.printable import printable
 
 MAX_BYTES = 16 * 2**20
 """A row of results.csv has some 150 bytes: a hundred thousand epochs."""

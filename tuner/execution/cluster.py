@@ -11,7 +11,7 @@ import ray
 
 from tuner.exceptions import EnvironmentProblem
 from tuner.execution import ray_node
-from tuner.scratch import scratch_folder
+from tuner.system.scratch import scratch_folder
 
 _GIB_PER_CPU_SLOT = 2.0
 """What a small detector's trainer needs on a CPU, torch included."""

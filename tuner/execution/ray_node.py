@@ -17,7 +17,7 @@ from ray._private import ray_constants, services
 
 from tuner.exceptions import EnvironmentProblem
 from tuner.execution.ray_errors import failed_join, failed_start
-from tuner.signals import Interrupted
+from tuner.system.signals import Interrupted
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own progress tables: ours is shown instead

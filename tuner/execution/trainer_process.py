@@ -21,7 +21,7 @@ from tuner.contract import (
     decode,
     encode,
 )
-from tuner.scratch import remove
+from tuner.system.scratch import remove
 from tuner.watchdog import Patience, Watch
 
 STOP_GRACE_S = 5.0

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tuner.data_report import ClassFacts, DataReport, Finding, Level, Place
-from tuner.printable import printable
+from tuner.system.printable import printable
 
 _CLASSES_SHOWN = 20
 _NAME_WIDTH = 28

@@ -2,7 +2,6 @@
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.printable import printable
 from tuner.space._arguments import nearest, shown
 from tuner.space._parameter_reader import ParameterReader
 from tuner.space._parameters import Parameter
@@ -10,6 +9,7 @@ from tuner.space._rules import GivenValue, checked_baseline, in_order, parameter
 from tuner.space._settings import SETTING_NAMES, SearchSettings, setting_problems
 from tuner.space._space import Space
 from tuner.space._yaml_tree import Mapping, Node, Problem, Refused, Scalar, Sequence, read_tree
+from tuner.system.printable import printable
 
 _KEYS = ("description", "data", "model", "search", "parameters", "baseline")
 _MOST_LINES = 100

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.contract import ParamValue
 from tuner.database import masked, open_storage, sqlite_path, translated
 from tuner.exceptions import StorageProblem, StudyChanged, UsageError
-from tuner.files import write_whole
 from tuner.lease import Lease
 from tuner.space import Space
 from tuner.study._changes import Change, Replica
@@ -27,6 +26,7 @@ from tuner.study._records import PAUSED_AT, Proposal, StudySpec, TrialRecord, tr
 from tuner.study._study import PROMOTION, REEVALUATION, REHEARSAL, SEARCHED, SPEC, foreign, spec_of
 from tuner.study._witness import Witness
 from tuner.study._writer import Writer
+from tuner.system.atomic_files import write_whole
 
 _LAST_CHANCE_S = 5.0
 """How long a driver that must end waits for a database that does not answer."""

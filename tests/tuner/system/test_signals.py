@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tuner.signals import Interrupted, trapped_signals
+from tuner.system.signals import Interrupted, trapped_signals
 
 
 def in_a_process(program, **options):
@@ -19,7 +19,7 @@ def in_a_process(program, **options):
 
 WAITING = """
 import sys, time
-from tuner.signals import Interrupted, trapped_signals
+from tuner.system.signals import Interrupted, trapped_signals
 try:
     with trapped_signals() as signals, signals.ending(lambda reason: None):
         print("ready", flush=True)
@@ -90,7 +90,7 @@ def test_another_thread_hears_of_a_signal_that_the_main_thread_does_not_handle()
     """A main thread in foreign code runs no handler; here, it waits for a mutex that it holds itself."""
     program = """
 import ctypes, os, threading
-from tuner.signals import trapped_signals
+from tuner.system.signals import trapped_signals
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)  # zeros are a mutex that nobody holds
 with trapped_signals() as signals:
     def hear():

@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tuner.mounts import file_system, is_network, mount_type
+from tuner.system.filesystems import file_system, is_network, mount_type
 
 MOUNTINFO = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw

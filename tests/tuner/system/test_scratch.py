@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tuner import scratch
 from tuner.exceptions import EnvironmentProblem
-from tuner.scratch import LONGEST_BYTES, scratch_folder
+from tuner.system import scratch
+from tuner.system.scratch import LONGEST_BYTES, scratch_folder
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def in_base(base, monkeypatch):
 
 HOLDER = """
 import subprocess, sys, time
-from tuner.scratch import scratch_folder
+from tuner.system.scratch import scratch_folder
 with scratch_folder() as folder:
     subprocess.run([sys.executable, "-c", "import tempfile; tempfile.mkstemp()"])
     print(folder, flush=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tuner.disk import discard_weights, free_bytes, needed_bytes, require, reserve_bytes, shortage
 from tuner.exceptions import EnvironmentProblem
+from tuner.system.disk_space import discard_weights, free_bytes, needed_bytes, require, reserve_bytes, shortage
 
 MIB = 2**20
 SEARCH = {"checkpoint_bytes": 10 * MIB, "slots": 2, "trials": 30, "reduction_factor": 3, "promote_epochs": 0}

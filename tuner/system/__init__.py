@@ -1,0 +1,1 @@
+"""Talk to the operating system: files, file systems, disk space, signals, terminals."""
