@@ -14,7 +14,7 @@ from trainer.data.advice import STRONG_BELOW, WEAK_ABOVE, advice
 from trainer.models import MODEL_NAMES, model_yaml
 from tuner import full_run, reevaluation, warm_start
 from tuner.cli.main import EXIT_CODES, app
-from tuner.data_report import SizeFacts, SplitFacts
+from tuner.contract.data_report import SizeFacts, SplitFacts
 from tuner.decisions.proposing import ModelProposer
 from tuner.failures import MAX_IDENTICAL, MAX_RETRIES, Failure
 from tuner.parameters import default_parameters

@@ -14,7 +14,7 @@ from trainer.data.check import Progress, check, checked
 from trainer.data.cleaned import require_free, write_cleaned
 from trainer.data.dataset import resolve
 from trainer.data.samples import worst_samples
-from tuner.data_report import encode_report
+from tuner.contract.data_report import encode_report
 
 
 def run(data: str, report_file: Path, *, samples: bool, fix: Path | None, kept: bool = False) -> None:

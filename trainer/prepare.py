@@ -7,7 +7,7 @@ from trainer.data import check, dataset, sample
 from trainer.exceptions import DataError, ModelError
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
-from tuner.data_report import encode_report
+from tuner.contract.data_report import encode_report
 
 _CHECKPOINT_BYTES_PER_PARAMETER = 20
 """At 4 bytes each: two moments of Adam or AdamW, the weights and their average, and gradients that no step has used yet

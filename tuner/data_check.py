@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from tuner.data_report import Advice, DataReport, decode_report
+from tuner.contract.data_report import Advice, DataReport, decode_report
 from tuner.exceptions import DataError, EnvironmentProblem
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals

@@ -13,7 +13,7 @@ from tests.conftest import SCRIPTED_TRAINER
 from tests.trainer.data import dirty as planted
 from trainer.data.advice import advice
 from tuner.cli.main import main
-from tuner.data_report import (
+from tuner.contract.data_report import (
     ClassFacts,
     DataReport,
     Finding,

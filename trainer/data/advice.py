@@ -10,7 +10,7 @@ import numpy as np
 
 from trainer.data.scan import Scan
 from trainer.data.summary import TINY_SIDE, box_sides
-from tuner.data_report import Advice, SizeFacts, SplitFacts
+from tuner.contract.data_report import Advice, SizeFacts, SplitFacts
 
 SCRATCH_FROM, FINE_TUNE_BELOW = 10_000, 1_000
 """Training pictures."""

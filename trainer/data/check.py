@@ -24,7 +24,7 @@ from trainer.data.orphans import orphan_labels
 from trainer.data.scan import Reading, Scan, scan
 from trainer.data.summary import class_facts, odd_boxes, odd_classes, odd_names, odd_splits, size_facts, split_facts
 from trainer.exceptions import DataError
-from tuner.data_report import (
+from tuner.contract.data_report import (
     DataReport,
     Finding,
     Level,

@@ -11,8 +11,8 @@ from trainer.data.dataset import DataSet, Picture, label_path, yaml_text
 from trainer.data.description import Place, data_error, is_file, is_folder
 from trainer.data.labels import RowFlaw
 from trainer.data.pictures import JPEG_END, PictureFlaw
-from tuner import data_report
-from tuner.data_report import DataReport, Finding
+from tuner.contract import data_report
+from tuner.contract.data_report import DataReport, Finding
 
 _BOX_COLUMNS = 5
 

@@ -10,7 +10,7 @@ from trainer.data.duplicates import Twin
 from trainer.data.labels import RowFlaw
 from trainer.data.pictures import PictureFlaw
 from trainer.data.scan import Scan
-from tuner.data_report import Finding, Level, Place
+from tuner.contract.data_report import Finding, Level, Place
 
 
 class About(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.data_report import NoiseFacts
+from tuner.contract.data_report import NoiseFacts
 
 NUM_SAMPLES = 200
 MAX_PICTURES = 2000

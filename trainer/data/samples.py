@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from trainer.data.dataset import DataSet, label_path
 from trainer.data.labels import Box, read_labels
-from tuner.data_report import Finding, Place, Sample
+from tuner.contract.data_report import Finding, Place, Sample
 
 MAX_SAMPLES = 60
 PER_FINDING = 6

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trainer.data import findings
 from trainer.data.labels import RowFlaw
 from trainer.data.scan import Scan
-from tuner.data_report import ClassFacts, Finding, NoiseFacts, Place, SizeFacts, SplitFacts
+from tuner.contract.data_report import ClassFacts, Finding, NoiseFacts, Place, SizeFacts, SplitFacts
 
 RARE_SHARE, RARE_BOXES = 0.02, 100
 """A class is rare with fewer boxes in train than this share of those of the most frequent, and fewer than this."""

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tuner.cli.arguments import commands_prefix, terminal_is_dumb
+from tuner.contract.data_report import encode_report
 from tuner.data_check import Hear, check_data
-from tuner.data_report import encode_report
 from tuner.exceptions import DataError, UsageError
 from tuner.paths import checked_path
 from tuner.report.data_check import data_check_lines, next_command

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from tuner.data_report import ClassFacts, DataReport, Finding, Level, Place
+from tuner.contract.data_report import ClassFacts, DataReport, Finding, Level, Place
 from tuner.system.printable import printable
 
 _CLASSES_SHOWN = 20

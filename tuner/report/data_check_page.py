@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tuner.data_report import DataReport, Level, Sample
+from tuner.contract.data_report import DataReport, Level, Sample
 from tuner.report.data_check import Kind, by_kind, place_text
 
 _PLACES_SHOWN = 200

@@ -14,7 +14,7 @@ from tests.trainer.data import dirty as planted
 from trainer.data import check as checking
 from trainer.data.check import MAX_BROKEN_FRACTION, Progress, check, checked, notes, usable
 from trainer.data.dataset import resolve
-from tuner.data_report import DataReport, decode_report, encode_report
+from tuner.contract.data_report import DataReport, decode_report, encode_report
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from PIL import Image
 from trainer.data.check import check
 from trainer.data.dataset import resolve
 from trainer.exceptions import DataError
-from tuner.data_report import DataReport
+from tuner.contract.data_report import DataReport
 
 YAML = "train: images/train\nval: images/val\nnames: [cat, dog, bird]\n"
 

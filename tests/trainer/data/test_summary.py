@@ -10,7 +10,7 @@ from trainer.data.label_forms import NO_FORM
 from trainer.data.noise import MAX_PICTURES, Detections, expected_noise, resampled
 from trainer.data.scan import Scan
 from trainer.data.summary import odd_classes, odd_splits, size_facts, split_facts
-from tuner.data_report import ClassFacts, NoiseFacts, SplitFacts
+from tuner.contract.data_report import ClassFacts, NoiseFacts, SplitFacts
 
 YAML = Path("/data/set.yaml")
 

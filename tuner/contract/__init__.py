@@ -1,0 +1,43 @@
+"""Define the messages that pass between a tuner and a trainer; any trainer may import this without the rest."""
+
+from tuner.contract.messages import (
+    CONTRACT_VERSION,
+    METRICS,
+    WEIGHTS,
+    ContractError,
+    EndRecord,
+    EpochRecord,
+    Outcome,
+    Params,
+    ParamValue,
+    PreparedRecord,
+    PrepareRequest,
+    Record,
+    Request,
+    Stage,
+    StartedRecord,
+    TrainRequest,
+    decode,
+    encode,
+)
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "METRICS",
+    "WEIGHTS",
+    "ContractError",
+    "EndRecord",
+    "EpochRecord",
+    "Outcome",
+    "ParamValue",
+    "Params",
+    "PrepareRequest",
+    "PreparedRecord",
+    "Record",
+    "Request",
+    "Stage",
+    "StartedRecord",
+    "TrainRequest",
+    "decode",
+    "encode",
+]
