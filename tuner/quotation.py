@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.cube import Cube, Floats
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits
 from tuner.reevaluation import most_runs
@@ -20,6 +19,7 @@ from tuner.simulation.replay import Outcome, Pool, replay
 from tuner.simulation.simulated import SimulatedSearch
 from tuner.simulation.tables import CurveTable
 from tuner.space import Space, UnitCube
+from tuner.unit_cube import Cube, Floats
 from tuner.verdict import MIN_SEEDS, places
 
 _SEARCHES = 8

@@ -14,7 +14,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
-from tuner.decisions.divergence import divergence
+from tuner.divergence import divergence
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
 from tuner.failures import Failure, Setback, failure_of, is_retried
 from tuner.live import DIVERGED, Decision, TrialTerms

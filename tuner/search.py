@@ -13,7 +13,6 @@ from dataclasses import asdict
 from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Params, ParamValue, Record, StartedRecord, TrainRequest
-from tuner.cube import Floats
 from tuner.decisions.decider import Decider, Lost
 from tuner.decisions.guards import DEAD_AFTER, Bounds, judged, only_zeros, since_best
 from tuner.decisions.history import History, Status
@@ -30,6 +29,7 @@ from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
 from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudySpec, TrialRecord, best_trial, place_problem
 from tuner.system.disk_space import discard_weights
+from tuner.unit_cube import Floats
 
 _JUDGED = "judged"
 """Attribute of a trial that ended well or was ended: how many had ended or been paused by then, itself included."""

@@ -13,10 +13,10 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from tuner.cube import Cube, Dimension
 from tuner.decisions.history import History, Status
 from tuner.decisions.proposing import ModelProposer
 from tuner.decisions.rungs import Rungs
+from tuner.unit_cube import Cube, Dimension
 
 EPOCHS = 51
 RUNGS = Rungs(epochs=(3, 8, 26), reduction_factor=4)

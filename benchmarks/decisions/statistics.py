@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.decisions.results import Run
-from tuner.cube import Floats
+from tuner.unit_cube import Floats
 
 RESAMPLES = 4000
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.cube import Floats
-from tuner.decisions.divergence import divergence
 from tuner.decisions.history import History, Status
 from tuner.decisions.proposing import Allowed
 from tuner.decisions.strategies import Engine, GoOn, Pause, Stop, Verdict
+from tuner.divergence import divergence
+from tuner.unit_cube import Floats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.cube import Floats
+from tuner.unit_cube import Floats
 
 BASELINE = 0
 """The trial of the default configuration, where there is one."""

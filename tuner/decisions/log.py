@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tuner.cube import Floats
 from tuner.decisions.decider import Decider
 from tuner.decisions.history import History, Status
 from tuner.decisions.strategies import Engine
+from tuner.unit_cube import Floats
 
 
 def differences(

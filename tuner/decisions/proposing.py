@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from tuner.cube import Cube, Floats
 from tuner.decisions.history import BASELINE, History, Status
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.scores import scores
 from tuner.decisions.surrogate import Surrogate, expected_improvement, on_one_thread, risk
+from tuner.unit_cube import Cube, Floats
 
 Allowed = Callable[[Floats], bool]
 """Whether a point may be tried at all."""

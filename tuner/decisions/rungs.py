@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.cube import Floats
 from tuner.decisions.history import History, Status
+from tuner.unit_cube import Floats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import ndtri
 
-from tuner.cube import Floats
 from tuner.decisions.history import History
 from tuner.decisions.rungs import Rungs
+from tuner.unit_cube import Floats
 
 _ENOUGH_FOR_SLOPE = 4
 _SLOPES = (0.3, 2.0)

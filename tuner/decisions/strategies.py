@@ -11,10 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.cube import Cube, Floats
 from tuner.decisions.history import BASELINE, History, Status
 from tuner.decisions.proposing import Allowed, ModelProposer, Proposer, RandomProposer
 from tuner.decisions.rungs import Rungs, arrivals
+from tuner.unit_cube import Cube, Floats
 
 Trials = NDArray[np.int64]
 """Numbers of trials."""

@@ -15,7 +15,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
-from tuner.cube import Floats
+from tuner.unit_cube import Floats
 
 SCALE = 0.18
 """Length scale for the square root of the number of dimensions: random points lie about 0.4 of that apart."""

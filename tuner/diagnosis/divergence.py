@@ -11,7 +11,7 @@ from tuner.diagnosis.runs import Run, RunEpoch
 
 EXPLODED_TRAIN = 1.5
 """Times the loss of the first epoch. Of detectors that learnt anything none came near (docs/decisions-benchmark.md). A
-search ends such a trial at its first epoch like that (`tuner.decisions.divergence`)."""
+search ends such a trial at its first epoch like that (`tuner.divergence`)."""
 EXPLODED_VAL = 10_000.0
 """Times the training loss of the same epoch. Measured: 100 millions and more where lr0 is 0.3 or 1; up to 108 in single
 early epochs of healthy runs under SGD, 551 with wrong labels."""

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tuner.cube import Floats
 from tuner.simulation.tables import CurveTable
+from tuner.unit_cube import Floats
 
 
 class Decision(StrEnum):

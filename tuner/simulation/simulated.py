@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from tuner.cube import Floats
 from tuner.decisions.decider import Decider
 from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs
@@ -10,6 +9,7 @@ from tuner.decisions.strategies import GoOn, Limits, Pause, make_engine
 from tuner.simulation.replay import Decision, Job, Pool
 from tuner.simulation.tables import CurveTable
 from tuner.space import SearchSettings, default_rungs
+from tuner.unit_cube import Floats
 
 
 def default_rungs_of(table: CurveTable) -> Rungs:

@@ -15,8 +15,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.cube import Cube, Dimension, Floats
 from tuner.exceptions import DataError
+from tuner.unit_cube import Cube, Dimension, Floats
 
 EXPLODED = 1.5
 """A run whose loss stays above this many times its first one is dead."""
@@ -35,7 +35,7 @@ class CurveTable:
     choices: tuple[int, ...]
     """By dimension: how many values a choice has, whose i-th lies at (i + 0.5) / choices; 0 for a range."""
     conditions: tuple[tuple[tuple[int, frozenset[int]], ...], ...] = ()
-    """By dimension: as in `tuner.cube.Dimension.when`; empty where no dimension has any."""
+    """By dimension: as in `tuner.unit_cube.Dimension.when`; empty where no dimension has any."""
     baseline: int | None = None
     """The row of the default configuration, if it is known."""
     metric: Floats

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.contract import ParamValue
-from tuner.cube import Cube, Dimension
 from tuner.exceptions import SpaceError
 from tuner.space._arguments import Unfit
 from tuner.space._parameters import ChoiceParameter, FixedParameter, FloatParameter, IntParameter, SearchedParameter
 from tuner.space._space import Space
+from tuner.unit_cube import Cube, Dimension
 
 _INACTIVE = 0.5
 _DIGITS = 12

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tuner.cube import Floats
 from tuner.simulation.replay import Pool
 from tuner.simulation.tables import CurveTable
+from tuner.unit_cube import Floats
 
 Values = dict[str, float | int]
 """A configuration: a float within 0..1 for a range, an index for a choice."""

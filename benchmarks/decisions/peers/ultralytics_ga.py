@@ -6,9 +6,9 @@ import numpy as np
 
 from benchmarks.decisions.peers.history import History
 from benchmarks.decisions.peers.rows import Rows
-from tuner.cube import Floats
 from tuner.simulation.replay import Decision, Job, Pool
 from tuner.simulation.tables import CurveTable
+from tuner.unit_cube import Floats
 
 _PARENTS = 9
 """So many of the best may become parents, each in proportion to its lead over the last of them."""

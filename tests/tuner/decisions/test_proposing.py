@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from tuner.cube import Cube, Dimension
 from tuner.decisions.history import History, Status
 from tuner.decisions.proposing import ModelProposer, RandomProposer
 from tuner.decisions.rungs import Rungs
+from tuner.unit_cube import Cube, Dimension
 
 RUNGS = Rungs(epochs=(3,), reduction_factor=3)
 LINE = Cube((Dimension(), Dimension()))

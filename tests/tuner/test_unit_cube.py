@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tuner.cube import Cube, Dimension
+from tuner.unit_cube import Cube, Dimension
 
 # an optimizer of three, a momentum that only the second has, a batch size of two, a range
 CUBE = Cube((Dimension(choices=3), Dimension(when=((0, frozenset({1})),)), Dimension(choices=2), Dimension()))
