@@ -15,7 +15,7 @@ from trainer.data.description import Description, read_description
 from trainer.exceptions import DataError
 from tuner.exceptions import SpaceError
 from tuner.space import SHIPPED_SPACES, Space, load_space
-from tuner.space._yaml_tree import MAX_BYTES as MAX_BYTES_OF_SPACE
+from tuner.space._yaml_nodes import MAX_BYTES as MAX_BYTES_OF_SPACE
 
 SIZES = {"as large as is read": (MAX_BYTES_OF_SPACE, MAX_BYTES_OF_DATA), "a mebibyte": (1 << 20, 1 << 20)}
 LIMIT_S = 5.0

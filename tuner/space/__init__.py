@@ -12,7 +12,7 @@ from tuner.space._arguments import (
 )
 from tuner.space._augmentation import augmentation_of
 from tuner.space._canonical import space_of
-from tuner.space._cube import UnitCube
+from tuner.space._encoding import UnitCube
 from tuner.space._files import SHIPPED_SPACES, find_space, load_space
 from tuner.space._foreign import YOLOV5_NAMES, foreign_names, foreign_text, implausible
 from tuner.space._normalised import normalised
@@ -32,8 +32,8 @@ from tuner.space._reader import parse_space
 from tuner.space._settings import SAMPLERS, STRATEGIES, WARM_UP_EPOCHS, SearchSettings, default_rungs
 from tuner.space._space import Space
 from tuner.space._table import TABLE, Fate, Row
-from tuner.space._yaml_tree import Mapping as YamlMapping
-from tuner.space._yaml_tree import Scalar, Sequence, read_tree
+from tuner.space._yaml_nodes import Mapping as YamlMapping
+from tuner.space._yaml_nodes import Scalar, Sequence, read_tree
 
 __all__ = [
     "ADAM_FAMILY",

@@ -9,7 +9,7 @@ from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
 from tuner.space._reader import parse_space
 from tuner.space._space import _CANONICAL_VERSION, Space
-from tuner.space._yaml_tree import plain_value
+from tuner.space._yaml_nodes import plain_value
 
 
 def space_of(canonical: Mapping[str, Any], *, name: str) -> Space:

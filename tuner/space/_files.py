@@ -7,7 +7,7 @@ from tuner.exceptions import SpaceError
 from tuner.space._arguments import nearest
 from tuner.space._reader import parse_space
 from tuner.space._space import Space
-from tuner.space._yaml_tree import MAX_BYTES
+from tuner.space._yaml_nodes import MAX_BYTES
 
 SHIPPED_SPACES = Path(__file__).resolve().parents[2] / "search_spaces"
 """Installed beside the package `tuner`."""

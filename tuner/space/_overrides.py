@@ -18,8 +18,8 @@ from tuner.space._parameters import (
 )
 from tuner.space._rules import in_order, parameter_problems, values_of
 from tuner.space._space import Space
-from tuner.space._yaml_tree import Mapping as YamlMapping
-from tuner.space._yaml_tree import Scalar, read_tree
+from tuner.space._yaml_nodes import Mapping as YamlMapping
+from tuner.space._yaml_nodes import Scalar, read_tree
 
 _OWN_OPTIONS = {"epochs": "--epochs", "seed": "--seed", "data": "--data", "model": "--model", "device": "--gpus"}
 

@@ -24,7 +24,7 @@ from tuner.space._parameters import (
     Parameter,
 )
 from tuner.space._table import TABLE, Fate
-from tuner.space._yaml_tree import Mapping, Node, Problem, Refused, Scalar, Sequence
+from tuner.space._yaml_nodes import Mapping, Node, Problem, Refused, Scalar, Sequence
 
 _FORMS = ("float", "int", "choice", "fixed")
 _KEYS = (*_FORMS, "log", "step", "when")

@@ -8,7 +8,7 @@ from tuner.space._parameters import Parameter
 from tuner.space._rules import GivenValue, checked_baseline, in_order, parameter_problems
 from tuner.space._settings import SETTING_NAMES, SearchSettings, setting_problems
 from tuner.space._space import Space
-from tuner.space._yaml_tree import Mapping, Node, Problem, Refused, Scalar, Sequence, read_tree
+from tuner.space._yaml_nodes import Mapping, Node, Problem, Refused, Scalar, Sequence, read_tree
 from tuner.system.printable import printable
 
 _KEYS = ("description", "data", "model", "search", "parameters", "baseline")

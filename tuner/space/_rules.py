@@ -14,7 +14,7 @@ from tuner.space._parameters import (
     Parameter,
     SearchedParameter,
 )
-from tuner.space._yaml_tree import Problem
+from tuner.space._yaml_nodes import Problem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

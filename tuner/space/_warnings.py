@@ -13,7 +13,7 @@ from tuner.space._parameters import (
 )
 from tuner.space._rules import values_of
 from tuner.space._settings import SearchSettings
-from tuner.space._yaml_tree import Problem
+from tuner.space._yaml_nodes import Problem
 
 _HIGHEST_LR0 = 0.1
 _HIGHEST_PERSPECTIVE = 0.01
