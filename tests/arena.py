@@ -18,8 +18,8 @@ import ray
 from sqlalchemy.engine import make_url
 
 from tests.conftest import SCRIPTED_TRAINER
-from tuner.database import sqlite_url
 from tuner.report.status import status_of
+from tuner.storage.database import sqlite_url
 from tuner.study import Study
 
 SPACE = """

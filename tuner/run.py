@@ -14,7 +14,6 @@ from tuner.execution.preparing import prepared_by
 from tuner.export import params_yaml, write_params
 from tuner.failures import what_helps
 from tuner.forecast import Forecast
-from tuner.lease import Lease, folder_lock, study_lease
 from tuner.live import TrialTerms
 from tuner.paths import StudyPaths
 from tuner.places import prepared_again
@@ -27,6 +26,7 @@ from tuner.report.quotation import quotation_lines
 from tuner.results import configurations
 from tuner.run_options import Machines, RunOptions
 from tuner.search import Search
+from tuner.storage.lease import Lease, folder_lock, study_lease
 from tuner.study import DrivenStudy, StudySpec, best_trial, content_changes, driven_study
 from tuner.system.disk_space import needed_bytes, require, reserve_bytes
 from tuner.system.scratch import remove, scratch_folder

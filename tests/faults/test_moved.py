@@ -13,7 +13,7 @@ import yaml
 
 from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
 from tests.conftest import SCRIPTED_TRAINER
-from tuner.database import sqlite_url
+from tuner.storage.database import sqlite_url
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_the_list_of_studies_has_those_of_the_database_and_those_of_the_folders_
     arena = Arena(tmp_path, storage=sqlite_url(tmp_path / "shared.db"))
     from optuna import create_study
 
-    from tuner.database import open_storage
+    from tuner.storage.database import open_storage
     from tuner.study._study import SPEC
 
     storage = open_storage(arena.storage)

@@ -8,13 +8,13 @@ import optuna
 import pytest
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
-from tuner.database import existing_storage, open_storage
-from tuner.lease import study_lease
 from tuner.live import Decision, TrialTerms
 from tuner.paths import StudyPaths
 from tuner.promotion import choose_winner
 from tuner.search import Search
 from tuner.space import parse_space
+from tuner.storage.database import existing_storage, open_storage
+from tuner.storage.lease import study_lease
 from tuner.study import StudySpec, driven_study
 
 SPACE = """

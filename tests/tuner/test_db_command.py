@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 import tuner.system.filesystems
-from tests.tuner.test_database import OLDER, ROOT, assert_holds, damage, fill, page_of, sound, told
+from tests.tuner.storage.test_database import OLDER, ROOT, assert_holds, damage, fill, page_of, sound, told
 from tuner.cli.main import app
-from tuner.database import open_storage, plain_engine, sqlite_url
-from tuner.lease import study_lease
+from tuner.storage.database import open_storage, plain_engine, sqlite_url
+from tuner.storage.lease import study_lease
 
 OLD_VERSIONS = {"2.10.1": "v2.6.0.a", "3.1.1": "v3.0.0.d"}
 """The version of the tables that each Optuna made."""

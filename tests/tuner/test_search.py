@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, epoch, locked, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.lease import study_lease
 from tuner.live import Decision
 from tuner.paths import StudyPaths
 from tuner.search import Search
 from tuner.space import parse_space
+from tuner.storage.lease import study_lease
 from tuner.study import driven_study
 
 LONG = """

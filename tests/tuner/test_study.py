@@ -15,9 +15,9 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, stored
-from tuner.database import masked
 from tuner.exceptions import StorageProblem, UsageError
 from tuner.space import parse_space
+from tuner.storage.database import masked
 from tuner.study import Study, TrialRecord, best_trial
 
 ROOT = Path(__file__).parents[2]

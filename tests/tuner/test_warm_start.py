@@ -7,10 +7,10 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, play
-from tuner.database import existing_storage
 from tuner.exceptions import UsageError
 from tuner.search import Search
 from tuner.space import parse_space
+from tuner.storage.database import existing_storage
 from tuner.study import Study, TrialRecord
 from tuner.warm_start import MOST, warm_start
 

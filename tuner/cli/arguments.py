@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from tuner.data_check import advised_model
-from tuner.database import has_password, sqlite_url
 from tuner.exceptions import DataError, UsageError
 from tuner.paths import StudyPaths, checked_path
 from tuner.run_options import Machines
+from tuner.storage.database import has_password, sqlite_url
 from tuner.study import Study
 from tuner.watchdog import Patience
 

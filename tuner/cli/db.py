@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from tuner import upkeep
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, storage_url
 from tuner.exceptions import StorageProblem, UsageError
 from tuner.paths import StudyPaths
+from tuner.storage import maintenance
 
 StudyName = Annotated[
     str | None, typer.Argument(metavar="[STUDY]", help="The study whose database is meant; not needed with --storage.")
@@ -26,7 +26,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
 ) -> None:
     """Look whether a database answers, is sound and of the right version, and what is in it. Changes nothing."""
-    found = upkeep.check(_url(study, home, storage))
+    found = maintenance.check(_url(study, home, storage))
     if as_json:
         typer.echo(
             json.dumps(
@@ -58,7 +58,7 @@ def backup(
     storage: Storage = None,
 ) -> None:
     """Copy a database into an SQLite file, also while a search runs. `--storage sqlite:///FILE` opens it."""
-    typer.echo(str(upkeep.backup(_url(study, home, storage), output, force=force)))
+    typer.echo(str(maintenance.backup(_url(study, home, storage), output, force=force)))
 
 
 @app.command()
@@ -72,7 +72,7 @@ def upgrade(
 
     Times that Optuna 4 and older wrote are local; from Optuna 5 on they are read as UTC.
     """
-    found, copy = upkeep.upgrade(_url(study, home, storage), confirmed=yes)
+    found, copy = maintenance.upgrade(_url(study, home, storage), confirmed=yes)
     if not found:
         typer.echo("Nothing to do: the tables are of the version that this Optuna needs.")
         return
@@ -89,7 +89,7 @@ def _url(study: str | None, home: Path, storage: str | None) -> str:
     return storage_url(storage, StudyPaths.of(home, study))
 
 
-def _print(found: upkeep.Report) -> None:
+def _print(found: maintenance.Report) -> None:
     for name, value in found.facts.items():
         typer.echo(f"{name:<18} {value}")
     for name, states in found.studies.items():

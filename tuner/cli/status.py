@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, open_study
-from tuner.database import masked
-from tuner.lease import holder_of
 from tuner.report.status import status_of, status_table
+from tuner.storage.database import masked
+from tuner.storage.lease import holder_of
 from tuner.study import study_names
 from tuner.system.printable import printable
 

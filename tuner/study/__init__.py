@@ -3,7 +3,7 @@
 A study is an Optuna study in a relational database, so Optuna's own tools and dashboard read it. `Study` is what the
 database says. `DrivenStudy` is a study that this process drives: it works on a copy in memory, and every change goes
 through a journal on the local disk into the database, in order and once each, also when the database is away for a
-while. Only the holder of the study's lease (see `tuner.lease`) drives it.
+while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
 """
 
 from tuner.study._driven import DrivenStudy, driven_study

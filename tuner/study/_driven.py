@@ -15,10 +15,10 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.contract import ParamValue
-from tuner.database import masked, open_storage, sqlite_path, translated
 from tuner.exceptions import StorageProblem, StudyChanged, UsageError
-from tuner.lease import Lease
 from tuner.space import Space
+from tuner.storage.database import masked, open_storage, sqlite_path, translated
+from tuner.storage.lease import Lease
 from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal
 from tuner.study._places import found, kept, placed, renewed

@@ -7,8 +7,8 @@ import optuna
 from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
-from tuner.database import existing_storage, masked, open_storage, sqlite_path, translated
 from tuner.exceptions import StorageProblem, UsageError
+from tuner.storage.database import existing_storage, masked, open_storage, sqlite_path, translated
 from tuner.study._places import found, placed
 from tuner.study._records import StudySpec, TrialRecord, trial_record
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from tuner.exceptions import EnvironmentProblem, RecordTaken, StorageProblem, StudyChanged
-from tuner.lease import Lease
+from tuner.storage.lease import Lease
 from tuner.study._changes import Change
 from tuner.study._journal import Journal
 

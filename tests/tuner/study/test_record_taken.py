@@ -10,9 +10,9 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven
-from tuner.database import sqlite_url
 from tuner.exceptions import RecordTaken
 from tuner.paths import StudyPaths
+from tuner.storage.database import sqlite_url
 from tuner.study._witness import Witness
 
 

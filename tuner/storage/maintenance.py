@@ -17,7 +17,8 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.study._frozen import FrozenStudy
 
-from tuner.database import (
+from tuner.exceptions import StorageProblem, StudyLocked, UsageError
+from tuner.storage.database import (
     existing_storage,
     masked,
     network_problem,
@@ -28,8 +29,7 @@ from tuner.database import (
     sqlite_url,
     translated,
 )
-from tuner.exceptions import StorageProblem, StudyLocked, UsageError
-from tuner.lease import holder_of
+from tuner.storage.lease import holder_of
 from tuner.system.filesystems import file_system, is_network
 
 _ROUND_TRIPS = 5

@@ -18,11 +18,11 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 import tuner.system.filesystems
-from tuner.database import masked, open_storage, parsed_url, schema_problem, sqlite_path, sqlite_url, translated
 from tuner.exceptions import StorageProblem, UsageError
+from tuner.storage.database import masked, open_storage, parsed_url, schema_problem, sqlite_path, sqlite_url, translated
 
-ROOT = Path(__file__).parents[2]
-OLDER = Path(__file__).parents[1] / "data" / "older_databases"
+ROOT = Path(__file__).parents[3]
+OLDER = Path(__file__).parents[2] / "data" / "older_databases"
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_a_database_that_another_program_holds_is_waited_for(file):
 CREATOR = """
 import os, sys
 import alembic.command, alembic.migration, alembic.script, optuna, psycopg, sqlalchemy.orm
-from tuner.database import open_storage
+from tuner.storage.database import open_storage
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 go, start = os.pipe()
 children = []

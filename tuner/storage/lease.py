@@ -23,8 +23,8 @@ import psutil
 import sqlalchemy
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
-from tuner.database import open_storage, plain_engine, translated
 from tuner.exceptions import StorageProblem, StudyLocked
+from tuner.storage.database import open_storage, plain_engine, translated
 
 BEAT_S = 5.0
 """How often a holder shows that it lives."""

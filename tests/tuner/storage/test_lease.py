@@ -13,15 +13,15 @@ import time
 
 import pytest
 
-from tuner import lease
-from tuner.database import plain_engine
 from tuner.exceptions import StudyLocked
-from tuner.lease import folder_lock, study_lease
+from tuner.storage import lease
+from tuner.storage.database import plain_engine
+from tuner.storage.lease import folder_lock, study_lease
 
 HOLDER = """
 import sys
 from pathlib import Path
-from tuner.lease import folder_lock
+from tuner.storage.lease import folder_lock
 
 with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
@@ -290,9 +290,9 @@ def test_no_clock_on_the_wall_matters(url, fast, monkeypatch):
 
 RACE = """
 import os, sys
-from tuner.database import open_storage
+from tuner.storage.database import open_storage
 from tuner.exceptions import StudyLocked
-from tuner.lease import study_lease
+from tuner.storage.lease import study_lease
 
 open_storage(sys.argv[1]).engine.dispose()  # for all of them what takes long: imports
 start, end = os.pipe(), os.pipe()
