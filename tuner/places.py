@@ -6,8 +6,7 @@ from pathlib import Path
 
 from tuner.exceptions import DataError, SpaceError, UsageError
 from tuner.execution.preparing import prepared_by
-from tuner.paths import StudyPaths
-from tuner.study import StudySpec, content_changes
+from tuner.study import StudyPaths, StudySpec, content_changes
 
 
 def in_place(spec: StudySpec) -> bool:

@@ -8,11 +8,10 @@ from optuna.trial import TrialState
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.diagnosis import findings
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
-from tuner.paths import StudyPaths
 from tuner.reevaluation import reevaluated
 from tuner.results import at_ceiling, nothing_learnt
 from tuner.search import failures_by_cause
-from tuner.study import DrivenStudy, KnownStudy, TrialRecord, best_trial
+from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, best_trial
 from tuner.verdict import Decision, Verdict
 
 

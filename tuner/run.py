@@ -15,7 +15,6 @@ from tuner.export import params_yaml, write_params
 from tuner.failures import what_helps
 from tuner.forecast import Forecast
 from tuner.live import TrialTerms
-from tuner.paths import StudyPaths
 from tuner.places import prepared_again
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, require_something_learnt, waiting
 from tuner.quotation import Quotation, quote
@@ -27,7 +26,7 @@ from tuner.results import configurations
 from tuner.run_options import Machines, RunOptions
 from tuner.search import Search
 from tuner.storage.lease import Lease, folder_lock, study_lease
-from tuner.study import DrivenStudy, StudySpec, best_trial, content_changes, driven_study
+from tuner.study import DrivenStudy, StudyPaths, StudySpec, best_trial, content_changes, driven_study
 from tuner.system.disk_space import needed_bytes, require, reserve_bytes
 from tuner.system.scratch import remove, scratch_folder
 from tuner.system.signals import Signals, trapped_signals

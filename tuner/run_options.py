@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from tuner.contract import ParamValue
 from tuner.decisions.guards import Bounds
-from tuner.paths import StudyPaths
 from tuner.space import Space
+from tuner.study import StudyPaths
 from tuner.watchdog import Patience
 
 

@@ -17,12 +17,11 @@ from rich.text import Text
 
 from tuner.diagnosis import findings, summary
 from tuner.forecast import Forecast, Position
-from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, Winner, standing
 from tuner.reevaluation import Reevaluation
 from tuner.search import Search
 from tuner.space import Space
-from tuner.study import KnownStudy, StudySpec, best_trial
+from tuner.study import KnownStudy, StudyPaths, StudySpec, best_trial
 from tuner.system.printable import printable
 from tuner.timing import full_run_times, search_times
 

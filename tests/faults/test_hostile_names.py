@@ -29,11 +29,11 @@ from tuner.cli.main import main
 from tuner.cli.run import _default_name
 from tuner.exceptions import EnvironmentProblem, SpaceError, UsageError
 from tuner.export import params_yaml, training_arguments
-from tuner.paths import StudyPaths, checked_path
 from tuner.report.status import status_of, status_table
 from tuner.space import SHIPPED_SPACES, load_space, parse_space
 from tuner.storage.lease import study_lease
-from tuner.study import Study, driven_study
+from tuner.study import Study, StudyPaths, driven_study
+from tuner.system.paths import checked_path
 from tuner.system.printable import printable
 from tuner.view import View, conclusion_lines
 

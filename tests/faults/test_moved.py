@@ -206,7 +206,7 @@ def test_the_list_of_studies_has_those_of_the_database_and_those_of_the_folders_
     from optuna import create_study
 
     from tuner.storage.database import open_storage
-    from tuner.study._study import SPEC
+    from tuner.study._stored_study import SPEC
 
     storage = open_storage(arena.storage)
     for name in ("shared", "both"):

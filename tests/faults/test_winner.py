@@ -13,9 +13,8 @@ from optuna.trial import TrialState
 from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
 from tuner.exceptions import NoTrialSucceeded
 from tuner.export import params_yaml
-from tuner.paths import StudyPaths
 from tuner.promotion import choose_winner
-from tuner.study import StudySpec, TrialRecord
+from tuner.study import StudyPaths, StudySpec, TrialRecord
 from tuner.view import conclusion_lines
 
 NOT_BEATEN = (

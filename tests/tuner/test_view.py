@@ -17,12 +17,12 @@ from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.decisions.guards import Bounds
 from tuner.forecast import Forecast
-from tuner.paths import StudyPaths
 from tuner.promotion import PromotedRun, choose_winner, full_run_request
 from tuner.quotation import quote
 from tuner.reevaluation import Reevaluation, contest_for
 from tuner.search import Search
 from tuner.space import parse_space
+from tuner.study import StudyPaths
 from tuner.view import SearchProgress, View, conclusion_lines, duration, live_table, promotion_line, reevaluation_line
 
 CURVES = Path(__file__).parent / "diagnosis" / "curves"

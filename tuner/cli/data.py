@@ -14,10 +14,10 @@ from tuner.cli.arguments import commands_prefix, terminal_is_dumb
 from tuner.contract.data_report import encode_report
 from tuner.data_check import Hear, check_data
 from tuner.exceptions import DataError, UsageError
-from tuner.paths import checked_path
 from tuner.report.data_check import data_check_lines, next_command
 from tuner.report.data_check_page import data_check_page
 from tuner.system.atomic_files import write_whole
+from tuner.system.paths import checked_path
 from tuner.system.printable import printable
 
 app = typer.Typer(help="Look at a data set before it costs GPU hours.", no_args_is_help=True)

@@ -8,8 +8,8 @@ import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, storage_url
 from tuner.exceptions import StorageProblem, UsageError
-from tuner.paths import StudyPaths
 from tuner.storage import maintenance
+from tuner.study import StudyPaths
 
 StudyName = Annotated[
     str | None, typer.Argument(metavar="[STUDY]", help="The study whose database is meant; not needed with --storage.")

@@ -19,10 +19,9 @@ from tuner.cli.arguments import (
 )
 from tuner.exceptions import UsageError
 from tuner.export import params_yaml, write_params
-from tuner.paths import StudyPaths
 from tuner.places import in_place, prepared_again
 from tuner.promotion import choose_winner
-from tuner.study import Study, StudySpec
+from tuner.study import Study, StudyPaths, StudySpec
 from tuner.system.printable import printable
 
 

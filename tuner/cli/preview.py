@@ -10,8 +10,8 @@ import typer
 from tuner import preview as service
 from tuner.cli.arguments import commands_prefix, data_source
 from tuner.exceptions import UsageError
-from tuner.paths import checked_path
 from tuner.space import ARGUMENTS, find_space, load_space
+from tuner.system.paths import checked_path
 from tuner.system.printable import printable
 
 

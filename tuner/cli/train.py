@@ -24,7 +24,7 @@ from tuner.parameters import (
     require_optimizer,
     warm_restart_of,
 )
-from tuner.paths import checked_path
+from tuner.system.paths import checked_path
 from tuner.system.printable import printable
 from tuner.watchdog import LEAST_S, START_S, Patience
 

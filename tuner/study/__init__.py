@@ -6,10 +6,11 @@ through a journal on the local disk into the database, in order and once each, a
 while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
 """
 
-from tuner.study._driven import DrivenStudy, driven_study
+from tuner.study._paths import StudyPaths, checked_study_name
 from tuner.study._places import content_changes, place_problem
 from tuner.study._records import PAUSED_AT, KnownStudy, Proposal, StudySpec, TrialRecord, best_trial
-from tuner.study._study import Study, study_names
+from tuner.study._stored_study import Study, study_names
+from tuner.study._study_session import DrivenStudy, driven_study
 
 __all__ = [
     "PAUSED_AT",
@@ -17,9 +18,11 @@ __all__ = [
     "KnownStudy",
     "Proposal",
     "Study",
+    "StudyPaths",
     "StudySpec",
     "TrialRecord",
     "best_trial",
+    "checked_study_name",
     "content_changes",
     "driven_study",
     "place_problem",

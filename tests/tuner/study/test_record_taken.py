@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven
 from tuner.exceptions import RecordTaken
-from tuner.paths import StudyPaths
 from tuner.storage.database import sqlite_url
+from tuner.study import StudyPaths
 from tuner.study._witness import Witness
 
 

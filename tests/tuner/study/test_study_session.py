@@ -112,7 +112,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from tests.tuner.conftest import SPACE
 from tuner.storage.lease import study_lease
-from tuner.paths import StudyPaths
+from tuner.study import StudyPaths
 from tuner.space import parse_space
 from tuner.study import driven_study
 from pathlib import Path

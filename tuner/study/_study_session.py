@@ -23,7 +23,7 @@ from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal
 from tuner.study._places import found, kept, placed, renewed
 from tuner.study._records import PAUSED_AT, Proposal, StudySpec, TrialRecord, trial_record
-from tuner.study._study import PROMOTION, REEVALUATION, REHEARSAL, SEARCHED, SPEC, foreign, spec_of
+from tuner.study._stored_study import PROMOTION, REEVALUATION, REHEARSAL, SEARCHED, SPEC, foreign, spec_of
 from tuner.study._witness import Witness
 from tuner.study._writer import Writer
 from tuner.system.atomic_files import write_whole

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tuner.exceptions import EnvironmentProblem, UsageError
-from tuner.paths import StudyPaths, checked_study_name
+from tuner.study import StudyPaths, checked_study_name
 
 
 @pytest.mark.parametrize("name", ["a", "7", "quick-sample-mamba-yolo-n", "A.b_c-d", "a..b", "a.", "CON", "x" * 64])
