@@ -25,8 +25,8 @@ class Decider:
         """A search that has come so far.
 
         Args:
-            log: given a line of JSON for everything that happens, from which `tuner.decisions.log` can tell whether
-                the same would be decided again.
+            log: given a line of JSON for each event, from which `tuner.decisions.log` tells whether the same would be
+                decided again.
         """
         self._engine = engine
         self._log = log
