@@ -15,7 +15,7 @@ from trainer.models import MODEL_NAMES, model_yaml
 from tuner import full_run, reevaluation, warm_start
 from tuner.cli.main import EXIT_CODES, app
 from tuner.contract.data_report import SizeFacts, SplitFacts
-from tuner.decisions.proposing import ModelProposer
+from tuner.decisions.proposers import ModelProposer
 from tuner.failures import MAX_IDENTICAL, MAX_RETRIES, Failure
 from tuner.parameters import default_parameters
 from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES, SearchSettings, default_rungs, load_space

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.contract import ParamValue
-from tuner.decisions.guards import Bounds
+from tuner.decisions.stopping import Bounds
 from tuner.space import Space
 from tuner.study import StudyPaths
 from tuner.watchdog import Patience

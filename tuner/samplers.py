@@ -66,7 +66,7 @@ def make_sampler(name: str, *, seed: int, number: int, space: Space, limits: Mem
 def chosen_sampler(space: Space) -> str:
     """The sampler that a space asks for: "auto" becomes model, gp or tpe, others stay.
 
-    The strategy auto has a model of its own, which learns from all trials (`tuner.decisions.proposing`). For the other
+    The strategy auto has a model of its own, which learns from all trials (`tuner.decisions.proposers`). For the other
     strategies, a Gaussian process is the better choice for few trials of real or whole numbers. It learns nothing from
     trials stopped early and nothing across conditions, so auto means gp only where there are no rungs, no
     conditions, no choices, at most 100 trials, and its packages are installed; tpe otherwise.

@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Params, ParamValue, Record, StartedRecord, TrainRequest
 from tuner.decisions.decider import Decider, Lost
-from tuner.decisions.guards import DEAD_AFTER, Bounds, judged, only_zeros, since_best
 from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs
+from tuner.decisions.stopping import DEAD_AFTER, Bounds, judged, only_zeros, since_best
 from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
 from tuner.diagnosis import findings
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError

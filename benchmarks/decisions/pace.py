@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from tuner.decisions.history import History, Status
-from tuner.decisions.proposing import ModelProposer
+from tuner.decisions.proposers import ModelProposer
 from tuner.decisions.rungs import Rungs
 from tuner.unit_cube import Cube, Dimension
 

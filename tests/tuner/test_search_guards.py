@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome
-from tuner.decisions.guards import Bounds
+from tuner.decisions.stopping import Bounds
 from tuner.exceptions import StoppedByPolicy
 from tuner.live import Decision, TrialTerms
 from tuner.promotion import choose_winner

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.tuner.conftest import driven, epoch
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.decisions.log import differences
+from tuner.decisions.log_check import differences
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, make_engine
 from tuner.live import Decision

@@ -15,7 +15,7 @@ from rich.console import Console
 import tuner.view
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.decisions.guards import Bounds
+from tuner.decisions.stopping import Bounds
 from tuner.forecast import Forecast
 from tuner.promotion import PromotedRun, choose_winner, full_run_request
 from tuner.quotation import quote

@@ -28,7 +28,7 @@ from tuner.cli.arguments import (
     terminal_is_dumb,
 )
 from tuner.contract import ParamValue
-from tuner.decisions.guards import Bounds
+from tuner.decisions.stopping import Bounds
 from tuner.exceptions import UsageError
 from tuner.run_options import RunOptions
 from tuner.space import Space, find_space, load_space, with_fixed

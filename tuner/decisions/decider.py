@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.decisions.history import History, Status
-from tuner.decisions.proposing import Allowed
+from tuner.decisions.proposers import Allowed
 from tuner.decisions.strategies import Engine, GoOn, Pause, Stop, Verdict
 from tuner.divergence import divergence
 from tuner.unit_cube import Floats
@@ -25,8 +25,8 @@ class Decider:
         """A search that has come so far.
 
         Args:
-            log: given a line of JSON for each event, from which `tuner.decisions.log` tells whether the same would be
-                decided again.
+            log: given a line of JSON for each event; `tuner.decisions.log_check` tells from them whether the
+                same would be decided again.
         """
         self._engine = engine
         self._log = log

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.decisions.history import BASELINE, History, Status
-from tuner.decisions.proposing import Allowed, ModelProposer, Proposer, RandomProposer
+from tuner.decisions.proposers import Allowed, ModelProposer, Proposer, RandomProposer
 from tuner.decisions.rungs import Rungs, arrivals
 from tuner.unit_cube import Cube, Floats
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.arena import SPACE, Arena, assert_nothing_runs, assert_orderly_end
-from tuner.decisions.log import differences
+from tuner.decisions.log_check import differences
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, make_engine
 from tuner.space import UnitCube, parse_space

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.decisions.guards import DEAD_AFTER, Bounds, judged, only_zeros, since_best
 from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs
+from tuner.decisions.stopping import DEAD_AFTER, Bounds, judged, only_zeros, since_best
 from tuner.exceptions import UsageError
 
 RUNGS = Rungs(epochs=(3, 9), reduction_factor=3)

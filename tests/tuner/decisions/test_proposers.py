@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tuner.decisions.history import History, Status
-from tuner.decisions.proposing import ModelProposer, RandomProposer
+from tuner.decisions.proposers import ModelProposer, RandomProposer
 from tuner.decisions.rungs import Rungs
 from tuner.unit_cube import Cube, Dimension
 
