@@ -16,11 +16,11 @@ from optuna.trial import TrialState
 
 from tuner.contract import METRICS, ContractError, EpochRecord, ParamValue, decode
 from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
-from tuner.live import DIVERGED
 from tuner.simulation.tables import CurveTable
 from tuner.space import WARM_UP_EPOCHS, ChoiceParameter, IntParameter, SearchedParameter, Space, UnitCube, space_of
 from tuner.study import KnownStudy, StudyPaths, StudySpec, TrialRecord
 from tuner.system.atomic_files import write_whole
+from tuner.trials.live import DIVERGED
 from tuner.unit_cube import Floats
 
 FORMAT_VERSION = 1

@@ -15,12 +15,12 @@ from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageErr
 from tuner.execution.batch_memory import peak_of
 from tuner.execution.local_trainer import train_here
 from tuner.execution.preparing import prepared_by
-from tuner.failures import what_helps
 from tuner.storage.lease import folder_lock
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import Signals, trapped_signals
+from tuner.trials.retry_policy import what_helps
 from tuner.watchdog import Patience
 
 PATIENCE = 50

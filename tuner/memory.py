@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.contract import ParamValue
-from tuner.failures import Failure
 from tuner.space import ARGUMENTS, ChoiceParameter, FixedParameter, IntParameter, Space
 from tuner.study import TrialRecord
+from tuner.trials.retry_policy import Failure
 
 BATCH, IMGSZ = "batch", "imgsz"
 """The parameters that decide how much memory a given model needs."""

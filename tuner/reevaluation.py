@@ -16,10 +16,10 @@ from optuna.trial import TrialState
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.divergence import divergence
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
-from tuner.failures import Failure, Setback, failure_of, is_retried
-from tuner.live import DIVERGED, Decision, TrialTerms
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, place_problem
 from tuner.system.disk_space import discard_weights
+from tuner.trials.live import DIVERGED, Decision, TrialTerms
+from tuner.trials.retry_policy import Failure, Setback, failure_of, is_retried
 from tuner.verdict import MIN_SEEDS, Contest, Run, Standing, Verdict, next_runs, plan, verdict
 from tuner.verdict import Decision as Outlook
 

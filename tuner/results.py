@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from optuna.trial import TrialState
 
-from tuner.live import DIVERGED
 from tuner.study import TrialRecord, best_trial
+from tuner.trials.live import DIVERGED
 
 _SHOWN_AS_ZERO = 0.00005
 """What rounds to 0.0000 is told as 0, and means as much: chance hits alone score so little."""

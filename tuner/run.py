@@ -12,9 +12,7 @@ from tuner.epoch_times import TimedEpoch
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.preparing import prepared_by
 from tuner.export import params_yaml, write_params
-from tuner.failures import what_helps
 from tuner.forecast import Forecast
-from tuner.live import TrialTerms
 from tuner.places import prepared_again
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, require_something_learnt, waiting
 from tuner.quotation import Quotation, quote
@@ -31,6 +29,8 @@ from tuner.system.disk_space import needed_bytes, require, reserve_bytes
 from tuner.system.scratch import remove, scratch_folder
 from tuner.system.signals import Signals, trapped_signals
 from tuner.timing import noted
+from tuner.trials.live import TrialTerms
+from tuner.trials.retry_policy import what_helps
 from tuner.view import View
 
 if TYPE_CHECKING:

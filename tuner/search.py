@@ -20,14 +20,14 @@ from tuner.decisions.stopping import DEAD_AFTER, Bounds, judged, only_zeros, sin
 from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
 from tuner.diagnosis import findings
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
-from tuner.failures import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
-from tuner.live import DIVERGED, Decision, LiveTrial, TrialTerms, trained
 from tuner.memory import NOTHING_FITS, Measured, MemoryLimits, memory_limits
 from tuner.results import complete, found_ceiling, is_zero, nothing_learnt
 from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
 from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudyPaths, StudySpec, TrialRecord, best_trial, place_problem
 from tuner.system.disk_space import discard_weights
+from tuner.trials.live import DIVERGED, Decision, LiveTrial, TrialTerms, trained
+from tuner.trials.retry_policy import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
 from tuner.unit_cube import Floats
 
 _JUDGED = "judged"

@@ -8,13 +8,13 @@ import optuna
 import pytest
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
-from tuner.live import Decision, TrialTerms
 from tuner.promotion import choose_winner
 from tuner.search import Search
 from tuner.space import parse_space
 from tuner.storage.database import existing_storage, open_storage
 from tuner.storage.lease import study_lease
 from tuner.study import StudyPaths, StudySpec, driven_study
+from tuner.trials.live import Decision, TrialTerms
 
 SPACE = """
 search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: 6, sampler: random, promote_epochs: 20}

@@ -18,10 +18,10 @@ from tuner.cli.main import main
 from tuner.contract import EndRecord, Outcome, StartedRecord, encode
 from tuner.curves import METADATA_KEY, RecordedStudy, read_curves, seed_noise, write_curves
 from tuner.exceptions import DataError, EnvironmentProblem, UsageError
-from tuner.live import TrialTerms
 from tuner.search import Search
 from tuner.space import UnitCube, find_space, load_space, parse_space
 from tuner.study import StudyPaths, TrialRecord
+from tuner.trials.live import TrialTerms
 
 SPACE = """
 search: {epochs: 4, rungs: [], trials: 9, sampler: random, promote_epochs: 20}

@@ -10,11 +10,11 @@ import pytest
 from tests.tuner.conftest import driven, epoch, play
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
-from tuner.live import Decision
 from tuner.promotion import choose_winner
 from tuner.reevaluation import Reevaluated, Reevaluation, contest_for, reevaluated
 from tuner.search import Search
 from tuner.study import Study
+from tuner.trials.live import Decision
 from tuner.verdict import Contest
 from tuner.verdict import Decision as Outlook
 

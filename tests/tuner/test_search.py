@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, epoch, locked, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.live import Decision
 from tuner.search import Search
 from tuner.space import parse_space
 from tuner.storage.lease import study_lease
 from tuner.study import StudyPaths, driven_study
+from tuner.trials.live import Decision
 
 LONG = """
 search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: 10, sampler: SAMPLER}

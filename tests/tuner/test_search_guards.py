@@ -11,10 +11,10 @@ from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome
 from tuner.decisions.stopping import Bounds
 from tuner.exceptions import StoppedByPolicy
-from tuner.live import Decision, TrialTerms
 from tuner.promotion import choose_winner
 from tuner.search import Search
 from tuner.space import parse_space
+from tuner.trials.live import Decision, TrialTerms
 
 CURVES = Path(__file__).parent / "diagnosis" / "curves"
 RUN_S = 18.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.failures import Setback, failure_of, is_retried
+from tuner.trials.retry_policy import Setback, failure_of, is_retried
 from tuner.watchdog import Patience
 
 _HEARTBEAT_S = 1.0

@@ -7,9 +7,9 @@ from tests.tuner.conftest import driven, epoch, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
-from tuner.failures import MAX_RETRIES, Failure, Setback, alike, failure_of, is_retried, what_helps
-from tuner.live import Decision
 from tuner.search import Search
+from tuner.trials.live import Decision
+from tuner.trials.retry_policy import MAX_RETRIES, Failure, Setback, alike, failure_of, is_retried, what_helps
 
 LOST = EndRecord(outcome=Outcome.ERROR, message="the trainer was killed by SIGKILL", retryable=True)
 HUNG = EndRecord(outcome=Outcome.HUNG, message="no sign of life for 700 s after epoch 3", retryable=True)

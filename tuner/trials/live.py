@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tuner.contract import EpochRecord
-from tuner.failures import Setback
+from tuner.trials.retry_policy import Setback
 
 DIVERGED = "diverged"
 """What the reason of such a trial begins with."""

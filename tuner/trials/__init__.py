@@ -1,0 +1,1 @@
+"""Describe trials that train now, and decide which failures are worth another attempt."""
