@@ -16,11 +16,11 @@ from tuner import full_run, reevaluation, warm_start
 from tuner.cli.main import EXIT_CODES, app
 from tuner.contract.data_report import SizeFacts, SplitFacts
 from tuner.decisions.proposers import ModelProposer
+from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.parameters import default_parameters
 from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES, SearchSettings, default_rungs, load_space
 from tuner.trials.retry_policy import MAX_IDENTICAL, MAX_RETRIES, Failure
 from tuner.verdict import MIN_SEEDS, Contest, Decision, plan, verdict
-from tuner.watchdog import LEAST_S, START_S
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

@@ -12,16 +12,16 @@ from typing import Any
 from tuner.batch_size import MOST, fitting_batch
 from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, Record, Stage, TrainRequest
 from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
-from tuner.execution.batch_memory import peak_of
 from tuner.execution.local_trainer import train_here
-from tuner.execution.preparing import prepared_by
+from tuner.execution.memory_probe import peak_of
+from tuner.execution.prepare import prepared_by
+from tuner.execution.watchdog import Patience
 from tuner.storage.lease import folder_lock
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import Signals, trapped_signals
 from tuner.trials.retry_policy import what_helps
-from tuner.watchdog import Patience
 
 PATIENCE = 50
 """Epochs without a better one, by default, after which a run ends."""

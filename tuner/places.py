@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner.exceptions import DataError, SpaceError, UsageError
-from tuner.execution.preparing import prepared_by
+from tuner.execution.prepare import prepared_by
 from tuner.study import StudyPaths, StudySpec, content_changes
 
 

@@ -81,7 +81,7 @@ def measure_memory(options: RunOptions, study: DrivenStudy, slots: "Slots", view
 
 
 def _measured(options: RunOptions, spec: StudySpec, slots: "Slots", view: View, signals: Signals) -> Measured:
-    from tuner.execution.batch_memory import peak_of
+    from tuner.execution.memory_probe import peak_of
 
     request = _first_epoch(options, spec.model_source, spec.data_source, slots, options.paths.root)
     device = ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tuner.contract import Outcome, PreparedRecord
 from tuner.epoch_times import TimedEpoch
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
-from tuner.execution.preparing import prepared_by
+from tuner.execution.prepare import prepared_by
 from tuner.export import params_yaml, write_params
 from tuner.forecast import Forecast
 from tuner.places import prepared_again
@@ -157,7 +157,7 @@ def _held(url: str, name: str, paths: StudyPaths, view: View) -> Iterator[Lease]
 
 @contextlib.contextmanager
 def _machines(machines: Machines, study: DrivenStudy, view: View, signals: Signals) -> Iterator["Slots"]:
-    from tuner.execution.pulse import watched
+    from tuner.execution.ray_health import watched
 
     def leave(what: str) -> None:
         """The main thread hangs in Ray for good: write the states and end the process from this one."""

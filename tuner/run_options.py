@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from tuner.contract import ParamValue
 from tuner.decisions.stopping import Bounds
+from tuner.execution.watchdog import Patience
 from tuner.space import Space
 from tuner.study import StudyPaths
-from tuner.watchdog import Patience
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,8 +25,8 @@ from tuner.cli.arguments import (
     open_study,
     terminal_is_dumb,
 )
+from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.view import View
-from tuner.watchdog import LEAST_S, START_S
 
 
 def promote(

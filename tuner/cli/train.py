@@ -16,6 +16,7 @@ from tuner.contract import ParamValue, Stage
 from tuner.diagnosis import summary
 from tuner.doctor import gpu_memories_gib
 from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.execution.watchdog import LEAST_S, START_S, Patience
 from tuner.parameters import (
     Parameters,
     default_parameters,
@@ -26,7 +27,6 @@ from tuner.parameters import (
 )
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
-from tuner.watchdog import LEAST_S, START_S, Patience
 
 
 def train(

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
+from tuner.execution.watchdog import Patience
 from tuner.trials.retry_policy import Setback, failure_of, is_retried
-from tuner.watchdog import Patience
 
 _HEARTBEAT_S = 1.0
 

@@ -22,10 +22,10 @@ from tuner.contract import EndRecord, Record, TrainRequest, decode, encode
 from tuner.exceptions import EnvironmentProblem, TunerError
 from tuner.execution.cluster import Slots
 from tuner.execution.trial_actor import COMMAND_KEY, PATIENCE_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
+from tuner.execution.watchdog import Patience
 from tuner.system.disk_space import shortage
 from tuner.trials.live import Decision
 from tuner.trials.retry_policy import Failure, failure_of
-from tuner.watchdog import Patience
 
 logger = logging.getLogger("tuner")
 

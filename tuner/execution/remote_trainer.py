@@ -9,7 +9,7 @@ import ray
 from tuner.contract import EndRecord, Outcome, Record, TrainRequest, decode, encode
 from tuner.execution.local_trainer import until_it_holds
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.watchdog import Patience
+from tuner.execution.watchdog import Patience
 
 _HEARTBEAT_S = 1.0
 

@@ -21,8 +21,8 @@ from tuner.contract import (
     decode,
     encode,
 )
+from tuner.execution.watchdog import Patience, Watch
 from tuner.system.scratch import remove
-from tuner.watchdog import Patience, Watch
 
 STOP_GRACE_S = 5.0
 """How long a trainer may take to end in order after SIGTERM."""

@@ -6,7 +6,7 @@ from ray import tune
 
 from tuner.contract import TrainRequest, decode, encode
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.watchdog import Patience
+from tuner.execution.watchdog import Patience
 
 REQUEST_KEY = "request"
 COMMAND_KEY = "command"

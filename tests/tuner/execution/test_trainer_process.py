@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import hear_all
 from tuner.contract import EpochRecord, Outcome, StartedRecord, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.watchdog import Patience
+from tuner.execution.watchdog import Patience
 
 
 def request_for(tmp_path, *, trial=0, epochs=5, **params):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner.watchdog import Patience, Watch
+from tuner.execution.watchdog import Patience, Watch
 
 PATIENCE = Patience(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=0.0)
 
