@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuner.batch_size import MOST, fitting_batch
 from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, Record, Stage, TrainRequest
 from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
 from tuner.execution.local_trainer import train_here
 from tuner.execution.memory_probe import peak_of
 from tuner.execution.prepare import prepared_by
 from tuner.execution.watchdog import Patience
+from tuner.memory.batch_size import MOST, fitting_batch
 from tuner.storage.lease import folder_lock
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable

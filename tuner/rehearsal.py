@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Record, TrainRequest
 from tuner.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import DataError, EnvironmentProblem, StoppedByPolicy
-from tuner.memory import NOTHING_FITS, Measured, measured_limits
+from tuner.memory.limits import NOTHING_FITS, Measured, measured_limits
 from tuner.run_options import RunOptions
 from tuner.study import DrivenStudy, StudySpec
 from tuner.system.signals import Signals

@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.exceptions import EnvironmentProblem
-from tuner.memory import BATCH, IMGSZ, MemoryLimits, smallest_sizes
+from tuner.memory.limits import BATCH, IMGSZ, MemoryLimits, smallest_sizes
 from tuner.space import ChoiceParameter, FloatParameter, Space, name_of
 
 MODEL = "model"

@@ -20,7 +20,7 @@ from tuner.decisions.stopping import DEAD_AFTER, Bounds, judged, only_zeros, sin
 from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
 from tuner.diagnosis import findings
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
-from tuner.memory import NOTHING_FITS, Measured, MemoryLimits, memory_limits
+from tuner.memory.limits import NOTHING_FITS, Measured, MemoryLimits, memory_limits
 from tuner.results import complete, found_ceiling, is_zero, nothing_learnt
 from tuner.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube

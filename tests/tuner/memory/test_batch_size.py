@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.batch_size import MOST, SHARE, fitting_batch
 from tuner.exceptions import SpaceError
+from tuner.memory.batch_size import MOST, SHARE, fitting_batch
 
 
 def machine(total: float, base: float, per_item: float, bend: float = 0.0) -> Callable[[int], float | None]:

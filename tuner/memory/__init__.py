@@ -1,0 +1,1 @@
+"""Learn how much memory a configuration needs, and which batch sizes fit."""
