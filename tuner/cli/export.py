@@ -87,7 +87,7 @@ def _with_places_of_now(
 
 
 def _export_curves(target: Path, names: list[str], home: Path, storage: str | None) -> None:
-    from tuner.curves import RecordedStudy, write_curves  # pyarrow only where it is needed
+    from tuner.curve_table.writer import RecordedStudy, write_curves  # pyarrow only where it is needed
 
     opened = [open_study(name, home, storage) for name in names]
     number = write_curves(target, [RecordedStudy(study=study, paths=paths) for study, paths in opened])

@@ -1,6 +1,6 @@
 """Tables of recorded learning curves: what a simulation trains instead of training.
 
-A table comes from a parquet file that `tune export --curves` wrote (`tuner.curves`), or from an npz file with the
+A table comes from a parquet file that `tune export --curves` wrote (`tuner.curve_table`), or from an npz file with the
 arrays `hp_names`, `config` and `valid_loss`: the TaskSet curves (https://github.com/releaunifreiburg/DPL).
 """
 

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, epoch
 from tuner.cli.main import main
 from tuner.contract import EndRecord, Outcome, StartedRecord, encode
-from tuner.curves import METADATA_KEY, RecordedStudy, read_curves, seed_noise, write_curves
+from tuner.curve_table.writer import METADATA_KEY, RecordedStudy, read_curves, seed_noise, write_curves
 from tuner.exceptions import DataError, EnvironmentProblem, UsageError
 from tuner.search import Search
 from tuner.space import UnitCube, find_space, load_space, parse_space

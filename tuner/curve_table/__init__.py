@@ -1,0 +1,1 @@
+"""Write learning curves to a table, and read them back."""
