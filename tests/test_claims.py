@@ -12,15 +12,16 @@ import typer
 
 from trainer.data.advice import STRONG_BELOW, WEAK_ABOVE, advice
 from trainer.models import MODEL_NAMES, model_yaml
-from tuner import full_run, reevaluation, warm_start
+from tuner import full_run, warm_start
 from tuner.cli.main import EXIT_CODES, app
+from tuner.comparison import reevaluation
+from tuner.comparison.verdict import MIN_SEEDS, Contest, Decision, plan, verdict
 from tuner.contract.data_report import SizeFacts, SplitFacts
 from tuner.decisions.proposers import ModelProposer
 from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.parameters import default_parameters
 from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES, SearchSettings, default_rungs, load_space
 from tuner.trials.retry_policy import MAX_IDENTICAL, MAX_RETRIES, Failure
-from tuner.verdict import MIN_SEEDS, Contest, Decision, plan, verdict
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
+from tuner.comparison.reevaluation import reevaluated
+from tuner.comparison.verdict import Decision, Verdict
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.diagnosis import findings
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
-from tuner.reevaluation import reevaluated
 from tuner.results import at_ceiling, nothing_learnt
 from tuner.search import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, best_trial
-from tuner.verdict import Decision, Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

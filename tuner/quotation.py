@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tuner.comparison.reevaluation import most_runs
+from tuner.comparison.verdict import MIN_SEEDS, places
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits
-from tuner.reevaluation import most_runs
 from tuner.simulation.replay import Outcome, Pool, replay
 from tuner.simulation.simulated import SimulatedSearch
 from tuner.simulation.tables import CurveTable
 from tuner.space import Space, UnitCube
 from tuner.unit_cube import Cube, Floats
-from tuner.verdict import MIN_SEEDS, places
 
 _SEARCHES = 8
 _MOST_TRIALS = 64

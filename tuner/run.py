@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import Outcome, PreparedRecord
 from tuner.epoch_times import TimedEpoch
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
@@ -16,7 +17,6 @@ from tuner.forecast import Forecast
 from tuner.places import prepared_again
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, require_something_learnt, waiting
 from tuner.quotation import Quotation, quote
-from tuner.reevaluation import Reevaluation, contest_for
 from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines

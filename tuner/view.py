@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tuner.comparison.reevaluation import Reevaluation
 from tuner.diagnosis import findings, summary
 from tuner.forecast import Forecast, Position
 from tuner.promotion import PromotedRun, Winner, standing
-from tuner.reevaluation import Reevaluation
 from tuner.search import Search
 from tuner.space import Space
 from tuner.study import KnownStudy, StudyPaths, StudySpec, best_trial

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.verdicts.tables import Floats
 from benchmarks.verdicts.worlds import World
-from tuner.verdict import Contest, Decision, next_runs, verdict
+from tuner.comparison.verdict import Contest, Decision, next_runs, verdict
 
 BUDGET = 100
 VERDICT_RUNS = 20
@@ -97,7 +97,7 @@ def untested(world: World) -> Claim:
 
 
 def ours(world: World) -> Claim:
-    """`tuner.verdict` on the best three of a search that is a fifth shorter."""
+    """`tuner.comparison.verdict` on the best three of a search that is a fifth shorter."""
     searched = BUDGET - VERDICT_RUNS
     contest = Contest(
         baseline=0,

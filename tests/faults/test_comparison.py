@@ -49,9 +49,9 @@ def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_told(aren
 @pytest.mark.parametrize(
     "place",
     [
-        "tuner.reevaluation:Reevaluation.__init__:after:1",  # noted, not begun
-        "tuner.reevaluation:Reevaluation._hear_epoch:after:30",  # under way
-        "tuner.reevaluation:Reevaluation._end:after:5",  # some have ended
+        "tuner.comparison.reevaluation:Reevaluation.__init__:after:1",  # noted, not begun
+        "tuner.comparison.reevaluation:Reevaluation._hear_epoch:after:30",  # under way
+        "tuner.comparison.reevaluation:Reevaluation._end:after:5",  # some have ended
     ],
 )
 def test_a_driver_killed_while_it_compares_is_followed_by_one_that_goes_on(arena, place):

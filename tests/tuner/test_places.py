@@ -6,10 +6,10 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, epoch, play
+from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
 from tuner.exceptions import EnvironmentProblem
 from tuner.promotion import choose_winner, full_run_request
-from tuner.reevaluation import Reevaluation, contest_for
 from tuner.search import Search
 from tuner.storage.database import sqlite_url
 from tuner.study import Study, StudyPaths, content_changes

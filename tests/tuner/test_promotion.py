@@ -6,6 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import epoch, play
+from tuner.comparison.verdict import Decision, Verdict
 from tuner.contract import EndRecord, Outcome
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
 from tuner.promotion import (
@@ -17,7 +18,6 @@ from tuner.promotion import (
     standing,
 )
 from tuner.study import Study, TrialRecord
-from tuner.verdict import Decision, Verdict
 
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
 

@@ -14,12 +14,12 @@ from rich.console import Console
 
 import tuner.view
 from tests.tuner.conftest import SPACE, driven, epoch, play
+from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.decisions.stopping import Bounds
 from tuner.forecast import Forecast
 from tuner.promotion import PromotedRun, choose_winner, full_run_request
 from tuner.quotation import quote
-from tuner.reevaluation import Reevaluation, contest_for
 from tuner.search import Search
 from tuner.space import parse_space
 from tuner.study import StudyPaths

@@ -33,7 +33,7 @@ _DISK_CHECK_S = 5.0
 
 
 class Work(Protocol):
-    """What is trained: see `tuner.search.Search` and `tuner.reevaluation.Reevaluation`."""
+    """What is trained: see `tuner.search.Search` and `tuner.comparison.reevaluation.Reevaluation`."""
 
     @property
     def stop_reason(self) -> str | None:

@@ -54,7 +54,7 @@ class SearchSettings:
     metric: str = METRICS[0]
     reevaluation_runs: int | None = None
     """The most runs that go into comparing the best with the baseline on other seeds; 0 for no comparison, none for a
-    quarter of what the search has trained (`tuner.reevaluation`)."""
+    quarter of what the search has trained (`tuner.comparison.reevaluation`)."""
     promote_epochs: int = 300
     """Length of the winner's full training run."""
 

@@ -101,7 +101,7 @@ class KnownStudy(Protocol):
 
     @property
     def reevaluation(self) -> dict[str, Any]:
-        """What is known of the runs on other seeds; empty before there are any (see `tuner.reevaluation`)."""
+        """What is known of the runs on other seeds; empty before there are any (see `tuner.comparison`)."""
 
     @property
     def rehearsal(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Study:
 
     @property
     def reevaluation(self) -> dict[str, Any]:
-        """What is known of the runs on other seeds; empty before there are any (see `tuner.reevaluation`)."""
+        """What is known of the runs on other seeds; empty before there are any (see `tuner.comparison`)."""
         with translated(self.url):
             return dict(self._study.user_attrs.get(REEVALUATION, {}))
 

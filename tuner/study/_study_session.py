@@ -184,7 +184,7 @@ class DrivenStudy:
 
     @property
     def reevaluation(self) -> dict[str, Any]:
-        """What is known of the runs on other seeds; empty before there are any (see `tuner.reevaluation`)."""
+        """What is known of the runs on other seeds; empty before there are any (see `tuner.comparison`)."""
         return dict(self._reevaluation)
 
     @property

@@ -9,8 +9,8 @@ from optuna.samplers import RandomSampler
 from rich.console import Console
 
 from tests.tuner.conftest import epoch, play
+from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import EndRecord, Outcome
-from tuner.reevaluation import Reevaluation, contest_for
 from tuner.report.status import STATUS_VERSION, status_of, status_table
 
 # Whoever changes these lists raises STATUS_VERSION.

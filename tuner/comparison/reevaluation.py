@@ -1,6 +1,6 @@
 """The best configurations of a search and the default one, trained again on seeds that the search never used.
 
-`tuner.verdict` says which runs that takes and what they show. Here its runs become requests, and what trainers say
+`tuner.comparison` says which runs that takes and what they show. Here its runs become requests, and what trainers say
 becomes its evidence. As with `tuner.search`, whoever drives it asks for requests, passes records on and carries out
 decisions, and all that must be remembered is in the study: the contest, each run that has ended, and the verdict. A
 run that was cut off is asked for again, and goes on from the checkpoint in its folder.
@@ -13,6 +13,8 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from tuner.comparison.verdict import MIN_SEEDS, Contest, Run, Standing, Verdict, next_runs, plan, verdict
+from tuner.comparison.verdict import Decision as Outlook
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.divergence import divergence
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
@@ -20,8 +22,6 @@ from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, place_
 from tuner.system.disk_space import discard_weights
 from tuner.trials.live import DIVERGED, Decision, TrialTerms
 from tuner.trials.retry_policy import Failure, Setback, failure_of, is_retried
-from tuner.verdict import MIN_SEEDS, Contest, Run, Standing, Verdict, next_runs, plan, verdict
-from tuner.verdict import Decision as Outlook
 
 LEAST_RUNS = 2 * MIN_SEEDS
 """The default configuration and one other, on as many seeds as it takes to say anything."""
@@ -59,7 +59,7 @@ class Reevaluated:
 
     @property
     def evidence(self) -> dict[tuple[int, int], float]:
-        """As `tuner.verdict` reads it."""
+        """As `tuner.comparison.verdict` reads it."""
         return {(run.trial, run.seed): math.nan if run.value is None else run.value for run in self.runs}
 
     def judges(self, trial: int | None) -> bool:

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import pytest
 
 from tests.tuner.conftest import driven, epoch, play
+from tuner.comparison.reevaluation import Reevaluated, Reevaluation, contest_for, reevaluated
+from tuner.comparison.verdict import Contest
+from tuner.comparison.verdict import Decision as Outlook
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
 from tuner.promotion import choose_winner
-from tuner.reevaluation import Reevaluated, Reevaluation, contest_for, reevaluated
 from tuner.search import Search
 from tuner.study import Study
 from tuner.trials.live import Decision
-from tuner.verdict import Contest
-from tuner.verdict import Decision as Outlook
 
 NOISE = {1: 0.01, 2: -0.02, 3: 0.005, 4: 0.0, 5: -0.01, 6: 0.015}
 """What a seed adds to the figure of whatever is trained with it."""

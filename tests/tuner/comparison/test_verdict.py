@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuner import verdict as module
-from tuner.verdict import Contest, Decision, Run, Verdict, next_runs, plan, verdict
+from tuner.comparison import verdict as module
+from tuner.comparison.verdict import Contest, Decision, Run, Verdict, next_runs, plan, verdict
 
 NAN = math.nan
 
