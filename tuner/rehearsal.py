@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Record, TrainRequest
-from tuner.epoch_times import TimedEpoch, keep, kept, timed_now
+from tuner.cost.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import DataError, EnvironmentProblem, StoppedByPolicy
 from tuner.memory.limits import NOTHING_FITS, Measured, measured_limits
 from tuner.run_options import RunOptions

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import Outcome, PreparedRecord
-from tuner.epoch_times import TimedEpoch
+from tuner.cost.actual import noted
+from tuner.cost.epoch_times import TimedEpoch
+from tuner.cost.estimate import Quotation, quote
+from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.prepare import prepared_by
 from tuner.export import params_yaml, write_params
-from tuner.forecast import Forecast
 from tuner.places import prepared_again
 from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, require_something_learnt, waiting
-from tuner.quotation import Quotation, quote
 from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
@@ -28,7 +29,6 @@ from tuner.study import DrivenStudy, StudyPaths, StudySpec, best_trial, content_
 from tuner.system.disk_space import needed_bytes, require, reserve_bytes
 from tuner.system.scratch import remove, scratch_folder
 from tuner.system.signals import Signals, trapped_signals
-from tuner.timing import noted
 from tuner.trials.live import TrialTerms
 from tuner.trials.retry_policy import what_helps
 from tuner.view import View

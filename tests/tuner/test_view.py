@@ -16,10 +16,10 @@ import tuner.view
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import EndRecord, Outcome, StartedRecord
+from tuner.cost.estimate import quote
+from tuner.cost.forecast import Forecast
 from tuner.decisions.stopping import Bounds
-from tuner.forecast import Forecast
 from tuner.promotion import PromotedRun, choose_winner, full_run_request
-from tuner.quotation import quote
 from tuner.search import Search
 from tuner.space import parse_space
 from tuner.study import StudyPaths

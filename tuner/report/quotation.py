@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tuner.quotation import Quotation, Range
+from tuner.cost.estimate import Quotation, Range
 
 _MUCH_IDLE = 0.25
 

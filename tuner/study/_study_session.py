@@ -318,7 +318,7 @@ class DrivenStudy:
         self._writer.put(Change(attributes={REEVALUATION: self._reevaluation}))
 
     def note_rehearsal(self, **facts: Any) -> None:
-        """Add to what was found out before the search: memory (`tuner.memory.limits`) and cost (`tuner.timing`)."""
+        """Add to what was found out before the search: memory (`tuner.memory`) and cost (`tuner.cost`)."""
         self._rehearsal = {**self._rehearsal, **_jsonable(facts)}
         self._writer.put(Change(attributes={REHEARSAL: self._rehearsal}))
 

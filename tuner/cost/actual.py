@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tuner.cost.estimate import Quotation, Range
 from tuner.diagnosis import epoch_seconds, read_run
 from tuner.exceptions import TunerError
-from tuner.quotation import Quotation, Range
 from tuner.study import KnownStudy, TrialRecord
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from statistics import fmean
 
-from tuner.quotation import Quotation
+from tuner.cost.estimate import Quotation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,10 +6,10 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from tuner.cost.estimate import made_up_curves, quote
+from tuner.cost.forecast import Forecast, Position
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits
-from tuner.forecast import Forecast, Position
-from tuner.quotation import made_up_curves, quote
 from tuner.simulation.replay import Decision, Pool, replay
 from tuner.simulation.simulated import SimulatedSearch
 from tuner.space import SHIPPED_SPACES, UnitCube, load_space

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tuner.epoch_times import TimedEpoch, keep, kept
+from tuner.cost.epoch_times import TimedEpoch, keep, kept
 from tuner.system.paths import cache_folder
 
 WHAT = ["0" * 64, "mamba-yolo-t", {"batch": 16, "imgsz": 640}]

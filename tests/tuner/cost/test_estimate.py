@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tuner.quotation import Range, quote
+from tuner.cost.estimate import Range, quote
 from tuner.report.quotation import Terms, quotation_lines
 from tuner.space import parse_space
 

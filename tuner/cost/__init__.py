@@ -1,0 +1,1 @@
+"""Estimate what a run will cost, and account for what it has cost."""
