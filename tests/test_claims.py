@@ -12,7 +12,7 @@ import typer
 
 from trainer.data.advice import STRONG_BELOW, WEAK_ABOVE, advice
 from trainer.models import MODEL_NAMES, model_yaml
-from tuner import full_run, warm_start
+from tuner import full_run
 from tuner.cli.main import EXIT_CODES, app
 from tuner.comparison import reevaluation
 from tuner.comparison.verdict import MIN_SEEDS, Contest, Decision, plan, verdict
@@ -20,6 +20,7 @@ from tuner.contract.data_report import SizeFacts, SplitFacts
 from tuner.decisions.proposers import ModelProposer
 from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.parameters import default_parameters
+from tuner.search import warm_start
 from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES, SearchSettings, default_rungs, load_space
 from tuner.trials.retry_policy import MAX_IDENTICAL, MAX_RETRIES, Failure
 

@@ -10,8 +10,8 @@ from tuner.comparison.verdict import Decision, Verdict
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.diagnosis import findings
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
-from tuner.results import at_ceiling, nothing_learnt
-from tuner.search import failures_by_cause
+from tuner.search.results import at_ceiling, nothing_learnt
+from tuner.search.search import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, best_trial
 
 
@@ -25,7 +25,7 @@ class Winner:
     verdict: Verdict | None = None
     """What runs on other seeds say of it; none where there were none."""
     nothing_learnt: str = ""
-    """Why it is not worth a full run, if so (see `tuner.results`)."""
+    """Why it is not worth a full run, if so (see `tuner.search.results`)."""
     is_perfect: bool = False
     """Whether its metric has the highest value that is possible."""
 

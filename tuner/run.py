@@ -21,9 +21,9 @@ from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request
 from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
-from tuner.results import configurations
 from tuner.run_options import Machines, RunOptions
-from tuner.search import Search
+from tuner.search.results import configurations
+from tuner.search.search import Search
 from tuner.storage.lease import Lease, folder_lock, study_lease
 from tuner.study import DrivenStudy, StudyPaths, StudySpec, best_trial, content_changes, driven_study
 from tuner.system.disk_space import needed_bytes, require, reserve_bytes

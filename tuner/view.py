@@ -20,7 +20,7 @@ from tuner.cost.actual import full_run_times, search_times
 from tuner.cost.forecast import Forecast, Position
 from tuner.diagnosis import findings, summary
 from tuner.promotion import PromotedRun, Winner, standing
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.space import Space
 from tuner.study import KnownStudy, StudyPaths, StudySpec, best_trial
 from tuner.system.printable import printable

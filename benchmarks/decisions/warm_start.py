@@ -12,12 +12,12 @@ import numpy as np
 
 from benchmarks.decisions.run_one import seed_of
 from benchmarks.decisions.statistics import bootstrap
+from tuner.search.warm_start import MOST
 from tuner.simulation.measures import measures
 from tuner.simulation.replay import Outcome, Pool, replay
 from tuner.simulation.simulated import SimulatedSearch
 from tuner.simulation.tables import CurveTable, load_arrays
 from tuner.unit_cube import Floats
-from tuner.warm_start import MOST
 
 WORKERS, BUDGET = 4, 20.0
 PERCENTS = (10, 25, 50, 100)

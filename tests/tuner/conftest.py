@@ -9,7 +9,7 @@ import pytest
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
 from tuner.promotion import choose_winner
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.storage.database import existing_storage, open_storage
 from tuner.storage.lease import study_lease

@@ -18,7 +18,7 @@ from tuner.exceptions import EnvironmentProblem
 from tuner.export import params_yaml, training_arguments, write_params
 from tuner.parameters import parameters_of
 from tuner.promotion import Winner, choose_winner, full_run_request
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import KnownStudy, StudyPaths, StudySpec
 

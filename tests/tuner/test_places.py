@@ -10,7 +10,7 @@ from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
 from tuner.exceptions import EnvironmentProblem
 from tuner.promotion import choose_winner, full_run_request
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.storage.database import sqlite_url
 from tuner.study import Study, StudyPaths, content_changes
 

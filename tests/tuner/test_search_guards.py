@@ -12,7 +12,7 @@ from tuner.contract import EndRecord, Outcome
 from tuner.decisions.stopping import Bounds
 from tuner.exceptions import StoppedByPolicy
 from tuner.promotion import choose_winner
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.trials.live import Decision, TrialTerms
 

@@ -12,7 +12,7 @@ from tuner.decisions.log_check import differences
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, make_engine
 from tuner.report.status import status_of, status_table
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.space import UnitCube
 from tuner.trials.live import Decision
 

@@ -1,5 +1,5 @@
 """A search as a sequence of questions: what to train next, and what becomes of it. Two drivers ask them, Ray Tune's
-adapters through `tuner.search`, and `tuner.simulation`."""
+adapters through `tuner.search.search`, and `tuner.simulation`."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ from tuner.decisions.rungs import Rungs
 from tuner.exceptions import UsageError
 
 DEAD_AFTER = 10
-"""As many equal results are no coincidence, in the middle of a search. At its end fewer must do (`tuner.results`)."""
+"""As many equal results are no coincidence, in the middle of a search. At its end fewer must do (`tuner.search`)."""
 
 _BEYOND_FIRST_RUNG = 3
 """So many of them must have reached the second rung at least: at the first one every mAP may be 0, and all be well."""

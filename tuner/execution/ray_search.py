@@ -1,7 +1,7 @@
 """Ray Tune as the scheduler of a search or a re-evaluation: two thin adapters, and the run.
 
 The searcher hands requests to Tune; the scheduler passes on the trainers' records, and the decisions to Tune. No
-state of ours is pickled or restored: a restart is a start (see `tuner.search`).
+state of ours is pickled or restored: a restart is a start (see `tuner.search.search`).
 """
 
 import logging
@@ -33,7 +33,7 @@ _DISK_CHECK_S = 5.0
 
 
 class Work(Protocol):
-    """What is trained: see `tuner.search.Search` and `tuner.comparison.reevaluation.Reevaluation`."""
+    """What is trained: see `tuner.search.search.Search` and `tuner.comparison.reevaluation.Reevaluation`."""
 
     @property
     def stop_reason(self) -> str | None:

@@ -20,7 +20,7 @@ def default_rungs_of(table: CurveTable) -> Rungs:
 
 
 class SimulatedSearch:
-    """Drives the decisions of a search as `tuner.search` does, but over the rows of a table."""
+    """Drives the decisions of a search as `tuner.search.search` does, but over the rows of a table."""
 
     def __init__(
         self,

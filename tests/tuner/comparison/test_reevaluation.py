@@ -14,7 +14,7 @@ from tuner.comparison.verdict import Decision as Outlook
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
 from tuner.promotion import choose_winner
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.study import Study
 from tuner.trials.live import Decision
 

@@ -18,7 +18,7 @@ from tuner.cli.main import main
 from tuner.contract import EndRecord, Outcome, StartedRecord, encode
 from tuner.curve_table.writer import METADATA_KEY, RecordedStudy, read_curves, seed_noise, write_curves
 from tuner.exceptions import DataError, EnvironmentProblem, UsageError
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.space import UnitCube, find_space, load_space, parse_space
 from tuner.study import StudyPaths, TrialRecord
 from tuner.trials.live import TrialTerms

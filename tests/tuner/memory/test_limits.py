@@ -12,7 +12,7 @@ from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.exceptions import StoppedByPolicy
 from tuner.memory.limits import Measured, MemoryLimits, measured_limits, memory_limits, smallest_sizes
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import TrialRecord
 

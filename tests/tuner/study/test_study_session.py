@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, locked, stored
 from tests.tuner.study.test_journal import no_file_larger_than
 from tuner.exceptions import EnvironmentProblem, StorageProblem, StudyChanged
-from tuner.samplers import make_sampler
+from tuner.search.samplers import make_sampler
 from tuner.space import parse_space
 from tuner.study import Study
 

@@ -7,7 +7,7 @@ from tests.tuner.conftest import driven, epoch, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.trials.live import Decision
 from tuner.trials.retry_policy import MAX_RETRIES, Failure, Setback, alike, failure_of, is_retried, what_helps
 

@@ -8,10 +8,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tuner import samplers
 from tuner.contract import ParamValue
 from tuner.exceptions import EnvironmentProblem
-from tuner.samplers import chosen_sampler, make_sampler
+from tuner.search import samplers
+from tuner.search.samplers import chosen_sampler, make_sampler
 from tuner.space import Space, parse_space
 
 CONDITIONAL = """\

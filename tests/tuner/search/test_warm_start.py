@@ -8,11 +8,11 @@ from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, play
 from tuner.exceptions import UsageError
-from tuner.search import Search
+from tuner.search.search import Search
+from tuner.search.warm_start import MOST, warm_start
 from tuner.space import parse_space
 from tuner.storage.database import existing_storage
 from tuner.study import Study, TrialRecord
-from tuner.warm_start import MOST, warm_start
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import pytest
 from optuna.trial import TrialState
 
-from tuner.results import configurations, found_ceiling, highest_possible, nothing_learnt
+from tuner.search.results import configurations, found_ceiling, highest_possible, nothing_learnt
 from tuner.study import TrialRecord
 
 METRIC = "mAP50-95"

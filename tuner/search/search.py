@@ -21,8 +21,8 @@ from tuner.decisions.strategies import Limits, Pause, Stop, make_engine
 from tuner.diagnosis import findings
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
 from tuner.memory.limits import NOTHING_FITS, Measured, MemoryLimits, memory_limits
-from tuner.results import complete, found_ceiling, is_zero, nothing_learnt
-from tuner.samplers import MODEL, chosen_sampler, make_sampler
+from tuner.search.results import complete, found_ceiling, is_zero, nothing_learnt
+from tuner.search.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
 from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudyPaths, StudySpec, TrialRecord, best_trial, place_problem
 from tuner.system.disk_space import discard_weights

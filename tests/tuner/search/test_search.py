@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, epoch, locked, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.search import Search
+from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.storage.lease import study_lease
 from tuner.study import StudyPaths, driven_study

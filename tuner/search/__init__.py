@@ -1,0 +1,1 @@
+"""Search: propose configurations, follow trials, and say what the results amount to."""
