@@ -15,9 +15,7 @@ from tuner.cost.estimate import Quotation, quote
 from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.prepare import prepared_by
-from tuner.export import params_yaml, write_params
 from tuner.places import prepared_again
-from tuner.promotion import PromotedRun, Winner, choose_winner, full_run_request, require_something_learnt, waiting
 from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
 from tuner.report.quotation import Terms as QuotationTerms
 from tuner.report.quotation import quotation_lines
@@ -29,6 +27,15 @@ from tuner.study import DrivenStudy, StudyPaths, StudySpec, best_trial, content_
 from tuner.system.disk_space import needed_bytes, require, reserve_bytes
 from tuner.system.scratch import remove, scratch_folder
 from tuner.system.signals import Signals, trapped_signals
+from tuner.training.export import params_yaml, write_params
+from tuner.training.final_run import (
+    PromotedRun,
+    Winner,
+    choose_winner,
+    full_run_request,
+    require_something_learnt,
+    waiting,
+)
 from tuner.trials.live import TrialTerms
 from tuner.trials.retry_policy import what_helps
 from tuner.view import View

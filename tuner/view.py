@@ -19,11 +19,11 @@ from tuner.comparison.reevaluation import Reevaluation
 from tuner.cost.actual import full_run_times, search_times
 from tuner.cost.forecast import Forecast, Position
 from tuner.diagnosis import findings, summary
-from tuner.promotion import PromotedRun, Winner, standing
 from tuner.search.search import Search
 from tuner.space import Space
 from tuner.study import KnownStudy, StudyPaths, StudySpec, best_trial
 from tuner.system.printable import printable
+from tuner.training.final_run import PromotedRun, Winner, standing
 
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0

@@ -8,12 +8,12 @@ import optuna
 import pytest
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
-from tuner.promotion import choose_winner
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.storage.database import existing_storage, open_storage
 from tuner.storage.lease import study_lease
 from tuner.study import StudyPaths, StudySpec, driven_study
+from tuner.training.final_run import choose_winner
 from tuner.trials.live import Decision, TrialTerms
 
 SPACE = """

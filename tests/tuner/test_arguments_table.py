@@ -13,8 +13,8 @@ from tests.tuner.arguments_page import page
 from tests.tuner.ultralytics_files import DEFAULTS, TUNED, tuned_yaml, yaml_of
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.parameters import Parameters, overridden, parameters_of, require_optimizer
 from tuner.space import ARGUMENTS, AUGMENTATION_STRENGTH, REFUSED, TABLE, Fate
+from tuner.training.arguments_file import Parameters, overridden, parameters_of, require_optimizer
 
 DOCS = Path(__file__).parents[2] / "docs"
 NEWEST = DEFAULTS["8.4.190"]

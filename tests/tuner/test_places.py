@@ -9,10 +9,10 @@ from tests.tuner.conftest import driven, epoch, play
 from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
 from tuner.exceptions import EnvironmentProblem
-from tuner.promotion import choose_winner, full_run_request
 from tuner.search.search import Search
 from tuner.storage.database import sqlite_url
 from tuner.study import Study, StudyPaths, content_changes
+from tuner.training.final_run import choose_winner, full_run_request
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome
 from tuner.decisions.stopping import Bounds
 from tuner.exceptions import StoppedByPolicy
-from tuner.promotion import choose_winner
 from tuner.search.search import Search
 from tuner.space import parse_space
+from tuner.training.final_run import choose_winner
 from tuner.trials.live import Decision, TrialTerms
 
 CURVES = Path(__file__).parent / "diagnosis" / "curves"

@@ -13,7 +13,7 @@ from tests.conftest import SCRIPTED_TRAINER
 from tuner.cli.main import main
 from tuner.contract import Stage
 from tuner.exceptions import SpaceError
-from tuner.parameters import default_parameters, overridden, read_parameters, warm_restart_of
+from tuner.training.arguments_file import default_parameters, overridden, read_parameters, warm_restart_of
 
 SCRIPTED = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.02"
 

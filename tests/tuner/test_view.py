@@ -19,10 +19,10 @@ from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.cost.estimate import quote
 from tuner.cost.forecast import Forecast
 from tuner.decisions.stopping import Bounds
-from tuner.promotion import PromotedRun, choose_winner, full_run_request
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import StudyPaths
+from tuner.training.final_run import PromotedRun, choose_winner, full_run_request
 from tuner.view import SearchProgress, View, conclusion_lines, duration, live_table, promotion_line, reevaluation_line
 
 CURVES = Path(__file__).parent / "diagnosis" / "curves"

@@ -11,9 +11,9 @@ from tuner.cli.arguments import commands_prefix
 from tuner.diagnosis import Condition, Diagnosis, diagnose, read_run
 from tuner.diagnosis.next_run import is_resumed, next_yaml, write_next
 from tuner.exceptions import SpaceError
-from tuner.parameters import parameters_of
 from tuner.report.diagnosis import diagnosis_facts, diagnosis_lines
 from tuner.system.printable import printable
+from tuner.training.arguments_file import parameters_of
 
 
 def diagnose_run(

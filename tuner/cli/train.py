@@ -10,14 +10,16 @@ from typing import Annotated
 import psutil
 import typer
 
-from tuner import full_run
 from tuner.cli.arguments import HangAfter, StartWithin, Trainer, chosen_model, commands_prefix, data_source
 from tuner.contract import ParamValue, Stage
 from tuner.diagnosis import summary
 from tuner.doctor import gpu_memories_gib
 from tuner.exceptions import EnvironmentProblem, UsageError
 from tuner.execution.watchdog import LEAST_S, START_S, Patience
-from tuner.parameters import (
+from tuner.system.paths import checked_path
+from tuner.system.printable import printable
+from tuner.training import single_run
+from tuner.training.arguments_file import (
     Parameters,
     default_parameters,
     overridden,
@@ -25,8 +27,6 @@ from tuner.parameters import (
     require_optimizer,
     warm_restart_of,
 )
-from tuner.system.paths import checked_path
-from tuner.system.printable import printable
 
 
 def train(
@@ -119,9 +119,9 @@ def train(
     folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
     command = tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
     teacher = _teacher(distill or given.params.get("distill_model"))
-    run = full_run.FullRun(
+    run = single_run.FullRun(
         params={
-            "patience": full_run.PATIENCE,
+            "patience": single_run.PATIENCE,
             **given.params,
             **said,
             **teacher,
@@ -143,7 +143,7 @@ def train(
     )
     for note in given.notes:
         typer.echo(printable(f"note   {note}"))
-    trained = full_run.train(run, lambda line: typer.echo(printable(line)))
+    trained = single_run.train(run, lambda line: typer.echo(printable(line)))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
     typer.echo(f"\nbest   {figures}\n       {printable(trained.weights)}")
     for line in summary(run.directory):

@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tuner.promotion import standing
 from tuner.study import PAUSED_AT, KnownStudy, TrialRecord, best_trial
 from tuner.system.printable import printable
+from tuner.training.final_run import standing
 
 STATUS_VERSION = 1
 """Version of the data that `status_of` gives; a change of meaning raises it."""

@@ -13,9 +13,9 @@ from tuner.comparison.verdict import Contest
 from tuner.comparison.verdict import Decision as Outlook
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
-from tuner.promotion import choose_winner
 from tuner.search.search import Search
 from tuner.study import Study
+from tuner.training.final_run import choose_winner
 from tuner.trials.live import Decision
 
 NOISE = {1: 0.01, 2: -0.02, 3: 0.005, 4: 0.0, 5: -0.01, 6: 0.015}

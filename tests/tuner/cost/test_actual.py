@@ -10,7 +10,7 @@ from tests.tuner.conftest import epoch, play
 from tuner.contract import EndRecord, Outcome, encode
 from tuner.cost.actual import full_run_times, noted, search_times
 from tuner.cost.estimate import quote
-from tuner.promotion import PromotedRun, choose_winner, full_run_request
+from tuner.training.final_run import PromotedRun, choose_winner, full_run_request
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tuner.diagnosis._arguments import arguments_of_yaml
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.next_run import next_yaml
 from tuner.exceptions import SpaceError
-from tuner.parameters import parameters_of, require_optimizer
+from tuner.training.arguments_file import parameters_of, require_optimizer
 
 REMEDIES: tuple[Callable[..., dict], ...] = (
     remedies.lower_lr0,

@@ -7,10 +7,10 @@ from ruamel.yaml import YAML
 
 from tuner.contract import ParamValue
 from tuner.exceptions import EnvironmentProblem
-from tuner.promotion import Winner
 from tuner.study import KnownStudy, StudySpec
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
+from tuner.training.final_run import Winner
 
 
 def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str, ParamValue]:

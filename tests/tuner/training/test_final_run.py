@@ -9,7 +9,8 @@ from tests.tuner.conftest import epoch, play
 from tuner.comparison.verdict import Decision, Verdict
 from tuner.contract import EndRecord, Outcome
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
-from tuner.promotion import (
+from tuner.study import Study, TrialRecord
+from tuner.training.final_run import (
     PromotedRun,
     Winner,
     choose_winner,
@@ -17,7 +18,6 @@ from tuner.promotion import (
     require_something_learnt,
     standing,
 )
-from tuner.study import Study, TrialRecord
 
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
 

@@ -15,14 +15,14 @@ from ruamel.yaml import YAML
 from tests.tuner.conftest import driven, epoch, play
 from tuner.contract import EndRecord, Outcome, encode
 from tuner.exceptions import EnvironmentProblem
-from tuner.export import params_yaml, training_arguments, write_params
-from tuner.parameters import parameters_of
-from tuner.promotion import Winner, choose_winner, full_run_request
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import KnownStudy, StudyPaths, StudySpec
+from tuner.training.arguments_file import parameters_of
+from tuner.training.export import params_yaml, training_arguments, write_params
+from tuner.training.final_run import Winner, choose_winner, full_run_request
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def header(text):

@@ -1,0 +1,1 @@
+"""Train one configuration in full, and export its arguments."""
