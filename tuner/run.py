@@ -17,8 +17,9 @@ from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, Sp
 from tuner.execution.prepare import prepared_by
 from tuner.places import prepared_again
 from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
-from tuner.report.quotation import Terms as QuotationTerms
-from tuner.report.quotation import quotation_lines
+from tuner.report.cost import Terms as QuotationTerms
+from tuner.report.cost import quotation_lines
+from tuner.report.progress import View
 from tuner.run_options import Machines, RunOptions
 from tuner.search.results import configurations
 from tuner.search.search import Search
@@ -38,7 +39,6 @@ from tuner.training.final_run import (
 )
 from tuner.trials.live import TrialTerms
 from tuner.trials.retry_policy import what_helps
-from tuner.view import View
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots

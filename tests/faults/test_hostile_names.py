@@ -28,6 +28,7 @@ from tests.tuner.conftest import (  # noqa: F401 - fixtures
 from tuner.cli.main import main
 from tuner.cli.run import _default_name
 from tuner.exceptions import EnvironmentProblem, SpaceError, UsageError
+from tuner.report.progress import View, conclusion_lines
 from tuner.report.status import status_of, status_table
 from tuner.space import SHIPPED_SPACES, load_space, parse_space
 from tuner.storage.lease import study_lease
@@ -35,7 +36,6 @@ from tuner.study import Study, StudyPaths, driven_study
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
 from tuner.training.export import params_yaml, training_arguments
-from tuner.view import View, conclusion_lines
 
 INJECTIONS = [
     "'; DROP TABLE studies; --",

@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 
 from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
 from tuner.exceptions import NoTrialSucceeded
+from tuner.report.progress import conclusion_lines
 from tuner.study import StudyPaths, StudySpec, TrialRecord
 from tuner.training.export import params_yaml
 from tuner.training.final_run import choose_winner
-from tuner.view import conclusion_lines
 
 NOT_BEATEN = (
     "# The default configuration was not beaten: keep it.",

@@ -26,7 +26,7 @@ from tuner.cli.arguments import (
     terminal_is_dumb,
 )
 from tuner.execution.watchdog import LEAST_S, START_S
-from tuner.view import View
+from tuner.report.progress import View
 
 
 def promote(

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tuner.cost.estimate import Range, quote
-from tuner.report.quotation import Terms, quotation_lines
+from tuner.report.cost import Terms, quotation_lines
 from tuner.space import parse_space
 
 SPACE = """

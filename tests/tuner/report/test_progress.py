@@ -12,18 +12,26 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-import tuner.view
+import tuner.report.progress
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.comparison.reevaluation import Reevaluation, contest_for
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.cost.estimate import quote
 from tuner.cost.forecast import Forecast
 from tuner.decisions.stopping import Bounds
+from tuner.report.progress import (
+    SearchProgress,
+    View,
+    conclusion_lines,
+    duration,
+    live_table,
+    promotion_line,
+    reevaluation_line,
+)
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import StudyPaths
 from tuner.training.final_run import PromotedRun, choose_winner, full_run_request
-from tuner.view import SearchProgress, View, conclusion_lines, duration, live_table, promotion_line, reevaluation_line
 
 CURVES = Path(__file__).parent / "diagnosis" / "curves"
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
@@ -140,7 +148,7 @@ def test_progress_counts_trials_by_what_became_of_them(search, forecast):
 def clock(monkeypatch):
     """The view's clock, to be set."""
     clock = [1000.0]
-    monkeypatch.setattr(tuner.view, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(tuner.report.progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     return clock
 
 
@@ -234,7 +242,7 @@ def test_the_live_table_of_an_idle_search_is_its_totals(search, forecast):
 
 
 def test_without_a_terminal_progress_is_told_line_by_line(view, console, search, monkeypatch, forecast):
-    monkeypatch.setattr(tuner.view, "_PLAIN_INTERVAL_S", 0.02)
+    monkeypatch.setattr(tuner.report.progress, "_PLAIN_INTERVAL_S", 0.02)
     with view.watching(search, TwoSlots(), forecast):
         time.sleep(0.2)
     lines = printed(console).splitlines()
@@ -245,7 +253,7 @@ def test_without_a_terminal_progress_is_told_line_by_line(view, console, search,
 
 
 def test_progress_is_not_told_any_more_once_the_search_is_over(view, console, search, monkeypatch, forecast):
-    monkeypatch.setattr(tuner.view, "_PLAIN_INTERVAL_S", 0.02)
+    monkeypatch.setattr(tuner.report.progress, "_PLAIN_INTERVAL_S", 0.02)
     with view.watching(search, TwoSlots(), forecast):
         pass
     before = printed(console)
