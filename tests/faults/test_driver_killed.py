@@ -79,11 +79,11 @@ def test_a_killed_driver_takes_ray_and_the_trainers_along(lone_arena):
 
 
 PROMOTION_PLACES = [
-    "tuner.run:choose_winner:after:1",  # chosen, not begun
+    "tuner.workflows.run:choose_winner:after:1",  # chosen, not begun
     "tuner.training.final_run:PromotedRun.__init__:after:1",  # noted, not begun
     "tuner.training.final_run:PromotedRun.hear:after:3",  # under way
     "tuner.training.final_run:PromotedRun.end:before:1",  # trained, not noted
-    "tuner.run:write_params:before:1",  # noted, not exported
+    "tuner.workflows.run:write_params:before:1",  # noted, not exported
 ]
 
 

@@ -21,8 +21,8 @@ from trainer.data import contact_sheet, dataset  # noqa: E402
 from trainer.preview import answer  # noqa: E402
 from trainer.ultralytics_bridge.preview import SHOWN, Preview  # noqa: E402
 from tuner.contract import Outcome  # noqa: E402
-from tuner.preview import settings_of  # noqa: E402
 from tuner.space import find_space, load_space  # noqa: E402
+from tuner.workflows.preview import settings_of  # noqa: E402
 
 OFF = {**dict.fromkeys(SHOWN, 0.0), "imgsz": 64}
 EVERYTHING = {**dict.fromkeys(SHOWN, 0.5), "degrees": 20.0, "shear": 5.0, "perspective": 0.0005, "imgsz": 64}

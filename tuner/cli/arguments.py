@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from tuner.data_check import advised_model
 from tuner.exceptions import DataError, UsageError
 from tuner.execution.watchdog import Patience
-from tuner.run_options import Machines
 from tuner.storage.database import has_password, sqlite_url
 from tuner.study import Study, StudyPaths
 from tuner.system.paths import checked_path
+from tuner.workflows.data_check import advised_model
+from tuner.workflows.options import Machines
 
 STORAGE_VARIABLE = "TUNE_STORAGE"
 

@@ -12,13 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from tuner.cli.arguments import commands_prefix, terminal_is_dumb
 from tuner.contract.data_report import encode_report
-from tuner.data_check import Hear, check_data
 from tuner.exceptions import DataError, UsageError
 from tuner.report.data_check import data_check_lines, next_command
 from tuner.report.data_check_page import data_check_page
 from tuner.system.atomic_files import write_whole
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
+from tuner.workflows.data_check import Hear, check_data
 
 app = typer.Typer(help="Look at a data set before it costs GPU hours.", no_args_is_help=True)
 

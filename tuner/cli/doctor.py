@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home
-from tuner.doctor import examine
 from tuner.exceptions import EnvironmentProblem
 from tuner.system.printable import printable
+from tuner.workflows.doctor import examine
 
 
 def doctor(

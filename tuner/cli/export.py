@@ -18,11 +18,11 @@ from tuner.cli.arguments import (
     trainer_command,
 )
 from tuner.exceptions import UsageError
-from tuner.places import in_place, prepared_again
 from tuner.study import Study, StudyPaths, StudySpec
 from tuner.system.printable import printable
 from tuner.training.export import params_yaml, write_params
 from tuner.training.final_run import choose_winner
+from tuner.workflows.places import in_place, prepared_again
 
 
 def export(

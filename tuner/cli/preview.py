@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from tuner import preview as service
 from tuner.cli.arguments import commands_prefix, data_source
 from tuner.exceptions import UsageError
 from tuner.space import ARGUMENTS, find_space, load_space
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
+from tuner.workflows import preview as service
 
 
 def preview(

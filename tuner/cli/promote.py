@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuner import run as service
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
@@ -27,6 +26,7 @@ from tuner.cli.arguments import (
 )
 from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.report.progress import View
+from tuner.workflows import run as service
 
 
 def promote(

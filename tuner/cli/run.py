@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tuner import run as service
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
@@ -32,10 +31,11 @@ from tuner.decisions.stopping import Bounds
 from tuner.exceptions import UsageError
 from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.report.progress import View
-from tuner.run_options import RunOptions
 from tuner.search.warm_start import warm_start as warm_start_of
 from tuner.space import Space, find_space, load_space, with_fixed
 from tuner.study import StudyPaths, checked_study_name
+from tuner.workflows import run as service
+from tuner.workflows.options import RunOptions
 
 
 def run(

@@ -13,7 +13,6 @@ import typer
 from tuner.cli.arguments import HangAfter, StartWithin, Trainer, chosen_model, commands_prefix, data_source
 from tuner.contract import ParamValue, Stage
 from tuner.diagnosis import summary
-from tuner.doctor import gpu_memories_gib
 from tuner.exceptions import EnvironmentProblem, UsageError
 from tuner.execution.watchdog import LEAST_S, START_S, Patience
 from tuner.system.paths import checked_path
@@ -27,6 +26,7 @@ from tuner.training.arguments_file import (
     require_optimizer,
     warm_restart_of,
 )
+from tuner.workflows.doctor import gpu_memories_gib
 
 
 def train(

@@ -15,12 +15,9 @@ from tuner.cost.estimate import Quotation, quote
 from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
 from tuner.execution.prepare import prepared_by
-from tuner.places import prepared_again
-from tuner.rehearsal import known_epoch, measure_memory, timed_epoch
 from tuner.report.cost import Terms as QuotationTerms
 from tuner.report.cost import quotation_lines
 from tuner.report.progress import View
-from tuner.run_options import Machines, RunOptions
 from tuner.search.results import configurations
 from tuner.search.search import Search
 from tuner.storage.lease import Lease, folder_lock, study_lease
@@ -39,6 +36,9 @@ from tuner.training.final_run import (
 )
 from tuner.trials.live import TrialTerms
 from tuner.trials.retry_policy import what_helps
+from tuner.workflows.options import Machines, RunOptions
+from tuner.workflows.places import prepared_again
+from tuner.workflows.profiling import known_epoch, measure_memory, timed_epoch
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots

@@ -11,9 +11,9 @@ from tuner.cost.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import DataError, EnvironmentProblem, StoppedByPolicy
 from tuner.memory.limits import NOTHING_FITS, Measured, measured_limits
 from tuner.report.progress import View
-from tuner.run_options import RunOptions
 from tuner.study import DrivenStudy, StudySpec
 from tuner.system.signals import Signals
+from tuner.workflows.options import RunOptions
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import tuner.doctor
+import tuner.workflows.doctor
 from trainer.ultralytics_bridge import environment
-from tuner.doctor import examine
+from tuner.workflows.doctor import examine
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OURS = f"#!{sys.executable}\nfrom tuner.cli.main import main\nmain()\n"
 RAYS = f"#!{sys.executable}\nfrom ray.tune.scripts import cli\ncli()\n"
 
@@ -27,7 +27,7 @@ def script(path, text):
 @pytest.fixture
 def no_trainer(monkeypatch):
     """The trainer's answer takes seconds and is looked at in tests of its own."""
-    monkeypatch.setattr(tuner.doctor, "_trainer", lambda: ({}, []))
+    monkeypatch.setattr(tuner.workflows.doctor, "_trainer", lambda: ({}, []))
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_folder_below_a_file_is_a_problem(tmp_path):
 
 @pytest.mark.usefixtures("no_trainer", "ours")
 def test_a_package_that_is_missing_is_a_problem_with_its_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr(tuner.doctor, "_PACKAGES", ("optuna", "no-such-package"))
+    monkeypatch.setattr(tuner.workflows.doctor, "_PACKAGES", ("optuna", "no-such-package"))
     findings = examine(tmp_path)
     assert findings.facts["optuna"].startswith("5.")
     assert findings.problems == (
@@ -142,7 +142,7 @@ def test_a_trainer_that_says_nothing_is_a_problem(ours, tmp_path, monkeypatch):
 
 def test_a_trainer_that_does_not_answer_is_a_problem(ours, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", "#!/bin/sh\nexec /bin/sleep 30\n")))
-    monkeypatch.setattr(tuner.doctor, "_TRAINER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(tuner.workflows.doctor, "_TRAINER_TIMEOUT_S", 0.2)
     assert examine(tmp_path).problems == ("the trainer does not start: it did not answer in time",)
 
 

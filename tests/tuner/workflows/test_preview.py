@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tuner.exceptions import TunerError
-from tuner.preview import PreviewRequest, draw, settings_of
 from tuner.space import augmentation_of, find_space, load_space, parse_space
+from tuner.workflows.preview import PreviewRequest, draw, settings_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SEARCHED = ["sampled-1", "sampled-2", "sampled-3"]
 
 

@@ -1,0 +1,1 @@
+"""Carry out a command from start to end: what `tune` does, without the terminal."""
