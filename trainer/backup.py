@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainer.exceptions import TrainerError
-from trainer.processes import die_with_parent
+from trainer.system.processes import die_with_parent
 
 _LAST_WAIT_S = 3600.0
 """How long the end of a run waits for its last copy."""

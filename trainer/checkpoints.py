@@ -16,8 +16,8 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trainer import files
 from trainer.exceptions import ModelError
+from trainer.system import atomic_files
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 LISTING = "checkpoints.json"
@@ -44,16 +44,16 @@ class Checkpoints:
         with self._announced(LAST, data, epoch) as (staged, digest):
             if LAST in good:
                 # Where there are no hard links there is no last.pt for a moment, but always a good previous.pt.
-                if not files.replace_by_link(last, previous):
+                if not atomic_files.replace_by_link(last, previous):
                     last.replace(previous)
                 good[PREVIOUS] = good[LAST]
             staged.replace(last)
             good[LAST] = digest
         if is_best:
-            if not files.replace_by_link(last, best):
-                files.stage(best, data).replace(best)
+            if not atomic_files.replace_by_link(last, best):
+                atomic_files.stage(best, data).replace(best)
             good[BEST] = digest
-        files.sync(self._folder)
+        atomic_files.sync(self._folder)
 
     def rewrite(self, name: str, data: bytes) -> None:
         """Give a good checkpoint another content, of the same epoch."""
@@ -61,12 +61,12 @@ class Checkpoints:
         with self._announced(name, data, self._listed[good[name]]) as (staged, digest):
             staged.replace(self._folder / name)
             good[name] = digest
-        files.sync(self._folder)
+        atomic_files.sync(self._folder)
 
     def keep(self, name: str) -> None:
         """Keep the last checkpoint under another name too; nobody here looks after that one."""
-        if not files.replace_by_link(self._folder / LAST, self._folder / name):
-            files.write(self._folder / name, (self._folder / LAST).read_bytes())
+        if not atomic_files.replace_by_link(self._folder / LAST, self._folder / name):
+            atomic_files.write(self._folder / name, (self._folder / LAST).read_bytes())
 
     def recover(self, check: Callable[[Path, int], None]) -> int:
         """Make the newest usable checkpoint last.pt, or remove them all. The log is told what was chosen, and why.
@@ -92,7 +92,7 @@ class Checkpoints:
             if BEST not in good and (self._folder / BEST).exists():
                 logger.warning("%s is not as it was written: the next validated epoch takes its place", BEST)
                 (self._folder / BEST).unlink(missing_ok=True)
-            files.sync(self._folder)
+            atomic_files.sync(self._folder)
             logger.info("going on from epoch %d (%s)%s", epoch, name, f"; refused {refused[0]}" if refused else "")
             return epoch
         if self._listed or (self._folder / LAST).exists():
@@ -112,7 +112,7 @@ class Checkpoints:
     def complete(self) -> None:
         """Remove what only an interrupted run needs."""
         for name in (LAST, PREVIOUS, BEST, LISTING):
-            files.staging_path(self._folder / name).unlink(missing_ok=True)
+            atomic_files.staging_path(self._folder / name).unlink(missing_ok=True)
         (self._folder / PREVIOUS).unlink(missing_ok=True)
         self._files().pop(PREVIOUS, None)
 
@@ -120,7 +120,7 @@ class Checkpoints:
         """Remove all checkpoints."""
         for name in (LISTING, LAST, PREVIOUS, BEST):
             (self._folder / name).unlink(missing_ok=True)
-            files.staging_path(self._folder / name).unlink(missing_ok=True)
+            atomic_files.staging_path(self._folder / name).unlink(missing_ok=True)
         self._listed, self._good = {}, {}
 
     def _epoch(self, name: str) -> int:
@@ -137,11 +137,11 @@ class Checkpoints:
         """Stage a checkpoint and list it, with all that are good now. Gives where it is staged, and its digest."""
         good = self._files()
         self._folder.mkdir(parents=True, exist_ok=True)
-        staged = files.stage(self._folder / name, data)
+        staged = atomic_files.stage(self._folder / name, data)
         try:
             digest = hashlib.sha256(data).hexdigest()
             listed = {known: self._listed[known] for known in good.values()} | {digest: epoch}
-            files.write(self._folder / LISTING, json.dumps(listed, indent=1).encode())
+            atomic_files.write(self._folder / LISTING, json.dumps(listed, indent=1).encode())
             self._listed = listed
             yield staged, digest
         finally:
@@ -155,7 +155,7 @@ class Checkpoints:
         """The good files by name, as they are on disk now."""
         self._listed = _listing(self._folder / LISTING)
         paths = [path for name in (LAST, PREVIOUS, BEST) if (path := self._folder / name).is_file()]
-        digests = {path.name: files.sha256(path) for path in paths if self._listed}
+        digests = {path.name: atomic_files.sha256(path) for path in paths if self._listed}
         self._good = {name: digest for name, digest in digests.items() if digest in self._listed}
         return self._good
 

@@ -8,12 +8,12 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from trainer import files
 from trainer.data import sample
 from trainer.data.check import Progress, check, checked
 from trainer.data.cleaned import require_free, write_cleaned
 from trainer.data.dataset import resolve
 from trainer.data.samples import worst_samples
+from trainer.system import atomic_files
 from tuner.contract.data_report import encode_report
 
 
@@ -36,7 +36,7 @@ def run(data: str, report_file: Path, *, samples: bool, fix: Path | None, kept: 
     report = checked(dataset, _tell) if kept else check(dataset, _tell)
     if samples:
         report = replace(report, samples=tuple(worst_samples(dataset, report.findings)))
-    files.write(report_file, encode_report(report).encode())
+    atomic_files.write(report_file, encode_report(report).encode())
     if fix is not None:
         cleaned = write_cleaned(dataset, report, fix)
         _print({"cleaned": {**asdict(cleaned), "data": str(cleaned.data)}})

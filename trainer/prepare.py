@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from trainer import files
 from trainer.data import check, dataset, sample
 from trainer.exceptions import DataError, ModelError
+from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
 from tuner.contract.data_report import encode_report
@@ -30,7 +30,7 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
     try:
         found = dataset.resolve(sample.located(request.data))
         report = check.checked(found)
-        files.write(Path(request.directory) / "data-report.json", encode_report(report).encode())
+        atomic_files.write(Path(request.directory) / "data-report.json", encode_report(report).encode())
         if report.refusal:
             raise DataError(report.refusal)
         trained = check.usable(found, report)

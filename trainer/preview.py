@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import files
 from trainer.data import contact_sheet, dataset, sample
 from trainer.data.boxed_picture import label_of
 from trainer.data.lettering import on_one_line
 from trainer.exceptions import DataError
+from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
 from tuner.contract import Outcome, Params
 
@@ -84,7 +84,7 @@ def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, content)
+        atomic_files.write(path, content)
     except OSError as error:
         raise _MachineError(
             f"The sheets need a folder that can be written, but '{path.parent}' cannot ({error.strerror or error}); "

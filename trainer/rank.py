@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from trainer.exceptions import Stopped
-from trainer.processes import die_with_parent
 from trainer.ranks import END
-from trainer.stacks import dump_on_request
+from trainer.system.processes import die_with_parent
+from trainer.system.stack_dumps import dump_on_request
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, TrainRequest, decode, encode
 

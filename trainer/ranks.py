@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer import failures
-from trainer.processes import OomWatch, blocked
 from trainer.records import RecordLog
+from trainer.system.processes import OomWatch, blocked
 from tuner.contract import EndRecord, EpochRecord, Outcome, TrainRequest, decode, encode
 
 _POLL_S = 0.2

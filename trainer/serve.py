@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from trainer import failures, stacks
+from trainer import failures
 from trainer.exceptions import Stopped
-from trainer.processes import OomWatch, be_killed_first, die_with_parent, keep_freed_memory
+from trainer.system import stack_dumps
+from trainer.system.processes import OomWatch, be_killed_first, die_with_parent, keep_freed_memory
 from trainer.ultralytics_bridge import environment
 from tuner.contract import (
     ContractError,
@@ -116,18 +117,18 @@ def _await(child: int, request: TrainRequest | PrepareRequest, requests: _Lines,
         if pid:
             break
         watch.look()
-        stacks.collect(run, log)
+        stack_dumps.collect(run, log)
         if not requests.closed:
             requests.fill_if_ready(_POLL_S)
         if requests.closed:
             with suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            stacks.collect_finally(run, log)
+            stack_dumps.collect_finally(run, log)
             return False
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what the trial left behind: loaders, ranks
-    stacks.collect_finally(run, log)
+    stack_dumps.collect_finally(run, log)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:
         _send(records, failures.end_of_dead(code, request, oom_kill=watch.killed()))
@@ -165,7 +166,7 @@ def _run_and_exit(request: TrainRequest | PrepareRequest, records: int, watch: O
 
 def _answer(request: TrainRequest | PrepareRequest, records: int) -> EndRecord:
     _print_to(failures.log_path(request))
-    stacks.dump_on_request(Path(request.directory))
+    stack_dumps.dump_on_request(Path(request.directory))
     return _train(request, records) if isinstance(request, TrainRequest) else _prepare(request, records)
 
 

@@ -9,12 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer import failures, files, ranks
+from trainer import failures, ranks
 from trainer.backup import Backup
 from trainer.checkpoints import BEST, LAST, Checkpoints
 from trainer.exceptions import Stopped
-from trainer.processes import OomWatch
 from trainer.records import RecordLog, trim_results
+from trainer.system import atomic_files
+from trainer.system.processes import OomWatch
 from trainer.ultralytics_bridge.checkpoints import check_resumable
 from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
@@ -39,7 +40,7 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
     directory.mkdir(parents=True, exist_ok=True)
 
     def train() -> EndRecord:
-        with files.held(directory / "trainer.lock"):
+        with atomic_files.held(directory / "trainer.lock"):
             return _Run(request, emit).train()
 
     return _ended(request, train)
@@ -161,10 +162,10 @@ class _Run:
         path = self._directory / "request.json"
         with suppress(FileNotFoundError, ValueError):
             if _is_same(json.loads(path.read_text(encoding="utf-8")), identity):
-                files.write(path, json.dumps(identity, sort_keys=True).encode())  # places may be others now
+                atomic_files.write(path, json.dumps(identity, sort_keys=True).encode())  # places may be others now
                 return self.checkpoints.recover(check_resumable)
         self.checkpoints.clear()
-        files.write(path, json.dumps(identity, sort_keys=True).encode())
+        atomic_files.write(path, json.dumps(identity, sort_keys=True).encode())
         return 0
 
     def _finished_run(self) -> EndRecord | None:
@@ -197,7 +198,7 @@ class _Run:
             if self._backup is not None:
                 self._backup.close(self._kept_elsewhere())
                 end = replace(end, message=self._backup.problem)
-            files.write(self._directory / "end.json", encode(end).encode())
+            atomic_files.write(self._directory / "end.json", encode(end).encode())
         self.checkpoints.complete()
         return end
 

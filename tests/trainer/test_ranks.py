@@ -18,8 +18,8 @@ environment.configure()
 
 from trainer import ranks, trial  # noqa: E402 - only after the environment is set
 from trainer.checkpoints import Checkpoints  # noqa: E402
-from trainer.processes import OomWatch  # noqa: E402
 from trainer.records import RecordLog  # noqa: E402
+from trainer.system.processes import OomWatch  # noqa: E402
 from trainer.ultralytics_bridge.checkpoints import check_resumable  # noqa: E402
 from tuner.contract import EndRecord, Outcome, decode, encode  # noqa: E402
 

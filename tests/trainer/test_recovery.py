@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.conftest import hear_all
-from trainer import files
 from trainer.checkpoints import BEST, LAST, LISTING, PREVIOUS, Checkpoints
+from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EpochRecord, Outcome
 
@@ -86,7 +86,7 @@ def changed(weights: Path, name: str, change) -> None:
     torch.save(checkpoint, content)
     rewritten(path, content.getvalue())
     listing = json.loads((weights / LISTING).read_text())
-    (weights / LISTING).write_text(json.dumps(listing | {files.sha256(path): epoch}))
+    (weights / LISTING).write_text(json.dumps(listing | {atomic_files.sha256(path): epoch}))
 
 
 def make_nan(tensor: torch.Tensor) -> None:

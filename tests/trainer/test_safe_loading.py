@@ -23,8 +23,9 @@ environment.configure()
 
 from ultralytics.utils.torch_utils import strip_optimizer  # noqa: E402 - only after the environment is set
 
-from trainer import files, ranks, trial  # noqa: E402
+from trainer import ranks, trial  # noqa: E402
 from trainer.exceptions import ModelError  # noqa: E402
+from trainer.system import atomic_files  # noqa: E402
 from trainer.ultralytics_bridge import checkpoints  # noqa: E402
 
 
@@ -166,7 +167,7 @@ def planted(weights: Path, name: str, content: bytes) -> None:
     listing = json.loads((weights / LISTING).read_text())
     (weights / name).unlink(missing_ok=True)
     (weights / name).write_bytes(content)
-    (weights / LISTING).write_text(json.dumps(listing | {files.sha256(weights / name): 1}))
+    (weights / LISTING).write_text(json.dumps(listing | {atomic_files.sha256(weights / name): 1}))
 
 
 @pytest.mark.parametrize("evil", [inside_the_optimizer, in_a_legacy_file])

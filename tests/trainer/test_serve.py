@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import hear_all
 from tests.trainer.test_failures import request_in
-from trainer import stacks
+from trainer.system import stack_dumps
 from tuner.contract import Outcome
 from tuner.execution.trainer_process import TrainerProcess
 
@@ -24,7 +24,7 @@ STAND_IN = """
 import os, signal, sys, time
 from pathlib import Path
 from trainer import serve
-from trainer.processes import die_with_parent
+from trainer.system.processes import die_with_parent
 from tuner.contract import EndRecord, Outcome, StartedRecord
 
 def fill_memory(): return [bytearray(2**24) for _ in range(2**12)]
@@ -238,7 +238,7 @@ def test_a_hanging_trial_writes_its_stacks_to_the_log(hanging_trainer, train_req
 FORKED = """
 import os, signal, sys
 from pathlib import Path
-from trainer.stacks import dump_on_request
+from trainer.system.stack_dumps import dump_on_request
 
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGUSR1))  # the first thing that it does
 dump_on_request(Path(sys.argv[1]))
@@ -264,7 +264,7 @@ def test_a_dump_that_stops_within_a_line_comes_into_the_log_once_it_goes_on(tmp_
     for text, moved in ('  File "loss.py", line', False), ('  File "loss.py", line 3 in forward\n', True):
         dump.write_text(text)
         os.utime(dump, (0, 0))  # long ago
-        stacks.collect(tmp_path, log)
+        stack_dumps.collect(tmp_path, log)
         assert log.exists() == moved
     assert '77 stands\n  File "loss.py", line 3 in forward\n' in log.read_text()
     assert not dump.read_text()

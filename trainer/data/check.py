@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer import files
-from trainer.cache import cache_folder
 from trainer.data import findings
 from trainer.data.advice import advice, fitting_imgsz
 from trainer.data.dataset import DataSet, label_path
@@ -24,6 +22,8 @@ from trainer.data.orphans import orphan_labels
 from trainer.data.scan import Reading, Scan, scan
 from trainer.data.summary import class_facts, odd_boxes, odd_classes, odd_names, odd_splits, size_facts, split_facts
 from trainer.exceptions import DataError
+from trainer.system import atomic_files
+from trainer.system.cache import cache_folder
 from tuner.contract.data_report import (
     DataReport,
     Finding,
@@ -134,7 +134,7 @@ def checked(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
         report = check(dataset, hear)
     with suppress(OSError):  # without a place to keep it, it is made anew the next time
         kept.parent.mkdir(parents=True, exist_ok=True)
-        files.write(kept, encode_report(report).encode())
+        atomic_files.write(kept, encode_report(report).encode())
     return report
 
 
@@ -214,7 +214,10 @@ def _foreign(dataset: DataSet, lost: Elsewhere) -> list[Finding]:
 
 def _orphans(dataset: DataSet, known: Collection[Path]) -> list[Finding]:
     """Label files without a picture, but for those that belong to one elsewhere."""
-    left = {split: [file for file in files if file not in known] for split, files in orphan_labels(dataset).items()}
+    left = {
+        split: [file for file in atomic_files if file not in known]
+        for split, atomic_files in orphan_labels(dataset).items()
+    }
     return [
         findings.finding(findings.ORPHAN_LABELS, split, [Place(file=str(file)) for file in orphans])
         for split, orphans in left.items()
@@ -247,8 +250,8 @@ def _refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding], source: 
 
 def _is_many(each: Finding, facts: Mapping[str, SplitFacts]) -> bool:
     """Whether it is found in all of a data set, or in more label files than may be broken."""
-    files = {place.file for place in each.places}
-    return not each.split or len(files) > MAX_BROKEN_FRACTION * facts[each.split].pictures
+    atomic_files = {place.file for place in each.places}
+    return not each.split or len(atomic_files) > MAX_BROKEN_FRACTION * facts[each.split].pictures
 
 
 def _lost(split: str, facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:

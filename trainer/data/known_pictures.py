@@ -10,9 +10,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from trainer.cache import cache_folder
 from trainer.data.decoding import VERSION
 from trainer.data.pictures import FlawedPicture, PictureFacts, PictureFlaw
+from trainer.system.cache import cache_folder
 
 _RULES = 1
 """To be raised with every change in `pictures` or `decoding`: what was judged before is judged anew then."""

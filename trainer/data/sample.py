@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainer.cache import cache_folder
 from trainer.data.scenes import ASSET, Box, draw_scene, load_cutouts, split_sources
 from trainer.exceptions import DataError
+from trainer.system.cache import cache_folder
 
 FORMAT = 1
 """Counts up whenever the same settings begin to give other scenes."""

@@ -16,7 +16,7 @@ from trainer.data.known_pictures import KnownPictures
 from trainer.data.label_forms import Form, joined
 from trainer.data.labels import FlawedRow, Labels, RowFlaw, read_labels
 from trainer.data.pictures import SMALL_SIDE, FlawedPicture, PictureFacts, PictureFlaw, examine
-from trainer.parallel import in_processes
+from trainer.system.parallel import in_processes
 
 Flaw = TypeVar("Flaw")
 

@@ -16,8 +16,8 @@ from ultralytics.nn import tasks
 from ultralytics.utils import downloads
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
-from trainer import files
 from trainer.exceptions import Diverged, ModelError
+from trainer.system import atomic_files
 from trainer.ultralytics_bridge import registration as _registration  # noqa: F401 - makes our modules known classes
 
 _EXACT = "exact"
@@ -139,7 +139,7 @@ def check_resumable(path: Path, epoch: int) -> None:
 def stripped(path: Path, updates: Mapping[str, Any]) -> bytes:
     """A checkpoint of ours as ultralytics leaves it behind a finished training: no optimizer, half precision."""
     load(path)  # lets the classes in it be known to what follows
-    target = files.staging_path(path.with_suffix(".stripped.pt"))
+    target = atomic_files.staging_path(path.with_suffix(".stripped.pt"))
     try:
         strip_optimizer(path, s=str(target), updates={**updates, _EXACT: None})
         return target.read_bytes()

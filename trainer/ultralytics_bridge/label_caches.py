@@ -23,8 +23,8 @@ import numpy as np
 import ultralytics.data.dataset as stock
 from numpy.typing import NDArray
 
-from trainer.cache import cache_folder
 from trainer.exceptions import DataError
+from trainer.system.cache import cache_folder
 
 _FORMAT = 1
 _MOST_TOLD = 20

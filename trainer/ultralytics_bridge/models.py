@@ -15,9 +15,9 @@ import torch
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import DEFAULT_CFG_DICT
 
-from trainer import files
 from trainer.exceptions import ModelError
 from trainer.models import MODEL_NAMES, model_yaml
+from trainer.system import atomic_files
 from trainer.ultralytics_bridge import checkpoints, heads, model_files
 
 _SHIPPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml")
@@ -79,7 +79,7 @@ def digest(model: str) -> str:
     Of a YAML the parsed layers count and the scale that ultralytics reads off the file's name, not comments.
     """
     if model.endswith(".pt"):
-        return files.sha256(Path(model))
+        return atomic_files.sha256(Path(model))
     layers = {key: value for key, value in yaml_model_load(model).items() if key != "yaml_file"}
     return hashlib.sha256(json.dumps(layers, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -118,7 +118,7 @@ def portable(model: str, num_classes: int, channels: int, directory: Path) -> st
         net.args = dict(DEFAULT_CFG_DICT)
         content = io.BytesIO()
         torch.save({"epoch": -1, "model": net, "train_args": {}, "version": version("ultralytics")}, content)
-        files.write(target, content.getvalue())
+        atomic_files.write(target, content.getvalue())
     return str(target)
 
 

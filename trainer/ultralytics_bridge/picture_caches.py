@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from ultralytics.data.base import BaseDataset
 
-from trainer.cache import cache_folder
+from trainer.system.cache import cache_folder
 from trainer.ultralytics_bridge.reading import read
 
 _SAMPLED = 30

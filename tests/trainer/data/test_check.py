@@ -199,7 +199,7 @@ def test_progress_is_told_to_the_end_of_each_step(clean):
 
 
 def test_several_processes_find_what_one_finds(dirty, report, monkeypatch):
-    from trainer import parallel
+    from trainer.system import parallel
 
     monkeypatch.setattr(parallel, "BATCH", 7)
     assert check(resolve(dirty.root / "dataset.yaml")) == report

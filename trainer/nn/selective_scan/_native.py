@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.cache import cache_folder
 from trainer.nn.selective_scan._problem import Scan, Ways
+from trainer.system.cache import cache_folder
 
 TAKES_HALF = False
 

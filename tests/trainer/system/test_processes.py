@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from trainer.processes import OomWatch, blocked, oom_kills
+from trainer.system.processes import OomWatch, blocked, oom_kills
 
 FAULTS = """
 import resource, sys
-from trainer.processes import keep_freed_memory
+from trainer.system.processes import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def step():
@@ -114,7 +114,7 @@ def test_a_kill_long_before_is_forgotten_and_a_late_one_is_seen():
 def test_training_processes_and_their_children_are_killed_before_others(before, after):
     code = (
         "import os, subprocess, sys; from pathlib import Path\n"
-        "from trainer.processes import be_killed_first\n"
+        "from trainer.system.processes import be_killed_first\n"
         f"Path('/proc/self/oom_score_adj').write_text('{before}')\n"
         "be_killed_first()\n"
         "subprocess.run(['cat', '/proc/self/oom_score_adj'])\n"

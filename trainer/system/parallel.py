@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
-from trainer.processes import die_with_parent
+from trainer.system.processes import die_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
