@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer import failures
-from trainer.records import RecordLog
+from trainer.run_state import failures
+from trainer.run_state.epoch_log import RecordLog
 from trainer.system.processes import OomWatch, blocked
 from tuner.contract import EndRecord, EpochRecord, Outcome, TrainRequest, decode, encode
 

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from trainer import failures
 from trainer.exceptions import Stopped
+from trainer.run_state import failures
 from trainer.system import stack_dumps
 from trainer.system.processes import OomWatch, be_killed_first, die_with_parent, keep_freed_memory
 from trainer.ultralytics_bridge import environment

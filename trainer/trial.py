@@ -9,11 +9,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer import failures, ranks
+from trainer import ranks
 from trainer.backup import Backup
-from trainer.checkpoints import BEST, LAST, Checkpoints
 from trainer.exceptions import Stopped
-from trainer.records import RecordLog, trim_results
+from trainer.run_state import failures
+from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
+from trainer.run_state.epoch_log import RecordLog, trim_results
 from trainer.system import atomic_files
 from trainer.system.processes import OomWatch
 from trainer.ultralytics_bridge.checkpoints import check_resumable

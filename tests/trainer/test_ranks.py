@@ -17,8 +17,8 @@ from trainer.ultralytics_bridge import environment
 environment.configure()
 
 from trainer import ranks, trial  # noqa: E402 - only after the environment is set
-from trainer.checkpoints import Checkpoints  # noqa: E402
-from trainer.records import RecordLog  # noqa: E402
+from trainer.run_state.checkpoints import Checkpoints  # noqa: E402
+from trainer.run_state.epoch_log import RecordLog  # noqa: E402
 from trainer.system.processes import OomWatch  # noqa: E402
 from trainer.ultralytics_bridge.checkpoints import check_resumable  # noqa: E402
 from tuner.contract import EndRecord, Outcome, decode, encode  # noqa: E402

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import hear_all
-from trainer.checkpoints import BEST, LAST, LISTING, PREVIOUS, Checkpoints
+from trainer.run_state.checkpoints import BEST, LAST, LISTING, PREVIOUS, Checkpoints
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EpochRecord, Outcome

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.conftest import hear_all, users_environment
-from trainer.checkpoints import BEST, LAST, LISTING, PREVIOUS
+from trainer.run_state.checkpoints import BEST, LAST, LISTING, PREVIOUS
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, decode
 

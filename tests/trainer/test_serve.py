@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import hear_all
-from tests.trainer.test_failures import request_in
+from tests.trainer.run_state.test_failures import request_in
 from trainer.system import stack_dumps
 from tuner.contract import Outcome
 from tuner.execution.trainer_process import TrainerProcess
@@ -34,7 +34,7 @@ def tell_score(): print(Path("/proc/self/oom_score_adj").read_text(), flush=True
 
 def lose_a_loader(request):
     from torch.utils.data import DataLoader
-    from tests.trainer.test_failures import Faulty
+    from tests.trainer.run_state.test_failures import Faulty
     from trainer import trial
     return trial._ended(request, lambda: next(iter(DataLoader(Faulty(fill_memory), num_workers=1))))
 

@@ -23,10 +23,10 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOCAL_RANK, RANK
 from ultralytics.utils.torch_utils import EarlyStopping, torch_distributed_zero_first, unwrap_model
 
-from trainer.checkpoints import BEST, LAST, Checkpoints
-from trainer.divergence import LossWatch
 from trainer.exceptions import Diverged, OutOfMemory
 from trainer.nn import is_ssm_parameter
+from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
+from trainer.run_state.divergence import LossWatch
 from trainer.ultralytics_bridge import checkpoints, models, repeatable, usable
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads them safely
 from trainer.ultralytics_bridge import picture_caches as _picture_caches  # noqa: F401 - none among the user's files

@@ -1,7 +1,7 @@
 """What a restarted run sends again."""
 
 from tests.tuner.conftest import epoch
-from trainer.records import RecordLog, trim_results
+from trainer.run_state.epoch_log import RecordLog, trim_results
 
 
 def test_records_are_read_as_they_were_written(tmp_path):

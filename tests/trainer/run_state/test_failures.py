@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from trainer import failures
 from trainer.exceptions import DataError, Diverged, ModelError, OutOfMemory, Stopped
+from trainer.run_state import failures
 from tuner.contract import Outcome, PrepareRequest, TrainRequest
 
 
@@ -294,7 +294,7 @@ def test_what_happens_to_a_loading_process_is_recognised(fault, said):
 SAVE = """
 import sys, torch
 from trainer import failures
-from tests.trainer.test_failures import request_in
+from tests.trainer.run_state.test_failures import request_in
 target, legacy = sys.argv[1], len(sys.argv) > 2
 try:
     torch.save(torch.zeros(4 * 2**20), target + "/last.pt", _use_new_zipfile_serialization=not legacy)

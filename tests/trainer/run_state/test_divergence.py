@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trainer.divergence import EXPLOSION_FACTOR, LossWatch
+from trainer.run_state.divergence import EXPLOSION_FACTOR, LossWatch
 
 
 def after(*losses):

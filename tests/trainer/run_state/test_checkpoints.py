@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.checkpoints import BEST, LAST, LISTING, PREVIOUS, Checkpoints
 from trainer.exceptions import ModelError
+from trainer.run_state.checkpoints import BEST, LAST, LISTING, PREVIOUS, Checkpoints
 from trainer.system import atomic_files
 
 real_link = os.link

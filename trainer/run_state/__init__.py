@@ -1,0 +1,1 @@
+"""Keep and read the state of a run: epoch log, checkpoints, failures."""
