@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from trainer.data.checking.duplicates import comparable, near_twins
+from trainer.data.checking.scan import Reading, scan
 from trainer.data.dataset import resolve
-from trainer.data.duplicates import comparable, near_twins
-from trainer.data.scan import Reading, scan
 
 NUM_BOXES = 8
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import typer
 
-from trainer.data.advice import STRONG_BELOW, WEAK_ABOVE, advice
+from trainer.data.checking.advice import STRONG_BELOW, WEAK_ABOVE, advice
 from trainer.models import MODEL_NAMES, model_yaml
 from tuner.cli.main import EXIT_CODES, app
 from tuner.comparison import reevaluation

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             sys.stdout.write(answer(sys.stdin.readline()) + "\n")
         else:
-            from trainer.data.sample import compose
+            from trainer.data.sample.sample import compose
 
             val = max(1, options.images // 4)
             sys.stdout.write(f"{compose(options.directory, train_images=options.images, val_images=val)}\n")

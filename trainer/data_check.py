@@ -8,11 +8,11 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from trainer.data import sample
-from trainer.data.check import Progress, check, checked
-from trainer.data.cleaned import require_free, write_cleaned
+from trainer.data.checking.check import Progress, check, checked
+from trainer.data.checking.cleaning import require_free, write_cleaned
+from trainer.data.checking.thumbnails import worst_samples
 from trainer.data.dataset import resolve
-from trainer.data.samples import worst_samples
+from trainer.data.sample import sample
 from trainer.system import atomic_files
 from tuner.contract.data_report import encode_report
 

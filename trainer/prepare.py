@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from trainer.data import check, dataset, sample
+from trainer.data import dataset
+from trainer.data.checking import check
+from trainer.data.sample import sample
 from trainer.exceptions import DataError, ModelError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.data import contact_sheet, dataset, sample
-from trainer.data.boxed_picture import label_of
-from trainer.data.lettering import on_one_line
+from trainer.data import dataset
+from trainer.data.drawing import contact_sheet
+from trainer.data.drawing.boxes import label_of
+from trainer.data.drawing.text import on_one_line
+from trainer.data.sample import sample
 from trainer.exceptions import DataError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import hear_all
 from trainer import prepare
-from trainer.data import sample
+from trainer.data.sample import sample
 from tuner.cli.main import main
 from tuner.contract import Outcome, PreparedRecord, PrepareRequest
 from tuner.execution.trainer_process import TrainerProcess

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.data.description import MAX_BYTES as MAX_BYTES_OF_DATA
-from trainer.data.description import Description, read_description
+from trainer.data.dataset_yaml import MAX_BYTES as MAX_BYTES_OF_DATA
+from trainer.data.dataset_yaml import Description, read_description
 from trainer.exceptions import DataError
 from tuner.exceptions import SpaceError
 from tuner.space import SHIPPED_SPACES, Space, load_space

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import hear_all
-from trainer.data import sample
+from trainer.data.sample import sample
 from tuner.contract import PreparedRecord, PrepareRequest, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
 

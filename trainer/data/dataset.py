@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainer.data.dataset_keys import Keypoints
-from trainer.data.description import (
+from trainer.data.dataset_yaml import (
     Description,
     Place,
     SplitEntry,

@@ -13,8 +13,8 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
 
-from trainer.data.boxed_picture import Cell
-from trainer.data.contact_sheet import Row, Sheet
+from trainer.data.drawing.boxes import Cell
+from trainer.data.drawing.contact_sheet import Row, Sheet
 from trainer.exceptions import DataError
 from trainer.ultralytics_bridge import training as _training  # noqa: F401 - the same ways around ultralytics' habits
 from tuner.contract import Params

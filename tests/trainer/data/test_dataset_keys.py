@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data.check import check
+from trainer.data.checking.check import check
 from trainer.data.dataset import DataSet, fingerprint, resolve, write_resolved
 from trainer.exceptions import DataError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data.check import check
+from trainer.data.checking.check import check
 from trainer.data.dataset import resolve
 from trainer.exceptions import DataError
 from tuner.contract.data_report import DataReport

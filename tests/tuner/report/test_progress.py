@@ -33,7 +33,7 @@ from tuner.space import parse_space
 from tuner.study import StudyPaths
 from tuner.training.final_run import PromotedRun, choose_winner, full_run_request
 
-CURVES = Path(__file__).parent / "diagnosis" / "curves"
+CURVES = Path(__file__).parents[1] / "diagnosis" / "curves"
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SCRIPTED_TRAINER
 from tests.trainer.data import dirty as planted
-from trainer.data.advice import advice
+from trainer.data.checking.advice import advice
 from tuner.cli.main import main
 from tuner.contract.data_report import (
     ClassFacts,

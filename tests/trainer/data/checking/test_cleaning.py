@@ -1,0 +1,127 @@
+"""A cleaned data set: without the flaws, the user's own as it was."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.data import dirty as planted
+from tests.trainer.data.checking.test_check import snapshot
+from trainer.data.checking.check import check
+from trainer.data.checking.cleaning import write_cleaned
+from trainer.data.dataset import resolve
+from trainer.exceptions import DataError
+
+STAYS = {
+    "bad-orientation",
+    "class-not-in-train",
+    "class-not-in-val",
+    "class-without-boxes",
+    "empty-labels",
+    "grey-picture",
+    "missing-labels",
+    "near-duplicate-box",
+    "near-duplicate-picture",
+    "near-leaked-picture",
+    "noisy-validation",
+    "outline-labels",
+    "rotated-picture",
+}
+"""What only the user can judge or mend."""
+
+
+@pytest.fixture(scope="module")
+def dirty(tmp_path_factory):
+    """Made once: nothing that is tested here may change it."""
+    return planted.make(tmp_path_factory.mktemp("dirty") / "data")
+
+
+@pytest.fixture(scope="module")
+def cleaned(dirty):
+    """With what was written, and whether the original is as it was."""
+    before = snapshot(dirty.root)
+    dataset = resolve(dirty.root / "dataset.yaml")
+    done = write_cleaned(dataset, check(dataset), dirty.root.parent / "clean")
+    assert snapshot(dirty.root) == before, "no byte of the user's data changes"
+    return done
+
+
+def test_a_cleaned_data_set_has_only_what_the_user_must_judge(cleaned):
+    report = check(resolve(cleaned.data))
+    assert {finding.kind for finding in report.findings} == STAYS
+    assert {finding.split for finding in report.findings if "leaked" in finding.kind} == {"test"}
+    assert not report.left_out
+    assert not report.refusal
+
+
+def test_what_is_measured_stays_and_what_leaks_into_it_is_not_trained_on(cleaned):
+    root = cleaned.data.parent
+    for name in ("copy.jpg", "half.jpg", "mirrored.jpg", "brighter.png"):
+        assert (root / "images/val" / name).exists(), name
+    for name in ("a-copied.jpg", "b-copy.jpg", "a-source.jpg", "z-worse.jpg"):
+        assert not (root / "images/train" / name).exists(), name
+
+
+def test_pictures_are_links_but_for_those_with_bytes_after_their_end(dirty, cleaned):
+    images = cleaned.data.parent / "images/train"
+    assert (images / "good00.jpg").readlink() == dirty.root / "images/train/good00.jpg"
+    rewritten, original = images / "trailing.jpg", dirty.root / "images/train/trailing.jpg"
+    assert not rewritten.is_symlink()
+    assert rewritten.read_bytes() == original.read_bytes()[:-20]
+    assert cleaned.num_rewritten == 2
+
+
+def test_flawed_rows_are_deleted_or_cut_and_all_others_are_as_they_were(dirty, cleaned):
+    labels = cleaned.data.parent / "labels/train"
+    assert (labels / "flat.txt").read_text() == "0 0.5 0.5 0.25 0.25\n"
+    assert (labels / "beyond.txt").read_text() == "0 0.5 0.5 0.25 0.25\n1 0.875 0.5 0.25 0.2\n"
+    assert (labels / "twice.txt").read_text() == "0 0.5 0.5 0.25 0.25\n1 0.2 0.2 0.1 0.1\n"
+    for name in ("crlf.txt", "outline.txt", "rounded.txt", "nearly.txt"):
+        assert (labels / name).read_bytes() == (dirty.root / "labels/train" / name).read_bytes(), name
+    assert not (labels / "unlabelled.txt").exists()
+    assert cleaned.num_rows == 3
+
+
+def test_the_counts_are_those_of_the_files(dirty, cleaned):
+    dataset = resolve(dirty.root / "dataset.yaml")
+    written = sum(path.suffix != ".txt" for path in (cleaned.data.parent / "images").rglob("*.*"))
+    assert cleaned.num_pictures == written
+    assert cleaned.num_left_out == sum(split.num_images for split in dataset.splits.values()) - written
+
+
+def test_pictures_of_one_name_from_several_folders_stay_apart(tmp_path):
+    made = planted.Dirty(tmp_path / "data")
+    for split in ("a/train", "b/train", "val"):
+        made.put(split, "x.jpg", made.jpeg(), f"0 0.5 0.5 0.{len(split)} 0.2\n")
+    (made.root / "dataset.yaml").write_text("train: [images/a/train, images/b/train]\nval: images/val\nnames: [cat]\n")
+    dataset = resolve(made.root / "dataset.yaml")
+    done = write_cleaned(dataset, check(dataset), tmp_path / "clean")
+    pictures = sorted((done.data.parent / "images/train").iterdir())
+    assert {path.readlink() for path in pictures} == {made.root / f"images/{name}/train/x.jpg" for name in "ab"}
+    again = check(resolve(done.data))
+    assert again.splits["train"].boxes == 2
+    assert again.splits["train"].unlabelled == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("data/clean", "Nothing is ever written into a user's data set"),
+        ("data/images/train/clean", "Nothing is ever written into a user's data set"),
+        ("full", "there is something"),
+        ("file", "there is something"),
+        ("/proc/clean", "must be writable"),
+    ],
+)
+def test_a_folder_that_is_not_for_it_is_refused_and_left_alone(tmp_path, where, said):
+    made = planted.Dirty(tmp_path / "data")
+    for split in ("train", "val"):
+        made.put(split, "x.jpg", made.jpeg())
+    (made.root / "dataset.yaml").write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine").write_text("kept")
+    (tmp_path / "file").write_text("kept")
+    before = snapshot(tmp_path)
+    dataset = resolve(made.root / "dataset.yaml")
+    with pytest.raises(DataError, match=said):
+        write_cleaned(dataset, check(dataset), tmp_path / Path(where))
+    assert snapshot(tmp_path) == before

@@ -1,0 +1,1 @@
+"""Check a data set: decode images, read labels, report findings with their remedies."""

@@ -1,0 +1,289 @@
+"""A whole data set judged before anything trains: what is in it, what is wrong with it, whether it can be used."""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from trainer.data.checking import findings
+from trainer.data.checking.advice import advice, fitting_imgsz
+from trainer.data.checking.decoding import VERSION
+from trainer.data.checking.duplicates import comparable, exact_twins, near_twins
+from trainer.data.checking.labels import RowFlaw
+from trainer.data.checking.metric_noise import expected_noise
+from trainer.data.checking.orphans import orphan_labels
+from trainer.data.checking.scan import Reading, Scan, scan
+from trainer.data.checking.statistics import (
+    class_facts,
+    odd_boxes,
+    odd_classes,
+    odd_names,
+    odd_splits,
+    size_facts,
+    split_facts,
+)
+from trainer.data.dataset import DataSet, label_path
+from trainer.data.elsewhere import Elsewhere, search
+from trainer.exceptions import DataError
+from trainer.system import atomic_files
+from trainer.system.cache import cache_folder
+from tuner.contract.data_report import (
+    DataReport,
+    Finding,
+    Level,
+    NoiseFacts,
+    Place,
+    SplitFacts,
+    decode_report,
+    encode_report,
+    headline,
+    told,
+)
+
+MAX_BROKEN_FRACTION = 0.01
+"""With more pictures of train or val than this that cannot be used, the data set is hardly the one that is meant."""
+
+MAX_LEAK = 0.01
+"""The largest part of val that may be in train too: figures on pictures that were trained on say nothing."""
+
+_MOST_NAMED = 3
+"""Kinds of flaws that are named before a training, which they do not hinder."""
+
+_RULES = 2
+"""To be raised with every change in what is found: kept reports are made anew then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a check is."""
+
+    step: str
+    done: int
+    total: int
+
+
+Hear = Callable[[Progress], None]
+
+
+def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
+    """Judge every file. The user's files are read and never written.
+
+    Args:
+        dataset: as `resolve` found it.
+        hear: told how far it is, now and then.
+
+    Raises:
+        DataError: a picture crashes what reads it, or memory ran out.
+    """
+    pictures = [picture.path for split in dataset.splits.values() for picture in split.pictures]
+    splits = _numbers(dataset)
+    try:
+        reading = Reading(
+            num_classes=len(dataset.names),
+            channels=dataset.channels,
+            keypoint_columns=dataset.keypoints.columns if dataset.keypoints else 0,
+        )
+        seen = scan(pictures, reading, _step(hear, "pictures and labels", len(pictures)))
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"Every picture must be readable, but one of the {len(pictures)} of {dataset.source} ended the process "
+            "that read it, or memory ran out; check parts of the data set to find it."
+        ) from error
+    exact = exact_twins(pictures, np.where(seen.shapes[:, 0] > 0, seen.num_bytes, 0), seen.checksums)
+    near = near_twins(comparable(seen.small), list(splits.values()))
+    lost = _elsewhere(dataset, pictures, seen)
+    facts = split_facts(seen, splits)
+    classes = class_facts(seen, splits, dataset.names)
+    sizes = size_facts(seen, fitting_imgsz(seen))
+    noise = _noise(seen, splits["val"])
+    found = findings.worst_first(
+        (
+            *_of_forms(findings.in_files(pictures, seen, splits, dataset.root, lost.labels), seen, dataset),
+            *findings.of_twins(pictures, exact, near, splits),
+            *findings.of_shared_labels(pictures, seen, splits, dataset.root),
+            *_orphans(dataset, lost.labels.values()),
+            *_foreign(dataset, lost),
+            *odd_classes(dataset.source, classes),
+            *odd_names(dataset.source, dataset.names),
+            *odd_boxes(dataset.source, seen, len(dataset.names)),
+            *odd_splits(dataset.source, facts, noise),
+        )
+    )
+    return DataReport(
+        data=str(dataset.source),
+        root=str(dataset.root),
+        splits=facts,
+        classes=classes,
+        sizes=sizes,
+        noise=noise,
+        findings=found,
+        notes=dataset.notes,
+        left_out=tuple(str(path) for path, good in zip(pictures, seen.usable(), strict=True) if not good),
+        advice=advice(facts, sizes),
+        refusal=_refusal(facts, found, dataset.source),
+    )
+
+
+def checked(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
+    """The same, from an earlier check where no file has changed since; it is kept in the user's cache folder.
+
+    Raises:
+        DataError: as `check`, or a file has gone since the data set was resolved.
+    """
+    kept = cache_folder() / "data-checks" / f"{_state(dataset)}.json"
+    try:
+        return decode_report(kept.read_text("ascii"))
+    except (OSError, ValueError):
+        report = check(dataset, hear)
+    with suppress(OSError):  # without a place to keep it, it is made anew the next time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        atomic_files.write(kept, encode_report(report).encode())
+    return report
+
+
+def usable(dataset: DataSet, report: DataReport) -> DataSet:
+    """The data set without the pictures that cannot be trained on."""
+    lost = set(report.left_out)
+    if not lost:
+        return dataset
+    kept = {
+        name: replace(split, pictures=tuple(p for p in split.pictures if str(p.path) not in lost))
+        for name, split in dataset.splits.items()
+    }
+    return replace(dataset, splits=kept)
+
+
+def notes(report: DataReport) -> tuple[str, ...]:
+    """What to say of a data set that is trained on: what is left out, each other error, how much there is besides."""
+    lines = [
+        f"{lost}; they are left out"
+        for split in report.splits
+        if (lost := _lost(split, report.splits, report.findings))
+    ]
+    lines += [
+        headline(found) for found in report.findings if found.level == Level.ERROR and not findings.loses_picture(found)
+    ]
+    others = list({found.kind: found.what for found in report.findings if found.level == Level.WARNING}.values())
+    if others:
+        more = f", and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+        lines.append(f"seen in the data: {', '.join(others[:_MOST_NAMED])}{more}; `tune data check` says where")
+    return tuple(lines)
+
+
+def _numbers(dataset: DataSet) -> dict[str, range]:
+    """The numbers of the pictures of each split, when all are counted one after the other."""
+    numbers, start = {}, 0
+    for name, split in dataset.splits.items():
+        numbers[name] = range(start, start + split.num_images)
+        start += split.num_images
+    return numbers
+
+
+def _step(hear: Hear, name: str, total: int) -> Callable[[int], None]:
+    return lambda done: hear(Progress(name, done, total))
+
+
+def _noise(seen: Scan, val: range) -> NoiseFacts | None:
+    usable = seen.usable()[val.start : val.stop]
+    picture_of_box = seen.picture_of_box() - val.start
+    inside = (picture_of_box >= 0) & (picture_of_box < len(val))
+    inside[inside] = usable[picture_of_box[inside]]
+    return expected_noise(picture_of_box[inside], seen.boxes[inside, 0], len(val))
+
+
+def _elsewhere(dataset: DataSet, pictures: Sequence[Path], seen: Scan) -> Elsewhere:
+    """Labels of pictures that have none where training looks; nothing is searched where none is missing."""
+    bare = [picture for picture, has_labels in zip(pictures, seen.has_labels, strict=True) if not has_labels]
+    if not bare:
+        return Elsewhere(labels={}, foreign=())
+    return search(bare, {label_path(picture) for picture in pictures}, dataset.folders())
+
+
+def _of_forms(found: Iterable[Finding], seen: Scan, dataset: DataSet) -> list[Finding]:
+    """What was found in the files; rows that are keypoints by what they have in common are told as such."""
+    number = seen.form.keypoints
+    if not number:
+        return list(found)
+    told = f"{seen.form.rows} rows of {seen.form.columns} columns: a box and {number} points within it"
+    as_outlines = {findings.ROWS[flaw].kind for flaw in (RowFlaw.OUTLINES, RowFlaw.TURNED_BOXES)}
+    keypoints = findings.finding(findings.ROWS[RowFlaw.KEYPOINTS], "", [Place(file=str(dataset.source), found=told)])
+    return [keypoints, *(each for each in found if each.kind not in as_outlines)]
+
+
+def _foreign(dataset: DataSet, lost: Elsewhere) -> list[Finding]:
+    places = [Place(file=str(file), found=kind) for file, kind in lost.foreign]
+    return [findings.finding(findings.FOREIGN_LABELS, "", places)] if places else []
+
+
+def _orphans(dataset: DataSet, known: Collection[Path]) -> list[Finding]:
+    """Label files without a picture, but for those that belong to one elsewhere."""
+    left = {split: [file for file in files if file not in known] for split, files in orphan_labels(dataset).items()}
+    return [
+        findings.finding(findings.ORPHAN_LABELS, split, [Place(file=str(file)) for file in orphans])
+        for split, orphans in left.items()
+        if orphans
+    ]
+
+
+def _refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding], source: Path) -> str:
+    """Why it cannot be trained on; empty where it can."""
+    for each in found:
+        if each.kind == findings.ROWS[RowFlaw.KEYPOINTS].kind and _is_many(each, facts):
+            return (
+                f"Labels of a detector must be boxes, but these are boxes with keypoints: {told(each.places[0])}; "
+                f"say so by a line such as `kpt_shape: [17, 3]` in {source}, and the boxes are trained on."
+            )
+    leaks = [each for each in found if each.kind == findings.LEAK.kind and each.split == "val"]
+    if leaks and len(leaks[0].places) > MAX_LEAK * facts["val"].pictures:
+        return (
+            f"Validation pictures must not be trained on, but {len(leaks[0].places)} of {facts['val'].pictures} "
+            f"pictures of val are in train too, the first: {told(leaks[0].places[0])}; take them out of one of the two."
+        )
+    for split in ("train", "val"):
+        if facts[split].pictures - facts[split].usable > MAX_BROKEN_FRACTION * facts[split].pictures:
+            return (
+                f"At most {MAX_BROKEN_FRACTION:.0%} of a split may be broken, but {_lost(split, facts, found)}; "
+                "mend or remove them."
+            )
+    return ""
+
+
+def _is_many(each: Finding, facts: Mapping[str, SplitFacts]) -> bool:
+    """Whether it is found in all of a data set, or in more label files than may be broken."""
+    files = {place.file for place in each.places}
+    return not each.split or len(files) > MAX_BROKEN_FRACTION * facts[each.split].pictures
+
+
+def _lost(split: str, facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
+    """How many pictures of the split cannot be used, and why the first; empty where all can."""
+    lost, total = facts[split].pictures - facts[split].usable, facts[split].pictures
+    if not lost:
+        return ""
+    first = next(each for each in found if each.split == split and findings.loses_picture(each))
+    place = told(first.places[0])
+    return f"{lost} of {total} pictures of {split} cannot be used, the first: {place}: {first.what}"
+
+
+def _state(dataset: DataSet) -> str:
+    """Changes with the rules, the data set file, and names, sizes and times of all pictures and label files."""
+    read_as = [str(dataset.source), dataset.names, dataset.channels, dataset.keypoints, dataset.notes]
+    digest = hashlib.sha256(json.dumps([_RULES, VERSION, *read_as]).encode())
+    for name, split in dataset.splits.items():
+        for picture in split.pictures:
+            of_both = [_stamp(picture.path), _stamp(label_path(picture.path))]
+            digest.update(json.dumps([name, str(picture.path), of_both]).encode())
+    return digest.hexdigest()
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """Size, time of the last change, and the one that programs cannot set back; none where there is no file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

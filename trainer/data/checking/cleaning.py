@@ -1,0 +1,183 @@
+"""A data set without its flaws, beside which the user's own stays as it is."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from trainer.data.checking import findings
+from trainer.data.checking.images import JPEG_END, PictureFlaw
+from trainer.data.checking.labels import RowFlaw
+from trainer.data.dataset import DataSet, Picture, label_path, yaml_text
+from trainer.data.dataset_yaml import Place, data_error, is_file, is_folder
+from tuner.contract import data_report
+from tuner.contract.data_report import DataReport, Finding
+
+_BOX_COLUMNS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cleaned:
+    """What was written."""
+
+    data: Path
+    """The YAML."""
+    num_pictures: int
+    num_left_out: int
+    """Pictures that cannot be used, copies, and what would leak from train into val or test."""
+    num_rewritten: int
+    """Pictures that were copied without the bytes after their end; all others are links."""
+    num_rows: int
+    """Rows of label files that were deleted or cut at the border of the picture."""
+
+
+def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
+    """Write the data set without what the report found wrong: `data.yaml`, labels, and links to the pictures.
+
+    Left out are pictures that cannot be used, copies within a split, and pictures of train that are, or look like,
+    one of val or test. Rows without size or that repeat another are deleted, boxes cut at the border of the picture.
+
+    Args:
+        dataset: as `resolve` found it.
+        report: of a check of it.
+        out: a folder that does not exist or is empty, outside of the data set.
+
+    Raises:
+        DataError: there is something in the folder, it is inside the data set, or it cannot be written.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - a path as the caller wrote it
+    require_free(dataset, out)
+    skipped = set(report.left_out) | _superfluous(dataset, report.findings)
+    rows = _flawed_rows(report.findings)
+    trailing = {place.file for place in _places(report.findings, findings.PICTURES[PictureFlaw.TRAILING_BYTES])}
+    done = {"pictures": 0, "rewritten": 0, "rows": 0}
+    try:
+        for name, split in dataset.splits.items():
+            kept = [picture for picture in split.pictures if str(picture.path) not in skipped]
+            for picture, short in zip(kept, _short_names(kept), strict=True):
+                target = out / "images" / name / short
+                done["pictures"] += 1
+                done["rewritten"] += _write_picture(picture.path, target, rewrite=str(picture.path) in trailing)
+                done["rows"] += _write_labels(label_path(picture.path), label_path(target), rows)
+        data = out / "data.yaml"
+        splits = {name: f"images/{name}" for name in dataset.splits}
+        data.write_text(yaml_text(dataset, out, splits), encoding="utf-8", newline="\n")
+    except OSError as error:
+        rule = f"The cleaned data set must be writable, but got {error.strerror!r}"
+        raise data_error(Place(file=Path(error.filename or out)), rule, "choose another folder") from error
+    total = sum(split.num_images for split in dataset.splits.values())
+    return Cleaned(
+        data=data,
+        num_pictures=done["pictures"],
+        num_left_out=total - done["pictures"],
+        num_rewritten=done["rewritten"],
+        num_rows=done["rows"],
+    )
+
+
+def require_free(dataset: DataSet, out: Path) -> None:
+    """Refuse a folder for a cleaned data set that is not free for it.
+
+    Raises:
+        DataError: there is something in it, or it is inside the data set.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - a path as the caller wrote it
+    place = Place(file=out)
+    sources = [source for split in dataset.splits.values() for source in split.sources if is_folder(source)]
+    for folder in (dataset.root, *sources):
+        if out.resolve().is_relative_to(folder.resolve()):
+            rule = f"Nothing is ever written into a user's data set, but this is inside of {folder}"
+            raise data_error(place, rule, "choose a folder outside")
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise data_error(
+                place, "A cleaned data set needs a folder of its own, but there is something", "name a new one"
+            )
+    except OSError as error:
+        raise data_error(place, f"The folder must be readable, but got {error.strerror!r}", "choose another") from error
+
+
+def _superfluous(dataset: DataSet, found: tuple[Finding, ...]) -> set[str]:
+    """Copies within a split, and pictures of train that are in val or test too, with all that look like one of them."""
+    train = {str(picture.path) for picture in dataset.splits["train"].pictures}
+    leaking = train & {place.other for place in _places(found, findings.LEAK, findings.NEAR_LEAK)}
+    alike = [{place.file, place.other} for place in _places(found, findings.NEAR_DUPLICATE)]
+    while more := {name for pair in alike if leaking & pair for name in pair & train} - leaking:
+        leaking |= more
+    return leaking | {place.file for place in _places(found, findings.DUPLICATE)}
+
+
+def _places(found: tuple[Finding, ...], *kinds: findings.About) -> Iterator[data_report.Place]:
+    names = {about.kind for about in kinds}
+    for each in found:
+        if each.kind in names:
+            yield from each.places
+
+
+def _flawed_rows(found: tuple[Finding, ...]) -> Mapping[str, Mapping[int, RowFlaw]]:
+    """What is wrong with rows that are changed, by label file and line."""
+    rows: dict[str, dict[int, RowFlaw]] = defaultdict(dict)
+    for flaw in (
+        RowFlaw.BEYOND_BORDER,
+        RowFlaw.ZERO_SIZE,
+        RowFlaw.DUPLICATE,
+    ):  # what deletes a row comes last, and counts
+        for place in _places(found, findings.ROWS[flaw]):
+            rows[place.file][place.line] = flaw
+    return rows
+
+
+def _short_names(pictures: Sequence[Picture]) -> Iterator[str]:
+    """A name for each below one folder, unlike all others, and their labels unlike too."""
+    taken: set[str] = set()
+    for picture in pictures:
+        path = PurePosixPath(*[part for part in PurePosixPath(picture.name).parts if part not in ("..", "/")])
+        short, number = path, 1
+        while str(short.with_suffix("")) in taken:
+            number += 1
+            short = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        taken.add(str(short.with_suffix("")))
+        yield str(short)
+
+
+def _write_picture(source: Path, target: Path, *, rewrite: bool) -> bool:
+    """Returns whether it was rewritten."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not rewrite:
+        target.symlink_to(source)
+        return False
+    content = source.read_bytes()
+    end = content.rfind(JPEG_END)
+    target.write_bytes(content[:end] + JPEG_END if end >= 0 else content + JPEG_END)
+    return True
+
+
+def _write_labels(source: Path, target: Path, flawed: Mapping[str, Mapping[int, RowFlaw]]) -> int:
+    """Returns how many rows were changed. A picture without a label file is given none."""
+    if not is_file(source):
+        return 0
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content, rows = source.read_bytes(), flawed.get(str(source), {})
+    if rows:
+        lines = content.decode("utf-8-sig").splitlines()
+        kept = [_mended(line, rows.get(number)) for number, line in enumerate(lines, start=1)]
+        content = "".join(f"{line}\n" for line in kept if line is not None).encode()
+    target.write_bytes(content)
+    return len(rows)
+
+
+def _mended(line: str, flaw: RowFlaw | None) -> str | None:
+    """The row as it should be; none where it should not be."""
+    words = line.split()
+    if flaw is None:
+        return line
+    if flaw != RowFlaw.BEYOND_BORDER:
+        return None
+    if len(words) != _BOX_COLUMNS:
+        return line  # an outline is within the picture by its points
+    x, y, width, height = map(float, words[1:])
+    left, right = max(x - width / 2, 0.0), min(x + width / 2, 1.0)
+    top, bottom = max(y - height / 2, 0.0), min(y + height / 2, 1.0)
+    cut = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+    return " ".join([words[0], *(f"{value:.6g}" for value in cut)])

@@ -1,0 +1,57 @@
+"""Label files that belong to no picture: a sign of pictures that were lost, renamed or never copied."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer.data.dataset import DataSet, is_picture_name, label_path
+from trainer.data.dataset_yaml import is_folder
+from trainer.data.elsewhere import NO_LABELS
+
+
+def orphan_labels(dataset: DataSet) -> dict[str, list[Path]]:
+    """By split, the label files beside those of its pictures for which there is no picture of that name on disk."""
+    labels = {label_path(picture.path) for split in dataset.splits.values() for picture in split.pictures}
+    lists = {source for split in dataset.splits.values() for source in split.sources}
+    seen: set[Path] = set()
+    found: dict[str, list[Path]] = {}
+    for name, split in dataset.splits.items():
+        folders = {label_path(picture.path).parent: picture.path.parent for picture in split.pictures}
+        for source in filter(is_folder, split.sources):
+            folders |= dict(_twin_folders(source))
+        found[name] = [
+            file
+            for folder, of_pictures in sorted(folders.items())
+            if folder not in seen
+            for file in _without_picture(folder, of_pictures)
+            if file not in labels and file not in lists
+        ]
+        seen |= folders.keys()
+    return {name: files for name, files in found.items() if files}
+
+
+def _twin_folders(pictures: Path) -> Iterator[tuple[Path, Path]]:
+    """The folder of labels of this folder of pictures, and those below it, each with its folder of pictures."""
+    top = label_path(pictures / "_.jpg").parent
+    if top == pictures:
+        return
+    for directory, folders, _ in os.walk(top, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield Path(directory), pictures / Path(directory).relative_to(top)
+
+
+def _without_picture(folder: Path, of_pictures: Path) -> Iterator[Path]:
+    """Label files of the folder for which there is no picture of that name, be it one of the data set or not."""
+    pictures = {Path(name).stem for name in _names(of_pictures) if is_picture_name(name)}
+    for name in sorted(_names(folder)):
+        is_label = name.lower().endswith(".txt") and not name.startswith((".", "README"))
+        if is_label and name.lower() not in NO_LABELS and Path(name).stem not in pictures:
+            yield folder / name
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_file()]
+    except OSError:
+        return []

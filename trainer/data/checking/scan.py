@@ -1,0 +1,181 @@
+"""Every picture and label file of a data set, judged one by one, several processes at once."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.checking.images import SMALL_SIDE, FlawedPicture, PictureFacts, PictureFlaw, examine
+from trainer.data.checking.known_images import KnownPictures
+from trainer.data.checking.label_forms import Form, joined
+from trainer.data.checking.labels import FlawedRow, Labels, RowFlaw, read_labels
+from trainer.data.dataset import label_path
+from trainer.system.parallel import in_processes
+
+Flaw = TypeVar("Flaw")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scan:
+    """What is known of some pictures; row i of an array belongs to picture i where nothing else is said."""
+
+    shapes: NDArray[np.int32]
+    """(pictures, 2): width and height in pixels as trained on, 0 where there is no picture."""
+    num_bytes: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
+    """Of the content of the picture files: with their sizes, enough to tell which may be copies of each other."""
+    small: NDArray[np.uint8]
+    """(pictures, 256): grey values in rows of 16, all 0 where training cannot decode the picture."""
+    has_labels: NDArray[np.bool_]
+    """Whether there is a label file."""
+    num_boxes: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    """(boxes, 5), of one picture after the other: class id, centre x and y, width, height; shares of the picture."""
+    picture_flaws: tuple[tuple[int, FlawedPicture], ...]
+    """With the number of the picture."""
+    row_flaws: tuple[tuple[int, FlawedRow], ...]
+    """With the number of the picture."""
+    form: Form
+    """What the rows have in common that are no boxes."""
+
+    def usable(self) -> NDArray[np.bool_]:
+        """Which pictures can be trained on: readable, and no row of the labels loses them."""
+        usable = np.ones(len(self.shapes), bool)
+        usable[[i for i, found in self.picture_flaws if found.flaw.loses_picture]] = False
+        usable[[i for i, row in self.row_flaws if row.flaw.loses_picture]] = False
+        return usable
+
+    def picture_of_box(self) -> NDArray[np.int64]:
+        """(boxes,): the number of the picture that each is in."""
+        return np.repeat(np.arange(len(self.num_boxes)), self.num_boxes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """How training reads the files of a data set."""
+
+    num_classes: int
+    channels: int = 3
+    keypoint_columns: int = 0
+    """That follow a box in the labels."""
+
+
+def scan(pictures: Sequence[Path], reading: Reading, hear: Callable[[int], None] = lambda done: None) -> Scan:
+    """Judge pictures and their label files. Nothing is written, and nothing raised for a bad or unreadable file.
+
+    Every picture is decoded, unless one of the same content was before; see `known_pictures`.
+
+    Args:
+        pictures: paths; labels are looked for where `label_path` says.
+        reading: how they are read.
+        hear: told how many pictures are done, now and then.
+
+    Raises:
+        BrokenProcessPool: a process died, killed or crashed over a file.
+    """
+    return _joined(list(in_processes(partial(_scanned, reading), pictures, hear)))
+
+
+def _scanned(reading: Reading, pictures: Sequence[Path]) -> Scan:
+    with _quiet_decoders():
+        judged = _judged(pictures, reading.channels)
+    labels = [_labels(label_path(path), reading) for path in pictures]
+    boxes = [box[1:] for each in labels if each is not None for box in each.boxes]
+    return Scan(
+        shapes=np.array([(each.facts.width, each.facts.height) for each in judged], np.int32).reshape(-1, 2),
+        num_bytes=np.array([each.num_bytes for each in judged], np.int64),
+        checksums=np.array([int.from_bytes(each.digest[:4]) for each in judged], np.uint32),
+        small=np.stack([_small(each.facts) for each in judged]),
+        has_labels=np.array([each is not None for each in labels], bool),
+        num_boxes=np.array([len(each.boxes) if each else 0 for each in labels], np.int64),
+        boxes=np.array(boxes, np.float32).reshape(-1, 5),
+        picture_flaws=tuple((i, found) for i, each in enumerate(judged) for found in each.facts.flaws),
+        row_flaws=tuple((i, row) for i, each in enumerate(labels) if each for row in each.flaws),
+        form=joined([each.form for each in labels if each]),
+    )
+
+
+class _Judged(NamedTuple):
+    facts: PictureFacts
+    num_bytes: int = 0
+    digest: bytes = b""
+
+
+def _judged(pictures: Sequence[Path], channels: int) -> list[_Judged]:
+    """Each picture, from what is known of its content or by decoding it."""
+    with KnownPictures(channels) as known:
+        return [_picture(path, channels, known) for path in pictures]
+
+
+def _picture(path: Path, channels: int, known: KnownPictures) -> _Judged:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a quarter of the time of Path.read_bytes
+            content = file.read()
+    except OSError as error:
+        flaw = FlawedPicture(PictureFlaw.UNREADABLE, error.strerror or type(error).__name__)
+        return _Judged(PictureFacts(width=0, height=0, flaws=(flaw,)))
+    suffix = path.suffix.lower()
+    digest = known.digest(content, suffix)
+    facts = known.get(digest)
+    if facts is None:
+        facts = examine(content, suffix, channels)
+        known.add(digest, facts)
+    return _Judged(facts, len(content), digest)
+
+
+def _small(facts: PictureFacts) -> NDArray[np.uint8]:
+    return np.frombuffer(facts.small or bytes(SMALL_SIDE**2), np.uint8)
+
+
+@contextmanager
+def _quiet_decoders() -> Iterator[None]:
+    """Keep what C libraries print about broken files off the terminal; it is in the findings."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _labels(path: Path, reading: Reading) -> Labels | None:
+    """What the label file says; none where there is none."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return read_labels(file.read(), reading.num_classes, reading.keypoint_columns)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        row = FlawedRow(0, RowFlaw.UNREADABLE, error.strerror or type(error).__name__)
+        return Labels(boxes=(), flaws=(row,))
+
+
+def _joined(parts: Sequence[Scan]) -> Scan:
+    starts = np.cumsum([0, *(len(part.shapes) for part in parts)]).tolist()
+    return Scan(
+        shapes=np.concatenate([part.shapes for part in parts]),
+        num_bytes=np.concatenate([part.num_bytes for part in parts]),
+        checksums=np.concatenate([part.checksums for part in parts]),
+        small=np.concatenate([part.small for part in parts]),
+        has_labels=np.concatenate([part.has_labels for part in parts]),
+        num_boxes=np.concatenate([part.num_boxes for part in parts]),
+        boxes=np.concatenate([part.boxes for part in parts]),
+        picture_flaws=tuple(_renumbered(starts, [part.picture_flaws for part in parts])),
+        row_flaws=tuple(_renumbered(starts, [part.row_flaws for part in parts])),
+        form=joined([part.form for part in parts]),
+    )
+
+
+def _renumbered(starts: Sequence[int], parts: Sequence[Sequence[tuple[int, Flaw]]]) -> Iterator[tuple[int, Flaw]]:
+    """The flaws of all parts, with the number of the picture in the whole."""
+    for start, flaws in zip(starts, parts, strict=False):
+        yield from ((start + number, flaw) for number, flaw in flaws)

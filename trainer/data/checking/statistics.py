@@ -1,0 +1,163 @@
+"""What a data set holds, counted: splits, classes, sizes; and what in these numbers is odd."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.checking import findings
+from trainer.data.checking.labels import RowFlaw
+from trainer.data.checking.scan import Scan
+from tuner.contract.data_report import ClassFacts, Finding, NoiseFacts, Place, SizeFacts, SplitFacts
+
+RARE_SHARE, RARE_BOXES = 0.02, 100
+"""A class is rare with fewer boxes in train than this share of those of the most frequent, and fewer than this."""
+LEAST_VAL_SHARE, MOST_VAL_SHARE = 0.05, 0.4
+"""Of train and val together."""
+ENOUGH_VAL_PICTURES = 2000
+"""A val of so many pictures may be a smaller share."""
+NOISY_DIFFERENCE = 0.02
+"""mAP50-95: what tuning gains is often less, so what cannot tell it apart is too small a validation split."""
+TINY_SIDE, SMALL_SIDE, MEDIUM_SIDE = 8, 32, 96
+"""In pixels: one step of a detector's finest grid; and COCO's limits."""
+LEAST_CORNER_BOXES, CORNERS_BEYOND = 10, 0.2
+"""Boxes read like two corners where there are so many, all so, and this share of them reaches beyond its picture."""
+_SIZES_SHOWN = 5
+
+
+def split_facts(scan: Scan, splits: Mapping[str, range]) -> dict[str, SplitFacts]:
+    """What each split holds."""
+    usable = scan.usable()
+    facts = {}
+    for name, numbers in splits.items():
+        these = slice(numbers.start, numbers.stop)
+        boxes = scan.num_boxes[these][usable[these]]
+        facts[name] = SplitFacts(
+            pictures=len(numbers),
+            usable=int(usable[these].sum()),
+            background=int((boxes == 0).sum()),
+            unlabelled=int((~scan.has_labels[these]).sum()),
+            boxes=int(boxes.sum()),
+        )
+    return facts
+
+
+def class_facts(scan: Scan, splits: Mapping[str, range], names: Sequence[str]) -> tuple[ClassFacts, ...]:
+    """How often each class is there, on usable pictures."""
+    picture_of_box = scan.picture_of_box()
+    kept = scan.usable()[picture_of_box]
+    pictures, boxes = {}, {}
+    for split, numbers in splits.items():
+        here = kept & (picture_of_box >= numbers.start) & (picture_of_box < numbers.stop)
+        classes = scan.boxes[here, 0].astype(np.int64)
+        boxes[split] = np.bincount(classes, minlength=len(names)).tolist()
+        each_once = np.unique(np.stack([picture_of_box[here], classes]), axis=1)[1]
+        pictures[split] = np.bincount(each_once, minlength=len(names)).tolist()
+    return tuple(
+        ClassFacts(
+            name=name,
+            pictures={split: counts[class_id] for split, counts in pictures.items()},
+            boxes={split: counts[class_id] for split, counts in boxes.items()},
+        )
+        for class_id, name in enumerate(names)
+    )
+
+
+def size_facts(scan: Scan, imgsz: int) -> SizeFacts:
+    """How large pictures and objects are."""
+    readable = scan.shapes[scan.shapes[:, 0] > 0]
+    frequent = Counter(map(tuple, readable.tolist())).most_common(_SIZES_SHOWN)
+    width, height = box_sides(scan, imgsz).T
+    side = np.sqrt(width * height)
+    with_boxes = scan.num_boxes[scan.usable() & (scan.num_boxes > 0)]
+    return SizeFacts(
+        imgsz=imgsz,
+        picture_sizes=tuple((w, h, number) for (w, h), number in frequent),
+        small=_share(side < SMALL_SIDE),
+        medium=_share((side >= SMALL_SIDE) & (side < MEDIUM_SIDE)),
+        large=_share(side >= MEDIUM_SIDE),
+        median_side=float(np.median(side)) if len(side) else 0.0,
+        tiny=_share(np.minimum(width, height) < TINY_SIDE),
+        boxes_per_picture=float(with_boxes.mean()) if len(with_boxes) else 0.0,
+    )
+
+
+def box_sides(scan: Scan, imgsz: int) -> NDArray[np.float64]:
+    """(boxes, 2): width and height in pixels, of boxes on usable pictures, when a picture's longer side is `imgsz`."""
+    picture_of_box = scan.picture_of_box()
+    kept = scan.usable()[picture_of_box]
+    shapes = scan.shapes[picture_of_box[kept]].astype(np.float64)
+    scale: NDArray[np.float64] = imgsz / shapes.max(axis=1, keepdims=True, initial=1)
+    sides: NDArray[np.float64] = scan.boxes[kept, 3:5] * shapes * scale
+    return sides
+
+
+def _share(which: NDArray[np.bool_]) -> float:
+    return float(which.mean()) if len(which) else 0.0
+
+
+def odd_classes(file: Path, classes: Sequence[ClassFacts]) -> Iterator[Finding]:
+    """Classes that cannot be learnt or not be measured."""
+    most = max((facts.boxes["train"] for facts in classes), default=0)
+    kinds: dict[findings.About, list[Place]] = {}
+    for class_id, facts in enumerate(classes):
+        train, val = facts.boxes["train"], facts.boxes["val"]
+        about = None
+        if not any(facts.boxes.values()):
+            about = findings.CLASS_NEVER
+        elif not train and val:
+            about = findings.CLASS_NOT_TRAINED
+        elif train and not val:
+            about = findings.CLASS_NOT_VALIDATED
+        elif train < RARE_BOXES and train < RARE_SHARE * most:
+            about = findings.RARE_CLASS
+        if about is not None:
+            counts = ", ".join(f"{number} in {split}" for split, number in facts.boxes.items())
+            place = Place(file=str(file), found=f"class {class_id} '{facts.name}': boxes {counts}")
+            kinds.setdefault(about, []).append(place)
+    return (findings.finding(about, "", places) for about, places in kinds.items())
+
+
+def odd_names(file: Path, names: Sequence[str]) -> Iterator[Finding]:
+    """Classes that cannot be told apart by their names."""
+    ids: dict[str, list[int]] = defaultdict(list)
+    for class_id, name in enumerate(names):
+        ids["".join(name.split()).casefold()].append(class_id)
+    places = [
+        Place(file=str(file), found=", ".join(f"{class_id}: '{names[class_id]}'" for class_id in alike))
+        for alike in ids.values()
+        if len(alike) > 1
+    ]
+    if places:
+        yield findings.finding(findings.SAME_NAME, "", places)
+
+
+def odd_boxes(file: Path, scan: Scan, num_classes: int) -> Iterator[Finding]:
+    """Labels that are written by other rules, as far as all of them together show it."""
+    beyond = [row for _, row in scan.row_flaws if row.flaw == RowFlaw.CLASS_ID]
+    if beyond and all(row.value == str(num_classes) for row in beyond) and not (scan.boxes[:, 0] == 0).any():
+        found = f"no row has 0, {len(beyond)} have {num_classes}, and names has 0 to {num_classes - 1}"
+        yield findings.finding(findings.IDS_FROM_ONE, "", [Place(file=str(file), found=found)])
+    x, y, width, height = scan.boxes[:, 1:].T
+    over = sum(row.flaw == RowFlaw.BEYOND_BORDER for _, row in scan.row_flaws)
+    ordered = (width > x) & (height > y)
+    if len(x) >= LEAST_CORNER_BOXES and ordered.all() and over >= CORNERS_BEYOND * len(x):
+        found = f"in each of {len(x)} rows the last two numbers are larger than those before; {over} reach beyond"
+        yield findings.finding(findings.CORNER_BOXES, "", [Place(file=str(file), found=found)])
+
+
+def odd_splits(file: Path, splits: Mapping[str, SplitFacts], noise: NoiseFacts | None) -> Iterator[Finding]:
+    """A validation split of an odd size, or one that tells nothing apart."""
+    train, val = splits["train"].usable, splits["val"].usable
+    share = val / max(train + val, 1)
+    if share > MOST_VAL_SHARE or (share < LEAST_VAL_SHARE and val < ENOUGH_VAL_PICTURES):
+        place = Place(file=str(file), found=f"{train} pictures to train, {val} to validate ({share:.0%})")
+        yield findings.finding(findings.SPLIT_RATIO, "", [place])
+    if noise is not None and noise.least_difference > NOISY_DIFFERENCE:
+        found = (
+            f"{noise.pictures} pictures with boxes: mAP50-95 differs by {noise.standard_deviation:.3f} from one such "
+            f"set to the next; a difference of 0.01 takes {noise.pictures_for_a_point:,}"
+        )
+        yield findings.finding(findings.SMALL_VALIDATION, "val", [Place(file=str(file), found=found)])

@@ -1,0 +1,1 @@
+"""Draw images with boxes, text and contact sheets."""

@@ -1,0 +1,143 @@
+"""One picture with its boxes drawn on it, each in its class's colour."""
+
+import colorsys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from trainer.data.drawing.text import fitted, font_for, on_one_line, usual_font
+
+_LABEL = 11
+"""Size of letters."""
+_LONGEST_LABEL = 96
+_SMALLEST_LABELLED = 30
+"""A label would hide what is in a box that is smaller both ways; its colour says the class as well."""
+_MOST_LABELLED = 200
+_PAPER = (255, 255, 255)
+_DARKEST = 110
+
+Colour = tuple[int, int, int]
+_Rectangle = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A picture and its boxes."""
+
+    pixels: NDArray[np.uint8]
+    """(height, width, 3), red first."""
+    boxes: NDArray[np.float64]
+    """(boxes, 4): left, top, right, bottom as fractions of width and height."""
+    classes: tuple[int, ...]
+    """By box."""
+
+
+def colour_of(class_id: int) -> Colour:
+    """Bright enough for a dark ground; a golden section of the colour circle lies between neighbours."""
+    hue, value = class_id * 0.618034 % 1.0, (1.0, 0.8)[class_id // 8 % 2]
+    red, green, blue = (255 * part for part in colorsys.hsv_to_rgb(hue, 0.85, value))
+    white = max(0.0, (_DARKEST - _brightness((red, green, blue))) / 255)
+    return tuple(round(part + white * (255 - part)) for part in (red, green, blue))  # type: ignore[return-value]
+
+
+def label_of(class_id: int, names: Mapping[int, str]) -> str:
+    """A class's name, or its number where no font at hand can write the name."""
+    name = on_one_line(names.get(class_id, ""))
+    return name if name.strip() and font_for(name, _LABEL) is not None else f"class {class_id}"
+
+
+def drawn(cell: Cell, names: Mapping[int, str], side: int) -> Image.Image:
+    """A square of `side` pixels: the picture as large as fits, in the middle, its boxes on it."""
+    picture = Image.fromarray(cell.pixels)
+    scale = side / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    picture = picture.resize(size, Image.Resampling.BICUBIC)
+    corner = ((side - size[0]) // 2, (side - size[1]) // 2)
+    square = Image.new("RGB", (side, side), _PAPER)
+    square.paste(picture, corner)
+    boxes = [_on_square(box, size, corner) for box in cell.boxes]
+    draw = ImageDraw.Draw(square)
+    for box, class_id in zip(boxes, cell.classes, strict=True):
+        _outline(draw, box, colour_of(class_id))
+    _label_all(draw, boxes, cell.classes, names, side)
+    return square
+
+
+def _on_square(box: NDArray[np.float64], size: tuple[int, int], corner: tuple[int, int]) -> _Rectangle:
+    left, top, right, bottom = (float(edge) for edge in box)
+    x, y = corner
+    return x + left * size[0], y + top * size[1], x + right * size[0] - 1, y + bottom * size[1] - 1
+
+
+def _outline(draw: ImageDraw.ImageDraw, box: _Rectangle, colour: Colour) -> None:
+    """A line with a dark hem on either side, so that it shows on any ground."""
+    left, top, right, bottom = (round(edge) for edge in box)
+    right, bottom = max(left, right), max(top, bottom)
+    draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=(0, 0, 0), width=1)
+    draw.rectangle((left, top, right, bottom), outline=colour, width=2)
+
+
+def _label_all(
+    draw: ImageDraw.ImageDraw,
+    boxes: Sequence[_Rectangle],
+    classes: Sequence[int],
+    names: Mapping[int, str],
+    side: int,
+) -> None:
+    """The large boxes first; where no place is free, a box goes without: its colour says the class, by the legend."""
+    labels: list[_Rectangle] = []
+    centres = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
+    by_area = sorted(range(len(boxes)), key=lambda i: -_area(boxes[i]))
+    for i in by_area[:_MOST_LABELLED]:
+        if max(boxes[i][2] - boxes[i][0], boxes[i][3] - boxes[i][1]) < _SMALLEST_LABELLED:
+            continue
+        label = label_of(classes[i], names)
+        font = font_for(label, _LABEL) or usual_font(_LABEL)
+        label = fitted(label, font, _LONGEST_LABEL)
+        width = font.getlength(label) + 6
+        places = _places(boxes[i], width, _LABEL + 4, side)
+        place = next((place for place in places if not _hides(place, labels, centres)), None)
+        if place is None:
+            continue
+        labels.append(place)
+        colour = colour_of(classes[i])
+        draw.rectangle(place, fill=colour)
+        draw.text((place[0] + 3, place[1] + 1), label, fill=readable_on(colour), font=font)
+
+
+def _places(box: _Rectangle, width: float, height: float, side: int) -> Iterator[_Rectangle]:
+    """Above the box, below it, and within it at its top, as far as they are inside the square."""
+    left = min(max(box[0], 0.0), side - width)
+    for top in (box[1] - height, box[3] + 1, box[1] + 2):
+        if top >= 0 and top + height <= side:
+            yield left, top, left + width, top + height
+
+
+def _hides(place: _Rectangle, labels: Sequence[_Rectangle], centres: Sequence[tuple[float, float]]) -> bool:
+    """Whether a label there would hide another label or the middle of an object."""
+    left, top, right, bottom = place
+    if any(left <= x <= right and top <= y <= bottom for x, y in centres):
+        return True
+    return any(_meet(place, label) for label in labels)
+
+
+def _meet(a: _Rectangle, b: _Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _area(box: _Rectangle) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def readable_on(colour: Colour) -> Colour:
+    """Black or white."""
+    return (0, 0, 0) if _brightness(colour) > 120 else (255, 255, 255)
+
+
+def _brightness(colour: tuple[float, float, float]) -> float:
+    """In 0..255, as the eye sees it."""
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue

@@ -1,0 +1,1 @@
+"""Draw the sample data set."""
