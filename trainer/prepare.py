@@ -39,9 +39,12 @@ def run(request: PrepareRequest) -> tuple[PreparedRecord | None, EndRecord]:
         sha256 = dataset.fingerprint(trained)
         data = dataset.write_resolved(trained, Path(request.directory) / "data.yaml")
         environment.configure()
-        from trainer.ultralytics_bridge import models, usable  # imports torch: seconds
+        from trainer.ultralytics_bridge import (
+            dataset_scan,  # imports torch: seconds
+            models,
+        )
 
-        usable.scan(data)
+        dataset_scan.scan(data)
         model = models.locate(request.model)
         num_parameters = models.count_parameters(model, len(trained.names), trained.channels)
         prepared = PreparedRecord(

@@ -94,9 +94,9 @@ def test_without_a_place_to_keep_them_pictures_are_read_each_time(user_data, cac
     if reason == "no folder":
         monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
     else:
-        from trainer.ultralytics_bridge import picture_caches
+        from trainer.ultralytics_bridge import image_caches
 
-        monkeypatch.setattr(picture_caches, "_MARGIN", 1e15)
+        monkeypatch.setattr(image_caches, "_MARGIN", 1e15)
     dataset = dataset_of(user_data, cache="disk")
     assert len(pictures_of(dataset)) == 3
     assert kept(cache_home) == []

@@ -15,7 +15,7 @@ from ultralytics.data import build_dataloader, build_yolo_dataset  # noqa: E402
 from ultralytics.data.utils import check_det_dataset  # noqa: E402
 
 from trainer.data.dataset import resolve, write_resolved  # noqa: E402
-from trainer.ultralytics_bridge.repeatable import EpochSampler, Pick, in_epochs  # noqa: E402
+from trainer.ultralytics_bridge.determinism import EpochSampler, Pick, in_epochs  # noqa: E402
 
 BATCH = 3
 

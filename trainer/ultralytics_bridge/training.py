@@ -27,9 +27,9 @@ from trainer.exceptions import Diverged, OutOfMemory
 from trainer.nn import is_ssm_parameter
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.divergence import LossWatch
-from trainer.ultralytics_bridge import checkpoints, models, repeatable, usable
+from trainer.ultralytics_bridge import checkpoints, dataset_scan, determinism, models
+from trainer.ultralytics_bridge import image_caches as _picture_caches  # noqa: F401 - none among the user's files
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads them safely
-from trainer.ultralytics_bridge import picture_caches as _picture_caches  # noqa: F401 - none among the user's files
 from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - names an image that cannot be read
 
 _CUDA_CHECK_EVERY = 10
@@ -118,11 +118,11 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         self._batch = 0
         if self.train_loader.iterator is None:  # the first epoch of this process; later ones follow by themselves
             self._tell_sampler()
-        repeatable.seed_generators(self.args.seed, self.epoch, RANK + 1)
+        determinism.seed_generators(self.args.seed, self.epoch, RANK + 1)
         self._restore_pending()
 
     def _tell_sampler(self) -> None:
-        if isinstance(self.train_loader.sampler, repeatable.EpochSampler):
+        if isinstance(self.train_loader.sampler, determinism.EpochSampler):
             self.train_loader.sampler.begin(self.epoch)
 
     def _close_dataloader_mosaic(self) -> None:
@@ -131,13 +131,13 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         dataset = super().build_dataset(img_path, mode, batch)
-        usable.require_all(dataset)
+        dataset_scan.require_all(dataset)
         return dataset
 
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
         loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
         if mode == "train" and not isinstance(loader.sampler, SequentialSampler | ContiguousDistributedSampler):
-            repeatable.in_epochs(loader, seed=self.args.seed, rank=rank, num_ranks=self.world_size)
+            determinism.in_epochs(loader, seed=self.args.seed, rank=rank, num_ranks=self.world_size)
         return loader
 
     # ultralytics counts batches since the last step of the optimizer by itself, and forgets the count when it stops.

@@ -15,7 +15,7 @@ environment.configure()
 from ultralytics.data.utils import verify_image_label  # noqa: E402 - only after the environment is set
 from ultralytics.utils.patches import imread  # noqa: E402
 
-from trainer.ultralytics_bridge import usable  # noqa: E402, F401 - switches off that pictures are rewritten
+from trainer.ultralytics_bridge import dataset_scan  # noqa: E402, F401 - switches off that pictures are rewritten
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
