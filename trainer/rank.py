@@ -1,4 +1,4 @@
-"""`python -m trainer.rank PLAN`: one rank of a run on several devices, started by torchrun (see `trainer.ranks`)."""
+"""`python -m trainer.rank PLAN`: one rank of a run on several devices, started by torchrun (see `trainer.training`)."""
 
 import json
 import os
@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from trainer.exceptions import Stopped
-from trainer.ranks import END
 from trainer.system.processes import die_with_parent
 from trainer.system.stack_dumps import dump_on_request
+from trainer.training.distributed import END
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, TrainRequest, decode, encode
 
@@ -19,7 +19,7 @@ def main(plan: Path) -> int:
     die_with_parent()
     dump_on_request(plan.parent)
     environment.configure()
-    from trainer import trial
+    from trainer.training import trial
 
     def stop(signum: int, frame: object) -> None:
         raise Stopped

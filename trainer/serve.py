@@ -97,13 +97,13 @@ class _Lines:
 
 def _warm_up() -> None:
     """Import what every trial needs, with one thread: a thread pool would not survive the fork."""
-    if "trainer.trial" in sys.modules:
+    if "trainer.training.trial" in sys.modules:
         return
     import torch
 
     torch.set_num_threads(1)
     environment.configure()
-    import trainer.trial  # noqa: F401
+    import trainer.training.trial  # noqa: F401
 
 
 def _await(child: int, request: TrainRequest | PrepareRequest, requests: _Lines, records: int, watch: OomWatch) -> bool:
@@ -173,7 +173,7 @@ def _answer(request: TrainRequest | PrepareRequest, records: int) -> EndRecord:
 def _train(request: TrainRequest, records: int) -> EndRecord:
     import torch
 
-    from trainer import trial
+    from trainer.training import trial
 
     def stop(signum: int, frame: object) -> None:
         raise Stopped

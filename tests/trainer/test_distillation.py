@@ -9,7 +9,7 @@ from trainer.ultralytics_bridge import environment
 
 environment.configure()
 
-from trainer import trial  # noqa: E402 - only after the environment is set
+from trainer.training import trial  # noqa: E402 - only after the environment is set
 from trainer.ultralytics_bridge import checkpoints  # noqa: E402
 from tuner.contract import Outcome  # noqa: E402
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from trainer.models import model_yaml
-from trainer.trial import _identity, _is_same
+from trainer.training.trial import _identity, _is_same
 from trainer.ultralytics_bridge.models import digest, locate
 from tuner.contract import TrainRequest
 

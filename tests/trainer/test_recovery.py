@@ -21,7 +21,7 @@ environment.configure()
 
 from ultralytics.engine.validator import BaseValidator  # noqa: E402 - only after the environment is set
 
-from trainer import trial  # noqa: E402
+from trainer.training import trial  # noqa: E402
 from trainer.ultralytics_bridge import checkpoints  # noqa: E402
 from trainer.ultralytics_bridge.training import METRIC_KEYS, SearchTrainer  # noqa: E402
 

@@ -23,9 +23,9 @@ environment.configure()
 
 from ultralytics.utils.torch_utils import strip_optimizer  # noqa: E402 - only after the environment is set
 
-from trainer import ranks, trial  # noqa: E402
 from trainer.exceptions import ModelError  # noqa: E402
 from trainer.system import atomic_files  # noqa: E402
+from trainer.training import distributed, trial  # noqa: E402
 from trainer.ultralytics_bridge import checkpoints  # noqa: E402
 
 
@@ -212,12 +212,12 @@ def test_a_rank_of_a_run_on_several_devices_refuses_it_too(good, make_request, t
     run.mkdir()
     request = make_request(run)
     overrides = trial._arguments(request) | {"model": str(path)}
-    plan = ranks.write_plan(request, overrides, begins_stage=False)
+    plan = distributed.write_plan(request, overrides, begins_stage=False)
     rank = [sys.executable, "-m", "trainer.rank", str(plan)]
     done = subprocess.run(rank, env=users_environment() | {"RANK": "0"}, capture_output=True, check=False)
     assert done.returncode == 1
     assert not marker.exists()
-    assert one_line_of_a_bad_model(decode((run / ranks.END).read_text()))
+    assert one_line_of_a_bad_model(decode((run / distributed.END).read_text()))
 
 
 def test_in_a_users_own_process_nothing_is_restricted_and_these_checkpoints_are_no_dummies(good, tmp_path):

@@ -11,8 +11,8 @@ from trainer.ultralytics_bridge import environment
 
 environment.configure()
 
-from trainer import trial  # noqa: E402 - only after the environment is set
 from trainer.nn import is_ssm_parameter  # noqa: E402
+from trainer.training import trial  # noqa: E402 - only after the environment is set
 from trainer.ultralytics_bridge.training import SearchTrainer  # noqa: E402
 from tuner.contract import Outcome  # noqa: E402
 

@@ -193,7 +193,7 @@ RESOLVE = """
 import json, sys
 from trainer.ultralytics_bridge import environment
 environment.configure()
-from trainer.trial import _arguments
+from trainer.training.trial import _arguments
 from tuner.contract import decode
 from ultralytics.cfg import get_cfg
 from ultralytics.utils import YAML

@@ -9,14 +9,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer import ranks
-from trainer.backup import Backup
 from trainer.exceptions import Stopped
 from trainer.run_state import failures
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.epoch_log import RecordLog, trim_results
 from trainer.system import atomic_files
 from trainer.system.processes import OomWatch
+from trainer.training import distributed
+from trainer.training.backup import Backup
 from trainer.ultralytics_bridge.checkpoints import check_resumable
 from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
@@ -141,7 +141,7 @@ class _Run:
             overrides["resume"] = str(self._weights / LAST)
         num_ranks = len(self._request.devices)
         if num_ranks > 1:
-            return ranks.train(
+            return distributed.train(
                 part.request,
                 overrides,
                 num_ranks=num_ranks,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import hear_all
-from trainer.backup import Backup, copy_all
 from trainer.exceptions import TrainerError
+from trainer.training.backup import Backup, copy_all
 from tuner.contract import Outcome
 
 

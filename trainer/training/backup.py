@@ -1,6 +1,6 @@
 """Copies of a run's weights and records in a second place, made by a process of its own while training goes on.
 
-`python -m trainer.backup URL FILE...` copies files into a folder that fsspec knows: a path, or a URL such as
+`python -m trainer.training.backup URL FILE...` copies files into a folder that fsspec knows: a path, or a URL such as
 s3://bucket/runs. Each file there is the old one or the new one, never half of it.
 """
 
@@ -61,7 +61,7 @@ class Backup:
     def _start(self, files: list[Path]) -> None:
         self._said.seek(0)
         self._said.truncate()
-        command = [sys.executable, "-m", "trainer.backup", self._url, *map(str, files)]
+        command = [sys.executable, "-m", "trainer.training.backup", self._url, *map(str, files)]
         self._running = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said, text=True
         )

@@ -16,10 +16,10 @@ from trainer.ultralytics_bridge import environment
 
 environment.configure()
 
-from trainer import ranks, trial  # noqa: E402 - only after the environment is set
 from trainer.run_state.checkpoints import Checkpoints  # noqa: E402
 from trainer.run_state.epoch_log import RecordLog  # noqa: E402
 from trainer.system.processes import OomWatch  # noqa: E402
+from trainer.training import distributed, trial  # noqa: E402 - only after the environment is set
 from trainer.ultralytics_bridge.checkpoints import check_resumable  # noqa: E402
 from tuner.contract import EndRecord, Outcome, decode, encode  # noqa: E402
 
@@ -32,7 +32,7 @@ def start(train_request):
         if resume:
             overrides["resume"] = str(Path(request.directory) / "weights" / "last.pt")
         told = []
-        end = ranks.train(request, overrides, num_ranks=2, trained=trained, emit=told.append)
+        end = distributed.train(request, overrides, num_ranks=2, trained=trained, emit=told.append)
         return end, told
 
     return run
@@ -110,9 +110,9 @@ def test_an_interrupted_run_leaves_no_rank_behind(train_request, tmp_path):
 def test_ranks_that_torchrun_stopped_are_a_run_that_lost_one(train_request, kills, outcome):
     request = train_request(epochs=1)
     Path(request.directory).mkdir()
-    Path(request.directory, ranks.END).write_text(encode(EndRecord(outcome=Outcome.STOPPED)))
+    Path(request.directory, distributed.END).write_text(encode(EndRecord(outcome=Outcome.STOPPED)))
     watch = OomWatch(iter(kills).__next__)
-    end = ranks._end_of_ranks(request, 1, watch)
+    end = distributed._end_of_ranks(request, 1, watch)
     assert (end.outcome, end.retryable) == (outcome, outcome == Outcome.ERROR)
 
 
