@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.verb == "serve":
-            from trainer.serve import serve
+            from trainer.commands.serve import serve
 
             return serve()
         if options.verb == "environment":
@@ -35,11 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
 
             sys.stdout.write(json.dumps(environment_report()) + "\n")
         elif options.verb == "check-data":
-            from trainer import data_check
+            from trainer.commands import check_data
 
-            data_check.run(options.data, options.report, samples=options.samples, fix=options.fix, kept=options.kept)
+            check_data.run(options.data, options.report, samples=options.samples, fix=options.fix, kept=options.kept)
         elif options.verb == "preview":
-            from trainer.preview import answer
+            from trainer.commands.preview import answer
 
             sys.stdout.write(answer(sys.stdin.readline()) + "\n")
         else:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.conftest import hear_all
-from trainer import prepare
+from trainer.commands import prepare
 from trainer.data.sample import sample
 from tuner.cli.main import main
 from tuner.contract import Outcome, PreparedRecord, PrepareRequest

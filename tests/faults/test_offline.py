@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import prepare
+from trainer.commands import prepare
 from trainer.exceptions import TrainerError
 from trainer.ultralytics_bridge import environment
 from tuner.contract import Outcome, PrepareRequest

@@ -213,7 +213,7 @@ def test_a_rank_of_a_run_on_several_devices_refuses_it_too(good, make_request, t
     request = make_request(run)
     overrides = trial._arguments(request) | {"model": str(path)}
     plan = distributed.write_plan(request, overrides, begins_stage=False)
-    rank = [sys.executable, "-m", "trainer.rank", str(plan)]
+    rank = [sys.executable, "-m", "trainer.commands.rank", str(plan)]
     done = subprocess.run(rank, env=users_environment() | {"RANK": "0"}, capture_output=True, check=False)
     assert done.returncode == 1
     assert not marker.exists()

@@ -52,7 +52,7 @@ def train(
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     watch = OomWatch()
     with blocked(signal.SIGUSR1):  # of which torchrun would die, and take the ranks along before they are heard
-        process = subprocess.Popen([*command, "-m", "trainer.rank", str(plan)])
+        process = subprocess.Popen([*command, "-m", "trainer.commands.rank", str(plan)])
     told = trained
     try:
         while True:
@@ -69,7 +69,7 @@ def train(
 
 
 def write_plan(request: TrainRequest, overrides: Mapping[str, Any], *, begins_stage: bool) -> Path:
-    """What `trainer.rank` is to do, in a file of the run's folder; the arguments are those of `train`."""
+    """What `trainer.commands.rank` is to do, in a file of the run's folder; the arguments are those of `train`."""
     path = Path(request.directory) / PLAN
     plan = {"request": encode(request), "overrides": dict(overrides), "begins_stage": begins_stage}
     path.write_text(json.dumps(plan), encoding="utf-8")
@@ -88,7 +88,7 @@ def _end_of_ranks(request: TrainRequest, code: int, watch: OomWatch) -> EndRecor
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """torchrun passes SIGTERM on to its ranks; killed itself, it takes them along (see `trainer.rank`)."""
+    """torchrun passes SIGTERM on to its ranks; killed itself, it takes them along (see `trainer.commands.rank`)."""
     if process.poll() is None:
         process.terminate()
         try:

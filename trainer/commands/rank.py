@@ -1,4 +1,4 @@
-"""`python -m trainer.rank PLAN`: one rank of a run on several devices, started by torchrun (see `trainer.training`)."""
+"""Run one rank of a training on several devices: `python -m trainer.commands.rank PLAN`, started by torchrun."""
 
 import json
 import os

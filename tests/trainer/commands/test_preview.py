@@ -17,9 +17,9 @@ from ultralytics.data.dataset import YOLODataset  # noqa: E402 - only after the 
 from ultralytics.data.utils import check_det_dataset  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
+from trainer.commands.preview import answer  # noqa: E402
 from trainer.data import dataset  # noqa: E402
 from trainer.data.drawing import contact_sheet  # noqa: E402
-from trainer.preview import answer  # noqa: E402
 from trainer.ultralytics_bridge.preview import SHOWN, Preview  # noqa: E402
 from tuner.contract import Outcome  # noqa: E402
 from tuner.space import find_space, load_space  # noqa: E402

@@ -188,7 +188,7 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
 
 
 def _prepare(request: PrepareRequest, records: int) -> EndRecord:
-    from trainer import prepare
+    from trainer.commands import prepare
 
     _send(records, StartedRecord(pid=os.getpid(), device="CPU"))
     prepared, end = prepare.run(request)

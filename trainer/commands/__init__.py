@@ -1,0 +1,1 @@
+"""Answer the commands of `python -m trainer`."""
