@@ -1,4 +1,4 @@
-"""What docs/reliability.md names exists: every row of the fault matrix, every test, every exit code."""
+"""What the docs name exists: every row of the fault matrix, every test, every exit code, every room of the code."""
 
 import ast
 import re
@@ -58,3 +58,20 @@ def test_the_exit_codes_of_the_page_are_those_of_the_readme():
     section = PAGE[PAGE.index("## After each exit code") : PAGE.index("## How it works")]
     codes = re.compile(r"^\| (\d+(?:, \d+)*) \|", re.MULTILINE)
     assert codes.findall(section) == codes.findall(README)
+
+
+def _rooms_of_the_page(package: str) -> set[str]:
+    page = (TESTS.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[page.index(f"| `{package}/` | |") :].split("\n\n")[0]
+    return set(re.findall(r"^\| `([\w/]+)` \|", table, re.MULTILINE)) - {f"{package}/"}
+
+
+def _rooms_of_the_tree(package: str) -> set[str]:
+    folder = TESTS.parent / package
+    packages = {f"{found.parent.name}/" for found in folder.glob("*/__init__.py")}
+    return packages | {found.stem for found in folder.glob("*.py") if not found.stem.startswith("__")}
+
+
+@pytest.mark.parametrize("package", ["tuner", "trainer"])
+def test_the_architecture_page_names_every_room_and_no_other(package):
+    assert _rooms_of_the_page(package) == _rooms_of_the_tree(package)
