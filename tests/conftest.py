@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from tests.postgres import PostgresMissing, PostgresServer
+from tests.support.postgres import PostgresMissing, PostgresServer
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord
 
@@ -23,7 +23,7 @@ del os.environ["TRAINER_ISOLATED"]
 hypothesis.settings.register_profile("untimed", parent=hypothesis.settings.default, deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-SCRIPTED_TRAINER = Path(__file__).parent / "scripted" / "scripted_trainer.py"
+SCRIPTED_TRAINER = Path(__file__).parent / "support" / "scripted_trainer.py"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import sys, time
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 server = PostgresServer()
 print(server.pid, server.folder, flush=True)
 if "frozen" in sys.argv:

@@ -1,8 +1,8 @@
 """`python -m tests.faults.chaos [--minutes M] [--seed S]`: one study after another, with faults at random all the time.
 
 Kills trainers, actors and drivers, stops the database, cuts its connections, freezes trainers; each time the same
-command is run again. When a study has ended, the invariants of `tests.arena` are checked. Ends with 1 when one of them
-does not hold, or when fewer faults were done than asked for.
+command is run again. When a study has ended, the invariants of `tests.support.arena` are checked. Ends with 1 when one
+of them does not hold, or when fewer faults were done than asked for.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from tests.arena import Arena, assert_nothing_lost
-from tests.postgres import PostgresServer
+from tests.support.arena import Arena, assert_nothing_lost
+from tests.support.postgres import PostgresServer
 
 EPOCH_S = 0.6
 TRIALS = 40

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.arena import Arena
+from tests.support.arena import Arena
 
 
 @pytest.fixture

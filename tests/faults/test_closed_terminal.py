@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.arena import assert_nothing_lost, assert_nothing_runs, assert_orderly_end
 from tests.conftest import SCRIPTED_TRAINER
+from tests.support.arena import assert_nothing_lost, assert_nothing_runs, assert_orderly_end
 
 
 class Terminal:

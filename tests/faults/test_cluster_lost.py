@@ -7,7 +7,7 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.arena import Arena, assert_nothing_lost, assert_nothing_runs, assert_orderly_end
+from tests.support.arena import Arena, assert_nothing_lost, assert_nothing_runs, assert_orderly_end
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.arena import Arena, assert_nothing_runs, assert_orderly_end
+from tests.support.arena import Arena, assert_nothing_runs, assert_orderly_end
 
 TRIALS = 6
 MORE = ("--reevaluation-runs", "12")

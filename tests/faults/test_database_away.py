@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
+from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 
 @pytest.fixture

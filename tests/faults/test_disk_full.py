@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.arena import Arena, assert_nothing_lost, assert_nothing_runs, assert_orderly_end
+from tests.support.arena import Arena, assert_nothing_lost, assert_nothing_runs, assert_orderly_end
 from tuner.system.disk_space import free_bytes
 
 MIB = 2**20

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
+from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 PLACES = [
     "tuner.storage.lease:_taken:after:1",  # holds the study, has done nothing yet

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.conftest import SCRIPTED_TRAINER
-from tests.faults.leaks import leaks
+from tests.support.leaks import leaks
 from tests.tuner.conftest import empty_database, paths, space, spec, study, url  # noqa: F401 - fixtures
 
 SPACE = """

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.faults.leaks import leaks
+from tests.support.leaks import leaks
 
 CANARY = "ca/na+ry pa$$wörd-1f9b"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.arena import assert_orderly_end
 from tests.conftest import SCRIPTED_TRAINER
+from tests.support.arena import assert_orderly_end
 
 DATA = ["--data", "sample:20", "--model", "mamba-yolo-n", "--gpus", "0"]
 

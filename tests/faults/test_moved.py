@@ -11,8 +11,8 @@ from contextlib import closing
 import pytest
 import yaml
 
-from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
 from tests.conftest import SCRIPTED_TRAINER
+from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 from tuner.storage.database import sqlite_url
 
 

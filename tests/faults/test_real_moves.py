@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.arena import assert_orderly_end
-from tests.real_arena import EPOCHS, RealArena, go_on
+from tests.support.arena import assert_orderly_end
+from tests.support.real_arena import EPOCHS, RealArena, go_on
 from trainer.data.sample import sample
 from tuner.storage.database import sqlite_url
 

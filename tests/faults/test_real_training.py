@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.arena import assert_nothing_runs, assert_orderly_end
-from tests.real_arena import EPOCHS, NOTHING_LEARNT, RealArena, go_on, rewrite
+from tests.support.arena import assert_nothing_runs, assert_orderly_end
+from tests.support.real_arena import EPOCHS, NOTHING_LEARNT, RealArena, go_on, rewrite
 from trainer.ultralytics_bridge import environment
 
 environment.configure()

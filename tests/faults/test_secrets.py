@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.arena import Arena, assert_orderly_end
-from tests.faults.leaks import leaks
+from tests.support.arena import Arena, assert_orderly_end
+from tests.support.leaks import leaks
 
 COMMANDS = {
     "tune": (str(Path(sys.executable).parent / "tune"),),

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.arena import assert_nothing_lost, assert_nothing_runs, assert_orderly_end
 from tests.conftest import SCRIPTED_TRAINER
+from tests.support.arena import assert_nothing_lost, assert_nothing_runs, assert_orderly_end
 
 
 def begin(arena, epochs=6, **options):

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.arena import assert_nothing_lost, assert_nothing_runs, assert_orderly_end
+from tests.support.arena import assert_nothing_lost, assert_nothing_runs, assert_orderly_end
 
 
 def run(arena, **options):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
+from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 
 def test_a_second_driver_is_refused_by_name_and_the_first_goes_on(arena):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from tests.arena import Arena, assert_nothing_lost, assert_orderly_end
+from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 from tuner.exceptions import NoTrialSucceeded
 from tuner.report.progress import conclusion_lines
 from tuner.study import StudyPaths, StudySpec, TrialRecord

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tuner.ultralytics_files import DEFAULTS, yaml_of
+from tests.support.ultralytics_files import DEFAULTS, yaml_of
 from tuner.cli.diagnose import refuse_what_train_refuses
 from tuner.diagnosis import diagnose, remedies
 from tuner.diagnosis._arguments import arguments_of_yaml

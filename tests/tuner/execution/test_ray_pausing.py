@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.arena import SPACE, Arena, assert_nothing_runs, assert_orderly_end
+from tests.support.arena import SPACE, Arena, assert_nothing_runs, assert_orderly_end
 from tuner.decisions.log_check import differences
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits, make_engine

@@ -1,6 +1,6 @@
 """What a run would cost, on real Ray with a scripted trainer."""
 
-from tests.arena import assert_nothing_runs, assert_orderly_end
+from tests.support.arena import assert_nothing_runs, assert_orderly_end
 
 
 def test_a_dry_run_times_an_epoch_and_leaves_nothing_behind(arena):

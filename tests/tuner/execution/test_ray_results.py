@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.arena import SPACE, assert_orderly_end
+from tests.support.arena import SPACE, assert_orderly_end
 
 CAUSES = "likely causes: labels that are not found"
 

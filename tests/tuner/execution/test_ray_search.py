@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
+from tests.support.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
 from tuner.exceptions import EnvironmentProblem, StoppedByPolicy
 from tuner.storage.database import sqlite_url
 from tuner.study import Study

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.conftest import SCRIPTED_TRAINER
-from tests.trainer.data import dirty as planted
+from tests.support import dirty_data as planted
 from trainer.data.checking.advice import advice
 from tuner.cli.main import main
 from tuner.contract.data_report import (

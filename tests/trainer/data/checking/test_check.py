@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.data import dirty as planted
+from tests.support import dirty_data as planted
 from trainer.data.checking import check as checking
 from trainer.data.checking.check import MAX_BROKEN_FRACTION, Progress, check, checked, notes, usable
 from trainer.data.dataset import resolve

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.data import dirty as planted
+from tests.support import dirty_data as planted
 from tests.trainer.data.checking.test_check import snapshot
 from trainer.data.checking.check import check
 from trainer.data.checking.cleaning import write_cleaned

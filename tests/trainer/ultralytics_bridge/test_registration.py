@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import users_environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run(code: str, tmp_path: Path) -> dict:

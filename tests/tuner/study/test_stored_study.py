@@ -20,7 +20,7 @@ from tuner.space import parse_space
 from tuner.storage.database import masked
 from tuner.study import Study, TrialRecord, best_trial
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 TWO_OPTIMIZERS = """
 search: {epochs: 9, rungs: [3], trials: 6, sampler: random}

@@ -36,7 +36,7 @@ model: mamba-yolo-n
 """
 TIMEOUT_S = 120
 MARK = "TUNE_TEST_ARENA"
-DRIVER = Path(__file__).parent / "faults" / "driver.py"
+DRIVER = Path(__file__).parent / "faulty_driver.py"
 
 
 class Arena:
@@ -260,7 +260,7 @@ def assert_nothing_runs(arena):
 
 def assert_no_secret(arena):
     """The database's password is in no file of the study or of Ray."""
-    from tests.faults.leaks import leaks
+    from tests.support.leaks import leaks
 
     password = make_url(arena.storage).password
     assert password is None or leaks(password, [arena.folder], []) == []
@@ -275,7 +275,7 @@ def assert_weights_kept_and_removed(arena, status):
 
 def assert_decisions_as_undisturbed(arena, status):
     """Hearing the same figures in the same order, a search that nothing happens to decides alike."""
-    from tests.faults.undisturbed import decisions
+    from tests.support.undisturbed import decisions
 
     arrived = {}
     for line in arena.arrivals.read_text().splitlines():

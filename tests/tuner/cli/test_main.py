@@ -15,7 +15,7 @@ from tuner.cli.main import EXIT_CODES, app
 from tuner.exceptions import TunerError
 from tuner.system.signals import Interrupted
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 VERBS = typer.main.get_command(app).commands
 DOCUMENTED = {int(code) for part in re.findall(r"(\d+(?:, \d+)*) [a-z]", EXIT_CODES) for code in part.split(", ")}
 

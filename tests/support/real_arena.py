@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.arena import Arena, assert_nothing_runs, assert_orderly_end, finished
 from tests.conftest import users_environment
+from tests.support.arena import Arena, assert_nothing_runs, assert_orderly_end, finished
 from tuner.exceptions import StoppedByPolicy
 
 EPOCHS = 5

@@ -9,14 +9,14 @@ from hypothesis import given as tried_on
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from tests.tuner.arguments_page import page
-from tests.tuner.ultralytics_files import DEFAULTS, TUNED, tuned_yaml, yaml_of
+from tests.support.arguments_page import page
+from tests.support.ultralytics_files import DEFAULTS, TUNED, tuned_yaml, yaml_of
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
 from tuner.space import ARGUMENTS, AUGMENTATION_STRENGTH, REFUSED, TABLE, Fate
 from tuner.training.arguments_file import Parameters, overridden, parameters_of, require_optimizer
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 NEWEST = DEFAULTS["8.4.190"]
 
 
@@ -38,7 +38,7 @@ def refusal(**changes: ParamValue | list[object] | None) -> str:
 
 
 def test_the_page_is_generated_from_the_table() -> None:
-    assert (DOCS / "arguments.md").read_text("utf-8") == page(), "python -m tests.tuner.arguments_page"
+    assert (DOCS / "arguments.md").read_text("utf-8") == page(), "python -m tests.support.arguments_page"
 
 
 def test_every_argument_of_the_installed_ultralytics_has_a_row() -> None:

@@ -13,7 +13,7 @@ environment.configure()
 import ultralytics.data.dataset as stock  # noqa: E402 - only after the environment is set
 from ultralytics.cfg import get_cfg  # noqa: E402
 
-from tests.trainer.test_label_caches import Payload, assert_same, content  # noqa: E402
+from tests.trainer.ultralytics_bridge.test_label_caches import Payload, assert_same, content  # noqa: E402
 from trainer.ultralytics_bridge import training  # noqa: E402
 
 assert training, "what a trial imports, whatever that is, protects the user's files"

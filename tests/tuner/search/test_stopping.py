@@ -16,7 +16,7 @@ from tuner.space import parse_space
 from tuner.training.final_run import choose_winner
 from tuner.trials.live import Decision, TrialTerms
 
-CURVES = Path(__file__).parent / "diagnosis" / "curves"
+CURVES = Path(__file__).parents[1] / "diagnosis" / "curves"
 RUN_S = 18.0
 """What a whole trial trains: 9 epochs of 2 s (`conftest.epoch`)."""
 

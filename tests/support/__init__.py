@@ -1,0 +1,1 @@
+"""Help the tests: a scripted trainer, whole runs to break, a PostgreSQL server, dirty data."""
