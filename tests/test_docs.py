@@ -55,7 +55,7 @@ def test_each_test_of_the_matrix_exists_and_is_marked_where_it_is_not_always_run
 
 
 def test_the_exit_codes_of_the_page_are_those_of_the_readme():
-    section = PAGE[PAGE.index("## After each exit code") : PAGE.index("## How it works")]
+    section = PAGE[PAGE.index("## Exit codes") : PAGE.index("## Mechanisms")]
     codes = re.compile(r"^\| (\d+(?:, \d+)*) \|", re.MULTILINE)
     assert codes.findall(section) == codes.findall(README)
 
