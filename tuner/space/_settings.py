@@ -22,7 +22,7 @@ scratch has found next to nothing."""
 def default_rungs(epochs: int, *, after: int = WARM_UP_EPOCHS) -> tuple[int, ...]:
     """Where to compare trials of this length when nobody says: at 1/18, 1/6 and 1/2 of it, what comes after `after`.
 
-    Chosen on recorded curves: docs/decisions-benchmark.md, "What was tried".
+    Chosen on recorded curves: docs/decisions-benchmark.md, "Variants we tried".
     """
     places = sorted({round(epochs / 2 / _RUNG_RATIO**power) for power in (2, 1, 0)})
     return tuple(place for place in places if after < place < epochs)
