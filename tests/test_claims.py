@@ -26,7 +26,8 @@ from tuner.trials.retry_policy import MAX_IDENTICAL, MAX_RETRIES, Failure
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
-    path.relative_to(ROOT) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("search_spaces/*.md"))
+    path.relative_to(ROOT)
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("search_spaces/*.md"))
 )
 TEXTS = {str(page): (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 FLOWING = {page: " ".join(text.split()) for page, text in TEXTS.items()}
@@ -180,7 +181,7 @@ def test_the_defaults_of_a_space_are_stated_as_they_are():
         assert f"`{name}`" in FLOWING["search_spaces/README.md"]
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "search_spaces/README.md"])
+@pytest.mark.parametrize("page", ["docs/glossary.md", "search_spaces/README.md"])
 def test_the_default_rungs_are_where_it_is_said(page):
     assert "at 1/18, 1/6 and 1/2 of" in FLOWING[page] or "1/18, 1/6 and 1/2 of `epochs`" in FLOWING[page]
     assert default_rungs(1800) == (1800 // 18, 1800 // 6, 1800 // 2)
@@ -277,12 +278,14 @@ def test_how_often_the_loss_is_read_is_stated_as_it_is():
     assert "after every batch on a CPU, after every tenth on a GPU" in README
 
 
-def test_the_architecture_page_counts_retries_and_trials_of_the_model_as_the_code_does():
-    page = FLOWING["docs/architecture.md"]
+def test_the_decision_records_count_retries_and_trials_of_the_model_as_the_code_does():
+    retries = FLOWING["docs/decisions/0013-trainer-classifies-tuner-decides.md"]
+    failing = FLOWING["docs/decisions/0009-end-a-search-that-keeps-failing.md"]
+    surrogate = FLOWING["docs/decisions/0017-small-surrogate.md"]
     assert (MAX_RETRIES[Failure.INFRASTRUCTURE], MAX_RETRIES[Failure.HUNG], MAX_IDENTICAL) == (2, 1, 3)
-    assert "a lost process or machine twice, a hang once" in page
-    assert "Three trials that fail alike" in page
-    assert f"over at most {ModelProposer().most_known} trials" in page
+    assert "a lost process or machine twice, a hang once" in retries
+    assert "Three trials that fail with the same cause" in failing
+    assert f"over at most {ModelProposer().most_known} trials" in surrogate
 
 
 def test_the_patience_of_the_watchdog_is_stated_as_it_is():
