@@ -158,7 +158,7 @@ SIZES = SizeFacts(
 )
 
 
-@pytest.mark.parametrize("row", rows("docs/data-check.md", "search finds out"), ids=lambda row: row[0])
+@pytest.mark.parametrize("row", rows("docs/data-check.md", "## Recommended settings"), ids=lambda row: row[0])
 def test_the_table_of_advice_is_what_the_check_advises(row):
     pictures, _, model, space = row
     numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]+", pictures)] or [100_000]
