@@ -293,7 +293,7 @@ def test_the_patience_of_the_watchdog_is_stated_as_it_is():
 def test_the_defaults_of_a_full_run_are_stated_as_they_are():
     options = {p.name: p for p in TUNE.commands["train"].params}
     assert options["save_period"].default == 10
-    assert "a checkpoint is kept every ten epochs" in FLOWING["docs/guide.md"]
+    assert "keeps a checkpoint every ten epochs" in FLOWING["docs/guide.md"]
     assert f"Default: {single_run.PATIENCE}." in options["patience"].help
     assert f"or {default_parameters().epochs}." in options["epochs"].help
 
