@@ -159,7 +159,7 @@ SIZES = SizeFacts(
 )
 
 
-@pytest.mark.parametrize("row", rows("docs/data-check.md", "search finds out"), ids=lambda row: row[0])
+@pytest.mark.parametrize("row", rows("docs/data-check.md", "## Recommended settings"), ids=lambda row: row[0])
 def test_the_table_of_advice_is_what_the_check_advises(row):
     pictures, _, model, space = row
     numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]+", pictures)] or [100_000]
@@ -296,7 +296,7 @@ def test_the_patience_of_the_watchdog_is_stated_as_it_is():
 def test_the_defaults_of_a_full_run_are_stated_as_they_are():
     options = {p.name: p for p in TUNE.commands["train"].params}
     assert options["save_period"].default == 10
-    assert "a checkpoint is kept every ten epochs" in FLOWING["docs/guide.md"]
+    assert "keeps a checkpoint every ten epochs" in FLOWING["docs/guide.md"]
     assert f"Default: {single_run.PATIENCE}." in options["patience"].help
     assert f"or {default_parameters().epochs}." in options["epochs"].help
 
