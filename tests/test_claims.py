@@ -149,9 +149,9 @@ def test_both_tables_of_spaces_are_of_the_shipped_ones_and_alike():
 
 def test_the_sizes_that_spaces_are_for_are_those_of_the_advice():
     uses = {name: use for name, (_, use) in spaces("README.md", "## Search spaces").items()}
-    assert uses["weak_aug"] == f"more than {WEAK_ABOVE:,} pictures"
-    assert uses["medium_aug"] == f"{STRONG_BELOW:,} to {WEAK_ABOVE:,} pictures"
-    assert uses["strong_aug"] == f"fewer than {STRONG_BELOW:,} pictures"
+    assert uses["weak_aug"] == f"more than {WEAK_ABOVE:,} images"
+    assert uses["medium_aug"] == f"{STRONG_BELOW:,} to {WEAK_ABOVE:,} images"
+    assert uses["strong_aug"] == f"fewer than {STRONG_BELOW:,} images"
 
 
 SIZES = SizeFacts(

@@ -32,7 +32,7 @@ from tuner.system.printable import printable
 from tuner.system.signals import Interrupted
 
 EXIT_CODES = """
-Exit codes: 0 done · 1 a fault of ours · 2 command line · 3 search space or settings · 4 data set ·
+Exit codes: 0 done · 1 internal error, please report · 2 command line · 3 search space or settings · 4 data set ·
 5 machine, folder or package · 6 no trial succeeded · 7 stopped by a failure policy · 8 database ·
 9 another driver runs the study · 75 preempted (SIGUSR1, SIGUSR2): requeue · 129, 130, 143 stopped by a signal.
 After 8, 9, 75, 129, 130 and 143 the same command goes on where this one stopped.
