@@ -101,7 +101,7 @@ def test_two_studies_do_not_hinder_each_other(tmp_path):
 
 DRIVER = """
 import sys
-from tuner import lease
+from tuner.storage import lease
 from tuner.exceptions import StudyLocked
 
 lease.BEAT_S, lease.TIMEOUT_S = map(float, sys.argv[2:])
