@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,12 @@ from tuner.contract import EndRecord
 # taken back, so that the trainers that tests start isolate themselves as they do in real life.
 environment.isolate()
 del os.environ["TRAINER_ISOLATED"]
+
+# What `nohup`, or a shell's `&`, ignores is ignored by every process that a test starts, too, and signals are what some
+# of these tests send.
+for signum, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(signum) == signal.SIG_IGN:
+        signal.signal(signum, handler)
 
 # How long an example takes is the machine's business, not the tests'.
 hypothesis.settings.register_profile("untimed", parent=hypothesis.settings.default, deadline=None)
