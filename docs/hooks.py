@@ -1,12 +1,65 @@
-"""Point links that leave docs/ at nothing: on a forge they lead to a file, on the site they are just its name."""
+"""Complete the site with pages that live elsewhere: the command line, space files, contributing, changes."""
 
 import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
-_LEAVES_DOCS = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)]*\)")
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = {
+    "spaces.md": "search_spaces/README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
+}
+"""Pages of the site, and the files of the repository that hold their text."""
+
+_LINK = re.compile(r"\[([^\]]+)\]\(([^):\s]+)\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not below docs/."""
+    for page, source in ELSEWHERE.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=_on_the_site(text, Path(source).parent, Path())))
+    files.append(File.generated(config, "cli.md", content=_command_line()))
+    return files
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Keep the text of a link to a file that the site does not have."""
-    depth = page.file.src_uri.count("/")
-    return _LEAVES_DOCS.sub(lambda link: link.group(1) if link.group(0).count("../") > depth else link.group(0), markdown)
+    """Point links at pages of the site; a link to any other file becomes its text."""
+    if page.file.generated_by is not None:
+        return markdown
+    folder = Path(page.file.src_uri).parent
+    return _on_the_site(markdown, Path("docs") / folder, folder)
+
+
+def _on_the_site(text: str, folder: Path, page_folder: Path) -> str:
+    """Rewrite the links of a file in that folder of the repository for a page in that folder of the site."""
+    pages = {source: page for page, source in ELSEWHERE.items()}
+
+    def rewritten(link: re.Match[str]) -> str:
+        shown, (target, _, anchor) = link.group(1), link.group(2).partition("#")
+        if not target:
+            return link.group(0)
+        file = (ROOT / folder / target).resolve().relative_to(ROOT).as_posix()
+        page = pages.get(file, file.removeprefix("docs/") if file.startswith("docs/") else "")
+        if not page:
+            return shown
+        up = "../" * len(page_folder.parts)
+        return f"[{shown}]({up}{page}{'#' if anchor else ''}{anchor})"
+
+    return _LINK.sub(rewritten, text)
+
+
+def _command_line() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "cli.md"
+        command = ["-m", "typer", "tuner.cli.main", "utils", "docs", "--name", "tune", "--title", "Command line"]
+        subprocess.run([sys.executable, *command, "--output", page], cwd=ROOT, check=True, capture_output=True)
+        return page.read_text(encoding="utf-8")
