@@ -1,20 +1,20 @@
-"""The best configurations of a search and the default one, trained again on seeds that the search never used.
+"""Train the best configurations of a search and the default one again, on seeds that the search never used.
 
-`tuner.comparison` says which runs that takes and what they show. Here its runs become requests, and what trainers say
-becomes its evidence. As with `tuner.search`, whoever drives it asks for requests, passes records on and carries out
-decisions, and all that must be remembered is in the study: the contest, each run that has ended, and the verdict. A
-run that was cut off is asked for again, and goes on from the checkpoint in its folder.
+`tuner.comparison.verdict` says which runs that takes and what they show. Here its runs become requests, and what
+trainers say becomes its evidence. As with `tuner.search`, the driver asks for requests, passes records on and carries
+out decisions, and all that must be remembered is in the study: the plan, each run that has ended, and the verdict. A
+run that was cut off is suggested again, and resumes from the checkpoint in its folder.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 
-from tuner.comparison.verdict import MIN_SEEDS, Contest, Run, Standing, Verdict, next_runs, plan, verdict
-from tuner.comparison.verdict import Decision as Outlook
+from tuner.comparison.contest import MIN_SEEDS, ComparisonPlan, Run, plan
+from tuner.comparison.record import EndedRun, Reevaluated, reevaluated
+from tuner.comparison.verdict import next_runs, verdict
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.divergence import divergence
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
@@ -24,75 +24,17 @@ from tuner.trials.live import DIVERGED, Decision, TrialTerms
 from tuner.trials.retry_policy import Failure, Setback, failure_of, is_retried
 
 LEAST_RUNS = 2 * MIN_SEEDS
-"""The default configuration and one other, on as many seeds as it takes to say anything."""
+"""The default configuration and one other, on the fewest seeds that say anything."""
 
 MOST_RUNS = 20
-"""Of those that nobody asked for."""
+"""Unless the user asks for more."""
 
 SHARE = 0.25
-"""Of what the search has trained, where nobody says how many runs."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EndedRun:
-    """A run that will not go on."""
-
-    trial: int
-    seed: int
-    value: float | None
-    """Metric after the last epoch; none where the configuration failed on this seed."""
-    reason: str = ""
-    """Why it failed."""
-    epochs: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reevaluated:
-    """What a study knows of its re-evaluation."""
-
-    contest: Contest
-    runs: tuple[EndedRun, ...] = ()
-    """In the order in which they ended."""
-    verdict: Verdict | None = None
-    """Once it is decided."""
-
-    @property
-    def evidence(self) -> dict[tuple[int, int], float]:
-        """As `tuner.comparison.verdict` reads it."""
-        return {(run.trial, run.seed): math.nan if run.value is None else run.value for run in self.runs}
-
-    def judges(self, trial: int | None) -> bool:
-        """Whether a configuration has taken part; one that a later search found has not."""
-        return trial in (self.contest.baseline, *self.contest.candidates)
-
-
-def reevaluated(study: KnownStudy) -> Reevaluated | None:
-    """What is known; none before there is anything."""
-    facts = study.reevaluation
-    if not facts:
-        return None
-    contest, said = facts["contest"], facts["verdict"]
-    return Reevaluated(
-        contest=Contest(**{**contest, "candidates": tuple(contest["candidates"]), "seeds": tuple(contest["seeds"])}),
-        runs=tuple(EndedRun(**run) for run in facts["runs"]),
-        verdict=None if said is None else _verdict_of(said),
-    )
-
-
-def _verdict_of(said: dict[str, Any]) -> Verdict:
-    return Verdict(
-        **{
-            **said,
-            "decision": Outlook(said["decision"]),
-            "interval": None if said["interval"] is None else tuple(said["interval"]),
-            "standings": tuple(Standing(**standing) for standing in said["standings"]),
-        }
-    )
+"""Of what the search has trained, unless the user says how many runs."""
 
 
 def most_runs(asked: int | None, full_runs: float) -> int:
-    """How many runs may go into a contest.
+    """Return how many runs a comparison may take.
 
     Args:
         asked: by the user; none for a share of the search.
@@ -101,10 +43,11 @@ def most_runs(asked: int | None, full_runs: float) -> int:
     return min(max(LEAST_RUNS, int(SHARE * full_runs)), MOST_RUNS) if asked is None else asked
 
 
-def contest_for(study: KnownStudy, runs: int | None = None) -> Contest | None:
-    """The contest that the search's result calls for: the one that is under way or over, if it is still about the
-    best configurations. None where there is nothing to compare, because the default configuration did not run to its
-    end or nothing was better, or no room for it.
+def plan_for(study: KnownStudy, runs: int | None = None) -> ComparisonPlan | None:
+    """Plan the comparison that the search's result calls for.
+
+    A plan that is under way or over stays as long as it is about the best configurations. None if there is nothing to
+    compare (the default configuration did not run to its end, or nothing was better), or no room for it.
 
     Args:
         runs: the most that it may take; none for a quarter of what the search has trained, but 6 to 20.
@@ -116,14 +59,14 @@ def contest_for(study: KnownStudy, runs: int | None = None) -> Contest | None:
     if not ranking or most < LEAST_RUNS:
         return None
     known = reevaluated(study)
-    used = max(known.contest.seeds, default=0) if known else study.spec.seed
-    if known and known.contest.candidates == tuple(ranking[: len(known.contest.candidates)]):
-        return known.contest
+    used = max(known.plan.seeds, default=0) if known else study.spec.seed
+    if known and known.plan.candidates == tuple(ranking[: len(known.plan.candidates)]):
+        return known.plan
     return plan(ranking, baseline=0, search_seed=used, max_runs=most)
 
 
 def _better_than_the_baseline(trials: Sequence[TrialRecord]) -> list[int]:
-    """Of the trials that ran to their end, the best first."""
+    """List the trials that ran to their end with a higher value, the best first."""
     ended = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None}
     if 0 not in ended:
         return []
@@ -151,7 +94,7 @@ class LiveRun:
 
 
 class Reevaluation:
-    """Carries a contest out.
+    """Carries out a comparison.
 
     Call `propose` when a slot is free, `hear` for each record of a run, `lose` when its machine is gone, `release`
     when it was cut off without an end record. A run goes by a number of its own while it is live: see `number_of`.
@@ -160,14 +103,14 @@ class Reevaluation:
     def __init__(
         self,
         study: DrivenStudy,
-        contest: Contest,
+        plan: ComparisonPlan,
         paths: StudyPaths,
         terms: TrialTerms,
         *,
         slots: int,
         on_event: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Go on with a contest where the study has it, or begin it.
+        """Begin a comparison, or resume the one that the study has.
 
         Args:
             slots: runs at once. Those that would be idle train ahead of the next look, once there is a leader.
@@ -184,15 +127,15 @@ class Reevaluation:
         self.problem: TunerError | None = None
         """The error that this is, when it is one."""
         known = reevaluated(study)
-        self.known = known if known is not None and known.contest == contest else Reevaluated(contest=contest)
-        self.standing = verdict(contest, self.known.evidence)
-        """What can be said so far."""
+        self.known = known if known is not None and known.plan == plan else Reevaluated(plan=plan)
+        self.verdict = verdict(plan, self.known.evidence)
+        """So far."""
         self._write()
 
     @property
     def finished(self) -> bool:
         """Whether nothing will be proposed any more."""
-        return self.stop_reason is not None or self.standing.decided
+        return self.stop_reason is not None or self.verdict.decided
 
     @property
     def epochs(self) -> int:
@@ -201,16 +144,14 @@ class Reevaluation:
 
     def number_of(self, request: TrainRequest) -> int:
         """By which a run is known as long as it is live."""
-        contest = self.known.contest
-        place = (contest.baseline, *contest.candidates).index(request.trial)
-        return place * len(contest.seeds) + contest.seeds.index(request.seed)
+        return self.known.plan.runs.index(Run(request.trial, request.seed))
 
     def propose(self) -> TrainRequest | None:
         """The next run to train, or none when there is nothing to train now."""
         if self.finished:
             return None
         running = [live.run for live in self.live.values()]
-        wanted = next_runs(self.known.contest, self.known.evidence, running=running, ahead=self._ahead)
+        wanted = next_runs(self.known.plan, self.known.evidence, running=running, ahead=self._ahead)
         if not wanted:
             return None
         request = self._request(wanted[0])
@@ -257,9 +198,7 @@ class Reevaluation:
 
     def close(self) -> None:
         """Remove the weights of runs that will not go on: only figures count. To be called when no trainer runs."""
-        contest = self.known.contest
-        every = [(t, s) for t in (contest.baseline, *contest.candidates) for s in contest.seeds]
-        for trial, seed in every if self.standing.decided else self.known.evidence:
+        for trial, seed in self.known.plan.runs if self.verdict.decided else self.known.evidence:
             discard_weights(self._paths.reevaluated(trial, seed))
 
     def _request(self, run: Run) -> TrainRequest:
@@ -346,15 +285,15 @@ class Reevaluation:
             seconds=round(live.seconds, 3),
         )
         self.known = replace(self.known, runs=(*self.known.runs, ended))
-        self.standing = verdict(self.known.contest, self.known.evidence)
+        self.verdict = verdict(self.known.plan, self.known.evidence)
         self._write()
         metric = self._study.spec.metric
         self._on_event(f"trial {live.label}: {reason if value is None else f'{metric} {value:.4f}'}")
 
     def _write(self) -> None:
-        decided = self.standing if self.standing.decided else None
+        decided = self.verdict if self.verdict.decided else None
         self.known = replace(self.known, verdict=decided)
-        self._study.note_reevaluation(**asdict(self.known))
+        self._study.note_reevaluation(**self.known.encoded())
 
     def _unless_over(self) -> Decision:
         """What trains ahead of a decision stops once that is made."""

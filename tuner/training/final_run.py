@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
-from tuner.comparison.reevaluation import reevaluated
-from tuner.comparison.verdict import Decision, Verdict
+from tuner.comparison.contest import Conclusion, Verdict
+from tuner.comparison.record import reevaluated
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.diagnosis import findings
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
@@ -50,7 +50,7 @@ class Winner:
         return f"Trial {self.trial.number} is {_lead(self.gain)}."
 
     def _chosen_without_a_gain(self, verdict: Verdict) -> str:
-        if verdict.decision == Decision.BETTER:
+        if verdict.conclusion == Conclusion.BETTER:
             return ""
         if self.trial.is_baseline:
             return " The default configuration is kept."

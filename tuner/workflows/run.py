@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tuner.comparison.reevaluation import Reevaluation, contest_for
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import Outcome, PreparedRecord
 from tuner.cost.actual import noted
 from tuner.cost.epoch_times import TimedEpoch
@@ -347,11 +347,11 @@ def _reevaluate(
     """Compare the best with the default configuration before anything is promoted."""
     from tuner.execution.ray_search import train_on_ray
 
-    contest = contest_for(study, options.space.settings.reevaluation_runs)
-    if contest is None:
+    plan = plan_for(study, options.space.settings.reevaluation_runs)
+    if plan is None:
         return
     each = _trial_terms(options, slots)
-    reevaluation = Reevaluation(study, contest, options.paths, each, slots=slots.number, on_event=view.note)
+    reevaluation = Reevaluation(study, plan, options.paths, each, slots=slots.number, on_event=view.note)
     if not reevaluation.finished:
         with signals.ending(reevaluation.stop), view.watching_reevaluation(reevaluation, forecast):
             train_on_ray(reevaluation, slots, terms, at_start=signals.arm)

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.tuner.conftest import driven, epoch, play
-from tuner.comparison.reevaluation import Reevaluated, Reevaluation, contest_for, reevaluated
-from tuner.comparison.verdict import Contest
-from tuner.comparison.verdict import Decision as Outlook
+from tuner.comparison.contest import ComparisonPlan, Conclusion
+from tuner.comparison.record import Reevaluated, reevaluated
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
 from tuner.search.search import Search
@@ -32,8 +32,8 @@ def searched(search, *values):
 def reevaluation(study, search, paths, terms):
     """Three candidates, of which trial 3 was the best; at most 14 runs."""
     searched(search, 0.3, 0.35, 0.33, 0.4)
-    contest = contest_for(study, 14)
-    return Reevaluation(study, contest, paths, terms, slots=4)
+    plan = plan_for(study, 14)
+    return Reevaluation(study, plan, paths, terms, slots=4)
 
 
 def train(reevaluation, request, value):
@@ -66,32 +66,32 @@ def carry_out(reevaluation, gains):
 
 def test_the_best_three_and_the_baseline_meet_on_seeds_that_the_search_has_not_used(study, search):
     searched(search, 0.3, 0.35, 0.33, 0.4, 0.31)
-    contest = contest_for(study, 14)
-    assert (contest.baseline, contest.candidates) == (0, (3, 1, 2))
-    assert contest.max_runs == 14
-    assert study.spec.seed not in contest.seeds
+    plan = plan_for(study, 14)
+    assert (plan.baseline, plan.candidates) == (0, (3, 1, 2))
+    assert plan.max_runs == 14
+    assert study.spec.seed not in plan.seeds
 
 
 def test_a_configuration_that_was_no_better_in_the_search_does_not_take_part(study, search):
     searched(search, 0.3, 0.35, 0.3, 0.2)
-    assert contest_for(study, 14).candidates == (1,)
+    assert plan_for(study, 14).candidates == (1,)
 
 
 @pytest.mark.parametrize("values", [(0.3,), (0.3, 0.2, 0.3)])
 def test_nothing_is_compared_where_nothing_was_better(study, search, values):
     searched(search, *values)
-    assert contest_for(study, 14) is None
+    assert plan_for(study, 14) is None
 
 
 def test_nothing_is_compared_where_the_default_configuration_did_not_run_to_its_end(study, search):
     search.hear(search.propose().trial, EndRecord(outcome=Outcome.DIVERGED, message="NaN"))
     searched(search, 0.35)
-    assert contest_for(study, 14) is None
+    assert plan_for(study, 14) is None
 
 
 def test_nothing_is_compared_where_nobody_wants_it(study, search):
     searched(search, 0.3, 0.35)
-    assert contest_for(study, 0) is None
+    assert plan_for(study, 0) is None
 
 
 @pytest.mark.parametrize(("trained", "runs"), [(9, 6), (9 * 24, 6), (9 * 30, 7), (9 * 1000, 20)])
@@ -100,7 +100,7 @@ def test_unless_it_is_said_how_many_a_quarter_of_the_search_but_6_to_20_runs_go_
     baseline, better = study.trials()
     longer = replace(better, attributes={**better.attributes, "epochs": trained - 9})
     known = SimpleNamespace(trials=lambda: (baseline, longer), spec=study.spec, reevaluation={})
-    assert contest_for(known).max_runs == runs
+    assert plan_for(known).max_runs == runs
 
 
 # The runs
@@ -110,7 +110,7 @@ def test_a_run_is_the_trial_again_on_its_whole_schedule_with_another_seed(reeval
     request = reevaluation.propose()
     assert request.params == dict(search.trials[request.trial].params)
     assert (request.epochs, request.stop_epoch, request.validation_epochs) == (9, 9, (9,))
-    assert request.seed in reevaluation.known.contest.seeds
+    assert request.seed in reevaluation.known.plan.seeds
     assert request.directory == str(paths.reevaluated(request.trial, request.seed))
 
 
@@ -125,14 +125,14 @@ def test_free_slots_get_different_runs_and_none_more_than_are_needed(reevaluatio
 def test_a_gain_on_all_seeds_is_called_better_and_that_trial_is_the_winner(reevaluation, study):
     carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
     winner = choose_winner(study)
-    assert (winner.trial.number, winner.verdict.decision) == (3, Outlook.BETTER)
+    assert (winner.trial.number, winner.verdict.conclusion) == (3, Conclusion.BETTER)
     assert winner.said().startswith("Trial 3 is better than the baseline by 0.09917, 95 % interval")
 
 
 def test_a_gain_of_the_search_that_does_not_come_again_makes_the_default_configuration_the_winner(reevaluation, study):
     carry_out(reevaluation, {3: -0.1, 1: -0.05, 2: -0.2})
     winner = choose_winner(study)
-    assert (winner.trial.number, winner.verdict.decision) == (0, Outlook.NOT_SHOWN)
+    assert (winner.trial.number, winner.verdict.conclusion) == (0, Conclusion.NOT_SHOWN)
     assert "No gain over the default was shown" in winner.said()
 
 
@@ -144,7 +144,7 @@ def test_no_more_runs_than_allowed_are_trained(reevaluation):
 
 def test_what_trains_ahead_stops_once_it_is_decided(study, search, paths, terms):
     searched(search, 0.3, 0.35)
-    reevaluation = Reevaluation(study, contest_for(study, 20), paths, terms, slots=8)
+    reevaluation = Reevaluation(study, plan_for(study, 20), paths, terms, slots=8)
     leads = {1: 0.02, 2: -0.005, 3: 0.03}
     for request in [reevaluation.propose() for _ in range(6)]:
         train(reevaluation, request, 0.3 + request.trial * leads[request.seed])
@@ -261,7 +261,7 @@ def test_another_driver_goes_on_and_trains_nothing_again(url, spec, space, paths
     gains = {3: 0.1, 1: 0.02, 2: 0.0}
     with driven(url, spec, paths) as study:
         searched(Search(study, space, paths, terms), 0.3, 0.35, 0.33, 0.4)
-        reevaluation = Reevaluation(study, contest_for(study, 14), paths, terms, slots=1)
+        reevaluation = Reevaluation(study, plan_for(study, 14), paths, terms, slots=1)
         trained = []
         for _ in range(5):
             request = reevaluation.propose()
@@ -269,13 +269,13 @@ def test_another_driver_goes_on_and_trains_nothing_again(url, spec, space, paths
             trained.append((request.trial, request.seed))
         reevaluation.propose()  # cut off
     with driven(url, spec, paths) as study:
-        reevaluation = Reevaluation(study, contest_for(study, 14), paths, terms, slots=1)
+        reevaluation = Reevaluation(study, plan_for(study, 14), paths, terms, slots=1)
         assert [(run.trial, run.seed) for run in reevaluation.known.runs] == trained
         later = carry_out(reevaluation, gains)
         assert not set(later) & set(trained)
-        assert choose_winner(study).verdict.decision == Outlook.BETTER
+        assert choose_winner(study).verdict.conclusion == Conclusion.BETTER
     with driven(url, spec, paths) as study:
-        assert Reevaluation(study, contest_for(study, 14), paths, terms, slots=1).finished
+        assert Reevaluation(study, plan_for(study, 14), paths, terms, slots=1).finished
 
 
 def test_the_database_has_it_as_plain_data_and_it_reads_the_same_again(reevaluation, study, url):
@@ -285,6 +285,15 @@ def test_the_database_has_it_as_plain_data_and_it_reads_the_same_again(reevaluat
     assert json.loads(json.dumps(stored.reevaluation)) == stored.reevaluation
     assert reevaluated(stored) == reevaluated(study) == reevaluation.known
     assert choose_winner(stored).verdict == choose_winner(study).verdict
+
+
+def test_the_names_in_the_database_are_those_that_older_studies_have(reevaluation, study):
+    carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
+    facts = study.reevaluation
+    assert list(facts) == ["contest", "runs", "verdict"]
+    assert (facts["contest"]["candidates"], facts["contest"]["max_runs"]) == ([3, 1, 2], 14)
+    assert facts["verdict"]["decision"] == "better"
+    assert [each["trial"] for each in facts["verdict"]["standings"]] == [0, 3, 1, 2]
 
 
 def test_before_it_begins_nothing_is_known(study):
@@ -300,18 +309,18 @@ def test_until_it_is_decided_the_best_of_the_search_stands(reevaluation, study):
 
 def test_a_search_that_goes_on_and_finds_better_is_compared_anew_on_fresh_seeds(reevaluation, study, search):
     carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
-    before = reevaluation.known.contest
-    assert contest_for(study, 14) == before
+    before = reevaluation.known.plan
+    assert plan_for(study, 14) == before
     searched(search, 0.5)
     winner = choose_winner(study)
     assert (winner.trial.number, winner.verdict) == (4, None)
-    contest = contest_for(study, 14)
-    assert contest.candidates == (4, 3, 1)
-    assert not set(contest.seeds) & set(before.seeds)
+    plan = plan_for(study, 14)
+    assert plan.candidates == (4, 3, 1)
+    assert not set(plan.seeds) & set(before.seeds)
 
 
 def test_a_configuration_that_took_part_is_known_to_have():
-    known = Reevaluated(contest=Contest(baseline=0, candidates=(3, 1), seeds=(1, 2, 3), max_runs=9))
+    known = Reevaluated(plan=ComparisonPlan(baseline=0, candidates=(3, 1), seeds=(1, 2, 3), max_runs=9))
     assert [known.judges(trial) for trial in (0, 1, 2, 3)] == [True, True, False, True]
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import tuner.report.progress
 from tests.tuner.conftest import SPACE, driven, epoch, play
-from tuner.comparison.reevaluation import Reevaluation, contest_for
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.cost.estimate import quote
 from tuner.cost.forecast import Forecast
@@ -433,7 +433,7 @@ baseline: {optimizer: SGD, lr0: 0.01}
 def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search, paths, terms, forecast):
     play(search, search.propose(), 0.1, 0.25)
     play(search, search.propose(), 0.1, 0.3)
-    reevaluation = Reevaluation(study, contest_for(study, 8), paths, terms, slots=2)
+    reevaluation = Reevaluation(study, plan_for(study, 8), paths, terms, slots=2)
     first, second, *rest = [reevaluation.propose() for _ in range(6)]
     reevaluation.hear(reevaluation.number_of(first), epoch(2))
     row = rendered(live_table(reevaluation.live, "totals"))[1]

@@ -9,7 +9,7 @@ from optuna.samplers import RandomSampler
 from rich.console import Console
 
 from tests.tuner.conftest import epoch, play
-from tuner.comparison.reevaluation import Reevaluation, contest_for
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome
 from tuner.report.status import STATUS_VERSION, status_of, status_table
 
@@ -189,7 +189,7 @@ def test_a_trial_that_is_tried_again_shows_why(search, study):
 def reevaluation(study, search, paths, terms):
     play(search, search.propose(), 0.5, 0.25)
     play(search, search.propose(), 0.5, 0.3)
-    return Reevaluation(study, contest_for(study), paths, terms, slots=1)
+    return Reevaluation(study, plan_for(study), paths, terms, slots=1)
 
 
 def test_before_there_is_a_verdict_the_table_tells_how_many_runs_have_ended(reevaluation, study):

@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import epoch, play
-from tuner.comparison.verdict import Decision, Verdict
+from tuner.comparison.contest import Conclusion, Verdict
 from tuner.contract import EndRecord, Outcome
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
 from tuner.study import Study, TrialRecord
@@ -219,7 +219,7 @@ def judged(better, lead, *, leader=1):
     """A winner with a verdict on it."""
     study = stands(0.25, 0.3, 0.28)
     verdict = Verdict(
-        decision=Decision.BETTER if better else Decision.NOT_SHOWN,
+        conclusion=Conclusion.BETTER if better else Conclusion.NOT_SHOWN,
         decided=True,
         winner=leader if lead > 0 else 0,
         leader=leader,
@@ -228,7 +228,7 @@ def judged(better, lead, *, leader=1):
         p_value=0.5,
         seeds=3,
         runs=6,
-        standings=(),
+        results=(),
         statement="What the runs show.",
     )
     return Winner(trial=study.trials()[verdict.winner], baseline=study.trials()[0], verdict=verdict)

@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, epoch, play
-from tuner.comparison.reevaluation import Reevaluation, contest_for
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
 from tuner.exceptions import EnvironmentProblem
 from tuner.search.search import Search
@@ -114,7 +114,7 @@ def test_no_configuration_is_judged_by_a_file_that_is_gone_while_it_is_compared(
     search = Search(study, space, paths, terms)
     play(search, search.propose(), 0.1, 0.25)
     play(search, search.propose(), 0.1, 0.3)
-    reevaluation = Reevaluation(study, contest_for(study, 6), paths, terms, slots=1)
+    reevaluation = Reevaluation(study, plan_for(study, 6), paths, terms, slots=1)
     request = reevaluation.propose()
     assert request.model_sha256 == "a" * 64
     file.unlink()
