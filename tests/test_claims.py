@@ -21,8 +21,8 @@ from tuner.decisions.proposers import ModelProposer
 from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.search import warm_start
 from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES, SearchSettings, default_rungs, load_space
-from tuner.training import single_run
 from tuner.training.arguments_file import default_parameters
+from tuner.trials.requests import FULL_RUN_PATIENCE
 from tuner.trials.retry_policy import MAX_IDENTICAL, MAX_RETRIES, Failure
 
 ROOT = Path(__file__).parent.parent
@@ -295,7 +295,7 @@ def test_the_defaults_of_a_full_run_are_stated_as_they_are():
     options = {p.name: p for p in TUNE.commands["train"].params}
     assert options["save_period"].default == 10
     assert "a checkpoint is kept every ten epochs" in FLOWING["docs/guide.md"]
-    assert f"Default: {single_run.PATIENCE}." in options["patience"].help
+    assert f"Default: {FULL_RUN_PATIENCE}." in options["patience"].help
     assert f"or {default_parameters().epochs}." in options["epochs"].help
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from optuna.trial import TrialState
 
-from tuner.contract import EndRecord, EpochRecord, Outcome, Params, ParamValue, Record, StartedRecord, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, Record, StartedRecord, TrainRequest
 from tuner.decisions.decider import Decider, Lost
 from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs
@@ -26,8 +26,11 @@ from tuner.search.samplers import MODEL, chosen_sampler, make_sampler
 from tuner.space import Space, UnitCube
 from tuner.study import PAUSED_AT, DrivenStudy, Proposal, StudyPaths, StudySpec, TrialRecord, best_trial, place_problem
 from tuner.system.disk_space import discard_weights
-from tuner.trials.live import DIVERGED, Decision, LiveTrial, TrialTerms, trained
-from tuner.trials.retry_policy import MAX_IDENTICAL, Failure, Setback, alike, failure_of, is_retried
+from tuner.trials.attempts import Attempts
+from tuner.trials.live import DIVERGED, LiveTrial, metric_of, total_loss, trained
+from tuner.trials.requests import Inputs, TrialTerms, every_epoch, train_request
+from tuner.trials.retry_policy import MAX_IDENTICAL, FailedAttempt, Failure, failure_of, normalised_cause
+from tuner.trials.workload import Decision
 from tuner.unit_cube import Floats
 
 _JUDGED = "judged"
@@ -40,9 +43,8 @@ _NOTED_EVERY_S = 60.0
 class Search:
     """The search of one study.
 
-    Call `propose` when a slot is free, `hear` for each record of a trial, `lose` when its machine is gone, `release`
-    when it was cut off without an end record, `pass_time` every now and then. After `stop`, which it may call itself,
-    nothing new is proposed and every trial is told to stop.
+    It is a `tuner.trials.workload.Workload`. After `stop`, which it may call itself, nothing new is suggested and every
+    trial is told to stop.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Search:
         """Whether a trial can begin: what waits without parameters was asked for by a user."""
         return len(self.trials) < self.target or self._users_come_first
 
-    def propose(self) -> TrainRequest | None:
+    def suggest(self) -> TrainRequest | None:
         """The next trial to train, or none when there is nothing to train now."""
         if self.finished:
             return None
@@ -125,10 +127,13 @@ class Search:
         noted = self.trials[proposal.number].attributes
         self.live[proposal.number] = LiveTrial(
             number=proposal.number,
-            attempts=noted.get("attempts", 0),
-            setbacks=[Setback(**setback) for setback in noted.get("setbacks", ())],
+            starts=noted.get("attempts", 0),
+            attempts=Attempts(
+                failed=[FailedAttempt(**attempt) for attempt in noted.get("setbacks", ())],
+                reached=max(self._curves[proposal.number], default=0),
+            ),
         )
-        return self._request(proposal.number, proposal.params)
+        return self._request(proposal.number)
 
     def _new_trial(self) -> Proposal | None:
         limits = memory_limits(self.trials, self._device, self._measured)
@@ -171,7 +176,7 @@ class Search:
     def _point(self, trial: TrialRecord) -> Floats:
         return self._cube.point(trial.sampled)
 
-    def hear(self, number: int, record: Record) -> Decision:
+    def report(self, number: int, record: Record) -> Decision:
         """Take in one record of a live trial and say whether it goes on. Records heard before change nothing."""
         trial = self.live.get(number)
         if trial is None:
@@ -185,12 +190,12 @@ class Search:
             return Decision.STOP
         return self._unless_stopped()
 
-    def lose(self, number: int, cause: str) -> None:
+    def on_lost(self, number: int, cause: str) -> None:
         """The machine or process that held the trial is gone: it goes on elsewhere, unless that has failed too."""
         if number in self.live:
             self._set_back(self.live[number], Failure.INFRASTRUCTURE, cause)
 
-    def release(self, number: int) -> None:
+    def requeue(self, number: int) -> None:
         """The trial was cut off: it goes back in the queue, and goes on from its last checkpoint when asked for."""
         trial = self.live.pop(number, None)
         if trial is not None:
@@ -380,50 +385,40 @@ class Search:
     def _refresh(self) -> None:
         self.trials = self._study.trials()
 
-    def _request(self, number: int, params: Params) -> TrainRequest:
+    def _request(self, number: int) -> TrainRequest:
         epochs = self._spec.epochs
-        every = tuple(range(1, epochs + 1))
-        return TrainRequest(
+        return train_request(
+            Inputs.of_study(self._spec),
+            self.trials[number].params,
             study=self._study.name,
             trial=number,
-            params=params,
-            model=self._spec.model_source,
-            data=self._spec.data_source,
-            data_sha256=self._spec.data_sha256,
-            model_sha256=self._spec.model_sha256,
             epochs=epochs,
-            stop_epoch=epochs,
-            validation_epochs=every if self._terms.validate_every_epoch else (*self._spec.rungs, epochs),
+            validation_epochs=(
+                every_epoch(epochs) if self._terms.validate_every_epoch else (*self._spec.rungs, epochs)
+            ),
             seed=self._spec.seed,
-            devices=tuple(range(self._terms.gpus_per_trial)),
+            gpus=self._terms.gpus_per_trial,
             threads=self._terms.threads,
-            directory=str(self._paths.trial(number)),
+            directory=self._paths.trial(number),
         )
 
     def _hear_start(self, trial: LiveTrial, record: StartedRecord) -> None:
         trial.device = self._device = record.device
-        trial.attempts += 1
+        trial.starts += 1
         directory = self._paths.trial(trial.number)
         self._study.note(
             trial.number,
             device=record.device,
-            attempts=trial.attempts,
+            attempts=trial.starts,
             directory=str(directory),
             log=str(directory / "trainer.log"),
         )
 
     def _hear_epoch(self, trial: LiveTrial, record: EpochRecord) -> Decision:
-        value = None if record.metrics is None else record.metrics.get(self._spec.metric, math.nan)
-        if record.epoch > self._reached(trial):
+        value, loss = metric_of(record, self._spec.metric), total_loss(record)
+        if trial.note_epoch(record, self._spec.metric):
             self._lost_in_a_row = 0
-        if record.epoch > trial.epoch:
-            trial.seconds += record.seconds
-            trial.epoch = record.epoch
-        trial.latest = record
-        trial.memory_gib = max(trial.memory_gib, record.memory_gib)
-        trial.value = trial.value if value is None else value
         curve = self._curves[trial.number]
-        loss = math.fsum(record.losses.values())
         if record.epoch == 1:
             self._decider.note_first_loss(trial.number, loss)
         if value is not None and record.epoch in curve:
@@ -463,7 +458,7 @@ class Search:
         if failure is not None:
             self._set_back(trial, failure, end.message or end.outcome.value)
         elif end.outcome == Outcome.STOPPED:  # by us, or by a machine that is wanted back: no failure either way
-            self.release(trial.number)
+            self.requeue(trial.number)
         elif end.outcome == Outcome.DIVERGED:
             self._finish(trial, TrialState.PRUNED, reason=f"{DIVERGED}: {end.message}")
         elif self._spec.epochs in self._curves[trial.number]:
@@ -476,15 +471,14 @@ class Search:
         problem = place_problem(self._spec.sources)
         if problem is not None:
             self.stop(str(problem), problem)
-            self.release(trial.number)  # no configuration is to blame for where things lie
+            self.requeue(trial.number)  # no configuration is to blame for where things lie
             return
         if failure == Failure.INFRASTRUCTURE and self.stop_reason is not None:
-            self.release(trial.number)  # by what ends the search, a full disk most often: not held against the trial
+            self.requeue(trial.number)  # by what ends the search, a full disk most often: not held against the trial
             return
-        trial.setbacks.append(Setback(failure=failure, epoch=self._reached(trial), cause=cause))
-        if is_retried(trial.setbacks):
+        if trial.attempts.fail(failure, cause):
             del self.live[trial.number]
-            setbacks = [asdict(setback) for setback in trial.setbacks]
+            setbacks = [asdict(attempt) for attempt in trial.attempts.failed]
             self._study.interrupt(trial.number, setbacks=setbacks, **self._newly_trained(trial))
             self._refresh()
             self._on_event(f"trial {trial.number} goes on from its last checkpoint: {cause}")
@@ -496,16 +490,12 @@ class Search:
         else:
             self._fail(trial, failure, cause)
 
-    def _reached(self, trial: LiveTrial) -> int:
-        """The last epoch that is known of the trial, in this attempt or before."""
-        return max((trial.epoch, *self._curves[trial.number], *(setback.epoch for setback in trial.setbacks)))
-
     def _fail(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
         reason = f"{failure.value}: {cause}"
         self._finish(trial, TrialState.FAIL, reason=reason, failure=failure)
-        self._failures[alike(reason)] += 1
+        self._failures[normalised_cause(reason)] += 1
         self._lost_in_a_row += failure in (Failure.INFRASTRUCTURE, Failure.HUNG)
-        if self._failures[alike(reason)] >= MAX_IDENTICAL and not any(t.curve for t in self.trials):
+        if self._failures[normalised_cause(reason)] >= MAX_IDENTICAL and not any(t.curve for t in self.trials):
             self._give_up(f"the first {MAX_IDENTICAL} trials failed alike: {reason}", trial.number)
         elif self._lost_in_a_row >= MAX_IDENTICAL:
             self._give_up(
@@ -515,7 +505,7 @@ class Search:
     def _end_for_data(self, trial: LiveTrial, cause: str) -> None:
         """End the search: every trial reads the same data, so it is no trial's fault, and this one can go on later."""
         number = trial.number
-        self.release(number)
+        self.requeue(number)
         self.stop(f"bad data: {cause}", DataError(f"Trial {number} met data that cannot be trained on: {cause}"))
 
     def _give_up(self, reason: str, shown_by: int) -> None:
@@ -536,7 +526,7 @@ class Search:
         infeasible: bool = False,
     ) -> None:
         del self.live[trial.number]
-        setbacks = [asdict(setback) for setback in trial.setbacks]
+        setbacks = [asdict(attempt) for attempt in trial.attempts.failed]
         self._study.finish(
             trial.number,
             state,

@@ -34,7 +34,7 @@ from tuner.training.final_run import (
     require_something_learnt,
     waiting,
 )
-from tuner.trials.live import TrialTerms
+from tuner.trials.requests import TrialTerms
 from tuner.trials.retry_policy import what_helps
 from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
@@ -79,7 +79,7 @@ def run(options: RunOptions, view: View) -> None:
             with _machines(options.machines, study, view, signals) as slots:
                 _require_room(options, study, slots)
                 forecast = _quote(options, prepared, study, slots, view)
-                measure_memory(options, study, slots, view, signals)
+                measure_memory(options, study, slots, signals, view.note)
                 terms = _terms(options, study, slots)
                 _search(options, study, slots, terms, forecast, view, signals)
                 # A lone zero is no search: who only tries whether all runs promotes nothing, and wastes nothing.
@@ -379,7 +379,7 @@ def _promote(
             machines.trainer,
             patience=machines.patience,
             cpus=slots.number * slots.cpus,
-            hear=promoted.hear,
+            on_record=promoted.hear,
             should_stop=lambda: signals.received is not None,
         )
         promoted.end(end)
