@@ -11,7 +11,7 @@ from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.diagnosis import findings
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
 from tuner.search.results import at_ceiling, nothing_learnt
-from tuner.search.search import failures_by_cause
+from tuner.search.summary import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, best_trial
 from tuner.trials.requests import Inputs, every_epoch, train_request
 
