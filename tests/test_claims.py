@@ -14,14 +14,15 @@ from trainer.data.checking.advice import STRONG_BELOW, WEAK_ABOVE, advice
 from trainer.models import MODEL_NAMES, model_yaml
 from tuner.cli.main import EXIT_CODES, app
 from tuner.comparison import reevaluation
-from tuner.comparison.verdict import MIN_SEEDS, Contest, Decision, plan, verdict
+from tuner.comparison.contest import MIN_SEEDS, ComparisonPlan, Conclusion, plan
+from tuner.comparison.verdict import verdict
 from tuner.contract.data_report import SizeFacts, SplitFacts
 from tuner.decisions.proposers import ModelProposer
 from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.search import warm_start
 from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES, SearchSettings, default_rungs, load_space
-from tuner.training import single_run
 from tuner.training.arguments_file import default_parameters
+from tuner.trials.requests import FULL_RUN_PATIENCE
 from tuner.trials.retry_policy import MAX_IDENTICAL, MAX_RETRIES, Failure
 
 ROOT = Path(__file__).parent.parent
@@ -221,8 +222,8 @@ def test_the_comparison_is_as_large_as_readme_and_the_verdicts_page_say():
     assert reevaluation.SHARE == 0.25
     assert f"a quarter of what the search has trained, but {most} runs" in README
     assert f"a quarter of what the search has trained, but {most} (`--reevaluation-runs`" in FLOWING["docs/verdicts.md"]
-    contest = plan(range(1, 10), baseline=0, search_seed=0, max_runs=reevaluation.MOST_RUNS)
-    assert (len(contest.candidates), contest.min_seeds) == (3, MIN_SEEDS) == (3, 3)
+    planned = plan(range(1, 10), baseline=0, search_seed=0, max_runs=reevaluation.MOST_RUNS)
+    assert (len(planned.candidates), planned.min_seeds) == (3, MIN_SEEDS) == (3, 3)
     assert "the best three and the default configuration are trained again on at least three seeds" in README
 
 
@@ -242,14 +243,14 @@ def test_what_is_trained_in_full_is_stated_by_the_same_words(page):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_trained_in_full_is_chosen_by_that_rule_whether_a_gain_was_shown_or_not(seed):
-    contest = Contest(baseline=0, candidates=(1,), seeds=tuple(range(1, 13)), max_runs=24)
+    planned = ComparisonPlan(baseline=0, candidates=(1,), seeds=tuple(range(1, 13)), max_runs=24)
     rng = np.random.default_rng(seed)
     gain = (-0.02, 0.0, 0.005, 0.2)[seed % 4]
-    evidence = {(t, s): 0.3 + gain * t + 0.02 * rng.standard_normal() for t in (0, 1) for s in contest.seeds}
-    found = verdict(contest, evidence)
+    evidence = {(t, s): 0.3 + gain * t + 0.02 * rng.standard_normal() for t in (0, 1) for s in planned.seeds}
+    found = verdict(planned, evidence)
     assert found.decided
     assert found.winner == (found.leader if found.gain > 0 else 0)
-    assert seed % 4 != 3 or found.decision == Decision.BETTER
+    assert seed % 4 != 3 or found.conclusion == Conclusion.BETTER
 
 
 def test_as_many_configurations_of_an_earlier_study_come_first_as_readme_says():
@@ -297,7 +298,7 @@ def test_the_defaults_of_a_full_run_are_stated_as_they_are():
     options = {p.name: p for p in TUNE.commands["train"].params}
     assert options["save_period"].default == 10
     assert "keeps a checkpoint every ten epochs" in FLOWING["docs/guide.md"]
-    assert f"Default: {single_run.PATIENCE}." in options["patience"].help
+    assert f"Default: {FULL_RUN_PATIENCE}." in options["patience"].help
     assert f"or {default_parameters().epochs}." in options["epochs"].help
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.verdicts.tables import Floats
 from benchmarks.verdicts.worlds import World
-from tuner.comparison.verdict import Contest, Decision, next_runs, verdict
+from tuner.comparison.contest import ComparisonPlan, Conclusion
+from tuner.comparison.verdict import next_runs, verdict
 
 BUDGET = 100
 VERDICT_RUNS = 20
@@ -99,20 +100,20 @@ def untested(world: World) -> Claim:
 def ours(world: World) -> Claim:
     """`tuner.comparison.verdict` on the best three of a search that is a fifth shorter."""
     searched = BUDGET - VERDICT_RUNS
-    contest = Contest(
+    plan = ComparisonPlan(
         baseline=0,
         candidates=tuple(int(row) for row in _search(world, searched)[:3]),
         seeds=tuple(range(1, world.metrics.shape[1])),
         max_runs=VERDICT_RUNS,
     )
     evidence: dict[tuple[int, int], float] = {}
-    while runs := next_runs(contest, evidence):
+    while runs := next_runs(plan, evidence):
         evidence |= {run: float(world.metrics[run]) for run in runs}
-    found = verdict(contest, evidence)
+    found = verdict(plan, evidence)
     return Claim(
         winner=found.winner,
         gain=found.gain or 0.0,
-        better=found.decision == Decision.BETTER,
+        better=found.conclusion == Conclusion.BETTER,
         runs=searched + found.runs,
         leader=found.leader,
         interval=found.interval,

@@ -50,7 +50,7 @@ def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_told(aren
     "place",
     [
         "tuner.comparison.reevaluation:Reevaluation.__init__:after:1",  # noted, not begun
-        "tuner.comparison.reevaluation:Reevaluation._hear_epoch:after:30",  # under way
+        "tuner.comparison.reevaluation:Reevaluation._on_epoch:after:30",  # under way
         "tuner.comparison.reevaluation:Reevaluation._end:after:5",  # some have ended
     ],
 )

@@ -14,7 +14,8 @@ from tuner.storage.database import existing_storage, open_storage
 from tuner.storage.lease import study_lease
 from tuner.study import StudyPaths, StudySpec, driven_study
 from tuner.training.final_run import choose_winner
-from tuner.trials.live import Decision, TrialTerms
+from tuner.trials.requests import TrialTerms
+from tuner.trials.workload import Decision
 
 SPACE = """
 search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: 6, sampler: random, promote_epochs: 20}
@@ -124,8 +125,8 @@ def search(study, space, paths, terms):
 @pytest.fixture
 def winner(study, search):
     """Trial 1, with 0.30 against the 0.25 of the default configuration."""
-    play(search, search.propose(), 0.1, 0.25)
-    play(search, search.propose(), 0.1, 0.3)
+    play(search, search.suggest(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.3)
     return choose_winner(study)
 
 
@@ -145,10 +146,10 @@ def epoch(number, value=None, *, box=1.0):
 
 def play(search, request, at_rung, at_end):
     """Train a trial to its end or until it is told to stop. Returns the decision that ended it."""
-    search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
+    search.report(request.trial, StartedRecord(pid=1, device="CPU"))
     for number in range(1, 10):
         value = {3: at_rung, 9: at_end}.get(number)
-        decision = search.hear(request.trial, epoch(number, value))
+        decision = search.report(request.trial, epoch(number, value))
         if decision == Decision.STOP:
             return decision
-    return search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
+    return search.report(request.trial, EndRecord(outcome=Outcome.COMPLETED))

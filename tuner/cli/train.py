@@ -26,6 +26,7 @@ from tuner.training.arguments_file import (
     require_optimizer,
     warm_restart_of,
 )
+from tuner.trials.requests import FULL_RUN_PATIENCE
 from tuner.workflows.doctor import gpu_memories_gib
 
 
@@ -121,7 +122,7 @@ def train(
     teacher = _teacher(distill or given.params.get("distill_model"))
     run = single_run.FullRun(
         params={
-            "patience": single_run.PATIENCE,
+            "patience": FULL_RUN_PATIENCE,
             **given.params,
             **said,
             **teacher,

@@ -1,98 +1,43 @@
-"""The best configurations of a search and the default one, trained again on seeds that the search never used.
+"""Train the best configurations of a search and the default one again, on seeds that the search never used.
 
-`tuner.comparison` says which runs that takes and what they show. Here its runs become requests, and what trainers say
-becomes its evidence. As with `tuner.search`, whoever drives it asks for requests, passes records on and carries out
-decisions, and all that must be remembered is in the study: the contest, each run that has ended, and the verdict. A
-run that was cut off is asked for again, and goes on from the checkpoint in its folder.
+`tuner.comparison.verdict` says which runs that takes and what they show. Here its runs become requests, and what
+trainers say becomes its evidence. As with `tuner.search`, the driver asks for requests, passes records on and carries
+out decisions, and all that must be remembered is in the study: the plan, each run that has ended, and the verdict. A
+run that was cut off is suggested again, and resumes from the checkpoint in its folder.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 
-from tuner.comparison.verdict import MIN_SEEDS, Contest, Run, Standing, Verdict, next_runs, plan, verdict
-from tuner.comparison.verdict import Decision as Outlook
+from tuner.comparison.contest import MIN_SEEDS, ComparisonPlan, Run, plan
+from tuner.comparison.record import EndedRun, Reevaluated, reevaluated
+from tuner.comparison.verdict import next_runs, verdict
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.divergence import divergence
 from tuner.exceptions import DataError, StoppedByPolicy, TunerError
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, place_problem
 from tuner.system.disk_space import discard_weights
-from tuner.trials.live import DIVERGED, Decision, TrialTerms
-from tuner.trials.retry_policy import Failure, Setback, failure_of, is_retried
+from tuner.trials.attempts import Attempts
+from tuner.trials.live import DIVERGED, LiveTrial, total_loss
+from tuner.trials.requests import Inputs, TrialTerms, train_request
+from tuner.trials.retry_policy import Failure, failure_of
+from tuner.trials.workload import Decision
 
 LEAST_RUNS = 2 * MIN_SEEDS
-"""The default configuration and one other, on as many seeds as it takes to say anything."""
+"""The default configuration and one other, on the fewest seeds that say anything."""
 
 MOST_RUNS = 20
-"""Of those that nobody asked for."""
+"""Unless the user asks for more."""
 
 SHARE = 0.25
-"""Of what the search has trained, where nobody says how many runs."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EndedRun:
-    """A run that will not go on."""
-
-    trial: int
-    seed: int
-    value: float | None
-    """Metric after the last epoch; none where the configuration failed on this seed."""
-    reason: str = ""
-    """Why it failed."""
-    epochs: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reevaluated:
-    """What a study knows of its re-evaluation."""
-
-    contest: Contest
-    runs: tuple[EndedRun, ...] = ()
-    """In the order in which they ended."""
-    verdict: Verdict | None = None
-    """Once it is decided."""
-
-    @property
-    def evidence(self) -> dict[tuple[int, int], float]:
-        """As `tuner.comparison.verdict` reads it."""
-        return {(run.trial, run.seed): math.nan if run.value is None else run.value for run in self.runs}
-
-    def judges(self, trial: int | None) -> bool:
-        """Whether a configuration has taken part; one that a later search found has not."""
-        return trial in (self.contest.baseline, *self.contest.candidates)
-
-
-def reevaluated(study: KnownStudy) -> Reevaluated | None:
-    """What is known; none before there is anything."""
-    facts = study.reevaluation
-    if not facts:
-        return None
-    contest, said = facts["contest"], facts["verdict"]
-    return Reevaluated(
-        contest=Contest(**{**contest, "candidates": tuple(contest["candidates"]), "seeds": tuple(contest["seeds"])}),
-        runs=tuple(EndedRun(**run) for run in facts["runs"]),
-        verdict=None if said is None else _verdict_of(said),
-    )
-
-
-def _verdict_of(said: dict[str, Any]) -> Verdict:
-    return Verdict(
-        **{
-            **said,
-            "decision": Outlook(said["decision"]),
-            "interval": None if said["interval"] is None else tuple(said["interval"]),
-            "standings": tuple(Standing(**standing) for standing in said["standings"]),
-        }
-    )
+"""Of what the search has trained, unless the user says how many runs."""
 
 
 def most_runs(asked: int | None, full_runs: float) -> int:
-    """How many runs may go into a contest.
+    """Return how many runs a comparison may take.
 
     Args:
         asked: by the user; none for a share of the search.
@@ -101,10 +46,11 @@ def most_runs(asked: int | None, full_runs: float) -> int:
     return min(max(LEAST_RUNS, int(SHARE * full_runs)), MOST_RUNS) if asked is None else asked
 
 
-def contest_for(study: KnownStudy, runs: int | None = None) -> Contest | None:
-    """The contest that the search's result calls for: the one that is under way or over, if it is still about the
-    best configurations. None where there is nothing to compare, because the default configuration did not run to its
-    end or nothing was better, or no room for it.
+def plan_for(study: KnownStudy, runs: int | None = None) -> ComparisonPlan | None:
+    """Plan the comparison that the search's result calls for.
+
+    A plan that is under way or over stays as long as it is about the best configurations. None if there is nothing to
+    compare (the default configuration did not run to its end, or nothing was better), or no room for it.
 
     Args:
         runs: the most that it may take; none for a quarter of what the search has trained, but 6 to 20.
@@ -116,14 +62,14 @@ def contest_for(study: KnownStudy, runs: int | None = None) -> Contest | None:
     if not ranking or most < LEAST_RUNS:
         return None
     known = reevaluated(study)
-    used = max(known.contest.seeds, default=0) if known else study.spec.seed
-    if known and known.contest.candidates == tuple(ranking[: len(known.contest.candidates)]):
-        return known.contest
+    used = max(known.plan.seeds, default=0) if known else study.spec.seed
+    if known and known.plan.candidates == tuple(ranking[: len(known.plan.candidates)]):
+        return known.plan
     return plan(ranking, baseline=0, search_seed=used, max_runs=most)
 
 
 def _better_than_the_baseline(trials: Sequence[TrialRecord]) -> list[int]:
-    """Of the trials that ran to their end, the best first."""
+    """List the trials that ran to their end with a higher value, the best first."""
     ended = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None}
     if 0 not in ended:
         return []
@@ -132,42 +78,40 @@ def _better_than_the_baseline(trials: Sequence[TrialRecord]) -> list[int]:
 
 
 @dataclass(kw_only=True, slots=True)
-class LiveRun:
-    """A run that is being trained now."""
+class LiveRun(LiveTrial):
+    """A run that trains now: a trial again, on another seed."""
 
-    run: Run
-    setbacks: list[Setback]
-    """The failures after which it was tried again by this driver."""
-    device: str = ""
-    epoch: int = 0
-    value: float | None = None
-    seconds: float = 0.0
-    memory_gib: float = 0.0
+    seed: int
     first_loss: float = math.nan
 
     @property
+    def run(self) -> Run:
+        """Return its place in the plan."""
+        return Run(self.number, self.seed)
+
+    @property
     def label(self) -> str:
-        return f"{self.run.trial}, seed {self.run.seed}"
+        """Return the name of the run in tables and messages."""
+        return f"{self.number}, seed {self.seed}"
 
 
 class Reevaluation:
-    """Carries a contest out.
+    """Carries out a comparison.
 
-    Call `propose` when a slot is free, `hear` for each record of a run, `lose` when its machine is gone, `release`
-    when it was cut off without an end record. A run goes by a number of its own while it is live: see `number_of`.
+    It is a `tuner.trials.workload.Workload`, whose runs have numbers of their own while they are live: see `number_of`.
     """
 
     def __init__(
         self,
         study: DrivenStudy,
-        contest: Contest,
+        plan: ComparisonPlan,
         paths: StudyPaths,
         terms: TrialTerms,
         *,
         slots: int,
         on_event: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Go on with a contest where the study has it, or begin it.
+        """Begin a comparison, or resume the one that the study has.
 
         Args:
             slots: runs at once. Those that would be idle train ahead of the next look, once there is a leader.
@@ -177,118 +121,106 @@ class Reevaluation:
         self._terms = terms
         self._ahead = max(0, slots // 2 - 1)
         self._on_event = on_event
-        self._setbacks: dict[Run, list[Setback]] = {}
+        self._attempts: dict[Run, Attempts] = {}
         self.live: dict[int, LiveRun] = {}
         self.stop_reason: str | None = None
         """Why it ends before it is decided, once it does."""
         self.problem: TunerError | None = None
-        """The error that this is, when it is one."""
+        """The error for the driver to raise, if it ends with one."""
         known = reevaluated(study)
-        self.known = known if known is not None and known.contest == contest else Reevaluated(contest=contest)
-        self.standing = verdict(contest, self.known.evidence)
-        """What can be said so far."""
+        self.known = known if known is not None and known.plan == plan else Reevaluated(plan=plan)
+        self.verdict = verdict(plan, self.known.evidence)
+        """So far."""
         self._write()
 
     @property
     def finished(self) -> bool:
-        """Whether nothing will be proposed any more."""
-        return self.stop_reason is not None or self.standing.decided
+        """Whether nothing more will be suggested."""
+        return self.stop_reason is not None or self.verdict.decided
 
     @property
     def epochs(self) -> int:
-        """Length of each run."""
+        """Return the length of each run."""
         return self._study.spec.epochs
 
     def number_of(self, request: TrainRequest) -> int:
-        """By which a run is known as long as it is live."""
-        contest = self.known.contest
-        place = (contest.baseline, *contest.candidates).index(request.trial)
-        return place * len(contest.seeds) + contest.seeds.index(request.seed)
+        """Return the number of a run as long as it is live."""
+        return self.known.plan.runs.index(Run(request.trial, request.seed))
 
-    def propose(self) -> TrainRequest | None:
-        """The next run to train, or none when there is nothing to train now."""
+    def suggest(self) -> TrainRequest | None:
+        """Return the next run to train; none if there is nothing to train now."""
         if self.finished:
             return None
         running = [live.run for live in self.live.values()]
-        wanted = next_runs(self.known.contest, self.known.evidence, running=running, ahead=self._ahead)
+        wanted = next_runs(self.known.plan, self.known.evidence, running=running, ahead=self._ahead)
         if not wanted:
             return None
-        request = self._request(wanted[0])
-        setbacks = self._setbacks.setdefault(wanted[0], [])
-        self.live[self.number_of(request)] = LiveRun(run=wanted[0], setbacks=setbacks)
+        run = wanted[0]
+        request = self._request(run)
+        attempts = self._attempts.setdefault(run, Attempts())
+        self.live[self.number_of(request)] = LiveRun(number=run.trial, seed=run.seed, attempts=attempts)
         return request
 
-    def hear(self, number: int, record: Record) -> Decision:
-        """Take in one record of a live run and say whether it goes on."""
+    def report(self, number: int, record: Record) -> Decision:
+        """Take in one record of a live run and decide whether it continues."""
         live = self.live.get(number)
         if live is None:
             return Decision.STOP
         if isinstance(record, StartedRecord):
             live.device = record.device
         elif isinstance(record, EpochRecord):
-            return self._hear_epoch(number, live, record)
+            return self._on_epoch(number, live, record)
         elif isinstance(record, EndRecord):
-            self._hear_end(number, live, record)
+            self._on_end(number, live, record)
             return Decision.STOP
         return self._unless_over()
 
-    def lose(self, number: int, cause: str) -> None:
-        """The machine or process that held the run is gone: it goes on elsewhere, unless that has failed too."""
+    def on_lost(self, number: int, cause: str) -> None:
+        """Handle a lost machine or process: the run is retried, unless that has failed too."""
         if number in self.live:
-            self._set_back(number, self.live[number], Failure.INFRASTRUCTURE, cause)
+            self._on_failure(number, self.live[number], Failure.INFRASTRUCTURE, cause)
 
-    def release(self, number: int) -> None:
-        """The run was cut off; it is asked for again if it is still needed."""
+    def requeue(self, number: int) -> None:
+        """Put back a run that was cut off; it is suggested again if it is still needed."""
         self.live.pop(number, None)
 
     def stop(self, reason: str, problem: TunerError | None = None) -> None:
-        """Propose nothing more and stop every run at its next sign of life; the study can go on later."""
+        """Suggest nothing more and stop every run at its next record; the study can resume later."""
         if self.stop_reason is None:
             self.stop_reason, self.problem = reason, problem
 
     def pass_time(self, seconds: float) -> None:
-        """So much wall time has passed. Raises what has made going on impossible, such as a lease that was lost."""
+        """Ignore wall time. Raises whatever makes continuing impossible, such as a lost lease."""
         self._study.check()
 
     def epoch_seconds(self) -> float:
-        """What an epoch takes in the slowest of the runs so far; 0 before any has ended one."""
+        """Return the time of an epoch in the slowest run so far; 0 before one has ended."""
         ended = [run.seconds / run.epochs for run in self.known.runs if run.epochs]
         return max((*ended, *(live.seconds / live.epoch for live in self.live.values() if live.epoch)), default=0.0)
 
     def close(self) -> None:
-        """Remove the weights of runs that will not go on: only figures count. To be called when no trainer runs."""
-        contest = self.known.contest
-        every = [(t, s) for t in (contest.baseline, *contest.candidates) for s in contest.seeds]
-        for trial, seed in every if self.standing.decided else self.known.evidence:
+        """Remove the weights of runs that will not continue: only metrics count. Call it when no trainer runs."""
+        for trial, seed in self.known.plan.runs if self.verdict.decided else self.known.evidence:
             discard_weights(self._paths.reevaluated(trial, seed))
 
     def _request(self, run: Run) -> TrainRequest:
         spec = self._study.spec
-        return TrainRequest(
+        return train_request(
+            Inputs.of_study(spec),
+            self._study.trials()[run.trial].params,
             study=self._study.name,
             trial=run.trial,
-            params=dict(self._study.trials()[run.trial].params),
-            model=spec.model_source,
-            data=spec.data_source,
-            data_sha256=spec.data_sha256,
-            model_sha256=spec.model_sha256,
             epochs=spec.epochs,
-            stop_epoch=spec.epochs,
             validation_epochs=(spec.epochs,),
             seed=run.seed,
-            devices=tuple(range(self._terms.gpus_per_trial)),
+            gpus=self._terms.gpus_per_trial,
             threads=self._terms.threads,
-            directory=str(self._paths.reevaluated(run.trial, run.seed)),
+            directory=self._paths.reevaluated(run.trial, run.seed),
         )
 
-    def _hear_epoch(self, number: int, live: LiveRun, record: EpochRecord) -> Decision:
-        if record.epoch > live.epoch:
-            live.epoch = record.epoch
-            live.seconds += record.seconds
-        live.memory_gib = max(live.memory_gib, record.memory_gib)
-        if record.metrics is not None:
-            live.value = record.metrics.get(self._study.spec.metric, math.nan)
-        loss = math.fsum(record.losses.values())
+    def _on_epoch(self, number: int, live: LiveRun, record: EpochRecord) -> Decision:
+        live.note_epoch(record, self._study.spec.metric)
+        loss = total_loss(record)
         if record.epoch == 1:
             live.first_loss = loss
         reason = divergence(live.value, loss, live.first_loss)
@@ -297,12 +229,12 @@ class Reevaluation:
             return Decision.STOP
         return self._unless_over()
 
-    def _hear_end(self, number: int, live: LiveRun, end: EndRecord) -> None:
+    def _on_end(self, number: int, live: LiveRun, end: EndRecord) -> None:
         failure = failure_of(end)
         if failure is not None:
-            self._set_back(number, live, failure, end.message or end.outcome.value)
+            self._on_failure(number, live, failure, end.message or end.outcome.value)
         elif end.outcome == Outcome.STOPPED:
-            self.release(number)
+            self.requeue(number)
         elif end.outcome == Outcome.DIVERGED:
             self._end(number, None, f"{DIVERGED}: {end.message}")
         elif live.epoch == self._study.spec.epochs and live.value is not None:
@@ -310,26 +242,24 @@ class Reevaluation:
         else:
             self._end(number, None, f"the trainer ended without a figure for epoch {self._study.spec.epochs}")
 
-    def _set_back(self, number: int, live: LiveRun, failure: Failure, cause: str) -> None:
-        """A run is tried again as a trial is. Configurations are not judged by what befalls machines: where trying
-        again does not help, the re-evaluation ends instead, and can go on later."""
+    def _on_failure(self, number: int, live: LiveRun, failure: Failure, cause: str) -> None:
+        """Retry a run as a trial is retried. Failures of machines are not held against configurations: if retrying does
+        not help, the re-evaluation ends instead, and can resume later."""
         self._study.check()
         problem = place_problem(self._study.spec.sources)
         if problem is not None:
             self.stop(str(problem), problem)
         if self.stop_reason is not None:
-            self.release(number)
-            return
-        live.setbacks.append(Setback(failure=failure, epoch=live.epoch, cause=cause))
-        if is_retried(live.setbacks):
-            self.release(number)
+            self.requeue(number)
+        elif live.attempts.fail(failure, cause):
+            self.requeue(number)
             self._on_event(f"trial {live.label}, goes on from its last checkpoint: {cause}")
         elif failure in (Failure.INFRASTRUCTURE, Failure.HUNG):
-            self.release(number)
-            told = f"trial {live.label}, failed {len(live.setbacks)} times: {cause}"
+            self.requeue(number)
+            told = f"trial {live.label}, failed {len(live.attempts.failed)} times: {cause}"
             self.stop(told, StoppedByPolicy(f"The re-evaluation was ended: {told}. The same command goes on with it."))
         elif failure == Failure.BAD_DATA:
-            self.release(number)
+            self.requeue(number)
             told = f"trial {live.label}, met data that cannot be trained on: {cause}"
             self.stop(told, DataError(f"The re-evaluation was ended: {told}"))
         else:
@@ -338,24 +268,24 @@ class Reevaluation:
     def _end(self, number: int, value: float | None, reason: str = "") -> None:
         live = self.live.pop(number)
         ended = EndedRun(
-            trial=live.run.trial,
-            seed=live.run.seed,
+            trial=live.number,
+            seed=live.seed,
             value=value,
             reason=reason,
             epochs=live.epoch,
             seconds=round(live.seconds, 3),
         )
         self.known = replace(self.known, runs=(*self.known.runs, ended))
-        self.standing = verdict(self.known.contest, self.known.evidence)
+        self.verdict = verdict(self.known.plan, self.known.evidence)
         self._write()
         metric = self._study.spec.metric
         self._on_event(f"trial {live.label}: {reason if value is None else f'{metric} {value:.4f}'}")
 
     def _write(self) -> None:
-        decided = self.standing if self.standing.decided else None
+        decided = self.verdict if self.verdict.decided else None
         self.known = replace(self.known, verdict=decided)
-        self._study.note_reevaluation(**asdict(self.known))
+        self._study.note_reevaluation(**self.known.encoded())
 
     def _unless_over(self) -> Decision:
-        """What trains ahead of a decision stops once that is made."""
+        """Stop what trains ahead of a decision once that is made."""
         return Decision.STOP if self.finished else Decision.CONTINUE

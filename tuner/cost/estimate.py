@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tuner.comparison.contest import MIN_SEEDS, places
 from tuner.comparison.reevaluation import most_runs
-from tuner.comparison.verdict import MIN_SEEDS, places
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits
 from tuner.simulation.replay import Outcome, Pool, replay

@@ -1,6 +1,6 @@
-"""Ray Tune as the scheduler of a search or a re-evaluation: two thin adapters, and the run.
+"""Train a workload with Ray Tune as the scheduler: two thin adapters, and the run.
 
-The searcher hands requests to Tune; the scheduler passes on the trainers' records, and the decisions to Tune. No
+The searcher hands requests to Tune; the scheduler passes the trainers' records on, and the decisions back to Tune. No
 state of ours is pickled or restored: a restart is a start (see `tuner.search.search`).
 """
 
@@ -8,81 +8,39 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from tuner.contract import EndRecord, Record, TrainRequest, decode, encode
+from tuner.contract import EndRecord, TrainRequest, decode, encode
 from tuner.exceptions import EnvironmentProblem, TunerError
 from tuner.execution.cluster import Slots
 from tuner.execution.trial_actor import COMMAND_KEY, PATIENCE_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
 from tuner.execution.watchdog import Patience
 from tuner.system.disk_space import shortage
-from tuner.trials.live import Decision
 from tuner.trials.retry_policy import Failure, failure_of
+from tuner.trials.workload import Decision, Workload
 
 logger = logging.getLogger("tuner")
 
 _DISK_CHECK_S = 5.0
 
 
-class Work(Protocol):
-    """What is trained: see `tuner.search.search.Search` and `tuner.comparison.reevaluation.Reevaluation`."""
-
-    @property
-    def stop_reason(self) -> str | None:
-        """Why it ends early, once it does."""
-
-    @property
-    def problem(self) -> TunerError | None:
-        """The error that this is, when it is one."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing will be proposed any more, and whatever is live shall stop."""
-
-    @property
-    def live(self) -> Mapping[int, object]:
-        """What is being trained, by number."""
-
-    def propose(self) -> TrainRequest | None: ...
-
-    def number_of(self, request: TrainRequest) -> int:
-        """By which what was proposed is known to the methods below."""
-
-    def hear(self, number: int, record: Record) -> Decision: ...
-
-    def lose(self, number: int, cause: str) -> None: ...
-
-    def release(self, number: int) -> None: ...
-
-    def stop(self, reason: str, problem: TunerError | None = None) -> None: ...
-
-    def pass_time(self, seconds: float) -> None:
-        """So much wall time has passed. Raises what has made going on impossible, such as a lease that was lost."""
-
-    def epoch_seconds(self) -> float:
-        """What an epoch takes in the slowest so far; 0 before one has ended."""
-
-    def close(self) -> None:
-        """No trainer runs any more."""
-
-
 class _Driver:
-    """What the two adapters share: the work, and which Ray trial does which part of it.
+    """The state that the two adapters share: the workload, and which Ray trial trains which run.
 
-    Tune must never see an exception of ours: one that leaves a hook ends every trial without a word to the
-    searcher. So the first one is kept, the work is stopped in order, and `train_on_ray` raises it at the end.
+    Tune must never see an exception of ours: one that leaves a hook ends every trial without a word to the searcher. So
+    the first one is kept, the workload is stopped in order, and `train_on_ray` raises the exception at the end.
     """
 
-    def __init__(self, work: Work, slots: Slots, terms: "Terms", at_start: Callable[[], object]) -> None:
-        self.work = work
+    def __init__(self, workload: Workload, slots: Slots, terms: "Terms", at_start: Callable[[], object]) -> None:
+        self.workload = workload
         self.slots = slots
         self.terms = terms
         self.at_start: Callable[[], object] | None = at_start
@@ -98,25 +56,25 @@ class _Driver:
             if self.failure is None:
                 self.failure = error
                 logger.exception("what trains is stopped")
-            self.work.stop(str(error) if isinstance(error, TunerError) else f"an internal error: {error!r}")
+            self.workload.stop(str(error) if isinstance(error, TunerError) else f"an internal error: {error!r}")
             return default
 
-    def look_around(self, *, is_setback: bool = False) -> None:
-        """Stop where going on would lose something: the lease is gone, or the disk is nearly full.
+    def look_around(self, *, attempt_failed: bool = False) -> None:
+        """Stop if continuing would lose something: the lease is gone, or the disk is nearly full.
 
         Args:
-            is_setback: a trial has ended, maybe for want of room: the disk is looked at in any case. Trials that
-                find it full are tried again, and fail, faster than it is looked at by the clock.
+            attempt_failed: a trial has ended, perhaps because the disk is full: check the disk in any case. Trials that
+                find it full are retried, and fail, faster than the clock would have it checked.
         """
         now_s = time.monotonic()
-        self.work.pass_time(now_s - self.looked_s)
+        self.workload.pass_time(now_s - self.looked_s)
         self.looked_s = now_s
-        if is_setback or now_s >= self.next_disk_check_s:
+        if attempt_failed or now_s >= self.next_disk_check_s:
             self.next_disk_check_s = now_s + _DISK_CHECK_S
             missing = shortage(self.terms.folder, self.terms.reserve_bytes)
             if missing is not None:
                 problem = EnvironmentProblem(f"The run was ended in order: {missing}, then the same command goes on.")
-                self.work.stop(missing, problem)
+                self.workload.stop(missing, problem)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Driver":
         return self  # Tune copies what it is given; there is one
@@ -137,15 +95,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if driver.at_start is not None:
             driver.at_start()
             driver.at_start = None
-        if driver.work.finished:
+        if driver.workload.finished:
             return str(Searcher.FINISHED)
         if len(driver.numbers) >= driver.slots.number:
-            return None  # asked ahead of a free slot, a proposal would not know the results still to come
+            return None  # asked ahead of a free slot, a suggestion would not know the results still to come
         request = driver.guarded(self._next_request, None)
         if request is None:
-            return str(Searcher.FINISHED) if driver.work.finished else None
-        driver.numbers[trial_id] = driver.work.number_of(request)
-        patience = replace(driver.terms.patience, epoch_s=driver.work.epoch_seconds())
+            return str(Searcher.FINISHED) if driver.workload.finished else None
+        driver.numbers[trial_id] = driver.workload.number_of(request)
+        patience = replace(driver.terms.patience, epoch_s=driver.workload.epoch_seconds())
         return {
             REQUEST_KEY: encode(request),
             COMMAND_KEY: list(driver.terms.command),
@@ -154,7 +112,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
     def _next_request(self) -> TrainRequest | None:
         self._driver.look_around()
-        return self._driver.work.propose()
+        return self._driver.workload.suggest()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number = self._driver.numbers.pop(trial_id, None)
@@ -163,11 +121,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if error:
             self._driver.guarded(lambda: self._lose(number), None)
         else:
-            self._driver.guarded(lambda: self._driver.work.release(number), None)
+            self._driver.guarded(lambda: self._driver.workload.requeue(number), None)
 
     def _lose(self, number: int) -> None:
-        self._driver.look_around(is_setback=True)
-        self._driver.work.lose(number, "its process or its machine was lost")
+        self._driver.look_around(attempt_failed=True)
+        self._driver.workload.on_lost(number, "its process or its machine was lost")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study has it."""
@@ -177,7 +135,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
 
 class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
-    """Passes on what the trainers said, and carries out what is decided."""
+    """Passes the trainers' records on, and carries out the decisions."""
 
     def __init__(self, driver: _Driver) -> None:
         super().__init__()
@@ -191,43 +149,43 @@ class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         return str(self.STOP if decision == Decision.STOP else self.CONTINUE)
 
     def _decide(self, number: int, result: dict[str, Any]) -> Decision:
-        work = self._driver.work
+        workload = self._driver.workload
         records = [decode(line) for line in result.get(RECORDS_KEY, [])]
-        self._driver.look_around(is_setback=any(_is_setback(record) for record in records))
+        self._driver.look_around(attempt_failed=any(_is_infrastructure_failure(record) for record in records))
         for record in records:
-            decision = work.hear(number, record)  # type: ignore[arg-type]  # trainers send records only
+            decision = workload.report(number, record)  # type: ignore[arg-type]  # trainers send records only
             if decision == Decision.STOP:
                 return decision
-        return Decision.STOP if work.finished else Decision.CONTINUE
+        return Decision.STOP if workload.finished else Decision.CONTINUE
 
 
-def _is_setback(record: object) -> bool:
+def _is_infrastructure_failure(record: object) -> bool:
     return isinstance(record, EndRecord) and failure_of(record) == Failure.INFRASTRUCTURE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """How requests are carried out."""
+    """How to carry out requests."""
 
     command: tuple[str, ...]
     """Starts a trainer that speaks `tuner.contract`."""
     patience: Patience
     folder: Path
-    """Where trials write."""
+    """The trials write below it."""
     reserve_bytes: int
-    """What must stay free there."""
+    """Space that must stay free there."""
 
 
-def train_on_ray(work: Work, slots: Slots, terms: Terms, at_start: Callable[[], object]) -> None:
-    """Train until the work is finished or stopped; afterwards nothing of it is live.
+def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Callable[[], object]) -> None:
+    """Train until the workload is finished or stopped; afterwards none of it is live.
 
     Args:
-        at_start: Called once when Tune is up, which by then has taken SIGUSR1 for itself.
+        at_start: called once when Tune is up, which has taken SIGUSR1 for itself by then.
 
     Raises:
-        TunerError: what ended it, if that was an error.
+        TunerError: the error that ended it, if one did.
     """
-    driver = _Driver(work, slots, terms, at_start)
+    driver = _Driver(workload, slots, terms, at_start)
     # Tune would start one actor at a time; all slots may start at once, and `suggest` never asks ahead.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.number)
     with tempfile.TemporaryDirectory(prefix="tune-ray-") as scratch:
@@ -243,8 +201,8 @@ def train_on_ray(work: Work, slots: Slots, terms: Terms, at_start: Callable[[], 
                 name="search",
                 storage_path=scratch,
                 verbose=0,
-                # The trainers keep their own checkpoints, and go on from them by themselves. What is tried again
-                # is the work's to decide: to Tune, a lost actor is the end of its trial.
+                # Trainers keep their own checkpoints and resume from them. The workload decides about retries: to
+                # Tune, a lost actor is the end of its trial.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
@@ -252,9 +210,9 @@ def train_on_ray(work: Work, slots: Slots, terms: Terms, at_start: Callable[[], 
         try:
             tuner.fit()
         finally:
-            for number in list(work.live):
-                driver.guarded(partial(work.release, number), None)
-            driver.guarded(work.close, None)
-    problem = driver.failure or work.problem
+            for number in list(workload.live):
+                driver.guarded(partial(workload.requeue, number), None)
+            driver.guarded(workload.close, None)
+    problem = driver.failure or workload.problem
     if problem is not None:
         raise problem

@@ -1,4 +1,4 @@
-"""A trainer on whichever machine of the cluster has room: for the one long run that follows a search."""
+"""Carry out one long run on whichever machine of the cluster has room."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 import ray
 
 from tuner.contract import EndRecord, Outcome, Record, TrainRequest, decode, encode
-from tuner.execution.local_trainer import until_it_holds
 from tuner.execution.trainer_process import TrainerProcess
 from tuner.execution.watchdog import Patience
+from tuner.trials.attempts import run_with_retries
 
 _HEARTBEAT_S = 1.0
 
@@ -43,15 +43,15 @@ def train_remotely(
     *,
     patience: Patience,
     cpus: float,
-    hear: Callable[[Record], None],
+    on_record: Callable[[Record], None],
     should_stop: Callable[[], bool],
 ) -> EndRecord:
-    """Run one request to its end, through lost processes and machines; `hear` gets every record but the end."""
+    """Carry out a request, through lost processes and machines; `on_record` gets every record but the end."""
 
     def attempt(listen: Callable[[Record], None]) -> EndRecord:
-        return _attempt(request, command, patience, cpus=cpus, hear=listen, should_stop=should_stop)
+        return _attempt(request, command, patience, cpus=cpus, on_record=listen, should_stop=should_stop)
 
-    return until_it_holds(attempt, hear)
+    return run_with_retries(attempt, on_record)
 
 
 def _attempt(
@@ -60,7 +60,7 @@ def _attempt(
     patience: Patience,
     *,
     cpus: float,
-    hear: Callable[[Record], None],
+    on_record: Callable[[Record], None],
     should_stop: Callable[[], bool],
 ) -> EndRecord:
     try:
@@ -71,7 +71,7 @@ def _attempt(
                     record = decode(line)
                     if isinstance(record, EndRecord):
                         return record
-                    hear(record)  # type: ignore[arg-type]  # trainers send records only
+                    on_record(record)  # type: ignore[arg-type]  # trainers send records only
             return EndRecord(outcome=Outcome.STOPPED)
     except ray.exceptions.RayActorError:
         return EndRecord(outcome=Outcome.ERROR, message="its process or its machine was lost", retryable=True)

@@ -73,11 +73,11 @@ class View:
     @contextmanager
     def watching_reevaluation(self, reevaluation: Reevaluation, forecast: Forecast) -> Iterator[None]:
         """Show the runs on other seeds for the time of the block."""
-        contest = reevaluation.known.contest
-        named = ", ".join(map(str, contest.candidates))
+        plan = reevaluation.known.plan
+        named = ", ".join(map(str, plan.candidates))
         self.note(
             f"comparing trial {named} with the default configuration on seeds that the search has not used: "
-            f"at most {contest.max_runs} runs of {reevaluation.epochs} epochs"
+            f"at most {plan.max_runs} runs of {reevaluation.epochs} epochs"
         )
         began = time.monotonic()
 
@@ -226,9 +226,9 @@ def live_table(live: Mapping[int, LiveRow], line: str) -> Group:
 
 def reevaluation_line(reevaluation: Reevaluation, elapsed_s: float, forecast: Forecast) -> str:
     """How far the runs on other seeds have come, on one line."""
-    known, so_far = reevaluation.known, reevaluation.standing
+    known, so_far = reevaluation.known, reevaluation.verdict
     live = dict(reevaluation.live)
-    counts = f"{len(known.runs)} of at most {known.contest.max_runs} runs ({len(live)} running)"
+    counts = f"{len(known.runs)} of at most {known.plan.max_runs} runs ({len(live)} running)"
     lead = ""
     if so_far.leader is not None and so_far.gain is not None:
         ahead = f"{abs(so_far.gain):.4f} {'ahead of' if so_far.gain >= 0 else 'behind'} the default configuration"
@@ -236,7 +236,7 @@ def reevaluation_line(reevaluation: Reevaluation, elapsed_s: float, forecast: Fo
     left, pace = "", reevaluation.epoch_seconds()
     if pace:
         trained = len(known.runs) * reevaluation.epochs + sum(run.epoch for run in live.values())
-        to_train = known.contest.max_runs * reevaluation.epochs - trained
+        to_train = known.plan.max_runs * reevaluation.epochs - trained
         most = duration(to_train * pace / max(len(live), 1))
         left = f", at most {most} of the comparison to go{_then(forecast, pace, comparison=False)}"
     return f"comparison: {counts}{lead}; {duration(elapsed_s)}{left}"

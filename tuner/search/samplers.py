@@ -49,18 +49,27 @@ def make_sampler(name: str, *, seed: int, number: int, space: Space, limits: Mem
     Raises:
         EnvironmentProblem: a package that the sampler needs is not installed.
     """
-    missing = _missing_packages(name)
-    if missing:
-        raise EnvironmentProblem(
-            f"The sampler {name} needs {' and '.join(missing)}, which cannot be imported here; "
-            f"install {'it' if len(missing) == 1 else 'them'}, or search with the sampler tpe."
-        )
+    require_packages(name)
     trial_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
     with warnings.catch_warnings():
         # Optuna calls grouping and margins experimental; the version is pinned, so they cannot change unseen.
         warnings.simplefilter("ignore", ExperimentalWarning)
         sampler = _made(name, trial_seed, space)
     return WithinMemory(sampler, space, limits) if limits is not None and limits.too_large else sampler
+
+
+def require_packages(name: str) -> None:
+    """Refuse a sampler that cannot be made on this machine.
+
+    Raises:
+        EnvironmentProblem: a package that the sampler needs is not installed.
+    """
+    missing = _missing_packages(name)
+    if missing:
+        raise EnvironmentProblem(
+            f"The sampler {name} needs {' and '.join(missing)}, which cannot be imported here; "
+            f"install {'it' if len(missing) == 1 else 'them'}, or search with the sampler tpe."
+        )
 
 
 def chosen_sampler(space: Space) -> str:

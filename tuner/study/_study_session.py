@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import distribution_to_json
 from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage, RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.contract import ParamValue
 from tuner.exceptions import StorageProblem, StudyChanged, UsageError
@@ -208,28 +208,49 @@ class DrivenStudy:
         """Raise what has made writing impossible for good, if anything has."""
         self._writer.check()
 
-    def propose(self, sampler: BaseSampler, space: Space, values: Mapping[str, ParamValue] | None = None) -> Proposal:
-        """A new trial, or one that somebody enqueued with Optuna's own means, RUNNING from now on.
+    def trial(self, number: int) -> TrialRecord:
+        """Return one trial."""
+        return self._records[number]
 
-        Args:
-            values: What to try instead of asking the sampler, for the parameters named in it.
-        """
+    def propose(self, sampler: BaseSampler, space: Space) -> Proposal:
+        """Ask a sampler for a new trial, or take one that somebody enqueued with Optuna's own means; it is RUNNING."""
         self._study.sampler = sampler
-        if values is not None:
-            self._study.enqueue_trial(dict(values))
         with self._paused_out_of_the_queue():
             trial = self._study.ask()
         params = space.resolve(space.suggest(trial))
         self._memory.set_trial_user_attr(trial._trial_id, "params", params)
-        frozen = self._memory.get_trial(trial._trial_id)
-        if trial.number < len(self._records):  # somebody enqueued it
-            self._records[trial.number] = self._record_of(frozen)
+        return self._begun(trial._trial_id, params)
+
+    def begin(self, sampled: Mapping[str, ParamValue], space: Space) -> Proposal:
+        """Add a RUNNING trial of a given configuration.
+
+        Args:
+            sampled: a value for each active searched parameter, by label.
+        """
+        ranges = {p.label: p.distribution() for p in space.searched if p.label in sampled}
+        params = space.resolve(sampled)
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            # As Optuna gives back what it has stored: 1.0 for the 1 of a real number.
+            params={
+                name: range_.to_external_repr(range_.to_internal_repr(sampled[name])) for name, range_ in ranges.items()
+            },
+            distributions=ranges,
+            user_attrs={"params": params},
+        )
+        return self._begun(self._memory.create_new_trial(self._study._study_id, template_trial=trial), params)
+
+    def _begun(self, trial_id: int, params: dict[str, ParamValue]) -> Proposal:
+        """Take a trial that has just begun into the record."""
+        frozen = self._memory.get_trial(trial_id)
+        if frozen.number < len(self._records):  # somebody enqueued it
+            self._records[frozen.number] = self._record_of(frozen)
         else:
-            self._ids.append(trial._trial_id)
+            self._ids.append(trial_id)
             self._records.append(self._record_of(frozen))
         self._writer.put(
             Change(
-                trial=trial.number,
+                trial=frozen.number,
                 params=dict(frozen.params),
                 distributions={name: distribution_to_json(d) for name, d in frozen.distributions.items()},
                 attributes=dict(frozen.user_attrs),
@@ -237,7 +258,7 @@ class DrivenStudy:
                 state=frozen.state.name,
             )
         )
-        return Proposal(number=trial.number, params=params)
+        return Proposal(number=frozen.number, params=params)
 
     @contextlib.contextmanager
     def _paused_out_of_the_queue(self) -> Iterator[None]:

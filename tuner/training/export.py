@@ -11,6 +11,7 @@ from tuner.study import KnownStudy, StudySpec
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
 from tuner.training.final_run import Winner
+from tuner.trials.requests import FULL_RUN_PATIENCE
 
 
 def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str, ParamValue]:
@@ -23,7 +24,7 @@ def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str
         "epochs": epochs,
         "seed": spec.seed,
         "pretrained": spec.portable_model == spec.model_source and spec.model_source.endswith(".pt"),
-        "patience": 50,
+        "patience": FULL_RUN_PATIENCE,
         **winner.trial.params,
         "batch": winner.trial.attributes.get("batch", winner.trial.params["batch"]),
     }

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
-from tuner.comparison.reevaluation import reevaluated
-from tuner.comparison.verdict import Decision, Verdict
+from tuner.comparison.contest import Conclusion, Verdict
+from tuner.comparison.record import reevaluated
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.diagnosis import findings
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
 from tuner.search.results import at_ceiling, nothing_learnt
-from tuner.search.search import failures_by_cause
+from tuner.search.summary import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, best_trial
+from tuner.trials.requests import Inputs, every_epoch, train_request
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +51,7 @@ class Winner:
         return f"Trial {self.trial.number} is {_lead(self.gain)}."
 
     def _chosen_without_a_gain(self, verdict: Verdict) -> str:
-        if verdict.decision == Decision.BETTER:
+        if verdict.conclusion == Conclusion.BETTER:
             return ""
         if self.trial.is_baseline:
             return " The default configuration is kept."
@@ -135,26 +136,21 @@ def waiting(trials: Sequence[TrialRecord]) -> str:
 def full_run_request(
     study: DrivenStudy, paths: StudyPaths, winner: Winner, *, epochs: int, gpus: int, threads: int
 ) -> TrainRequest:
-    """The promoted run: the winner's parameters on a schedule of its own, every epoch validated.
+    """Build the request of the final run: the winner's parameters on a schedule of its own, every epoch validated.
 
-    Its folder is named after trial and length, so the same promotion asked for again goes on where it stopped.
+    Its folder is named after trial and length, so the same final run resumes where it stopped.
     """
-    spec = study.spec
-    return TrainRequest(
+    return train_request(
+        Inputs.of_study(study.spec),
+        winner.trial.params,
         study=study.name,
         trial=winner.trial.number,
-        params=dict(winner.trial.params),
-        model=spec.model_source,
-        data=spec.data_source,
-        data_sha256=spec.data_sha256,
-        model_sha256=spec.model_sha256,
         epochs=epochs,
-        stop_epoch=epochs,
-        validation_epochs=tuple(range(1, epochs + 1)),
-        seed=spec.seed,
-        devices=tuple(range(gpus)),
+        validation_epochs=every_epoch(epochs),
+        seed=study.spec.seed,
+        gpus=gpus,
         threads=threads,
-        directory=str(paths.promoted(winner.trial.number, epochs)),
+        directory=paths.promoted(winner.trial.number, epochs),
         full=True,
     )
 

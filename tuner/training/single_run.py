@@ -21,10 +21,8 @@ from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import Signals, trapped_signals
+from tuner.trials.requests import Inputs, every_epoch, train_request
 from tuner.trials.retry_policy import what_helps
-
-PATIENCE = 50
-"""Epochs without a better one, by default, after which a run ends."""
 
 _SETTINGS = "tune-train.json"
 
@@ -136,7 +134,11 @@ def _make(folder: Path) -> None:
 def _carried_out(request: TrainRequest, run: FullRun, signals: Signals, hear: Callable[[Record], None]) -> EndRecord:
     with signals.ending(lambda reason: None):  # it is seen by `should_stop`
         return train_here(
-            request, run.trainer, patience=run.patience, hear=hear, should_stop=lambda: signals.received is not None
+            request,
+            run.trainer,
+            patience=run.patience,
+            on_record=hear,
+            should_stop=lambda: signals.received is not None,
         )
 
 
@@ -245,21 +247,17 @@ def _subject(run: FullRun, prepared: PreparedRecord) -> list[str]:
 
 
 def _request(run: FullRun, prepared: PreparedRecord) -> TrainRequest:
-    return TrainRequest(
+    return train_request(
+        Inputs.prepared(prepared),
+        {**run.params, "save_period": run.save_period},
         study="",
         trial=0,
-        params={**run.params, "save_period": run.save_period},
-        model=prepared.model,
-        data=prepared.data,
-        data_sha256=prepared.data_sha256,
-        model_sha256=prepared.model_sha256,
         epochs=run.epochs,
-        stop_epoch=run.epochs,
-        validation_epochs=tuple(range(1, run.epochs + 1)),
+        validation_epochs=every_epoch(run.epochs),
         seed=run.seed,
-        devices=tuple(range(run.gpus)),
+        gpus=run.gpus,
         threads=run.threads,
-        directory=str(run.directory),
+        directory=run.directory,
         full=True,
         stages=run.stages,
         backup=run.backup,

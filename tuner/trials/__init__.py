@@ -1,1 +1,1 @@
-"""Describe trials that train now, and decide which failures are worth another attempt."""
+"""Describe a workload and the trials that train now, build their requests, and decide which failures are retried."""

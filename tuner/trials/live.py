@@ -1,27 +1,23 @@
-"""What is being trained now, and what is decided of it."""
+"""Follow a trial that trains now."""
 
+import math
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from tuner.contract import EpochRecord
-from tuner.trials.retry_policy import Setback
+from tuner.trials.attempts import Attempts
 
 DIVERGED = "diverged"
-"""What the reason of such a trial begins with."""
-
-
-class Decision(StrEnum):
-    """What a trainer should do after what it said."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
+"""The first word of the reason of a trial that diverged."""
 
 
 @dataclass(kw_only=True, slots=True)
 class LiveTrial:
-    """A trial that is being trained now."""
+    """A trial that trains now."""
 
     number: int
+    attempts: Attempts = field(default_factory=Attempts)
+    starts: int = 0
+    """How often a trainer has begun or resumed it."""
     device: str = ""
     epoch: int = 0
     value: float | None = None
@@ -29,27 +25,36 @@ class LiveTrial:
     seconds: float = 0.0
     memory_gib: float = 0.0
     latest: EpochRecord | None = None
-    attempts: int = 0
-    """How often a trainer has begun or gone on with it."""
-    setbacks: list[Setback] = field(default_factory=list)
-    """The failures after which it was tried again."""
 
     @property
     def label(self) -> str:
+        """Return the name of the trial in tables and messages."""
         return str(self.number)
 
+    def note_epoch(self, record: EpochRecord, metric: str) -> bool:
+        """Take in the record of an epoch. Returns whether no attempt at this trial had trained that epoch before."""
+        if record.epoch > self.epoch:
+            self.epoch = record.epoch
+            self.seconds += record.seconds
+        self.latest = record
+        self.memory_gib = max(self.memory_gib, record.memory_gib)
+        value = metric_of(record, metric)
+        self.value = self.value if value is None else value
+        return self.attempts.note_epoch(record.epoch)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialTerms:
-    """What is the same for every trial of a run."""
 
-    threads: int
-    gpus_per_trial: int
-    validate_every_epoch: bool
+def metric_of(record: EpochRecord, metric: str) -> float | None:
+    """Return a metric of an epoch: none if it was not validated, NaN if the trainer does not know the metric."""
+    return None if record.metrics is None else record.metrics.get(metric, math.nan)
+
+
+def total_loss(record: EpochRecord) -> float:
+    """Add up the training losses of an epoch."""
+    return math.fsum(record.losses.values())
 
 
 def trained(trial: LiveTrial) -> dict[str, object]:
-    """How far a trial has come, for its record."""
+    """Return how far a trial has come, for its record."""
     return {
         "epochs": trial.epoch,
         "seconds": round(trial.seconds, 3),
@@ -59,7 +64,7 @@ def trained(trial: LiveTrial) -> dict[str, object]:
 
 
 def _what_ran(latest: EpochRecord | None) -> dict[str, object]:
-    """What the last epoch says of the trial, for its record."""
+    """Return what the last epoch says about the trial, for its record."""
     if latest is None:
         return {}
     metrics = {} if latest.metrics is None else {"metrics": dict(latest.metrics)}

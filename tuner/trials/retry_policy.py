@@ -1,4 +1,4 @@
-"""Why trials fail, and what is done about each kind of failure: one table, no clock, no processes."""
+"""Classify failures, and decide how often each kind is retried: one table, no clock, no processes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from tuner.contract import EndRecord, Outcome
 
 
 class Failure(StrEnum):
-    """Whose fault it was."""
+    """The kind of a failure, by its cause."""
 
     INFRASTRUCTURE = "infrastructure"
-    """A machine, a process or a disk: the same trial may succeed when it is tried again."""
+    """A machine, a process or a disk: the same trial may succeed when it is retried."""
     HUNG = "hung"
     """No sign of life for too long."""
     OUT_OF_MEMORY = "out of memory"
@@ -29,10 +29,10 @@ MAX_RETRIES: Mapping[Failure, int] = {
     Failure.BAD_DATA: 0,
     Failure.BUG: 0,
 }
-"""How often a trial is tried again after such a failure, without an epoch trained in between."""
+"""How often a trial is retried after a failure of this kind, without an epoch trained in between."""
 
 MAX_IDENTICAL = 3
-"""As many trials that fail for one cause, before any has a figure, are not the configurations' fault."""
+"""This many trials that fail for one cause, before any has a metric, are not the configurations' fault."""
 
 _OUTCOMES: Mapping[Outcome, Failure] = {
     Outcome.HUNG: Failure.HUNG,
@@ -44,36 +44,36 @@ _OUTCOMES: Mapping[Outcome, Failure] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Setback:
-    """One failure of a trial that was, or may be, tried again."""
+class FailedAttempt:
+    """A failed attempt at a trial."""
 
     failure: Failure
     epoch: int
-    """The last epoch that the trial had told of (0: none)."""
+    """The last epoch that the trial had trained, in this attempt or before (0: none)."""
     cause: str
 
 
 def failure_of(end: EndRecord) -> Failure | None:
-    """The kind of failure that an end record tells of; none when it tells of none."""
+    """Classify an end record; none if it is no failure."""
     if end.outcome == Outcome.ERROR and end.retryable:
         return Failure.INFRASTRUCTURE
     return _OUTCOMES.get(end.outcome)
 
 
 def what_helps(end: EndRecord, command: str) -> str:
-    """What to do after a run has failed: a command that continues it helps only against what may pass."""
+    """Say what to do after a failed run: running the command again helps only against transient failures."""
     if failure_of(end) in (Failure.INFRASTRUCTURE, Failure.HUNG):
         return f"{command} goes on with it."
     return "It would fail again in the same way: correct the cause first."
 
 
-def is_retried(setbacks: Sequence[Setback]) -> bool:
-    """Whether a trial goes on after the last of its setbacks, the oldest first."""
-    last = setbacks[-1]
-    at_this_epoch = [setback for setback in setbacks if setback.epoch == last.epoch and setback.failure == last.failure]
+def is_retried(failed: Sequence[FailedAttempt]) -> bool:
+    """Whether a trial is retried after the last of its failed attempts, the oldest first."""
+    last = failed[-1]
+    at_this_epoch = [attempt for attempt in failed if attempt.epoch == last.epoch and attempt.failure == last.failure]
     return len(at_this_epoch) <= MAX_RETRIES[last.failure]
 
 
-def alike(cause: str) -> str:
-    """A cause without its numbers: two trials that fail at different batches or addresses fail alike."""
+def normalised_cause(cause: str) -> str:
+    """Replace the numbers in a cause, so that failures at different batches or addresses count as the same."""
     return re.sub(r"0x[0-9a-f]+|\d+", "#", cause)

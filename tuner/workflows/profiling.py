@@ -1,4 +1,4 @@
-"""What is found out by real steps before a search begins: what an epoch takes, and which sizes fit into memory."""
+"""Profile a run before its search begins: the time of an epoch, and the sizes that fit into memory."""
 
 import platform
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Reco
 from tuner.cost.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import DataError, EnvironmentProblem, StoppedByPolicy
 from tuner.memory.limits import NOTHING_FITS, Measured, measured_limits
-from tuner.report.progress import View
 from tuner.study import DrivenStudy, StudySpec
 from tuner.system.signals import Signals
+from tuner.trials.requests import Inputs, train_request
 from tuner.workflows.options import RunOptions
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def timed_epoch(
 
     Raises:
         DataError: a file of the data set cannot be trained on.
-        EnvironmentProblem: it did not come to its end.
+        EnvironmentProblem: the epoch did not end.
     """
-    request = _first_epoch(options, prepared.model, prepared.data, slots, folder)
+    request = _first_epoch(options, Inputs(data=prepared.data, model=prepared.model), slots, folder)
     heard: list[Record] = []
     end = _in_a_slot(request, options, slots, signals, heard.append)
     epoch = next((record for record in heard if isinstance(record, EpochRecord)), None)
@@ -42,12 +42,12 @@ def timed_epoch(
 
 
 def known_epoch(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> TimedEpoch | None:
-    """What an earlier dry run found for the same epoch on this machine; none where there was none."""
+    """Return the time that an earlier dry run found for the same epoch on this machine; none without one."""
     return kept(_timed_by(options, prepared, slots))
 
 
 def _timed_by(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> list[object]:
-    """All that the time of the first epoch depends on: data, model, configuration, versions, machine, trainer."""
+    """List all that the time of the first epoch depends on: data, model, configuration, versions, machine, trainer."""
     space = options.space
     return [
         prepared.data_sha256,
@@ -61,67 +61,74 @@ def _timed_by(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> 
     ]
 
 
-def measure_memory(options: RunOptions, study: DrivenStudy, slots: "Slots", view: View, signals: Signals) -> None:
-    """Leave out, before the search begins, what the GPUs have no room for.
+def measure_memory(
+    options: RunOptions, study: DrivenStudy, slots: "Slots", signals: Signals, on_event: Callable[[str], None]
+) -> None:
+    """Exclude, before the search begins, the sizes that do not fit into the GPUs' memory.
 
     On the CPU nothing is tried: there, memory that runs out is the whole machine's.
 
+    Args:
+        on_event: gets a line for each size that is tried, and one for what is excluded.
+
     Raises:
-        StoppedByPolicy: nothing of the space fits.
+        StoppedByPolicy: nothing in the space fits.
         EnvironmentProblem: the trainer does not work.
     """
     if slots.gpus_per_trial and not study.trials() and "memory" not in study.rehearsal:
-        measured = _measured(options, study.spec, slots, view, signals)
+        measured = _measured(options, study.spec, slots, signals, on_event)
         if measured.limits.exclude_all_of(options.space):
             raise StoppedByPolicy(f"No search can begin: {NOTHING_FITS}. Choose smaller ones, or a smaller model.")
         study.note_rehearsal(memory=asdict(measured))
     known = Measured.of(study.rehearsal)
     if known is not None and known.limits.too_large:
-        view.note(f"memory {known.device} has no room for {known.limits}: left out, with all that is as large in both")
+        on_event(f"memory {known.device} has no room for {known.limits}: left out, with all that is as large in both")
 
 
-def _measured(options: RunOptions, spec: StudySpec, slots: "Slots", view: View, signals: Signals) -> Measured:
+def _measured(
+    options: RunOptions, spec: StudySpec, slots: "Slots", signals: Signals, on_event: Callable[[str], None]
+) -> Measured:
     from tuner.execution.memory_probe import peak_of
 
-    request = _first_epoch(options, spec.model_source, spec.data_source, slots, options.paths.root)
+    inputs = Inputs(data=spec.data_source, model=spec.model_source)
+    request = _first_epoch(options, inputs, slots, options.paths.root)
     device = ""
 
-    def train(steps: TrainRequest, hear: Callable[[Record], None]) -> EndRecord:
-        return _in_a_slot(steps, options, slots, signals, hear)
+    def train(steps: TrainRequest, on_record: Callable[[Record], None]) -> EndRecord:
+        return _in_a_slot(steps, options, slots, signals, on_record)
 
     def fits(batch: int, imgsz: int) -> bool:
         nonlocal device
         peak = peak_of(train, request, folder=options.paths.root, batch=batch, imgsz=imgsz)
         device = peak.device
         taken = "does not fit" if peak.memory_gib is None else f"takes {peak.memory_gib:.1f} GiB"
-        view.note(f"memory batch {batch} at imgsz {imgsz} {taken}")
+        on_event(f"memory batch {batch} at imgsz {imgsz} {taken}")
         return peak.memory_gib is not None
 
     limits = measured_limits(options.space, fits)
     return Measured(device=device, limits=limits)
 
 
-def _first_epoch(options: RunOptions, model: str, data: str, slots: "Slots", folder: Path) -> TrainRequest:
-    """Of the default configuration, for what is to be known before the search."""
+def _first_epoch(options: RunOptions, inputs: Inputs, slots: "Slots", folder: Path) -> TrainRequest:
+    """Request the first epoch of the default configuration, in a scratch folder: no checkpoint outlives it."""
     space = options.space
-    return TrainRequest(
+    return train_request(
+        inputs,
+        space.resolve(space.baseline_sampled()),
         study=options.name,
         trial=0,
-        params=space.resolve(space.baseline_sampled()),
-        model=model,
-        data=data,
         epochs=space.settings.epochs,
         stop_epoch=1,
         validation_epochs=(1,),
         seed=space.settings.seed,
-        devices=tuple(range(slots.gpus_per_trial)),
+        gpus=slots.gpus_per_trial,
         threads=slots.threads,
-        directory=str(folder / "trial"),
+        directory=folder / "trial",
     )
 
 
 def _in_a_slot(
-    request: TrainRequest, options: RunOptions, slots: "Slots", signals: Signals, hear: Callable[[Record], None]
+    request: TrainRequest, options: RunOptions, slots: "Slots", signals: Signals, on_record: Callable[[Record], None]
 ) -> EndRecord:
     from tuner.execution.remote_trainer import train_remotely
 
@@ -131,6 +138,6 @@ def _in_a_slot(
             options.machines.trainer,
             patience=options.machines.patience,
             cpus=slots.cpus,
-            hear=hear,
+            on_record=on_record,
             should_stop=lambda: signals.received is not None,
         )

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import pytest
 
 from tests.tuner.conftest import driven, epoch, play
-from tuner.comparison.reevaluation import Reevaluated, Reevaluation, contest_for, reevaluated
-from tuner.comparison.verdict import Contest
-from tuner.comparison.verdict import Decision as Outlook
+from tuner.comparison.contest import ComparisonPlan, Conclusion
+from tuner.comparison.record import Reevaluated, reevaluated
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, StoppedByPolicy
 from tuner.search.search import Search
 from tuner.study import Study
 from tuner.training.final_run import choose_winner
-from tuner.trials.live import Decision
+from tuner.trials.workload import Decision
 
 NOISE = {1: 0.01, 2: -0.02, 3: 0.005, 4: 0.0, 5: -0.01, 6: 0.015}
 """What a seed adds to the figure of whatever is trained with it."""
@@ -25,27 +25,27 @@ NOISE = {1: 0.01, 2: -0.02, 3: 0.005, 4: 0.0, 5: -0.01, 6: 0.015}
 def searched(search, *values):
     """As many trials run to their end with these figures, the default configuration first."""
     for value in values:
-        play(search, search.propose(), 0.1, value)
+        play(search, search.suggest(), 0.1, value)
 
 
 @pytest.fixture
 def reevaluation(study, search, paths, terms):
     """Three candidates, of which trial 3 was the best; at most 14 runs."""
     searched(search, 0.3, 0.35, 0.33, 0.4)
-    contest = contest_for(study, 14)
-    return Reevaluation(study, contest, paths, terms, slots=4)
+    plan = plan_for(study, 14)
+    return Reevaluation(study, plan, paths, terms, slots=4)
 
 
 def train(reevaluation, request, value):
     """A run to its end, or until it is told to stop."""
     number = reevaluation.number_of(request)
-    reevaluation.hear(number, StartedRecord(pid=1, device="CPU"))
+    reevaluation.report(number, StartedRecord(pid=1, device="CPU"))
     for at in range(1, 10):
-        decision = reevaluation.hear(number, epoch(at, value if at == 9 else None))
+        decision = reevaluation.report(number, epoch(at, value if at == 9 else None))
         if decision == Decision.STOP:
-            reevaluation.release(number)
+            reevaluation.requeue(number)
             return decision
-    return reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+    return reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
 
 
 def true_value(request, gains):
@@ -55,7 +55,7 @@ def true_value(request, gains):
 def carry_out(reevaluation, gains):
     """To its end, one run after the other; returns who trained on which seed, in order."""
     trained = []
-    while (request := reevaluation.propose()) is not None:
+    while (request := reevaluation.suggest()) is not None:
         trained.append((request.trial, request.seed))
         train(reevaluation, request, true_value(request, gains))
     return trained
@@ -66,32 +66,32 @@ def carry_out(reevaluation, gains):
 
 def test_the_best_three_and_the_baseline_meet_on_seeds_that_the_search_has_not_used(study, search):
     searched(search, 0.3, 0.35, 0.33, 0.4, 0.31)
-    contest = contest_for(study, 14)
-    assert (contest.baseline, contest.candidates) == (0, (3, 1, 2))
-    assert contest.max_runs == 14
-    assert study.spec.seed not in contest.seeds
+    plan = plan_for(study, 14)
+    assert (plan.baseline, plan.candidates) == (0, (3, 1, 2))
+    assert plan.max_runs == 14
+    assert study.spec.seed not in plan.seeds
 
 
 def test_a_configuration_that_was_no_better_in_the_search_does_not_take_part(study, search):
     searched(search, 0.3, 0.35, 0.3, 0.2)
-    assert contest_for(study, 14).candidates == (1,)
+    assert plan_for(study, 14).candidates == (1,)
 
 
 @pytest.mark.parametrize("values", [(0.3,), (0.3, 0.2, 0.3)])
 def test_nothing_is_compared_where_nothing_was_better(study, search, values):
     searched(search, *values)
-    assert contest_for(study, 14) is None
+    assert plan_for(study, 14) is None
 
 
 def test_nothing_is_compared_where_the_default_configuration_did_not_run_to_its_end(study, search):
-    search.hear(search.propose().trial, EndRecord(outcome=Outcome.DIVERGED, message="NaN"))
+    search.report(search.suggest().trial, EndRecord(outcome=Outcome.DIVERGED, message="NaN"))
     searched(search, 0.35)
-    assert contest_for(study, 14) is None
+    assert plan_for(study, 14) is None
 
 
 def test_nothing_is_compared_where_nobody_wants_it(study, search):
     searched(search, 0.3, 0.35)
-    assert contest_for(study, 0) is None
+    assert plan_for(study, 0) is None
 
 
 @pytest.mark.parametrize(("trained", "runs"), [(9, 6), (9 * 24, 6), (9 * 30, 7), (9 * 1000, 20)])
@@ -100,22 +100,22 @@ def test_unless_it_is_said_how_many_a_quarter_of_the_search_but_6_to_20_runs_go_
     baseline, better = study.trials()
     longer = replace(better, attributes={**better.attributes, "epochs": trained - 9})
     known = SimpleNamespace(trials=lambda: (baseline, longer), spec=study.spec, reevaluation={})
-    assert contest_for(known).max_runs == runs
+    assert plan_for(known).max_runs == runs
 
 
 # The runs
 
 
 def test_a_run_is_the_trial_again_on_its_whole_schedule_with_another_seed(reevaluation, study, paths, search):
-    request = reevaluation.propose()
+    request = reevaluation.suggest()
     assert request.params == dict(search.trials[request.trial].params)
     assert (request.epochs, request.stop_epoch, request.validation_epochs) == (9, 9, (9,))
-    assert request.seed in reevaluation.known.contest.seeds
+    assert request.seed in reevaluation.known.plan.seeds
     assert request.directory == str(paths.reevaluated(request.trial, request.seed))
 
 
 def test_free_slots_get_different_runs_and_none_more_than_are_needed(reevaluation):
-    requests = [reevaluation.propose() for _ in range(13)]
+    requests = [reevaluation.suggest() for _ in range(13)]
     asked = [(r.trial, r.seed) for r in requests if r is not None]
     assert len(asked) == len(set(asked)) == 12  # three seeds of four configurations
     assert requests[-1] is None
@@ -125,14 +125,14 @@ def test_free_slots_get_different_runs_and_none_more_than_are_needed(reevaluatio
 def test_a_gain_on_all_seeds_is_called_better_and_that_trial_is_the_winner(reevaluation, study):
     carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
     winner = choose_winner(study)
-    assert (winner.trial.number, winner.verdict.decision) == (3, Outlook.BETTER)
+    assert (winner.trial.number, winner.verdict.conclusion) == (3, Conclusion.BETTER)
     assert winner.said().startswith("Trial 3 is better than the baseline by 0.09917, 95 % interval")
 
 
 def test_a_gain_of_the_search_that_does_not_come_again_makes_the_default_configuration_the_winner(reevaluation, study):
     carry_out(reevaluation, {3: -0.1, 1: -0.05, 2: -0.2})
     winner = choose_winner(study)
-    assert (winner.trial.number, winner.verdict.decision) == (0, Outlook.NOT_SHOWN)
+    assert (winner.trial.number, winner.verdict.conclusion) == (0, Conclusion.NOT_SHOWN)
     assert "No gain over the default was shown" in winner.said()
 
 
@@ -144,18 +144,18 @@ def test_no_more_runs_than_allowed_are_trained(reevaluation):
 
 def test_what_trains_ahead_stops_once_it_is_decided(study, search, paths, terms):
     searched(search, 0.3, 0.35)
-    reevaluation = Reevaluation(study, contest_for(study, 20), paths, terms, slots=8)
+    reevaluation = Reevaluation(study, plan_for(study, 20), paths, terms, slots=8)
     leads = {1: 0.02, 2: -0.005, 3: 0.03}
-    for request in [reevaluation.propose() for _ in range(6)]:
+    for request in [reevaluation.suggest() for _ in range(6)]:
         train(reevaluation, request, 0.3 + request.trial * leads[request.seed])
-    later = [request for request in (reevaluation.propose() for _ in range(9)) if request is not None]
+    later = [request for request in (reevaluation.suggest() for _ in range(9)) if request is not None]
     assert [(r.trial, r.seed) for r in later] == [(trial, seed) for seed in (4, 5, 6, 7) for trial in (0, 1)]
     for request in later[:2]:
         train(reevaluation, request, 0.3 - request.trial * 0.1)  # no longer worth going on
     assert reevaluation.finished
     assert len(reevaluation.live) == 6
     for number in reevaluation.live:
-        assert reevaluation.hear(number, epoch(1)) == Decision.STOP
+        assert reevaluation.report(number, epoch(1)) == Decision.STOP
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_what_trains_ahead_stops_once_it_is_decided(study, search, paths, terms)
 )
 def test_a_candidate_that_fails_on_a_seed_cannot_win(reevaluation, study, end):
     gains = {3: 0.2, 1: 0.1, 2: 0.0}
-    while (request := reevaluation.propose()) is not None:
+    while (request := reevaluation.suggest()) is not None:
         if request.trial == 3:
-            reevaluation.hear(reevaluation.number_of(request), end)
+            reevaluation.report(reevaluation.number_of(request), end)
         else:
             train(reevaluation, request, true_value(request, gains))
     assert choose_winner(study).trial.number == 1
@@ -182,9 +182,9 @@ def test_a_candidate_that_fails_on_a_seed_cannot_win(reevaluation, study, end):
 
 @pytest.mark.parametrize("record", [epoch(2, box=math.nan), epoch(9, math.nan), epoch(3, box=99.0)])
 def test_a_run_that_diverges_ends_at_that_report(reevaluation, record):
-    number = reevaluation.number_of(reevaluation.propose())
-    reevaluation.hear(number, epoch(1))
-    assert reevaluation.hear(number, record) == Decision.STOP
+    number = reevaluation.number_of(reevaluation.suggest())
+    reevaluation.report(number, epoch(1))
+    assert reevaluation.report(number, record) == Decision.STOP
     assert reevaluation.known.runs[0].reason.startswith("diverged: ")
 
 
@@ -192,63 +192,73 @@ def test_a_run_that_diverges_ends_at_that_report(reevaluation, record):
 
 
 def test_a_run_whose_machine_is_lost_is_asked_for_again(reevaluation):
-    request = reevaluation.propose()
-    reevaluation.lose(reevaluation.number_of(request), "gone")
-    assert reevaluation.propose() == request
+    request = reevaluation.suggest()
+    reevaluation.on_lost(reevaluation.number_of(request), "gone")
+    assert reevaluation.suggest() == request
     assert reevaluation.known.runs == ()
 
 
 def test_a_machine_that_is_wanted_back_counts_nothing(reevaluation):
     for _ in range(10):
-        request = reevaluation.propose()
-        reevaluation.hear(reevaluation.number_of(request), EndRecord(outcome=Outcome.STOPPED))
+        request = reevaluation.suggest()
+        reevaluation.report(reevaluation.number_of(request), EndRecord(outcome=Outcome.STOPPED))
     assert not reevaluation.finished
 
 
 def test_a_run_that_is_lost_again_and_again_ends_the_comparison_and_is_not_held_against_its_configuration(reevaluation):
     for _ in range(3):
-        request = reevaluation.propose()
-        reevaluation.lose(reevaluation.number_of(request), "gone")
+        request = reevaluation.suggest()
+        reevaluation.on_lost(reevaluation.number_of(request), "gone")
     assert isinstance(reevaluation.problem, StoppedByPolicy)
     assert "failed 3 times: gone" in str(reevaluation.problem)
     assert reevaluation.known.runs == ()
-    assert reevaluation.propose() is None
+    assert reevaluation.suggest() is None
+
+
+def test_a_run_that_is_lost_before_it_tells_its_epochs_again_has_made_no_progress(reevaluation):
+    request = reevaluation.suggest()
+    reevaluation.report(reevaluation.number_of(request), epoch(1))
+    for _ in range(3):
+        assert reevaluation.problem is None
+        reevaluation.on_lost(reevaluation.number_of(request), "gone")
+        reevaluation.suggest()
+    assert isinstance(reevaluation.problem, StoppedByPolicy)
 
 
 def test_a_full_disk_that_ends_the_comparison_is_not_held_against_a_run(reevaluation):
-    request = reevaluation.propose()
+    request = reevaluation.suggest()
     reevaluation.stop("no room")
     full = EndRecord(outcome=Outcome.ERROR, message="no space left", retryable=True)
-    assert reevaluation.hear(reevaluation.number_of(request), full) == Decision.STOP
+    assert reevaluation.report(reevaluation.number_of(request), full) == Decision.STOP
     assert not reevaluation.live
     assert reevaluation.problem is None
 
 
 def test_the_time_of_the_slowest_epoch_is_known(reevaluation):
     assert reevaluation.epoch_seconds() == 0
-    request = reevaluation.propose()
-    reevaluation.hear(reevaluation.number_of(request), epoch(1))
+    request = reevaluation.suggest()
+    reevaluation.report(reevaluation.number_of(request), epoch(1))
     assert reevaluation.epoch_seconds() == 2.0
 
 
 def test_weights_of_ended_runs_go_and_those_of_unfinished_ones_stay(reevaluation, paths):
-    ended, unfinished = reevaluation.propose(), reevaluation.propose()
+    ended, unfinished = reevaluation.suggest(), reevaluation.suggest()
     folders = [paths.reevaluated(r.trial, r.seed) / WEIGHTS for r in (ended, unfinished)]
     for folder in folders:
         folder.mkdir(parents=True)
     train(reevaluation, ended, 0.3)
-    reevaluation.release(reevaluation.number_of(unfinished))
+    reevaluation.requeue(reevaluation.number_of(unfinished))
     reevaluation.close()
     assert [folder.exists() for folder in folders] == [False, True]
 
 
 def test_once_it_is_decided_no_weights_stay(reevaluation, paths):
-    request = reevaluation.propose()
+    request = reevaluation.suggest()
     weights = paths.reevaluated(request.trial, request.seed) / WEIGHTS
     weights.mkdir(parents=True)
-    reevaluation.release(reevaluation.number_of(request))
-    while (request := reevaluation.propose()) is not None:
-        reevaluation.hear(reevaluation.number_of(request), EndRecord(outcome=Outcome.ERROR, message="a bug"))
+    reevaluation.requeue(reevaluation.number_of(request))
+    while (request := reevaluation.suggest()) is not None:
+        reevaluation.report(reevaluation.number_of(request), EndRecord(outcome=Outcome.ERROR, message="a bug"))
     assert reevaluation.finished
     reevaluation.close()
     assert not weights.exists()
@@ -261,21 +271,21 @@ def test_another_driver_goes_on_and_trains_nothing_again(url, spec, space, paths
     gains = {3: 0.1, 1: 0.02, 2: 0.0}
     with driven(url, spec, paths) as study:
         searched(Search(study, space, paths, terms), 0.3, 0.35, 0.33, 0.4)
-        reevaluation = Reevaluation(study, contest_for(study, 14), paths, terms, slots=1)
+        reevaluation = Reevaluation(study, plan_for(study, 14), paths, terms, slots=1)
         trained = []
         for _ in range(5):
-            request = reevaluation.propose()
+            request = reevaluation.suggest()
             train(reevaluation, request, true_value(request, gains))
             trained.append((request.trial, request.seed))
-        reevaluation.propose()  # cut off
+        reevaluation.suggest()  # cut off
     with driven(url, spec, paths) as study:
-        reevaluation = Reevaluation(study, contest_for(study, 14), paths, terms, slots=1)
+        reevaluation = Reevaluation(study, plan_for(study, 14), paths, terms, slots=1)
         assert [(run.trial, run.seed) for run in reevaluation.known.runs] == trained
         later = carry_out(reevaluation, gains)
         assert not set(later) & set(trained)
-        assert choose_winner(study).verdict.decision == Outlook.BETTER
+        assert choose_winner(study).verdict.conclusion == Conclusion.BETTER
     with driven(url, spec, paths) as study:
-        assert Reevaluation(study, contest_for(study, 14), paths, terms, slots=1).finished
+        assert Reevaluation(study, plan_for(study, 14), paths, terms, slots=1).finished
 
 
 def test_the_database_has_it_as_plain_data_and_it_reads_the_same_again(reevaluation, study, url):
@@ -287,12 +297,21 @@ def test_the_database_has_it_as_plain_data_and_it_reads_the_same_again(reevaluat
     assert choose_winner(stored).verdict == choose_winner(study).verdict
 
 
+def test_the_names_in_the_database_are_those_that_older_studies_have(reevaluation, study):
+    carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
+    facts = study.reevaluation
+    assert list(facts) == ["contest", "runs", "verdict"]
+    assert (facts["contest"]["candidates"], facts["contest"]["max_runs"]) == ([3, 1, 2], 14)
+    assert facts["verdict"]["decision"] == "better"
+    assert [each["trial"] for each in facts["verdict"]["standings"]] == [0, 3, 1, 2]
+
+
 def test_before_it_begins_nothing_is_known(study):
     assert reevaluated(study) is None
 
 
 def test_until_it_is_decided_the_best_of_the_search_stands(reevaluation, study):
-    train(reevaluation, reevaluation.propose(), 0.3)
+    train(reevaluation, reevaluation.suggest(), 0.3)
     winner = choose_winner(study)
     assert (winner.trial.number, winner.verdict) == (3, None)
     assert "on one seed, which shows no gain yet" in winner.said()
@@ -300,25 +319,25 @@ def test_until_it_is_decided_the_best_of_the_search_stands(reevaluation, study):
 
 def test_a_search_that_goes_on_and_finds_better_is_compared_anew_on_fresh_seeds(reevaluation, study, search):
     carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
-    before = reevaluation.known.contest
-    assert contest_for(study, 14) == before
+    before = reevaluation.known.plan
+    assert plan_for(study, 14) == before
     searched(search, 0.5)
     winner = choose_winner(study)
     assert (winner.trial.number, winner.verdict) == (4, None)
-    contest = contest_for(study, 14)
-    assert contest.candidates == (4, 3, 1)
-    assert not set(contest.seeds) & set(before.seeds)
+    plan = plan_for(study, 14)
+    assert plan.candidates == (4, 3, 1)
+    assert not set(plan.seeds) & set(before.seeds)
 
 
 def test_a_configuration_that_took_part_is_known_to_have():
-    known = Reevaluated(contest=Contest(baseline=0, candidates=(3, 1), seeds=(1, 2, 3), max_runs=9))
+    known = Reevaluated(plan=ComparisonPlan(baseline=0, candidates=(3, 1), seeds=(1, 2, 3), max_runs=9))
     assert [known.judges(trial) for trial in (0, 1, 2, 3)] == [True, True, False, True]
 
 
 def test_data_that_cannot_be_read_end_the_reevaluation_and_are_not_held_against_the_run(reevaluation):
-    number = reevaluation.number_of(reevaluation.propose())
-    reevaluation.hear(number, EndRecord(outcome=Outcome.BAD_DATA, message="7.jpg is gone"))
+    number = reevaluation.number_of(reevaluation.suggest())
+    reevaluation.report(number, EndRecord(outcome=Outcome.BAD_DATA, message="7.jpg is gone"))
     assert isinstance(reevaluation.problem, DataError)
     assert "7.jpg is gone" in str(reevaluation.problem)
     assert reevaluation.known.runs == ()
-    assert reevaluation.propose() is None
+    assert reevaluation.suggest() is None

@@ -16,8 +16,8 @@ from tuner.training.final_run import PromotedRun, choose_winner, full_run_reques
 @pytest.fixture
 def searched(study, search):
     """Two trials of nine epochs of two seconds each, in 20 seconds."""
-    play(search, search.propose(), 0.1, 0.25)
-    play(search, search.propose(), 0.1, 0.3)
+    play(search, search.suggest(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.3)
     search.pass_time(20.0)
     search.note_time()
     return study
@@ -58,10 +58,10 @@ def test_the_full_run_is_held_against_the_pace_of_its_trial(searched, paths):
 
 @pytest.mark.parametrize("told", [math.nan, math.inf])
 def test_times_that_are_no_numbers_spoil_nothing(search, study, told):
-    play(search, search.propose(), 0.1, 0.25)
-    request = search.propose()
-    search.hear(request.trial, dataclasses.replace(epoch(9, 0.3), seconds=told))
-    search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
+    play(search, search.suggest(), 0.1, 0.25)
+    request = search.suggest()
+    search.report(request.trial, dataclasses.replace(epoch(9, 0.3), seconds=told))
+    search.report(request.trial, EndRecord(outcome=Outcome.COMPLETED))
     search.pass_time(20.0)
     search.note_time()
     assert search_times(study) == ["search: 9 epochs of 2.0 s in 0:00:20"]

@@ -21,7 +21,7 @@ from tuner.exceptions import DataError, EnvironmentProblem, UsageError
 from tuner.search.search import Search
 from tuner.space import UnitCube, find_space, load_space, parse_space
 from tuner.study import StudyPaths, TrialRecord
-from tuner.trials.live import TrialTerms
+from tuner.trials.requests import TrialTerms
 
 SPACE = """
 search: {epochs: 4, rungs: [], trials: 9, sampler: random, promote_epochs: 20}
@@ -551,11 +551,11 @@ def home(tmp_path, spec, space, empty_database, monkeypatch):
         with driven(f"sqlite:///{paths.database}", about(spec, seeded), paths, name=name) as study:
             search = Search(study, seeded, paths, terms)
             for last, end in ((4, EndRecord(outcome=Outcome.COMPLETED)), (2, EndRecord(outcome=Outcome.DIVERGED))):
-                request = search.propose()
-                search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
+                request = search.suggest()
+                search.report(request.trial, StartedRecord(pid=1, device="CPU"))
                 for number, value in enumerate(CURVE[:last], start=1):
-                    search.hear(request.trial, epoch(number, value))
-                search.hear(request.trial, end)
+                    search.report(request.trial, epoch(number, value))
+                search.report(request.trial, end)
     return tmp_path / "studies"
 
 

@@ -68,11 +68,11 @@ def trial(batch, imgsz, failure="out of memory", device="A"):
 
 def train(search, request, room, device="A"):
     """On a device that has room for so many pixels; returns whether there was."""
-    search.hear(request.trial, StartedRecord(pid=1, device=device))
+    search.report(request.trial, StartedRecord(pid=1, device=device))
     fits = request.params["batch"] * request.params["imgsz"] ** 2 <= room
     if fits:
-        search.hear(request.trial, epoch(9, request.params["lr0"] / 2))
-    search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED) if fits else OUT_OF_MEMORY)
+        search.report(request.trial, epoch(9, request.params["lr0"] / 2))
+    search.report(request.trial, EndRecord(outcome=Outcome.COMPLETED) if fits else OUT_OF_MEMORY)
     return fits
 
 
@@ -101,7 +101,7 @@ def test_the_smallest_sizes_of_a_space_are_known(batch, imgsz):
 def test_no_sampler_proposes_again_what_memory_has_no_room_for(study, paths, terms, sampler, batch, imgsz):
     search = Search(study, space_of(batch, imgsz, sampler), paths, terms)
     tried, too_large = [], []
-    while (request := search.propose()) is not None:
+    while (request := search.suggest()) is not None:
         sizes = request.params["batch"], request.params["imgsz"]
         assert not any(sizes[0] >= b and sizes[1] >= s for b, s in too_large), (sizes, too_large)
         tried.append(sizes)
@@ -114,9 +114,9 @@ def test_no_sampler_proposes_again_what_memory_has_no_room_for(study, paths, ter
 
 
 def test_a_trial_that_ran_out_of_memory_is_stopped_and_no_failure(search):
-    request = search.propose()
-    search.hear(request.trial, StartedRecord(pid=1, device="A"))
-    search.hear(request.trial, OUT_OF_MEMORY)
+    request = search.suggest()
+    search.report(request.trial, StartedRecord(pid=1, device="A"))
+    search.report(request.trial, OUT_OF_MEMORY)
     noted = search.trials[0]
     assert (noted.state, noted.reason) == (TrialState.PRUNED, "out of memory: the GPU has no room")
     assert noted.attributes["failure"] == "out of memory"
@@ -125,7 +125,7 @@ def test_a_trial_that_ran_out_of_memory_is_stopped_and_no_failure(search):
 @pytest.mark.parametrize(("batch", "imgsz"), [("fixed", "fixed"), ("choice", "fixed"), ("range", "choice")])
 def test_the_search_ends_when_nothing_smaller_is_left(study, paths, terms, batch, imgsz):
     search = Search(study, space_of(batch, imgsz), paths, terms)
-    while (request := search.propose()) is not None:
+    while (request := search.suggest()) is not None:
         train(search, request, room=0)
     assert isinstance(search.problem, StoppedByPolicy)
     assert str(search.problem) == (
@@ -137,10 +137,10 @@ def test_the_search_ends_when_nothing_smaller_is_left(study, paths, terms, batch
 
 def test_another_device_has_its_own_limits(study, paths, terms):
     search = Search(study, space_of("fixed", "fixed"), paths, terms)
-    first, second = search.propose(), search.propose()
+    first, second = search.suggest(), search.suggest()
     train(search, first, room=0, device="small")
     train(search, second, room=16 * 640**2, device="large")
-    third = search.propose()
+    third = search.suggest()
     assert third.params["batch"] == 16
     train(search, third, room=16 * 640**2, device="large")
     assert search.problem is None
@@ -150,13 +150,13 @@ def test_a_new_driver_on_a_larger_device_goes_on(url, spec, paths, terms):
     space = space_of("fixed", "fixed")
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
-        train(search, search.propose(), room=0, device="small")
-        assert search.propose() is None
+        train(search, search.suggest(), room=0, device="small")
+        assert search.suggest() is None
         assert isinstance(search.problem, StoppedByPolicy)
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         for _ in range(2):
-            assert train(search, search.propose(), room=16 * 640**2, device="large")
+            assert train(search, search.suggest(), room=16 * 640**2, device="large")
         assert search.problem is None
 
 
@@ -165,8 +165,8 @@ def test_a_new_driver_on_the_same_device_learns_it_from_one_trial(url, spec, pat
     for trials in (1, 2):
         with driven(url, spec, paths) as study:
             search = Search(study, space, paths, terms)
-            train(search, search.propose(), room=0)
-            assert search.propose() is None
+            train(search, search.suggest(), room=0)
+            assert search.suggest() is None
             assert isinstance(search.problem, StoppedByPolicy)
             assert len(search.trials) == trials
 
@@ -216,10 +216,10 @@ def test_a_search_takes_up_what_was_measured_before_it(study, paths, terms):
     study.note_rehearsal(memory=asdict(measured))
     assert Measured.of(study.rehearsal) == measured
     search = Search(study, space_of("choice", "choice", "auto"), paths, terms)
-    baseline = search.propose()
+    baseline = search.suggest()
     assert (baseline.params["batch"], baseline.params["imgsz"]) == (64, 640), "which everything is compared with"
     train(search, baseline, room=math.inf)
-    while (request := search.propose()) is not None:
+    while (request := search.suggest()) is not None:
         assert not measured.limits.exclude(request.params)
         train(search, request, room=math.inf)
     assert len(search.trials) == 12

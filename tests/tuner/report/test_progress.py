@@ -14,7 +14,7 @@ from rich.console import Console
 
 import tuner.report.progress
 from tests.tuner.conftest import SPACE, driven, epoch, play
-from tuner.comparison.reevaluation import Reevaluation, contest_for
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.cost.estimate import quote
 from tuner.cost.forecast import Forecast
@@ -130,11 +130,11 @@ def test_a_duration_is_shown_in_hours_minutes_and_seconds(seconds, shown):
 
 
 def test_progress_counts_trials_by_what_became_of_them(search, forecast):
-    play(search, search.propose(), 0.5, 0.25)
-    play(search, search.propose(), 0.5, 0.3)
-    play(search, search.propose(), 0.1, 0.9)
-    search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
-    search.propose()
+    play(search, search.suggest(), 0.5, 0.25)
+    play(search, search.suggest(), 0.5, 0.3)
+    play(search, search.suggest(), 0.1, 0.9)
+    search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
+    search.suggest()
     progress = SearchProgress(search, forecast)
     assert progress.counts() == {"running": 1, "complete": 2, "pruned": 1, "fail": 1}
     assert progress.num_done == 4
@@ -153,7 +153,7 @@ def clock(monkeypatch):
 
 
 def test_the_remaining_time_is_unknown_until_this_driver_has_trained(search, forecast, clock):
-    play(search, search.propose(), 0.5, 0.25)
+    play(search, search.suggest(), 0.5, 0.25)
     progress = SearchProgress(search, forecast)
     clock[0] += 60.0
     assert progress.eta_s() is None  # what an earlier run did says nothing of this one's pace
@@ -162,7 +162,7 @@ def test_the_remaining_time_is_unknown_until_this_driver_has_trained(search, for
 
 def test_until_the_clock_tells_an_epoch_that_was_timed_before_is_the_pace(search, forecast, clock):
     progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0))
-    search.propose()
+    search.suggest()
     assert progress.eta_s() == pytest.approx(2.0 * forecast.search_epochs(progress.position()))
     assert progress.line().endswith("of comparison and about 0:00:40 of full run at this pace")
 
@@ -170,7 +170,7 @@ def test_until_the_clock_tells_an_epoch_that_was_timed_before_is_the_pace(search
 def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the_search(search, forecast, clock):
     progress = SearchProgress(search, forecast)
     for value in (0.25, 0.6):
-        play(search, search.propose(), 0.5, value)
+        play(search, search.suggest(), 0.5, value)
     clock[0] += 90.0  # 18 epochs with two slots: ten seconds of each
     position = progress.position()
     assert (position.to_begin, position.ended) == (4, (9, 9))
@@ -189,7 +189,7 @@ def test_a_long_start_does_not_make_the_epochs_slow(search, forecast, clock):
     clock[0] += 500.0
     assert progress.eta_s() is None
     for value in (0.25, 0.6):
-        play(search, search.propose(), 0.5, value)
+        play(search, search.suggest(), 0.5, value)
     clock[0] += 80.0  # of nine epochs with two slots, eight since that look
     assert progress.pace_s() == pytest.approx(10.0, rel=0.2)
 
@@ -209,21 +209,21 @@ def test_a_bound_on_time_ends_the_search_before_its_trials_do(study, space, path
 
 def test_the_remaining_time_is_never_negative(study, space, paths, terms, search, forecast, clock):
     for _ in range(3):
-        play(search, search.propose(), 0.5, 0.25)
-    for request in [search.propose(), search.propose()]:
-        search.release(request.trial)
+        play(search, search.suggest(), 0.5, 0.25)
+    for request in [search.suggest(), search.suggest()]:
+        search.requeue(request.trial)
     fewer = Search(study, space.with_settings(trials=3), paths, terms)
     progress = SearchProgress(fewer, forecast)
-    play(fewer, fewer.propose(), 0.5, 0.25)
+    play(fewer, fewer.suggest(), 0.5, 0.25)
     clock[0] += 10.0
     assert progress.eta_s() >= 0
 
 
 def test_the_live_table_has_a_row_a_running_trial(search, forecast):
-    first, second = search.propose(), search.propose()
-    search.hear(first.trial, StartedRecord(pid=1, device="CPU [0]"))
+    first, second = search.suggest(), search.suggest()
+    search.report(first.trial, StartedRecord(pid=1, device="CPU [0]"))
     for number, value in ((1, None), (2, None), (3, 0.2)):
-        search.hear(first.trial, epoch(number, value))
+        search.report(first.trial, epoch(number, value))
     lines = rendered(live_table(search.live, SearchProgress(search, forecast).line()))
     assert lines[0].split() == ["trial", "epoch", "metric", "s/epoch", "GiB", "device"]
     assert lines[1].split(maxsplit=5)[:5] == ["0", "3", "0.2000", "2.0", "0.5"]
@@ -232,7 +232,7 @@ def test_the_live_table_has_a_row_a_running_trial(search, forecast):
 
 
 def test_brackets_in_the_name_of_a_device_are_shown(search, forecast):
-    search.hear(search.propose().trial, StartedRecord(pid=1, device="GPU [slot a]"))
+    search.report(search.suggest().trial, StartedRecord(pid=1, device="GPU [slot a]"))
     assert "GPU [slot a]" in rendered(live_table(search.live, SearchProgress(search, forecast).line()))[1]
 
 
@@ -275,7 +275,7 @@ def test_a_console_that_is_no_terminal_gets_plain_lines_unasked(console, search,
 def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecast):
     monkeypatch.setenv("TERM", "xterm")
     console = Console(file=StringIO(), width=120, force_terminal=True)
-    search.propose()
+    search.suggest()
     with View(console, plain=False).watching(search, TwoSlots(), forecast):
         time.sleep(0.1)
     text = printed(console)
@@ -358,23 +358,23 @@ def test_a_promoted_run_without_figures_is_concluded_too(study, winner, paths, p
 
 def test_the_promoted_run_of_an_earlier_winner_is_not_shown_as_this_ones(study, search, paths, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="/s/best.pt"))
-    play(search, search.propose(), 0.5, 0.6)
+    play(search, search.suggest(), 0.5, 0.6)
     winner = choose_winner(study)
     assert winner.trial.number == 2
     assert any("tune promote s" in line for line in conclusion_lines(study, winner, paths))
 
 
 def test_a_default_configuration_that_was_not_beaten_is_to_be_kept(study, search, paths):
-    play(search, search.propose(), 0.1, 0.25)
-    play(search, search.propose(), 0.1, 0.2)
+    play(search, search.suggest(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.2)
     lines = conclusion_lines(study, choose_winner(study), paths)
     assert lines[1] == "Best: trial 0, mAP50-95 0.2500 after 9 epochs"
     assert "The default configuration was not beaten: keep it." in lines
 
 
 def test_without_a_baseline_there_is_nothing_to_compare_with(study, search, paths):
-    search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
-    play(search, search.propose(), 0.1, 0.3)
+    search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
+    play(search, search.suggest(), 0.1, 0.3)
     lines = conclusion_lines(study, choose_winner(study), paths)
     assert "The default configuration did not run to its end, so there is nothing to compare with." in lines
 
@@ -425,17 +425,17 @@ baseline: {optimizer: SGD, lr0: 0.01}
     )
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
-        play(search, search.propose(), 0.1, 0.25)
+        play(search, search.suggest(), 0.1, 0.25)
         view.conclusion(study, choose_winner(study), paths)
     assert "    lr0 [optimizer=SGD] = 0.01\n" in printed(console)
 
 
 def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search, paths, terms, forecast):
-    play(search, search.propose(), 0.1, 0.25)
-    play(search, search.propose(), 0.1, 0.3)
-    reevaluation = Reevaluation(study, contest_for(study, 8), paths, terms, slots=2)
-    first, second, *rest = [reevaluation.propose() for _ in range(6)]
-    reevaluation.hear(reevaluation.number_of(first), epoch(2))
+    play(search, search.suggest(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.3)
+    reevaluation = Reevaluation(study, plan_for(study, 8), paths, terms, slots=2)
+    first, second, *rest = [reevaluation.suggest() for _ in range(6)]
+    reevaluation.report(reevaluation.number_of(first), epoch(2))
     row = rendered(live_table(reevaluation.live, "totals"))[1]
     assert row.split()[:4] == [f"{first.trial},", "seed", f"{first.seed}", "2"]
     assert reevaluation_line(reevaluation, 61.0, forecast) == (
@@ -444,8 +444,8 @@ def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search,
     )
     for request, lead in zip((first, second, *rest), (0.02, 0.02, -0.005, -0.005, 0.03, 0.03), strict=True):
         number = reevaluation.number_of(request)
-        reevaluation.hear(number, epoch(9, 0.3 + lead * request.trial))
-        reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+        reevaluation.report(number, epoch(9, 0.3 + lead * request.trial))
+        reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
     lead = "trial 1 is 0.0150 ahead of the default configuration on 3 seeds"
     assert reevaluation_line(reevaluation, 0.0, forecast).startswith(
         f"comparison: 6 of at most 8 runs (0 running); {lead}; 0:00:00"

@@ -9,7 +9,7 @@ from optuna.samplers import RandomSampler
 from rich.console import Console
 
 from tests.tuner.conftest import epoch, play
-from tuner.comparison.reevaluation import Reevaluation, contest_for
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome
 from tuner.report.status import STATUS_VERSION, status_of, status_table
 
@@ -31,12 +31,12 @@ KEYS_OF_A_TRAINED_TRIAL = {
 @pytest.fixture
 def played(study, search):
     """Complete, complete, failed, pruned, running and waiting trials."""
-    play(search, search.propose(), 0.5, 0.25)
-    play(search, search.propose(), 0.5, 0.3)
-    search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="no [such] file"))
-    play(search, search.propose(), 0.1, 0.9)
-    search.hear(search.propose().trial, epoch(3, 0.6))
-    search.release(search.propose().trial)
+    play(search, search.suggest(), 0.5, 0.25)
+    play(search, search.suggest(), 0.5, 0.3)
+    search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="no [such] file"))
+    play(search, search.suggest(), 0.1, 0.9)
+    search.report(search.suggest().trial, epoch(3, 0.6))
+    search.requeue(search.suggest().trial)
     return study
 
 
@@ -97,8 +97,8 @@ def test_the_data_are_json_and_come_back_as_they_were(facts):
 
 
 def test_the_data_are_json_when_a_trial_diverged(study, search):
-    search.hear(search.propose().trial, epoch(3, math.nan))
-    search.hear(search.propose().trial, epoch(3, math.inf))
+    search.report(search.suggest().trial, epoch(3, math.nan))
+    search.report(search.suggest().trial, epoch(3, math.inf))
     json.dumps(status_of(study), allow_nan=False)
 
 
@@ -109,7 +109,7 @@ def test_the_promoted_run_is_told_once_there_is_one(study):
 
 def test_why_a_trial_failed_and_how_often_it_was_tried_is_told(study, search):
     for _ in range(3):
-        search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="killed", retryable=True))
+        search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="killed", retryable=True))
     (trial,) = status_of(study)["trials"]
     assert (trial["state"], trial["failure"], trial["reason"]) == ("FAIL", "infrastructure", "infrastructure: killed")
     assert trial["setbacks"] == [{"failure": "infrastructure", "epoch": 0, "cause": "killed"}] * 3
@@ -168,7 +168,7 @@ def test_a_trial_that_never_reported_is_shown_empty(study, space):
 
 
 def test_the_table_says_who_drives_the_study_or_that_nobody_goes_on_with_it(search, study):
-    search.propose()
+    search.suggest()
     assert "driven by process 7 on here" in shown(status_of(study, "process 7 on here"))
     assert "nobody drives it now: the command that began it goes on with 1 unfinished trial(s)" in shown(
         status_of(study)
@@ -176,9 +176,9 @@ def test_the_table_says_who_drives_the_study_or_that_nobody_goes_on_with_it(sear
 
 
 def test_a_trial_that_is_tried_again_shows_why(search, study):
-    request = search.propose()
-    search.hear(request.trial, epoch(1))
-    search.hear(request.trial, EndRecord(outcome=Outcome.ERROR, message="was killed by SIGKILL", retryable=True))
+    request = search.suggest()
+    search.report(request.trial, epoch(1))
+    search.report(request.trial, EndRecord(outcome=Outcome.ERROR, message="was killed by SIGKILL", retryable=True))
     assert "tried again after epoch 1: was killed by SIGKILL" in shown(status_of(study))
 
 
@@ -187,23 +187,23 @@ def test_a_trial_that_is_tried_again_shows_why(search, study):
 
 @pytest.fixture
 def reevaluation(study, search, paths, terms):
-    play(search, search.propose(), 0.5, 0.25)
-    play(search, search.propose(), 0.5, 0.3)
-    return Reevaluation(study, contest_for(study), paths, terms, slots=1)
+    play(search, search.suggest(), 0.5, 0.25)
+    play(search, search.suggest(), 0.5, 0.3)
+    return Reevaluation(study, plan_for(study), paths, terms, slots=1)
 
 
 def test_before_there_is_a_verdict_the_table_tells_how_many_runs_have_ended(reevaluation, study):
-    number = reevaluation.number_of(reevaluation.propose())
-    reevaluation.hear(number, epoch(9, 0.3))
-    reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+    number = reevaluation.number_of(reevaluation.suggest())
+    reevaluation.report(number, epoch(9, 0.3))
+    reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
     assert "compared with the default configuration on other seeds: 1 runs have ended" in shown(status_of(study))
 
 
 def test_the_verdict_is_told(reevaluation, study):
-    while (request := reevaluation.propose()) is not None:
+    while (request := reevaluation.suggest()) is not None:
         number = reevaluation.number_of(request)
-        reevaluation.hear(number, epoch(9, 0.3 + 0.1 * request.trial + 0.001 * request.seed))
-        reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+        reevaluation.report(number, epoch(9, 0.3 + 0.1 * request.trial + 0.001 * request.seed))
+        reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
     facts = status_of(study)
     assert facts["reevaluation"]["verdict"]["decision"] == "better"
     assert facts["standing"] == facts["reevaluation"]["verdict"]["statement"]
@@ -213,10 +213,10 @@ def test_the_verdict_is_told(reevaluation, study):
 
 def test_after_a_verdict_nothing_but_the_verdict_is_said_of_the_gain(reevaluation, study):
     """The lead in the search, 0.05 here, and what other seeds show of it are not told beside each other."""
-    while (request := reevaluation.propose()) is not None:
+    while (request := reevaluation.suggest()) is not None:
         number = reevaluation.number_of(request)
-        reevaluation.hear(number, epoch(9, 0.3 + 0.02 * request.trial * (-1) ** request.seed))
-        reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+        reevaluation.report(number, epoch(9, 0.3 + 0.02 * request.trial * (-1) ** request.seed))
+        reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
     facts = status_of(study)
     assert facts["standing"].startswith("No gain over the default was shown: trial 1, ")
     text = " ".join(shown(facts).split())
@@ -226,11 +226,11 @@ def test_after_a_verdict_nothing_but_the_verdict_is_said_of_the_gain(reevaluatio
 
 
 def test_a_verdict_on_others_than_the_best_is_no_verdict_on_the_best(reevaluation, study, search):
-    while (request := reevaluation.propose()) is not None:
+    while (request := reevaluation.suggest()) is not None:
         number = reevaluation.number_of(request)
-        reevaluation.hear(number, epoch(9, 0.3 + 0.1 * request.trial))
-        reevaluation.hear(number, EndRecord(outcome=Outcome.COMPLETED))
-    play(search, search.propose(), 0.5, 0.4)
+        reevaluation.report(number, epoch(9, 0.3 + 0.1 * request.trial))
+        reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
+    play(search, search.suggest(), 0.5, 0.4)
     text = shown(status_of(study))
     assert (
         "best 0.4000 (trial 2), 0.1500 ahead of the default configuration on one seed, which shows no gain yet" in text

@@ -17,7 +17,7 @@ from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.storage.lease import study_lease
 from tuner.study import StudyPaths, driven_study
-from tuner.trials.live import Decision
+from tuner.trials.workload import Decision
 
 LONG = """
 search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: 10, sampler: SAMPLER}
@@ -36,11 +36,11 @@ def states(search):
 
 
 def test_the_first_trial_is_the_baseline(search):
-    assert search.propose().params["lr0"] == 0.01
+    assert search.suggest().params["lr0"] == 0.01
 
 
 def test_a_request_carries_the_whole_configuration_and_the_rungs(search, paths):
-    request = search.propose()
+    request = search.suggest()
     assert request.params == {"optimizer": "SGD", "batch": 16, "imgsz": 64, "lr0": 0.01}
     assert request.validation_epochs == (3, 9)
     assert (request.epochs, request.stop_epoch) == (9, 9)
@@ -49,20 +49,20 @@ def test_a_request_carries_the_whole_configuration_and_the_rungs(search, paths):
 
 def test_as_many_trials_are_proposed_as_asked_for_and_no_more(search):
     for _ in range(6):
-        play(search, search.propose(), 0.1, 0.2)
+        play(search, search.suggest(), 0.1, 0.2)
     assert search.finished
-    assert search.propose() is None
+    assert search.suggest() is None
 
 
 def test_a_trial_that_reaches_the_last_epoch_is_complete_with_its_last_figure(search):
-    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.25)
     trial = search.trials[0]
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.25)
     assert trial.curve == {3: 0.1, 9: 0.25}
 
 
 def test_what_ran_is_noted(search):
-    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.25)
     noted = search.trials[0].attributes
     assert (noted["batch"], noted["epochs"], noted["device"]) == (16, 9, "CPU")
     assert noted["seconds"] == pytest.approx(18.0)
@@ -70,96 +70,96 @@ def test_what_ran_is_noted(search):
 
 def test_a_weak_trial_is_pruned_at_its_rung_with_the_reason(search):
     for at_rung in (0.5, 0.4, 0.1):
-        play(search, search.propose(), at_rung, 0.6)
+        play(search, search.suggest(), at_rung, 0.6)
     assert states(search) == ["COMPLETE", "COMPLETE", "PRUNED"]
     assert search.trials[2].reason.startswith("early stop at epoch 3: 0.1000")
 
 
 def test_the_baseline_is_never_stopped_early(study, space, paths, terms):
     search = Search(study, space, paths, terms)
-    baseline = search.propose()
-    others = [search.propose() for _ in range(3)]
+    baseline = search.suggest()
+    others = [search.suggest() for _ in range(3)]
     for request in others:
-        search.hear(request.trial, epoch(3, 0.5))
-    assert search.hear(baseline.trial, epoch(3, 0.0)) == Decision.CONTINUE
+        search.report(request.trial, epoch(3, 0.5))
+    assert search.report(baseline.trial, epoch(3, 0.0)) == Decision.CONTINUE
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_metric_that_is_no_number_ends_the_trial_at_once_even_the_baseline(search, value):
-    request = search.propose()
-    assert search.hear(request.trial, epoch(3, value)) == Decision.STOP
+    request = search.suggest()
+    assert search.report(request.trial, epoch(3, value)) == Decision.STOP
     assert search.trials[0].state == TrialState.PRUNED
     assert "diverged" in search.trials[0].reason
 
 
 def test_a_loss_that_is_no_number_ends_the_trial_at_once(search):
-    request = search.propose()
-    assert search.hear(request.trial, epoch(1, box=math.nan)) == Decision.STOP
+    request = search.suggest()
+    assert search.report(request.trial, epoch(1, box=math.nan)) == Decision.STOP
     assert search.trials[0].reason == "diverged: a loss is not finite at epoch 1"
 
 
 def test_a_diverged_trial_is_pruned_with_where_it_happened(search):
-    request = search.propose()
-    search.hear(request.trial, EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 3"))
+    request = search.suggest()
+    search.report(request.trial, EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 3"))
     trial = search.trials[0]
     assert trial.state == TrialState.PRUNED
     assert trial.reason == "diverged: the loss became NaN in epoch 1, batch 3"
 
 
 def test_a_completed_run_without_a_figure_is_a_failure(search):
-    request = search.propose()
-    search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
+    request = search.suggest()
+    search.report(request.trial, EndRecord(outcome=Outcome.COMPLETED))
     assert search.trials[0].state == TrialState.FAIL
 
 
 def test_after_stop_every_trial_is_told_to_stop_and_nothing_is_proposed(search):
-    request = search.propose()
+    request = search.suggest()
     search.stop("stopped by SIGINT")
-    assert search.propose() is None
-    assert search.hear(request.trial, epoch(1)) == Decision.STOP
+    assert search.suggest() is None
+    assert search.report(request.trial, epoch(1)) == Decision.STOP
 
 
 def test_a_trial_that_was_cut_off_waits_and_is_handed_out_again_under_its_number(search):
-    first = search.propose()
-    search.hear(first.trial, epoch(3, 0.3))
-    search.release(first.trial)
+    first = search.suggest()
+    search.report(first.trial, epoch(3, 0.3))
+    search.requeue(first.trial)
     assert states(search) == ["WAITING"]
-    again = search.propose()
+    again = search.suggest()
     assert (again.trial, again.params) == (first.trial, first.params)
 
 
 def test_a_restart_goes_on_with_what_a_killed_driver_left_running(study, space, paths, terms):
     killed = Search(study, space, paths, terms)
-    first, second = killed.propose(), killed.propose()
+    first, second = killed.suggest(), killed.suggest()
     play(killed, first, 0.3, 0.4)
-    killed.hear(second.trial, epoch(3, 0.2))
+    killed.report(second.trial, epoch(3, 0.2))
 
     search = Search(study, space, paths, terms)
     assert states(search) == ["COMPLETE", "WAITING"]
-    again = search.propose()
+    again = search.suggest()
     assert (again.trial, again.params) == (second.trial, second.params)
 
 
 def test_a_restart_knows_the_rungs(study, space, paths, terms):
     killed = Search(study, space, paths, terms)
     for _ in range(2):
-        play(killed, killed.propose(), 0.5, 0.6)
+        play(killed, killed.suggest(), 0.5, 0.6)
     search = Search(study, space, paths, terms)
-    assert play(search, search.propose(), 0.1, 0.2) == Decision.STOP
+    assert play(search, search.suggest(), 0.1, 0.2) == Decision.STOP
     assert search.trials[2].state == TrialState.PRUNED
 
 
 def test_what_a_resumed_trainer_repeats_changes_nothing(study, space, paths, terms):
     killed = Search(study, space, paths, terms)
-    requests = [killed.propose() for _ in range(4)]
+    requests = [killed.suggest() for _ in range(4)]
     for request, value in zip(requests, (0.5, 0.1, 0.6, 0.7), strict=True):
-        killed.hear(request.trial, epoch(3, value))
+        killed.report(request.trial, epoch(3, value))
     # Trial 1 passed its rung as the second to arrive; by now it would not be among the best third.
     search = Search(study, space, paths, terms)
-    numbers = [search.propose().trial for _ in range(2)]
+    numbers = [search.suggest().trial for _ in range(2)]
     assert numbers == [0, 1]
-    assert search.hear(1, StartedRecord(pid=1, device="CPU")) == Decision.CONTINUE
-    assert search.hear(1, epoch(3, 0.1)) == Decision.CONTINUE
+    assert search.report(1, StartedRecord(pid=1, device="CPU")) == Decision.CONTINUE
+    assert search.report(1, epoch(3, 0.1)) == Decision.CONTINUE
 
 
 # CMA-ES knows nothing of the past before its first generation is over.
@@ -177,12 +177,12 @@ def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(
         for cut in (*cuts, 99):
             with driven(f"sqlite:///{paths.database}", spec, paths, name=name) as study:
                 search = Search(study, space, paths, terms)
-                while len(seen) < cut and (request := search.propose()) is not None:
+                while len(seen) < cut and (request := search.suggest()) is not None:
                     seen.append((request.trial, dict(request.params)))
                     number = len(seen)
                     if number == 6:
-                        search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
-                        search.hear(request.trial, EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="too much"))
+                        search.report(request.trial, StartedRecord(pid=1, device="CPU"))
+                        search.report(request.trial, EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="too much"))
                     else:
                         play(search, request, 0.1 + number % 3 / 10, 0.2 + number % 5 / 10)
         return seen
@@ -195,7 +195,7 @@ def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(
 def test_events_are_told_in_one_line_each(study, space, paths, terms):
     told = []
     search = Search(study, space, paths, terms, on_event=told.append)
-    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.25)
     assert told == ["trial 0 complete: mAP50-95 0.2500"]
 
 
@@ -204,18 +204,18 @@ def test_events_are_told_in_one_line_each(study, space, paths, terms):
 
 def test_a_figure_that_comes_while_the_search_stops_is_judged_too(search):
     for _ in range(2):
-        play(search, search.propose(), 0.5, 0.6)
-    weak = search.propose()
+        play(search, search.suggest(), 0.5, 0.6)
+    weak = search.suggest()
     search.stop("stopped by SIGINT")
-    assert search.hear(weak.trial, epoch(3, 0.1)) == Decision.STOP
+    assert search.report(weak.trial, epoch(3, 0.1)) == Decision.STOP
     assert search.trials[weak.trial].state == TrialState.PRUNED
 
 
 def test_a_good_figure_that_comes_while_the_search_stops_is_kept(search):
-    request = search.propose()
+    request = search.suggest()
     search.stop("stopped by SIGINT")
-    assert search.hear(request.trial, epoch(3, 0.3)) == Decision.STOP
-    search.release(request.trial)
+    assert search.report(request.trial, epoch(3, 0.3)) == Decision.STOP
+    search.requeue(request.trial)
     assert (search.trials[0].state, search.trials[0].curve) == (TrialState.WAITING, {3: 0.3})
 
 
@@ -227,11 +227,11 @@ def test_a_verdict_and_its_figure_are_both_known_after_a_death_or_neither(
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         for _ in range(2):
-            play(search, search.propose(), 0.5, 0.6)
-        weak = search.propose()
+            play(search, search.suggest(), 0.5, 0.6)
+        weak = search.suggest()
         study.flush(10)
         die_after(monkeypatch, survived)
-        search.hear(weak.trial, epoch(3, 0.1))
+        search.report(weak.trial, epoch(3, 0.1))
         assert study.trials()[2].state == TrialState.PRUNED
         with pytest.raises(Died):
             study.flush(10)
@@ -245,11 +245,11 @@ def test_a_verdict_and_its_figure_are_both_known_after_a_death_or_neither(
 @pytest.mark.parametrize("value", [0.1, math.nan])
 def test_a_verdict_and_its_figure_are_one_line_of_the_journal(study, search, paths, url, value):
     for _ in range(2):
-        play(search, search.propose(), 0.5, 0.6)
-    weak = search.propose()
+        play(search, search.suggest(), 0.5, 0.6)
+    weak = search.suggest()
     study.flush(10)
     with locked(url):
-        search.hear(weak.trial, epoch(3, value))
+        search.report(weak.trial, epoch(3, value))
         (line,) = paths.journal.read_text().splitlines()
     assert '"state":"PRUNED"' in line
     assert '"curve":{"3":' in line
@@ -279,13 +279,13 @@ def die_after(monkeypatch, survived):
 def test_what_a_preempted_driver_left_is_handed_out_again_by_the_next(url, spec, paths, space, terms):
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
-        request = search.propose()
-        search.hear(request.trial, epoch(3, 0.3))
+        request = search.suggest()
+        search.report(request.trial, epoch(3, 0.3))
     assert stored(url)[0].state == TrialState.RUNNING
     told = []
     with study_lease(url, "s") as lease, driven_study(lease, spec, paths.journal) as study:
         search = Search(study, space, paths, terms, on_event=told.append)
-        again = search.propose()
+        again = search.suggest()
         assert (again.trial, again.params) == (request.trial, request.params)
         assert search.trials[0].curve == {3: 0.3}
     assert told == ["1 interrupted trial(s) go on from their last checkpoint"]
@@ -314,9 +314,9 @@ def test_records_that_are_sent_again_change_nothing(space, spec, paths, terms, d
         search = Search(in_memory(changes, spec), space, paths, terms)
         for at_rung, at_end in figures:
             records = [epoch(number, {3: at_rung, 9: at_end}.get(number)) for number in range(1, 10)]
-            request = search.propose()
+            request = search.suggest()
             for record in told_twice(records, data.draw) if repeats else records:
-                search.hear(request.trial, record)
-            search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
+                search.report(request.trial, record)
+            search.report(request.trial, EndRecord(outcome=Outcome.COMPLETED))
         told.append([change.encoded() for change in changes])
     assert told[0] == told[1]

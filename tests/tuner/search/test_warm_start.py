@@ -79,7 +79,7 @@ def tried(search, number):
     """The learning rates of the next trials."""
     requests = []
     for _ in range(number):
-        requests.append(search.propose())
+        requests.append(search.suggest())
         play(search, requests[-1], 0.1, 0.2)
     return [request.params["lr0"] for request in requests]
 

@@ -123,8 +123,10 @@ def step(draw, study):
     steps = ["propose", "promotion"] if not waiting else ["resume", "promotion"]
     match draw(st.sampled_from([*steps, *(["epoch", "epoch", "note", "interrupt", "finish"] if running else [])])):
         case "propose":
-            values = draw(st.none() | st.just({"lr0": 0.5}))
-            study.propose(RandomSampler(seed=draw(st.integers(0, 9))), SMALL, values)
+            if draw(st.booleans()):
+                study.begin({"lr0": 0.5}, SMALL)
+            else:
+                study.propose(RandomSampler(seed=draw(st.integers(0, 9))), SMALL)
         case "resume":
             study.resume(draw(st.sampled_from(waiting)))
         case "promotion":

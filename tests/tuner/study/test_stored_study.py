@@ -104,7 +104,7 @@ def test_a_figure_that_is_no_number_is_kept_as_it_is(study, space):
 def test_what_was_sampled_stands_under_its_label_and_what_was_trained_under_its_name(url, spec, paths):
     space = parse_space(TWO_OPTIMIZERS, name="two", file="two.yaml")
     with driven(url, spec, paths) as study:
-        study.propose(RandomSampler(seed=0), space, space.baseline_sampled())
+        study.begin(space.baseline_sampled(), space)
         trial = seen_by_optuna(study, url)
     assert trial.params == {"optimizer": "SGD", "lr0 [optimizer=SGD]": 0.01}
     assert trial.user_attrs["params"] == {"batch": 16, "optimizer": "SGD", "lr0": 0.01}
@@ -140,7 +140,7 @@ def test_the_study_says_for_optuna_what_is_measured_and_that_more_is_better(stud
 
 
 def test_values_that_are_given_are_tried_instead_of_the_samplers(study, space):
-    proposal = study.propose(RandomSampler(seed=0), space, {"lr0": 0.5})
+    proposal = study.begin({"lr0": 0.5}, space)
     assert (proposal.number, proposal.params["lr0"]) == (0, 0.5)
 
 

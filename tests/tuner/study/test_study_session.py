@@ -123,7 +123,7 @@ space = parse_space(SPACE, name="small", file="small.yaml")
 with study_lease(url, "s") as lease, driven_study(lease, None, paths.journal) as study:
     print("driving", flush=True)
     sys.stdin.readline()
-    study.propose(RandomSampler(seed=1), space, {"lr0": 0.5})
+    study.begin({"lr0": 0.5}, space)
     study.record_epoch(0, 3, 0.1)
     study.note(0, device="Straße")
     study.finish(0, TrialState.COMPLETE, value=0.25)

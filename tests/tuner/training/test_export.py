@@ -55,7 +55,7 @@ def test_the_header_says_where_the_figures_come_from(text):
 
 
 def test_the_header_says_when_the_default_configuration_was_best(study, search):
-    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.25)
     lines = header(params_yaml(study, choose_winner(study), 20))
     assert "mAP50-95 0.2500 after 9 epochs (seed 0); the default configuration: 0.2500" in lines
     assert "The default configuration was not beaten: keep it." in lines
@@ -63,8 +63,8 @@ def test_the_header_says_when_the_default_configuration_was_best(study, search):
 
 
 def test_the_header_says_when_there_is_nothing_to_compare_with(study, search):
-    search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
-    play(search, search.propose(), 0.1, 0.3)
+    search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
+    play(search, search.suggest(), 0.1, 0.3)
     lines = header(params_yaml(study, choose_winner(study), 20))
     assert "mAP50-95 0.3000 after 9 epochs (seed 0); the default configuration: did not finish" in lines
 
@@ -73,7 +73,7 @@ def test_a_model_that_every_yolo_command_knows_needs_no_explanation(url, spec, s
     stock = dataclasses.replace(spec, model="yolov8n.yaml", model_source="yolov8n.yaml", portable_model="yolov8n.yaml")
     with driven(url, stock, paths) as study:
         search = Search(study, space, paths, terms)
-        play(search, search.propose(), 0.1, 0.25)
+        play(search, search.suggest(), 0.1, 0.25)
     assert not [line for line in header(params_yaml(study, choose_winner(study), 20)) if line.startswith("model")]
 
 
@@ -120,10 +120,10 @@ def test_only_weights_that_trials_started_from_are_pretrained(study, winner, sou
 
 
 def test_the_batch_that_ran_is_written_and_not_the_one_that_was_asked_for(study, search):
-    request = search.propose()
+    request = search.suggest()
     for number, value in ((3, 0.1), (9, 0.25)):
-        search.hear(request.trial, dataclasses.replace(epoch(number, value), batch=8))
-    search.hear(request.trial, EndRecord(outcome=Outcome.COMPLETED))
+        search.report(request.trial, dataclasses.replace(epoch(number, value), batch=8))
+    search.report(request.trial, EndRecord(outcome=Outcome.COMPLETED))
     assert request.params["batch"] == 16
     assert training_arguments(study.spec, choose_winner(study), 20)["batch"] == 8
 
@@ -144,7 +144,7 @@ def test_a_long_path_with_blanks_and_accents_is_read_back(url, spec, space, path
     data = "/données/" + "a folder with blanks/" * 8 + "data set: final.yaml"
     with driven(url, dataclasses.replace(spec, data_source=data), paths) as study:
         search = Search(study, space, paths, terms)
-        play(search, search.propose(), 0.1, 0.25)
+        play(search, search.suggest(), 0.1, 0.25)
     assert yaml.safe_load(params_yaml(study, choose_winner(study), 20))["data"] == data
 
 
@@ -243,7 +243,7 @@ def test_plain_ultralytics_resolves_the_file_to_the_arguments_of_the_promoted_ru
         with driven(f"sqlite:///{paths.database}", described, paths, name=f"s{index}") as study:
             search = Search(study, space, paths, terms)
             for value in (0.2, 0.3, 0.4):
-                play(search, search.propose(), 0.1, value)
+                play(search, search.suggest(), 0.1, value)
         found = choose_winner(study)
         write_params(params_yaml(study, found, 20), paths.params)
         request = full_run_request(study, paths, found, epochs=20, gpus=0, threads=2)

@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import epoch, play
-from tuner.comparison.verdict import Decision, Verdict
+from tuner.comparison.contest import Conclusion, Verdict
 from tuner.contract import EndRecord, Outcome
 from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
 from tuner.study import Study, TrialRecord
@@ -29,11 +29,11 @@ CAUSES = (
 
 
 def fail(search, message="no such file"):
-    search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message=message))
+    search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message=message))
 
 
 def diverge(search):
-    search.hear(search.propose().trial, EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN"))
+    search.report(search.suggest().trial, EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN"))
 
 
 @pytest.fixture
@@ -55,15 +55,15 @@ def test_the_winner_is_the_best_complete_trial_beside_the_baseline(winner):
 
 
 def test_a_higher_figure_of_a_trial_that_was_stopped_early_does_not_win(study, search):
-    play(search, search.propose(), 0.1, 0.25)
-    request = search.propose()
-    search.hear(request.trial, epoch(3, 0.9))
-    search.hear(request.trial, EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN"))
+    play(search, search.suggest(), 0.1, 0.25)
+    request = search.suggest()
+    search.report(request.trial, epoch(3, 0.9))
+    search.report(request.trial, EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN"))
     assert choose_winner(study).trial.number == 0
 
 
 def test_a_baseline_that_wins_gains_nothing(study, search):
-    play(search, search.propose(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.25)
     winner = choose_winner(study)
     assert winner.trial.is_baseline
     assert winner.gain == 0
@@ -71,7 +71,7 @@ def test_a_baseline_that_wins_gains_nothing(study, search):
 
 def test_without_a_baseline_that_ran_to_its_end_there_is_no_gain(study, search):
     fail(search)
-    play(search, search.propose(), 0.1, 0.3)
+    play(search, search.suggest(), 0.1, 0.3)
     winner = choose_winner(study)
     assert (winner.trial.number, winner.baseline, winner.gain) == (1, None, None)
 
@@ -95,10 +95,10 @@ def test_without_any_trial_there_is_no_cause_to_tell(study):
 
 def interrupted(search, *, cut_off, paused=0):
     """Trials that wait: cut off while they trained, or paused at the rung."""
-    begun = [search.propose().trial for _ in range(cut_off + paused)]
+    begun = [search.suggest().trial for _ in range(cut_off + paused)]
     for number in begun[:cut_off]:
-        search.hear(number, epoch(1))
-        search.release(number)
+        search.report(number, epoch(1))
+        search.requeue(number)
     for number in begun[cut_off:]:
         search.study.pause(number, 3, 0.2)
 
@@ -123,8 +123,8 @@ def test_of_an_interrupted_study_it_is_told_what_waits_and_how_to_go_on(study, s
 def test_trials_that_train_now_are_told_beside_those_that_wait_and_failed(study, search):
     diverge(search)
     interrupted(search, cut_off=1)
-    search.propose()  # the one that was cut off
-    search.propose()
+    search.suggest()  # the one that was cut off
+    search.suggest()
     with pytest.raises(NoTrialSucceeded, match=r"has run to its end yet: 2 are training, 1 stopped early; the command"):
         choose_winner(study)
 
@@ -135,7 +135,7 @@ def test_trials_that_train_now_are_told_beside_those_that_wait_and_failed(study,
 @pytest.mark.parametrize("values", [[0.0], [0.0] * 6, [0.0, 0.00004]], ids=["one trial", "six", "shown as 0.0000"])
 def test_a_search_whose_best_value_is_zero_has_nothing_to_promote(study, search, paths, values):
     for value in values:
-        play(search, search.propose(), 0.0, value)
+        play(search, search.suggest(), 0.0, value)
     with pytest.raises(StoppedByPolicy) as caught:
         require_something_learnt(study, paths)
     assert caught.value.exit_code == 7
@@ -146,7 +146,7 @@ def test_a_search_whose_best_value_is_zero_has_nothing_to_promote(study, search,
 
 def test_a_search_of_two_configurations_with_one_value_has_nothing_to_promote(study, search, paths):
     for _ in range(2):
-        play(search, search.propose(), 0.2, 0.3)
+        play(search, search.suggest(), 0.2, 0.3)
     with pytest.raises(StoppedByPolicy, match=r"2 different configurations all have the same mAP50-95, 0\.3; likely"):
         require_something_learnt(study, paths)
 
@@ -158,7 +158,7 @@ def test_a_search_of_two_configurations_with_one_value_has_nothing_to_promote(st
 )
 def test_a_search_that_learnt_something_is_promoted(study, search, paths, ends):
     for at_rung, at_end in ends:
-        play(search, search.propose(), at_rung, at_end)
+        play(search, search.suggest(), at_rung, at_end)
     require_something_learnt(study, paths)
     assert "learnt" not in choose_winner(study).said()
 
@@ -166,7 +166,7 @@ def test_a_search_that_learnt_something_is_promoted(study, search, paths, ends):
 def test_values_alike_beside_a_trial_that_diverged_have_an_effect(study, search, paths):
     diverge(search)
     for _ in range(2):
-        play(search, search.propose(), 0.2, 0.3)
+        play(search, search.suggest(), 0.2, 0.3)
     require_something_learnt(study, paths)
 
 
@@ -219,7 +219,7 @@ def judged(better, lead, *, leader=1):
     """A winner with a verdict on it."""
     study = stands(0.25, 0.3, 0.28)
     verdict = Verdict(
-        decision=Decision.BETTER if better else Decision.NOT_SHOWN,
+        conclusion=Conclusion.BETTER if better else Conclusion.NOT_SHOWN,
         decided=True,
         winner=leader if lead > 0 else 0,
         leader=leader,
@@ -228,7 +228,7 @@ def judged(better, lead, *, leader=1):
         p_value=0.5,
         seeds=3,
         runs=6,
-        standings=(),
+        results=(),
         statement="What the runs show.",
     )
     return Winner(trial=study.trials()[verdict.winner], baseline=study.trials()[0], verdict=verdict)

@@ -1,15 +1,17 @@
-"""What is done about each kind of failure: the table, and the search that follows it."""
+"""What is done about each kind of failure: the table."""
 
 import pytest
-from optuna.trial import TrialState
 
-from tests.tuner.conftest import driven, epoch, play, stored
-from tests.tuner.study.test_changes import Kept, in_memory
-from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.exceptions import DataError, StoppedByPolicy
-from tuner.search.search import Search
-from tuner.trials.live import Decision
-from tuner.trials.retry_policy import MAX_RETRIES, Failure, Setback, alike, failure_of, is_retried, what_helps
+from tuner.contract import EndRecord, Outcome
+from tuner.trials.retry_policy import (
+    MAX_RETRIES,
+    FailedAttempt,
+    Failure,
+    failure_of,
+    is_retried,
+    normalised_cause,
+    what_helps,
+)
 
 LOST = EndRecord(outcome=Outcome.ERROR, message="the trainer was killed by SIGKILL", retryable=True)
 HUNG = EndRecord(outcome=Outcome.HUNG, message="no sign of life for 700 s after epoch 3", retryable=True)
@@ -34,35 +36,10 @@ def test_a_command_is_said_to_help_only_against_what_may_pass(end, helps):
     assert ("would fail again in the same way" in said) != helps
 
 
-@pytest.fixture
-def study(spec):
-    """In memory: what these tests are about is not how it is written."""
-    return in_memory(Kept(), spec)
-
-
 def setbacks(text):
     """From a text such as "i0 h0 i3": infrastructure or hung, and the epoch."""
     kinds = {"i": Failure.INFRASTRUCTURE, "h": Failure.HUNG, "o": Failure.OUT_OF_MEMORY, "b": Failure.BUG}
-    return [Setback(failure=kinds[word[0]], epoch=int(word[1:]), cause="why") for word in text.split()]
-
-
-def attempts(search, end, *, epochs=0):
-    """How often one trial is begun that ends so each time, after so many new epochs."""
-    request, begun = search.propose(), 0
-    while True:
-        begun += 1
-        assert begun < 9
-        search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
-        for number in range(1, begun * epochs + 1):
-            search.hear(request.trial, epoch(number))
-        assert search.hear(request.trial, end) == Decision.STOP
-        if search.trials[request.trial].state.is_finished():
-            return begun
-        again = search.propose()
-        assert (again.trial, again.params) == (request.trial, request.params)
-
-
-# The table
+    return [FailedAttempt(failure=kinds[word[0]], epoch=int(word[1:]), cause="why") for word in text.split()]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +67,7 @@ def test_every_kind_of_failure_has_its_number_of_retries():
 
 @pytest.mark.parametrize("failure", Failure)
 def test_a_trial_is_tried_again_as_often_as_the_table_says(failure):
-    in_a_row = [Setback(failure=failure, epoch=0, cause="why")] * (MAX_RETRIES[failure] + 1)
+    in_a_row = [FailedAttempt(failure=failure, epoch=0, cause="why")] * (MAX_RETRIES[failure] + 1)
     assert not is_retried(in_a_row)
     assert all(is_retried(in_a_row[:number]) for number in range(1, len(in_a_row)))
 
@@ -118,235 +95,5 @@ def test_an_epoch_between_two_setbacks_is_a_new_beginning_and_another_setback_is
 
 
 def test_causes_that_differ_in_numbers_are_alike():
-    assert alike("error: batch 12, 0x7f3a2b at 3.5") == alike("error: batch 7, 0xdead at 10.25")
-    assert alike("error: no such file") != alike("error: no space left")
-
-
-# One trial
-
-
-@pytest.mark.parametrize(
-    ("end", "begun", "state"),
-    [
-        (LOST, 3, TrialState.FAIL),
-        (HUNG, 2, TrialState.FAIL),
-        (BUG, 1, TrialState.FAIL),
-        (EndRecord(outcome=Outcome.BAD_MODEL, message="why"), 1, TrialState.FAIL),
-        (EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="why"), 1, TrialState.PRUNED),
-        (EndRecord(outcome=Outcome.DIVERGED, message="why"), 1, TrialState.PRUNED),
-    ],
-    ids=lambda value: getattr(value, "outcome", ""),
-)
-def test_a_failure_is_retried_as_often_as_it_makes_sense_under_the_same_number(search, end, begun, state):
-    assert attempts(search, end) == begun
-    assert [trial.state for trial in search.trials] == [state]
-
-
-def test_data_that_cannot_be_read_end_the_search_and_are_not_held_against_the_trial(search):
-    """Every other trial reads the same files; once they are mended, this one goes on."""
-    request = search.propose()
-    search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
-    assert search.hear(request.trial, EndRecord(outcome=Outcome.BAD_DATA, message="7.jpg is gone")) == Decision.STOP
-    assert isinstance(search.problem, DataError)
-    assert "7.jpg is gone" in str(search.problem)
-    assert [trial.state for trial in search.trials] == [TrialState.WAITING]
-    assert search.propose() is None
-
-
-def test_a_trial_that_gets_on_between_its_setbacks_goes_on(search):
-    request = search.propose()
-    for reached in range(1, 9):
-        for number in range(1, reached + 1):
-            search.hear(request.trial, epoch(number, {3: 0.1}.get(number)))
-        search.hear(request.trial, LOST)
-        assert search.propose().trial == request.trial
-    assert play(search, request, 0.1, 0.25) == Decision.STOP
-    assert (search.trials[0].state, search.trials[0].value) == (TrialState.COMPLETE, 0.25)
-    assert [s["epoch"] for s in search.trials[0].attributes["setbacks"]] == list(range(1, 9))
-
-
-def test_epochs_that_are_told_again_are_no_progress(search):
-    request = search.propose()
-    for _ in range(3):
-        for number in (1, 2, 3):
-            search.hear(request.trial, epoch(number, {3: 0.1}.get(number)))
-        search.hear(request.trial, LOST)
-        search.propose()
-    assert search.trials[0].state == TrialState.FAIL
-
-
-def test_a_trial_whose_machine_is_lost_goes_on_as_one_whose_trainer_is(search):
-    for _ in range(3):
-        request = search.propose()
-        assert request.trial == 0
-        search.lose(request.trial, "its process or its machine was lost")
-    assert search.trials[0].state == TrialState.FAIL
-    assert search.trials[0].reason == "infrastructure: its process or its machine was lost"
-
-
-def test_losing_a_trial_that_nobody_trains_changes_nothing(search):
-    play(search, search.propose(), 0.1, 0.25)
-    search.lose(0, "its process or its machine was lost")
-    assert search.trials[0].state == TrialState.COMPLETE
-
-
-@pytest.mark.parametrize("lose", [lambda search: search.hear(0, LOST), lambda search: search.lose(0, "lost")])
-def test_what_is_lost_while_the_search_ends_is_not_held_against_the_trial(search, lose):
-    """It is lost to what ends the search, such as a full disk."""
-    for _ in range(MAX_RETRIES[Failure.INFRASTRUCTURE]):
-        search.hear(search.propose().trial, LOST)
-    search.propose()
-    search.stop("only 0 MiB are left on the disk")
-    lose(search)
-    assert search.trials[0].state == TrialState.WAITING
-    assert len(search.trials[0].attributes["setbacks"]) == MAX_RETRIES[Failure.INFRASTRUCTURE]
-
-
-def test_a_machine_that_is_wanted_back_is_no_failure_however_often(search):
-    for _ in range(10):
-        request = search.propose()
-        assert request.trial == 0
-        search.hear(request.trial, EndRecord(outcome=Outcome.STOPPED))
-        assert search.trials[0].state == TrialState.WAITING
-    assert "setbacks" not in search.trials[0].attributes
-    assert not search.finished
-
-
-def test_how_often_a_trial_was_tried_outlives_its_driver(url, spec, paths, space, terms):
-    for state in (TrialState.WAITING, TrialState.WAITING, TrialState.FAIL):
-        with driven(url, spec, paths) as study:
-            search = Search(study, space, paths, terms)
-            search.hear(search.propose().trial, LOST)
-            study.flush(10)
-        assert stored(url)[0].state == state
-
-
-def test_causes_are_in_the_record_of_the_trial(url, spec, paths, space, terms):
-    with driven(url, spec, paths) as study:
-        attempts(Search(study, space, paths, terms), LOST)
-    noted = stored(url)[0].user_attrs
-    cause = "the trainer was killed by SIGKILL"
-    assert (noted["failure"], noted["reason"]) == ("infrastructure", f"infrastructure: {cause}")
-    assert noted["setbacks"] == [{"failure": "infrastructure", "epoch": 0, "cause": cause}] * 3
-    assert noted["attempts"] == 3
-
-
-@pytest.mark.parametrize(("end", "reason"), [(BUG, "error: no such file"), (HUNG, f"hung: {HUNG.message}")])
-def test_a_trial_that_failed_says_whose_fault_it_was(search, end, reason):
-    attempts(search, end)
-    assert search.trials[0].reason == reason
-
-
-def test_each_retry_is_told(study, space, paths, terms):
-    told = []
-    attempts(Search(study, space, paths, terms, on_event=told.append), HUNG)
-    assert told == [
-        f"trial 0 goes on from its last checkpoint: {HUNG.message}",
-        f"trial 0 fail: hung: {HUNG.message}",
-    ]
-
-
-def test_the_weights_of_a_trial_that_will_never_go_on_are_removed_and_of_others_kept(search, paths):
-    weights = [paths.trial(number) / "weights" / "last.pt" for number in range(4)]
-    requests = [search.propose() for _ in weights]
-    for file in weights:
-        file.parent.mkdir(parents=True)
-        file.touch()
-    play(search, requests[0], 0.1, 0.25)
-    search.hear(1, BUG)
-    search.hear(2, LOST)
-    search.hear(3, EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="why"))
-    assert [file.exists() for file in weights] == [True, False, True, False]
-
-
-# The whole search
-
-
-def failing(search, number, message="no such file", **more):
-    for index in range(number):
-        end = EndRecord(outcome=Outcome.ERROR, message=message.format(index), **more)
-        search.hear(search.propose().trial, end)
-
-
-def test_three_trials_that_fail_alike_before_any_figure_end_the_search(search, paths):
-    failing(search, 2, "no such file: picture {}.jpg")
-    assert not search.finished
-    failing(search, 1, "no such file: picture 4711.jpg")
-    assert search.finished
-    assert search.propose() is None
-    assert isinstance(search.problem, StoppedByPolicy)
-    assert str(search.problem) == (
-        "The search was ended: the first 3 trials failed alike: error: no such file: picture 4711.jpg. "
-        f"Logs: {paths.root / 'trials'}"
-    )
-
-
-def test_trials_that_fail_differently_do_not_end_the_search(search):
-    for message in ("no such file", "no space left", "division by zero", "no such file"):
-        failing(search, 1, message)
-    assert search.problem is None
-
-
-def test_trials_that_fail_alike_after_a_figure_do_not_end_the_search(search):
-    search.hear(search.propose().trial, epoch(3, 0.1))
-    failing(search, 3)
-    assert search.problem is None
-    assert not search.finished
-
-
-def lose_three_attempts(search, *, epochs=0):
-    request = search.propose()
-    for attempt in range(3):
-        for number in range(1, epochs + 1):
-            search.hear(request.trial, epoch(number))
-        search.hear(request.trial, LOST)
-        if attempt < 2:
-            search.propose()
-
-
-def test_three_trials_in_a_row_that_are_lost_end_the_search_at_any_time(search):
-    play(search, search.propose(), 0.1, 0.25)
-    for _ in range(2):
-        lose_three_attempts(search)
-    assert not search.finished
-    lose_three_attempts(search)
-    assert isinstance(search.problem, StoppedByPolicy)
-    assert "3 trials in a row were lost, with no epoch trained between: infrastructure:" in str(search.problem)
-
-
-def test_hung_trials_count_as_lost(search):
-    play(search, search.propose(), 0.1, 0.25)
-    for _ in range(3):
-        attempts(search, HUNG)
-    assert isinstance(search.problem, StoppedByPolicy)
-
-
-def test_an_epoch_trained_between_lost_trials_is_a_new_beginning(search):
-    play(search, search.propose(), 0.1, 0.25)
-    for _ in range(2):
-        lose_three_attempts(search)
-    search.hear(search.propose().trial, epoch(1))
-    for _ in range(2):
-        lose_three_attempts(search)
-    assert search.problem is None
-
-
-def test_epochs_that_lost_trials_tell_again_are_no_new_beginning(url, spec, paths, space, terms):
-    with driven(url, spec, paths) as study:
-        search = Search(study, space, paths, terms)
-        for number in [search.propose().trial for _ in range(3)]:
-            search.hear(number, epoch(3, 0.5))
-    with driven(url, spec, paths) as study:
-        search = Search(study, space, paths, terms)
-        for _ in range(3):
-            lose_three_attempts(search, epochs=3)
-        assert isinstance(search.problem, StoppedByPolicy)
-
-
-def test_bugs_between_lost_trials_do_not_hide_that_they_are_in_a_row(search):
-    play(search, search.propose(), 0.1, 0.25)
-    lose_three_attempts(search)
-    failing(search, 1)
-    lose_three_attempts(search)
-    lose_three_attempts(search)
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert normalised_cause("error: batch 12, 0x7f3a2b at 3.5") == normalised_cause("error: batch 7, 0xdead at 10.25")
+    assert normalised_cause("error: no such file") != normalised_cause("error: no space left")

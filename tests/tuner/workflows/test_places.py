@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, epoch, play
-from tuner.comparison.reevaluation import Reevaluation, contest_for
+from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
 from tuner.exceptions import EnvironmentProblem
 from tuner.search.search import Search
@@ -59,7 +59,7 @@ def test_a_study_whose_places_are_others_now_trains_where_they_are_and_refuses_o
     with driven(url, spec, paths) as study:
         now = replace(spec, model="/new/w.pt", model_source="/new/w.pt", data="/new/d.yaml", data_source="/new/r.yaml")
         study.renew_places(now)
-        request = Search(study, space, paths, terms).propose()
+        request = Search(study, space, paths, terms).suggest()
         assert (request.model, request.data) == ("/new/w.pt", "/new/r.yaml")
         assert (request.model_sha256, request.data_sha256) == ("a" * 64, "0" * 64)
     seen = Study.open(url, "s", paths.root).spec
@@ -96,29 +96,29 @@ def test_no_trial_fails_for_a_file_that_is_gone(study, space, paths, terms, file
     search = Search(study, space, paths, terms)
     (paths.root / "data.yaml").touch()
     for outcome in (Outcome.BAD_DATA, Outcome.ERROR):
-        request = search.propose()
-        search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
-        search.hear(request.trial, epoch(1))
+        request = search.suggest()
+        search.report(request.trial, StartedRecord(pid=1, device="CPU"))
+        search.report(request.trial, epoch(1))
         file.unlink(missing_ok=True)
-        search.hear(request.trial, EndRecord(outcome=outcome, message="no such file"))
+        search.report(request.trial, EndRecord(outcome=outcome, message="no such file"))
         assert study.trials()[request.trial].state == TrialState.WAITING
         assert isinstance(search.problem, EnvironmentProblem)
         assert f"'{file}', which trials read, is gone" in str(search.problem)
         file.touch()
         search = Search(study, space, paths, terms)
-    assert search.propose().trial == 0
+    assert search.suggest().trial == 0
 
 
 def test_no_configuration_is_judged_by_a_file_that_is_gone_while_it_is_compared(study, space, paths, terms, file):
     (paths.root / "data.yaml").touch()
     search = Search(study, space, paths, terms)
-    play(search, search.propose(), 0.1, 0.25)
-    play(search, search.propose(), 0.1, 0.3)
-    reevaluation = Reevaluation(study, contest_for(study, 6), paths, terms, slots=1)
-    request = reevaluation.propose()
+    play(search, search.suggest(), 0.1, 0.25)
+    play(search, search.suggest(), 0.1, 0.3)
+    reevaluation = Reevaluation(study, plan_for(study, 6), paths, terms, slots=1)
+    request = reevaluation.suggest()
     assert request.model_sha256 == "a" * 64
     file.unlink()
-    reevaluation.hear(reevaluation.number_of(request), EndRecord(outcome=Outcome.BAD_DATA, message="no such file"))
+    reevaluation.report(reevaluation.number_of(request), EndRecord(outcome=Outcome.BAD_DATA, message="no such file"))
     assert isinstance(reevaluation.problem, EnvironmentProblem)
     assert reevaluation.known.runs == ()
 
@@ -126,15 +126,15 @@ def test_no_configuration_is_judged_by_a_file_that_is_gone_while_it_is_compared(
 def test_with_all_files_in_place_a_failure_is_the_trials(study, space, paths, terms):
     (paths.root / "data.yaml").touch()
     search = Search(study, space, paths, terms)
-    request = search.propose()
-    search.hear(request.trial, EndRecord(outcome=Outcome.ERROR, message="KeyError"))
+    request = search.suggest()
+    search.report(request.trial, EndRecord(outcome=Outcome.ERROR, message="KeyError"))
     assert study.trials()[request.trial].state == TrialState.FAIL
 
 
 def test_what_lies_in_the_studys_folder_is_found_in_its_new_place(url, spec, space, paths, terms, tmp_path):
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
-        play(search, search.propose(), 0.1, 0.25)
+        play(search, search.suggest(), 0.1, 0.25)
         request = full_run_request(study, paths, choose_winner(study), epochs=2, gpus=0, threads=1)
         study.begin_promotion(directory=request.directory, checkpoint=f"{request.directory}/weights/best.pt", trial=0)
     moved = StudyPaths(paths.root.rename(tmp_path / "moved"))

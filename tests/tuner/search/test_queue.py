@@ -14,7 +14,7 @@ from tuner.decisions.strategies import Limits, make_engine
 from tuner.report.status import status_of, status_table
 from tuner.search.search import Search
 from tuner.space import UnitCube
-from tuner.trials.live import Decision
+from tuner.trials.workload import Decision
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def space(space):
 
 def start(search):
     """Begin whatever is proposed. Returns its number."""
-    request = search.propose()
-    search.hear(request.trial, StartedRecord(pid=1, device="CPU"))
+    request = search.suggest()
+    search.report(request.trial, StartedRecord(pid=1, device="CPU"))
     return request.trial
 
 
 def finish(search, number, value):
-    search.hear(number, epoch(9, value))
-    search.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+    search.report(number, epoch(9, value))
+    search.report(number, EndRecord(outcome=Outcome.COMPLETED))
 
 
 def states(search):
@@ -41,7 +41,7 @@ def states(search):
 def test_a_trial_that_is_behind_pauses_and_makes_room(search):
     numbers = [start(search) for _ in range(4)]
     for number, value in zip(numbers[:3], (0.3, 0.5, 0.1), strict=True):
-        decision = search.hear(number, epoch(3, value))
+        decision = search.report(number, epoch(3, value))
     assert decision == Decision.STOP
     assert states(search) == "RWWR"  # with two arrivals nobody has earned a place; the baseline runs to its end
     assert search.trials[2].is_paused
@@ -50,7 +50,7 @@ def test_a_trial_that_is_behind_pauses_and_makes_room(search):
 
 def test_the_status_says_what_it_waits_for(search, study):
     for number, value in zip([start(search) for _ in range(3)], (0.3, 0.5, 0.1), strict=True):
-        search.hear(number, epoch(3, value))
+        search.report(number, epoch(3, value))
     console = Console(width=200, record=True)
     console.print(*status_table(status_of(study)))
     assert "waits after epoch 3, to be called back if it turns out to be ahead" in console.export_text()
@@ -58,8 +58,8 @@ def test_the_status_says_what_it_waits_for(search, study):
 
 def test_it_is_called_back_under_its_number_before_anything_new_begins(search):
     for value in (0.3, 0.5, 0.1):
-        search.hear(start(search), epoch(3, value))
-    request = search.propose()
+        search.report(start(search), epoch(3, value))
+    request = search.suggest()
     assert request.trial == 1
     assert states(search) == "RRW"
     assert not search.trials[1].is_paused
@@ -71,33 +71,33 @@ def test_after_a_restart_the_same_trials_are_paused_and_the_same_is_called_back(
         search = Search(study, space, paths, terms)
         numbers = [start(search) for _ in range(4)]
         for number, value in zip(numbers, (0.3, 0.5, 0.1, 0.2), strict=True):
-            search.hear(number, epoch(3, value))
+            search.report(number, epoch(3, value))
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         assert [trial.is_paused for trial in search.trials] == [False, True, True, True]
-        assert search.propose().trial == 0  # cut off while it trained: first
-        assert search.propose().trial == 1
-        assert search.propose().trial == 4  # nobody else has a place
+        assert search.suggest().trial == 0  # cut off while it trained: first
+        assert search.suggest().trial == 1
+        assert search.suggest().trial == 4  # nobody else has a place
 
 
 def test_a_trial_that_was_called_back_and_cut_off_goes_on_whatever_came_since(url, spec, paths, space, terms):
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         for value in (0.3, 0.5, 0.1):
-            search.hear(start(search), epoch(3, value))
-        assert search.propose().trial == 1
-        search.release(0)
+            search.report(start(search), epoch(3, value))
+        assert search.suggest().trial == 1
+        search.requeue(0)
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
-        assert {search.propose().trial, search.propose().trial} == {0, 1}
+        assert {search.suggest().trial, search.suggest().trial} == {0, 1}
 
 
 def test_when_no_more_begin_and_none_is_called_back_those_that_wait_end(search, paths):
     numbers = [start(search) for _ in range(9)]
     for number in numbers:
         (paths.trial(number) / "weights").mkdir(parents=True)
-        search.hear(number, epoch(3, 0.9 - 0.1 * number))
-    while (request := search.propose()) is not None:
+        search.report(number, epoch(3, 0.9 - 0.1 * number))
+    while (request := search.suggest()) is not None:
         finish(search, request.trial, 0.9)
     for number in [n for n, trial in enumerate(search.trials) if trial.state == TrialState.RUNNING]:
         finish(search, number, 0.95)
@@ -112,11 +112,11 @@ def test_when_no_more_begin_and_none_is_called_back_those_that_wait_end(search, 
 def test_a_paused_trial_ends_and_its_weights_go_as_soon_as_it_can_never_be_called_back(search, paths):
     numbers = [start(search) for _ in range(5)]
     (paths.trial(1) / "weights").mkdir(parents=True)
-    search.hear(numbers[0], epoch(3, 0.5))
-    search.hear(numbers[1], epoch(3, 0.1))
+    search.report(numbers[0], epoch(3, 0.5))
+    search.report(numbers[1], epoch(3, 0.1))
     assert search.trials[1].is_paused
     for number in numbers[2:]:
-        search.hear(number, epoch(3, 0.2))
+        search.report(number, epoch(3, 0.2))
     assert search.trials[1].state == TrialState.PRUNED  # four are better, and of nine trials three can go on
     assert not (paths.trial(1) / "weights").exists()
 
@@ -125,14 +125,14 @@ def test_weights_of_a_paused_trial_are_kept(search, paths):
     for value in (0.3, 0.5, 0.1):
         number = start(search)
         (paths.trial(number) / "weights").mkdir(parents=True)
-        search.hear(number, epoch(3, value))
+        search.report(number, epoch(3, value))
     assert (paths.trial(2) / "weights").exists()
 
 
 def test_a_loss_that_explodes_ends_a_trial_at_that_epoch(search):
     number = start(search)
-    search.hear(number, epoch(1, box=2.0))
-    assert search.hear(number, epoch(2, box=200.0)) == Decision.STOP
+    search.report(number, epoch(1, box=2.0))
+    assert search.report(number, epoch(2, box=200.0)) == Decision.STOP
     assert search.trials[0].reason.startswith("diverged: the loss is")
 
 
@@ -150,17 +150,17 @@ def test_the_log_of_a_search_decided_again_comes_out_the_same(url, spec, paths, 
         search = Search(study, space, paths, terms)
         live = []
         for turn in range(200):
-            while len(live) < 4 and (request := search.propose()) is not None:
+            while len(live) < 4 and (request := search.suggest()) is not None:
                 live.append(request.trial)
             if not live:
                 break
             number = live[turn % len(live)]
             value = math.sin(5 * search.trials[number].params["lr0"] + number)
             next_epoch = 3 if 3 not in search.trials[number].curve else 9
-            if search.hear(number, epoch(next_epoch, value)) == Decision.STOP:
+            if search.report(number, epoch(next_epoch, value)) == Decision.STOP:
                 live.remove(number)
             elif next_epoch == 9:
-                search.hear(number, EndRecord(outcome=Outcome.COMPLETED))
+                search.report(number, EndRecord(outcome=Outcome.COMPLETED))
                 live.remove(number)
         assert search.finished
 
@@ -180,7 +180,7 @@ def test_the_log_of_a_search_decided_again_comes_out_the_same(url, spec, paths, 
 def test_only_what_was_cut_off_is_told_to_go_on(study, space, paths, terms):
     search = Search(study, space, paths, terms)
     for value in (0.3, 0.5, 0.1):
-        search.hear(start(search), epoch(3, value))
+        search.report(start(search), epoch(3, value))
     assert states(search) == "RWW"
     told = []
     Search(study, space, paths, terms, on_event=told.append)

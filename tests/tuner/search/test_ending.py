@@ -14,7 +14,8 @@ from tuner.exceptions import StoppedByPolicy
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.training.final_run import choose_winner
-from tuner.trials.live import Decision, TrialTerms
+from tuner.trials.requests import TrialTerms
+from tuner.trials.workload import Decision
 
 CURVES = Path(__file__).parents[1] / "diagnosis" / "curves"
 RUN_S = 18.0
@@ -51,7 +52,7 @@ def states(search):
 
 def play_alike(search, number, value=0.0):
     for _ in range(number):
-        play(search, search.propose(), value, value)
+        play(search, search.suggest(), value, value)
 
 
 def test_ten_trials_alike_end_the_search_with_the_likely_causes(begin, paths):
@@ -59,7 +60,7 @@ def test_ten_trials_alike_end_the_search_with_the_likely_causes(begin, paths):
     play_alike(search, 9)
     assert search.problem is None
     play_alike(search, 1)
-    assert search.propose() is None
+    assert search.suggest() is None
     assert isinstance(search.problem, StoppedByPolicy)
     assert search.problem.exit_code == 7
     assert str(search.problem).startswith(
@@ -95,7 +96,7 @@ def test_a_search_whose_last_trial_is_the_tenth_alike_has_no_winner_to_promote(s
 
 def test_a_default_that_works_keeps_zeros_from_ending_the_search(begin):
     search = begin()
-    play(search, search.propose(), 0.0, 0.4)
+    play(search, search.suggest(), 0.0, 0.4)
     play_alike(search, 30)
     assert search.problem is None
     assert states(search).count("COMPLETE") == 31
@@ -119,7 +120,7 @@ def test_ten_configurations_with_one_value_above_zero_end_the_search_as_without_
 )
 def test_a_streak_of_equal_values_does_not_end_a_search_in_which_one_differed(begin, at_rung, at_end):
     search = begin()
-    play(search, search.propose(), at_rung, at_end)
+    play(search, search.suggest(), at_rung, at_end)
     play_alike(search, 30, 0.354)
     assert search.problem is None
     assert not search.finished
@@ -152,7 +153,7 @@ def test_the_ceiling_counts_over_restarts_and_ends_the_next_search_at_once(begin
 
 def test_ten_trials_at_the_ceiling_after_others_leave_a_winner_to_compare(begin, study):
     search = begin()
-    play(search, search.propose(), 0.1, 0.5)
+    play(search, search.suggest(), 0.1, 0.5)
     play_alike(search, 10, 0.995)
     assert search.finished
     assert search.problem is None
@@ -162,11 +163,11 @@ def test_ten_trials_at_the_ceiling_after_others_leave_a_winner_to_compare(begin,
 def test_trials_that_are_cut_off_at_the_ceiling_wait_for_nobody(begin):
     search = begin()
     play_alike(search, 9, 0.995)
-    last, other = search.propose(), search.propose()
-    search.hear(other.trial, epoch(1))
+    last, other = search.suggest(), search.suggest()
+    search.report(other.trial, epoch(1))
     play(search, last, 0.995, 0.995)
-    assert search.hear(other.trial, epoch(2)) == Decision.STOP
-    search.hear(other.trial, EndRecord(outcome=Outcome.STOPPED))
+    assert search.report(other.trial, epoch(2)) == Decision.STOP
+    search.report(other.trial, EndRecord(outcome=Outcome.STOPPED))
     search.close()
     assert search.trials[other.trial].state == TrialState.PRUNED
     assert search.trials[other.trial].reason.startswith("not needed any more: 10 trials have the highest")
@@ -175,7 +176,7 @@ def test_trials_that_are_cut_off_at_the_ceiling_wait_for_nobody(begin):
 def test_many_trials_that_share_the_best_value_below_the_ceiling_are_no_reason_to_end(begin):
     search = begin()
     for at_end in (0.2, 0.3, 0.3, 0.1):
-        play(search, search.propose(), 0.1, at_end)
+        play(search, search.suggest(), 0.1, at_end)
     play_alike(search, 20, 0.8)
     assert not search.finished
 
@@ -186,7 +187,7 @@ def test_trials_that_wait_at_the_first_rung_with_zero_do_not_end_the_search(stud
     space = parse_space(text, name="small", file="small.yaml").with_settings(trials=40)
     search = Search(study, space, paths, terms)
     for _ in range(20):  # those that are called back do not get any further
-        search.hear(search.propose().trial, epoch(3, 0.0))
+        search.report(search.suggest().trial, epoch(3, 0.0))
     assert sum(trial.is_paused for trial in search.trials) >= 10
     assert search.problem is None
 
@@ -198,14 +199,14 @@ def test_a_spent_budget_ends_the_search_in_order_without_an_error_and_with_a_win
     told = []
     search = begin(told, gpu_hours=hours(2.5 * RUN_S))
     for at_end in (0.3, 0.4):
-        play(search, search.propose(), 0.1, at_end)
-    last, other = search.propose(), search.propose()
-    assert [search.hear(last.trial, epoch(number)) for number in range(1, 6)][-1] == Decision.STOP
+        play(search, search.suggest(), 0.1, at_end)
+    last, other = search.suggest(), search.suggest()
+    assert [search.report(last.trial, epoch(number)) for number in range(1, 6)][-1] == Decision.STOP
     assert search.finished
-    assert search.propose() is None
-    assert search.hear(other.trial, epoch(1)) == Decision.STOP
+    assert search.suggest() is None
+    assert search.report(other.trial, epoch(1)) == Decision.STOP
     for request in (last, other):
-        search.hear(request.trial, EndRecord(outcome=Outcome.STOPPED))
+        search.report(request.trial, EndRecord(outcome=Outcome.STOPPED))
     assert states(search) == ["COMPLETE", "COMPLETE", "WAITING", "WAITING"]
     assert search.problem is None
     assert choose_winner(study).trial.number == 1
@@ -214,43 +215,43 @@ def test_a_spent_budget_ends_the_search_in_order_without_an_error_and_with_a_win
 
 def test_the_same_budget_again_is_spent_at_once_and_a_larger_one_goes_on_with_what_waits(begin):
     search = begin(gpu_hours=hours(10.0))
-    request = search.propose()
+    request = search.suggest()
     for number in range(1, 6):
-        search.hear(request.trial, epoch(number))
-    search.release(request.trial)
+        search.report(request.trial, epoch(number))
+    search.requeue(request.trial)
     assert search.trials[0].attributes["seconds"] == 10.0
     assert begin(gpu_hours=hours(10.0)).finished
     again = begin(gpu_hours=hours(20.0))
-    assert again.propose().trial == request.trial
+    assert again.suggest().trial == request.trial
 
 
 def test_epochs_that_are_told_again_are_not_paid_twice(begin):
     search = begin(gpu_hours=hours(1.5 * RUN_S))
     for _ in range(4):
-        request = search.propose()
+        request = search.suggest()
         for number in range(1, 6):
-            search.hear(request.trial, epoch(number))
-        search.release(request.trial)
+            search.report(request.trial, epoch(number))
+        search.requeue(request.trial)
     assert not search.finished
-    request = search.propose()
-    search.release(request.trial)  # before its trainer told anything
+    request = search.suggest()
+    search.requeue(request.trial)  # before its trainer told anything
     assert search.trials[0].attributes["seconds"] == 10.0
 
 
 def test_what_a_trial_trained_before_it_failed_for_good_is_paid(begin):
     search = begin(gpu_hours=hours(14.0))
     for _ in range(2):
-        request = search.propose()
+        request = search.suggest()
         for number in range(1, 4):
-            search.hear(request.trial, epoch(number))
-        search.hear(request.trial, EndRecord(outcome=Outcome.ERROR, message=f"bug {request.trial}"))
+            search.report(request.trial, epoch(number))
+        search.report(request.trial, EndRecord(outcome=Outcome.ERROR, message=f"bug {request.trial}"))
         assert not search.finished
-    assert search.hear(search.propose().trial, epoch(1)) == Decision.STOP
+    assert search.report(search.suggest().trial, epoch(1)) == Decision.STOP
 
 
 def test_a_trial_whose_last_epoch_spends_the_budget_is_complete(begin):
     search = begin(gpu_hours=hours(RUN_S))
-    play(search, search.propose(), 0.1, 0.3)
+    play(search, search.suggest(), 0.1, 0.3)
     assert states(search) == ["COMPLETE"]
     assert search.finished
 
@@ -258,7 +259,7 @@ def test_a_trial_whose_last_epoch_spends_the_budget_is_complete(begin):
 def test_each_gpu_of_a_trial_is_paid(study, wide, paths):
     terms = TrialTerms(threads=1, gpus_per_trial=4, validate_every_epoch=False)
     search = Search(study, wide, paths, terms, bounds=Bounds(gpu_hours=hours(8.0)))
-    assert search.hear(search.propose().trial, epoch(1)) == Decision.STOP
+    assert search.report(search.suggest().trial, epoch(1)) == Decision.STOP
 
 
 def test_wall_time_is_summed_over_drivers(url, spec, paths, wide, terms):
@@ -285,7 +286,7 @@ def test_a_killed_driver_forgets_a_minute_of_its_time_at_most(spec, wide, paths,
 def test_a_search_that_is_done_is_not_ended_by_a_budget_that_was_spent_on_it(study, space, paths, terms):
     search = Search(study, space, paths, terms, bounds=Bounds(gpu_hours=hours(6 * RUN_S)))
     for at_end in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
-        play(search, search.propose(), 0.1, at_end)
+        play(search, search.suggest(), 0.1, at_end)
     assert search.finished
     assert search.stop_reason is None
 
@@ -296,9 +297,9 @@ def test_a_search_that_is_done_is_not_ended_by_a_budget_that_was_spent_on_it(stu
 def test_so_many_trials_without_a_better_one_end_the_search(begin):
     search = begin(patience=3)
     for at_end in (0.2, 0.3, 0.1, 0.3):
-        play(search, search.propose(), 0.1, at_end)
+        play(search, search.suggest(), 0.1, at_end)
     assert not search.finished
-    play(search, search.propose(), 0.05, 0.0)
+    play(search, search.suggest(), 0.05, 0.0)
     assert search.trials[4].state == TrialState.PRUNED
     assert search.stop_reason == "--patience 3 is used up: 3 trials have brought nothing better"
     assert search.problem is None
@@ -309,10 +310,10 @@ def test_a_better_trial_begins_the_count_anew_over_restarts_too(begin):
     for cut in (2, 3, 1):
         search = begin(patience=3)
         for _ in range(cut):
-            play(search, search.propose(), 0.1, next(values))
+            play(search, search.suggest(), 0.1, next(values))
         assert not search.finished
     search = begin(patience=3)
-    play(search, search.propose(), 0.1, next(values))
+    play(search, search.suggest(), 0.1, next(values))
     assert search.finished
     assert begin(patience=3).finished
     assert not begin(patience=4).finished
@@ -320,9 +321,9 @@ def test_a_better_trial_begins_the_count_anew_over_restarts_too(begin):
 
 def test_failures_are_no_results(begin):
     search = begin(patience=2)
-    play(search, search.propose(), 0.1, 0.3)
+    play(search, search.suggest(), 0.1, 0.3)
     for number in range(3):
-        search.hear(search.propose().trial, EndRecord(outcome=Outcome.ERROR, message=f"bug {number}"))
+        search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message=f"bug {number}"))
     assert search.stop_reason is None
 
 

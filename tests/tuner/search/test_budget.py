@@ -1,0 +1,50 @@
+"""How long a search may still train."""
+
+import pytest
+
+from tests.tuner.study.test_changes import Kept, in_memory
+from tuner.decisions.stopping import Bounds
+from tuner.search.budget import TimeBudget
+from tuner.trials.live import LiveTrial
+
+
+@pytest.fixture
+def study(spec, space):
+    """Two trials; the first has trained for 100 s before."""
+    study = in_memory(Kept(), spec)
+    for lr0 in (0.1, 0.2):
+        study.begin({"lr0": lr0}, space)
+    study.note(0, seconds=100.0)
+    return study
+
+
+def live(*seconds):
+    return {number: LiveTrial(number=number, seconds=each) for number, each in enumerate(seconds)}
+
+
+def left_s(study, running, *, gpus_per_trial=0, **bounds):
+    return TimeBudget(study, running, Bounds(**bounds), gpus_per_trial=gpus_per_trial).left_s()
+
+
+def test_without_a_bound_on_time_nothing_is_said(study):
+    assert left_s(study, live(50.0), patience=3) is None
+
+
+def test_wall_time_passes_and_is_left(study):
+    budget = TimeBudget(study, {}, Bounds(hours=0.1), gpus_per_trial=0)
+    budget.pass_time(100.0)
+    assert budget.left_s() == pytest.approx(260.0)
+    assert budget.reached(0) is None
+    budget.pass_time(260.0)
+    assert (budget.left_s(), budget.reached(0)) == (0.0, "--max-hours 0.1 is used up")
+
+
+def test_training_time_is_shared_by_what_trains_at_once_on_all_its_gpus(study):
+    """Of 3600 GPU-seconds the first trial has used 100 by its record, the second 50 by now, each on two GPUs."""
+    running = live(20.0, 50.0)
+    assert left_s(study, running, gpus_per_trial=2, gpu_hours=1.0) == pytest.approx((3600 - 2 * 150) / 4)
+    assert left_s(study, {}, gpus_per_trial=2, gpu_hours=1.0) == pytest.approx((3600 - 2 * 100) / 1)
+
+
+def test_the_bound_that_comes_first_counts(study):
+    assert left_s(study, {}, hours=0.01, gpu_hours=1.0) == pytest.approx(36.0)

@@ -1,0 +1,83 @@
+"""Read and write a study's record of its re-evaluation: the plan, each run that has ended, and the verdict."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tuner.comparison.contest import ComparisonPlan, Conclusion, ConfigurationResult, Evidence, Verdict
+from tuner.study import KnownStudy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndedRun:
+    """A run that will not continue."""
+
+    trial: int
+    seed: int
+    value: float | None
+    """Metric after the last epoch; none if the configuration failed on this seed."""
+    reason: str = ""
+    """Why it failed."""
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reevaluated:
+    """A study's re-evaluation so far."""
+
+    plan: ComparisonPlan
+    runs: tuple[EndedRun, ...] = ()
+    """In the order in which they ended."""
+    verdict: Verdict | None = None
+    """Once it is decided."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """Return the runs as `tuner.comparison.verdict` reads them."""
+        return {(run.trial, run.seed): math.nan if run.value is None else run.value for run in self.runs}
+
+    def judges(self, trial: int | None) -> bool:
+        """Whether a configuration has taken part; one that a later search found has not."""
+        return trial in self.plan.trials
+
+    def encoded(self) -> dict[str, Any]:
+        """Return the form that the database keeps. Its names are older than those of the classes."""
+        return {
+            "contest": asdict(self.plan),
+            "runs": [asdict(run) for run in self.runs],
+            "verdict": None if self.verdict is None else _encoded_verdict(self.verdict),
+        }
+
+
+_STORED_NAMES = {"conclusion": "decision", "results": "standings"}
+"""Fields of a verdict that the database knows by another name."""
+
+
+def reevaluated(study: KnownStudy) -> Reevaluated | None:
+    """Read what a study knows; none before there is anything."""
+    facts = study.reevaluation
+    if not facts:
+        return None
+    plan, verdict = facts["contest"], facts["verdict"]
+    return Reevaluated(
+        plan=ComparisonPlan(**{**plan, "candidates": tuple(plan["candidates"]), "seeds": tuple(plan["seeds"])}),
+        runs=tuple(EndedRun(**run) for run in facts["runs"]),
+        verdict=None if verdict is None else _decoded_verdict(verdict),
+    )
+
+
+def _encoded_verdict(verdict: Verdict) -> dict[str, Any]:
+    return {_STORED_NAMES.get(name, name): value for name, value in asdict(verdict).items()}
+
+
+def _decoded_verdict(stored: Mapping[str, Any]) -> Verdict:
+    facts = dict(stored)
+    interval, results = facts.pop("interval"), facts.pop("standings")
+    return Verdict(
+        conclusion=Conclusion(facts.pop("decision")),
+        interval=None if interval is None else tuple(interval),
+        results=tuple(ConfigurationResult(**result) for result in results),
+        **facts,
+    )

@@ -1,0 +1,70 @@
+"""Account for the time that a search has used, against what the user allows."""
+
+import math
+from collections.abc import Mapping
+
+from tuner.decisions.stopping import Bounds
+from tuner.study import DrivenStudy, TrialRecord
+from tuner.trials.live import LiveTrial
+
+_NOTED_EVERY_S = 60.0
+"""At most this much wall time goes unrecorded if the driver is killed."""
+
+
+class TimeBudget:
+    """Wall time and training time of a search, over all its drivers."""
+
+    def __init__(
+        self, study: DrivenStudy, live: Mapping[int, LiveTrial], bounds: Bounds, *, gpus_per_trial: int
+    ) -> None:
+        """Continue where the study's last driver stopped.
+
+        Args:
+            live: what trains now, kept up to date by others.
+            gpus_per_trial: a slot on the CPU counts as one GPU.
+        """
+        self._study = study
+        self._live = live
+        self._bounds = bounds
+        self._gpus = max(gpus_per_trial, 1)
+        self._searched_s = study.searched_s
+
+    def pass_time(self, seconds: float) -> None:
+        """Count wall time, and record it every now and then."""
+        self._searched_s += seconds
+        if self._searched_s - self._study.searched_s >= _NOTED_EVERY_S:
+            self.note_time()
+
+    def note_time(self) -> None:
+        """Record the wall time of searching."""
+        self._study.note_searched(self._searched_s)
+
+    def reached(self, since_best: int) -> str | None:
+        """Name the bound that ends the search now, if one does.
+
+        Args:
+            since_best: trials judged since the best result.
+        """
+        return self._bounds.reached(searched_s=self._searched_s, trained_s=self._trained_s(), since_best=since_best)
+
+    def left_s(self) -> float | None:
+        """Return the wall time that is left at the present pace of training; none if no bound is set on time."""
+        at_once = max(len(self._live) * self._gpus, 1)
+        lefts = []
+        if self._bounds.hours is not None:
+            lefts.append(self._bounds.hours * 3600 - self._searched_s)
+        if self._bounds.gpu_hours is not None:
+            lefts.append((self._bounds.gpu_hours * 3600 - self._trained_s()) / at_once)
+        return max(min(lefts), 0.0) if lefts else None
+
+    def _trained_s(self) -> float:
+        """Add up the seconds of training of all trials, times the GPUs of each."""
+        running = {number: trial.seconds for number, trial in dict(self._live).items()}
+        each = (max(noted_seconds(trial), running.get(trial.number, 0.0)) for trial in self._study.trials())
+        return math.fsum(each) * self._gpus
+
+
+def noted_seconds(trial: TrialRecord) -> float:
+    """Return how long a trial has trained, as far as it is recorded; trainers may report times that are no numbers."""
+    seconds = trial.attributes.get("seconds")
+    return seconds if isinstance(seconds, int | float) else 0.0

@@ -1,0 +1,71 @@
+"""Begin new trials: the baseline, those of a warm start or of a user, then what a model or a sampler proposes."""
+
+from collections.abc import Mapping
+
+from tuner.contract import ParamValue
+from tuner.decisions.decider import Decider
+from tuner.memory.limits import Measured, MemoryLimits, memory_limits
+from tuner.search.queue import TrialQueue
+from tuner.search.samplers import MODEL, chosen_sampler, make_sampler, require_packages
+from tuner.space import Space, UnitCube
+from tuner.study import DrivenStudy
+
+
+class Proposals:
+    """The new trials of one search."""
+
+    def __init__(self, study: DrivenStudy, space: Space, cube: UnitCube, decider: Decider, queue: TrialQueue) -> None:
+        self._study = study
+        self._space = space
+        self._cube = cube
+        self._decider = decider
+        self._queue = queue
+        self._measured = Measured.of(study.rehearsal)
+
+    def begin(self, device: str) -> int | None:
+        """Begin a new trial. Returns its number; none if even the smallest sizes of the space run out of memory.
+
+        Args:
+            device: what trained last, as trainers name it; "" before anything has. A new driver may have another one
+                than the last driver.
+        """
+        limits = memory_limits(self._study.trials(), device, self._measured)
+        if device and limits.exclude_all_of(self._space):
+            return None
+        sampler = chosen_sampler(self._space)
+        require_packages(sampler)  # the first trial needs none, but must not train in vain
+        given = self._given(limits)
+        modelled = self._modelled(limits) if sampler == MODEL and given is None else None
+        values = modelled if given is None else given
+        number = self._sampled(sampler, limits) if values is None else self._study.begin(values, self._space).number
+        point = self._cube.point(self._study.trial(number).sampled)
+        self._decider.begin(point, is_proposed=modelled is not None and not limits.too_large)
+        return number
+
+    def _given(self, limits: MemoryLimits) -> Mapping[str, ParamValue] | None:
+        """Return a configuration to try before anything is proposed; none if all have been, or for a user's trial."""
+        trials = self._study.trials()
+        if not trials:
+            return self._space.baseline_sampled()
+        tried = [trial.sampled for trial in trials]
+        left = (values for values in self._study.spec.warm_start if values not in tried)
+        fitting = (values for values in left if not limits.exclude(self._space.resolve(values)))
+        return None if self._queue.has_user_trial else next(fitting, None)
+
+    def _modelled(self, limits: MemoryLimits) -> Mapping[str, ParamValue] | None:
+        """Return the configuration that the model of all trials proposes; none for a user's trial."""
+        if self._queue.has_user_trial:
+            return None
+        point = self._decider.proposed(lambda point: not limits.exclude(self._space.resolve(self._cube.sampled(point))))
+        return None if point is None else self._cube.sampled(point)
+
+    def _sampled(self, name: str, limits: MemoryLimits) -> int:
+        """Begin a trial that a sampler chooses, or a user's, of which a sampler chooses what the user left open."""
+        sampler = make_sampler(
+            "random" if name == MODEL else name,
+            seed=self._study.spec.seed,
+            number=len(self._study.trials()),
+            space=self._space,
+            limits=limits,
+        )
+        return self._study.propose(sampler, self._space).number

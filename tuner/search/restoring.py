@@ -1,0 +1,75 @@
+"""Take up a search where its study stands: the rungs are in the curves, the queue is in the states."""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+
+from optuna.trial import TrialState
+
+from tuner.decisions.decider import Decider
+from tuner.decisions.history import History, Status
+from tuner.decisions.rungs import Rungs
+from tuner.decisions.strategies import Limits, make_engine
+from tuner.space import Space, UnitCube
+from tuner.study import StudyPaths, StudySpec, TrialRecord
+from tuner.trials.attempts import Attempts
+from tuner.trials.live import DIVERGED, LiveTrial
+from tuner.trials.retry_policy import FailedAttempt, Failure
+
+
+def restored_decider(
+    spec: StudySpec, space: Space, cube: UnitCube, trials: Sequence[TrialRecord], paths: StudyPaths
+) -> Decider:
+    """Make the decider of a search, with all that is known so far."""
+    engine = make_engine(
+        space.settings.strategy,
+        cube.cube,
+        Rungs(epochs=spec.rungs, reduction_factor=spec.reduction_factor),
+        seed=spec.seed,
+        limits=Limits(trials=space.settings.trials),
+    )
+    history = History(epochs=spec.epochs, dimensions=len(cube.labels))
+    for trial in trials:
+        if not trial.params:
+            continue  # a user's, not begun
+        history.begin(cube.point(trial.sampled))
+        for epoch, value in trial.curve.items():
+            if math.isfinite(value) and epoch <= spec.epochs:
+                history.hear(trial.number, epoch, value)
+        history.set_status(trial.number, status_of(trial))
+    return Decider(engine, history, _decision_log(paths))
+
+
+def restored_trial(trial: TrialRecord) -> LiveTrial:
+    """Make the live trial that a recorded one continues as."""
+    failed = [FailedAttempt(**attempt) for attempt in trial.attributes.get("setbacks", ())]
+    return LiveTrial(
+        number=trial.number,
+        attempts=Attempts(failed=failed, reached=max(trial.curve, default=0)),
+        starts=trial.attributes.get("attempts", 0),
+    )
+
+
+def status_of(trial: TrialRecord) -> Status:
+    """Translate a trial's state for decisions."""
+    lost = trial.reason.startswith(DIVERGED) or trial.attributes.get("failure") == Failure.OUT_OF_MEMORY
+    match trial.state:
+        case TrialState.PRUNED:
+            return Status.LOST if lost else Status.STOPPED
+        case TrialState.WAITING:
+            return Status.PAUSED if trial.is_paused else Status.RUNNING  # cut off: it resumes before anything else
+        case TrialState.COMPLETE:
+            return Status.COMPLETE
+        case TrialState.FAIL:
+            return Status.UNKNOWN
+        case _:
+            return Status.RUNNING
+
+
+def _decision_log(paths: StudyPaths) -> Callable[[str], None]:
+    def log(line: str) -> None:
+        # For people: whatever must be written will report a full disk.
+        with contextlib.suppress(OSError), paths.decisions.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    return log

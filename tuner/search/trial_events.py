@@ -1,0 +1,192 @@
+"""Carry the records of live trials into the study, and decide what becomes of each trial."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+from optuna.trial import TrialState
+
+from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
+from tuner.decisions.decider import Decider, Lost
+from tuner.decisions.stopping import judged
+from tuner.decisions.strategies import Pause, Stop
+from tuner.exceptions import DataError
+from tuner.search.budget import noted_seconds
+from tuner.search.ending import JUDGED, Ending
+from tuner.search.queue import TrialQueue
+from tuner.search.restoring import status_of
+from tuner.study import DrivenStudy, StudyPaths, place_problem
+from tuner.system.disk_space import discard_weights
+from tuner.trials.live import DIVERGED, LiveTrial, metric_of, total_loss, trained
+from tuner.trials.retry_policy import Failure, failure_of
+from tuner.trials.workload import Decision
+
+
+class TrialEvents:
+    """Handles what happens to the live trials of one search."""
+
+    def __init__(
+        self,
+        study: DrivenStudy,
+        decider: Decider,
+        queue: TrialQueue,
+        ending: Ending,
+        live: dict[int, LiveTrial],
+        paths: StudyPaths,
+        on_event: Callable[[str], None],
+    ) -> None:
+        """Handle the events of a study's trials.
+
+        Args:
+            live: what trains now; trials that end or wait are removed.
+        """
+        self._study = study
+        self._decider = decider
+        self._queue = queue
+        self._ending = ending
+        self._live = live
+        self._paths = paths
+        self._on_event = on_event
+        self._metric = study.spec.metric
+        self._epochs = study.spec.epochs
+
+    def on_start(self, trial: LiveTrial, record: StartedRecord) -> Decision:
+        """Note that a trainer has begun or resumed a trial."""
+        trial.device = record.device
+        trial.starts += 1
+        directory = self._paths.trial(trial.number)
+        self._study.note(
+            trial.number,
+            device=record.device,
+            attempts=trial.starts,
+            directory=str(directory),
+            log=str(directory / "trainer.log"),
+        )
+        return self._unless_stopped()
+
+    def on_epoch(self, trial: LiveTrial, record: EpochRecord) -> Decision:
+        """Judge a trial by an epoch that it has trained."""
+        number, epoch = trial.number, record.epoch
+        value, loss = metric_of(record, self._metric), total_loss(record)
+        if trial.note_epoch(record, self._metric):
+            self._ending.on_progress()
+        if epoch == 1:
+            self._decider.note_first_loss(number, loss)
+        if value is not None and epoch in self._study.trial(number).curve:
+            return self._unless_stopped()  # judged when it arrived; those who came since change nothing
+        verdict = self._decider.hear(number, epoch, value, loss)
+        # One change: a driver that dies here has judged the trial and noted it, or has not heard of it.
+        if isinstance(verdict, Stop):
+            curve = {} if value is None else {epoch: value}
+            reason = f"{DIVERGED}: {verdict.reason}" if isinstance(verdict, Lost) else verdict.reason
+            self._finish(trial, TrialState.PRUNED, reason=reason, curve=curve)
+            return Decision.STOP
+        if isinstance(verdict, Pause):
+            assert value is not None
+            self._pause(trial, epoch, value)
+            return Decision.STOP
+        if value is not None:
+            self._study.record_epoch(number, epoch, value)
+        if epoch < self._epochs:  # a trial that has trained its last one shall be COMPLETE
+            self._ending.check_budget()
+        return self._unless_stopped()
+
+    def on_end(self, trial: LiveTrial, end: EndRecord) -> None:
+        """Close a trial, or have it retried."""
+        failure = failure_of(end)
+        value = self._study.trial(trial.number).curve.get(self._epochs)
+        if failure is not None:
+            self.on_failure(trial, failure, end.message or end.outcome.value)
+        elif end.outcome == Outcome.STOPPED:  # by us, or by a machine that is wanted back: no failure either way
+            self.requeue(trial)
+        elif end.outcome == Outcome.DIVERGED:
+            self._finish(trial, TrialState.PRUNED, reason=f"{DIVERGED}: {end.message}")
+        elif value is not None:
+            self._finish(trial, TrialState.COMPLETE, value=value)
+        else:
+            self._fail(trial, Failure.BUG, f"the trainer ended without a figure for epoch {self._epochs}")
+
+    def on_failure(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
+        """Retry a trial whose attempt has failed, or close it."""
+        self._study.check()
+        problem = place_problem(self._study.spec.sources)
+        if problem is not None:  # no configuration is to blame for where files lie
+            self._ending.stop(str(problem), problem)
+            self.requeue(trial)
+        elif failure == Failure.INFRASTRUCTURE and self._ending.reason is not None:
+            self.requeue(trial)  # what ends the search, a full disk most often, is not held against the trial
+        elif trial.attempts.fail(failure, cause):
+            self.requeue(trial, setbacks=_failed_attempts(trial))
+            self._on_event(f"trial {trial.number} goes on from its last checkpoint: {cause}")
+        elif failure == Failure.BAD_DATA:
+            self._end_for_data(trial, cause)
+        elif failure == Failure.OUT_OF_MEMORY:
+            reason = f"{failure.value}: {cause}"
+            self._finish(trial, TrialState.PRUNED, reason=reason, failure=failure, infeasible=True)
+        else:
+            self._fail(trial, failure, cause)
+
+    def requeue(self, trial: LiveTrial, **attributes: object) -> None:
+        """Put a trial back in the queue."""
+        del self._live[trial.number]
+        is_news = trial.seconds > noted_seconds(self._study.trial(trial.number))  # else an earlier attempt came further
+        progress = {"epochs": trial.epoch, "seconds": round(trial.seconds, 3)} if is_news else {}
+        self._study.interrupt(trial.number, **attributes, **progress)
+
+    def _pause(self, trial: LiveTrial, epoch: int, value: float) -> None:
+        del self._live[trial.number]
+        self._study.pause(trial.number, epoch, value, **trained(trial))
+        self._on_event(f"trial {trial.number} waits after epoch {epoch}: {self._metric} {value:.4f}")
+        self._queue.end_hopeless()
+        self._ending.check()
+
+    def _end_for_data(self, trial: LiveTrial, cause: str) -> None:
+        """End the search: every trial reads the same data, so it is no trial's fault, and this one can resume later."""
+        self.requeue(trial)
+        told = f"Trial {trial.number} met data that cannot be trained on: {cause}"
+        self._ending.stop(f"bad data: {cause}", DataError(told))
+
+    def _fail(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
+        reason = f"{failure.value}: {cause}"
+        self._finish(trial, TrialState.FAIL, reason=reason, failure=failure)
+        self._ending.on_failed_trial(trial.number, failure, reason)
+
+    def _finish(
+        self,
+        trial: LiveTrial,
+        state: TrialState,
+        *,
+        value: float | None = None,
+        reason: str = "",
+        curve: Mapping[int, float] | None = None,
+        failure: Failure | None = None,
+        infeasible: bool = False,
+    ) -> None:
+        number = trial.number
+        del self._live[number]
+        self._study.finish(
+            number,
+            state,
+            value=value,
+            reason=reason,
+            curve=curve,
+            infeasible=infeasible,
+            **({"failure": failure.value} if failure else {}),
+            **({"setbacks": _failed_attempts(trial)} if trial.attempts.failed else {}),
+            **({JUDGED: judged(self._decider.history) + 1} if state != TrialState.FAIL else {}),
+            **trained(trial),
+        )
+        self._decider.end(number, status_of(self._study.trial(number)))
+        if state != TrialState.COMPLETE:
+            discard_weights(self._paths.trial(number))
+        told = reason if value is None else f"{self._metric} {value:.4f}"
+        self._on_event(f"trial {number} {state.name.lower()}: {told}")
+        self._queue.end_hopeless()
+        self._ending.check()
+
+    def _unless_stopped(self) -> Decision:
+        return Decision.CONTINUE if self._ending.reason is None else Decision.STOP
+
+
+def _failed_attempts(trial: LiveTrial) -> list[dict[str, object]]:
+    """Return the failed attempts of a trial, for its record."""
+    return [asdict(attempt) for attempt in trial.attempts.failed]

@@ -1,0 +1,98 @@
+"""Build the request to train one run, whoever asks for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.contract import Params, PreparedRecord, Stage, TrainRequest
+from tuner.study import StudySpec
+
+FULL_RUN_PATIENCE = 50
+"""Epochs without a better one, by default, after which a full run ends."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialTerms:
+    """Settings that are the same for every trial of a search."""
+
+    threads: int
+    gpus_per_trial: int
+    validate_every_epoch: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs:
+    """The data set and the model of a run, as the trainer has prepared them."""
+
+    data: str
+    model: str
+    data_sha256: str = ""
+    model_sha256: str = ""
+
+    @classmethod
+    def of_study(cls, spec: StudySpec) -> "Inputs":
+        """Return the inputs of every run of a study."""
+        return cls(
+            data=spec.data_source,
+            model=spec.model_source,
+            data_sha256=spec.data_sha256,
+            model_sha256=spec.model_sha256,
+        )
+
+    @classmethod
+    def prepared(cls, record: PreparedRecord) -> "Inputs":
+        """Return what the trainer has just prepared."""
+        return cls(
+            data=record.data,
+            model=record.model,
+            data_sha256=record.data_sha256,
+            model_sha256=record.model_sha256,
+        )
+
+
+def every_epoch(epochs: int) -> tuple[int, ...]:
+    """Return the epochs of a run that is validated after each of them."""
+    return tuple(range(1, epochs + 1))
+
+
+def train_request(
+    inputs: Inputs,
+    params: Params,
+    *,
+    study: str,
+    trial: int,
+    epochs: int,
+    validation_epochs: tuple[int, ...],
+    seed: int,
+    gpus: int,
+    threads: int,
+    directory: Path,
+    stop_epoch: int | None = None,
+    full: bool = False,
+    stages: tuple[Stage, ...] = (),
+    backup: str = "",
+) -> TrainRequest:
+    """Build a request; the arguments mean what `tuner.contract.TrainRequest` says.
+
+    Args:
+        gpus: the first so many devices; 0 for the CPU.
+        stop_epoch: none for the last of `epochs`.
+    """
+    return TrainRequest(
+        study=study,
+        trial=trial,
+        params=dict(params),
+        model=inputs.model,
+        data=inputs.data,
+        data_sha256=inputs.data_sha256,
+        model_sha256=inputs.model_sha256,
+        epochs=epochs,
+        stop_epoch=epochs if stop_epoch is None else stop_epoch,
+        validation_epochs=validation_epochs,
+        seed=seed,
+        devices=tuple(range(gpus)),
+        threads=threads,
+        directory=str(directory),
+        full=full,
+        stages=stages,
+        backup=backup,
+    )

@@ -1,0 +1,90 @@
+"""Estimate what a run will cost: epochs, time and disk space."""
+
+import time
+from typing import TYPE_CHECKING
+
+from tuner.contract import PreparedRecord
+from tuner.cost.actual import noted
+from tuner.cost.epoch_times import TimedEpoch
+from tuner.cost.estimate import Quotation, quote
+from tuner.cost.forecast import Forecast
+from tuner.report.cost import Terms, quotation_lines
+from tuner.report.progress import View
+from tuner.study import DrivenStudy
+from tuner.system.disk_space import needed_bytes, require
+from tuner.workflows.options import RunOptions
+from tuner.workflows.profiling import known_epoch
+
+if TYPE_CHECKING:
+    from tuner.execution.cluster import Slots
+
+
+def estimated(
+    options: RunOptions, prepared: PreparedRecord, study: DrivenStudy, slots: "Slots", view: View
+) -> Forecast:
+    """Estimate the cost of a run; show and note it as long as the search has not begun."""
+    settings = options.space.settings
+    quotation = quote(options.space, slots=slots.number)
+    epoch = known_epoch(options, prepared, slots)
+    if not study.trials():
+        study.note_rehearsal(quotation=noted(quotation, trials=settings.trials, slots=slots.number))
+        view.quotation(estimate_lines(options, quotation, study.spec.checkpoint_bytes, slots, epoch))
+    return Forecast(
+        quotation=quotation,
+        slots=slots.number,
+        epochs=settings.epochs,
+        promote_epochs=_final_epochs(options),
+        epoch_s=None if epoch is None else epoch.seconds,
+    )
+
+
+def estimate_lines(
+    options: RunOptions,
+    quotation: Quotation,
+    checkpoint_bytes: int,
+    slots: "Slots",
+    epoch: TimedEpoch | None,
+) -> list[str]:
+    """Put an estimate into words.
+
+    Args:
+        checkpoint_bytes: the most that one checkpoint of a trial takes on disk.
+        epoch: none if no epoch has been timed.
+    """
+    terms = Terms(
+        slots=slots.number,
+        gpus_per_trial=slots.gpus_per_trial,
+        epochs=options.space.settings.epochs,
+        promote_epochs=_final_epochs(options),
+        epoch_s=None if epoch is None else epoch.seconds,
+        source="" if epoch is None else epoch.source(time.time()),
+        disk_bytes=_needed_bytes(options, checkpoint_bytes, slots, done=0),
+    )
+    return quotation_lines(quotation, terms)
+
+
+def require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> None:
+    """Refuse a search that the disk has no room for.
+
+    Raises:
+        EnvironmentProblem: too little is free.
+    """
+    done = sum(trial.state.is_finished() for trial in study.trials())
+    require(options.paths.root, _needed_bytes(options, study.spec.checkpoint_bytes, slots, done=done), "The search")
+
+
+def _needed_bytes(options: RunOptions, checkpoint_bytes: int, slots: "Slots", *, done: int) -> int:
+    settings = options.space.settings
+    return needed_bytes(
+        checkpoint_bytes=checkpoint_bytes,
+        slots=slots.number,
+        trials=max(settings.trials - done, 0),
+        reduction_factor=settings.reduction_factor if settings.rung_epochs else 1,
+        promote_epochs=_final_epochs(options),
+        pausing_rungs=0 if settings.strategy == "asha" else len(settings.rung_epochs),
+    )
+
+
+def _final_epochs(options: RunOptions) -> int:
+    """Return the length of the final run; 0 for none."""
+    return options.space.settings.promote_epochs if options.promote else 0

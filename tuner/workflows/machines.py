@@ -1,0 +1,69 @@
+"""Hold a study, and the machines that train it, for the time of a command."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from tuner.exceptions import EnvironmentProblem
+from tuner.storage.lease import Lease, folder_lock, study_lease
+from tuner.study import DrivenStudy, StudyPaths
+from tuner.system.disk_space import require, reserve_bytes
+from tuner.system.scratch import remove, scratch_folder
+from tuner.system.signals import Signals
+from tuner.workflows.options import Machines
+
+if TYPE_CHECKING:
+    from tuner.execution.cluster import Slots
+
+_LAST_FLUSH_S = 5.0
+"""How long a run that must end now waits for a database that is away."""
+
+_SIGNAL_S = 2.0
+"""How long a signal may take to reach a main thread that waits for Ray."""
+
+
+@contextlib.contextmanager
+def held_study(url: str, name: str, paths: StudyPaths, on_event: Callable[[str], None]) -> Iterator[Lease]:
+    """Keep other drivers away from a study: from its folder and from its record."""
+    require(paths.root, reserve_bytes(checkpoint_bytes=0, slots=0), "A study")
+    with folder_lock(paths.lock), study_lease(url, name, on_event) as lease:
+        yield lease
+
+
+@contextlib.contextmanager
+def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"]:
+    """Start Ray, or join its cluster."""
+    from tuner.execution.cluster import connected  # Ray takes seconds to import: only when all else is in order
+
+    with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
+        signals.arm()
+        yield slots
+
+
+@contextlib.contextmanager
+def watched_machines(machines: Machines, study: DrivenStudy, signals: Signals) -> Iterator["Slots"]:
+    """Connect to the machines, and end the process in order if Ray stops answering."""
+    from tuner.execution.ray_health import watched
+
+    def leave(what: str) -> None:
+        """Write the states and end the process from this thread: the main thread hangs in Ray for good."""
+        asked = signals.awaited(_SIGNAL_S)  # who signals every process, as systemd does, has ended Ray with it
+        with contextlib.suppress(Exception):
+            study.interrupt_all()
+            study.flush(_LAST_FLUSH_S)
+        remove(scratch)
+        sys.stderr.write(f"{asked or f'{what}; nothing is lost: the same command goes on from here'}\n")
+        sys.stderr.flush()
+        os._exit(asked.exit_code if asked else EnvironmentProblem.exit_code)
+
+    try:
+        with (
+            scratch_folder() as scratch,
+            connected_machines(machines, signals) as slots,
+            watched(leave, is_ending=lambda: signals.awaited() is not None),
+        ):
+            yield slots
+    finally:
+        signals.arm()
