@@ -276,7 +276,7 @@ def test_trials_that_start_together_do_no_harm(user_data, cache_home, no_scan, m
 READ_ONLY = """
 import sys
 from pathlib import Path
-from tests.trainer import test_label_caches as tests
+from tests.trainer.ultralytics_bridge import test_label_caches as tests
 print(len(tests.dataset_of(Path(sys.argv[1])).labels))
 """
 
