@@ -15,11 +15,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.divergence import EXPLODED
 from tuner.exceptions import DataError
 from tuner.unit_cube import Cube, Dimension, Floats
-
-EXPLODED = 1.5
-"""Multiple of the first loss; a run whose loss stays above it is dead."""
 
 _BETAS = frozenset({"beta1", "beta2"})
 """Parameters searched as log10(1 - beta), because their distance from 1 matters."""
