@@ -65,7 +65,7 @@ def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
     """
     specs = [recorded.study.spec for recorded in studies]
     _check_alike({recorded.study.name: spec for recorded, spec in zip(studies, specs, strict=True)})
-    space = space_of(specs[0].space, name=specs[0].space_name)
+    space = _space_of(specs[0])
     rows = [row for recorded in studies for row in _rows(recorded, space)]
     if not rows:
         names = ", ".join(recorded.study.name for recorded in studies)
@@ -142,10 +142,15 @@ def _check_alike(specs: Mapping[str, StudySpec]) -> None:
             )
 
 
+def _space_of(spec: StudySpec) -> Space:
+    return space_of(spec.space, name=spec.space_name)
+
+
 def _common(spec: StudySpec) -> dict[str, object]:
+    space = _space_of(spec)  # as it is now, whatever the version of its record
     return {
-        "parameters": spec.space["parameters"],
-        "baseline": spec.space["baseline"],
+        "parameters": space.parameters,
+        "baseline": space.baseline,
         "epochs": spec.epochs,
         "metric": spec.metric,
         "model": spec.model,
@@ -159,7 +164,7 @@ def _metadata(specs: Sequence[StudySpec]) -> dict[str, object]:
     return {
         "format": FORMAT_VERSION,
         "space_name": first.space_name,
-        "space": first.space,
+        "space": _space_of(first).canonical(),
         "metric": first.metric,
         "epochs": first.epochs,
         "model": first.model,

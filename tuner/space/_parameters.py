@@ -71,9 +71,14 @@ class Parameter(ABC):
     def values_text(self) -> str:
         """The values it may take, as one says them."""
 
-    @abstractmethod
     def canonical(self) -> dict[str, object]:
-        """All that makes it what it is, for JSON."""
+        """Describe all that makes it what it is, for JSON."""
+        when = {condition.parameter: list(condition.values) for condition in self.when}
+        return {"name": self.name, **self._form(), "when": when}
+
+    @abstractmethod
+    def _form(self) -> dict[str, object]:
+        """Describe the values that it may take, for JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +90,7 @@ class FixedParameter(Parameter):
     def values_text(self) -> str:
         return f"fixed {shown(self.value)}"
 
-    def canonical(self) -> dict[str, object]:
+    def _form(self) -> dict[str, object]:
         return {"fixed": self.value}
 
 
@@ -194,7 +199,7 @@ class FloatParameter(_Range):
     def suggest(self, trial: Trial) -> ParamValue:
         return trial.suggest_float(self.label, self.low, self.high, log=self.log, step=self.step)
 
-    def canonical(self) -> dict[str, object]:
+    def _form(self) -> dict[str, object]:
         return {"float": [self.low, self.high], "log": self.log, "step": self.step}
 
 
@@ -215,7 +220,7 @@ class IntParameter(_Range):
     def suggest(self, trial: Trial) -> ParamValue:
         return trial.suggest_int(self.label, self.low, self.high, log=self.log, step=self.step or 1)
 
-    def canonical(self) -> dict[str, object]:
+    def _form(self) -> dict[str, object]:
         return {"int": [self.low, self.high], "log": self.log, "step": self.step or 1}
 
 
@@ -256,7 +261,7 @@ class ChoiceParameter(SearchedParameter):
     def values_text(self) -> str:
         return listed(self.choices)
 
-    def canonical(self) -> dict[str, object]:
+    def _form(self) -> dict[str, object]:
         return {"choice": list(self.choices)}
 
     def _count(self, value: ParamValue) -> int:

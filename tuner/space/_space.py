@@ -1,7 +1,5 @@
 """A search space: what is searched, from where it starts, and how long."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +15,7 @@ from tuner.space._parameters import FixedParameter, Parameter, SearchedParameter
 from tuner.space._settings import SearchSettings
 from tuner.space._warnings import warnings_about
 
-_CANONICAL_VERSION = 1
+CANONICAL_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,16 +159,11 @@ class Space:
         `strategy`, `sampler` and `promote_epochs`.
         """
         return {
-            "version": _CANONICAL_VERSION,
+            "version": CANONICAL_VERSION,
             "settings": self.settings.canonical(),
             "parameters": {parameter.label: parameter.canonical() for parameter in self.parameters},
             "baseline": dict(sorted(self.baseline.items())),
         }
-
-    def sha256(self) -> str:
-        """The hash of `canonical`, in hexadecimal; independent of comments and of the order of lines."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(self, other: Mapping[str, object]) -> list[str]:
         """How this space differs from an older `canonical`, one line each; empty where it does not."""

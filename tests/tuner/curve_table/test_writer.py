@@ -284,6 +284,22 @@ def test_studies_of_different_things_are_refused(make, study, file, old, new, mo
     assert not file.exists()
 
 
+def test_a_study_of_an_older_record_and_one_of_today_make_one_table(make, space, file):
+    canonical = space.canonical()
+    labelled = {
+        label: {key: value for key, value in form.items() if key not in {"name", "when"}}
+        for label, form in canonical["parameters"].items()
+    }
+    older = make(space, "older")
+    older.spec = dataclasses.replace(older.spec, space={**canonical, "version": 1, "parameters": labelled})
+    studies = [older, make(space.with_settings(seed=7), "new")]
+    for study in studies:
+        study.trial()
+
+    assert write_curves(file, [study.recorded for study in studies]) == 2
+    assert metadata_of(file)["space"] == canonical
+
+
 def test_a_study_without_an_ended_trial_is_refused(study, written):
     study.trial((0.1,), TrialState.RUNNING)
 
@@ -468,11 +484,11 @@ def about_itself(text):
         ({"metadata": about_itself('{"format": 1}')}, "lacks 'space'"),
         (
             {"metadata": about_itself('{"format": 1, "space": 3, "space_name": ""}')},
-            "must have version 1, but got None",
+            "must have version 1 or 2, but got None",
         ),
         (
             {"metadata": about_itself('{"format": 1, "space": {}, "space_name": ""}')},
-            "must have version 1, but got None",
+            "must have version 1 or 2, but got None",
         ),
         ({"without": ["cos_lr"]}, "lacks 'cos_lr'"),
         ({"without": ["seconds"]}, "lacks 'seconds'"),
