@@ -12,7 +12,7 @@ import typer
 
 from tuner.cli.arguments import HangAfter, StartWithin, Trainer, chosen_model, commands_prefix, data_source
 from tuner.contract import ParamValue, Stage
-from tuner.diagnosis import summary
+from tuner.diagnosis import summary_lines
 from tuner.exceptions import EnvironmentProblem, UsageError
 from tuner.execution.watchdog import LEAST_S, START_S, Patience
 from tuner.system.paths import checked_path
@@ -147,7 +147,7 @@ def train(
     trained = single_run.train(run, lambda line: typer.echo(printable(line)))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
     typer.echo(f"\nbest   {figures}\n       {printable(trained.weights)}")
-    for line in summary(run.directory):
+    for line in summary_lines(run.directory):
         typer.echo(printable(f"       {line}"))
     if trained.note:
         typer.echo(printable(f"note   {trained.note}"))
