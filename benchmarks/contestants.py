@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.nn.selective_scan import NAMES, BackendUnavailable, described, selective_scan
+from trainer.nn.selective_scan import NAMES, BackendUnavailableError, described, selective_scan
 
 PSCAN = "mambapy pscan"
 PUBLISHED_LOOP = "published loop"
@@ -27,7 +27,7 @@ def ours(device: torch.device) -> tuple[dict[str, SelectiveScan], dict[str, str]
         row, sequence = torch.zeros(1, 1, 1, device=device), torch.zeros(1, 1, 1, 1, device=device)
         try:
             selective_scan(row, row, row[0], sequence, sequence, backend=name)
-        except BackendUnavailable as error:
+        except BackendUnavailableError as error:
             reasons[name] = str(error)
         else:
             scans[name] = partial(selective_scan, backend=name)

@@ -7,6 +7,8 @@ arguments of training that people write here in vain. Other keys mean nothing to
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from trainer.exceptions import DataError
+
 MAX_CHANNELS = 256
 """Largest number of channels that may be given."""
 
@@ -24,8 +26,8 @@ class Keypoints(NamedTuple):
         return self.number * self.dimensions
 
 
-class RefusedKey(Exception):  # noqa: N818 - where it stands in the file is for the caller to say
-    """A key has a value that cannot be; with the rule, and the remedy."""
+class RefusedKeyError(DataError):
+    """A key has a value that it cannot have; with rule and remedy. The caller knows where in the file it stands."""
 
     def __init__(self, key: str, rule: str, remedy: str) -> None:
         super().__init__(f"{rule}; {remedy}")
@@ -52,7 +54,7 @@ def channels_of(document: Mapping[str, object]) -> int:
     """The number of channels of the images.
 
     Raises:
-        RefusedKey: there is no such number of channels.
+        RefusedKeyError: there is no such number of channels.
     """
     value = document.get("channels")
     if value is None:
@@ -60,7 +62,7 @@ def channels_of(document: Mapping[str, object]) -> int:
     number = _whole(value)
     if number is None or not 1 <= number <= MAX_CHANNELS:
         rule = f"channels must be the number of channels of the images, 1 to {MAX_CHANNELS}, but got"
-        raise RefusedKey("channels", rule, "write 3 for colour images and 1 for grey ones, or delete the line")
+        raise RefusedKeyError("channels", rule, "write 3 for colour images and 1 for grey ones, or delete the line")
     return number
 
 
@@ -68,7 +70,7 @@ def keypoints_of(document: Mapping[str, object]) -> Keypoints | None:
     """The keypoints that follow each box; none where `kpt_shape` is not given.
 
     Raises:
-        RefusedKey: it is no such shape.
+        RefusedKeyError: it is no such shape.
     """
     value = document.get("kpt_shape")
     if value is None:
@@ -76,7 +78,7 @@ def keypoints_of(document: Mapping[str, object]) -> Keypoints | None:
     numbers = [_whole(item) for item in value] if isinstance(value, list) else []
     if len(numbers) != 2 or numbers[0] is None or numbers[0] < 1 or numbers[1] not in (2, 3):
         rule = "kpt_shape must be the number of keypoints and 2 or 3 values for each, but got"
-        raise RefusedKey(
+        raise RefusedKeyError(
             "kpt_shape", rule, "write it as 'kpt_shape: [17, 3]', or delete the line where labels are boxes"
         )
     return Keypoints(number=numbers[0], dimensions=numbers[1])

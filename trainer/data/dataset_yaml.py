@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 
-from trainer.data.dataset_keys import Keypoints, RefusedKey, channels_of, keypoints_of, passed_over
+from trainer.data.dataset_keys import Keypoints, RefusedKeyError, channels_of, keypoints_of, passed_over
 from trainer.exceptions import DataError
 
 MAX_BYTES = 1 << 18
@@ -100,7 +100,7 @@ def read_description(source: Path) -> Description:
     splits = {split: _entries(document, file, root, split) for split in SPLIT_KEYS}
     try:
         channels, keypoints = channels_of(document), keypoints_of(document)
-    except RefusedKey as error:
+    except RefusedKeyError as error:
         rule = f"{error.rule} {shown(document[error.key])}"
         raise data_error(_place(document, file, error.key), rule, error.remedy) from error
     return Description(

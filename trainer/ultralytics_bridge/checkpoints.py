@@ -16,7 +16,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import downloads
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
-from trainer.exceptions import Diverged, ModelError
+from trainer.exceptions import DivergedError, ModelError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import registration as _registration  # noqa: F401 - makes our modules known classes
 
@@ -68,7 +68,7 @@ def whole(trainer: Any, batches_since_step: int) -> bytes:
         batches_since_step: those whose gradients no step of the optimizer has used yet.
 
     Raises:
-        Diverged: a weight is NaN or infinite.
+        DivergedError: a weight is NaN or infinite.
     """
     model = unwrap_model(trainer.model)
     averaged = deepcopy(trainer.ema.ema).to(memory_format=torch.contiguous_format)
@@ -79,7 +79,7 @@ def whole(trainer: Any, batches_since_step: int) -> bytes:
     exact = {"model": trained, "pending": pending, "batches_since_step": batches_since_step}
     for tensor in (*averaged.state_dict().values(), *trained.values()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise Diverged(f"a weight became NaN or infinite in epoch {trainer.epoch + 1}")
+            raise DivergedError(f"a weight became NaN or infinite in epoch {trainer.epoch + 1}")
     buffer = io.BytesIO()
     torch.save(
         {

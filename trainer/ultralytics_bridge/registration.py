@@ -28,6 +28,7 @@ import ultralytics
 from torch import nn
 from ultralytics.nn import tasks
 
+from trainer.exceptions import TrainerError
 from trainer.nn import SS2D, LayerNorm2d, LSBlock, RGBlock, SimpleStem, VisionClueMerge, VSSBlock, XSSBlock
 from trainer.ultralytics_bridge.environment import TESTED_VERSION
 
@@ -49,7 +50,7 @@ _TINY_MODEL = {
 }
 
 
-class UnsupportedUltralyticsError(RuntimeError):
+class UnsupportedUltralyticsError(TrainerError):
     """The installed ultralytics parses models in a way that our registration does not fit."""
 
     def __init__(self, reason: str) -> None:

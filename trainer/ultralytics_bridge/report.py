@@ -17,13 +17,13 @@ def environment_report() -> dict[str, Any]:
         from trainer.ultralytics_bridge import registration as _registration  # noqa: F401
     except Exception as error:
         problems.append(f"Mamba-YOLO could not be registered with ultralytics {installed}: {error}")
-    from trainer.nn.selective_scan import BackendUnavailable, described
+    from trainer.nn.selective_scan import BackendUnavailableError, described
 
     scans = {}
     for device in ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))):
         try:
             scans[device] = described(device)
-        except BackendUnavailable as error:
+        except BackendUnavailableError as error:
             problems.append(str(error))
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return {

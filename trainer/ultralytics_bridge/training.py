@@ -23,7 +23,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOCAL_RANK, RANK
 from ultralytics.utils.torch_utils import EarlyStopping, torch_distributed_zero_first, unwrap_model
 
-from trainer.exceptions import Diverged, OutOfMemory
+from trainer.exceptions import DivergedError, OutOfMemoryError
 from trainer.nn import is_ssm_parameter
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.divergence import LossWatch
@@ -174,7 +174,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
             return
         reason = self._watch.verdict(float(self.loss.detach()) / max(self.batch_size, 1))
         if reason:
-            raise Diverged(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")
+            raise DivergedError(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")
 
     def _setup_ddp(self) -> None:
         if self.device.type == "cpu":
@@ -212,13 +212,13 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """Stop instead of going back to the last checkpoint: the run would only diverge again."""
         if not torch.isfinite(torch.as_tensor(self.loss)).all():
-            raise Diverged(f"the loss became NaN or infinite at the end of epoch {epoch + 1}")
+            raise DivergedError(f"the loss became NaN or infinite at the end of epoch {epoch + 1}")
         return False
 
     def _build_train_pipeline(self) -> None:
         """Refuse the second call: it is ultralytics going on with half the batch after memory ran out."""
         if self.optimizer is not None:
-            raise OutOfMemory("memory ran out while training; a smaller batch or image size is needed")
+            raise OutOfMemoryError("memory ran out while training; a smaller batch or image size is needed")
         super()._build_train_pipeline()
 
     def build_optimizer(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, storage_url
-from tuner.exceptions import StorageProblem, UsageError
+from tuner.exceptions import StorageError, UsageError
 from tuner.storage import maintenance
 from tuner.study import StudyPaths
 
@@ -43,7 +43,7 @@ def check(
     else:
         _print(found)
     if found.problems:
-        raise StorageProblem(f"tune db check found {len(found.problems)} problem(s).")
+        raise StorageError(f"tune db check found {len(found.problems)} problem(s).")
 
 
 @app.command()

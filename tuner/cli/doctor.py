@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.system.printable import printable
 from tuner.workflows.doctor import examine
 
@@ -27,4 +27,4 @@ def doctor(
         if not findings.problems:
             typer.echo("No problems found.")
     if findings.problems:
-        raise EnvironmentProblem(f"tune doctor found {len(findings.problems)} problem(s).")
+        raise MachineError(f"tune doctor found {len(findings.problems)} problem(s).")

@@ -27,7 +27,7 @@ from tuner.cli import (
 )
 from tuner.cli.arguments import hide_password
 from tuner.cli.output import lasting_output
-from tuner.exceptions import EnvironmentProblem, SpaceError, TunerError
+from tuner.exceptions import MachineError, SpaceError, TunerError
 from tuner.system.printable import printable
 from tuner.system.signals import Interrupted
 
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
         if code == 0 and any(error.errno not in _NOBODY_READS for error in failures):
             sys.stderr.write(f"All is done, but the output could not be written: {failures[0].strerror}.\n")
-            code = EnvironmentProblem.exit_code
+            code = MachineError.exit_code
     if arguments is None:
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(signum, signal.SIG_IGN)  # all is done: a late one must not make this a failure

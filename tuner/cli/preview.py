@@ -9,7 +9,7 @@ import typer
 
 from tuner.cli.arguments import commands_prefix, data_source
 from tuner.exceptions import UsageError
-from tuner.space import ARGUMENTS, find_space, load_space
+from tuner.space import ARGUMENTS, UnfitError, find_space, load_space
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
 from tuner.workflows import preview as service
@@ -66,5 +66,5 @@ def preview(
 def _size(imgsz: int | None) -> int | None:
     try:
         return None if imgsz is None else int(ARGUMENTS["imgsz"].checked(imgsz))
-    except ValueError as unfit:
+    except UnfitError as unfit:
         raise UsageError(f"{str(unfit).replace('`imgsz`', '--imgsz')}.") from unfit

@@ -13,7 +13,7 @@ import typer
 from tuner.cli.arguments import HangAfter, StartWithin, Trainer, chosen_model, commands_prefix, data_source
 from tuner.contract import ParamValue, Stage
 from tuner.diagnosis import summary_lines
-from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.exceptions import MachineError, UsageError
 from tuner.execution.watchdog import LEAST_S, START_S, Patience
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
@@ -201,9 +201,7 @@ def _devices(asked: int | None) -> tuple[int, float]:
     """How many GPUs to train on, and the memory of each in GiB; that of the machine where it is the CPU."""
     there = [] if asked == 0 else gpu_memories_gib()
     if asked is not None and asked > len(there):
-        raise EnvironmentProblem(
-            f"--gpus asks for {asked}, but there are {len(there)}; `tune doctor` says what is seen."
-        )
+        raise MachineError(f"--gpus asks for {asked}, but there are {len(there)}; `tune doctor` says what is seen.")
     used = there if asked is None else there[:asked]
     return len(used), min(used) if used else psutil.virtual_memory().available / 2**30
 

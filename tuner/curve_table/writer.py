@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from optuna.trial import TrialState
 
 from tuner.contract import METRICS, ContractError, EpochRecord, ParamValue, decode
-from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
+from tuner.exceptions import DataError, MachineError, SpaceError, UsageError
 from tuner.simulation.tables import CurveTable
 from tuner.space import WARM_UP_EPOCHS, ChoiceParameter, IntParameter, SearchedParameter, Space, UnitCube, space_of
 from tuner.study import KnownStudy, StudyPaths, StudySpec, TrialRecord
@@ -61,7 +61,7 @@ def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
 
     Raises:
         UsageError: no trial has ended, or the studies differ in more than seed, rungs and trials.
-        EnvironmentProblem: the file cannot be written.
+        MachineError: the file cannot be written.
     """
     specs = [recorded.study.spec for recorded in studies]
     _check_alike({recorded.study.name: spec for recorded, spec in zip(studies, specs, strict=True)})
@@ -258,7 +258,7 @@ def _write(target: Path, content: bytes) -> None:
     try:
         write_whole(target, content)
     except OSError as error:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"The table must be writable, but '{target}' is not ({error.strerror}); choose another with --curves."
         ) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import ray
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.execution import ray_node
 from tuner.system.scratch import scratch_folder
 
@@ -50,7 +50,7 @@ def connected(*, gpus: int | None, parallel: int | None, address: str | None) ->
         address: Running Ray cluster ("auto" or host:port); None starts Ray here.
 
     Raises:
-        EnvironmentProblem: Ray cannot be started or joined, or has fewer GPUs than requested.
+        MachineError: Ray cannot be started or joined, or has fewer GPUs than requested.
     """
     cores = len(os.sched_getaffinity(0))
     number = parallel or _cpu_slots(cores)
@@ -58,7 +58,7 @@ def connected(*, gpus: int | None, parallel: int | None, address: str | None) ->
         available = int(ray.cluster_resources().get("GPU", 0))
         wanted = available if gpus is None else gpus
         if wanted > available:
-            raise EnvironmentProblem(
+            raise MachineError(
                 f"--gpus must be at most the number of GPUs that Ray sees, {available}, but got {wanted}; "
                 "--gpus 0 trains on the CPU."
             )

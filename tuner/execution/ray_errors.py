@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 
 _LONGEST = 400
 """Maximum length of an unknown message, in characters."""
@@ -109,7 +109,7 @@ _JOINING = (
 )
 
 
-def failed_start(error: Exception, folder: Path) -> EnvironmentProblem:
+def failed_start(error: Exception, folder: Path) -> MachineError:
     """Explain why Ray could not be started.
 
     Args:
@@ -119,19 +119,19 @@ def failed_start(error: Exception, folder: Path) -> EnvironmentProblem:
     return _problem("Ray cannot be started on this machine", _STARTING, [_said(error), *_logged(folder)])
 
 
-def failed_join(error: Exception, address: str) -> EnvironmentProblem:
+def failed_join(error: Exception, address: str) -> MachineError:
     """Explain why the cluster at an address could not be joined."""
     return _problem(f"The Ray cluster at '{address}' cannot be joined", _JOINING, [_said(error)])
 
 
-def _problem(what: str, table: Iterable[_Known], texts: Sequence[str]) -> EnvironmentProblem:
+def _problem(what: str, table: Iterable[_Known], texts: Sequence[str]) -> MachineError:
     """Explain an error by the first entry that matches; the error's own text comes first, before the logs."""
     for text in texts:
         for known in table:
             if found := re.search(known.says, text):
-                return EnvironmentProblem(f"{what}: {known.means} ({_around(found)}); {known.remedy}.")
+                return MachineError(f"{what}: {known.means} ({_around(found)}); {known.remedy}.")
     more = f"; its log: {texts[1][:_LONGEST]}" if texts[1:] else ""
-    return EnvironmentProblem(f"{what}: {texts[0][:_LONGEST]}{more}. `tune doctor` looks at the machine.")
+    return MachineError(f"{what}: {texts[0][:_LONGEST]}{more}. `tune doctor` looks at the machine.")
 
 
 def _around(found: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants, services
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.execution.ray_errors import failed_join, failed_start
 from tuner.system.signals import Interrupted
 
@@ -64,7 +64,7 @@ def start(num_cpus: int, folder: Path) -> None:
         folder: Folder for Ray's sockets and logs.
 
     Raises:
-        EnvironmentProblem: Ray cannot be started.
+        MachineError: Ray cannot be started.
     """
     os.environ.update(_ENVIRONMENT)
     _raise_file_limit()
@@ -86,7 +86,7 @@ def join(address: str) -> None:
     """Join a running cluster.
 
     Raises:
-        EnvironmentProblem: The cluster cannot be joined.
+        MachineError: The cluster cannot be joined.
     """
     os.environ.update(_ENVIRONMENT)
     _require_answer(address)
@@ -95,7 +95,7 @@ def join(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _translated(explained: Callable[[Exception], EnvironmentProblem]) -> Iterator[None]:
+def _translated(explained: Callable[[Exception], MachineError]) -> Iterator[None]:
     try:
         yield
     except SystemExit as end:  # Ray handles SIGTERM as soon as it starts
@@ -145,7 +145,7 @@ def _require_loopback() -> None:
             servers = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(_PORTS)]
             opened.enter_context(socket.create_connection(servers[0].getsockname(), 1.0))
         except OSError as error:
-            raise EnvironmentProblem(
+            raise MachineError(
                 f"Ray's processes speak to each other on {_PORTS} ports of 127.0.0.1, which cannot be had "
                 f"({error.strerror or error}); bring the loopback interface up (`ip link set lo up`), widen "
                 "net.ipv4.ip_local_port_range, or raise `ulimit -n`."
@@ -162,7 +162,7 @@ def _require_threads() -> None:
             thread.start()
             started.append(thread)
     except RuntimeError as error:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"Ray needs {_THREADS} threads and more, but no more than {len(started)} can be started; raise the limit, "
             "`ulimit -u 4096` or more, or that of the container (pids)."
         ) from error

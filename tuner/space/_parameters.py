@@ -15,7 +15,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from tuner.contract import ParamValue
-from tuner.space._arguments import Unfit, listed, shown
+from tuner.space._arguments import UnfitError, listed, shown
 
 
 def name_of(label: str) -> str:
@@ -111,7 +111,7 @@ class SearchedParameter(Parameter):
         """The value as this parameter has it.
 
         Raises:
-            Unfit: it lies outside, or between two steps.
+            UnfitError: it lies outside, or between two steps.
         """
 
     @abstractmethod
@@ -119,7 +119,7 @@ class SearchedParameter(Parameter):
         """The value of this parameter that comes nearest to another.
 
         Raises:
-            Unfit: nothing is near it.
+            UnfitError: nothing is near it.
         """
 
 
@@ -150,16 +150,16 @@ class _Range(SearchedParameter):
 
     def fitted(self, value: ParamValue) -> ParamValue:
         if isinstance(value, bool | str) or not self.low <= value <= self.high:
-            raise Unfit(f"lies outside {self.values_text()}")
+            raise UnfitError(f"lies outside {self.values_text()}")
         if self.step is not None:
             steps = (value - self.low) / self.step
             if abs(steps - round(steps)) > 1e-8:
-                raise Unfit(f"lies between two steps of {self.values_text()}")
+                raise UnfitError(f"lies between two steps of {self.values_text()}")
         return value
 
     def _nearest(self, value: ParamValue) -> float:
         if isinstance(value, bool | str) or not math.isfinite(value):
-            raise Unfit(f"is no number of {self.values_text()}")
+            raise UnfitError(f"is no number of {self.values_text()}")
         inside = min(max(value, self.low), self.high)
         if self.step is None:
             return inside
@@ -253,7 +253,7 @@ class ChoiceParameter(SearchedParameter):
         for choice in self.choices:
             if type(choice) is type(value) and choice == value:
                 return choice
-        raise Unfit(f"is none of {listed(self.choices)}")
+        raise UnfitError(f"is none of {listed(self.choices)}")
 
     def nearest(self, value: ParamValue) -> ParamValue:
         return self.fitted(value)

@@ -8,7 +8,7 @@ from optuna.trial import Trial
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space._arguments import AUGMENTATION_STRENGTH, Unfit
+from tuner.space._arguments import AUGMENTATION_STRENGTH, UnfitError
 from tuner.space._augmentation import augmentation_of
 from tuner.space._differences import differences_between
 from tuner.space._parameters import FixedParameter, Parameter, SearchedParameter
@@ -94,7 +94,7 @@ class Space:
         known = {**self.baseline, **params}
         try:
             return self._sampled(lambda parameter: parameter.nearest(known[parameter.name]))
-        except (KeyError, Unfit):
+        except (KeyError, UnfitError):
             return None
 
     def _sampled(self, chosen: Callable[[SearchedParameter], ParamValue]) -> dict[str, ParamValue]:

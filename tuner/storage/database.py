@@ -20,7 +20,7 @@ import sqlalchemy.exc
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
-from tuner.exceptions import StorageProblem, UsageError
+from tuner.exceptions import StorageError, UsageError
 from tuner.system.filesystems import file_system, is_network
 
 _BUSY_TIMEOUT_S = 60
@@ -72,7 +72,7 @@ def open_storage(url: str) -> RDBStorage:
 
     Raises:
         UsageError: The URL is not a database URL.
-        StorageProblem: The database cannot be used; the message says what to do.
+        StorageError: The database cannot be used; the message says what to do.
     """
     with translated(url):
         path = sqlite_path(url)
@@ -82,7 +82,7 @@ def open_storage(url: str) -> RDBStorage:
         storage = _first_or_later(url)
         refused = schema_problem(storage, url)
         if refused:
-            raise StorageProblem(refused)
+            raise StorageError(refused)
         return storage
 
 
@@ -192,7 +192,7 @@ def has_password(text: str) -> bool:
 
 @contextlib.contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Translate errors of Optuna, SQLAlchemy and the drivers into a one-line StorageProblem without the password."""
+    """Translate errors of Optuna, SQLAlchemy and the drivers into a one-line StorageError without the password."""
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
@@ -205,7 +205,7 @@ def translated(url: str) -> Iterator[None]:
             raise
         raise _told(url, str(error)) from error
     except ImportError as error:
-        raise StorageProblem(_missing_driver(url, error)) from error
+        raise StorageError(_missing_driver(url, error)) from error
 
 
 def _engine_options(url: str) -> dict[str, Any]:
@@ -241,7 +241,7 @@ class _DurableConnection(sqlite3.Connection):
 def _refuse_network(path: Path) -> None:
     kind = file_system(path)
     if is_network(kind):
-        raise StorageProblem(network_problem(path, kind))
+        raise StorageError(network_problem(path, kind))
 
 
 def network_problem(path: Path, kind: str) -> str:
@@ -281,10 +281,10 @@ def _rendered(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _told(url: str, reason: str) -> StorageProblem:
+def _told(url: str, reason: str) -> StorageError:
     text = " ".join(_without_secrets(reason, make_url(url)).split())[:200].rstrip(".")
     remedy = next((what for pattern, what in _REMEDIES.items() if re.search(pattern, reason, re.IGNORECASE)), "")
-    return StorageProblem(f"The database {masked(url)} cannot be used: {text}{'; ' if remedy else ''}{remedy}.")
+    return StorageError(f"The database {masked(url)} cannot be used: {text}{'; ' if remedy else ''}{remedy}.")
 
 
 def _without_secrets(text: str, url: URL) -> str:

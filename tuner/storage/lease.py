@@ -23,7 +23,7 @@ import psutil
 import sqlalchemy
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
-from tuner.exceptions import StorageProblem, StudyLocked
+from tuner.exceptions import StorageError, StudyLockedError
 from tuner.storage.database import open_storage, plain_engine, translated
 
 BEAT_S = 5.0
@@ -47,7 +47,7 @@ def folder_lock(path: Path) -> Iterator[None]:
     """Lock the study's folder for this process.
 
     Raises:
-        StudyLocked: Another process holds the lock.
+        StudyLockedError: Another process holds the lock.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -115,7 +115,7 @@ class Lease:
         self._engine = engine
         self._token = token
         self._beat_at = time.monotonic()
-        self._lost: StudyLocked | None = None
+        self._lost: StudyLockedError | None = None
         self._lock = threading.Lock()
         self._given_back = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, name="study-lease", daemon=True)
@@ -125,8 +125,8 @@ class Lease:
         """Check that the lease is still held; ask the database unless the last heartbeat is recent.
 
         Raises:
-            StudyLocked: Another driver took the lease because this process sent no heartbeat for too long.
-            StorageProblem: The database does not answer.
+            StudyLockedError: Another driver took the lease because this process sent no heartbeat for too long.
+            StorageError: The database does not answer.
         """
         if self._lost is not None:
             raise self._lost
@@ -142,12 +142,12 @@ class Lease:
         while not self._given_back.wait(BEAT_S):
             try:
                 self._beat()
-            except StorageProblem:
+            except StorageError:
                 continue  # nobody can take the lease while the database is unreachable
-            except StudyLocked as error:
+            except StudyLockedError as error:
                 self._lost = error  # `ensure` raises it before the next write
                 return
-        with contextlib.suppress(StorageProblem, StudyLocked):
+        with contextlib.suppress(StorageError, StudyLockedError):
             self._exchange(token="")
 
     def _beat(self) -> None:
@@ -176,8 +176,8 @@ def study_lease(url: str, study: str, on_event: Callable[[str], None] = lambda l
         on_event: Receives a one-line message if there is something to wait for.
 
     Raises:
-        StudyLocked: Another live driver holds the lease.
-        StorageProblem: The database cannot be used.
+        StudyLockedError: Another live driver holds the lease.
+        StorageError: The database cannot be used.
     """
     engine = open_storage(url).engine
     try:
@@ -259,5 +259,5 @@ def _holder(text: str) -> Holder:
     return Holder(**json.loads(text))
 
 
-def _refusal(holder: str) -> StudyLocked:
-    return StudyLocked(f"Only one driver may run a study, and {holder} runs this one; wait for it, or stop it.")
+def _refusal(holder: str) -> StudyLockedError:
+    return StudyLockedError(f"Only one driver may run a study, and {holder} runs this one; wait for it, or stop it.")

@@ -17,7 +17,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.study._frozen import FrozenStudy
 
-from tuner.exceptions import StorageProblem, StudyLocked, UsageError
+from tuner.exceptions import StorageError, StudyLockedError, UsageError
 from tuner.storage.database import (
     existing_storage,
     masked,
@@ -63,7 +63,7 @@ def check(url: str) -> Report:
         with translated(url), plain_engine(url) as engine:
             _look_at_server(engine, path, report)
             _look_at_studies(engine, url, report)
-    except StorageProblem as problem:
+    except StorageError as problem:
         if str(problem) not in report.problems:
             report.problems.append(str(problem))
     return report
@@ -86,7 +86,7 @@ def backup(url: str, output: Path | None = None, *, force: bool = False) -> Path
 
     Raises:
         UsageError: There is no such database, or `output` cannot be written.
-        StorageProblem: The database cannot be read.
+        StorageError: The database cannot be read.
     """
     source = _existing(url)
     target = (output or _backup_name(url, source)).absolute()
@@ -129,8 +129,8 @@ def upgrade(url: str, *, confirmed: bool = False) -> tuple[str, Path | None]:
 
     Raises:
         UsageError: There is no such database, or it needs a confirmation.
-        StorageProblem: The database cannot be used, or was made by a newer Optuna.
-        StudyLocked: A driver is running one of its studies.
+        StorageError: The database cannot be used, or was made by a newer Optuna.
+        StudyLockedError: A driver is running one of its studies.
     """
     path = _existing(url)
     with translated(url), plain_engine(url) as engine:
@@ -140,7 +140,7 @@ def upgrade(url: str, *, confirmed: bool = False) -> tuple[str, Path | None]:
             if found == storage.get_head_version():
                 return "", None
             if found not in storage.get_all_versions():
-                raise StorageProblem(schema_problem(storage, url))
+                raise StorageError(schema_problem(storage, url))
         _refuse_driven(url, engine)
         if path is None and not confirmed:
             raise UsageError(
@@ -256,7 +256,7 @@ def _copy_studies(url: str, target: Path) -> None:
     with existing_storage(url, isolation_level="REPEATABLE READ") as source:
         problem = schema_problem(source, url)
         if problem:
-            raise StorageProblem(problem)
+            raise StorageError(problem)
         copy = RDBStorage(sqlite_url(target))
         for study in source.get_all_studies():
             optuna.copy_study(from_study_name=study.study_name, from_storage=source, to_storage=copy)
@@ -266,7 +266,7 @@ def _copy_studies(url: str, target: Path) -> None:
 
 def _refuse_empty(engine: sqlalchemy.Engine, url: str) -> None:
     if not _has_tables(engine):
-        raise StorageProblem(f"There are no studies in {masked(url)} yet: check the name of the database.")
+        raise StorageError(f"There are no studies in {masked(url)} yet: check the name of the database.")
 
 
 def _refuse_driven(url: str, engine: sqlalchemy.Engine) -> None:
@@ -275,7 +275,9 @@ def _refuse_driven(url: str, engine: sqlalchemy.Engine) -> None:
     for name in names:
         holder = holder_of(url, name)
         if holder is not None:
-            raise StudyLocked(f"No driver may run while tables are changed, but {holder} runs '{name}': stop it first.")
+            raise StudyLockedError(
+                f"No driver may run while tables are changed, but {holder} runs '{name}': stop it first."
+            )
 
 
 def _sync(path: Path) -> None:

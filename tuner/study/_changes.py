@@ -16,7 +16,7 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.contract import ParamValue
-from tuner.exceptions import StudyChanged
+from tuner.exceptions import StudyChangedError
 
 _ENQUEUED = "fixed_params"
 """System attribute in which Optuna stores the parameters given to `study.enqueue_trial`."""
@@ -78,7 +78,7 @@ class Replica:
         """Apply one change.
 
         Raises:
-            StudyChanged: Another program has changed the study, so the change no longer applies.
+            StudyChangedError: Another program has changed the study, so the change no longer applies.
             Exception: Any error of Optuna or SQLAlchemy; the change can be retried.
         """
         try:
@@ -91,7 +91,7 @@ class Replica:
             return  # the trial is already closed: the state is written last, so nothing of ours is missing or needed
         except KeyError as error:
             what = "the study" if change.trial is None else f"trial {change.trial}, or the whole study"
-            raise StudyChanged(f"Another program has removed {what}.") from error
+            raise StudyChangedError(f"Another program has removed {what}.") from error
 
     def _follow_trial(self, change: Change, number: int) -> None:
         if number not in self._trial_ids:
@@ -122,9 +122,9 @@ class Replica:
 
     def _created(self, change: Change, number: int) -> int:
         if change.params is None or change.distributions is None:
-            raise StudyChanged(f"Another program has removed trial {number} from the study.")
+            raise StudyChangedError(f"Another program has removed trial {number} from the study.")
         if number > 0 and self._found(number - 1) is None:  # the new trial would get another number
-            raise StudyChanged(f"Another program has removed trial {number - 1} from the study.")
+            raise StudyChangedError(f"Another program has removed trial {number - 1} from the study.")
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(change.params),
@@ -172,8 +172,8 @@ class Replica:
             self._storage.set_trial_param(trial_id, name, value, distribution)
 
 
-def _added(number: int) -> StudyChanged:
-    return StudyChanged(
+def _added(number: int) -> StudyChangedError:
+    return StudyChangedError(
         f"Another program has added trials to the study while it ran: trial {number} is not ours. "
         "Run it again, with nothing else writing to it."
     )

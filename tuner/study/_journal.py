@@ -5,7 +5,7 @@ import logging
 import os
 from pathlib import Path
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.study._changes import Change
 
 logger = logging.getLogger("tuner")
@@ -40,7 +40,7 @@ class Journal:
         """Append one change and wait until it is on disk.
 
         Raises:
-            EnvironmentProblem: The journal cannot be written; it is unchanged.
+            MachineError: The journal cannot be written; it is unchanged.
         """
         before = os.fstat(self._fd).st_size
         data = (change.encoded() + "\n").encode()
@@ -50,7 +50,7 @@ class Journal:
             os.fsync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, before)
-            raise EnvironmentProblem(
+            raise MachineError(
                 f"The study's folder must take its journal, but '{self._path}' cannot be written ({error.strerror}); "
                 "make room, then the same command goes on."
             ) from error

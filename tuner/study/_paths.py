@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.exceptions import MachineError, UsageError
 from tuner.system.paths import checked_path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -79,7 +79,7 @@ class StudyPaths:
         """Create the folder and check that it is writable.
 
         Raises:
-            EnvironmentProblem: The folder is not writable.
+            MachineError: The folder is not writable.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ class StudyPaths:
             probe.write_text("")
             probe.unlink()
         except OSError as error:
-            raise EnvironmentProblem(
+            raise MachineError(
                 f"The study's folder must be writable, but '{self.root}' is not ({error.strerror}); "
                 "choose another with --home."
             ) from error
@@ -103,9 +103,9 @@ def _refuse_link_out(root: Path) -> None:
         leads_out = target != root and not target.is_relative_to(root.parent.resolve())
     except (OSError, RuntimeError) as error:  # RuntimeError: circular links
         reason = getattr(error, "strerror", None) or "it leads in a circle"
-        raise EnvironmentProblem(f"A study's folder must be within reach, but '{root}' is not ({reason}).") from error
+        raise MachineError(f"A study's folder must be within reach, but '{root}' is not ({reason}).") from error
     if leads_out:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"A study's folder must lie in --home, but '{root}' is a link to '{target}'; "
             f"name the folder where it lies with --home '{target.parent}'."
         )

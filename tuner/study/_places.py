@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.contract import PreparedRecord
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.study._records import StudySpec, TrialRecord
 
 _HERE = "./"
@@ -86,12 +86,12 @@ def _change(what: str, was: str, sha_was: str, now: str, sha_now: str) -> str:
     return f"the content of the {what} {now} has changed (sha256 {sha_was[:12]}, now {sha_now[:12]})"
 
 
-def place_problem(sources: Sequence[str]) -> EnvironmentProblem | None:
+def place_problem(sources: Sequence[str]) -> MachineError | None:
     """Return the error to raise if a file that trials read is missing; None if all exist."""
     missing = next((source for source in sources if not Path(source).exists()), None)
     if missing is None:
         return None
-    return EnvironmentProblem(
+    return MachineError(
         f"The run was ended in order: '{missing}', which trials read, is gone. Put it back, or name its new place with "
         "--data or --model; the same command goes on."
     )

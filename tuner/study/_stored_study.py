@@ -7,7 +7,7 @@ import optuna
 from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
-from tuner.exceptions import StorageProblem, UsageError
+from tuner.exceptions import StorageError, UsageError
 from tuner.storage.database import existing_storage, masked, open_storage, sqlite_path, translated
 from tuner.study._places import found, placed
 from tuner.study._records import StudySpec, TrialRecord, trial_record
@@ -22,7 +22,7 @@ REHEARSAL = "rehearsal"
 class Study:
     """Study that is read from its database on every access.
 
-    Every method raises StorageProblem if the database is unreachable or refuses.
+    Every method raises StorageError if the database is unreachable or refuses.
     """
 
     def __init__(self, study: optuna.Study, url: str, engine: Engine, folder: Path) -> None:
@@ -105,7 +105,7 @@ def study_names(url: str) -> set[str]:
     """Return the names of the studies that tune made in a database; create nothing.
 
     Raises:
-        StorageProblem: The database cannot be used.
+        StorageError: The database cannot be used.
     """
     path = sqlite_path(url)
     if path is not None and not path.exists():
@@ -118,11 +118,11 @@ def spec_of(study: optuna.Study, folder: Path) -> StudySpec:
     """Return the spec of a study whose files are in this folder.
 
     Raises:
-        StorageProblem: The study has no spec.
+        StorageError: The study has no spec.
     """
     stored = study.user_attrs.get(SPEC)
     if stored is None:
-        raise StorageProblem(foreign(study.study_name))
+        raise StorageError(foreign(study.study_name))
     sequences = {name: tuple(stored.get(name, ())) for name in ("rungs", "warm_start", "sources")}
     return StudySpec(**found({**stored, **sequences}, folder))
 

@@ -15,7 +15,7 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.contract import ParamValue
-from tuner.exceptions import StorageProblem, StudyChanged, UsageError
+from tuner.exceptions import StorageError, StudyChangedError, UsageError
 from tuner.space import Space
 from tuner.storage.database import masked, open_storage, sqlite_path, translated
 from tuner.storage.lease import Lease
@@ -54,8 +54,8 @@ def driven_study(
         on_event: Receives one-line messages, for example when the database becomes unreachable or answers again.
 
     Raises:
-        StorageProblem: The database cannot be used, or tune did not make the study.
-        RecordTaken: The files of the record were removed, moved or replaced.
+        StorageError: The database cannot be used, or tune did not make the study.
+        RecordRemovedError: The files of the record were removed, moved or replaced.
         UsageError: The study does not exist, and there is no `spec` to create it.
     """
     storage = open_storage(lease.url)
@@ -67,7 +67,7 @@ def driven_study(
             for change in backlog.read():
                 replica.follow(change)
             backlog.clear()
-        except StudyChanged as error:  # a retry cannot help: the database is right about the study
+        except StudyChangedError as error:  # a retry cannot help: the database is right about the study
             on_event(f"{error} What the last driver could not write any more is kept in '{backlog.set_aside()}'.")
         stored = optuna.load_study(storage=storage, study_name=lease.study)
         trials = stored.get_trials(deepcopy=False)
@@ -129,7 +129,7 @@ def _begin(storage: RDBStorage, name: str, spec: StudySpec | None, folder: Path)
         return
     # Start a study without our record only if it is empty.
     if study.direction != optuna.study.StudyDirection.MAXIMIZE or study.get_trials(deepcopy=False):
-        raise StorageProblem(foreign(name))
+        raise StorageError(foreign(name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.metric])
@@ -140,7 +140,7 @@ class DrivenStudy:
     """Study in memory. A change is safe on disk when its method returns, and reaches the database soon after.
 
     Create it with `driven_study`. Methods that change the study raise the error that made writing impossible for good:
-    StudyChanged, StudyLocked (the lease was lost) or EnvironmentProblem (the disk is full).
+    StudyChangedError, StudyLockedError (the lease was lost) or MachineError (the disk is full).
     """
 
     def __init__(
@@ -359,12 +359,12 @@ class DrivenStudy:
         """Wait until all changes are in the database.
 
         Raises:
-            StorageProblem: The database did not accept all changes in time; nothing is lost.
+            StorageError: The database did not accept all changes in time; nothing is lost.
         """
         flushed = self._writer.flush(timeout_s)
         self._writer.check()
         if not flushed:
-            raise StorageProblem(
+            raise StorageError(
                 f"The database {masked(self._url)} does not answer: {self._writer.pending} changes of the study "
                 f"'{self.name}' wait in its journal. Bring it back and run the same command again."
             )

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tuner.exceptions import EnvironmentProblem, RecordTaken, StorageProblem, StudyChanged
+from tuner.exceptions import MachineError, RecordRemovedError, StorageError, StudyChangedError
 from tuner.storage.lease import Lease
 from tuner.study._changes import Change
 from tuner.study._journal import Journal
@@ -67,14 +67,14 @@ class Writer:
         """Accept one change; return when it is safe on the local disk.
 
         Raises:
-            EnvironmentProblem: The journal cannot be written. Later changes are refused too, since they may depend on
+            MachineError: The journal cannot be written. Later changes are refused too, since they may depend on
                 this one.
         """
         self.check()
         with self._changed:
             try:
                 self._journal.append(change)
-            except EnvironmentProblem as problem:
+            except MachineError as problem:
                 self._failure = problem
                 raise
             self._queue.append(change)
@@ -108,8 +108,8 @@ class Writer:
             try:
                 self._lease.ensure()
                 self._carry_out(change)
-            except StorageProblem as error:
-                if isinstance(error, StudyChanged):
+            except StorageError as error:
+                if isinstance(error, StudyChangedError):
                     self._fail(error)
                     return
                 if self._look():
@@ -146,7 +146,7 @@ class Writer:
             self._changed.notify_all()
             return True
 
-    def _away(self, error: StorageProblem) -> None:
+    def _away(self, error: StorageError) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
             self._on_event(f"{error}; training goes on, and what it tells waits in the journal")
@@ -156,7 +156,7 @@ class Writer:
         with self._changed:
             what = None if self._closed and self._given_up else self._taken()
             if what is not None and self._failure is None:
-                self._fail(RecordTaken(f"The study's record was taken away while it ran: {what}."))
+                self._fail(RecordRemovedError(f"The study's record was taken away while it ran: {what}."))
             return what is not None
 
     def _fail(self, error: Exception) -> None:

@@ -21,7 +21,7 @@ from tuner.space import (
     Fate,
     Kind,
     Scalar,
-    Unfit,
+    UnfitError,
     YamlMapping,
     foreign_names,
     foreign_text,
@@ -129,7 +129,7 @@ def parameters_of(text: str, source: str, *, overridden: Collection[str] = ()) -
     for name, node in root.entries.items():
         try:
             reading.take(name)
-        except Unfit as unfit:
+        except UnfitError as unfit:
             said.append(sentence(f"{source}:{node.line}: {unfit}"))
     if said:
         raise SpaceError("\n".join(said))
@@ -150,14 +150,14 @@ class _Reading:
         """Take or ignore an argument.
 
         Raises:
-            Unfit: The argument is refused.
+            UnfitError: The argument is refused.
         """
         value = self._values[name]
         row = TABLE.get(name)
         if name in self._overridden:
             return
         if row is None:
-            raise Unfit(_unknown(name))
+            raise UnfitError(_unknown(name))
         if row.is_untouched(value):
             if name == "pretrained":
                 self._check_start(value)
@@ -169,7 +169,7 @@ class _Reading:
         elif name == "pretrained":
             self._check_start(value)
         elif not (name == "resume" and "model" in self._overridden):
-            raise Unfit(f"`{name}` {row.says}")
+            raise UnfitError(f"`{name}` {row.says}")
 
     def notes(self, source: str) -> tuple[str, ...]:
         """Return notes for the user, one line each."""
@@ -188,16 +188,18 @@ class _Reading:
         """Check that `pretrained` agrees with `model`, which names the weights or YAML that training starts from.
 
         Raises:
-            Unfit: `pretrained` names another start.
+            UnfitError: `pretrained` names another start.
         """
         model = self._values.get("model")
         if "model" in self._overridden or pretrained is True or pretrained is None:
             return
         if isinstance(pretrained, str) and pretrained not in ("None", model):
-            raise Unfit(f"`pretrained` names the weights to start from; give them as the model: --model {pretrained}")
+            raise UnfitError(
+                f"`pretrained` names the weights to start from; give them as the model: --model {pretrained}"
+            )
         from_weights = isinstance(model, str) and model.endswith(".pt") and not model.endswith(_RANDOM_WEIGHTS)
         if pretrained is False and from_weights and not _OF_THE_FIRST & self._values.keys():
-            raise Unfit(
+            raise UnfitError(
                 f"`pretrained: false` starts {model} from random weights; name its YAML with --model, or give "
                 f"--model {model} to start from its weights"
             )
@@ -215,11 +217,11 @@ def overridden(parameters: Parameters, settings: Sequence[str]) -> Parameters:
         try:
             name, value = setting_of(setting)
             if name in REFUSED and name not in _WHOLE_NUMBERS and name not in ("model", "data"):
-                raise Unfit(f"`{name}` {REFUSED[name]}")
+                raise UnfitError(f"`{name}` {REFUSED[name]}")
             if name not in TABLE or TABLE[name].fate is not Fate.TAKEN:
-                raise Unfit(_unknown(name))
+                raise UnfitError(_unknown(name))
             given[name] = _checked(name, value if name == "imgsz" else normalised(name, value))
-        except Unfit as unfit:
+        except UnfitError as unfit:
             said.append(sentence(str(unfit)))
     if said:
         raise SpaceError("\n".join(said))
@@ -259,11 +261,11 @@ def _unknown(name: str) -> str:
 def _checked(name: str, value: ParamValue) -> ParamValue:
     if name in ("model", "data", "distill_model"):
         if not isinstance(value, str):
-            raise Unfit(f"`{name}` must be text, but got {value!r}; write its name or path")
+            raise UnfitError(f"`{name}` must be text, but got {value!r}; write its name or path")
         return value
     if name in _WHOLE_NUMBERS:
         if isinstance(value, bool) or not isinstance(value, int) or value < _WHOLE_NUMBERS[name]:
-            raise Unfit(f"`{name}` must be a whole number of at least {_WHOLE_NUMBERS[name]}, but got {value!r}")
+            raise UnfitError(f"`{name}` must be a whole number of at least {_WHOLE_NUMBERS[name]}, but got {value!r}")
         return value
     return _DISTILLATION.checked(value) if name == _DISTILLATION.name else ARGUMENTS[name].checked(value)
 

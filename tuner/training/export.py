@@ -6,7 +6,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tuner.contract import ParamValue
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.study import KnownStudy, StudySpec
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
@@ -63,12 +63,12 @@ def write_params(text: str, target: Path) -> None:
     """Write the file atomically.
 
     Raises:
-        EnvironmentProblem: The target cannot be written.
+        MachineError: The target cannot be written.
     """
     try:
         write_whole(target, text.encode())
     except OSError as error:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"The output file must be writable, but '{target}' is not ({error.strerror}); choose another with -o."
         ) from error
 

@@ -9,7 +9,7 @@ from tuner.comparison.contest import Conclusion, Verdict
 from tuner.comparison.record import reevaluated
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.diagnosis import finding_lines
-from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
+from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
 from tuner.search.results import at_ceiling, nothing_learnt
 from tuner.search.summary import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, best_trial
@@ -65,12 +65,12 @@ def choose_winner(study: KnownStudy) -> Winner:
     A verdict counts as long as the search's best trial was part of the comparison.
 
     Raises:
-        NoTrialSucceeded: No trial is complete; the message says why.
+        NoSuccessfulTrialError: No trial is complete; the message says why.
     """
     trials = study.trials()
     best = best_trial(trials)
     if best is None:
-        raise NoTrialSucceeded(_nothing_complete(study.name, trials))
+        raise NoSuccessfulTrialError(_nothing_complete(study.name, trials))
     baseline = next((t for t in trials if t.is_baseline and t.state == TrialState.COMPLETE), None)
     known = reevaluated(study)
     if known is None or known.verdict is None or not known.judges(best.number):
@@ -88,7 +88,7 @@ def require_something_learnt(study: KnownStudy, paths: StudyPaths) -> None:
     """Refuse a re-evaluation or final run if no trial of the search learned anything.
 
     Raises:
-        StoppedByPolicy: No trial learned anything; the message names the likely causes and what the best trial's
+        FailurePolicyError: No trial learned anything; the message names the likely causes and what the best trial's
             curves show.
     """
     trials = study.trials()
@@ -96,7 +96,7 @@ def require_something_learnt(study: KnownStudy, paths: StudyPaths) -> None:
     if best is None or reason is None:
         return
     shown = "".join(f". Trial {best.number} shows {line}" for line in finding_lines(paths.trial(best.number)))
-    raise StoppedByPolicy(
+    raise FailurePolicyError(
         f"Nothing was learnt, so nothing is promoted: {reason}{shown}. Logs: {paths.root / 'trials'}. "
         f"If the epochs were too few, `tune promote {study.name} --epochs N` trains trial {best.number} all the same."
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, Record, Stage, TrainRequest
-from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
+from tuner.exceptions import DataError, MachineError, SpaceError, UsageError
 from tuner.execution.local_trainer import train_here
 from tuner.execution.memory_probe import peak_of
 from tuner.execution.prepare import prepared_by
@@ -74,8 +74,8 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
         DataError: The data set cannot be trained on.
         UsageError: The model does not exist, or the stages are invalid.
         SpaceError: The run in the folder has different settings, or the configuration cannot be trained.
-        EnvironmentProblem: The folder cannot be written, or the trainer does not work.
-        StudyLocked: Another process trains in the folder.
+        MachineError: The folder cannot be written, or the trainer does not work.
+        StudyLockedError: Another process trains in the folder.
         Interrupted: A signal arrived.
     """
     check_stages(run)
@@ -126,7 +126,7 @@ def _make(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"A run's folder must be writable, but '{folder}' is not ({error.strerror}); choose another with --out."
         ) from error
 
@@ -201,7 +201,7 @@ def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
         write_whole(file, (json.dumps(now, indent=1) + "\n").encode())
         return
     except (OSError, ValueError) as error:
-        raise EnvironmentProblem(f"'{file}' cannot be read ({error}); choose another folder with --out.") from error
+        raise MachineError(f"'{file}' cannot be read ({error}); choose another folder with --out.") from error
     changes = [
         f"{name.removeprefix('params.')} was {before.get(name)}, now it is {now.get(name)}"
         for name in sorted((before.keys() | now.keys()) - _CONTENT.keys() - set(_CONTENT.values()))
@@ -294,4 +294,4 @@ def _trained(run: FullRun, end: EndRecord) -> Trained:
     said = f"The run ended as {end.outcome.value}: {end.message}. Log: {log}."
     if end.outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY):
         raise SpaceError(f"{said} `tune diagnose {printable(str(run.directory))}` says what to change.")
-    raise EnvironmentProblem(f"{said} {what_helps(end, 'The same command')}")
+    raise MachineError(f"{said} {what_helps(end, 'The same command')}")

@@ -17,7 +17,7 @@ from tests.tuner.conftest import driven, epoch
 from tuner.cli.main import main
 from tuner.contract import EndRecord, Outcome, StartedRecord, encode
 from tuner.curve_table.writer import METADATA_KEY, RecordedStudy, read_curves, seed_noise, write_curves
-from tuner.exceptions import DataError, EnvironmentProblem, UsageError
+from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.search.search import Search
 from tuner.space import UnitCube, find_space, load_space, parse_space
 from tuner.study import StudyPaths, TrialRecord
@@ -319,7 +319,7 @@ def test_the_same_study_makes_the_same_file_and_nothing_beside_it(study, written
 def test_a_place_where_nothing_can_be_written_is_told_with_the_remedy(study, tmp_path, target):
     study.trial()
 
-    with pytest.raises(EnvironmentProblem, match=rf"{target}' is not \(.*\); choose another with --curves\.$"):
+    with pytest.raises(MachineError, match=rf"{target}' is not \(.*\); choose another with --curves\.$"):
         write_curves(tmp_path / target, [study.recorded])
     assert [path.name for path in tmp_path.iterdir()] == ["studies"]
 

@@ -11,7 +11,7 @@ MAMBA_YOLO_SCAN, or by speed (`auto`); docs/performance.md compares them.
 import torch
 from torch import Tensor
 
-from trainer.exceptions import BackendUnavailable
+from trainer.exceptions import BackendUnavailableError
 from trainer.nn.precision import accurate_dtype
 from trainer.nn.selective_scan import _backends
 from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, described
@@ -23,7 +23,7 @@ from trainer.nn.selective_scan._reference import selective_scan_reference
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "NAMES",
-    "BackendUnavailable",
+    "BackendUnavailableError",
     "cross_selective_scan",
     "described",
     "selective_scan",
@@ -62,7 +62,7 @@ def selective_scan(
 
     Raises:
         ValueError: The shapes do not fit together.
-        BackendUnavailable: `backend`, or the one that MAMBA_YOLO_SCAN names, does not exist or does not work here.
+        BackendUnavailableError: `backend`, or the one that MAMBA_YOLO_SCAN names, does not exist or does not work here.
     """
     _check_shapes(u, delta, A, B, C, D, delta_bias)
     groups, (batch, rows, length) = B.shape[1], u.shape

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainer.exceptions import BackendUnavailable
+from trainer.exceptions import BackendUnavailableError
 from trainer.nn.precision import no_autocast
 from trainer.nn.selective_scan import _mamba_ssm, _native, _segmented, _triton
 from trainer.nn.selective_scan._problem import CROSS, Backend, Path, Scan, Ways
@@ -33,20 +33,22 @@ def chosen(name: str, device: str, is_float64: bool) -> str:
     """The name of the implementation to run on `device` when `name`, or `auto`, is asked for.
 
     Raises:
-        BackendUnavailable: There is no implementation of this name, or it does not work on this device.
+        BackendUnavailableError: There is no implementation of this name, or it does not work on this device.
     """
     asked_by = "backend"
     if name == "auto" and os.environ.get(ENVIRONMENT_VARIABLE):
         name, asked_by = os.environ[ENVIRONMENT_VARIABLE], ENVIRONMENT_VARIABLE
     if name not in ("auto", *NAMES):
-        raise BackendUnavailable(f"There is no selective scan '{name}' ({asked_by}): choose auto, {', '.join(NAMES)}.")
+        raise BackendUnavailableError(
+            f"There is no selective scan '{name}' ({asked_by}): choose auto, {', '.join(NAMES)}."
+        )
     if is_float64 or device == "meta":
         return "torch"
     if name == "auto":
         return _fastest(torch.device(device))
     reason = _why_not(name, torch.device(device))
     if reason is not None:
-        raise BackendUnavailable(
+        raise BackendUnavailableError(
             f"The selective scan '{name}' ({asked_by}) does not work on {device}: {reason}; or choose auto"
         )
     return name
@@ -56,7 +58,7 @@ def described(device: str) -> str:
     """What runs on `device` when a call names nothing, and why nothing faster does: one line for a report.
 
     Raises:
-        BackendUnavailable: MAMBA_YOLO_SCAN asks for something that does not work there.
+        BackendUnavailableError: MAMBA_YOLO_SCAN asks for something that does not work there.
     """
     name = chosen("auto", device, False)
     faster = _faster_than(name, torch.device(device))
