@@ -8,7 +8,6 @@ import typer
 from tuner.cli.arguments import DEFAULT_HOME, Home
 from tuner.exceptions import MachineError
 from tuner.system.printable import printable
-from tuner.workflows.doctor import examine
 
 
 def doctor(
@@ -16,6 +15,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False,
 ) -> None:
     """Look at this machine: versions, devices, folders, and which `tune` is on the path."""
+    from tuner.workflows.doctor import examine
+
     findings = examine(home.absolute())
     if as_json:
         typer.echo(json.dumps({"version": 1, "facts": findings.facts, "problems": list(findings.problems)}, indent=2))

@@ -7,7 +7,6 @@ import sys
 import traceback
 from typing import Annotated, NoReturn
 
-import optuna
 import typer
 
 from tuner.cli import (
@@ -75,10 +74,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if arguments is None:
         hide_password(given)
     debug = "--debug" in given
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    if not debug:
-        logging.getLogger("tuner").setLevel(logging.CRITICAL)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _configure_logging(debug=debug)
     with lasting_output() as failures:
         code = _exit_code([argument for argument in given if argument != "--debug"], debug=debug)
         sys.stdout.flush()
@@ -89,6 +85,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(signum, signal.SIG_IGN)  # all is done: a late one must not make this a failure
     sys.exit(code)
+
+
+def _configure_logging(*, debug: bool) -> None:
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if not debug:
+        logging.getLogger("tuner").setLevel(logging.CRITICAL)
+        # Not of the logger `optuna`: Optuna sets that to INFO when it is imported, which is later.
+        for part in ("samplers", "storages", "study", "trial"):
+            logging.getLogger(f"optuna.{part}").setLevel(logging.ERROR)
 
 
 def _exit_code(arguments: list[str], *, debug: bool) -> int:

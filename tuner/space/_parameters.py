@@ -5,17 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import Trial
+from typing import TYPE_CHECKING
 
 from tuner.contract import ParamValue
 from tuner.space._arguments import UnfitError, listed, shown
+
+if TYPE_CHECKING:  # Optuna takes long to import, and most that read a space do not search it
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 
 def name_of(label: str) -> str:
@@ -99,11 +96,11 @@ class SearchedParameter(Parameter):
     """A parameter whose value the sampler chooses."""
 
     @abstractmethod
-    def distribution(self) -> BaseDistribution:
-        """What Optuna calls its range."""
+    def distribution(self) -> "BaseDistribution":
+        """Give its range as Optuna's class."""
 
     @abstractmethod
-    def suggest(self, trial: Trial) -> ParamValue:
+    def suggest(self, trial: "Trial") -> ParamValue:
         """A value from the trial's sampler, recorded under `label`."""
 
     @abstractmethod
@@ -190,13 +187,15 @@ class _Range(SearchedParameter):
 class FloatParameter(_Range):
     """A real number from low to high, both included."""
 
-    def distribution(self) -> FloatDistribution:
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import FloatDistribution
+
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def nearest(self, value: ParamValue) -> ParamValue:
         return self._nearest(value)
 
-    def suggest(self, trial: Trial) -> ParamValue:
+    def suggest(self, trial: "Trial") -> ParamValue:
         return trial.suggest_float(self.label, self.low, self.high, log=self.log, step=self.step)
 
     def _form(self) -> dict[str, object]:
@@ -211,13 +210,15 @@ class IntParameter(_Range):
     high: int
     step: int | None = None
 
-    def distribution(self) -> IntDistribution:
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import IntDistribution
+
         return IntDistribution(self.low, self.high, log=self.log, step=self.step or 1)
 
     def nearest(self, value: ParamValue) -> ParamValue:
         return round(self._nearest(value))
 
-    def suggest(self, trial: Trial) -> ParamValue:
+    def suggest(self, trial: "Trial") -> ParamValue:
         return trial.suggest_int(self.label, self.low, self.high, log=self.log, step=self.step or 1)
 
     def _form(self) -> dict[str, object]:
@@ -243,10 +244,12 @@ class ChoiceParameter(SearchedParameter):
                          f"write `{self.name}: {value}` to fix it")  # fmt: skip
         return found
 
-    def distribution(self) -> CategoricalDistribution:
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import CategoricalDistribution
+
         return CategoricalDistribution(self.choices)
 
-    def suggest(self, trial: Trial) -> ParamValue:
+    def suggest(self, trial: "Trial") -> ParamValue:
         return trial.suggest_categorical(self.label, self.choices)  # type: ignore[return-value]
 
     def fitted(self, value: ParamValue) -> ParamValue:

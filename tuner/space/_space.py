@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from optuna.trial import Trial
+from typing import TYPE_CHECKING, Any
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
@@ -14,6 +12,9 @@ from tuner.space._differences import differences_between
 from tuner.space._parameters import FixedParameter, Parameter, SearchedParameter
 from tuner.space._settings import SearchSettings
 from tuner.space._warnings import warnings_about
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
 
 CANONICAL_VERSION = 2
 
@@ -52,7 +53,7 @@ class Space:
             for problem in warnings_about(self.parameters, self.settings)
         )
 
-    def suggest(self, trial: Trial) -> dict[str, ParamValue]:
+    def suggest(self, trial: "Trial") -> dict[str, ParamValue]:
         """Values for the active searched parameters, by label, asked from the trial in a fixed order."""
         return self._sampled(lambda parameter: parameter.suggest(trial))
 

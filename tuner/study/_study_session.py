@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import distribution_to_json
@@ -16,7 +16,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.contract import ParamValue
 from tuner.exceptions import StorageError, StudyChangedError, UsageError
-from tuner.space import Space
 from tuner.storage.database import masked, open_storage, sqlite_path, translated
 from tuner.storage.lease import Lease
 from tuner.study._changes import Change, Replica
@@ -27,6 +26,9 @@ from tuner.study._stored_study import PROMOTION, REEVALUATION, REHEARSAL, SEARCH
 from tuner.study._witness import Witness
 from tuner.study._writer import Writer
 from tuner.system.atomic_files import write_whole
+
+if TYPE_CHECKING:  # reading a study needs no space
+    from tuner.space import Space
 
 _LAST_CHANCE_S = 5.0
 """Time that a driver waits at its end for a database that does not answer, in seconds."""
@@ -213,7 +215,7 @@ class DrivenStudy:
         """Return one trial."""
         return self._records[number]
 
-    def propose(self, sampler: BaseSampler, space: Space) -> Proposal:
+    def propose(self, sampler: BaseSampler, space: "Space") -> Proposal:
         """Start a trial that was enqueued with Optuna's own tools, or ask the sampler for a new one; it is RUNNING."""
         self._study.sampler = sampler
         with self._paused_out_of_the_queue():

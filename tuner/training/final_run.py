@@ -8,7 +8,6 @@ from optuna.trial import TrialState
 from tuner.comparison.contest import Conclusion, Verdict
 from tuner.comparison.record import reevaluated
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
-from tuner.diagnosis import finding_lines
 from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
 from tuner.search.results import at_ceiling, nothing_learnt
 from tuner.search.summary import failures_by_cause
@@ -95,6 +94,8 @@ def require_something_learnt(study: KnownStudy, paths: StudyPaths) -> None:
     best, reason = best_trial(trials), nothing_learnt(trials, study.spec.metric)
     if best is None or reason is None:
         return
+    from tuner.diagnosis import finding_lines  # `tune status` asks this module too, and diagnoses nothing
+
     shown = "".join(f". Trial {best.number} shows {line}" for line in finding_lines(paths.trial(best.number)))
     raise FailurePolicyError(
         f"Nothing was learnt, so nothing is promoted: {reason}{shown}. Logs: {paths.root / 'trials'}. "
