@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from tuner import __version__
 from tuner.cli import (
     dashboard,
     data,
@@ -61,9 +62,18 @@ app.add_typer(data.app, name="data")
 app.add_typer(db.app, name="db")
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"mamba-yolo-tuner {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log everything.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Options of every verb."""
 

@@ -8,7 +8,8 @@ from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
 from tuner.exceptions import StorageError, UsageError
-from tuner.storage.database import existing_storage, masked, open_storage, sqlite_path, translated
+from tuner.storage.database import existing_storage, masked, open_storage, sqlite_path, sqlite_url, translated
+from tuner.study._paths import StudyPaths
 from tuner.study._places import found, placed
 from tuner.study._records import StudySpec, TrialRecord, trial_record
 
@@ -52,6 +53,16 @@ class Study:
                 return cls(optuna.load_study(storage=storage, study_name=name), url, storage.engine, folder)
             except KeyError as error:
                 raise UsageError(f"There is no study '{name}' in {masked(url)}.") from error
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Study":
+        """Open the study that has its database in its own folder, which is where `tune run` puts it.
+
+        Raises:
+            UsageError: there is no study of that folder's name.
+        """
+        paths = StudyPaths(folder.absolute())
+        return cls.open(sqlite_url(paths.database), paths.root.name, paths.root)
 
     def close(self) -> None:
         """Disconnect from the database; the next access connects again."""
