@@ -24,7 +24,7 @@ class Keypoints(NamedTuple):
         return self.number * self.dimensions
 
 
-class RefusedKey(Exception):  # noqa: N818 - where it stands in the file is for the caller to say
+class RefusedKey(Exception):  # noqa: N818 - the caller adds the position in the file
     """Invalid value of a key, with the rule and the remedy."""
 
     def __init__(self, key: str, rule: str, remedy: str) -> None:

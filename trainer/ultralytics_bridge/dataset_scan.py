@@ -15,7 +15,7 @@ from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset, img2label_paths, verify_image_label
 
 from trainer.exceptions import DataError
-from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - where the scan is kept
+from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - stores the scan
 
 
 def scan(data: Path) -> None:

@@ -34,7 +34,7 @@ def _folder() -> Path:
 def _file(picture: str) -> Path:
     """Return the cache file, whose name changes with the image, so that an existing file is always valid."""
     try:
-        status = os.stat(picture)  # noqa: PTH116 - one of very many
+        status = os.stat(picture)  # noqa: PTH116 - called very often
         state = f"{status.st_size}:{status.st_mtime_ns}"
     except OSError:  # gone meanwhile: reading it will report that
         state = "gone"

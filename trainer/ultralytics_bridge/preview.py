@@ -16,7 +16,7 @@ from ultralytics.data.utils import check_det_dataset
 from trainer.data.drawing.boxes import Cell
 from trainer.data.drawing.contact_sheet import Row, Sheet
 from trainer.exceptions import DataError
-from trainer.ultralytics_bridge import training as _training  # noqa: F401 - the same ways around ultralytics' habits
+from trainer.ultralytics_bridge import training as _training  # noqa: F401 - same patches as in training
 from tuner.contract import Params
 
 SHOWN = (

@@ -27,9 +27,9 @@ from trainer.nn import is_ssm_parameter
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.divergence import LossWatch
 from trainer.ultralytics_bridge import checkpoints, dataset_scan, determinism, models
-from trainer.ultralytics_bridge import image_caches as _picture_caches  # noqa: F401 - none among the user's files
-from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads them safely
-from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - names an image that cannot be read
+from trainer.ultralytics_bridge import image_caches as _picture_caches  # noqa: F401 - keeps caches out of the user's files
+from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads label caches safely
+from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - reports an unreadable image by name
 
 _CUDA_CHECK_EVERY = 10
 """Batches between two reads of the loss on a GPU: each read makes the host wait for the GPU."""
@@ -126,7 +126,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 
     def _close_dataloader_mosaic(self) -> None:
         super()._close_dataloader_mosaic()
-        self._tell_sampler()  # restarts the loader, which may have read ahead
+        self._tell_sampler()  # the loader starts again; it may have read ahead
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         dataset = super().build_dataset(img_path, mode, batch)

@@ -71,7 +71,7 @@ class Backend(Protocol):
     """Implementation of the scan."""
 
     @property
-    def TAKES_HALF(self) -> bool:  # noqa: N802 - modules implement this, with a constant
+    def TAKES_HALF(self) -> bool:  # noqa: N802 - modules implement this with a constant
         """True if u, delta, B and C may be float16 or bfloat16. Otherwise they have the type of A, D and bias."""
 
     def why_not(self, device: torch.device) -> str | None:
