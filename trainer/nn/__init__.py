@@ -1,4 +1,4 @@
-"""Mamba-YOLO's modules; nothing here knows ultralytics.
+"""Modules of Mamba-YOLO, independent of ultralytics.
 
 Architecture: "Mamba YOLO: A Simple Baseline for Object Detection with State Space Model",
 https://arxiv.org/abs/2406.05835.

@@ -1,4 +1,4 @@
-"""What `tune doctor` shows of the training side."""
+"""Report on the training environment for `tune doctor`."""
 
 from importlib.metadata import version
 from typing import Any
@@ -7,7 +7,7 @@ from trainer.ultralytics_bridge import environment
 
 
 def environment_report() -> dict[str, Any]:
-    """Versions, devices and what is wrong with them; JSON-able. Imports torch and ultralytics."""
+    """Return versions, devices and their problems, JSON-able. Imports torch and ultralytics."""
     environment.configure()
     import torch
 
