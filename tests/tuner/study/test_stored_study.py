@@ -187,6 +187,13 @@ def test_opening_a_study_that_does_not_exist_makes_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_study_is_opened_by_its_folder_alone(study, paths, monkeypatch):
+    monkeypatch.chdir(paths.root.parent)
+    assert Study.in_folder(Path(paths.root.name)).spec == study.spec
+    with pytest.raises(UsageError, match="There is no study 'none'"):
+        Study.in_folder(Path("none"))
+
+
 def test_another_name_in_an_existing_database_is_no_study_either(study, url):
     with pytest.raises(UsageError, match="There is no study 'other'"):
         Study.open(url, "other")
