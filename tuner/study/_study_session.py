@@ -224,7 +224,7 @@ class DrivenStudy:
         self._memory.set_trial_user_attr(trial._trial_id, "params", params)
         return self._begun(trial._trial_id, params)
 
-    def begin(self, sampled: Mapping[str, ParamValue], space: Space) -> Proposal:
+    def begin(self, sampled: Mapping[str, ParamValue], space: "Space") -> Proposal:
         """Add a RUNNING trial with a given configuration.
 
         Args:
