@@ -70,7 +70,7 @@ class Run:
     @property
     def warm_up_epochs(self) -> int:
         """Epochs that the learning rate takes to rise: nobody is judged by them."""
-        return math.ceil(min(self.number("warmup_epochs", 3.0), 1e6))
+        return math.ceil(max(0.0, min(self.number("warmup_epochs", 3.0), 1e6)))
 
     @property
     def optimizer(self) -> str:

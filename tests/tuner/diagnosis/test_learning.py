@@ -160,6 +160,13 @@ def test_a_loss_that_has_fallen_or_has_yet_to_fall_is_none_that_does_not(run, lo
     assert loss_not_falling(run(losses, map50=map50, planned=300)) is None
 
 
+@pytest.mark.parametrize("warm_up", [-10.0, -1e9, 0.0])
+@pytest.mark.parametrize("losses", [(), (1.0,)])
+def test_a_warm_up_below_zero_is_none_and_lets_no_shorter_curve_be_judged(run, losses, warm_up):
+    assert loss_not_falling(run(losses, map50=(0.0, 0.0), params={"warmup_epochs": warm_up})) is None
+    assert run(losses, params={"warmup_epochs": warm_up}).warm_up_epochs == 0
+
+
 def test_a_usual_learning_rate_is_left_alone_and_augmentation_weakened(run):
     params = {"optimizer": "SGD", "lr0": 0.01, "mosaic": 1.0, "mixup": 0.15}
     found = loss_not_falling(run([2.5] * 100, map50=ZEROS, params=params))
