@@ -26,8 +26,8 @@ def folder(tmp_path, empty_database, space, spec, terms):  # noqa: F811
     shutil.copy(empty_database, paths.database)
     with driven(f"sqlite:///{paths.database}", spec, paths, name="quick-clothes") as study:
         search = Search(study, space, paths, terms)
-        play(search, search.propose(), 0.1, 0.25)
-        play(search, search.propose(), 0.1, 0.3)
+        play(search, search.suggest(), 0.1, 0.25)
+        play(search, search.suggest(), 0.1, 0.3)
     shutil.copytree(ROOT / "tests/tuner/diagnosis/curves/lr-too-low", tmp_path / "runs/detect/train")
     return tmp_path
 
