@@ -1,1 +1,1 @@
-"""How fast the selective scan and the models are, against others; README.md says how to run it."""
+"""Speed of the selective scan and the models, compared with others; see README.md to run the benchmarks."""

@@ -1,4 +1,4 @@
-"""Which parts of a model a training step's time goes to, from torch's profiler."""
+"""Breakdown of a training step's time by part of the model, from torch's profiler."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 LOSS = "loss"
-"""Work inside a `record_function` of this name counts as the loss."""
+"""Name of the `record_function` block that contains the loss."""
 
-# An operator belongs to the part that it, or else the outermost of those that called it, has a word of in its
-# name: what a convolution copies counts as convolution.
+# The words select the part of an operator by name. The outermost caller with such a word decides, or else the operator
+# itself: a copy inside a convolution counts as convolution.
 _WORDS_OF_PARTS = {
     "loss": (LOSS,),
     "scan": ("selective_scan",),
@@ -27,21 +27,21 @@ _REST = "rest"
 
 @dataclass(frozen=True)
 class Cost:
-    """What operators take of a step, without what they call."""
+    """Cost of operators in one step, without the operators that they call."""
 
     operator: str
-    """`all` where the operators of a part are added up"""
+    """Operator name; `all` for the sum over a part."""
     part: str
     ms: float
     share: float
 
 
 def breakdown(step: Callable[[], object], device: torch.device, steps: int) -> tuple[list[Cost], list[Cost]]:
-    """The mean costs of `steps` steps, by part and by operator, the dearest first."""
+    """Return the mean costs of `steps` steps, by part and by operator, most expensive first."""
     is_cuda = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
     step()
-    # With its own threads, backward on a GPU would not be seen as part of what asked for it.
+    # With its own threads, backward on a GPU would not be attributed to the part that requested it.
     with torch.autograd.set_multithreading_enabled(False), profile(activities=activities) as profiler:
         for _ in range(steps):
             step()

@@ -1,4 +1,4 @@
-"""The selective scans that are compared: ours, and those of others.
+"""Selective scans to compare: our implementations and those of others.
 
 Shapes as in `trainer.nn.selective_scan`: B batch, K groups, D channels of a group, N states, L tokens.
 """
@@ -10,24 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.nn.selective_scan import NAMES, BackendUnavailable, described, selective_scan
+from trainer.nn.selective_scan import NAMES, BackendUnavailableError, described, selective_scan
 
 PSCAN = "mambapy pscan"
 PUBLISHED_LOOP = "published loop"
 
 SelectiveScan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""u, delta (B, K*D, L); A (K*D, N); B, C (B, K, N, L); D, delta_bias (K*D,) to (B, K*D, L)"""
+"""Scan from u, delta (B, K*D, L); A (K*D, N); B, C (B, K, N, L); D, delta_bias (K*D,) to (B, K*D, L)."""
 
 
 def ours(device: torch.device) -> tuple[dict[str, SelectiveScan], dict[str, str]]:
-    """Our implementations by name, and of those that do not work on `device` the reason why."""
+    """Return our implementations by name, and the reason for each one that does not work on `device`."""
     scans: dict[str, SelectiveScan] = {}
     reasons = {}
     for name in NAMES:
         row, sequence = torch.zeros(1, 1, 1, device=device), torch.zeros(1, 1, 1, 1, device=device)
         try:
             selective_scan(row, row, row[0], sequence, sequence, backend=name)
-        except BackendUnavailable as error:
+        except BackendUnavailableError as error:
             reasons[name] = str(error)
         else:
             scans[name] = partial(selective_scan, backend=name)
@@ -35,12 +35,12 @@ def ours(device: torch.device) -> tuple[dict[str, SelectiveScan], dict[str, str]
 
 
 def default(device: torch.device) -> str:
-    """The one of ours that runs when a call names none."""
+    """Return the name of our implementation that runs by default."""
     return described(str(device)).partition(" ")[0]
 
 
 def others() -> tuple[dict[str, SelectiveScan], dict[str, str]]:
-    """The scans of others by name, and of those that are not installed the remedy."""
+    """Return the scans of others by name, and how to install each missing one."""
     loop: dict[str, SelectiveScan] = {PUBLISHED_LOOP: published_loop}
     try:
         import mambapy.pscan  # noqa: F401
@@ -50,9 +50,9 @@ def others() -> tuple[dict[str, SelectiveScan], dict[str, str]]:
 
 
 def pscan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
-    """mambapy's parallel scan, fed as its Mamba block feeds it, but with all groups in one call.
+    """Run mambapy's parallel scan with the inputs of its Mamba block, but with all groups in one call.
 
-    Copying the inputs into the order that it works in, (B, L, channels, N), first more than halves its time.
+    Copying the inputs into its working order, (B, L, channels, N), first more than halves its time.
     https://github.com/alxndrTL/mamba.py
     """
     from mambapy.pscan import pscan as parallel_scan
@@ -70,9 +70,9 @@ def pscan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, 
 
 
 def published_loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
-    """A loop over tokens as the reference in Mamba's repository has it: everything laid out first, then indexed.
+    """Loop over tokens like the reference in Mamba's repository, which lays out all tokens, then indexes them.
 
-    Autograd turns each `x[:, :, t]` into a gradient as large as x, so its backward takes time in proportion to L
+    Autograd turns each `x[:, :, t]` into a gradient as large as x, so the time of its backward is proportional to L
     squared. https://github.com/state-spaces/mamba, `selective_scan_ref`.
     """
     channels = u.shape[1] // B.shape[1]

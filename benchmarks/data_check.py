@@ -1,11 +1,11 @@
-"""How long a look at every picture and label takes: our scan against ultralytics' own.
+"""Time to check every image and label: our scan against ultralytics' own.
 
     python -m benchmarks.data_check [--pictures 2000] [--width 640 --height 480] [--rounds 5]
 
-Our scan decodes every picture, as training will, and makes the small versions by which near-duplicates are found;
-ultralytics' decodes none. The second scan of the same pictures knows them by their content. The pictures are made up,
-JPEG at quality 90 with 8 boxes each. Each contestant runs in a process of its own, by turns.
-ultralytics scans in threads, one less than there are cores by default; the row with more threads is what it could do.
+Our scan decodes every image, as training does, and makes thumbnails to find near-duplicates; ultralytics decodes none.
+The second scan of the same images recognises them by their content. The images are synthetic JPEGs of quality 90 with 8
+boxes each. Each contestant runs in its own process, in alternation. ultralytics scans in threads, by default one fewer
+than there are cores; the row with more threads shows what it could reach.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def make(root: Path, pictures: int, width: int, height: int) -> Path:
-    """A data set of made-up pictures: smooth shapes and some noise, so that they are as large as photographs."""
+    """Create a data set of synthetic images: smooth shapes and some noise, for file sizes like photographs."""
     rng = np.random.default_rng(0)
     for split, number in (("train", pictures), ("val", 1)):
         for kind in ("images", "labels"):
@@ -112,7 +112,7 @@ def _near_duplicates(data: Path) -> float:
 
 
 def _ultralytics(data: Path, threads: int | None = None) -> float:
-    """The stock scan, without a cache."""
+    """Time the stock scan in seconds, without a cache."""
     from trainer.ultralytics_bridge import environment
 
     environment.isolate()

@@ -1,4 +1,4 @@
-"""Detectors to measure, and the scans that can be put into them."""
+"""Detectors to measure, and the scans to use in them."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -30,16 +30,16 @@ _TOLERANCE = 1e-4
 T = TypeVar("T")
 
 CrossScan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""With the arguments of `cross_selective_scan`."""
+"""Function with the arguments of `cross_selective_scan`."""
 
 
 class Detector:
-    """A freshly made model and a made-up batch for it."""
+    """New model and a synthetic batch for it."""
 
     def __init__(self, name: str, imgsz: int, batch_size: int, device: torch.device) -> None:
         torch.manual_seed(0)
         self._model = DetectionModel(locate(name), nc=_NUM_CLASSES, verbose=False).to(device)
-        self._model.args = get_cfg()  # the loss takes its weights from there
+        self._model.args = get_cfg()  # the loss takes its weights from here
         num_boxes = _BOXES_PER_IMAGE * batch_size
         batch = {
             "img": torch.rand(batch_size, 3, imgsz, imgsz),
@@ -50,20 +50,20 @@ class Detector:
         self._batch = {key: x.to(device) for key, x in batch.items()}
 
     def infer(self) -> Tensor:
-        """Boxes and scores of the batch, before non-maximum suppression."""
+        """Return the boxes and scores of the batch, before non-maximum suppression."""
         self._model.eval()
         with torch.no_grad():
             y: Tensor = self._model(self._batch["img"])[0]
         return y
 
     def train(self) -> None:
-        """Forward, loss and backward; no optimiser."""
+        """Run forward, loss and backward, without an optimiser."""
         self._model.train()
         self._model(self._batch)[0].sum().backward()
         self._model.zero_grad()
 
     def train_with_loss_apart(self) -> None:
-        """The same as `train`, with the loss and its own backward under one name for the profiler."""
+        """Run `train`, but with the loss and its own backward under one name for the profiler."""
         self._model.train()
         predictions: dict[str, Any] = self._model(self._batch["img"])
         outputs = {name: x for name, x in predictions.items() if isinstance(x, Tensor)}
@@ -75,7 +75,7 @@ class Detector:
 
 
 def cross_scans(device: torch.device) -> tuple[dict[str, CrossScan], dict[str, str]]:
-    """The scans to put into a model by name, our fastest first, and why others are missing."""
+    """Return the scans to use in a model by name, our fastest first, and the reason for each missing one."""
     available, unavailable = contestants.ours(device)
     names = sorted(available, key=lambda name: name != contestants.default(device))
     ours: dict[str, CrossScan] = {name: partial(cross_selective_scan, backend=name) for name in names}
@@ -84,7 +84,7 @@ def cross_scans(device: torch.device) -> tuple[dict[str, CrossScan], dict[str, s
 
 
 def _along_four_paths(scan: SelectiveScan) -> CrossScan:
-    """Make `cross_selective_scan` of a scan for sequences, as VMamba does: lay the paths out, add the results up."""
+    """Build `cross_selective_scan` from a sequence scan as VMamba does: lay out the paths, add the results."""
 
     def cross_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
         rows_u, rows_delta = (_laid_out(x).flatten(1, 2) for x in (u.unsqueeze(3).expand_as(delta), delta))
@@ -96,7 +96,7 @@ def _along_four_paths(scan: SelectiveScan) -> CrossScan:
 
 
 def _laid_out(x: Tensor) -> Tensor:
-    """(B, H, W, 4, X) to (B, 4, X, L), the pixels of each path one after the other."""
+    """Lay out (B, H, W, 4, X) as (B, 4, X, L), the pixels of each path in sequence."""
     rows, columns, rows_backwards, columns_backwards = x.unbind(3)
     paths = (
         rows.flatten(1, 2),
@@ -108,7 +108,7 @@ def _laid_out(x: Tensor) -> Tensor:
 
 
 def _merged(y: Tensor, height: int, width: int) -> Tensor:
-    """(B, 4, D, L) along the paths to their sum (B, H, W, D)."""
+    """Sum (B, 4, D, L) over the paths to (B, H, W, D)."""
     rows, columns, rows_backwards, columns_backwards = y.unbind(1)
     by_rows = torch.unflatten(rows + rows_backwards.flip(2), 2, (height, width))
     by_columns = torch.unflatten(columns + columns_backwards.flip(2), 2, (width, height))
@@ -116,13 +116,13 @@ def _merged(y: Tensor, height: int, width: int) -> Tensor:
 
 
 def with_scan(scan: CrossScan, work: Callable[[], T]) -> T:
-    """Do some work on a model while its scan is replaced by another."""
+    """Run some work on a model while another scan replaces its own."""
     with patch.object(ss2d, "cross_selective_scan", scan):
         return work()
 
 
 def check_agreement(detector: Detector, scans: Mapping[str, CrossScan]) -> None:
-    """Raise a RuntimeError unless the model's output is the same with every scan."""
+    """Raise a RuntimeError unless all scans give the same model output."""
     (first, scan), *rest = scans.items()
     expected = with_scan(scan, detector.infer)
     for name, other in rest:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 Work = Callable[[], object]
-"""Something to measure; what it returns lives until the measurement has ended."""
+"""Function to measure; its result stays alive until the measurement ends."""
 
 # A GPU's implementations compile and tune themselves in their first runs.
 _WARM_UPS_CPU, _WARM_UPS_OTHER = 1, 3
@@ -23,10 +23,10 @@ _SETTLES_BELOW_S = 1.0
 def durations_s(
     works: Mapping[str, Work], device: torch.device, repeats: int, patience_s: float = math.inf
 ) -> dict[str, list[float]]:
-    """Time each work `repeats` times after warming up, one after the other in turn: noise hits all alike.
+    """Time each work `repeats` times after warming up, in alternation, so that noise affects all equally.
 
-    In its turn a short work runs once unmeasured, so that it does not pay for what the one before it left in the
-    caches and in the allocator. What takes longer than `patience_s` is not repeated: its first run stands.
+    In its turn a short work first runs once unmeasured, so that it does not pay for what the previous one left in the
+    caches and in the allocator. Work that takes longer than `patience_s` seconds is not repeated: its first run counts.
     """
     seconds: dict[str, list[float]] = {}
     last_s: dict[str, float] = {}
@@ -67,7 +67,7 @@ def median_ms(seconds: Sequence[float]) -> float:
 
 @contextmanager
 def num_threads(number: int) -> Iterator[None]:
-    """Let torch use `number` threads for an operation."""
+    """Let torch use `number` threads per operation."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -77,9 +77,9 @@ def num_threads(number: int) -> Iterator[None]:
 
 
 def peak_bytes(work: Work, device: torch.device) -> int:
-    """The most memory that `work` holds at a time, over what is held before.
+    """Measure the peak memory of `work` in bytes, beyond what is held before.
 
-    On a CPU that is resident memory of the whole process (Linux), so measure in a fresh one.
+    On a CPU this is resident memory of the whole process (Linux), so measure in a fresh one.
     """
     gc.collect()
     if device.type == "cuda":
@@ -87,7 +87,7 @@ def peak_bytes(work: Work, device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         work()
         return torch.cuda.max_memory_allocated(device) - before
-    # What earlier work freed goes back to the system, else it would be reused and not be seen.
+    # Returns freed memory to the system. Otherwise the work would reuse it and the measurement would miss it.
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark: proc(5)
     before = _process_bytes("VmRSS")

@@ -24,7 +24,7 @@ STOCK = ("yolov8n", "yolov8s")
 _NUM_OPERATORS_SHOWN = 15
 _COST_HEADERS = ("operator", "part", "ms", "share")
 
-# The loop's backward grows with the square of the pixels: one image of this size takes minutes already.
+# The loop's backward grows with the square of the pixels: one image of this size already takes minutes.
 _LOOP_TRAINING_MAX_IMGSZ = 160
 
 
@@ -98,7 +98,7 @@ def _compared(
 
 
 def _works(case: Case, scans: Mapping[str, CrossScan], device: torch.device) -> Iterator[tuple[str, dict[str, Work]]]:
-    """What there is to do in a case: for each measure the contestants' work."""
+    """Yield the measures of a case with the contestants' work for each."""
     own = Detector(case.model, case.imgsz, case.batch, device)
     check_agreement(own, scans)
     stock = {name: Detector(f"{name}.yaml", case.imgsz, case.batch, device) for name in STOCK}
@@ -116,7 +116,7 @@ def _is_trainable(scan: str, case: Case) -> bool:
 
 
 def _table(case: Case, timings: list[Timing]) -> str:
-    """A row for each contestant and number of threads."""
+    """Format a row for each contestant and number of threads."""
     ms = {(x.contestant, x.threads, x.measure): x.median_ms for x in timings if x.case == str(case)}
     runs = list(dict.fromkeys((name, number) for name, number, _ in ms))
     own = runs[0][0]

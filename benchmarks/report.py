@@ -1,4 +1,4 @@
-"""Tables for the screen, JSON for what comes after, and the options that both scripts share."""
+"""Tables for the screen, JSON for further processing, and the options that both scripts share."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ _PACKAGES = ("torch", "triton", "ultralytics", "mambapy")
 
 
 def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
-    """Add what every benchmark can be told."""
+    """Add the options of every benchmark."""
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu (default), cuda, ...")
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of CPU threads to measure with")
     parser.add_argument("--repeats", type=int, default=repeats, help=f"timed rounds (default {repeats})")
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
 
 
 def environment(device: torch.device) -> dict[str, object]:
-    """What figures depend on, besides the code."""
+    """Return the conditions that affect the results, besides the code."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
@@ -39,7 +39,7 @@ def environment(device: torch.device) -> dict[str, object]:
 
 
 def say(text: str) -> None:
-    """Write a paragraph to the screen."""
+    """Print a paragraph."""
     sys.stdout.write(f"{text}\n\n")
     sys.stdout.flush()
 
@@ -54,7 +54,7 @@ def say_skipped(reasons: Mapping[str, str]) -> None:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns; the first to the left, the rest to the right."""
+    """Format a Markdown table with aligned columns; the first left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(_line(cells, widths) for cells in (headers, rule, *rows))
@@ -66,7 +66,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def times(slow: float | None, fast: float | None) -> str:
-    """How many times as fast `fast` is as `slow`; a dash where either was not measured."""
+    """Format the speed-up of `fast` over `slow`; a dash if either was not measured."""
     return "-" if slow is None or fast is None else f"{slow / fast:.2f}x"
 
 

@@ -1,4 +1,4 @@
-"""Time, memory and accuracy of every selective scan that works on a device, by itself.
+"""Time, memory and accuracy of every selective scan that works on a device, measured in isolation.
 
 Usage: python benchmarks/scan.py [--device cuda] [--threads 1 2] [--json scan.json]
 """
@@ -22,7 +22,7 @@ FORWARD = "forward"
 FORWARD_BACKWARD = "forward and backward"
 TENSORS = ("y", "u", "delta", "A", "B", "C", "D", "delta_bias")
 
-# The loop's backward takes 3 s at 400 tokens, and then grows with the square of the length.
+# The loop's backward takes 3 s at 400 tokens and grows with the square of the length beyond that.
 _LOOP_BACKWARD_MAX_LENGTH = 400
 
 
@@ -46,7 +46,7 @@ SHAPES = {
     "S2": Shape(batch=2, groups=4, channels=32, length=1600),
     "S3": Shape(batch=1, groups=4, channels=64, length=6400),
 }
-"""Maps as Mamba-YOLO has them: 20 x 20, 40 x 40 and 80 x 80; the tiny one is for trying the script."""
+"""Maps of Mamba-YOLO: 20 x 20, 40 x 40 and 80 x 80; the tiny one is for trying out the script."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Accuracy:
     shape: str
     contestant: str
     tensor: str
-    """`y`, or the argument whose gradient it is"""
+    """`y`, or the argument that the gradient belongs to"""
     relative_error: float
 
 
@@ -121,7 +121,7 @@ def _default_threads(device: torch.device) -> list[int]:
 
 
 def _inputs(shape: Shape, device: torch.device) -> tuple[list[Tensor], Tensor]:
-    """The seven arguments as a fresh Mamba-YOLO makes them, and a gradient of the output."""
+    """Make the seven arguments as a new Mamba-YOLO does, and a gradient of the output."""
     generator = torch.Generator().manual_seed(0)
     rows = shape.groups * shape.channels
 
@@ -140,7 +140,7 @@ def _forward(scan: Callable[..., Tensor], tensors: list[Tensor]) -> Tensor:
 
 
 def _forward_backward(scan: Callable[..., Tensor], tensors: list[Tensor], gy: Tensor) -> list[Tensor]:
-    """The output and the gradients of all seven arguments."""
+    """Return the output and the gradients of all seven arguments."""
     y = scan(*tensors)
     return [y.detach(), *torch.autograd.grad(y, tensors, gy)]
 
@@ -148,7 +148,7 @@ def _forward_backward(scan: Callable[..., Tensor], tensors: list[Tensor], gy: Te
 def _works(
     scans: dict[str, SelectiveScan], shape: Shape, device: torch.device
 ) -> Iterator[tuple[str, dict[str, Work]]]:
-    """What there is to do at a shape: for each measure the contestants' work."""
+    """Yield the measures at a shape with the contestants' work for each."""
     tensors, gy = _inputs(shape, device)
     yield FORWARD, {name: partial(_forward, scan, tensors) for name, scan in scans.items()}
     feasible = {name: scan for name, scan in scans.items() if _has_backward(name, shape)}
@@ -187,7 +187,7 @@ def _timings(
 def _memory(shape: str, scans: dict[str, SelectiveScan], device: torch.device) -> list[Memory]:
     if device.type != "cpu":
         return [memory for name in scans for memory in _memory_of(shape, name, device)]
-    # A fresh process for each contestant: what others leave behind in this one would blur the figures.
+    # A fresh process for each contestant: leftovers of others in this process would distort the results.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.contestants"])
     with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as fresh_process:
@@ -207,7 +207,7 @@ def _memory_of(shape: str, name: str, device: torch.device) -> list[Memory]:
 
 
 def _table(shape: str, timings: list[Timing], memory: list[Memory], accuracy: list[Accuracy]) -> str:
-    """A row for each contestant and number of threads."""
+    """Format a row for each contestant and number of threads."""
     ms = {(x.contestant, x.threads, x.measure): x.median_ms for x in timings if x.shape == shape}
     peaks = {(x.contestant, x.measure): x.peak_bytes for x in memory if x.shape == shape}
     errors = {(x.contestant, x.tensor): x.relative_error for x in accuracy if x.shape == shape}

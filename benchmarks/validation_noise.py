@@ -1,8 +1,8 @@
-"""How much mAP50-95 of trained detectors changes with the validation pictures, and how much the data check expects.
+"""Variation of trained detectors' mAP50-95 with the validation images, against the data check's estimate.
 
     python -m benchmarks.validation_noise DATA WEIGHTS [WEIGHTS ...] --imgsz 128
 
-Each detector is validated once; its mAP50-95 is then taken on 400 samples of the pictures, drawn with replacement.
+Each detector is validated once; its mAP50-95 is then computed on 400 samples of the images, drawn with replacement.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _validated(data: Path, weights: Path, imgsz: int) -> tuple[Detections, int]:
-    """What a detector finds on val, and how many pictures there are."""
+    """Return a detector's detections on val, and the number of images."""
     from ultralytics import YOLO
     from ultralytics.models.yolo.detect import DetectionValidator
 
@@ -74,7 +74,7 @@ def _validated(data: Path, weights: Path, imgsz: int) -> tuple[Detections, int]:
 
 
 def _numbers(parts: list[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The number of the picture of each row."""
+    """Return the image number of each row."""
     return np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 

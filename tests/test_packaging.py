@@ -13,7 +13,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import tuner
 from tuner import exceptions
+from tuner.space import SHIPPED_SPACES
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -25,33 +27,79 @@ LOCKED = [*map(Requirement, PROJECT["dependencies"]), *EXTRAS["dev"], *EXTRAS["e
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
-    (built,) = folder.glob("*.whl")
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Iterator[zipfile.ZipFile]:
     with zipfile.ZipFile(built) as archive:
         yield archive
 
 
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel's packages, installed as pip does it."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(folder), str(built)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return folder
+
+
+def in_installed(folder: Path, *arguments: str) -> list[str]:
+    """Run Python on the installed packages, away from the checkout. Returns the lines that it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize(
-    "pattern",
-    ["search_spaces/*.yaml", "trainer/models/*.yaml", "trainer/data/assets/*.npz", "t*er/**/*.py", "trainer/**/*.c"],
+    ("pattern", "place"),
+    [
+        ("search_spaces/*", "tuner/"),
+        ("trainer/models/*.yaml", ""),
+        ("trainer/data/assets/*.npz", ""),
+        ("t*er/**/*.py", ""),
+        ("t*er/py.typed", ""),
+        ("trainer/**/*.c", ""),
+    ],
 )
-def test_wheel_has_every_file_that_is_needed_at_run_time(wheel, pattern):
-    expected = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
+def test_wheel_has_every_file_that_is_needed_at_run_time(wheel, pattern, place):
+    expected = {f"{place}{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob(pattern)}
     assert expected
     assert expected <= set(wheel.namelist())
 
 
 def test_wheel_has_nothing_else_on_top(wheel):
     tops = {name.partition("/")[0] for name in wheel.namelist()}
-    assert tops == {"tuner", "trainer", "search_spaces", f"mamba_yolo_tuner-{PROJECT['version']}.dist-info"}
+    assert tops == {"tuner", "trainer", f"mamba_yolo_tuner-{tuner.__version__}.dist-info"}
+
+
+def test_an_installed_wheel_finds_its_spaces_and_knows_its_version(installed):
+    program = (
+        "import tuner; from tuner.space import SHIPPED_SPACES as s; print(s, *sorted(f.name for f in s.glob('*.yaml')))"
+    )
+    (said,) = in_installed(installed, "-c", program)
+    assert said.split() == [
+        str(installed / "tuner" / "search_spaces"),
+        *sorted(path.name for path in ROOT.glob("search_spaces/*.yaml")),
+    ]
+    assert in_installed(installed, "-m", "tuner", "--version") == [f"mamba-yolo-tuner {tuner.__version__}"]
+
+
+def test_a_checkout_finds_the_spaces_at_its_top():
+    assert ROOT / "search_spaces" == SHIPPED_SPACES
 
 
 @pytest.mark.parametrize("licence", PROJECT["license-files"])
 def test_wheel_has_the_licences(wheel, licence):
-    name = f"mamba_yolo_tuner-{PROJECT['version']}.dist-info/licenses/{licence}"
+    name = f"mamba_yolo_tuner-{tuner.__version__}.dist-info/licenses/{licence}"
     assert wheel.read(name) == (ROOT / licence).read_bytes()
 
 
@@ -96,7 +144,7 @@ def test_relative_links_lead_somewhere(document):
 
 def test_changelog_and_project_have_the_same_version():
     headings = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert headings[:2] == ["Unreleased", PROJECT["version"]]
+    assert headings[:2] == ["Unreleased", tuner.__version__]
 
 
 def test_ci_runs_the_test_command_of_the_readme():

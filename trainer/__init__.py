@@ -1,19 +1,21 @@
-"""Trains detectors, Mamba-YOLO among them, on ultralytics; knows nothing of the search around it.
+"""Train detectors, Mamba-YOLO among them, on ultralytics; know nothing of the search around it.
 
-Importing this package costs milliseconds and loads neither torch nor ultralytics. It only arranges that
-Mamba-YOLO's modules are known to ultralytics as soon as ultralytics is there, so that
+Importing this package costs milliseconds and loads neither torch nor ultralytics. It registers Mamba-YOLO's modules
+with ultralytics as soon as that is imported, so that
 
     import trainer
     from ultralytics import YOLO
 
-    YOLO(trainer.models.model_yaml("mamba-yolo-t"))
+    YOLO(trainer.model_yaml("mamba-yolo-t"))
 
-works, and so that a checkpoint opens in a fresh process: unpickling a class of `trainer.nn` imports this
-package first.
+works, and so that a checkpoint opens in a fresh process: unpickling a class of `trainer.nn` imports this package
+first. The names in `__all__` are the public interface (docs/api.md).
 """
 
-from trainer import _autoregister, models
+from trainer import _autoregister
+from trainer.exceptions import TrainerError
+from trainer.models import MODEL_NAMES, model_yaml
 
-__all__ = ["models"]
+__all__ = ["MODEL_NAMES", "TrainerError", "model_yaml"]
 
 _autoregister.install()

@@ -1,13 +1,16 @@
 """What can go wrong in a trainer, split by what the caller should do about it.
 
-    TrainerError             root of them all
-    ├── DataError            the data set is at fault: mend the file that the message names
-    ├── ModelError           the model is at fault: mend its description or choose another
-    │   └── BackendUnavailable   a selective scan was asked for by name that does not run here: choose another
-    ├── Diverged             the losses left the finite numbers: a bad configuration, try others
-    └── OutOfMemory          the device ran out of memory: a smaller batch, picture size or model may fit
+    TrainerError                         root of them all
+    ├── DataError                        the data set is at fault: mend the file that the message names
+    │   ├── RefusedKeyError              a key of its YAML has a value that it cannot have (`trainer.data`)
+    │   └── UndecodableError             training cannot read this image (`trainer.data.checking`)
+    ├── ModelError                       the model is at fault: mend its description or choose another
+    │   └── BackendUnavailableError      a selective scan was asked for by name that does not run here: choose another
+    ├── UnsupportedUltralyticsError      another version of ultralytics is needed (`trainer.ultralytics_bridge`)
+    ├── DivergedError                    the losses left the finite numbers: a bad configuration, try others
+    └── OutOfMemoryError                 the device ran out of memory: a smaller batch, image size or model may fit
 
-Every message is one line that says the rule, the value given and the remedy.
+Every message is one line that says the rule, the value given and the remedy. `Stopped` is no error, but a request.
 """
 
 
@@ -27,13 +30,13 @@ class ModelError(TrainerError):
     """A model cannot be built or loaded; trying again without a change fails again."""
 
 
-class BackendUnavailable(ModelError):  # noqa: N818 - an answer about this machine, not a fault
+class BackendUnavailableError(ModelError):
     """The implementation of the selective scan that was asked for does not work here; the message says why."""
 
 
-class Diverged(TrainerError):  # noqa: N818 - an outcome of training, not a fault in it
+class DivergedError(TrainerError):
     """A loss became NaN or infinite."""
 
 
-class OutOfMemory(TrainerError):  # noqa: N818 - an outcome of training, not a fault in it
+class OutOfMemoryError(TrainerError):
     """The device had too little memory for this configuration."""

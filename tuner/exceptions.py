@@ -3,17 +3,19 @@
 TunerError                      1   our own fault when raised bare
 ├── UsageError                  2   fix the command line
 ├── SpaceError                  3   fix the search space or the settings in it
+│   └── UnfitError                  fix this value (`tuner.space`)
 ├── DataError                   4   fix the data set
-├── EnvironmentProblem          5   fix the machine: devices, folders, packages
-├── NoTrialSucceeded            6   read the causes, change the space
-├── StoppedByPolicy             7   read the failure that repeats
-├── StorageProblem              8   bring the database back, run the same command again
-│   ├── StudyChanged                let no other program write to the study, run the same command again
-│   └── RecordTaken                 leave the study's files where they are, run the same command again
-└── StudyLocked                 9   wait for the other driver, or stop it
+├── MachineError                5   fix the machine: devices, folders, packages
+├── NoSuccessfulTrialError      6   read the causes, change the space
+├── FailurePolicyError          7   read the failure that repeats
+├── StorageError                8   bring the database back, run the same command again
+│   ├── StudyChangedError           let no other program write to the study, run the same command again
+│   └── RecordRemovedError          leave the study's files where they are, run the same command again
+├── StudyLockedError            9   wait for the other driver, or stop it
+└── ContractError                   fix the trainer: it sends something else than records (`tuner.contract`)
 
 The number is the exit code of the `tune` command. 75 (preempted: please requeue), 129, 130 and 143 mean a signal: run
-the same command again to go on.
+the same command again to go on. That is no error, so `tuner.system.signals.Interrupted` stands outside the tree.
 """
 
 
@@ -24,7 +26,7 @@ class TunerError(Exception):
 
 
 class UsageError(TunerError):
-    """The command line asks for something that cannot be."""
+    """The command line asks for something impossible."""
 
     exit_code = 2
 
@@ -41,39 +43,39 @@ class DataError(TunerError):
     exit_code = 4
 
 
-class EnvironmentProblem(TunerError):  # noqa: N818 - named after what it is, not after Python's habit
+class MachineError(TunerError):
     """The machine lacks something: a GPU, a writable folder, a package of the right version."""
 
     exit_code = 5
 
 
-class NoTrialSucceeded(TunerError):  # noqa: N818
-    """The search ended and no trial has a figure."""
+class NoSuccessfulTrialError(TunerError):
+    """The search ended and no trial has a result."""
 
     exit_code = 6
 
 
-class StoppedByPolicy(TunerError):  # noqa: N818
-    """The search was ended by a failure policy."""
+class FailurePolicyError(TunerError):
+    """A failure policy ended the search."""
 
     exit_code = 7
 
 
-class StorageProblem(TunerError):  # noqa: N818
+class StorageError(TunerError):
     """The study's database cannot be reached, read or written."""
 
     exit_code = 8
 
 
-class StudyChanged(StorageProblem):
-    """Another program has changed the study while it ran, so that it cannot be gone on with as it was."""
+class StudyChangedError(StorageError):
+    """Another program changed the study while it ran, so that its trials are no longer those of this driver."""
 
 
-class RecordTaken(StorageProblem):
+class RecordRemovedError(StorageError):
     """The study's folder, database or journal was removed, moved or replaced while it ran."""
 
 
-class StudyLocked(TunerError):  # noqa: N818
+class StudyLockedError(TunerError):
     """Another driver runs this study now."""
 
     exit_code = 9

@@ -1,1 +1,1 @@
-"""Our search decisions and those of other libraries, replayed over the same recorded learning curves."""
+"""Our search decisions and those of other libraries, replayed on the same recorded learning curves."""

@@ -1,4 +1,4 @@
-"""Who takes part: the searches by name, and where each of them can be imported."""
+"""Contestants: the searches by name, and the environment in which each can be imported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from tuner.simulation.replay import Pool, Tuner
 from tuner.simulation.tables import CurveTable
 
 Factory = Callable[[CurveTable, Pool, int, int], Tuner]
-"""(table, its free rows, seed, workers) to a search that has not begun."""
+"""Function of (table, its free rows, seed, workers) that returns a search that has not started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """Where a search comes from."""
+    """Origin of a search."""
 
     module: str
-    """Its `METHODS` has the factory, by the contestant's name."""
+    """Module whose `METHODS` contains the factory, by the contestant's name."""
     environment: str | None = None
-    """One of `benchmarks.decisions.environments`; none for the project's own."""
+    """One of `benchmarks.decisions.environments`; None for the project's own environment."""
 
 
 def _peer(module: str, environment: str | None = None) -> Contestant:
@@ -30,7 +30,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "auto": Contestant("benchmarks.decisions.ours"),
     "promotion": Contestant("benchmarks.decisions.ours"),
     "asha": Contestant("benchmarks.decisions.ours"),
-    # Peers, from cheap to dear.
+    # Peers, from cheap to expensive.
     "random": _peer("random_search"),
     "ultralytics-ga (re-implementation)": _peer("ultralytics_ga"),
     "syne-tune-0.13-asha": _peer("syne_tune_013", "syne-tune-0.13"),
@@ -52,10 +52,10 @@ CONTESTANTS: dict[str, Contestant] = {
 
 
 def factory(name: str) -> Factory:
-    """What makes a contestant.
+    """Return the factory of a contestant.
 
     Raises:
-        ImportError: this is not its environment.
+        ImportError: This is not the contestant's environment.
     """
     made: Factory = import_module(CONTESTANTS[name].module).METHODS[name]
     return made

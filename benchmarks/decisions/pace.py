@@ -1,4 +1,4 @@
-"""How long a decision takes in a large study: `auto`'s proposals beside those of Optuna's multivariate TPE.
+"""Time of a decision in a large study: `auto`'s proposals next to those of Optuna's multivariate TPE.
 
 python -m benchmarks.decisions.pace [--trials N ...] [--proposals N]
 """
@@ -21,9 +21,9 @@ from tuner.unit_cube import Cube, Dimension
 EPOCHS = 51
 RUNGS = Rungs(epochs=(3, 8, 26), reduction_factor=4)
 SURVIVORS = 0.3
-"""Of the trials that reach a rung."""
+"""Share of the trials at a rung that reach the next one."""
 LOST = 0.1
-"""Of all trials: they diverge before the first rung."""
+"""Share of all trials that diverge before the first rung."""
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _curves(trials: int, dimensions: int) -> tuple[np.ndarray, list[dict[int, float]]]:
-    """Made-up configurations, and the figures at the rungs that each came to; none of one that was lost."""
+    """Make synthetic configurations and their metrics at the rungs that each reached; none for a lost trial."""
     rng = np.random.default_rng(0)
     points = rng.random((trials, dimensions))
     levels = (*RUNGS.epochs, EPOCHS)
@@ -86,7 +86,7 @@ def _tpe(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int], 
 
     def propose(number: int) -> object:
         trial = study.ask(dict(space))
-        study.tell(trial, state=TrialState.FAIL)  # so that as many are known the next time
+        study.tell(trial, state=TrialState.FAIL)  # keeps the number of known trials the same for the next proposal
         return trial
 
     return propose

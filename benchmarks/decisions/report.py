@@ -1,4 +1,4 @@
-"""Tables of the results, and who is better than whom for sure."""
+"""Tables of the results, and the significant differences between methods."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from benchmarks.decisions.results import Run, read
 from benchmarks.decisions.statistics import Difference, bootstrap, budget_to_match, differences, mean_over, regret_at
 
 SHOWN = (10, 25, 50, 100)
-"""Percents of the budget in the tables."""
+"""Percentages of the budget in the tables."""
 
 Cells = list[str]
 
@@ -45,7 +45,7 @@ def _in_order(methods: set[str]) -> list[str]:
 
 
 def main_table(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Cells, list[Cells]]:
-    """Headers and rows: what each method came to, as means over tasks of means over seeds."""
+    """Return headers and rows with each method's result, as means over tasks of means over seeds."""
     headers = ["method", "runs", *(f"{percent} %" for percent in SHOWN)]
     headers += ["trials", "full", "dead", "idle", "p95 ms", "CPU s"]
     return headers, [_row(method, [run for run in runs if run.key.method == method]) for method in methods]
@@ -69,14 +69,14 @@ def _row(method: str, runs: Sequence[Run]) -> Cells:
 
 
 def comparison(runs: Sequence[Run], methods: Sequence[str], reference: str) -> tuple[Cells, list[Cells]]:
-    """Headers and rows: the differences of each other method to the reference, by percent of the budget."""
+    """Return headers and rows with each other method's differences to the reference, by percent of budget."""
     headers = ["method", "pairs", *(f"{percent} %" for percent in SHOWN), "matches it at"]
     others = [method for method in methods if method != reference]
     return headers, [row for method in others if (row := _compared(runs, method, reference)) is not None]
 
 
 def _compared(runs: Sequence[Run], method: str, reference: str) -> Cells | None:
-    """A row, or none where the two have no task and seed in common."""
+    """Return a row, or None if the two have no task and seed in common."""
     pairs = [differences(runs, method, reference, percent) for percent in SHOWN]
     if not pairs[0]:
         return None
@@ -95,13 +95,13 @@ def _interval(difference: Difference) -> str:
 
 
 def as_columns(headers: Cells, rows: Sequence[Cells]) -> str:
-    """A table for the screen: the first column to the left, the rest to the right."""
+    """Format a table for the screen: the first column left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     return "\n".join("  ".join(_aligned(cells, widths)).rstrip() for cells in (headers, *rows))
 
 
 def as_markdown(headers: Cells, rows: Sequence[Cells]) -> str:
-    """The same for a document."""
+    """Format a table in Markdown."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(f"| {' | '.join(_aligned(cells, widths))} |" for cells in (headers, rule, *rows))

@@ -1,4 +1,4 @@
-"""The file of results: one JSON object a line, one line a run."""
+"""Results file: one JSON object per line, one line per run."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Key(NamedTuple):
-    """What makes a run another one."""
+    """Identity of a run."""
 
     task: str
     method: str
@@ -20,11 +20,11 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One search of one task."""
+    """One search on one task."""
 
     key: Key
     regret: Mapping[int, float]
-    """By percent of the budget."""
+    """Regret by percent of the budget."""
     trials: int
     full_runs: int
     dead_epoch_share: float
@@ -34,7 +34,7 @@ class Run:
 
 
 def read(path: Path) -> list[Run]:
-    """All runs in a file: a run that is there twice counts once, a line torn by its writer's death not at all."""
+    """Read all runs of a file. Duplicate runs count once; a line truncated by a killed writer is ignored."""
     runs: dict[Key, Run] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -46,7 +46,7 @@ def read(path: Path) -> list[Run]:
 
 
 def append(path: Path, line: str) -> None:
-    """Add one run; a single write, so that several writers do not mix their lines and a reader sees no half of one."""
+    """Append one run in a single write, so that concurrent writers do not mix lines and readers see whole ones."""
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(file).st_size
@@ -57,10 +57,12 @@ def append(path: Path, line: str) -> None:
 
 
 def as_line(key: Key, measured: Mapping[str, Any], cpu_s: float) -> str:
-    """A run as it stands in the file.
+    """Format a run as a line of the file.
 
     Args:
-        measured: what `tuner.simulation.measures` says of it.
+        key: Identity of the run.
+        measured: Result of `tuner.simulation.measures`.
+        cpu_s: CPU time in seconds.
     """
     return json.dumps({**key._asdict(), **measured, "cpu_s": cpu_s})
 

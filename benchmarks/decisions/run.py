@@ -1,4 +1,4 @@
-"""Run every search that the file of results lacks. Interrupted, the same command goes on."""
+"""Run every search that is missing from the results file. After an interruption, the same command continues."""
 
 import argparse
 import os
@@ -20,12 +20,12 @@ from tuner.curve_table.writer import read_curves
 from tuner.simulation.tables import save_arrays
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""Or linear algebra takes all cores, from other searches too."""
+"""Limits linear algebra to one thread; otherwise it takes all cores, including those of other searches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Searches that share a process: a library is imported once for all of them."""
+    """Searches that share a process, so that a library is imported once for all of them."""
 
     method: str
     seed: int
@@ -43,7 +43,7 @@ class Batch:
 def plan(
     tables: Sequence[Path], methods: Sequence[str], *, seeds: int, workers: int, budget: float, done: Collection[Key]
 ) -> Iterator[Batch]:
-    """What is still to be done, all methods with one seed before the next seed."""
+    """Yield the missing searches, all methods with one seed before the next seed."""
     for seed in range(seeds):
         for method in methods:
             missing = tuple(t for t in tables if Key(t.stem, method, seed, workers, budget) not in done)
@@ -52,7 +52,7 @@ def plan(
 
 
 def carry_out(batch: Batch, out: Path) -> str | None:
-    """Run a batch, noting each search as soon as it is over; what went wrong, or none."""
+    """Run a batch and record each search when it ends; return the error, or None."""
     environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": str(ROOT)}
     with (
         tempfile.TemporaryFile("w+") as errors,
@@ -119,7 +119,7 @@ def _tables(taskset: Path | None, more: Sequence[Path], folder: Path, *, equal_e
 
 
 def _as_arrays(path: Path, folder: Path, equal_epochs: bool) -> Path:
-    """The table as a file that every environment can read: most peers' have nothing for parquet."""
+    """Save the table in a format that every environment can read: most peers' environments cannot read parquet."""
     if path.suffix == ".npz":
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _is_ready(method: str) -> bool:
 
 
 def _report(place: str, batch: Batch, out: Path) -> bool:
-    """Carry a batch out and say so; whether it failed."""
+    """Run a batch and print the outcome; return True if it failed."""
     began_s = time.monotonic()
     failure = carry_out(batch, out)
     took_s = time.monotonic() - began_s

@@ -1,6 +1,6 @@
-"""One method with one seed on some tables: a JSON line for each, on standard output. Runs in the method's environment.
+"""Run one method with one seed on some tables; print one JSON line per table. Needs the method's environment.
 
-It imports nothing but numpy, `tuner.simulation` and the peer itself.
+It imports only numpy, `tuner.simulation` and the peer itself.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from tuner.simulation.replay import Pool, replay
 from tuner.simulation.tables import load_arrays
 
 CHECKPOINTS = tuple(range(5, 101, 5))
-"""Percents of the budget at which regret is noted."""
+"""Percentages of the budget at which regret is recorded."""
 
 
 def main() -> None:
@@ -39,10 +39,10 @@ def main() -> None:
 
 
 def seed_of(task: str, seed: int) -> int:
-    """The seed of a search, another one for each task.
+    """Derive the seed of a search, different for each task.
 
-    TaskSet's tables share their configurations: with one seed for all, each search would begin with the same of them,
-    and many tasks would say hardly more about a method than one does.
+    TaskSet's tables share their configurations. With one seed for all, each search would start with the same ones, and
+    many tasks would show hardly more about a method than one does.
     """
     return zlib.crc32(f"{task} {seed}".encode()) >> 1
 

@@ -1,4 +1,4 @@
-"""What the results say: means of a method, and its paired differences to another with their uncertainty."""
+"""Statistics of the results: means of a method, and its paired differences to another with their uncertainty."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from tuner.unit_cube import Floats
 RESAMPLES = 4000
 
 Pairs = Mapping[str, Sequence[float]]
-"""By task: a figure of each seed."""
+"""One value per seed, by task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A mean difference and the 95 % interval of its bootstrap."""
+    """Mean difference and its 95 % bootstrap interval."""
 
     mean: float
     low: float
@@ -25,7 +25,7 @@ class Difference:
 
 
 def regret_at(percent: int) -> Callable[[Run], float]:
-    """The figure of a run that is its regret after so many percent of the budget."""
+    """Return a function that gives a run's regret at this percentage of the budget."""
 
     def figure(run: Run) -> float:
         return run.regret[percent]
@@ -34,10 +34,10 @@ def regret_at(percent: int) -> Callable[[Run], float]:
 
 
 def mean_over(runs: Iterable[Run], figure: Callable[[Run], float]) -> float:
-    """The mean over tasks of the mean over seeds, so that a task with more seeds counts no more.
+    """Return the mean over tasks of the mean over seeds, so that tasks with more seeds weigh the same.
 
     Raises:
-        ValueError: no runs.
+        ValueError: There are no runs.
     """
     by_task = defaultdict(list)
     for run in runs:
@@ -48,7 +48,7 @@ def mean_over(runs: Iterable[Run], figure: Callable[[Run], float]) -> float:
 
 
 def differences(runs: Iterable[Run], method: str, reference: str, percent: int) -> dict[str, list[float]]:
-    """By task: regret of a method less that of the reference, for each seed that both have; below 0 is better."""
+    """Return the method's regret minus the reference's by task, for each common seed; below 0 is better."""
     regret: dict[str, dict[tuple[str, int], float]] = {method: {}, reference: {}}
     for run in runs:
         if run.key.method in regret:
@@ -60,10 +60,10 @@ def differences(runs: Iterable[Run], method: str, reference: str, percent: int) 
 
 
 def bootstrap(pairs: Pairs, *, resamples: int = RESAMPLES, seed: int = 0) -> Difference:
-    """Resample tasks, then seeds within each task drawn.
+    """Resample tasks, then seeds within each drawn task.
 
     Raises:
-        ValueError: no pairs.
+        ValueError: There are no pairs.
     """
     if not pairs:
         raise ValueError("a bootstrap needs at least one pair")
@@ -80,22 +80,22 @@ def bootstrap(pairs: Pairs, *, resamples: int = RESAMPLES, seed: int = 0) -> Dif
 
 
 def common(runs: Sequence[Run], *methods: str) -> list[Run]:
-    """The runs of these methods on tasks and with seeds that each of them has."""
+    """Return the runs of these methods on the tasks and seeds that all of them have."""
     seen = [{(run.key.task, run.key.seed) for run in runs if run.key.method == method} for method in methods]
     shared = set.intersection(*seen)
     return [run for run in runs if run.key.method in methods and (run.key.task, run.key.seed) in shared]
 
 
 def regret_curve(runs: Sequence[Run]) -> tuple[tuple[int, ...], Floats]:
-    """Percents of the budget, and the mean regret at each; both empty where there are no runs."""
+    """Return percentages of the budget and the mean regret at each; both empty without runs."""
     percents = tuple(sorted(runs[0].regret)) if runs else ()
     return percents, np.array([mean_over(runs, regret_at(percent)) for percent in percents])
 
 
 def budget_to_match(runs: Sequence[Run], method: str, reference: str) -> int | None:
-    """The percent of the budget from which on a method's mean regret is no more than the reference's final one.
+    """Return the percentage of budget at which a method's mean regret reaches the reference's final one for good.
 
-    None where it never gets there for good, or where no task and seed is common to both.
+    None if it never reaches it for good, or if no task and seed is common to both.
     """
     both = common(runs, method, reference)
     percents, curve = regret_curve([run for run in both if run.key.method == method])

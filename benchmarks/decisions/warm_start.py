@@ -1,4 +1,4 @@
-"""What `--warm-start` is worth: each table searched by `auto` with and without the best of a search of another one.
+"""Effect of `--warm-start`: `auto` searches each table with and without the best results of another table.
 
 python -m benchmarks.decisions.warm_start --taskset FOLDER [--seeds N]
 """
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _best_elsewhere(tables: Sequence[CurveTable], task: int, seed: int, number: int) -> list[Floats]:
-    """The best configurations of a whole search of another table; with each seed of the next one."""
+    """Return the best configurations of a full search of another table; each seed takes the next table."""
     other = tables[(task + 1 + seed % (len(tables) - 1)) % len(tables)]
     outcome = _replayed(other, (), seed + 1_000)
     full = [row for row, epochs in zip(outcome.rows, outcome.epochs, strict=True) if epochs == other.epochs]

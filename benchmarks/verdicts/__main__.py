@@ -1,4 +1,4 @@
-"""Prints how often each contestant is wrong and right, its optimism, what it promotes and what that costs."""
+"""Print each contestant's error and success rates, optimism, choice for the final run, and cost in runs."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ from benchmarks.verdicts.measuring import (
 from benchmarks.verdicts.tables import installed, read_tables
 
 _GAINS = (0.0, 0.5, 1.0, 2.0, 4.0, np.inf)
-"""Bounds of the classes of true gain, in standard deviations of the noise."""
+"""Limits of the classes of true gain, in standard deviations of the noise."""
 _HEADERS = (
     "contestant",
     'false "better", drawn',
@@ -48,7 +48,7 @@ _LEGEND = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; 2 if the tables are not installed."""
+    """Run the benchmark; return 2 if the tables are not installed."""
     options = _parser().parse_args(arguments)
     folder = options.tables or installed()
     if folder is None:
@@ -97,7 +97,7 @@ def _summary(observations: Sequence[Observation]) -> str:
 
 
 def _by_table(observations: Sequence[Observation]) -> str:
-    """Where our verdict is wrong most often."""
+    """Format our verdict's error rates by table, worst first."""
     null = _of(observations, NULL_DRAWN, "ours")
     rates = {t: claims([o for o in null if o.table == t], true=False) for t in {o.table for o in null}}
     worst = sorted(rates, key=lambda name: (-rates[name].value, name))[:3]
@@ -105,7 +105,7 @@ def _by_table(observations: Sequence[Observation]) -> str:
 
 
 def _ours(observations: Sequence[Observation]) -> str:
-    """How often our verdict is "better", by the true gain of the configuration that it is about."""
+    """Format how often our verdict is "better", by the true gain of the judged configuration."""
     drawn = [o for s in (GOOD_DRAWN, CENTRAL_DRAWN) for o in _of(observations, s, "ours") if o.compared is not None]
     rows = []
     for low, high in pairwise(_GAINS):
@@ -118,7 +118,7 @@ def _ours(observations: Sequence[Observation]) -> str:
 
 
 def _rates(observations: Sequence[Observation]) -> list[dict[str, object]]:
-    """By table, scenario and contestant."""
+    """Return the rates by table, scenario and contestant."""
     rates: list[dict[str, object]] = []
     for table in dict.fromkeys(o.table for o in observations):
         here = [o for o in observations if o.table == table]

@@ -1,7 +1,7 @@
-"""Who says that a configuration is better than the default, and when.
+"""Contestants that claim that a configuration is better than the default, and when they do.
 
-Nobody but us gives a verdict, so the others are taken at what they show: the configuration that they return, and its
-metric beside the default's. A higher one reads as "better". Each has a budget of runs, the default's included.
+Only our tool gives a verdict. We judge the others by what they show: the configuration that they return, and its metric
+next to the default's. A higher metric counts as "better". Each has a budget of runs, including the default's.
 """
 
 from collections.abc import Callable
@@ -16,45 +16,45 @@ from tuner.comparison.verdict import next_runs, verdict
 
 BUDGET = 100
 VERDICT_RUNS = 20
-"""Our share of the budget for the verdict; the search has the rest."""
+"""Number of runs of the budget for our verdict; the search gets the rest."""
 _SEEDS = 3
 _RESAMPLE_EVERY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What a contestant came to."""
+    """Conclusion of a contestant."""
 
     winner: int
     """Row of the world; 0 is the default."""
     gain: float
-    """Over the default, as measured."""
+    """Measured gain over the default."""
     better: bool
-    """Whether it is said, or to be read as, better than the default."""
+    """True if the claim says, or implies, that it is better than the default."""
     runs: int
     leader: int | None = None
-    """Row that the interval is about."""
+    """Row that the interval refers to."""
     interval: tuple[float, float] | None = None
-    """Ours alone gives one."""
+    """Interval of the gain; only ours gives one."""
 
 
 Contestant = Callable[[World], Claim]
 
 
 def best_of_all(world: World) -> Claim:
-    """The best metric on one seed: Optuna, Ray Tune, Syne Tune, ultralytics."""
+    """Choose the best metric on one seed, like Optuna, Ray Tune, Syne Tune and ultralytics."""
     figures = world.metrics[:BUDGET, 0]
     return _shown(int(np.argmax(figures)), figures, len(figures))
 
 
 def repeater(world: World) -> Claim:
-    """The best mean over three seeds of every trial: Ray's Repeater, Keras Tuner's executions_per_trial."""
+    """Choose the best mean over three seeds of every trial: Ray's Repeater, Keras Tuner's executions_per_trial."""
     figures = world.metrics[: BUDGET // _SEEDS, :_SEEDS].mean(axis=1)
     return _shown(int(np.argmax(figures)), figures, len(figures) * _SEEDS)
 
 
 def racing(world: World) -> Claim:
-    """As SMAC's intensifier with max_config_calls=3: seed by seed against the incumbent, out when behind."""
+    """Race as SMAC's intensifier with max_config_calls=3: seed by seed against the incumbent, out when behind."""
     means = np.cumsum(world.metrics[:, :_SEEDS], axis=1) / np.arange(1, _SEEDS + 1)
     incumbent, seeds, runs = 0, 1, 1
     for challenger in range(1, len(means)):
@@ -72,7 +72,7 @@ def racing(world: World) -> Claim:
 
 
 def resampling(world: World) -> Claim:
-    """As CARBS with one objective: every fifth run is one more of the configuration with the best mean so far."""
+    """Resample as CARBS with one objective: every fifth run repeats the configuration with the best mean so far."""
     means = np.full(len(world.metrics), -np.inf)
     counts = [0] * len(means)
     tried = 0
@@ -87,7 +87,7 @@ def resampling(world: World) -> Claim:
 
 
 def untested(world: World) -> Claim:
-    """Ours without a test: the best three and the default on three more seeds, the best mean is taken at its word."""
+    """Run ours without a test: three more seeds for the best three and the default, then the best mean wins."""
     best = _search(world, BUDGET - VERDICT_RUNS)[:3]
     rows = np.append(0, best)
     figures = world.metrics[rows, 1:4].mean(axis=1)
@@ -98,7 +98,7 @@ def untested(world: World) -> Claim:
 
 
 def ours(world: World) -> Claim:
-    """`tuner.comparison.verdict` on the best three of a search that is a fifth shorter."""
+    """Apply `tuner.comparison.verdict` to the best three of a search that is a fifth shorter."""
     searched = BUDGET - VERDICT_RUNS
     plan = ComparisonPlan(
         baseline=0,
@@ -131,7 +131,7 @@ CONTESTANTS: dict[str, Contestant] = {
 
 
 def _search(world: World, trials: int) -> list[int]:
-    """Rows of the configurations by their metric on the search's seed, the best first, without the default."""
+    """Return the rows by metric on the search's seed, best first, without the default."""
     return [int(row) for row in 1 + np.argsort(-world.metrics[1:trials, 0], kind="stable")]
 
 

@@ -1,4 +1,4 @@
-"""Contestants in many worlds, and the rates that follow."""
+"""Contestants in many worlds, and the resulting rates."""
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,19 +31,19 @@ class Observation:
     better: bool
     claimed: float
     true: float
-    """Of what would be promoted."""
+    """True gain of the choice for the final run."""
     possible: float
-    """The greatest true gain among the configurations, at least 0."""
+    """Largest true gain among the configurations, at least 0."""
     runs: int
     compared: float | None
-    """The true gain of the configuration that the interval is about."""
+    """True gain of the configuration that the interval refers to."""
     covered: bool | None
-    """Whether the interval has it in it."""
+    """True if the interval contains it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """How often something happened, with its 95 % interval (Clopper and Pearson)."""
+    """Rate of an event, with its 95 % interval (Clopper and Pearson)."""
 
     times: int
     of: int
@@ -60,7 +60,7 @@ class Rate:
 
 
 def observe(table: Table, repeats: int, seed: int) -> list[Observation]:
-    """Every contestant in the same worlds, `repeats` of each scenario that the table has seeds enough for."""
+    """Run every contestant in the same worlds: `repeats` of each scenario for which the table has enough seeds."""
     maker = Maker(table)
     observations = []
     for scenario, make in _makers(maker).items():
@@ -106,19 +106,19 @@ def _observation(table: str, scenario: str, contestant: str, world: World, claim
 
 
 def claims(observations: Iterable[Observation], *, true: bool) -> Rate:
-    """How often "better" was said, and rightly so or wrongly."""
+    """Compute how often "better" was claimed correctly (`true`) or incorrectly."""
     said = [o.better and (o.true > 0) == true for o in observations]
     return Rate(times=sum(said), of=len(said))
 
 
 def optimism(observations: Iterable[Observation]) -> float:
-    """Claimed gain minus true gain, mean over the claims of "better"; NaN without any."""
+    """Return claimed gain minus true gain, mean over the claims of "better"; NaN without any."""
     excess = [o.claimed - o.true for o in observations if o.better]
     return float(np.mean(excess)) if excess else float("nan")
 
 
 def share_promoted(observations: Sequence[Observation]) -> float:
-    """True gain of what is promoted as a part of the possible one, mean over the tables."""
+    """Return the true gain of the final choice as a share of the possible gain, mean over the tables."""
     shares = []
     for table in sorted({o.table for o in observations}):
         here = [o for o in observations if o.table == table]
@@ -129,6 +129,6 @@ def share_promoted(observations: Sequence[Observation]) -> float:
 
 
 def coverage(observations: Iterable[Observation]) -> Rate:
-    """How often the interval has the true gain in it."""
+    """Compute how often the interval contains the true gain."""
     known = [o.covered for o in observations if o.covered is not None]
     return Rate(times=sum(known), of=len(known))

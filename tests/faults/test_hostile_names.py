@@ -27,7 +27,7 @@ from tests.tuner.conftest import (  # noqa: F401 - fixtures
 )
 from tuner.cli.main import main
 from tuner.cli.run import _default_name
-from tuner.exceptions import EnvironmentProblem, SpaceError, UsageError
+from tuner.exceptions import MachineError, SpaceError, UsageError
 from tuner.report.progress import View, conclusion_lines
 from tuner.report.status import status_of, status_table
 from tuner.space import SHIPPED_SPACES, load_space, parse_space
@@ -185,9 +185,9 @@ def test_a_study_that_is_a_link_out_of_its_home_is_refused_and_one_within_is_not
     (home / "s").symlink_to(outside / "s")
     (home / "inner").symlink_to(home / "real")
     (home / "circle").symlink_to(home / "circle")
-    with pytest.raises(EnvironmentProblem, match=r"is a link to .*--home"):
+    with pytest.raises(MachineError, match=r"is a link to .*--home"):
         StudyPaths.of(home, "s")
-    with pytest.raises(EnvironmentProblem, match="within reach"):
+    with pytest.raises(MachineError, match="within reach"):
         StudyPaths.of(home, "circle")
     assert StudyPaths.of(home, "inner").root == home / "inner"
     (tmp_path / "link").symlink_to(home)
@@ -295,7 +295,7 @@ def test_a_space_of_hostile_words_is_told_line_by_line(text):
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_any_error_is_told_in_one_harmless_line(text, monkeypatch, capsys):
     def fail(*args, **kwargs):
-        raise EnvironmentProblem(f"The promoted run ended: {text}. Log: {text}")
+        raise MachineError(f"The promoted run ended: {text}. Log: {text}")
 
     monkeypatch.setattr(typer.main, "get_command", fail)
     code, said = told(capsys, "status")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
-from tuner.exceptions import NoTrialSucceeded
+from tuner.exceptions import NoSuccessfulTrialError
 from tuner.report.progress import conclusion_lines
 from tuner.study import StudyPaths, StudySpec, TrialRecord
 from tuner.training.export import params_yaml
@@ -87,7 +87,7 @@ def test_a_winner_below_the_baseline_is_never_chosen_and_one_that_is_the_baselin
     study = KnownTrials(SPEC, tuple(record(number, value) for number, value in enumerate(values)))
     complete = [value for value in values if value is not None]
     if not complete:
-        with pytest.raises(NoTrialSucceeded):
+        with pytest.raises(NoSuccessfulTrialError):
             choose_winner(study)
         return
     winner = choose_winner(study)

@@ -11,10 +11,10 @@ import psutil
 
 from tests.conftest import users_environment
 from tests.support.arena import Arena, assert_nothing_runs, assert_orderly_end, finished
-from tuner.exceptions import StoppedByPolicy
+from tuner.exceptions import FailurePolicyError
 
 EPOCHS = 5
-NOTHING_LEARNT = StoppedByPolicy.exit_code
+NOTHING_LEARNT = FailurePolicyError.exit_code
 """How these searches end: in so few epochs of so few images the metric does not leave 0."""
 SPACE = f"""
 search: {{epochs: {EPOCHS}, rungs: [2], reduction_factor: 2, trials: 2, sampler: random, promote_epochs: {EPOCHS},

@@ -12,7 +12,7 @@ from trainer.data.drawing import contact_sheet
 from trainer.data.drawing.boxes import label_of
 from trainer.data.drawing.text import on_one_line
 from trainer.data.sample import sample
-from trainer.exceptions import DataError
+from trainer.exceptions import DataError, TrainerError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
 from tuner.contract import Outcome, Params
@@ -56,7 +56,7 @@ def answer(line: str) -> str:
     return json.dumps({"outcome": outcome, "message": message, "files": written, "notes": told})
 
 
-class _MachineError(Exception):
+class _MachineError(TrainerError):
     """The folder cannot be written, or ultralytics must not be imported; the message is for the user."""
 
 

@@ -1,7 +1,7 @@
-"""Data sets: the sample that ships with the product, and reading a user's own.
+"""Data sets: the bundled sample, and reading a user's own data.
 
-`description` reads what a data set YAML says, `dataset` finds what is on disk, `labels` and `pictures` judge one file
-each, `sample` composes the sample data set from the `scenes` that it draws. `contact_sheet` lays out pictures that
-`boxed_picture` draws with their boxes and `lettering` with their text. Nothing here imports torch or
-ultralytics, and nothing here ever writes to a user's data.
+`dataset_yaml` parses a data set YAML and `dataset` finds its files on disk. `checking.labels` and `checking.images`
+check one file each. `sample.sample` composes the sample data set from the images that `sample.scenes` draws.
+`drawing.contact_sheet` lays out images that `drawing.boxes` draws with their boxes and `drawing.text` with their text.
+Nothing here imports torch or ultralytics, and nothing here ever writes to a user's data.
 """

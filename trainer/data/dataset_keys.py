@@ -1,31 +1,33 @@
-"""The keys of a data set YAML beside paths and names: honoured, refused, or passed over with a note.
+"""Keys of a data set YAML other than paths and names: honoured, refused, or ignored with a note.
 
-Those are the keys that ultralytics 8.4.190 acts on (`check_det_dataset`, its data sets and augmentations), and
-arguments of training that people write here in vain. Other keys mean nothing to ultralytics either and stay silent.
+These are the keys that ultralytics 8.4.190 acts on (`check_det_dataset`, its data sets and augmentations), and training
+arguments that people write here without effect. ultralytics ignores all other keys too; they cause no note.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from trainer.exceptions import DataError
+
 MAX_CHANNELS = 256
-"""Largest number of channels that may be given."""
+"""Maximum number of channels."""
 
 
 class Keypoints(NamedTuple):
-    """What `kpt_shape` says of each row of the labels."""
+    """Layout of the keypoints in each label row, from `kpt_shape`."""
 
     number: int
     dimensions: int
-    """2: x and y; 3: with visibility."""
+    """Values per keypoint. 2: x and y; 3: with visibility."""
 
     @property
     def columns(self) -> int:
-        """That follow the box."""
+        """Number of columns after the box."""
         return self.number * self.dimensions
 
 
-class RefusedKey(Exception):  # noqa: N818 - where it stands in the file is for the caller to say
-    """A key has a value that cannot be; with the rule, and the remedy."""
+class RefusedKeyError(DataError):
+    """Invalid value of a key, with the rule and the remedy; the caller adds the position in the file."""
 
     def __init__(self, key: str, rule: str, remedy: str) -> None:
         super().__init__(f"{rule}; {remedy}")
@@ -49,10 +51,10 @@ _ARGUMENTS = frozenset(
 
 
 def channels_of(document: Mapping[str, object]) -> int:
-    """The number of channels of the images.
+    """Return the number of channels of the images.
 
     Raises:
-        RefusedKey: there is no such number of channels.
+        RefusedKeyError: The number of channels is invalid.
     """
     value = document.get("channels")
     if value is None:
@@ -60,15 +62,15 @@ def channels_of(document: Mapping[str, object]) -> int:
     number = _whole(value)
     if number is None or not 1 <= number <= MAX_CHANNELS:
         rule = f"channels must be the number of channels of the images, 1 to {MAX_CHANNELS}, but got"
-        raise RefusedKey("channels", rule, "write 3 for colour images and 1 for grey ones, or delete the line")
+        raise RefusedKeyError("channels", rule, "write 3 for colour images and 1 for grey ones, or delete the line")
     return number
 
 
 def keypoints_of(document: Mapping[str, object]) -> Keypoints | None:
-    """The keypoints that follow each box; none where `kpt_shape` is not given.
+    """Return the layout of the keypoints that follow each box, or None if `kpt_shape` is not given.
 
     Raises:
-        RefusedKey: it is no such shape.
+        RefusedKeyError: The shape is invalid.
     """
     value = document.get("kpt_shape")
     if value is None:
@@ -76,14 +78,14 @@ def keypoints_of(document: Mapping[str, object]) -> Keypoints | None:
     numbers = [_whole(item) for item in value] if isinstance(value, list) else []
     if len(numbers) != 2 or numbers[0] is None or numbers[0] < 1 or numbers[1] not in (2, 3):
         rule = "kpt_shape must be the number of keypoints and 2 or 3 values for each, but got"
-        raise RefusedKey(
+        raise RefusedKeyError(
             "kpt_shape", rule, "write it as 'kpt_shape: [17, 3]', or delete the line where labels are boxes"
         )
     return Keypoints(number=numbers[0], dimensions=numbers[1])
 
 
 def passed_over(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Each key that changes nothing here though it looks as if it did, with what to know about it."""
+    """Yield each key that looks effective but changes nothing here, with an explanation."""
     for key, value in document.items():
         if value is None:
             continue
@@ -98,7 +100,7 @@ def passed_over(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _whole(value: object) -> int | None:
-    """Some tools write '4' or 4.0."""
+    """Parse a whole number; some tools write '4' or 4.0."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,7 +1,7 @@
-"""Reads a data set YAML as Roboflow, CVAT and people write it, into a plain record of what it says.
+"""Parser for data set YAML files as Roboflow, CVAT and people write them; it returns a plain record.
 
-Only the text is judged here; whether the folders hold anything is the business of `dataset`. Nothing in the
-file is ever run or fetched: tags stay data and `download` is left alone.
+This module checks only the text; `dataset` checks the contents of the folders. Nothing in the file is ever executed or
+downloaded: tags stay data and `download` is ignored.
 """
 
 import os
@@ -17,23 +17,23 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 
-from trainer.data.dataset_keys import Keypoints, RefusedKey, channels_of, keypoints_of, passed_over
+from trainer.data.dataset_keys import Keypoints, RefusedKeyError, channels_of, keypoints_of, passed_over
 from trainer.exceptions import DataError
 
 MAX_BYTES = 1 << 18
-"""Size of the largest YAML file that is read; V3Det's 13,204 class names fit."""
+"""Maximum size in bytes of a YAML file; V3Det's 13,204 class names fit."""
 MAX_NODES = 30_000
-"""Keys and values in a file that is read; the loader takes about a second for 10,000."""
+"""Maximum number of keys and values in a file; the loader takes about a second for 10,000."""
 MAX_DEPTH = 32
-"""Levels of lists and mappings in a file that is read."""
+"""Maximum nesting depth of lists and mappings in a file."""
 MAX_CLASSES = 100_000
-"""Largest number of classes that nc may give."""
+"""Maximum value of nc, the number of classes."""
 SPLIT_KEYS: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
     "val": ("val", "validation", "valid"),
     "test": ("test",),
 }
-"""The keys under which each split may be given; the first that is there counts."""
+"""Alternative keys of each split; the first one present counts."""
 
 _SHOWN = 120  # characters of a value repeated in a message
 _SHOWN_ITEMS = 8
@@ -42,11 +42,11 @@ _LONG_TAG = re.compile(r"!\S{500}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where something was written."""
+    """Position of a value in a file."""
 
     file: Path
     line: int | None = None
-    """1-based."""
+    """Line number, 1-based."""
 
     def __str__(self) -> str:
         shown = _one_line(str(self.file))
@@ -55,17 +55,17 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitEntry:
-    """One folder or list file that makes up a split, as written."""
+    """One folder or list file of a split, as written."""
 
     text: str
     candidates: tuple[Path, ...]
-    """Absolute paths that it may mean, the likeliest first."""
+    """Absolute paths that it may mean, most likely first."""
     place: Place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
-    """What a data set YAML says."""
+    """Contents of a data set YAML."""
 
     file: Path
     root: Path
@@ -73,20 +73,20 @@ class Description:
     names: tuple[str, ...]
     splits: Mapping[str, tuple[SplitEntry, ...]]
     channels: int
-    """Of the images."""
+    """Number of channels of the images."""
     keypoints: Keypoints | None
-    """What follows each box in the labels; none where nothing does."""
+    """Layout of the keypoints after each box in the labels; None if there are none."""
     download: bool
-    """Whether the file says where the data can be had."""
+    """True if the file has a download source for the data."""
     notes: tuple[str, ...]
-    """Keys that are passed over, a line each."""
+    """Ignored keys, one line each."""
 
 
 def read_description(source: Path) -> Description:
-    """Read the file; relative paths in it count from its own folder, never from the working directory.
+    """Parse the file; relative paths in it start from its own folder, never from the working directory.
 
     Raises:
-        DataError: there is no such file, it is not readable YAML, or what it says makes no data set.
+        DataError: The file does not exist, is not readable YAML, or does not describe a data set.
     """
     file = Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow a link away from the data
     document = _parse(file)
@@ -100,7 +100,7 @@ def read_description(source: Path) -> Description:
     splits = {split: _entries(document, file, root, split) for split in SPLIT_KEYS}
     try:
         channels, keypoints = channels_of(document), keypoints_of(document)
-    except RefusedKey as error:
+    except RefusedKeyError as error:
         rule = f"{error.rule} {shown(document[error.key])}"
         raise data_error(_place(document, file, error.key), rule, error.remedy) from error
     return Description(
@@ -116,12 +116,12 @@ def read_description(source: Path) -> Description:
 
 
 def data_error(place: Place, rule: str, remedy: str) -> DataError:
-    """A DataError of one line: where, the rule with the value given, the remedy."""
+    """Build a one-line DataError: the position, the rule with the given value, the remedy."""
     return DataError(_one_line(f"{place}: {rule}; {remedy}."))
 
 
 def shown(value: object) -> str:
-    """A value for a message: on one line, not too long, and quick to make however deep the value is."""
+    """Format a value for a message: on one line, short, and fast for a value of any depth."""
     if isinstance(value, Mapping):
         text = f"{{{', '.join(f'{_scalar(k)}: {_scalar(v)}' for k, v in islice(value.items(), _SHOWN_ITEMS))}}}"
     elif isinstance(value, list):
@@ -132,12 +132,12 @@ def shown(value: object) -> str:
 
 
 def _scalar(value: object) -> str:
-    # A few YAML anchors nested in each other print as gigabytes: containers are not opened.
+    # A few nested YAML anchors can print as gigabytes, so containers are not expanded.
     return repr(value) if value is None or isinstance(value, str | int | float) else "…"
 
 
 def _one_line(text: str) -> str:
-    """The text without line breaks, and without the halves of characters that odd file names carry."""
+    """Remove line breaks and the lone surrogates that unusual file names contain."""
     return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
 
@@ -155,14 +155,14 @@ def _parse(file: Path) -> Any:
         place = Place(file=file, line=None if mark is None else mark.line + 1)
         raise data_error(place, *_syntax(error.problem or "")) from error
     except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        # Only the first is the reader's own; the others escape from values that it cannot convert, such
-        # as a 13th month or a number without digits.
+        # Only the first is the reader's own error. The others come from values that it cannot convert, such as a 13th
+        # month or a number without digits.
         rule = f"The file must be valid YAML, but it could not be read ({type(error).__name__}: {error!s:.80})"
         raise data_error(Place(file=file), rule, "mend the file") from error
 
 
 def _check_size(text: str, file: Path) -> None:
-    """Refuse what the loader would take minutes or gigabytes for, from events that the parser gives one by one."""
+    """Refuse text that would take the loader minutes or gigabytes, based on the parser's stream of events."""
     if long_tag := _LONG_TAG.search(text):  # the parser's time for a tag grows with the square of its length
         place = Place(file=file, line=text.count("\n", 0, long_tag.start()) + 1)
         raise data_error(place, "A data set YAML needs no tags, but got one of 500 characters", "delete it")
@@ -209,13 +209,13 @@ def _text(file: Path) -> str:
         raise data_error(Place(file=file, line=line), rule, "save it as UTF-8") from error
 
 
-# What it says
+# Interpretation
 
 
 def _place(document: CommentedMap, file: Path, key: str) -> Place:
     try:
         return Place(file=file, line=int(document.lc.key(key)[0]) + 1)
-    except (KeyError, TypeError):  # a key that came in by a YAML merge has no line of its own
+    except (KeyError, TypeError):  # a key from a YAML merge has no line of its own
         return Place(file=file)
 
 
@@ -257,23 +257,23 @@ def _entries(document: CommentedMap, file: Path, root: Path, split: str) -> tupl
 def _candidates(root: Path, text: str) -> tuple[Path, ...]:
     first = joined(root, text)
     slashed = text.replace("\\", "/")
-    # Roboflow writes '../train/images' into a file that lies beside train.
+    # Roboflow writes '../train/images' into a file that is next to train.
     return (first, joined(root, slashed[3:])) if slashed.startswith("../") else (first,)
 
 
 def joined(base: Path, text: str) -> Path:
-    """`text`, which may have come from Windows, as an absolute path; a relative one counts from `base`."""
-    # By text, not resolve(): labels are looked for beside the path as written, not where its links lead.
+    """Return `text`, which may come from Windows, as an absolute path; a relative path starts from `base`."""
+    # By text, not resolve(): labels are searched next to the path as written, not at the target of its links.
     return Path(os.path.normpath(base / text.replace("\\", "/")))
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; false for a path too long or out of reach, where Path.is_dir may raise."""
+    """Check for a folder; False if the path is too long or inaccessible, where Path.is_dir may raise."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; false for a path too long or out of reach, where Path.is_file may raise."""
+    """Check for a file; False if the path is too long or inaccessible, where Path.is_file may raise."""
     return os.path.isfile(path)  # noqa: PTH113
 
 

@@ -1,4 +1,4 @@
-"""Labels that exist where training does not look for them, and annotations of other formats beside them."""
+"""Search for labels where training does not look for them, and for annotations in other formats."""
 
 import os
 from collections import defaultdict
@@ -11,28 +11,28 @@ NO_LABELS = frozenset({"classes.txt", "labels.txt", "notes.txt", "train.txt", "v
 """Text files that labelling tools leave among the labels."""
 
 _MOST_FILES = 500_000
-"""So many are looked at: a data set's folder may be a whole disk."""
+"""Maximum number of files to search: the folder of a data set may be a whole disk."""
 _READ_BYTES = 1 << 16
 _LEAST_COLUMNS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Elsewhere:
-    """What was found for pictures without a label file."""
+    """Labels and annotations found for images without a label file."""
 
     labels: dict[Path, Path]
-    """By picture, the label file of its name that lies elsewhere."""
+    """Label file of the same name in another place, by image."""
     foreign: tuple[tuple[Path, str], ...]
     """Annotations that are not read, with the name of their format."""
 
 
 def search(pictures: Sequence[Path], used: Collection[Path], folders: Iterable[Path]) -> Elsewhere:
-    """Look for the labels of pictures that have none where training looks.
+    """Search for the labels of images that have none where training looks.
 
     Args:
-        pictures: those pictures.
-        used: label files that belong to other pictures.
-        folders: what to search, with all below.
+        pictures: Images without labels.
+        used: Label files that belong to other images.
+        folders: Folders to search recursively.
     """
     texts: dict[str, list[Path]] = defaultdict(list)
     others: list[Path] = []
@@ -65,12 +65,12 @@ def _files(folders: Iterable[Path]) -> Iterator[Path]:
 
 
 def _shared(file: Path, picture: Path) -> int:
-    """How many of their folders have the same name, from the top and from the end."""
+    """Count the folder names that occur in both paths."""
     return len({*file.parent.parts} & {*picture.parent.parts})
 
 
 def _holds_labels(file: Path) -> bool:
-    """Whether its first row looks like one of a label file."""
+    """Check whether the first row looks like a row of a label file."""
     for line in _beginning(file).decode("utf-8-sig", "replace").splitlines():
         if words := line.split():
             return len(words) >= _LEAST_COLUMNS and all(map(_is_number, words[1:_LEAST_COLUMNS]))
@@ -86,7 +86,7 @@ def _is_number(word: str) -> bool:
 
 
 def _foreign(files: Sequence[Path], pictures: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """The first file of each format in each folder."""
+    """Yield the first file of each format in each folder."""
     stems = {picture.stem for picture in pictures}
     told = set()
     for file in files:
@@ -97,7 +97,7 @@ def _foreign(files: Sequence[Path], pictures: Sequence[Path]) -> Iterator[tuple[
 
 
 def _format(file: Path, stems: Collection[str]) -> str:
-    """What these annotations are called; empty where it is nothing that is known."""
+    """Return the name of the annotation format; empty if it is unknown."""
     text = _beginning(file) + _end(file)
     is_of_picture = file.stem in stems
     if file.suffix.lower() == ".csv":

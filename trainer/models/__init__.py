@@ -1,4 +1,4 @@
-"""The model files that the trainer ships, by name."""
+"""Model files that the trainer ships, by name."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ MODEL_NAMES = (
 
 
 def model_yaml(name: str) -> Path:
-    """The absolute path of a shipped model's YAML, which ultralytics builds at exactly that size.
+    """Return the absolute path of a shipped model's YAML; ultralytics builds the model at exactly that size.
 
     Raises:
         ValueError: No such model is shipped.

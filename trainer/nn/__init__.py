@@ -1,4 +1,4 @@
-"""Mamba-YOLO's modules; nothing here knows ultralytics.
+"""Modules of Mamba-YOLO, independent of ultralytics.
 
 Architecture: "Mamba YOLO: A Simple Baseline for Object Detection with State Space Model",
 https://arxiv.org/abs/2406.05835.
@@ -7,7 +7,6 @@ https://arxiv.org/abs/2406.05835.
 from trainer.nn.blocks import LSBlock, RGBlock, VSSBlock, XSSBlock
 from trainer.nn.downsampling import SimpleStem, VisionClueMerge
 from trainer.nn.norm import LayerNorm2d
-from trainer.nn.selective_scan import selective_scan
 from trainer.nn.ss2d import SS2D, is_ssm_parameter
 
 __all__ = [
@@ -20,5 +19,4 @@ __all__ = [
     "VisionClueMerge",
     "XSSBlock",
     "is_ssm_parameter",
-    "selective_scan",
 ]

@@ -1,7 +1,7 @@
-"""The blocks that Mamba-YOLO's backbone and neck are made of; all keep height and width.
+"""Blocks of Mamba-YOLO's backbone and neck; all keep height and width.
 
-The published code has a local convolution block (LSBlock) in front of every selective scan; the AAAI 2025
-paper leaves it out. `local_spatial` picks between the two layouts.
+The published code has a local convolution block (LSBlock) in front of every selective scan; the AAAI 2025 paper leaves
+it out. `local_spatial` selects one of the two layouts.
 """
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from trainer.nn.ss2d import SS2D
 
 
 class LSBlock(nn.Module):
-    """Add to each pixel of a map (B, C, H, W) what convolutions see in its 3x3 neighbourhood.
+    """Add a convolution of its 3x3 neighbourhood to each pixel of a map (B, C, H, W).
 
     https://arxiv.org/abs/2406.05835v1, "LSBlock".
     """
@@ -30,11 +30,10 @@ class LSBlock(nn.Module):
 
 
 class RGBlock(nn.Module):
-    """Mix the channels of a map (B, C, H, W) with a gated unit that also looks at the 3x3 neighbourhood.
+    """Mix the channels of a map (B, C, H, W) with a gated unit that also sees the 3x3 neighbourhood.
 
-    The hidden width is int(2/3 * 4C), odd at some sizes; the parameter counts of the published models depend
-    on it. There is no residual around the whole: the block that holds this one adds it.
-    https://arxiv.org/abs/2406.05835, "RGBlock".
+    The hidden width is int(2/3 * 4C), odd at some sizes; the parameter counts of the published models depend on it. The
+    block has no residual connection: the block that contains it adds one. https://arxiv.org/abs/2406.05835, "RGBlock".
     """
 
     def __init__(self, num_channels: int) -> None:
@@ -52,10 +51,10 @@ class RGBlock(nn.Module):
 
 
 class VSSBlock(nn.Module):
-    """Project a map to `out_channels`, then mix its pixels by a selective scan, then its channels.
+    """Project a map to `out_channels`, then mix its pixels with a selective scan, then its channels.
 
-    Takes (B, in_channels, H, W) to (B, out_channels, H, W). The paper's ODSSBlock, as used in the
-    backbone. `local_spatial=False` is the AAAI 2025 layout.
+    Maps (B, in_channels, H, W) to (B, out_channels, H, W). This is the paper's ODSSBlock, as used in the backbone.
+    `local_spatial=False` is the AAAI 2025 layout.
     """
 
     def __init__(self, in_channels: int, out_channels: int, local_spatial: bool = True) -> None:
@@ -75,10 +74,10 @@ class VSSBlock(nn.Module):
 
 
 class XSSBlock(nn.Module):
-    """The VSSBlock of the neck: `num_scans` selective scans one after the other under one residual.
+    """VSSBlock of the neck: `num_scans` selective scans in sequence under one residual connection.
 
-    Takes (B, in_channels, H, W) to (B, out_channels, H, W), and projects only if the two widths differ.
-    Nothing stands between the scans: no norm, no residual. `local_spatial=False` is the AAAI 2025 layout.
+    Maps (B, in_channels, H, W) to (B, out_channels, H, W), and projects only if the two widths differ. There is no norm
+    and no residual connection between the scans. `local_spatial=False` is the AAAI 2025 layout.
     """
 
     def __init__(self, in_channels: int, out_channels: int, num_scans: int = 1, local_spatial: bool = True) -> None:

@@ -1,11 +1,11 @@
-"""What makes maps smaller: the stem at the input and the merge between stages."""
+"""Downsampling layers: the stem at the input and the merge between stages."""
 
 import torch
 from torch import Tensor, nn
 
 
 class SimpleStem(nn.Module):
-    """Turn images (B, in_channels, H, W) into features (B, out_channels, H/4, W/4), H and W multiples of 4.
+    """Turn images (B, in_channels, H, W) into features (B, out_channels, H/4, W/4); H and W are multiples of 4.
 
     https://arxiv.org/abs/2406.05835, section "Simple Stem".
     """
@@ -23,7 +23,7 @@ class SimpleStem(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        # From here on every map is channels last, which the blocks' norms and scans want: see ss2d.py.
+        # From here on every map is channels last, as the norms and scans of the blocks require: see ss2d.py.
         y: Tensor = self.conv(x.contiguous(memory_format=torch.channels_last))
         return y
 
@@ -31,7 +31,7 @@ class SimpleStem(nn.Module):
 class VisionClueMerge(nn.Module):
     """Halve a map (B, in_channels, H, W), H and W even, without dropping a pixel.
 
-    Each 2x2 patch becomes one pixel with four times the channels, which a 1x1 convolution then mixes.
+    Each 2x2 patch becomes one pixel with four times the channels. A 1x1 convolution then mixes them.
     https://arxiv.org/abs/2406.05835, section "Vision Clue Merge".
     """
 
@@ -46,7 +46,7 @@ class VisionClueMerge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         pixels = x.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
-        # The corners (row, column) in the order 00, 10, 01, 11; nn.PixelUnshuffle orders channels otherwise.
+        # Corners (row, column) in the order 00, 10, 01, 11; nn.PixelUnshuffle uses another channel order.
         patches = pixels.permute(0, 1, 3, 4, 2, 5).flatten(3)  # (B, H/2, W/2, 4C)
         y: Tensor = self.pw_linear(patches.permute(0, 3, 1, 2))
         return y

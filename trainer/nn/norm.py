@@ -8,7 +8,7 @@ class LayerNorm2d(nn.Module):
 
     def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
         super().__init__()
-        # A real nn.LayerNorm, because optimizers tell norms, which get no weight decay, by their class.
+        # A real nn.LayerNorm: optimizers recognise norms, which get no weight decay, by their class.
         self.norm = nn.LayerNorm(num_channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:

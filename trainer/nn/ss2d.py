@@ -1,14 +1,14 @@
 """SS2D: a selective scan over the pixels of a map, along four paths.
 
-Shapes: B batch, C channels of the map, E = 2C channels inside, H and W height and width, K = 4 directions,
-N = 16 states per channel, R = ceil(C/16) rank of the time step.
+Shapes: B batch, C channels of the map, E = 2C inner channels, H and W height and width, K = 4 directions, N = 16 states
+per channel, R = ceil(C/16) rank of the time step.
 
-Maps are channels last in memory: then nothing has to be copied or turned around between the convolutions,
-the projections, which are matrix products over the channels, the scan, which reads a pixel's channels
-side by side and finds its way through the pixels by itself, and the norm.
+Maps are channels last in memory, so nothing is copied or transposed between the operations. The projections are matrix
+products over the channels. The scan reads the channels of a pixel from adjacent memory and follows its paths through
+the pixels without reordering them.
 
-SS2D is from "VMamba: Visual State Space Model", https://arxiv.org/abs/2401.10166, "2D-Selective-Scan";
-Mamba-YOLO uses it with GELU throughout.
+SS2D is from "VMamba: Visual State Space Model", https://arxiv.org/abs/2401.10166, "2D-Selective-Scan"; Mamba-YOLO uses
+it with GELU throughout.
 """
 
 import math
@@ -29,19 +29,19 @@ _SSM_PARAMETERS = frozenset({"A_logs", "Ds", "dt_projs_bias"})
 
 
 def is_ssm_parameter(name: str) -> bool:
-    """Whether the parameter called `name` in a model sets the dynamics of a scan: a decay, skip or step bias.
+    """Check whether the model parameter `name` sets the dynamics of a scan: a decay, skip or step bias.
 
-    These must get no weight decay, which would pull each of them to an arbitrary value, and must never be
-    orthogonalised as if they were weight matrices (Muon), though some have two axes.
+    These parameters must get no weight decay, which would pull each of them to an arbitrary value. They must also never
+    be orthogonalised as if they were weight matrices (Muon), although some have two axes.
     """
     return name.rpartition(".")[2] in _SSM_PARAMETERS
 
 
 class SS2D(nn.Module):
-    """Mix the pixels of a map (B, C, H, W), of any height and width, by selective scans in four directions.
+    """Mix the pixels of a map (B, C, H, W), of any height and width, with selective scans in four directions.
 
-    From the projection of the scan's inputs to the norm after it everything runs in float32 (float64 for
-    float64 maps), under autocast and in a half-precision model too; the output has the type of the rest.
+    Everything from the projection of the scan's inputs to the norm after it runs in float32 (float64 for float64 maps),
+    even under autocast and in a half-precision model. The output has the type of the rest of the model.
     """
 
     def __init__(self, num_channels: int) -> None:
@@ -63,9 +63,9 @@ class SS2D(nn.Module):
         self.reset_ssm_parameters()
 
     def reset_ssm_parameters(self) -> None:
-        """Draw the scan's parameters anew as Mamba-YOLO does: A = -1, D = 1, normal time steps.
+        """Reinitialise the parameters of the scan as Mamba-YOLO does: A = -1, D = 1, normal time steps.
 
-        Not Mamba's own initialisation: no ladder of decay rates and no small time steps.
+        This differs from Mamba's own initialisation: no ladder of decay rates and no small time steps.
         """
         bound = self.x_proj_weight.shape[-1] ** -0.5
         nn.init.uniform_(self.x_proj_weight, -bound, bound)
@@ -82,11 +82,11 @@ class SS2D(nn.Module):
         return y
 
     def _scanned(self, x: Tensor) -> Tensor:
-        """The scan and its norm: (B, E, H, W) to the same shape and type, in between in float32."""
+        """Apply the scan and its norm in float32: (B, E, H, W) to the same shape and type."""
         dtype = accurate_dtype(x)
         with no_autocast(x):
             u = x.permute(0, 2, 3, 1).to(dtype).contiguous()  # (B, H, W, E)
-            # The four directions project the same pixels, so one product does it for all of them.
+            # The four directions project the same pixels, so one product serves them all.
             projected = F.linear(u, self.x_proj_weight.to(dtype).flatten(0, 1))  # (B, H, W, K*(R+2N))
             projected = projected.view(*u.shape[:3], NUM_DIRECTIONS, -1)
             step, B, C = torch.split(projected, self._projected, dim=-1)
@@ -104,7 +104,7 @@ class SS2D(nn.Module):
             return y.permute(0, 3, 1, 2).to(x.dtype)
 
     def _delta(self, step: Tensor) -> Tensor:
-        """The time steps (B, H, W, K, E) from their low-rank form (B, H, W, K, R)."""
+        """Expand the low-rank form (B, H, W, K, R) of the time steps to (B, H, W, K, E)."""
         by_direction = step.flatten(0, 2).transpose(0, 1)  # (K, B*H*W, R)
         delta = by_direction @ self.dt_projs_weight.to(step.dtype).transpose(1, 2)  # (K, B*H*W, E)
         return delta.transpose(0, 1).view(*step.shape[:4], -1)

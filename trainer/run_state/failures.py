@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.exceptions import DataError, Diverged, ModelError, OutOfMemory, Stopped
+from trainer.exceptions import DataError, DivergedError, ModelError, OutOfMemoryError, Stopped
 from tuner.contract import EndRecord, Outcome, PrepareRequest, Request, TrainRequest
 
 
@@ -179,7 +179,7 @@ _ORIGINAL = "Original Traceback"
 _SHARED_MEMORY = "the data loaders' shared memory ran out (give /dev/shm more room, or train with fewer threads)"
 
 _OURS: tuple[tuple[type[BaseException], Outcome], ...] = (
-    (Diverged, Outcome.DIVERGED),
+    (DivergedError, Outcome.DIVERGED),
     (DataError, Outcome.BAD_DATA),
     (ModelError, Outcome.BAD_MODEL),
 )
@@ -213,7 +213,7 @@ _RULES = (
     _Rule(
         said=_some_memory,
         outcome=Outcome.OUT_OF_MEMORY,
-        types=(OutOfMemory,),
+        types=(OutOfMemoryError,),
         type_names=("OutOfMemoryError",),  # torch
         words=("out of memory",),
     ),

@@ -1,1 +1,1 @@
-"""Talk to the operating system: processes, files, stack dumps."""
+"""Operating system services: processes, files, stack dumps."""

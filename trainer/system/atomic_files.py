@@ -1,7 +1,7 @@
-"""Files that survive: after a kill or a loss of power each is what it was before or what it was meant to become.
+"""Atomic file writes: after a kill or a power loss, each file has its old content or its new content.
 
-Whoever writes a file whole goes through here. The content is on the disk before the name points to it, and the
-name is on the disk before the caller goes on.
+All code that writes whole files uses this module. The content is on the disk before the name points to it, and the name
+is on the disk before the function returns.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from pathlib import Path
 _UNSUPPORTED = frozenset(
     {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
 )
-"""How file systems without hard links, or that cannot sync a folder, say so."""
+"""Error numbers of file systems without hard links or without sync of folders."""
 
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """The lock on this file for the time of the block; waits for whoever holds it, and ends with this process.
+    """Hold the lock on this file for the duration of the block; a lock is released when its process ends.
 
-    File systems without locks are taken as they are.
+    Waits for the current holder. On file systems without locks, runs the block without one.
     """
     with path.open("ab") as file:
         with contextlib.suppress(OSError):
@@ -31,7 +31,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Give `path` this content."""
+    """Write this content to `path` atomically."""
     staged = stage(path, data)
     try:
         staged.replace(path)
@@ -41,9 +41,12 @@ def write(path: Path, data: bytes) -> None:
 
 
 def stage(path: Path, data: bytes) -> Path:
-    """Write and sync this content beside `path`, or leave nothing there. Returns where, to be moved to `path`."""
+    """Write and sync this content next to `path`, and return the new path, to be moved to `path`.
+
+    On an error, no file is left behind.
+    """
     staged = staging_path(path)
-    staged.unlink(missing_ok=True)  # never written into: it may be a second name of a file that is needed
+    staged.unlink(missing_ok=True)  # never overwritten in place: it may be a second name of a file in use
     fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         left = memoryview(data)
@@ -59,10 +62,10 @@ def stage(path: Path, data: bytes) -> Path:
 
 
 def replace_by_link(source: Path, target: Path) -> bool:
-    """Make `target` a second name of the file `source`, at no moment nothing; not synced.
+    """Make `target` a second name of the file `source`; `target` exists at every moment. Does not sync.
 
     Returns:
-        Whether the file system could do it; if not, nothing has changed.
+        True on success. If the file system cannot do it, False, and nothing has changed.
     """
     staged = staging_path(target)
     staged.unlink(missing_ok=True)
@@ -73,7 +76,7 @@ def replace_by_link(source: Path, target: Path) -> bool:
             return False
         raise
     staged.replace(target)
-    staged.unlink(missing_ok=True)  # it stays where both were names of one file already: that is how rename is defined
+    staged.unlink(missing_ok=True)  # rename leaves it, by definition, if both were already names of one file
     return True
 
 
@@ -90,11 +93,11 @@ def sync(folder: Path) -> None:
 
 
 def staging_path(path: Path) -> Path:
-    """Where the content of `path` is prepared."""
+    """Return the path where the content of `path` is prepared."""
     return path.with_name(f"{path.name}.tmp")
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file's content, in hexadecimal."""
+    """Return the SHA-256 digest of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

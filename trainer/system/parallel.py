@@ -1,4 +1,4 @@
-"""Work on many files in several processes: threads of Python would take turns."""
+"""Parallel work on many files in several processes, because Python threads would run one at a time."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BATCH = 128
-"""Items that a process takes at a time: handing over costs little then, and the end is not waited for long."""
+"""Items per task of a process: large enough to make handover cheap, small enough to keep the last wait short."""
 
 
 def in_processes(
@@ -22,22 +22,23 @@ def in_processes(
     hear: Callable[[int], None] = lambda done: None,
     num_processes: int | None = None,
 ) -> Iterator[Result]:
-    """What `work` makes of each batch of the items, in their order.
+    """Yield the result of `work` for each batch of the items, in their order.
 
     Args:
-        work: a function of a module, or a partial of one: other processes must find it by its name.
-        hear: told how many items are done, now and then.
-        num_processes: by default, as many as there are cores for this process. One batch needs none.
+        work: A function of a module, or a partial of one: other processes must find it by its name.
+        items: The items to work on.
+        hear: Called from time to time with the number of finished items.
+        num_processes: Defaults to the number of cores available to this process. A single batch runs without any.
 
     Raises:
-        BrokenProcessPool: a process died, killed or crashed over a file.
+        BrokenProcessPool: A process died: it was killed, or a file made it crash.
     """
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
     num_processes = min(num_processes or len(os.sched_getaffinity(0)), len(batches))
     if num_processes <= 1:
         yield from _told(map(work, batches), batches, hear)
         return
-    # A fork has what is imported already. Nothing has started threads before, which it would be without.
+    # A fork keeps the imported modules. No threads have been started before, which a fork would lose.
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(num_processes, context, initializer=_begin) as pool:
         try:

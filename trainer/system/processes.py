@@ -1,4 +1,4 @@
-"""What a training process asks of the operating system."""
+"""Operating system settings of a training process."""
 
 import signal
 import time
@@ -12,22 +12,22 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD_BYTES = 2**30
 _NEVER_TRIM = 2**31 - 1
 _OOM_SCORE_ADJUSTMENT = 500
-"""Of -1000 to 1000, in thousandths of the memory: enough to be taken before a driver that is not to die."""
+"""From -1000 to 1000, in thousandths of the memory: enough to be killed before a driver that must survive."""
 
 _OOM_WINDOW_S = 10.0
 
 
 def die_with_parent() -> None:
-    """Linux: have the kernel kill this process when its parent dies, however that happens. Elsewhere: nothing."""
+    """Linux: make the kernel kill this process when its parent dies, for any reason. Elsewhere: do nothing."""
     with suppress(OSError, AttributeError):
         CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def keep_freed_memory() -> None:
-    """glibc: keep freed memory for the next request instead of returning it to the kernel. Elsewhere: nothing.
+    """glibc: keep freed memory for the next request instead of returning it to the kernel. Elsewhere: do nothing.
 
-    On a CPU each training step asks for the same hundreds of MiB that the last one freed. Mapped anew, every page
-    costs a fault: 5 to 10 % of a step. The memory in use at most stays about the same.
+    On a CPU each training step requests the same hundreds of MiB that the previous one freed. If they are mapped again,
+    every page costs a fault: 5 to 10 % of a step. The peak memory stays about the same.
     """
     with suppress(OSError, AttributeError):
         libc = CDLL(None)
@@ -36,9 +36,9 @@ def keep_freed_memory() -> None:
 
 
 def be_killed_first() -> None:
-    """Linux: when memory runs out, have the kernel take this process and its children rather than others.
+    """Linux: when memory runs out, make the kernel kill this process and its children before others.
 
-    Never lowers what it finds, which Ray sets for its workers and only root may do.
+    Never lowers the current value: Ray sets it for its workers, and only root may lower it.
     """
     path = Path("/proc/self/oom_score_adj")
     with suppress(OSError, ValueError):
@@ -48,7 +48,7 @@ def be_killed_first() -> None:
 
 @contextmanager
 def blocked(signum: signal.Signals) -> Iterator[None]:
-    """Processes started meanwhile are born with the signal blocked, and so are theirs until one unblocks it."""
+    """Block the signal in processes started in this block, and in their children, until one unblocks it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signum})
     try:
         yield
@@ -57,10 +57,11 @@ def blocked(signum: signal.Signals) -> Iterator[None]:
 
 
 def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Linux: a number that rises whenever the kernel kills a process near this one because memory ran out.
+    """Linux: return a count that rises when the kernel kills a process near this one for lack of memory.
 
-    It adds up what this process' cgroups and those above them tell (version 2: `memory.events`, version 1:
-    `memory.oom_control`), and the machine's own count. What cannot be read counts as 0, elsewhere all of it.
+    The count adds the values of this process's cgroups and their parents (version 2: `memory.events`, version 1:
+    `memory.oom_control`) and the count of the whole machine. Unreadable values count as 0; on other systems, so do all
+    values.
     """
     total = _count(proc / "vmstat")
     for line in _lines(proc / "self" / "cgroup"):
@@ -71,17 +72,18 @@ def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")
             root, name = cgroups / "memory", "memory.oom_control"
         else:
             continue
-        # Inside a container the path may be that of the host, of which only the root is to be seen here.
+        # Inside a container the path may be that of the host. Only the root of its hierarchy is visible here then.
         own = root / path.lstrip("/")
         total += sum(_count(folder / name) for folder in (own, *own.parents) if folder.is_relative_to(root))
     return total
 
 
 class OomWatch:
-    """Whether the kernel has killed for memory lately.
+    """Detector of recent kills by the kernel for lack of memory.
 
-    Lately, because a trial that ends by a kill hours after another one ran out of memory did not. `look` is for
-    whoever waits: each call may move the beginning of "lately" up to 10 to 20 s ago; without it, it is the making.
+    Only recent kills count: a trial killed hours after another one ran out of memory did not run out itself. Call
+    `look` while waiting. Each call may move the start of "recent" forward, to 10 to 20 s ago. Without such calls, it is
+    the creation of this object.
     """
 
     def __init__(self, count: Callable[[], int] = oom_kills, clock: Callable[[], float] = time.monotonic) -> None:
@@ -91,7 +93,7 @@ class OomWatch:
         self._taken_s = clock()
 
     def look(self) -> None:
-        """Cheap: reads the counts every 10 s at most."""
+        """Read the counts, every 10 s at most, so that calls are cheap."""
         if self._clock() - self._taken_s >= _OOM_WINDOW_S:
             self._older, self._newer, self._taken_s = self._newer, self._count(), self._clock()
 

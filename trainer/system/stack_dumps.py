@@ -1,8 +1,8 @@
-"""What hangs, seen from outside: on SIGUSR1 a training process writes where each of its threads stands.
+"""Stack dumps of hanging processes: on SIGUSR1 a training process writes the stacks of all its threads.
 
-The dump is made in the signal's own handler, so it works while the process waits for a lock or is caught in C code.
-Each process writes to a file of its own, for they all get the signal at once and write in small pieces; whoever
-watches the run, or starts it again, moves the files into its log.
+The signal handler itself writes the dump, so it works while the process waits for a lock or is stuck in C code. Each
+process writes to its own file, because all processes get the signal at once and write in small pieces. The process that
+watches or restarts the run moves the files into its log.
 """
 
 import faulthandler
@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 _SETTLED_S = 0.5
-"""A dump that ends with a line and has not grown for so long is whole."""
+"""Time in seconds after which a dump that ends with a line and has not grown is complete."""
 
 
 def dump_on_request(run: Path) -> None:
-    """On SIGUSR1 write the stacks of all threads into the run's folder; processes forked later do the same."""
+    """Write the stacks of all threads into the run's folder on SIGUSR1, also in processes forked later."""
     folder = run / "stacks"
 
     def block() -> None:
@@ -27,20 +27,20 @@ def dump_on_request(run: Path) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
     def register() -> None:
-        with suppress(OSError):  # of a full disk or table of files: then the parent's file takes this one's dump too
+        with suppress(OSError):  # full disk or file table: this process then dumps into its parent's file
             folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             faulthandler.register(signal.SIGUSR1, file=os.open(folder / f"{os.getpid()}.txt", flags), all_threads=True)
         unblock()
 
     register()
-    # A child hears the signal once it has a file of its own; before, its dump and its parent's would mix in one.
+    # A child accepts the signal once it has its own file. Before that, its dump would mix with its parent's.
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=register)
 
 
 def collect(run: Path, log: Path) -> None:
-    """Move the dumps that are whole to the end of the log, each under its process' number."""
-    with suppress(OSError):  # what cannot be read or written now is there for a human, or the next time
+    """Move complete dumps to the end of the log, each under its process ID."""
+    with suppress(OSError):  # unreadable or unwritable files stay for a person or for the next call
         for path in _files(run):
             if 0 <= time.time() - path.stat().st_mtime < _SETTLED_S:
                 continue
@@ -51,7 +51,7 @@ def collect(run: Path, log: Path) -> None:
 
 
 def collect_finally(run: Path, log: Path) -> None:
-    """Move all dumps into the log and remove their files; for when no process of the run is left."""
+    """Move all dumps into the log and delete their files; call it when no process of the run is left."""
     with suppress(OSError):
         for path in _files(run):
             if dump := _read(path):

@@ -1,1 +1,1 @@
-"""The one door to ultralytics: no other package of the trainer imports it."""
+"""Single entry point to ultralytics: no other package of the trainer imports it."""

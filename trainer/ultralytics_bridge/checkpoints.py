@@ -1,4 +1,4 @@
-"""Reading checkpoints, which may come from anywhere, without running what is in them (see `environment`)."""
+"""Checkpoints read without running their code, because they may come from anywhere (see `environment`)."""
 
 import errno
 import io
@@ -16,20 +16,20 @@ from ultralytics.nn import tasks
 from ultralytics.utils import downloads
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
-from trainer.exceptions import Diverged, ModelError
+from trainer.exceptions import DivergedError, ModelError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import registration as _registration  # noqa: F401 - makes our modules known classes
 
 _EXACT = "exact"
-"""The key, in a checkpoint, of what ultralytics leaves out of it."""
+"""Key in a checkpoint for the state that ultralytics does not save."""
 
 _TEACHER = "teacher_model."
-"""Begins the names of weights that a student learns from; they never change."""
+"""Prefix of the names of weights that a student learns from; they never change."""
 
 _REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|<class '([\w.]+)'>")
 
 _OTHER_CODE = ("models.", "yolov6.", "mmengine.", "super_gradients.")
-"""Begins the classes in checkpoints of YOLOv5, YOLOv7, YOLOv9, YOLOv6, MMDetection and YOLO-NAS."""
+"""Module prefixes of classes in checkpoints of YOLOv5, YOLOv7, YOLOv9, YOLOv6, MMDetection and YOLO-NAS."""
 
 _REASONS = {
     "references types outside the supported": "it holds weights without their model, or something else altogether",
@@ -38,37 +38,37 @@ _REASONS = {
     "Invalid argument": "it is cut off",
     "failed finding central directory": "it is cut off",
 }
-"""What errors in reading a file mean, by a part of their text."""
+"""Meaning of errors while reading a file, keyed by a part of their text."""
 
 
 def load(path: str | Path) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """ultralytics' `load_checkpoint`: the model, in float32, and all that the checkpoint holds.
+    """Call ultralytics' `load_checkpoint`; return the model, in float32, and the whole checkpoint.
 
     Raises:
-        ModelError: no checkpoint of a model, damaged, or one that holds more than tensors and known classes.
+        ModelError: The file is no model checkpoint, is damaged, or contains more than tensors and known classes.
     """
     try:
         model, checkpoint = tasks.load_checkpoint(path)
     except MemoryError:
         raise
-    except Exception as error:  # whatever broken or hostile bytes bring about in a loader
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch seeks beyond the end of a file cut off
+    except Exception as error:  # broken or hostile bytes can raise anything in a loader
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch seeks beyond the end of a truncated file
             raise
         raise ModelError(_told(path, error)) from error
     return model, checkpoint
 
 
 def whole(trainer: Any, batches_since_step: int) -> bytes:
-    """A checkpoint as ultralytics lays it out, and beside it all that it leaves out: to go on as if never stopped.
+    """Serialize a checkpoint in ultralytics' layout plus all state it leaves out, for an exact resume.
 
-    ultralytics goes on with the averaged weights in place of those that were trained, rounded to half precision.
+    ultralytics itself resumes with the averaged weights, rounded to half precision, in place of the trained weights.
 
     Args:
         trainer: ultralytics' trainer, at the end of an epoch.
-        batches_since_step: those whose gradients no step of the optimizer has used yet.
+        batches_since_step: Batches whose gradients no optimizer step has used yet.
 
     Raises:
-        Diverged: a weight is NaN or infinite.
+        DivergedError: A weight is NaN or infinite.
     """
     model = unwrap_model(trainer.model)
     averaged = deepcopy(trainer.ema.ema).to(memory_format=torch.contiguous_format)
@@ -79,7 +79,7 @@ def whole(trainer: Any, batches_since_step: int) -> bytes:
     exact = {"model": trained, "pending": pending, "batches_since_step": batches_since_step}
     for tensor in (*averaged.state_dict().values(), *trained.values()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise Diverged(f"a weight became NaN or infinite in epoch {trainer.epoch + 1}")
+            raise DivergedError(f"a weight became NaN or infinite in epoch {trainer.epoch + 1}")
     buffer = io.BytesIO()
     torch.save(
         {
@@ -106,10 +106,10 @@ def whole(trainer: Any, batches_since_step: int) -> bytes:
 
 
 def restore(trainer: Any, checkpoint: Mapping[str, Any]) -> tuple[Mapping[str, torch.Tensor], int]:
-    """Give a trainer, which has loaded what ultralytics knows of, the rest.
+    """Restore the state that ultralytics does not load itself.
 
     Returns:
-        Gradients by the parameter's name that no step has used, and of how many batches they are.
+        Gradients that no step has used, by parameter name, and the number of batches that they cover.
     """
     exact = checkpoint[_EXACT]
     model = unwrap_model(trainer.model)
@@ -121,10 +121,10 @@ def restore(trainer: Any, checkpoint: Mapping[str, Any]) -> tuple[Mapping[str, t
 
 
 def check_resumable(path: Path, epoch: int) -> None:
-    """Load a checkpoint as if to go on from it, after `epoch` (1-based).
+    """Load a checkpoint to check that training can resume from it after `epoch` (1-based).
 
     Raises:
-        ModelError: it cannot be loaded, is stripped, or holds a weight that is not finite; or is of another epoch.
+        ModelError: It cannot be loaded, is stripped, contains a weight that is not finite, or is from another epoch.
     """
     model, checkpoint = load(path)
     if not checkpoint.get("optimizer") or _EXACT not in checkpoint:
@@ -137,8 +137,8 @@ def check_resumable(path: Path, epoch: int) -> None:
 
 
 def stripped(path: Path, updates: Mapping[str, Any]) -> bytes:
-    """A checkpoint of ours as ultralytics leaves it behind a finished training: no optimizer, half precision."""
-    load(path)  # lets the classes in it be known to what follows
+    """Strip our checkpoint as ultralytics does after a finished training: no optimizer, half precision."""
+    load(path)  # allows the classes in it for the load below
     target = atomic_files.staging_path(path.with_suffix(".stripped.pt"))
     try:
         strip_optimizer(path, s=str(target), updates={**updates, _EXACT: None})
@@ -148,7 +148,7 @@ def stripped(path: Path, updates: Mapping[str, Any]) -> bytes:
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """All tensors in nested dicts and lists."""
+    """Yield all tensors in nested dicts and lists."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping):
@@ -193,7 +193,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _as_named(file: str | Path, *args: object, **options: object) -> str:
-    """Take the named file: ultralytics renames `yolov5s.pt`, drops apostrophes, and downloads what it does not find."""
+    """Return the file as named: ultralytics renames `yolov5s.pt`, drops apostrophes, and downloads missing files."""
     return str(file)
 
 

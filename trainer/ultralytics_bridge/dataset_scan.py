@@ -1,7 +1,7 @@
-"""ultralytics' own scan of a data set, which must find what the check found.
+"""ultralytics' own scan of a data set, which must agree with the data check.
 
-ultralytics leaves out pictures without a word, and mends some where they lie. A user's own files are only ever read:
-importing this module switches the mending off.
+ultralytics drops images silently and repairs some in place. We only ever read a user's files: importing this module
+turns the repair off.
 """
 
 import io
@@ -15,17 +15,17 @@ from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset, img2label_paths, verify_image_label
 
 from trainer.exceptions import DataError
-from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - where the scan is kept
+from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - stores the scan
 
 
 def scan(data: Path) -> None:
-    """Let ultralytics scan and cache both splits once, so that trials starting together do not all do it.
+    """Let ultralytics scan and cache both splits once, so that trials that start together need not repeat it.
 
     Args:
-        data: the YAML of a data set without the pictures that the check has left out.
+        data: YAML of a data set without the images that the check has excluded.
 
     Raises:
-        DataError: it finds no usable picture, or leaves out one more.
+        DataError: ultralytics finds no usable image, or drops one more image.
     """
     try:
         checked = check_det_dataset(str(data))
@@ -40,10 +40,10 @@ def scan(data: Path) -> None:
 
 
 def require_all(dataset: Any) -> None:
-    """Refuse a data set that ultralytics does not take whole: what the check passed has changed since.
+    """Refuse a data set from which ultralytics drops images: an image that passed the check has changed since.
 
     Raises:
-        DataError: it has left out a picture.
+        DataError: ultralytics has dropped an image.
     """
     if not dataset.left_out:
         return
@@ -56,7 +56,7 @@ def require_all(dataset: Any) -> None:
 
 
 def _reason(picture: str, data: dict[str, Any]) -> str:
-    """Why ultralytics leaves a picture out, in its own words on one line."""
+    """Return ultralytics' own reason for dropping an image, on one line."""
     keypoints = data.get("kpt_shape", (0, 0))
     found = verify_image_label((picture, *img2label_paths([picture]), "", False, len(data["names"]), *keypoints, False))
     reason = str(found[-1]).removeprefix(f"{picture}: ").removeprefix("ignoring corrupt image/label: ")
@@ -64,7 +64,7 @@ def _reason(picture: str, data: dict[str, Any]) -> str:
 
 
 def _read_to_the_end(picture: str, write: Callable[[Any], None]) -> None:
-    """Stands in for what replaces a JPEG without an end mark: decodes it, and raises where it is cut off."""
+    """Decode a JPEG without an end mark instead of replacing it; raises if the file is truncated."""
     write(io.BytesIO())
 
 

@@ -1,8 +1,8 @@
-"""The training data of an epoch, its order and its augmentation, as a function of seed and epoch alone.
+"""Training data of an epoch, with order and augmentation, as a function of seed and epoch alone.
 
-ultralytics draws them from generators that have come from epoch to epoch, in processes that remember what they have
-loaded: a run that is interrupted and goes on sees other pictures than one that never stopped. Importing this module
-makes its data sets draw afresh for each picture of each epoch.
+ultralytics draws order and augmentation from generators whose state carries over from epoch to epoch, in processes that
+remember the images they have loaded. A run that is interrupted and resumed therefore sees other images than one that
+never stopped. Importing this module makes ultralytics' data sets draw from a new seed for each image of each epoch.
 """
 
 import random
@@ -20,17 +20,17 @@ from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.data.dataset import YOLODataset
 
 _NEAR_BATCHES = 8
-"""A mosaic takes its other pictures from so many batches of the same loading process: it has them in memory still."""
+"""Number of batches of the same loading process from which a mosaic takes its other images: still in its memory."""
 _PARTNERS = 16
 
 
 class Pick(int):
-    """The number of a picture in its data set, and what its augmentation depends on besides."""
+    """Index of an image in its data set, together with the inputs of its augmentation."""
 
     seed: int
-    """32 bits, of run, epoch and picture."""
+    """Seed of 32 bits, derived from run, epoch and image."""
     partners: tuple[int, ...]
-    """Pictures to make a mosaic with."""
+    """Images to make a mosaic with."""
 
     @classmethod
     def of(cls, number: int, seed: int, partners: tuple[int, ...]) -> "Pick":
@@ -40,7 +40,7 @@ class Pick(int):
 
 
 class EpochSampler(Sampler[int]):
-    """The pictures of an epoch for one rank, each time in another order. Epochs are 0-based, as in ultralytics."""
+    """Images of an epoch for one rank, in a new order each epoch. Epochs are 0-based, as in ultralytics."""
 
     def __init__(
         self, num_pictures: int, *, batch_size: int, num_workers: int, seed: int, rank: int, num_ranks: int
@@ -54,11 +54,11 @@ class EpochSampler(Sampler[int]):
         self._next = 0
 
     def begin(self, epoch: int) -> None:
-        """Say which epoch the next iteration is for; those after it follow by themselves."""
+        """Set the epoch of the next iteration; later iterations count up on their own."""
         self._next = epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """ultralytics says so in a run on several devices, too late for a loader that reads ahead: not heard."""
+        """Ignore ultralytics' call in multi-device runs: it comes too late for a loader that reads ahead."""
 
     def __len__(self) -> int:
         return -(-self._num_pictures // self._num_ranks)
@@ -67,7 +67,7 @@ class EpochSampler(Sampler[int]):
         epoch, self._next = self._next, self._next + 1
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(self._num_pictures)
-        # As many for each rank: the first ones fill up the last round.
+        # Every rank gets the same number: the first images fill up the last round.
         mine = np.resize(order, len(self) * self._num_ranks)[self._rank :: self._num_ranks]
         batches = [mine[start : start + self._batch_size] for start in range(0, len(mine), self._batch_size)]
         for number, batch in enumerate(batches):
@@ -78,12 +78,12 @@ class EpochSampler(Sampler[int]):
 
 
 def sample_seed(*parts: int) -> int:
-    """32 bits for these numbers, the same everywhere."""
+    """Derive a 32-bit seed from these numbers, the same on every machine."""
     return zlib.crc32(" ".join(map(str, parts)).encode())
 
 
 def seed_generators(*parts: int) -> None:
-    """Set the global generators of this process to where they are for these numbers."""
+    """Set the global generators of this process to the state derived from these numbers."""
     seed = sample_seed(*parts)
     random.seed(seed)
     np.random.seed(seed)
@@ -91,7 +91,7 @@ def seed_generators(*parts: int) -> None:
 
 
 def in_epochs(loader: InfiniteDataLoader, *, seed: int, rank: int, num_ranks: int) -> EpochSampler:
-    """Let a shuffling loader draw each epoch afresh. `begin` says which one is next."""
+    """Make a shuffling loader draw each epoch from its own seed. `begin` sets the next epoch."""
     sampler = EpochSampler(
         len(loader.dataset),
         batch_size=loader.batch_sampler.sampler.batch_size,
@@ -100,7 +100,7 @@ def in_epochs(loader: InfiniteDataLoader, *, seed: int, rank: int, num_ranks: in
         rank=max(rank, 0),
         num_ranks=max(num_ranks, 1),
     )
-    object.__setattr__(loader, "sampler", sampler)  # a loader refuses it otherwise, for it has built on the first one
+    object.__setattr__(loader, "sampler", sampler)  # a loader that has used a sampler refuses a new one otherwise
     loader.batch_sampler.sampler.sampler = sampler
     return sampler
 
@@ -117,7 +117,7 @@ class _RepeatableDataset(YOLODataset):  # type: ignore[misc]  # ultralytics has 
 
 
 def _mosaic_partners(mosaic: Any) -> list[int]:
-    """Instead of what this process happens to have loaded last."""
+    """Choose the partners from the seed instead of from the images this process loaded last."""
     partners: NDArray[np.int64] | tuple[int, ...] = getattr(mosaic.dataset, "partners", ())
     if len(partners) and mosaic.buffer_enabled:
         return random.choices(partners, k=mosaic.n - 1)

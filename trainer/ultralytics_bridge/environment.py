@@ -1,4 +1,4 @@
-"""What must be true of the process before ultralytics is imported: offline, silent, and private to this process."""
+"""Process setup before ultralytics is imported: offline, silent, and with private settings."""
 
 import atexit
 import logging
@@ -11,7 +11,7 @@ from pathlib import Path
 from trainer.exceptions import TrainerError
 
 TESTED_VERSION = "8.4.190"
-"""The one version of ultralytics that this bridge is tested with."""
+"""Only version of ultralytics that this bridge is tested with."""
 
 KNOWN_BAD_VERSIONS = frozenset({"8.3.41", "8.3.42", "8.3.45", "8.3.46"})
 """Releases on PyPI that carried a crypto miner (github.com/ultralytics/ultralytics/issues/18027)."""
@@ -21,8 +21,8 @@ _SWITCHES = {
     "YOLO_AUTOINSTALL": "0",  # a training run must never install packages
     "ULTRALYTICS_SKIP_REQUIREMENTS_CHECKS": "1",
     "YOLO_VERBOSE": "1",
-    # A pickle can run any program. With these two nothing but tensors and known classes is ever unpickled, and a
-    # model's YAML is not evaluated; the second also binds the places where ultralytics forgets the first.
+    # A pickle can run any program. These two settings limit unpickling to tensors and known classes and prevent the
+    # evaluation of a model's YAML. The second also covers the places where ultralytics forgets the first.
     "ULTRALYTICS_SAFE_LOAD": "1",
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
 }
@@ -32,13 +32,13 @@ _INTEGRATIONS = ("clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "ten
 def isolate() -> None:
     """Switch off downloads, run-time installs, telemetry and unpickling; call before ultralytics is imported.
 
-    Cheap, idempotent.
+    Cheap and idempotent.
 
-    ultralytics keeps its settings in one file that concurrent processes overwrite without a lock, so each
-    trainer gets a folder of its own, removed when the process that called this ends.
+    ultralytics keeps its settings in one file that concurrent processes overwrite without a lock. Each trainer
+    therefore gets its own folder, removed when the process that called this ends.
     """
     os.environ.update(_SWITCHES)
-    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # torch loads nothing when told both
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # torch loads nothing if both are set
     if "TRAINER_ISOLATED" in os.environ:  # inherited by forks, and by the ranks of a multi-GPU run
         return
     folder = Path(tempfile.mkdtemp(prefix="trainer-settings-"))
@@ -47,10 +47,10 @@ def isolate() -> None:
 
 
 def configure() -> None:
-    """Import ultralytics, isolated, and switch off its tracker hooks and the font download.
+    """Import ultralytics in isolation, and switch off its tracker hooks and the font download.
 
     Raises:
-        TrainerError: the installed release is malware; it was not imported.
+        TrainerError: The installed release is malware; it was not imported.
     """
     if malware := known_malware():
         raise TrainerError(malware)
@@ -63,12 +63,12 @@ def configure() -> None:
 
 
 def _is_no_word_on_settings(record: logging.LogRecord) -> bool:
-    """That it makes a settings file, each time, is nothing that a user could do anything about."""
+    """Filter out the message about a new settings file, which appears every time and which users cannot act on."""
     return "Ultralytics Settings" not in record.getMessage()
 
 
 def known_malware() -> str:
-    """Why the installed ultralytics must not be imported, in one line; empty where it may."""
+    """Return why the installed ultralytics must not be imported, in one line; empty if it may be imported."""
     installed = version("ultralytics")
     if installed not in KNOWN_BAD_VERSIONS:
         return ""
@@ -79,7 +79,7 @@ def known_malware() -> str:
 
 
 def version_notes() -> tuple[str, ...]:
-    """What is wrong with the installed ultralytics, if anything, in one line."""
+    """Return the problems with the installed ultralytics, one line each; empty if there are none."""
     if malware := known_malware():
         return (malware,)
     installed = version("ultralytics")
@@ -92,7 +92,7 @@ def version_notes() -> tuple[str, ...]:
 
 
 def _put_font(folder: Path) -> None:
-    """ultralytics asks the network for Arial.ttf whenever it checks a data set; any TrueType file will do."""
+    """Provide a font: ultralytics downloads Arial.ttf whenever it checks a data set, but any TrueType file will do."""
     import matplotlib
 
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"

@@ -1,4 +1,4 @@
-"""Tells by its last layer whether a model is a detector that this trainer can train, and what it is where it is not."""
+"""Detection of a model's task by its last layer: whether we can train it, and what it is if we cannot."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from trainer.exceptions import ModelError
 
 DETECTORS = frozenset({"Detect", "v10Detect"})
-"""Last layers of models that find upright boxes and learn from images and boxes alone."""
+"""Last layers of models that predict upright boxes and train on images and boxes alone."""
 
 _PURPOSES = {
     "SemanticSegment": "semantic segmentation",
@@ -19,20 +19,20 @@ _PURPOSES = {
     "WorldDetect": "YOLO-World, which also learns from text",
     "YOLOE": "YOLOE, which also learns from text",
 }
-"""By the beginning of the last layer's name: ultralytics numbers later versions, as in `OBB26`."""
+"""Tasks by the prefix of the last layer's name: ultralytics numbers later versions, as in `OBB26`."""
 
 
 def check(layers: Any, model: str) -> None:
     """Refuse a model of another task.
 
-    A description without a last layer passes: building it says what is wrong with it.
+    A description without a last layer passes: building the model reports the error.
 
     Args:
-        layers: a model's YAML, as read.
-        model: as the user named it.
+        layers: A model's YAML, parsed.
+        model: The model as the user named it.
 
     Raises:
-        ModelError: the last layer is not that of a detector.
+        ModelError: The last layer does not belong to a detector.
     """
     last = _last_layer(layers)
     if not last or last in DETECTORS:
@@ -46,7 +46,7 @@ def check(layers: Any, model: str) -> None:
 
 
 def _last_layer(layers: Any) -> str:
-    """The name of the last layer, without the package it comes from; empty where there is none."""
+    """Return the name of the last layer without its package; empty if there is none."""
     head = layers.get("head") if isinstance(layers, Mapping) else None
     row = head[-1] if isinstance(head, list) and head else None
     name = row[2] if isinstance(row, list) and len(row) > 2 else None

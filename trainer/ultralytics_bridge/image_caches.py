@@ -1,8 +1,9 @@
-"""Decoded pictures (`cache: disk`) kept where only we write.
+"""Cache of decoded images (`cache: disk`) in a folder that only we write to.
 
-ultralytics keeps them as `.npy` beside the user's pictures. In every mode it takes a file of such a name for the
-picture, and removes it when it is none, though it may be the user's own: depth maps and embeddings are named so.
-Importing this module makes its data sets look in our folder instead. Plain arrays: reading one runs no code.
+ultralytics stores them as `.npy` next to the user's images. In every mode it takes a file with a matching name for the
+decoded image and deletes the file if it is not one. That file may belong to the user, because depth maps and embeddings
+use the same names. Importing this module redirects ultralytics' data sets to our folder. The files are plain arrays:
+reading one runs no code.
 """
 
 import hashlib
@@ -31,11 +32,11 @@ def _folder() -> Path:
 
 
 def _file(picture: str) -> Path:
-    """Another one when the picture has changed, so what is there is right."""
+    """Return the cache file, whose name changes with the image, so that an existing file is always valid."""
     try:
-        status = os.stat(picture)  # noqa: PTH116 - one of very many
+        status = os.stat(picture)  # noqa: PTH116 - called very often
         state = f"{status.st_size}:{status.st_mtime_ns}"
-    except OSError:  # gone meanwhile: reading it will tell
+    except OSError:  # gone meanwhile: reading it will report that
         state = "gone"
     digest = hashlib.sha256(os.fsencode(picture) + b"\0" + state.encode()).hexdigest()[:32]
     return _folder() / digest[:2] / f"{digest}.npy"
@@ -51,7 +52,7 @@ def _keep(dataset: Any, beside_pictures: object) -> None:
 
 
 def _has_room(dataset: Any) -> bool:
-    """Whether the pictures that are not kept yet fit on the disk; if not, the data set does without."""
+    """Check whether the images not cached yet fit on the disk; if not, the data set does without a cache."""
     missing = [name for name, file in zip(dataset.im_files, dataset.npy_files, strict=True) if not file.exists()]
     sample = [read(name, flags=dataset.cv2_flag) for name in missing[:: len(missing) // _SAMPLED + 1]]
     sizes = [picture.nbytes for picture in sample]

@@ -1,10 +1,10 @@
-"""Labels that were read once, kept where only we write, in a format that runs no code.
+"""Cache of parsed labels in a folder that only we write to, in a format that runs no code.
 
-ultralytics keeps them as a pickle beside the user's labels. Reading a pickle that came with a data set runs whatever
-its author put in, and the folder may be read-only or another program's. Importing this module makes ultralytics'
-data sets use ours, and keeps it from reading or writing its own.
+ultralytics stores them as a pickle next to the user's labels. Reading a pickle that came with a data set runs any code
+that its author put in, and the folder may be read-only or belong to another program. Importing this module makes
+ultralytics' data sets use our cache, and stops them from reading or writing their own.
 
-A cache is an `.npz` of plain arrays and one JSON text. It holds what a detector trains on and nothing more.
+A cache is an `.npz` of plain arrays and one JSON text. It contains only what a detector trains on.
 """
 
 import gc
@@ -34,17 +34,17 @@ logger = logging.getLogger("trainer")
 
 
 def labels_of(dataset: Any, beside_labels: Path, fingerprint: str) -> tuple[dict[str, Any], bool]:
-    """What `YOLODataset` asks of its cache: the labels of all pictures, and whether they were in a cache.
+    """Return the labels of all images for `YOLODataset`, and whether they came from a cache.
 
-    Leaves in `dataset.left_out` the pictures that are not among them.
+    Sets `dataset.left_out` to the images that are missing from the result.
 
     Args:
-        dataset: the `YOLODataset`.
-        beside_labels: where ultralytics would keep the cache; only named in messages.
-        fingerprint: of names, sizes and times of pictures and label files, and of how they are read.
+        dataset: The `YOLODataset`.
+        beside_labels: Path where ultralytics would put the cache; only named in messages.
+        fingerprint: Hash of the names, sizes and times of images and label files, and of how they are read.
 
     Raises:
-        DataError: no picture can be trained on.
+        DataError: No image can be used for training.
     """
     path = _path(dataset.im_files)
     kept = _read(path, fingerprint)
@@ -62,7 +62,7 @@ def labels_of(dataset: Any, beside_labels: Path, fingerprint: str) -> tuple[dict
 
 
 def _left_out(dataset: Any, scanned: Mapping[str, Any]) -> list[str]:
-    """The pictures that ultralytics will not train on, which it tells in its log alone."""
+    """List the images that ultralytics drops, which it mentions only in its log."""
     if len(scanned["labels"]) == len(dataset.im_files):
         return []
     taken = {label["im_file"] for label in scanned["labels"]}
@@ -70,13 +70,13 @@ def _left_out(dataset: Any, scanned: Mapping[str, Any]) -> list[str]:
 
 
 def _told(messages: list[str]) -> list[str]:
-    """Each trial logs them, so not one for each of a hundred thousand pictures."""
+    """Shorten the messages: each trial logs them, and there may be a hundred thousand images."""
     left_out = len(messages) - _MOST_TOLD
     return messages if left_out <= 0 else [*messages[:_MOST_TOLD], f"... and {left_out} more of the kind"]
 
 
 def _path(pictures: Sequence[str]) -> Path:
-    """One file for one list of pictures, so that splits and fractions of a data set do not take turns in it."""
+    """Return one file per list of images, so that splits and fractions of a data set do not overwrite each other."""
     names = "\0".join(pictures).encode("utf-8", "surrogateescape")
     return cache_folder() / "labels" / f"{hashlib.sha256(names).hexdigest()[:32]}.npz"
 
@@ -90,13 +90,13 @@ def _read(path: Path, fingerprint: str) -> dict[str, Any] | None:
             return _unpacked(about, arrays)
     except FileNotFoundError:
         return None
-    except Exception as error:  # half a file or a foreign one can be wrong in any way, and is made anew
+    except Exception as error:  # a partial or foreign file can be wrong in any way; write a new one
         logger.info("the label cache %s cannot be read and is made anew: %s: %s", path, type(error).__name__, error)
         return None
 
 
 def _write(path: Path, fingerprint: str, scanned: Mapping[str, Any]) -> None:
-    """Whole or not at all, however many do it at once; without a place to write, training goes on without."""
+    """Write the cache atomically, even with concurrent writers; without a writable place, training continues."""
     draft = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def _write(path: Path, fingerprint: str, scanned: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _no_collections() -> Iterator[None]:
-    """Half the time of making many objects that all stay goes into looking for some that do not."""
+    """Pause garbage collection, which takes half the time when many long-lived objects are created."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -129,7 +129,7 @@ def _about_format() -> str:
 
 
 def _packed(fingerprint: str, scanned: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """All boxes, and all points of outlines, one after the other, with the number that belongs to each."""
+    """Concatenate all boxes and all outline points, with the count that belongs to each."""
     labels = scanned["labels"]
     about = {
         "format": _about_format(),
@@ -190,7 +190,7 @@ def _numbers(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
 
 
 def _starts(lengths: NDArray[np.int64], total: int) -> list[int]:
-    """Where each part begins, and where the last one ends."""
+    """Return where each part begins and where the last one ends."""
     if (lengths < 0).any() or lengths.sum() != total:
         raise ValueError("its parts do not belong together")
     return [0, *np.cumsum(lengths).tolist()]
@@ -206,7 +206,7 @@ def _read_nothing(path: Path) -> dict[str, Any]:
 
 
 def _write_nothing(prefix: str, path: Path, scanned: dict[str, Any], version: str) -> None:
-    scanned["version"] = version  # as the stock function does, whose callers take it off again
+    scanned["version"] = version  # like the stock function, whose callers remove it again
 
 
 stock.YOLODataset._load_or_scan_cache = labels_of

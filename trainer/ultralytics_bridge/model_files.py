@@ -1,8 +1,8 @@
-"""A model's YAML, looked at before ultralytics reads it.
+"""Checks of a model's YAML before ultralytics reads it.
 
-ultralytics evaluates none of it while `ULTRALYTICS_SAFE_LOAD` is set (see `environment`): the activation must be a
-plain call of a `torch.nn` class, a layer a class of layers, an argument a literal. What it does not bound is checked
-here.
+ultralytics evaluates no code in it while `ULTRALYTICS_SAFE_LOAD` is set (see `environment`): the activation must be a
+plain call of a `torch.nn` class, a layer must be a layer class, an argument must be a literal. This module checks what
+ultralytics does not limit.
 """
 
 from pathlib import Path
@@ -12,21 +12,21 @@ import yaml
 from trainer.exceptions import ModelError
 
 MAX_BYTES = 256 * 1024
-"""ultralytics' own have at most 5 KiB."""
+"""Size limit in bytes; ultralytics' own files have at most 5 KiB."""
 MAX_DEPTH = 32
 MAX_NODES = 10_000
 MAX_TEXT = 1000
-"""Characters of one value; Python's own reader of literals runs out of memory on long ones."""
+"""Maximum characters of one value; Python's own parser of literals runs out of memory on long ones."""
 
 _DOWNLOADS = "TorchVision"
-"""A layer whose constructor fetches weights."""
+"""Layer whose constructor downloads weights."""
 
 
 def check(path: Path) -> None:
-    """Refuse a file that unfolds into more than it holds, is no model at all, or would download something.
+    """Refuse a file that expands beyond its contents, describes no model, or would download something.
 
     Raises:
-        ModelError: one line, with the place where there is one.
+        ModelError: The file is refused. The message is one line, with the position if there is one.
     """
     if path.suffix not in (".yaml", ".yml"):
         raise ModelError(f"A model is a .yaml or a .pt file, but got '{path}'; rename it or choose another.")
@@ -56,7 +56,7 @@ def _line(event: yaml.Event) -> int:
 
 
 def _fault(event: yaml.Event, depth: int, num_nodes: int) -> str:
-    """What is wrong with the next part of the file; empty where nothing is."""
+    """Return the fault in the next part of the file; empty if there is none."""
     if isinstance(event, yaml.AliasEvent):
         return "a model's YAML must have no aliases, which unfold into more than the file holds; write the value out"
     if depth > MAX_DEPTH or num_nodes > MAX_NODES:

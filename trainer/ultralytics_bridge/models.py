@@ -1,4 +1,4 @@
-"""Finding and measuring models."""
+"""Model lookup and model size."""
 
 import contextlib
 import hashlib
@@ -21,18 +21,18 @@ from trainer.system import atomic_files
 from trainer.ultralytics_bridge import checkpoints, heads, model_files
 
 _SHIPPED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml")
-"""A bare file name: given a URL ultralytics downloads it, and given a path or a pattern it searches folders."""
+"""Pattern of a bare file name: ultralytics downloads a URL, and searches folders for a path or a pattern."""
 
 
 def locate(name: str) -> str:
-    """The path or name that ultralytics understands, for a model as a user names it.
+    """Return the path or name that ultralytics understands, for a model as a user names it.
 
     Args:
         name: `mamba-yolo-t`, a detection YAML of the installed ultralytics (`yolov8n.yaml`), the path of a model
             YAML, or the path of a `.pt` checkpoint to fine-tune from.
 
     Raises:
-        ModelError: nothing of that name, or a YAML that no model needs.
+        ModelError: Nothing has that name, or the YAML is larger or more complex than any model needs.
     """
     if name.removesuffix(".yaml") in MODEL_NAMES:
         return str(model_yaml(name.removesuffix(".yaml")))
@@ -61,10 +61,10 @@ def _unknown(name: str) -> str:
 
 
 def count_parameters(model: str, num_classes: int, channels: int = 3) -> int:
-    """Parameters of a located model when built for `num_classes` and images of so many channels.
+    """Count the parameters of a located model built for `num_classes` and images with `channels` channels.
 
     Raises:
-        ModelError: it is no detector, or cannot be built.
+        ModelError: It is not a detector, or cannot be built.
     """
     with faults_told(model):
         cfg: Any = checkpoints.load(model)[0].yaml if model.endswith(".pt") else yaml_model_load(model)
@@ -74,9 +74,9 @@ def count_parameters(model: str, num_classes: int, channels: int = 3) -> int:
 
 
 def digest(model: str) -> str:
-    """SHA-256, in hex, of a located model, the same wherever it lies.
+    """Return the SHA-256, in hex, of a located model, whatever its folder.
 
-    Of a YAML the parsed layers count and the scale that ultralytics reads off the file's name, not comments.
+    For a YAML, the hash covers the parsed layers and the scale that ultralytics takes from the file name, not comments.
     """
     if model.endswith(".pt"):
         return atomic_files.sha256(Path(model))
@@ -86,17 +86,17 @@ def digest(model: str) -> str:
 
 @contextlib.contextmanager
 def faults_told(model: str) -> Iterator[None]:
-    """Translate what ultralytics raises when it cannot build a model into one line.
+    """Turn the errors that ultralytics raises when it cannot build a model into one line.
 
     Raises:
-        ModelError: it raised something that is not about the machine.
+        ModelError: ultralytics raised an error that is not about the machine.
     """
     try:
         yield
     except (ModelError, MemoryError, OSError):
         raise
     except Exception as error:
-        if "memory" in str(error):  # of a GPU, or torch's own words for that of the host
+        if "memory" in str(error):  # of a GPU, or torch's own message for host memory
             raise
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
@@ -105,10 +105,10 @@ def faults_told(model: str) -> Iterator[None]:
 
 
 def portable(model: str, num_classes: int, channels: int, directory: Path) -> str:
-    """What a process that has not imported `trainer` can be given for a located model.
+    """Return a model reference for a process that has not imported `trainer`.
 
-    A YAML with our modules means nothing to it, so the answer is an untrained checkpoint: unpickling one imports
-    `trainer`, which registers the modules. Written to `directory` unless it is there already.
+    Such a process cannot build a YAML that uses our modules, so the result is then an untrained checkpoint: unpickling
+    it imports `trainer`, which registers the modules. It is written to `directory` unless it already exists.
     """
     if Path(model).parent != model_yaml(MODEL_NAMES[0]).parent:
         return model
@@ -123,7 +123,7 @@ def portable(model: str, num_classes: int, channels: int, directory: Path) -> st
 
 
 def versions() -> dict[str, str]:
-    """Versions of what trains."""
+    """Return the versions of the training software."""
     return {
         "ultralytics": version("ultralytics"),
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""Training pictures as a configuration augments them, made by the very code that trains on them."""
+"""Training images as a configuration augments them, produced by the same code that trains on them."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -16,31 +16,32 @@ from ultralytics.data.utils import check_det_dataset
 from trainer.data.drawing.boxes import Cell
 from trainer.data.drawing.contact_sheet import Row, Sheet
 from trainer.exceptions import DataError
-from trainer.ultralytics_bridge import training as _training  # noqa: F401 - the same ways around ultralytics' habits
+from trainer.ultralytics_bridge import training as _training  # noqa: F401 - same patches as in training
 from tuner.contract import Params
 
 SHOWN = (
     "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr",
     "bgr", "mosaic", "mixup", "cutmix", "copy_paste",
 )  # fmt: skip
-"""The arguments that change what a training picture looks like."""
+"""Arguments that change how a training image looks."""
 
 _MIXING = ("mosaic", "mixup", "cutmix")
 _BATCH = 16
 _PARTNERS = 32
-"""Pictures that a mosaic is filled from; while training, those that were loaded last."""
+"""Images available to fill a mosaic; during training, those loaded last."""
 
 
 class Preview:
-    """Draws sheets of a data set: the same pictures on all, and the same chances for the same place on each."""
+    """Preview sheets of a data set: the same images, with the same random draws at the same place on each sheet."""
 
     def __init__(self, data: Path, *, pictures: int, draws: int, seed: int) -> None:
-        """
+        """Load the data set.
+
         Args:
-            data: what `write_resolved` wrote.
-            pictures: rows of a sheet, at least 1; fewer where the data set has not so many with labels.
-            draws: augmented pictures in a row, at least 1.
-            seed: 0 or more; says which pictures, and what happens to them.
+            data: File written by `write_resolved`.
+            pictures: Rows of a sheet, at least 1; fewer if the data set has fewer images with labels.
+            draws: Augmented images per row, at least 1.
+            seed: 0 or more; selects the images and their augmentations.
 
         Raises:
             DataError: ultralytics cannot read the data set.
@@ -57,10 +58,10 @@ class Preview:
             raise _unreadable(data, error) from error
 
     def sheet(self, title: str, params: Params) -> Sheet:
-        """The sheet of one configuration.
+        """Return the sheet of one configuration.
 
         Raises:
-            DataError: ultralytics cannot read the data set, or one of its pictures.
+            DataError: ultralytics cannot read the data set, or one of its images.
         """
         args = self._arguments(params)
         loaded = self._load(args)
@@ -76,12 +77,12 @@ class Preview:
         )
 
     def _arguments(self, params: Params) -> Any:
-        """ultralytics' arguments for a configuration, as a trial has them, but nothing kept and no picture left out."""
+        """Return a trial's ultralytics arguments for a configuration, with no cache and no image excluded."""
         fixed = {"task": "detect", "mode": "train", "data": str(self._data), "cache": False, "fraction": 1.0}
         return get_cfg(overrides={**params, **fixed})
 
     def _load(self, args: Any) -> "_Loaded":
-        """The data set for these arguments, shared by all that differ in augmentation only."""
+        """Load the data set for these arguments; configurations that differ only in augmentation share it."""
         batch = int(args.batch) if args.rect else _BATCH
         key = (args.imgsz, args.rect, args.single_cls, batch)
         if key not in self._loaded:
@@ -103,7 +104,7 @@ class Preview:
 
 
 class _Loaded:
-    """One of ultralytics' data sets, and the pictures that it holds in memory."""
+    """Loaded ultralytics data set, with the images that it keeps in memory."""
 
     def __init__(self, dataset: Any, args: Any, chosen: Sequence[str], seed: int) -> None:
         self._dataset = dataset
@@ -117,7 +118,7 @@ class _Loaded:
         self._held = {name: list(getattr(dataset, name)) for name in ("buffer", "ims", "im_hw0", "im_hw")}
 
     def _untouched(self, args: Any, file: str) -> Cell:
-        """The picture as ultralytics validates on it: brought to size and nothing else."""
+        """Return the image as ultralytics validates on it: only resized."""
         self._dataset.augment = False
         try:
             self._dataset.transforms = self._dataset.build_transforms(copy(args))
@@ -129,7 +130,7 @@ class _Loaded:
         return _cell(found)
 
     def augmented(self, args: Any, file: str, seeds: tuple[int, ...]) -> Cell:
-        """The picture as it is trained on; the same seeds give the same one, whatever was drawn before."""
+        """Return the image as it is trained on; the same seeds always give the same image."""
         for name, held in self._held.items():
             setattr(self._dataset, name, list(held))
         self._dataset.transforms = self._dataset.build_transforms(copy(args))
@@ -154,8 +155,11 @@ def _cell(sample: Mapping[str, Any]) -> Cell:
 
 
 def _in_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Something to look at, whatever the number of channels: grey, or the first three, which ultralytics has blue first
-    where there are more."""
+    """Convert an image with any number of channels for display.
+
+    With fewer than three channels, the first one is shown as grey. With more, the first three are shown; ultralytics
+    then stores blue first.
+    """
     if pixels.shape[2] < 3:
         pixels = pixels[..., :1].repeat(3, axis=2)
     elif pixels.shape[2] > 3:
@@ -164,7 +168,7 @@ def _in_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _spread(dataset: Any, number: int, seed: int) -> tuple[str, ...]:
-    """Pictures with labels, one from each of equal parts of the data set; any, where none has labels."""
+    """Choose images with labels, one from each of equal parts of the data set; any images if none has labels."""
     labelled = [place for place, label in enumerate(dataset.labels) if len(label["cls"])] or list(range(dataset.ni))
     number = min(number, len(labelled))
     parts = np.array_split(np.array(labelled), number)
@@ -177,7 +181,7 @@ def _switched_off(names: Sequence[str]) -> str:
 
 
 def _notes(args: Any, labels: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What these arguments ask for and nobody will see."""
+    """List the requested effects that the preview cannot show."""
     notes = []
     if args.copy_paste and not any(len(label["segments"]) for label in labels):
         notes.append("copy_paste has no effect: it needs outlines, and the labels are boxes")

@@ -1,8 +1,8 @@
-"""Images read for training: one that cannot be is the data's fault, and named.
+"""Image reading for training: an unreadable image is reported by name as an error of the data.
 
-ultralytics raises FileNotFoundError for a file that is cut off, lets OpenCV's own errors pass, and trains on samples of
-another kind than 8 bits as they come. The check has decoded every image before, so what is met here has changed since.
-Importing this module makes ultralytics' data sets read by `read`.
+ultralytics raises FileNotFoundError for a truncated file, passes on OpenCV's own errors, and trains on samples that are
+not 8 bits as they are. The check has decoded every image before, so an unreadable image has changed since. Importing
+this module makes ultralytics' data sets read with `read`.
 """
 
 from typing import Any
@@ -18,10 +18,10 @@ from trainer.exceptions import DataError
 
 
 def read(filename: str, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
-    """The image as ultralytics decodes it.
+    """Return the image as ultralytics decodes it.
 
     Raises:
-        DataError: it cannot be decoded, or not to samples of 8 bits.
+        DataError: It cannot be decoded, or not to 8-bit samples.
     """
     try:
         pixels: NDArray[Any] | None = imread(filename, flags)
@@ -45,7 +45,7 @@ _load_image = BaseDataset.load_image
 
 
 def _load(dataset: Any, index: int, *args: Any, **kwargs: Any) -> Any:
-    """An image that has vanished is noticed by its time of change, before it is read."""
+    """Load an image; a deleted one is noticed by its modification time, before it is read."""
     try:
         return _load_image(dataset, index, *args, **kwargs)
     except FileNotFoundError as error:

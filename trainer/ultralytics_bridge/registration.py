@@ -1,22 +1,22 @@
-"""Teaches ultralytics' model parser our modules, and torch's restricted loader; importing this module does it.
+"""Registration of our modules in ultralytics' model parser and torch's restricted loader, done on import.
 
-`ultralytics.nn.tasks.parse_model` looks module names up in its own globals, and decides by two function-local
-frozensets which classes get `(in_channels, out_channels, ...)` with the width scaled, and which of these take
-the repeat count as third argument instead of being repeated. There is no hook for either, so we
+`ultralytics.nn.tasks.parse_model` looks module names up in its own globals. Two function-local frozensets decide which
+classes get `(in_channels, out_channels, ...)` with the width scaled, and which of these take the repeat count as third
+argument instead of being repeated. There is no hook for either, so we
 
 1. set our classes as attributes of `ultralytics.nn.tasks`,
-2. put a function named `frozenset` there, which shadows the builtin in that module alone and adds our
-   classes when it recognises one of the two sets.
+2. put a function named `frozenset` there. It shadows the builtin in that module alone and adds our classes when it
+    recognises one of the two sets.
 
-Both rest on how one version is written, so a self-test parses a tiny model each time and refuses to go on
-when the result is not what we would have built by hand.
+Both depend on how one version is written. A self-test therefore parses a tiny model each time and stops with an error
+if the result differs from the model that we would build by hand.
 
-The detection head needs nothing from us: `parse_model` builds the head that YOLOv8 has (`Detect.legacy`) for
-every model without a C3k2, A2C2f or C2fCIB block, ours included, and sets that class attribute anew for each
-model. The self-test has no head, so the attribute is left as it was found.
+The detection head needs nothing from us: `parse_model` builds the head that YOLOv8 has (`Detect.legacy`) for every
+model without a C3k2, A2C2f or C2fCIB block, ours included, and sets that class attribute again for each model. The
+self-test has no head, so it leaves the attribute unchanged.
 
-torch and ultralytics, where they are told to load nothing but known classes, then know ours too. Where they are
-not told so, as in a user's own process, nothing changes.
+If torch and ultralytics are restricted to known classes, they then know ours too. Without that restriction, as in a
+user's own process, nothing changes.
 """
 
 import builtins
@@ -28,6 +28,7 @@ import ultralytics
 from torch import nn
 from ultralytics.nn import tasks
 
+from trainer.exceptions import TrainerError
 from trainer.nn import SS2D, LayerNorm2d, LSBlock, RGBlock, SimpleStem, VisionClueMerge, VSSBlock, XSSBlock
 from trainer.ultralytics_bridge.environment import TESTED_VERSION
 
@@ -49,8 +50,8 @@ _TINY_MODEL = {
 }
 
 
-class UnsupportedUltralyticsError(RuntimeError):
-    """The installed ultralytics parses models in a way that our registration does not fit."""
+class UnsupportedUltralyticsError(TrainerError):
+    """Model parser of the installed ultralytics that our registration does not fit."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -60,7 +61,7 @@ class UnsupportedUltralyticsError(RuntimeError):
 
 
 def _frozenset(members: Iterable[Any] = ()) -> builtins.frozenset[Any]:
-    """Stand in for the builtin inside `ultralytics.nn.tasks`."""
+    """Replace the builtin inside `ultralytics.nn.tasks`."""
     made = builtins.frozenset(members)
     if {tasks.Conv, tasks.C2f} <= made:
         return made.union(_SCALED)
@@ -74,7 +75,7 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
 
 
 def _self_test() -> None:
-    # Tensors without data: no time, and no draw from the random generator of whoever imports us.
+    # Tensors without data: they take no time and draw nothing from the random generator of the importing process.
     with torch.device("meta"):
         try:
             parsed, _ = tasks.parse_model(_copied(_TINY_MODEL), ch=3, verbose=False)
@@ -91,7 +92,7 @@ def _self_test() -> None:
 
 
 def _copied(model: dict[str, Any]) -> dict[str, Any]:
-    """Copy what `parse_model` may write to: it replaces arguments in place."""
+    """Copy what `parse_model` may modify: it replaces arguments in place."""
     return {
         key: [[*row[:3], [*row[3]]] for row in value] if isinstance(value, list) else value
         for key, value in model.items()
@@ -101,7 +102,7 @@ def _copied(model: dict[str, Any]) -> dict[str, Any]:
 def _register() -> None:
     for module in _SCALED:
         setattr(tasks, module.__name__, module)
-    # Always on top of the builtin, never on top of itself, so that registering twice is registering once.
+    # Always wraps the builtin, never itself, so that registering twice equals registering once.
     tasks.frozenset = _frozenset
     torch.serialization.add_safe_globals([*_SCALED, *_INSIDE_OTHERS])
     _self_test()

@@ -1,4 +1,4 @@
-"""What `tune doctor` shows of the training side."""
+"""Report on the training environment for `tune doctor`."""
 
 from importlib.metadata import version
 from typing import Any
@@ -7,7 +7,7 @@ from trainer.ultralytics_bridge import environment
 
 
 def environment_report() -> dict[str, Any]:
-    """Versions, devices and what is wrong with them; JSON-able. Imports torch and ultralytics."""
+    """Return versions, devices and their problems, JSON-able. Imports torch and ultralytics."""
     environment.configure()
     import torch
 
@@ -17,13 +17,13 @@ def environment_report() -> dict[str, Any]:
         from trainer.ultralytics_bridge import registration as _registration  # noqa: F401
     except Exception as error:
         problems.append(f"Mamba-YOLO could not be registered with ultralytics {installed}: {error}")
-    from trainer.nn.selective_scan import BackendUnavailable, described
+    from trainer.nn.selective_scan import BackendUnavailableError, described
 
     scans = {}
     for device in ("cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))):
         try:
             scans[device] = described(device)
-        except BackendUnavailable as error:
+        except BackendUnavailableError as error:
             problems.append(str(error))
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return {

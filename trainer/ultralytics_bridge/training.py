@@ -1,9 +1,8 @@
-"""ultralytics' detection trainer with its traps closed.
+"""ultralytics' detection trainer without the behaviour that would harm a search.
 
-What it does otherwise, and a search must not suffer: halves the batch when memory runs out, "recovers" from NaN
-by writing zeros into the weights, reports one epoch too many, decays the state-space parameters, strips the
-checkpoint that a later resume needs, writes checkpoints in place, so that a kill leaves half a file, and unpickles
-whatever it is given.
+Stock ultralytics halves the batch when memory runs out, "recovers" from NaN by writing zeros into the weights, reports
+one epoch too many, decays the state-space parameters, strips the checkpoint that a later resume needs, writes
+checkpoints in place, so that a kill leaves a partial file, and unpickles any file that it gets.
 """
 
 import contextlib
@@ -23,17 +22,17 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOCAL_RANK, RANK
 from ultralytics.utils.torch_utils import EarlyStopping, torch_distributed_zero_first, unwrap_model
 
-from trainer.exceptions import Diverged, OutOfMemory
+from trainer.exceptions import DivergedError, OutOfMemoryError
 from trainer.nn import is_ssm_parameter
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.divergence import LossWatch
 from trainer.ultralytics_bridge import checkpoints, dataset_scan, determinism, models
-from trainer.ultralytics_bridge import image_caches as _picture_caches  # noqa: F401 - none among the user's files
-from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads them safely
-from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - names an image that cannot be read
+from trainer.ultralytics_bridge import image_caches as _picture_caches  # noqa: F401 - keeps caches out of the user's files
+from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads label caches safely
+from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - reports an unreadable image by name
 
 _CUDA_CHECK_EVERY = 10
-"""Reading a loss from a GPU makes the host wait for it, so there it is read every few batches only."""
+"""Batches between two reads of the loss on a GPU: each read makes the host wait for the GPU."""
 
 METRIC_KEYS = {
     "mAP50-95": "metrics/mAP50-95(B)",
@@ -44,7 +43,7 @@ METRIC_KEYS = {
 
 
 class Epoch:
-    """The figures of one epoch, native Python numbers; see `tuner.contract.EpochRecord` for units."""
+    """Metrics and losses of one epoch, native Python numbers; see `tuner.contract.EpochRecord` for units."""
 
     def __init__(self, trainer: "SearchTrainer") -> None:
         self.number: int = trainer.epoch + 1
@@ -57,30 +56,30 @@ class Epoch:
 
 
 class Supervisor(Protocol):
-    """What the trainer asks and tells while it trains. Epochs are 1-based."""
+    """Decisions and callbacks that the trainer needs while it trains. Epochs are 1-based."""
 
     checkpoints: Checkpoints
-    """Those of the run, in the folder `weights`."""
+    """Checkpoints of the run, in the folder `weights`."""
 
     def validates(self, epoch: int) -> bool:
-        """Whether this epoch needs metrics."""
+        """Return whether this epoch needs metrics."""
 
     def epoch_trained(self, epoch: Epoch) -> None:
-        """An epoch is over; its checkpoint is not visible yet."""
+        """Handle the end of an epoch; its checkpoint is not visible yet."""
 
     def checkpoint_written(self, epoch: int) -> None:
-        """The checkpoint of that epoch is on disk under its final name."""
+        """Handle a new checkpoint: that of this epoch is on disk under its final name."""
 
     @property
     def last_epoch(self) -> int:
-        """Stop after this one."""
+        """True to stop after this epoch."""
 
 
 class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has no types
-    """Trains one configuration and tells a supervisor.
+    """Train one configuration and report to a supervisor.
 
-    `full` evaluates best.pt at the end; with `begins_stage`, what came before goes on at another size, where the best
-    so far does not count.
+    `full` evaluates best.pt at the end. With `begins_stage`, an earlier run continues at another size, where its best
+    epoch so far does not count.
     """
 
     last: Any
@@ -100,7 +99,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         self._batches_since_step = 0
         self._pending: Mapping[str, torch.Tensor] = {}
         super().__init__(overrides=dict(overrides))
-        if self.device.type == "cpu":  # ultralytics knows ranks on GPUs only
+        if self.device.type == "cpu":  # ultralytics supports ranks on GPUs only
             self.world_size = int(os.environ.get("WORLD_SIZE", "0"))
         self._kept_every = int(self.args.save_period)
         self.save_period = -1  # ultralytics would write those in place
@@ -116,7 +115,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self._batch = 0
-        if self.train_loader.iterator is None:  # the first epoch of this process; later ones follow by themselves
+        if self.train_loader.iterator is None:  # the first epoch of this process; later ones count up on their own
             self._tell_sampler()
         determinism.seed_generators(self.args.seed, self.epoch, RANK + 1)
         self._restore_pending()
@@ -127,7 +126,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 
     def _close_dataloader_mosaic(self) -> None:
         super()._close_dataloader_mosaic()
-        self._tell_sampler()  # the loader begins anew, which may have read ahead
+        self._tell_sampler()  # the loader starts again; it may have read ahead
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
         dataset = super().build_dataset(img_path, mode, batch)
@@ -140,12 +139,12 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
             determinism.in_epochs(loader, seed=self.args.seed, rank=rank, num_ranks=self.world_size)
         return loader
 
-    # ultralytics counts batches since the last step of the optimizer by itself, and forgets the count when it stops.
-    # So it is made to believe that every batch is one for a step, and the count is kept here.
+    # ultralytics counts the batches since the last optimizer step itself and loses the count when it stops. We
+    # therefore present every batch as one with a step and keep the count here.
 
     @property
     def accumulate(self) -> int:
-        """Batches between two steps of the optimizer, as ultralytics sees it."""
+        """Batches between two optimizer steps, as ultralytics sees it."""
         return 1 if self._steps_counted_here else self._accumulate
 
     @accumulate.setter
@@ -162,7 +161,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
             super().optimizer_step()
 
     def _restore_pending(self) -> None:
-        """Gradients of the batches since the last step; ultralytics clears them when training starts."""
+        """Restore the gradients of the batches since the last step; ultralytics clears them when training starts."""
         for name, parameter in unwrap_model(self.model).named_parameters():
             if name in self._pending:
                 parameter.grad = self._pending[name].to(parameter.device, copy=True)
@@ -174,7 +173,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
             return
         reason = self._watch.verdict(float(self.loss.detach()) / max(self.batch_size, 1))
         if reason:
-            raise Diverged(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")
+            raise DivergedError(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")
 
     def _setup_ddp(self) -> None:
         if self.device.type == "cpu":
@@ -195,7 +194,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
             self._pending, self._batches_since_step = {}, 0  # sums over batches of another size
             self.stopper = EarlyStopping(patience=self.args.patience)
         if self._begins_stage or not self.best.exists():
-            self.best_fitness = None  # the next validated epoch is the best that there is
+            self.best_fitness = None  # the next validated epoch becomes the best one
 
     def _setup_train(self) -> None:
         if self.device.type == "cpu" and self.world_size > 1:
@@ -210,19 +209,19 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         return outcome
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        """Stop instead of going back to the last checkpoint: the run would only diverge again."""
+        """Stop instead of returning to the last checkpoint: the run would only diverge again."""
         if not torch.isfinite(torch.as_tensor(self.loss)).all():
-            raise Diverged(f"the loss became NaN or infinite at the end of epoch {epoch + 1}")
+            raise DivergedError(f"the loss became NaN or infinite at the end of epoch {epoch + 1}")
         return False
 
     def _build_train_pipeline(self) -> None:
-        """Refuse the second call: it is ultralytics going on with half the batch after memory ran out."""
+        """Refuse the second call: ultralytics would continue with half the batch after running out of memory."""
         if self.optimizer is not None:
-            raise OutOfMemory("memory ran out while training; a smaller batch or image size is needed")
+            raise OutOfMemoryError("memory ran out while training; a smaller batch or image size is needed")
         super()._build_train_pipeline()
 
     def build_optimizer(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """As ultralytics groups them, but the state-space parameters get neither weight decay nor the bias warm-up."""
+        """Build ultralytics' groups, but exempt the state-space parameters from weight decay and bias warm-up."""
         optimizer: torch.optim.Optimizer = super().build_optimizer(model, *args, **kwargs)
         ssm = [p for name, p in model.named_parameters() if is_ssm_parameter(name)]
         moved = {id(p) for p in ssm}
@@ -233,7 +232,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         return optimizer
 
     def save_model(self) -> bool:
-        """Publish what ultralytics would write: last.pt, and best.pt if this epoch was validated and is the best."""
+        """Publish the checkpoints ultralytics would write: last.pt, and best.pt if this epoch validates best so far."""
         self.supervisor.epoch_trained(Epoch(self))
         written = self.supervisor.checkpoints
         is_best = self.validated and self.best_fitness == self.fitness
@@ -245,9 +244,10 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         return True
 
     def final_eval(self) -> None:
-        """Only a promoted run ends with an evaluation of best.pt and stripped checkpoints.
+        """Evaluate best.pt and strip the checkpoints, in a final run only.
 
-        Both stay as they were until best.pt is evaluated, so that a run killed meanwhile need not train again.
+        Both checkpoints stay unchanged until best.pt is evaluated, so that a run killed before then need not train
+        again.
         """
         on_cpu_ranks = self.device.type == "cpu" and self.world_size > 1  # where ultralytics looks for a GPU
         if not self.full or on_cpu_ranks:
@@ -264,13 +264,13 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 
 
 def named_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """ultralytics' validation figures by the contract's names."""
+    """Return ultralytics' validation metrics under the contract's names."""
     return {name: float(metrics[key]) for name, key in METRIC_KEYS.items()}
 
 
 @contextlib.contextmanager
 def _ranks_without_devices() -> Iterator[None]:
-    """ultralytics names a device for each rank, which torch refuses for ranks on the CPU."""
+    """Drop the device that ultralytics names for each rank, which torch refuses for ranks on the CPU."""
     stock = torch.nn.parallel.DistributedDataParallel
 
     def on_cpu(model: torch.nn.Module, *, device_ids: object, **kwargs: Any) -> torch.nn.Module:
@@ -291,19 +291,20 @@ def _peak_memory_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-# The stock check downloads a model and a picture, and runs that model instead of ours; the scan is float32
-# under autocast whatever it would say.
+# The stock check downloads a model and an image, and runs that model instead of ours. The scan is float32 under
+# autocast whatever its result.
 engine.check_amp = lambda model: next(model.parameters()).device.type == "cuda"
 
-# Stock ultralytics refuses an lr0 above 1; a search may go there, and is told by divergence.
+# Stock ultralytics refuses an lr0 above 1. A search may try such values; divergence shows when they are too high.
 ultralytics.cfg.CFG_FLOAT_KEYS |= {"lr0"}
 ultralytics.cfg.CFG_FRACTION_KEYS -= {"lr0"}
 
 engine.load_checkpoint = checkpoints.load
 
-# It writes in place, and before the evaluation that may still be cut off: `SearchTrainer.final_eval` does it after.
+# It writes in place, and before the evaluation, which may still be interrupted. `SearchTrainer.final_eval` strips
+# afterwards.
 engine.strip_optimizer = lambda path, updates=None: {}
 
-# In a log file a progress bar is a thousand lines.
+# In a log file a progress bar becomes a thousand lines.
 engine.TQDM = partial(engine.TQDM, disable=True)
 ultralytics.engine.validator.TQDM = engine.TQDM

@@ -6,17 +6,17 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.exceptions import DataError, UsageError
 from tuner.execution.watchdog import Patience
-from tuner.storage.database import has_password, sqlite_url
-from tuner.study import Study, StudyPaths
 from tuner.system.paths import checked_path
-from tuner.workflows.data_check import advised_model
-from tuner.workflows.options import Machines
+
+if TYPE_CHECKING:
+    from tuner.study import Study, StudyPaths
+    from tuner.workflows.options import Machines
 
 STORAGE_VARIABLE = "TUNE_STORAGE"
 
@@ -66,8 +66,10 @@ def machines(
     trainer: str | None,
     hang_after: float,
     start_within: float,
-) -> Machines:
+) -> "Machines":
     """Where and how to train, from the options."""
+    from tuner.workflows.options import Machines
+
     patience = Patience(least_s=hang_after, start_s=start_within)
     command = trainer_command(trainer)
     return Machines(gpus=gpus, parallel=parallel, address=address, trainer=command, patience=patience)
@@ -78,18 +80,22 @@ def trainer_command(trainer: str | None) -> tuple[str, ...]:
     return tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
 
 
-def storage_url(storage: str | None, paths: StudyPaths) -> str:
+def storage_url(storage: str | None, paths: "StudyPaths") -> str:
     """The study's database. Its address leaves the environment: what this process starts has no need of it."""
+    from tuner.storage.database import sqlite_url
+
     os.environ.pop(STORAGE_VARIABLE, None)
     return storage or sqlite_url(paths.database)
 
 
-def open_study(name: str, home: Path, storage: str | None) -> tuple[Study, StudyPaths]:
+def open_study(name: str, home: Path, storage: str | None) -> "tuple[Study, StudyPaths]":
     """An existing study and its folder.
 
     Raises:
         UsageError: there is none of that name.
     """
+    from tuner.study import Study, StudyPaths
+
     paths = StudyPaths.of(home, name)
     try:
         return Study.open(storage_url(storage, paths), name, paths.root), paths
@@ -109,10 +115,16 @@ def hide_password(arguments: list[str]) -> None:
     for place, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
         url = value or "".join(arguments[place + 1 : place + 2])
-        if name == "--storage" and has_password(url):
+        if name == "--storage" and _has_password(url):
             rest = arguments[:place] + arguments[place + (1 if value else 2) :]
             interpreter = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
             os.execve(sys.executable, [*interpreter, *rest], {**os.environ, STORAGE_VARIABLE: url})
+
+
+def _has_password(url: str) -> bool:
+    from tuner.storage.database import has_password
+
+    return has_password(url)
 
 
 def data_source(source: str | None) -> str:
@@ -142,6 +154,8 @@ def chosen_model(given: str | None, data: str, tell: Callable[[str], None]) -> s
     """
     if given is not None:
         return model_source(given)
+    from tuner.workflows.data_check import advised_model
+
     advice = advised_model(data)
     tell(f"model  {advice.choice} is chosen by the data check: {advice.why}; --model takes another")
     return advice.choice

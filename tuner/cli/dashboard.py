@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, StudyName, open_study
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 
 
 def dashboard(
@@ -22,9 +22,7 @@ def dashboard(
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise EnvironmentProblem(
-                f"--port must be free, but {port} is not ({error.strerror}); choose another."
-            ) from error
+            raise MachineError(f"--port must be free, but {port} is not ({error.strerror}); choose another.") from error
     typer.echo(f"http://127.0.0.1:{port}/dashboard (Ctrl+C ends it)")
     from optuna_dashboard import run_server  # a second of imports that other verbs need not wait for
 

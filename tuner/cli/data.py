@@ -4,21 +4,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tuner.cli.arguments import commands_prefix, terminal_is_dumb
-from tuner.contract.data_report import encode_report
 from tuner.exceptions import DataError, UsageError
-from tuner.report.data_check import data_check_lines, next_command
-from tuner.report.data_check_page import data_check_page
 from tuner.system.atomic_files import write_whole
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
-from tuner.workflows.data_check import Hear, check_data
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from tuner.workflows.data_check import Hear
 
 app = typer.Typer(help="Look at a data set before it costs GPU hours.", no_args_is_help=True)
 
@@ -51,6 +50,10 @@ def check(
 
         tune data check my/dataset.yaml --html check.html --fix cleaned
     """
+    from tuner.contract.data_report import encode_report
+    from tuner.report.data_check import data_check_lines, next_command
+    from tuner.workflows.data_check import check_data
+
     if data.partition(":")[0] != "sample":
         checked_path("DATA", data)
     if html is not None and (html.is_dir() or not os.access(html.parent, os.W_OK)):
@@ -63,6 +66,8 @@ def check(
         for line in data_check_lines(report, places):
             typer.echo(line)
     if html is not None:
+        from tuner.report.data_check_page import data_check_page
+
         _write_page(html, data_check_page(report).encode("utf-8", "backslashreplace"))
         typer.echo(f"page        {printable(str(html))}", err=as_json)
     if cleaned is not None:
@@ -89,8 +94,11 @@ def _not_writable(file: Path, why: str) -> UsageError:
 
 
 @contextmanager
-def _progress() -> Iterator[Hear]:
+def _progress() -> "Iterator[Hear]":
     """Bars on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     disable = not console.is_terminal or terminal_is_dumb()

@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, storage_url
-from tuner.exceptions import StorageProblem, UsageError
-from tuner.storage import maintenance
-from tuner.study import StudyPaths
+from tuner.exceptions import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from tuner.storage import maintenance
 
 StudyName = Annotated[
     str | None, typer.Argument(metavar="[STUDY]", help="The study whose database is meant; not needed with --storage.")
@@ -26,6 +27,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
 ) -> None:
     """Look whether a database answers, is sound and of the right version, and what is in it. Changes nothing."""
+    from tuner.storage import maintenance
+
     found = maintenance.check(_url(study, home, storage))
     if as_json:
         typer.echo(
@@ -43,7 +46,7 @@ def check(
     else:
         _print(found)
     if found.problems:
-        raise StorageProblem(f"tune db check found {len(found.problems)} problem(s).")
+        raise StorageError(f"tune db check found {len(found.problems)} problem(s).")
 
 
 @app.command()
@@ -58,6 +61,8 @@ def backup(
     storage: Storage = None,
 ) -> None:
     """Copy a database into an SQLite file, also while a search runs. `--storage sqlite:///FILE` opens it."""
+    from tuner.storage import maintenance
+
     typer.echo(str(maintenance.backup(_url(study, home, storage), output, force=force)))
 
 
@@ -72,6 +77,8 @@ def upgrade(
 
     Times that Optuna 4 and older wrote are local; from Optuna 5 on they are read as UTC.
     """
+    from tuner.storage import maintenance
+
     found, copy = maintenance.upgrade(_url(study, home, storage), confirmed=yes)
     if not found:
         typer.echo("Nothing to do: the tables are of the version that this Optuna needs.")
@@ -86,10 +93,12 @@ def _url(study: str | None, home: Path, storage: str | None) -> str:
         if storage is None:
             raise UsageError("A database must be named: the study that it belongs to, or --storage URL.")
         return storage
+    from tuner.study import StudyPaths
+
     return storage_url(storage, StudyPaths.of(home, study))
 
 
-def _print(found: maintenance.Report) -> None:
+def _print(found: "maintenance.Report") -> None:
     for name, value in found.facts.items():
         typer.echo(f"{name:<18} {value}")
     for name, states in found.studies.items():

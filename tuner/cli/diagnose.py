@@ -3,17 +3,16 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli.arguments import commands_prefix
-from tuner.diagnosis import Condition, Diagnosis, diagnose, read_run
-from tuner.diagnosis.next_run import is_resumed, next_yaml, write_next
 from tuner.exceptions import SpaceError
-from tuner.report.diagnosis import diagnosis_facts, diagnosis_lines
 from tuner.system.printable import printable
-from tuner.training.arguments_file import parameters_of
+
+if TYPE_CHECKING:
+    from tuner.diagnosis import Diagnosis
 
 
 def diagnose_run(
@@ -37,6 +36,10 @@ def diagnose_run(
 
         tune diagnose studies/my-study/trials/0003 --write next.yaml
     """
+    from tuner.diagnosis import diagnose, read_run
+    from tuner.diagnosis.next_run import is_resumed, next_yaml, write_next
+    from tuner.report.diagnosis import diagnosis_facts, diagnosis_lines
+
     diagnosis = diagnose(read_run(run))
     if write is not None and diagnosis.changes:
         text = next_yaml(diagnosis)
@@ -51,14 +54,19 @@ def diagnose_run(
 
 def refuse_what_train_refuses(text: str, target: Path, *, named: set[str]) -> None:
     """Raise what `tune train` would say of the file; `named` are arguments that its command line will have."""
+    from tuner.training.arguments_file import parameters_of
+
     try:
         parameters_of(text, str(target), overridden=named)
     except SpaceError as error:
         raise SpaceError(f"{error}\n'{target}' is not written: `tune train` would refuse it.") from error
 
 
-def _next(diagnosis: Diagnosis, written: Path | None) -> str:
+def _next(diagnosis: "Diagnosis", written: Path | None) -> str:
     """What to type next, or why there is nothing."""
+    from tuner.diagnosis import Condition
+    from tuner.diagnosis.next_run import is_resumed
+
     if not diagnosis.changes:
         kept = f"; {written} was not written" if written else ""
         if diagnosis.findings:

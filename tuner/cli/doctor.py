@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.system.printable import printable
-from tuner.workflows.doctor import examine
 
 
 def doctor(
@@ -16,6 +15,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False,
 ) -> None:
     """Look at this machine: versions, devices, folders, and which `tune` is on the path."""
+    from tuner.workflows.doctor import examine
+
     findings = examine(home.absolute())
     if as_json:
         typer.echo(json.dumps({"version": 1, "facts": findings.facts, "problems": list(findings.problems)}, indent=2))
@@ -27,4 +28,4 @@ def doctor(
         if not findings.problems:
             typer.echo("No problems found.")
     if findings.problems:
-        raise EnvironmentProblem(f"tune doctor found {len(findings.problems)} problem(s).")
+        raise MachineError(f"tune doctor found {len(findings.problems)} problem(s).")

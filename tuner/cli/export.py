@@ -1,7 +1,7 @@
 """`tune export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,11 +18,10 @@ from tuner.cli.arguments import (
     trainer_command,
 )
 from tuner.exceptions import UsageError
-from tuner.study import Study, StudyPaths, StudySpec
 from tuner.system.printable import printable
-from tuner.training.export import params_yaml, write_params
-from tuner.training.final_run import choose_winner
-from tuner.workflows.places import in_place, prepared_again
+
+if TYPE_CHECKING:
+    from tuner.study import Study, StudyPaths, StudySpec
 
 
 def export(
@@ -58,6 +57,9 @@ def export(
         return
     if len(study) > 1:
         raise UsageError(f"A winner is that of one study, but got {', '.join(study)}; name one, or add --curves.")
+    from tuner.training.export import params_yaml, write_params
+    from tuner.training.final_run import choose_winner
+
     opened, paths = open_study(study[0], home, storage)
     winner = choose_winner(opened)
     begun = opened.promotion if opened.promotion.get("trial") == winner.trial.number else {}
@@ -70,10 +72,12 @@ def export(
 
 
 def _with_places_of_now(
-    study: Study, paths: StudyPaths, trainer: str | None, data: str | None, model: str | None
-) -> StudySpec:
+    study: "Study", paths: "StudyPaths", trainer: str | None, data: str | None, model: str | None
+) -> "StudySpec":
     """The spec, after a look whether what it names is there; asked for another place, or where it is not, a trainer
     prepares it again."""
+    from tuner.workflows.places import in_place, prepared_again
+
     if data is None and model is None and in_place(study.spec):
         return study.spec
     return prepared_again(
@@ -87,7 +91,7 @@ def _with_places_of_now(
 
 
 def _export_curves(target: Path, names: list[str], home: Path, storage: str | None) -> None:
-    from tuner.curve_table.writer import RecordedStudy, write_curves  # pyarrow only where it is needed
+    from tuner.curve_table.writer import RecordedStudy, write_curves
 
     opened = [open_study(name, home, storage) for name in names]
     number = write_curves(target, [RecordedStudy(study=study, paths=paths) for study, paths in opened])

@@ -7,9 +7,9 @@ import sys
 import traceback
 from typing import Annotated, NoReturn
 
-import optuna
 import typer
 
+from tuner import __version__
 from tuner.cli import (
     dashboard,
     data,
@@ -27,7 +27,7 @@ from tuner.cli import (
 )
 from tuner.cli.arguments import hide_password
 from tuner.cli.output import lasting_output
-from tuner.exceptions import EnvironmentProblem, SpaceError, TunerError
+from tuner.exceptions import MachineError, SpaceError, TunerError
 from tuner.system.printable import printable
 from tuner.system.signals import Interrupted
 
@@ -62,9 +62,18 @@ app.add_typer(data.app, name="data")
 app.add_typer(db.app, name="db")
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"mamba-yolo-tuner {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log everything.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Options of every verb."""
 
@@ -75,20 +84,26 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if arguments is None:
         hide_password(given)
     debug = "--debug" in given
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    if not debug:
-        logging.getLogger("tuner").setLevel(logging.CRITICAL)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _configure_logging(debug=debug)
     with lasting_output() as failures:
         code = _exit_code([argument for argument in given if argument != "--debug"], debug=debug)
         sys.stdout.flush()
         if code == 0 and any(error.errno not in _NOBODY_READS for error in failures):
             sys.stderr.write(f"All is done, but the output could not be written: {failures[0].strerror}.\n")
-            code = EnvironmentProblem.exit_code
+            code = MachineError.exit_code
     if arguments is None:
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(signum, signal.SIG_IGN)  # all is done: a late one must not make this a failure
     sys.exit(code)
+
+
+def _configure_logging(*, debug: bool) -> None:
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if not debug:
+        logging.getLogger("tuner").setLevel(logging.CRITICAL)
+        # Not of the logger `optuna`: Optuna sets that to INFO when it is imported, which is later.
+        for part in ("samplers", "storages", "study", "trial"):
+            logging.getLogger(f"optuna.{part}").setLevel(logging.ERROR)
 
 
 def _exit_code(arguments: list[str], *, debug: bool) -> int:

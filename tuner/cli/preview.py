@@ -9,10 +9,8 @@ import typer
 
 from tuner.cli.arguments import commands_prefix, data_source
 from tuner.exceptions import UsageError
-from tuner.space import ARGUMENTS, find_space, load_space
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
-from tuner.workflows import preview as service
 
 
 def preview(
@@ -39,6 +37,9 @@ def preview(
 
         tune preview --space strong_aug.yaml --data my/dataset.yaml --out looks
     """
+    from tuner.space import find_space, load_space
+    from tuner.workflows import preview as service
+
     loaded = load_space(find_space(space, Path.cwd())) if space is not None else None
     size = _size(imgsz)
     request = service.PreviewRequest(
@@ -64,7 +65,9 @@ def preview(
 
 
 def _size(imgsz: int | None) -> int | None:
+    from tuner.space import ARGUMENTS, UnfitError
+
     try:
         return None if imgsz is None else int(ARGUMENTS["imgsz"].checked(imgsz))
-    except ValueError as unfit:
+    except UnfitError as unfit:
         raise UsageError(f"{str(unfit).replace('`imgsz`', '--imgsz')}.") from unfit

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tuner.cli.arguments import (
     DEFAULT_HOME,
@@ -25,8 +24,6 @@ from tuner.cli.arguments import (
     terminal_is_dumb,
 )
 from tuner.execution.watchdog import LEAST_S, START_S
-from tuner.report.progress import View
-from tuner.workflows import run as service
 
 
 def promote(
@@ -49,6 +46,11 @@ def promote(
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a live view.")] = False,
 ) -> None:
     """Train the winner of a search in full, or go on with that run."""
+    from rich.console import Console
+
+    from tuner.report.progress import View
+    from tuner.workflows import run as service
+
     opened, paths = open_study(study, home, storage)
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     where = machines(gpus, None, address, trainer, hang_after, start_within)

@@ -3,10 +3,9 @@
 import re
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from tuner.cli.arguments import (
     DEFAULT_HOME,
@@ -27,15 +26,11 @@ from tuner.cli.arguments import (
     terminal_is_dumb,
 )
 from tuner.contract import ParamValue
-from tuner.decisions.stopping import Bounds
 from tuner.exceptions import UsageError
 from tuner.execution.watchdog import LEAST_S, START_S
-from tuner.report.progress import View
-from tuner.search.warm_start import warm_start as warm_start_of
-from tuner.space import Space, find_space, load_space, with_fixed
-from tuner.study import StudyPaths, checked_study_name
-from tuner.workflows import run as service
-from tuner.workflows.options import RunOptions
+
+if TYPE_CHECKING:
+    from tuner.space import Space
 
 
 def run(
@@ -131,6 +126,15 @@ def run(
 
         tune run --space strong_aug --data new/dataset.yaml --warm-start strong_aug-dataset-mamba-yolo-t
     """
+    from rich.console import Console
+
+    from tuner.decisions.stopping import Bounds
+    from tuner.report.progress import View
+    from tuner.space import find_space, load_space, with_fixed
+    from tuner.study import StudyPaths, checked_study_name
+    from tuner.workflows import run as service
+    from tuner.workflows.options import RunOptions
+
     own = load_space(find_space(space, Path.cwd())).with_settings(
         trials=trials,
         epochs=epochs,
@@ -185,9 +189,11 @@ def _settings(settings: list[str], imgsz: int | None) -> list[str]:
 
 
 def _warm_start(
-    space: Space, earlier: list[str], name: str, home: Path, storage: str | None
+    space: "Space", earlier: list[str], name: str, home: Path, storage: str | None
 ) -> tuple[dict[str, ParamValue], ...]:
     """What the earlier studies of those names give a new one of this name."""
+    from tuner.search.warm_start import warm_start as warm_start_of
+
     if name in earlier:
         raise UsageError(f"--warm-start takes other studies than the one that is run, but got '{name}'; leave it out.")
     with ExitStack() as opened:

@@ -2,26 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from tuner.exceptions import UsageError
-from tuner.simulation.measures import measures
-from tuner.simulation.replay import Pool, replay
-from tuner.simulation.simulated import SimulatedSearch
-from tuner.simulation.tables import CurveTable, load_arrays
-from tuner.space import STRATEGIES
 from tuner.system.printable import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tuner.simulation.tables import CurveTable
 
 
 def simulate(
     curves: Annotated[
         Path, typer.Option(help="A table of learning curves: parquet of `tune export --curves`, or npz of losses.")
     ],
-    strategy: Annotated[str, typer.Option(help=", ".join(STRATEGIES) + ".")] = "auto",
+    strategy: Annotated[str, typer.Option(help="auto, promotion or asha.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
     budget: Annotated[float, typer.Option(help="Worker time, in full runs of average cost.")] = 20.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
@@ -38,6 +36,13 @@ def simulate(
 
         tune simulate --curves taskset.npz --strategy asha --seed 3 --json
     """
+    from rich.console import Console
+
+    from tuner.simulation.measures import measures
+    from tuner.simulation.replay import Pool, replay
+    from tuner.simulation.simulated import SimulatedSearch
+    from tuner.space import STRATEGIES
+
     if strategy not in STRATEGIES:
         raise UsageError(
             f"--strategy must be one of {', '.join(STRATEGIES)}, but got {strategy!r}; choose one of them."
@@ -54,15 +59,19 @@ def simulate(
         Console().print(_shown(table, strategy, workers, budget, figures))
 
 
-def _loaded(path: Path) -> CurveTable:
+def _loaded(path: Path) -> "CurveTable":
     if path.suffix == ".npz":
+        from tuner.simulation.tables import load_arrays
+
         return load_arrays(path)
-    from tuner.curve_table.writer import read_curves  # pyarrow takes a while to import
+    from tuner.curve_table.writer import read_curves
 
     return read_curves(path)
 
 
-def _shown(table: CurveTable, strategy: str, workers: int, budget: float, figures: dict[str, Any]) -> Table:
+def _shown(table: "CurveTable", strategy: str, workers: int, budget: float, figures: dict[str, Any]) -> "Table":
+    from rich.table import Table
+
     shown = Table(
         title=printable(f"{strategy} on {table.name}: {workers} workers, {budget:g} full runs"),
         show_header=False,

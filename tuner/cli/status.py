@@ -5,13 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, open_study
-from tuner.report.status import status_of, status_table
-from tuner.storage.database import masked
-from tuner.storage.lease import holder_of
-from tuner.study import study_names
 from tuner.system.printable import printable
 
 
@@ -27,6 +22,11 @@ def status(
     if study is None:
         _list(home, storage, as_json)
         return
+    from rich.console import Console
+
+    from tuner.report.status import status_of, status_table
+    from tuner.storage.lease import holder_of
+
     opened, _ = open_study(study, home, storage)
     holder = holder_of(opened.url, opened.name)
     facts = status_of(opened, None if holder is None else str(holder))
@@ -37,12 +37,16 @@ def status(
 
 
 def _list(home: Path, storage: str | None, as_json: bool) -> None:
-    in_folders = {path.parent.name for path in home.glob("*/study.db")}
-    names = sorted(in_folders | (set() if storage is None else study_names(storage)))
+    names, where = {path.parent.name for path in home.glob("*/study.db")}, f"'{home.absolute()}'"
+    if storage is not None:
+        from tuner.storage.database import masked
+        from tuner.study import study_names
+
+        names |= study_names(storage)
+        where += f" and {masked(storage)}"
     if as_json:
-        typer.echo(json.dumps({"version": 1, "studies": names}))
+        typer.echo(json.dumps({"version": 1, "studies": sorted(names)}))
     elif names:
-        typer.echo("\n".join(map(printable, names)))
+        typer.echo("\n".join(map(printable, sorted(names))))
     else:
-        where = f"'{home.absolute()}'" if storage is None else f"'{home.absolute()}' and {masked(storage)}"
         typer.echo(f"No studies in {where} yet. Begin one: tune run --space quick", err=True)

@@ -5,29 +5,19 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import psutil
 import typer
 
 from tuner.cli.arguments import HangAfter, StartWithin, Trainer, chosen_model, commands_prefix, data_source
 from tuner.contract import ParamValue, Stage
-from tuner.diagnosis import summary
-from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.exceptions import MachineError, UsageError
 from tuner.execution.watchdog import LEAST_S, START_S, Patience
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
-from tuner.training import single_run
-from tuner.training.arguments_file import (
-    Parameters,
-    default_parameters,
-    overridden,
-    read_parameters,
-    require_optimizer,
-    warm_restart_of,
-)
-from tuner.trials.requests import FULL_RUN_PATIENCE
-from tuner.workflows.doctor import gpu_memories_gib
+
+if TYPE_CHECKING:
+    from tuner.training.arguments_file import Parameters
 
 
 def train(
@@ -105,6 +95,11 @@ def train(
 
         tune train --warm-restart runs/mamba-yolo-t-dataset
     """
+    from tuner.diagnosis import summary_lines
+    from tuner.training import single_run
+    from tuner.training.arguments_file import overridden, require_optimizer
+    from tuner.trials.requests import FULL_RUN_PATIENCE
+
     options = {"data": data, "model": model, "epochs": epochs, "seed": seed, "patience": patience, "batch": batch}
     replaced = {name for name, value in {**options, "distill_model": distill}.items() if value is not None}
     replaced |= {setting.partition("=")[0].strip() for setting in settings or []}
@@ -147,7 +142,7 @@ def train(
     trained = single_run.train(run, lambda line: typer.echo(printable(line)))
     figures = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
     typer.echo(f"\nbest   {figures}\n       {printable(trained.weights)}")
-    for line in summary(run.directory):
+    for line in summary_lines(run.directory):
         typer.echo(printable(f"       {line}"))
     if trained.note:
         typer.echo(printable(f"note   {trained.note}"))
@@ -155,8 +150,10 @@ def train(
     typer.echo(printable(f"Next: {commands_prefix()}tune diagnose {where}"))
 
 
-def _given(params: Path | None, warm_restart: Path | None, replaced: set[str]) -> Parameters:
+def _given(params: Path | None, warm_restart: Path | None, replaced: set[str]) -> "Parameters":
     """The configuration of a file, a run or the guide; what the command line replaces may be wrong there."""
+    from tuner.training.arguments_file import default_parameters, read_parameters, warm_restart_of
+
     if warm_restart is not None:
         restarted = warm_restart_of(warm_restart, overridden=replaced)
         if params is None:
@@ -199,11 +196,13 @@ def _batch(text: str | None) -> int | None:
 
 def _devices(asked: int | None) -> tuple[int, float]:
     """How many GPUs to train on, and the memory of each in GiB; that of the machine where it is the CPU."""
+    import psutil
+
+    from tuner.workflows.doctor import gpu_memories_gib
+
     there = [] if asked == 0 else gpu_memories_gib()
     if asked is not None and asked > len(there):
-        raise EnvironmentProblem(
-            f"--gpus asks for {asked}, but there are {len(there)}; `tune doctor` says what is seen."
-        )
+        raise MachineError(f"--gpus asks for {asked}, but there are {len(there)}; `tune doctor` says what is seen.")
     used = there if asked is None else there[:asked]
     return len(used), min(used) if used else psutil.virtual_memory().available / 2**30
 

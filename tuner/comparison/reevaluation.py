@@ -17,7 +17,7 @@ from tuner.comparison.record import EndedRun, Reevaluated, reevaluated
 from tuner.comparison.verdict import next_runs, verdict
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.divergence import divergence
-from tuner.exceptions import DataError, StoppedByPolicy, TunerError
+from tuner.exceptions import DataError, FailurePolicyError, TunerError
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, place_problem
 from tuner.system.disk_space import discard_weights
 from tuner.trials.attempts import Attempts
@@ -257,7 +257,9 @@ class Reevaluation:
         elif failure in (Failure.INFRASTRUCTURE, Failure.HUNG):
             self.requeue(number)
             told = f"trial {live.label}, failed {len(live.attempts.failed)} times: {cause}"
-            self.stop(told, StoppedByPolicy(f"The re-evaluation was ended: {told}. The same command goes on with it."))
+            self.stop(
+                told, FailurePolicyError(f"The re-evaluation was ended: {told}. The same command goes on with it.")
+            )
         elif failure == Failure.BAD_DATA:
             self.requeue(number)
             told = f"trial {live.label}, met data that cannot be trained on: {cause}"

@@ -22,8 +22,8 @@ ignores what it has heard before, so no epoch is lost and none counted twice. Be
 set and the model may have been moved: their content says whether it is the same request. Checkpoints lie in the folder
 `weights` of that directory, which the tuner removes when the trial will never go on.
 
-This module imports nothing but the standard library, so both sides, and trainers written by users, can
-import it without pulling in the other.
+This module imports nothing but the standard library and `tuner.exceptions`, so both sides, and trainers written by
+users, can import it without pulling in the other.
 """
 
 import json
@@ -32,6 +32,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar
+
+from tuner.exceptions import TunerError
 
 CONTRACT_VERSION = 1
 
@@ -44,7 +46,7 @@ WEIGHTS = "weights"
 """The folder below a request's directory that holds all its checkpoints, and nothing that must outlive them."""
 
 
-class ContractError(ValueError):
+class ContractError(TunerError):
     """A line on the pipe is not a record of this contract."""
 
 

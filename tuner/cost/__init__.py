@@ -1,1 +1,1 @@
-"""Estimate what a run will cost, and account for what it has cost."""
+"""Estimate the cost of a run, and report its actual cost."""

@@ -1,4 +1,4 @@
-"""What a search was said to take, against what it took."""
+"""Compare the cost estimate of a search with its actual cost."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,14 +13,15 @@ from tuner.study import KnownStudy, TrialRecord
 
 
 def noted(quotation: Quotation, *, trials: int, slots: int) -> dict[str, Any]:
-    """What a study keeps of a quotation, to be held against what comes; times are those of an epoch."""
+    """Return the parts of a cost estimate that a study keeps for comparison; the unit of time is one epoch."""
     return {"trials": trials, "slots": slots, "trained": asdict(quotation.trained), "wall": asdict(quotation.wall)}
 
 
 def search_times(study: KnownStudy) -> list[str]:
-    """A line for the search, or none where its times are not known.
+    """Return one line about the search, or no line if its times are unknown.
 
-    The quotation is left out where the study has another number of trials: it was ended early, or gone on with.
+    The line leaves out the cost estimate if the study has another number of trials, because it ended early or was
+    extended.
     """
     epochs, seconds = _trained(study.trials())
     if not epochs or not study.searched_s:
@@ -38,7 +39,7 @@ def search_times(study: KnownStudy) -> list[str]:
 
 
 def full_run_times(study: KnownStudy) -> list[str]:
-    """A line for the promoted run, beside the pace of its trial; none where its times are not known."""
+    """Return one line about the final run and the pace of its trial, or no line if its times are unknown."""
     promotion = study.promotion
     times = _epoch_times(Path(promotion["directory"]))
     if not times:
@@ -50,14 +51,14 @@ def full_run_times(study: KnownStudy) -> list[str]:
 
 
 def _trained(trials: Sequence[TrialRecord]) -> tuple[int, float]:
-    """Epochs and seconds of training in these trials; what trainers tell of times may be no numbers."""
+    """Sum the training epochs and seconds of these trials; skip values from trainers that are not numbers."""
     told = [(t.attributes.get("epochs"), t.attributes.get("seconds")) for t in trials]
     known = [(e, s) for e, s in told if isinstance(e, int) and isinstance(s, int | float)]
     return sum(e for e, _ in known), float(sum(s for _, s in known))
 
 
 def _epoch_times(folder: Path) -> list[float]:
-    """Seconds of the epochs of the run in a folder, as far as they are known."""
+    """Return the known epoch times of the run in a folder, in seconds."""
     try:
         return [seconds for _, seconds in epoch_seconds(read_run(folder))]
     except TunerError:

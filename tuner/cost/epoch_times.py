@@ -1,4 +1,4 @@
-"""What an epoch took when it was timed, kept in the user's cache folder for the runs that follow."""
+"""Keep measured epoch times in the user's cache folder for later runs."""
 
 import contextlib
 import hashlib
@@ -17,22 +17,23 @@ _UNITS = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedEpoch:
-    """One epoch, and when it was timed."""
+    """Measured time of one epoch, with the time of the measurement."""
 
     seconds: float
     when_s: float
-    """By the system's clock, since 1970."""
+    """Time of the measurement by the system clock, in seconds since 1970."""
 
     def source(self, now_s: float) -> str:
-        """Where the time is from and how old it is, in words."""
+        """Describe the source and age of the time in words."""
         return f"the first one of the default configuration, timed {_age(now_s - self.when_s)}"
 
 
 def keep(what: Sequence[object], timed: TimedEpoch) -> None:
-    """Keep the time of an epoch, where the cache folder can be written.
+    """Keep the time of an epoch, if the cache folder is writable.
 
     Args:
-        what: all that the time depends on, as JSON has it.
+        what: Everything that the time depends on, as JSON values.
+        timed: Time to keep.
     """
     file = _file(what)
     with contextlib.suppress(OSError):
@@ -41,7 +42,7 @@ def keep(what: Sequence[object], timed: TimedEpoch) -> None:
 
 
 def kept(what: Sequence[object]) -> TimedEpoch | None:
-    """The time that was kept for this very epoch; none where there is none that makes sense."""
+    """Return the time kept for the same `what`; None if there is no valid one."""
     try:
         found = json.loads(_file(what).read_bytes())
         timed = TimedEpoch(seconds=float(found["seconds"]), when_s=float(found["when_s"]))
@@ -51,7 +52,7 @@ def kept(what: Sequence[object]) -> TimedEpoch | None:
 
 
 def timed_now(seconds: float) -> TimedEpoch:
-    """An epoch that has just ended."""
+    """Create the record of an epoch that has just ended."""
     return TimedEpoch(seconds=seconds, when_s=time.time())
 
 

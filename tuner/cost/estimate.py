@@ -1,10 +1,12 @@
-"""What a search will cost, before it begins: the same decisions, simulated on made-up learning curves.
+"""Estimate the cost of a search before it starts: simulate its decisions on synthetic learning curves.
 
-How many trials reach which epoch hangs little on the curves and much on the strategy, the rungs and the number of
-slots, so curves that are roughly like those of detectors will do. What is assumed of them: a configuration's quality
-falls off around an optimum somewhere in the space, a few parameters matter most; early figures are related to the last
-ones as weakly as in the recorded curves (`_KNOWN_EARLY`); one configuration in twenty diverges in its first epochs;
-all epochs take the same time.
+The number of trials that reach each epoch depends little on the curves, and much on the strategy, the rungs and the
+number of slots. So curves that roughly resemble those of detectors are enough. They assume:
+
+- The quality of a configuration falls off around an optimum somewhere in the space, and a few parameters matter most.
+- Early values correlate with the last one as weakly as in the recorded curves (`_KNOWN_EARLY`).
+- One configuration in twenty diverges in its first epochs.
+- All epochs take the same time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,17 +26,17 @@ from tuner.unit_cube import Cube, Floats
 
 _SEARCHES = 8
 _MOST_TRIALS = 64
-"""Simulated; more are what so many come to, in proportion."""
+"""Maximum number of simulated trials; the results of longer searches are scaled in proportion."""
 _KNOWN_EARLY = 0.2
-"""The correlation of a figure with the last one is the share of the run that is over, to this power."""
+"""Exponent: a value's correlation with the last one is the completed share of the run to this power."""
 _DIVERGING = 0.05
 _SPREAD = 0.3
-"""Of what no parameter explains, in standard deviations of what they do."""
+"""Spread that no parameter explains, in standard deviations of the explained part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From the 10th to the 90th percentile."""
+    """Range from the 10th to the 90th percentile."""
 
     low: float
     high: float
@@ -48,50 +50,50 @@ class Range:
         return Range(self.low * factor, self.high * factor)
 
     def shown(self, form: str = ",.0f") -> str:
-        """Both ends, or one where they read the same."""
+        """Format both ends, or only one if they look the same."""
         low, high = f"{self.low:{form}}", f"{self.high:{form}}"
         return low if low == high else f"{low} to {high}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Course:
-    """How one simulated search went: what it had trained by when; times are those of an epoch."""
+    """Training progress of one simulated search over time; the unit of time is one epoch."""
 
     ends: tuple[float, ...]
-    """When each epoch was over."""
+    """Time at the end of each epoch."""
     scale: float
-    """Epochs of the real search for each of these."""
+    """Number of real epochs that each simulated epoch stands for."""
 
     @property
     def trained(self) -> float:
-        """Epochs of the real search, all in all."""
+        """Total epochs of the real search."""
         return len(self.ends) * self.scale
 
     def at(self, trained: float) -> float:
-        """When so many epochs of the real search had been trained; the end where there were fewer."""
+        """Return the time at which this many real epochs had been trained; the end time if there were fewer."""
         return float(np.interp(trained / self.scale, np.arange(len(self.ends) + 1), (0.0, *self.ends)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quotation:
-    """What is to be expected of a search; times are those of an epoch."""
+    """Cost estimate of a search; the unit of time is one epoch."""
 
     arrivals: Mapping[int, Range]
-    """Trials that reach each rung and the last epoch."""
+    """Number of trials that reach each rung and the last epoch."""
     trained: Range
-    """Epochs of all trials together."""
+    """Total epochs of all trials."""
     wall: Range
-    """From the first to the last of them."""
+    """Wall time from the first to the last epoch."""
     idle_share: Range
-    """Of the slots' time, 0..1."""
+    """Idle share of the slots' time, 0..1."""
     comparison_runs: Range
-    """Runs of the best and the default configuration on other seeds: at the first look, and at most."""
+    """Number of re-evaluation runs of the best and the default configurations: at the first look, and at most."""
     courses: tuple[Course, ...]
-    """The simulated searches themselves, for the time that is left in mid-search."""
+    """Simulated searches, used to estimate the remaining time during the search."""
 
 
 def quote(space: Space, *, slots: int, seed: int = 0) -> Quotation:
-    """What a search of this space comes to, with so many slots. The same arguments give the same figures."""
+    """Estimate the cost of a search of this space with this many slots; the same arguments give the same result."""
     settings = space.settings
     trials = min(settings.trials, _MOST_TRIALS)
     more = settings.trials / trials
@@ -125,7 +127,7 @@ def _searched(space: Space, trials: int, workers: int, seed: int) -> Outcome:
 
 
 def made_up_curves(cube: Cube, epochs: int, configurations: int, rng: np.random.Generator) -> CurveTable:
-    """Curves over a cube; the default configuration is better than three in four, as defaults are."""
+    """Generate curves over a cube; the default configuration is better than three in four, as defaults usually are."""
     points = cube.random(rng, configurations)
     quality = _quality(cube.features(points), rng)
     known = (np.arange(1, epochs + 1) / epochs) ** _KNOWN_EARLY
@@ -146,7 +148,7 @@ def made_up_curves(cube: Cube, epochs: int, configurations: int, rng: np.random.
 
 
 def _quality(features: Floats, rng: np.random.Generator) -> Floats:
-    """Standard normal, roughly, over random points."""
+    """Return the quality of random points, roughly with a standard normal distribution."""
     optimum, weight = rng.random(features.shape[1]), rng.exponential(size=features.shape[1]) ** 2
     explained = -((features - optimum) ** 2 @ weight)
     quality: Floats = (explained - explained.mean()) / explained.std() + _SPREAD * rng.standard_normal(len(features))

@@ -1,8 +1,8 @@
-"""How long a run will still take, told while it searches: by the simulated searches and the pace of this one.
+"""Forecast the remaining time of a run during the search, from simulated searches and the pace of this one.
 
-How many trials have ended says little: most are paused early and end together with the search, and the few that go on
-to the last epoch take most of the time. What counts is how many have got past each rung, and how many do so in
-simulated searches of the same space. The clock says what an epoch takes here, with all that comes with it.
+The number of ended trials says little: most trials are paused early and end together with the search. The few that
+continue to the last epoch take most of the time. So the forecast counts how many trials have passed each rung, here and
+in simulated searches of the same space. The clock shows the real time of an epoch, including all overhead.
 """
 
 import math
@@ -14,66 +14,68 @@ from tuner.cost.estimate import Quotation
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """How far a search has come: epochs of its trials."""
+    """Progress of a search, in epochs of its trials."""
 
     to_begin: int
-    """Trials that have not begun."""
+    """Number of trials that have not started."""
     training: tuple[int, ...]
-    """Of those that train now, or go on as soon as there is room."""
+    """Epochs of the trials that train now, or resume as soon as a slot is free."""
     paused: tuple[int, ...]
-    """Of those that wait to be called back."""
+    """Epochs of the paused trials."""
     ended: tuple[int, ...]
+    """Epochs of the ended trials."""
 
     @property
     def trained(self) -> int:
-        """Epochs of all trials."""
+        """Total epochs of all trials."""
         return sum(self.training) + sum(self.paused) + sum(self.ended)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What is to come of a run, by what was simulated before it."""
+    """Forecast of the remaining time of a run, based on the searches simulated before it."""
 
     quotation: Quotation
     slots: int
     epochs: int
-    """Length of a trial."""
+    """Length of a trial, in epochs."""
     promote_epochs: int
-    """Length of the full run; 0 where there is none."""
+    """Length of the final run, in epochs; 0 if there is none."""
     epoch_s: float | None = None
-    """What an epoch takes, where that was found out before the search."""
+    """Time of an epoch in seconds, if it was measured before the search."""
 
     def pace_s(self, *, before: int, trained: int, elapsed_s: float, first_s: float = 0.0) -> float | None:
-        """Wall time of one epoch of a trial, by this driver's clock; until that tells, what was found out earlier.
+        """Return the wall time of one epoch of a trial in seconds; at first `epoch_s`, later by this driver's clock.
 
         Args:
-            before: epochs that were trained when this driver began.
-            trained: those by now.
-            elapsed_s: since this driver began.
-            first_s: of that, until its first epoch was about to end; start-up is no pace. 0 where nobody looked.
+            before: Total epochs when this driver started.
+            trained: Total epochs now.
+            elapsed_s: Time since this driver started.
+            first_s: Part of this time until its first epoch was about to end; it excludes the start-up from the pace.
+                0 if not measured.
         """
-        if trained - before < 2 * self.slots:  # start-up more than training
+        if trained - before < 2 * self.slots:  # so far more start-up than training
             return self.epoch_s
         passed = fmean(course.at(trained) - course.at(before) for course in self.quotation.courses) - bool(first_s)
         return (elapsed_s - first_s) / passed if passed > 0 else elapsed_s * self.slots / (trained - before)
 
     def search_epochs(self, now: Position) -> float:
-        """What is left of the search: in epochs, as many at once as there are slots and trials for them."""
+        """Return the remaining wall time of the search in epochs; slots and trials limit how many run in parallel."""
         left = self._left_to_train(now)
         courses = self.quotation.courses
         apart = fmean(course.ends[-1] - course.at(max(course.trained - left, 0.0)) for course in courses)
         return max(apart, left / self.slots, float(self._next_stop(now)))
 
     def comparison_s(self, pace_s: float) -> float:
-        """The most that the runs on other seeds take; 0 where there are none."""
+        """Return the maximum time of the re-evaluation runs in seconds; 0 if there are none."""
         return math.ceil(self.quotation.comparison_runs.high / self.slots) * self.epochs * pace_s
 
     def full_run_s(self, pace_s: float) -> float:
-        """The full run at the pace of a trial; 0 where there is none."""
+        """Return the time of the final run at the pace of a trial, in seconds; 0 if there is none."""
         return self.promote_epochs * pace_s
 
     def _left_to_train(self, now: Position) -> float:
-        """Epochs of all trials together: from each rung to the next, those that are on their way and those to come."""
+        """Sum the remaining epochs of all trials, rung by rung: of trials on their way, and of trials still to come."""
         begun = (*now.training, *now.paused, *now.ended)
         left, start, arriving, expected_before = 0.0, 0, float(now.to_begin), float(now.to_begin + len(begun))
         for stop, arrivals in self.quotation.arrivals.items():
@@ -89,7 +91,7 @@ class Forecast:
         return left
 
     def _next_stop(self, now: Position) -> int:
-        """What is sure to be trained, one epoch after the other."""
+        """Return the number of epochs that must be trained one after the other in any case."""
         stops = tuple(self.quotation.arrivals)
         to_a_stop = [min((stop for stop in stops if stop > epoch), default=epoch) - epoch for epoch in now.training]
         return max((now.to_begin * stops[0] // self.slots, *to_a_stop))

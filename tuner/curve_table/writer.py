@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from optuna.trial import TrialState
 
 from tuner.contract import METRICS, ContractError, EpochRecord, ParamValue, decode
-from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
+from tuner.exceptions import DataError, MachineError, SpaceError, UsageError
 from tuner.simulation.tables import CurveTable
 from tuner.space import WARM_UP_EPOCHS, ChoiceParameter, IntParameter, SearchedParameter, Space, UnitCube, space_of
 from tuner.study import KnownStudy, StudyPaths, StudySpec, TrialRecord
@@ -61,11 +61,11 @@ def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
 
     Raises:
         UsageError: no trial has ended, or the studies differ in more than seed, rungs and trials.
-        EnvironmentProblem: the file cannot be written.
+        MachineError: the file cannot be written.
     """
     specs = [recorded.study.spec for recorded in studies]
     _check_alike({recorded.study.name: spec for recorded, spec in zip(studies, specs, strict=True)})
-    space = space_of(specs[0].space, name=specs[0].space_name)
+    space = _space_of(specs[0])
     rows = [row for recorded in studies for row in _rows(recorded, space)]
     if not rows:
         names = ", ".join(recorded.study.name for recorded in studies)
@@ -142,10 +142,15 @@ def _check_alike(specs: Mapping[str, StudySpec]) -> None:
             )
 
 
+def _space_of(spec: StudySpec) -> Space:
+    return space_of(spec.space, name=spec.space_name)
+
+
 def _common(spec: StudySpec) -> dict[str, object]:
+    space = _space_of(spec)  # as it is now, whatever the version of its record
     return {
-        "parameters": spec.space["parameters"],
-        "baseline": spec.space["baseline"],
+        "parameters": space.parameters,
+        "baseline": space.baseline,
         "epochs": spec.epochs,
         "metric": spec.metric,
         "model": spec.model,
@@ -159,7 +164,7 @@ def _metadata(specs: Sequence[StudySpec]) -> dict[str, object]:
     return {
         "format": FORMAT_VERSION,
         "space_name": first.space_name,
-        "space": first.space,
+        "space": _space_of(first).canonical(),
         "metric": first.metric,
         "epochs": first.epochs,
         "model": first.model,
@@ -253,7 +258,7 @@ def _write(target: Path, content: bytes) -> None:
     try:
         write_whole(target, content)
     except OSError as error:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"The table must be writable, but '{target}' is not ({error.strerror}); choose another with --curves."
         ) from error
 

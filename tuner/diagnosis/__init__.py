@@ -8,7 +8,7 @@ from tuner.diagnosis.diagnosis import Diagnosis, diagnose
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.reading import read_run
 from tuner.diagnosis.runs import Run, RunEpoch
-from tuner.diagnosis.summary import findings, summary
+from tuner.diagnosis.summary import finding_lines, summary_lines
 
 __all__ = [
     "Condition",
@@ -18,7 +18,7 @@ __all__ = [
     "RunEpoch",
     "diagnose",
     "epoch_seconds",
-    "findings",
+    "finding_lines",
     "read_run",
-    "summary",
+    "summary_lines",
 ]

@@ -8,7 +8,7 @@ from tuner.contract import ContractError, EpochRecord, Outcome, decode
 from tuner.diagnosis.runs import RunEpoch
 from tuner.exceptions import UsageError
 
-_ENDED = re.compile(r"^trainer\.exceptions\.(Diverged|OutOfMemory): (.*)$", re.MULTILINE)
+_ENDED = re.compile(r"^trainer\.exceptions\.(Diverged|OutOfMemory)(?:Error)?: (.*)$", re.MULTILINE)
 _EPOCH = re.compile(r"epoch \d+/\d+: ")
 _OUTCOMES = {"Diverged": Outcome.DIVERGED, "OutOfMemory": Outcome.OUT_OF_MEMORY}
 

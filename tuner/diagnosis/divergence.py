@@ -8,15 +8,13 @@ from tuner.diagnosis.columns import Task, scores
 from tuner.diagnosis.curves import best, broken, fall, first, last, score, since, train_loss, val_loss
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.runs import Run, RunEpoch
+from tuner.divergence import EXPLODED
 
-EXPLODED_TRAIN = 1.5
-"""Times the loss of the first epoch. Of detectors that learnt anything none came near (docs/decisions-benchmark.md). A
-search ends such a trial at its first epoch like that (`tuner.divergence`)."""
 EXPLODED_VAL = 10_000.0
 """Times the training loss of the same epoch. Measured: 100 millions and more where lr0 is 0.3 or 1; up to 108 in single
 early epochs of healthy runs under SGD, 551 with wrong labels."""
 EXPLODED_EPOCHS = 3
-"""So many of them at least."""
+"""Epochs at least whose training or validation loss has exploded."""
 RECOVERED_MAP50 = 0.1
 """A run that finds objects has come back from whatever it was."""
 NOTHING_MAP50 = 0.02
@@ -92,8 +90,9 @@ def _has_recovered(run: Run, epoch: int) -> bool:
 
 
 def _exploded(run: Run) -> Shown | None:
+    """A search stops a trial at the first such epoch. Here one odd epoch is no proof, so it takes several."""
     curve = train_loss(run)
-    high = [epoch for epoch, value in curve[-EXPLODED_EPOCHS:] if value > EXPLODED_TRAIN * curve[0][1]]
+    high = [epoch for epoch, value in curve[-EXPLODED_EPOCHS:] if value > EXPLODED * curve[0][1]]
     if len(curve) <= EXPLODED_EPOCHS or len(high) < EXPLODED_EPOCHS:
         return None
     return (

@@ -9,7 +9,7 @@ from tuner.contract import ParamValue
 from tuner.diagnosis.diagnosis import Diagnosis
 from tuner.diagnosis.reading import ARGUMENTS
 from tuner.diagnosis.remedies import named_optimizer
-from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.exceptions import MachineError, UsageError
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
 
@@ -62,7 +62,7 @@ def write_next(text: str, target: Path) -> None:
 
     Raises:
         UsageError: a run's own file has that name, or `yolo` would not take it.
-        EnvironmentProblem: it cannot be written.
+        MachineError: it cannot be written.
     """
     if target.suffix not in {".yaml", ".yml"} or target.name == ARGUMENTS:
         raise UsageError(
@@ -71,7 +71,7 @@ def write_next(text: str, target: Path) -> None:
     try:
         write_whole(target, text.encode())
     except OSError as error:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"The output file must be writable, but '{target}' is not ({error.strerror}); choose another with --write."
         ) from error
 

@@ -8,8 +8,8 @@ from tuner.diagnosis.reading import read_run
 from tuner.exceptions import TunerError
 
 
-def summary(folder: Path) -> tuple[str, ...]:
-    """How good the run in a folder is by the guide's marks, and what is wrong with it; nothing where there is none."""
+def summary_lines(folder: Path) -> tuple[str, ...]:
+    """Grade the run in a folder by the guide's marks, and list what is wrong with it; empty if there is no run."""
     diagnosis = _diagnosis(folder)
     if diagnosis is None or diagnosis.grade is None:
         return _findings(diagnosis)
@@ -17,8 +17,8 @@ def summary(folder: Path) -> tuple[str, ...]:
     return (f"by the training guide's marks{meant}: {diagnosis.grade.mark}", *_findings(diagnosis))
 
 
-def findings(folder: Path) -> tuple[str, ...]:
-    """What is wrong with the run in a folder, a line each; nothing where nothing is, or there is no run."""
+def finding_lines(folder: Path) -> tuple[str, ...]:
+    """List what is wrong with the run in a folder, one line each; empty if nothing is, or if there is no run."""
     return _findings(_diagnosis(folder))
 
 

@@ -1,1 +1,1 @@
-"""Runs trials: Ray Tune places them, an actor holds the trainer process of each slot."""
+"""Run trials: Ray Tune places them, and an actor holds the trainer process of each slot."""

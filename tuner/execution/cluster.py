@@ -1,4 +1,4 @@
-"""The machines: Ray, started here or joined, and the slots that trials occupy."""
+"""Connect to Ray, started here or joined, and divide its machines into slots for trials."""
 
 import contextlib
 import os
@@ -9,27 +9,27 @@ from pathlib import Path
 import psutil
 import ray
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.execution import ray_node
 from tuner.system.scratch import scratch_folder
 
 _GIB_PER_CPU_SLOT = 2.0
-"""What a small detector's trainer needs on a CPU, torch included."""
+"""Memory that a small detector's trainer needs on a CPU, including torch."""
 
 _MAX_LOADERS = 8
-"""Data-loading processes of one trial; more seldom helps one GPU."""
+"""Maximum data-loading processes of one trial; more rarely help one GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slots:
-    """How many trials train at once, and what each has."""
+    """Number of trials that train in parallel, and the resources of each."""
 
     number: int
     gpus_per_trial: int
     threads: int
-    """CPU threads, or data-loading processes, of one trial."""
+    """CPU threads or data-loading processes of one trial."""
     cpus: float
-    """The share of Ray's CPUs that one trial books; below 1 where there are more GPUs than cores."""
+    """Number of Ray's CPUs that one trial reserves; below 1 if there are more GPUs than cores."""
 
     @property
     def resources(self) -> dict[str, float]:
@@ -42,15 +42,15 @@ class Slots:
 
 @contextlib.contextmanager
 def connected(*, gpus: int | None, parallel: int | None, address: str | None) -> Iterator[Slots]:
-    """Ray for the time of the block, started on this machine or joined at `address`.
+    """Start Ray on this machine, or join it at `address`, for the duration of the block.
 
     Args:
-        gpus: GPUs to use, one a trial; 0 for the CPU; none for all that there are.
-        parallel: Trials at once, if not one a GPU, or one a core as far as memory allows.
-        address: A running Ray cluster ("auto", or host:port).
+        gpus: Number of GPUs to use, one per trial; 0 for the CPU, None for all GPUs.
+        parallel: Number of parallel trials; None for one per GPU, or for one per core if memory allows.
+        address: Running Ray cluster ("auto" or host:port); None starts Ray here.
 
     Raises:
-        EnvironmentProblem: Ray cannot be started or joined, or has fewer GPUs than asked for.
+        MachineError: Ray cannot be started or joined, or has fewer GPUs than requested.
     """
     cores = len(os.sched_getaffinity(0))
     number = parallel or _cpu_slots(cores)
@@ -58,7 +58,7 @@ def connected(*, gpus: int | None, parallel: int | None, address: str | None) ->
         available = int(ray.cluster_resources().get("GPU", 0))
         wanted = available if gpus is None else gpus
         if wanted > available:
-            raise EnvironmentProblem(
+            raise MachineError(
                 f"--gpus must be at most the number of GPUs that Ray sees, {available}, but got {wanted}; "
                 "--gpus 0 trains on the CPU."
             )

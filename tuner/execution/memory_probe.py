@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
-from tuner.exceptions import DataError, EnvironmentProblem
+from tuner.exceptions import DataError, MachineError
 
 _BATCHES = 2
 
@@ -35,7 +35,7 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
 
     Raises:
         DataError: a file of the data set cannot be trained on.
-        EnvironmentProblem: it ended otherwise than by running through or out of memory.
+        MachineError: it ended otherwise than by running through or out of memory.
     """
     with tempfile.TemporaryDirectory(prefix="tune-memory-", dir=folder) as scratch:
         steps = replace(
@@ -62,7 +62,7 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
         return Peak(memory_gib=None, device=device)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
-    raise EnvironmentProblem(f"Memory could not be measured: {end.message or end.outcome.value}.")
+    raise MachineError(f"Memory could not be measured: {end.message or end.outcome.value}.")
 
 
 def _few_pictures(data: Path, number: int, folder: Path) -> Path:

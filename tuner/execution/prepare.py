@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
-from tuner.exceptions import DataError, EnvironmentProblem, UsageError
+from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.execution.trainer_process import TrainerProcess
 
 
@@ -14,7 +14,7 @@ def prepared_by(command: Sequence[str], data: str, model: str, directory: Path) 
     Raises:
         DataError: the data set cannot be trained on.
         UsageError: there is no such model.
-        EnvironmentProblem: the trainer does not work.
+        MachineError: the trainer does not work.
     """
     trainer = TrainerProcess(command)
     try:
@@ -36,5 +36,5 @@ def _prepared(prepared: PreparedRecord | None, end: EndRecord) -> PreparedRecord
     if end.outcome == Outcome.BAD_MODEL:
         raise UsageError(end.message)
     if end.outcome != Outcome.COMPLETED or prepared is None:
-        raise EnvironmentProblem(f"The trainer cannot be used: {end.message}. `tune doctor` looks for the cause.")
+        raise MachineError(f"The trainer cannot be used: {end.message}. `tune doctor` looks for the cause.")
     return prepared

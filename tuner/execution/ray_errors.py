@@ -1,24 +1,24 @@
-"""What Ray's errors mean when it starts or is joined, and what to do about each."""
+"""Explain the errors of starting or joining Ray, with a remedy for each."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 
 _LONGEST = 400
-"""Characters of a message that is not known."""
+"""Maximum length of an unknown message, in characters."""
 
 _CONTEXT = 80
-"""Characters on both sides of what is known in a message."""
+"""Number of characters to quote on both sides of the known part of a message."""
 
 _TAIL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What Ray, or one of its servers in its log, says; what that means, and the remedy."""
+    """Known error: the pattern in Ray's message or a server's log, its meaning and its remedy."""
 
     says: str
     means: str
@@ -72,7 +72,7 @@ _STARTING = (
         "install it again for this system: `pip install --force-reinstall ray`",
     ),
 )
-"""The first that fits counts, so the more certain come first."""
+"""Known errors when Ray starts; the first match counts, so the more certain ones come first."""
 
 _JOINING = (
     _Known(
@@ -109,40 +109,40 @@ _JOINING = (
 )
 
 
-def failed_start(error: Exception, folder: Path) -> EnvironmentProblem:
-    """Translate why Ray could not be started.
+def failed_start(error: Exception, folder: Path) -> MachineError:
+    """Explain why Ray could not be started.
 
     Args:
-        error: as Ray raised it. That a server did not come up in time says little: its log says why.
-        folder: where its logs are.
+        error: Error that Ray raised. A server that did not start in time gives its reason only in its log.
+        folder: Folder with Ray's logs.
     """
     return _problem("Ray cannot be started on this machine", _STARTING, [_said(error), *_logged(folder)])
 
 
-def failed_join(error: Exception, address: str) -> EnvironmentProblem:
-    """Translate why the cluster at an address could not be joined."""
+def failed_join(error: Exception, address: str) -> MachineError:
+    """Explain why the cluster at an address could not be joined."""
     return _problem(f"The Ray cluster at '{address}' cannot be joined", _JOINING, [_said(error)])
 
 
-def _problem(what: str, table: Iterable[_Known], texts: Sequence[str]) -> EnvironmentProblem:
-    """Explain by the first entry that fits; what is said, which comes first, counts more than what is logged."""
+def _problem(what: str, table: Iterable[_Known], texts: Sequence[str]) -> MachineError:
+    """Explain an error by the first entry that matches; the error's own text comes first, before the logs."""
     for text in texts:
         for known in table:
             if found := re.search(known.says, text):
-                return EnvironmentProblem(f"{what}: {known.means} ({_around(found)}); {known.remedy}.")
+                return MachineError(f"{what}: {known.means} ({_around(found)}); {known.remedy}.")
     more = f"; its log: {texts[1][:_LONGEST]}" if texts[1:] else ""
-    return EnvironmentProblem(f"{what}: {texts[0][:_LONGEST]}{more}. `tune doctor` looks at the machine.")
+    return MachineError(f"{what}: {texts[0][:_LONGEST]}{more}. `tune doctor` looks at the machine.")
 
 
 def _around(found: re.Match[str]) -> str:
-    """Quote what was found, with the words around it."""
+    """Quote the match with the text around it."""
     text = found.string
     start, end = max(found.start() - _CONTEXT, 0), min(found.end() + _CONTEXT, len(text))
     return f"{'...' * (start > 0)}{text[start:end].strip()}{'...' * (end < len(text))}"
 
 
 def _said(error: BaseException) -> str:
-    """Join what an error and its causes say, on one line."""
+    """Join the messages of an error and its causes on one line."""
     parts: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(parts) < 4:

@@ -1,4 +1,4 @@
-"""Whether Ray still lives. Its client would wait a minute and then end this process without a word of ours."""
+"""Watch whether Ray is alive. Ray's own client would wait a minute and then end this process without our message."""
 
 import contextlib
 import threading
@@ -10,30 +10,30 @@ import ray
 _PERIOD_S = 1.0
 
 _SILENCE_S = 20.0
-"""A cluster that has not answered for so long is lost; a busy one answers in milliseconds."""
+"""Time without an answer after which a cluster counts as lost, in seconds; a busy one answers in milliseconds."""
 
 _SILENCE_AT_THE_END_S = 5.0
-"""The same, when the run is to end: what ends it may have ended Ray."""
+"""The same time while the run is ending, in seconds: its cause may have ended Ray too."""
 
 _OWN_SERVERS = frozenset({"gcs_server", "raylet"})
 
 
 @contextlib.contextmanager
 def watched(on_loss: Callable[[str], None], is_ending: Callable[[], bool]) -> Iterator[None]:
-    """Ask Ray for a sign of life all the time.
+    """Check every second whether Ray is alive, for the duration of the block.
 
     Args:
-        on_loss: called once, in a thread, with what is the matter.
-        is_ending: whether the run has been asked to end, and cannot wait long.
+        on_loss: Receives the reason, once, in a thread.
+        is_ending: Returns True if the run has been asked to end and cannot wait long.
     """
     servers = [child for child in psutil.Process().children() if child.name() in _OWN_SERVERS]
     done = threading.Event()
-    silent = 0  # periods, which do not pass while this process is stopped (Ctrl+Z); a clock would go on
+    silent = 0  # counted in periods, which do not pass while this process is suspended (Ctrl+Z), unlike a clock
 
     def ask() -> None:
         nonlocal silent
         while not done.wait(_PERIOD_S):
-            with contextlib.suppress(Exception):  # no answer, whatever it is called
+            with contextlib.suppress(Exception):  # any error counts as no answer
                 ray.nodes()
                 silent = 0
 

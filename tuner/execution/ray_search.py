@@ -19,7 +19,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from tuner.contract import EndRecord, TrainRequest, decode, encode
-from tuner.exceptions import EnvironmentProblem, TunerError
+from tuner.exceptions import MachineError, TunerError
 from tuner.execution.cluster import Slots
 from tuner.execution.trial_actor import COMMAND_KEY, PATIENCE_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
 from tuner.execution.watchdog import Patience
@@ -73,7 +73,7 @@ class _Driver:
             self.next_disk_check_s = now_s + _DISK_CHECK_S
             missing = shortage(self.terms.folder, self.terms.reserve_bytes)
             if missing is not None:
-                problem = EnvironmentProblem(f"The run was ended in order: {missing}, then the same command goes on.")
+                problem = MachineError(f"The run was ended in order: {missing}, then the same command goes on.")
                 self.workload.stop(missing, problem)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Driver":

@@ -1,4 +1,4 @@
-"""The Ray Tune trainable: light, so that Ray can reuse it; it holds the trainer process of one slot."""
+"""Define the Ray Tune trainable, which holds the trainer process of one slot. It is light, so Ray can reuse it."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ PATIENCE_KEY = "patience"
 RECORDS_KEY = "records"
 
 _HEARTBEAT_S = 1.0
-"""An actor cannot be told anything while it waits, so it never waits longer than this."""
+"""Maximum wait of an actor, in seconds: it cannot receive anything while it waits."""
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
-    """Trains the trial in its config; each step passes on what the trainer said since the last one.
+    """Ray Tune trainable of the trial in its config; each step returns the trainer's records since the last step.
 
-    Results hold no figures of their own: the records are for our scheduler adapter, as lines of the contract.
+    The results contain no metrics, only the records for our scheduler adapter, as lines of the contract.
     """
 
     _request: TrainRequest
@@ -48,10 +48,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
         self._trainer.close()
 
     def _assign(self, config: dict[str, Any]) -> None:
-        """Take a trial on, and start it at the first step only.
+        """Accept a trial; the first step starts it.
 
-        Tune creates an actor for a trial and then, when another one becomes free first, gives the trial to that
-        one: the new actor is set up, never stepped, and thrown away. Started here, the trial would run twice.
+        Tune creates an actor for a trial. If another actor becomes free first, Tune gives the trial to that one: the
+        new actor is set up, but never stepped, and discarded. Starting the trial here would run it twice.
         """
         request = decode(config[REQUEST_KEY])
         assert isinstance(request, TrainRequest)

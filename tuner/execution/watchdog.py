@@ -1,4 +1,4 @@
-"""How long a trainer may be silent before it counts as hung. Pure: whoever watches brings the clock."""
+"""Decide after how long a silence a trainer counts as hung. Pure: the caller supplies the clock."""
 
 import statistics
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ LEAST_S = 600.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """Bounds on silence, in seconds."""
+    """Limits for the silence of a trainer, in seconds."""
 
     start_s: float = START_S
-    """Up to the first epoch's record: loading, caching, compiling, and one epoch of a length that nobody knows yet."""
+    """Limit before the first epoch's record: loading, caching, compiling and one epoch of unknown length."""
     least_s: float = LEAST_S
-    """Between two records at least, however short the epochs are."""
+    """Minimum limit between two records, however short the epochs are."""
     factor: float = 5.0
-    """So many times an epoch of this or the other trials, whichever is longer."""
+    """Limit as a multiple of the epoch time of this trial or of the other trials, whichever is longer."""
     epoch_s: float = 0.0
-    """What an epoch of the other trials takes; 0 when none has been trained yet."""
+    """Epoch time of the other trials, in seconds; 0 if there is none yet."""
 
     def bound_s(self, own_epochs_s: Sequence[float]) -> float:
-        """The longest silence that is still believed in, after epochs that took so long (none: before the first)."""
+        """Return the maximum accepted silence in seconds, given this trial's epoch times (empty before the first)."""
         if not own_epochs_s:
             return max(self.start_s, self.factor * self.epoch_s)
         return max(self.least_s, self.factor * max(self.epoch_s, statistics.median(own_epochs_s)))
 
 
 class Watch:
-    """Watches one request. Times are of one monotonic clock."""
+    """Watchdog of one request. All times are from one monotonic clock, in seconds."""
 
     def __init__(self, patience: Patience, now_s: float) -> None:
         self._patience = patience
@@ -37,13 +37,13 @@ class Watch:
         self._epochs_s: list[float] = []
 
     def heard(self, now_s: float, epoch_s: float | None = None) -> None:
-        """A record came; that of an epoch says how long it took."""
+        """Note that a record arrived; pass the epoch's duration in seconds if the record is of an epoch."""
         self._heard_s = now_s
         if epoch_s is not None:
             self._epochs_s.append(epoch_s)
 
     def complaint(self, now_s: float) -> str | None:
-        """What is wrong, when the silence is too long."""
+        """Return the problem if the silence is too long; otherwise None."""
         silence_s, bound_s = now_s - self._heard_s, self._patience.bound_s(self._epochs_s)
         if silence_s <= bound_s:
             return None

@@ -1,1 +1,1 @@
-"""Learn how much memory a configuration needs, and which batch sizes fit."""
+"""Find out which batch and image sizes fit into memory."""

@@ -1,4 +1,4 @@
-"""The largest batch that fits into memory, found by measuring instead of guessing. Pure: whoever asks measures."""
+"""Find the largest batch that fits into memory, by measuring. Pure: the caller measures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,39 +6,39 @@ from dataclasses import dataclass
 from tuner.exceptions import SpaceError
 
 SHARE = 0.9
-"""Of the memory that may be filled: epochs differ, and what is freed is not all used again."""
+"""Share of the memory to fill: epochs differ, and not all freed memory is reused."""
 STEP = 8
-"""Batches above this are multiples of it, which GPUs compute best."""
+"""Batches above this size are multiples of it, which suit GPUs best."""
 MOST = 128
-"""A device learns no faster with more [guide 7]."""
+"""Largest useful batch: a larger one does not speed up training on a device [guide 7]."""
 _FIRST, _SECOND = 4, 8
 _MOST_TRIES = 4
 
 Measure = Callable[[int], float | None]
-"""Peak memory in GiB of a few steps with a batch of so many; none where memory ran out."""
+"""Function that returns the peak memory in GiB of a few steps with a given batch; None if out of memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fit:
-    """What was chosen, and on what grounds."""
+    """Chosen batch and the measurements behind it."""
 
     batch: int
     memory_gib: float
-    """Measured with this batch."""
+    """Peak memory measured with this batch, in GiB."""
     measured: tuple[tuple[int, float | None], ...]
-    """Every batch that was tried, with its memory."""
+    """All batches tried, with their peak memory in GiB; None if out of memory."""
 
 
 def fitting_batch(measure: Measure, *, memory_gib: float, most: int) -> Fit:
-    """Two small batches, a line through them, and a look at the batch that the line says fits.
+    """Measure two small batches, extrapolate linearly, and measure the predicted largest batch.
 
     Args:
-        measure: trains a few steps.
-        memory_gib: what there is, 90 % of which may be filled.
-        most: the largest batch worth having, at least 1.
+        measure: Trains a few steps with a batch.
+        memory_gib: Available memory in GiB; at most 90 % of it is used.
+        most: Largest useful batch, at least 1.
 
     Raises:
-        SpaceError: a batch of 1 does not fit.
+        SpaceError: A batch of 1 does not fit.
     """
     budget = SHARE * memory_gib
     tried: dict[int, float | None] = {}
@@ -72,7 +72,7 @@ def fitting_batch(measure: Measure, *, memory_gib: float, most: int) -> Fit:
 
 
 def _on_the_line(tried: dict[int, float | None], budget: float) -> int:
-    """The batch at which the line through the two largest batches with a figure meets the budget."""
+    """Extrapolate linearly from the two largest measured batches to the batch that uses the budget."""
     (small, low), (large, high) = sorted((batch, used) for batch, used in tried.items() if used is not None)[-2:]
     per_item = (high - low) / (large - small)
     return int(min(small + (budget - low) / per_item, MOST)) if per_item > 0 else MOST

@@ -1,4 +1,4 @@
-"""What the devices' memory has no room for: measured before a search, and learnt from the trials that ran out of it."""
+"""Track sizes that do not fit into memory: measured before a search, and learned from trials that ran out of memory."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,25 +11,25 @@ from tuner.study import TrialRecord
 from tuner.trials.retry_policy import Failure
 
 BATCH, IMGSZ = "batch", "imgsz"
-"""The parameters that decide how much memory a given model needs."""
+"""Parameters that determine the memory of a given model."""
 
 NOTHING_FITS = "even the smallest batch and image size of the space run out of memory"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryLimits:
-    """Batch and picture sizes that are known to be too much: these, and everything at least as large in both."""
+    """Batch and image sizes known not to fit: these, and all that are at least as large in both."""
 
     too_large: tuple[tuple[int, int], ...] = ()
-    """(batch, imgsz) of what ran out of memory."""
+    """Pairs (batch, imgsz) that ran out of memory."""
 
     def exclude(self, params: Mapping[str, ParamValue]) -> bool:
-        """Whether a configuration is known not to fit."""
+        """Check whether a configuration is known not to fit."""
         batch, imgsz = sizes_of(params)
         return any(batch >= too_large and imgsz >= at for too_large, at in self.too_large)
 
     def exclude_all_of(self, space: Space) -> bool:
-        """Whether nothing in the space is known to have a chance."""
+        """Check whether all configurations of the space are known not to fit."""
         return self.exclude(smallest_sizes(space))
 
     def __str__(self) -> str:
@@ -38,15 +38,18 @@ class MemoryLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What a few steps with the larger sizes of a space showed before the search."""
+    """Memory limits measured before the search, from a few steps with the larger sizes of the space."""
 
     device: str
-    """As trainers name it."""
+    """Device, as trainers name it."""
     limits: MemoryLimits
 
     @classmethod
     def of(cls, rehearsal: Mapping[str, Any]) -> "Measured | None":
-        """As a study's record has it, under `memory`, from `asdict`; none where it has nothing."""
+        """Read the limits from a study's record, which keeps them under `memory` as `asdict` wrote them.
+
+        Returns None if the record has none.
+        """
         noted = rehearsal.get("memory")
         if noted is None:
             return None
@@ -55,31 +58,33 @@ class Measured:
 
 
 def measured_limits(space: Space, fits: Callable[[int, int], bool]) -> MemoryLimits:
-    """Which sizes of a space are too large, by trying: one measurement where all fit, few where not.
+    """Measure which sizes of a space are too large: one measurement if all fit, otherwise a few.
 
-    Ranges are tried at their ends and at halves of the larger one. A space of one batch and imgsz is not measured: its
-    first trial finds out as fast.
+    Ranges are tried at both ends and at repeated halves of the upper end. A space with a single batch and imgsz is not
+    measured, because its first trial shows the result as fast.
 
     Args:
-        fits: whether a few steps with that batch and imgsz run; taken to be monotone in both.
+        space: Search space.
+        fits: Trains a few steps with a batch and imgsz, and returns whether they fit; assumed monotonic in both.
     """
     fits = functools.cache(fits)
     batches, sizes = _candidates(space, BATCH), _candidates(space, IMGSZ)
     if len(batches) * len(sizes) == 1 or fits(batches[-1], sizes[-1]):
         return MemoryLimits()
     too_large: list[tuple[int, int]] = []
-    for imgsz in sizes:  # the larger the pictures, the fewer batches are left that fit
+    for imgsz in sizes:  # the larger the images, the fewer batches fit
         while batches and not fits(batches[-1], imgsz):
             too_large.append((batches.pop(), imgsz))
     return MemoryLimits(too_large=tuple(sorted(pair for pair in too_large if not _is_implied(pair, too_large))))
 
 
 def memory_limits(trials: Iterable[TrialRecord], device: str, measured: Measured | None = None) -> MemoryLimits:
-    """What these trials of one study, so of one model and data set, taught about a device.
+    """Return the memory limits of a device that the trials of one study show.
 
     Args:
-        device: as trainers name it; "" for whichever it was.
-        measured: what was known before the first of them.
+        trials: Trials of one study, and so of one model and data set.
+        device: Device, as trainers name it; "" for any.
+        measured: Limits measured before the first trial; None if there are none.
     """
     found = {
         sizes_of(trial.params)
@@ -93,7 +98,7 @@ def memory_limits(trials: Iterable[TrialRecord], device: str, measured: Measured
 
 
 def sizes_of(params: Mapping[str, ParamValue]) -> tuple[int, int]:
-    """Batch and imgsz of a configuration: ultralytics' own where it names none."""
+    """Return batch and imgsz of a configuration; ultralytics' defaults if it does not set them."""
     return _size(params, BATCH), _size(params, IMGSZ)
 
 
@@ -104,12 +109,12 @@ def _size(params: Mapping[str, ParamValue], name: str) -> int:
 
 
 def smallest_sizes(space: Space) -> dict[str, ParamValue]:
-    """The smallest batch and picture size of a space."""
+    """Return the smallest batch and image size of a space."""
     return {name: _candidates(space, name)[0] for name in (BATCH, IMGSZ)}
 
 
 def _candidates(space: Space, name: str) -> list[int]:
-    """Values of a size in a space, rising: every choice; of a range both ends and halves of the larger one."""
+    """List values of a size in a space, ascending: every choice; both ends of a range and halves of its upper end."""
     found: set[ParamValue] = set()
     for parameter in space.parameters:
         if parameter.name != name:
@@ -131,5 +136,5 @@ def _halves(parameter: IntParameter) -> Iterator[ParamValue]:
 
 
 def _is_implied(pair: tuple[int, int], pairs: Iterable[tuple[int, int]]) -> bool:
-    """Whether another one says the same of more."""
+    """Check whether another pair already covers this one."""
     return any(other != pair and other[0] <= pair[0] and other[1] <= pair[1] for other in pairs)

@@ -18,7 +18,7 @@ from rich.text import Text
 from tuner.comparison.reevaluation import Reevaluation
 from tuner.cost.actual import full_run_times, search_times
 from tuner.cost.forecast import Forecast, Position
-from tuner.diagnosis import findings, summary
+from tuner.diagnosis import finding_lines, summary_lines
 from tuner.search.search import Search
 from tuner.space import Space
 from tuner.study import KnownStudy, StudyPaths, StudySpec, best_trial
@@ -277,10 +277,10 @@ def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefi
         lines += [
             f"Promoted run ({promotion['epochs']} epochs){': ' if figures else ''}{figures}",
             f"    weights     {promotion['checkpoint']}",
-            *(f"    {line}" for line in (*summary(Path(promotion["directory"])), *full_run_times(study))),
+            *(f"    {line}" for line in (*summary_lines(Path(promotion["directory"])), *full_run_times(study))),
         ]
     else:
-        lines += [f"    {line}" for line in findings(paths.trial(trial.number))]
+        lines += [f"    {line}" for line in finding_lines(paths.trial(trial.number))]
     lines += [f"    {line}" for line in search_times(study)]
     lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
     return [*lines, *_next_commands(study, paths, prefix, promotes=not (promoted or winner.nothing_learnt))]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from tuner.decisions.decider import Decider
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.stopping import DEAD_AFTER, judged, only_zeros, since_best
-from tuner.diagnosis import findings
-from tuner.exceptions import StoppedByPolicy, TunerError
+from tuner.diagnosis import finding_lines
+from tuner.exceptions import FailurePolicyError, TunerError
 from tuner.search.budget import TimeBudget
 from tuner.search.queue import TrialQueue
 from tuner.search.results import complete, found_ceiling, is_zero, nothing_learnt
@@ -114,6 +114,6 @@ class Ending:
 
     def _give_up(self, reason: str, shown_by: int) -> None:
         """End the search for what went wrong, with what the curves of a trial show."""
-        shown = "".join(f". Trial {shown_by} shows {line}" for line in findings(self._paths.trial(shown_by)))
+        shown = "".join(f". Trial {shown_by} shows {line}" for line in finding_lines(self._paths.trial(shown_by)))
         logs = self._paths.root / "trials"
-        self.stop(reason, StoppedByPolicy(f"The search was ended: {reason}{shown}. Logs: {logs}"))
+        self.stop(reason, FailurePolicyError(f"The search was ended: {reason}{shown}. Logs: {logs}"))

@@ -17,7 +17,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.memory.limits import BATCH, IMGSZ, MemoryLimits, smallest_sizes
 from tuner.space import ChoiceParameter, FloatParameter, Space, name_of
 
@@ -47,7 +47,7 @@ def make_sampler(name: str, *, seed: int, number: int, space: Space, limits: Mem
         limits: what must not be proposed because memory has no room for it; none where nothing is known of that.
 
     Raises:
-        EnvironmentProblem: a package that the sampler needs is not installed.
+        MachineError: a package that the sampler needs is not installed.
     """
     require_packages(name)
     trial_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
@@ -62,11 +62,11 @@ def require_packages(name: str) -> None:
     """Refuse a sampler that cannot be made on this machine.
 
     Raises:
-        EnvironmentProblem: a package that the sampler needs is not installed.
+        MachineError: a package that the sampler needs is not installed.
     """
     missing = _missing_packages(name)
     if missing:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"The sampler {name} needs {' and '.join(missing)}, which cannot be imported here; "
             f"install {'it' if len(missing) == 1 else 'them'}, or search with the sampler tpe."
         )

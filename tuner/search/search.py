@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Record, StartedRecord, TrainRequest
 from tuner.decisions.stopping import Bounds
-from tuner.exceptions import StoppedByPolicy, TunerError
+from tuner.exceptions import FailurePolicyError, TunerError
 from tuner.memory.limits import NOTHING_FITS
 from tuner.search.budget import TimeBudget
 from tuner.search.ending import Ending
@@ -198,7 +198,7 @@ class Search:
         number = self._proposals.begin(self._device)
         if number is None:
             error = f"The search was ended: {NOTHING_FITS}. Choose smaller ones, or a smaller model."
-            self.stop(NOTHING_FITS, StoppedByPolicy(error))
+            self.stop(NOTHING_FITS, FailurePolicyError(error))
         return number
 
     def _request(self, trial: TrialRecord) -> TrainRequest:

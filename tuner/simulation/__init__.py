@@ -1,1 +1,1 @@
-"""The decisions of a search replayed over recorded learning curves, without training."""
+"""Replay the decisions of a search over recorded learning curves, without training."""

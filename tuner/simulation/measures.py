@@ -1,4 +1,4 @@
-"""What a replayed search was worth."""
+"""Measure the quality of a replayed search."""
 
 import hashlib
 from typing import Any
@@ -10,11 +10,12 @@ from tuner.simulation.tables import CurveTable
 
 
 def measures(table: CurveTable, outcome: Outcome) -> dict[str, Any]:
-    """The figures of one search, for JSON.
+    """Return the metrics of one search, ready for JSON.
 
-    `regret` by percent of the budget: of the configuration that would be promoted at that moment. `full_runs`: trials
-    trained to the last epoch. `dead_epoch_share`: of all epochs trained, those at which the run was dead for good, its
-    first dead epoch included. `idle_share`: of all worker time, that in which nothing trained.
+    `regret`: regret of the incumbent, by percent of the budget. `trials`: number of trials. `full_runs`: trials trained
+    to the last epoch. `dead_epoch_share`: share of all trained epochs at which the run was dead for good, including its
+    first dead epoch. `idle_share`: share of all worker time without training. `decision_ms`: percentiles of the
+    decision time, in milliseconds.
     """
     epochs = sum(outcome.epochs)
     decisions_ms = np.asarray(outcome.decisions_s or [0.0]) * 1e3

@@ -1,4 +1,4 @@
-"""A search replayed over recorded curves: simulated workers, simulated time, real decisions."""
+"""Replay a search over recorded curves: simulated workers, simulated time, real decisions."""
 
 import heapq
 import time
@@ -13,7 +13,7 @@ from tuner.unit_cube import Floats
 
 
 class Decision(StrEnum):
-    """What becomes of a run after an epoch."""
+    """Decision about a run after an epoch."""
 
     CONTINUE = "continue"
     PAUSE = "pause"
@@ -22,29 +22,29 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a free worker trains next."""
+    """Next work of a free worker."""
 
     trial: int
-    """Number of the trial, counted from 0; one that has been paused goes on where it stopped."""
+    """Number of the trial, 0-based; a paused trial resumes where it stopped."""
     row: int
-    """Its configuration in the table."""
+    """Row of its configuration in the table."""
 
 
 class Tuner(Protocol):
-    """What is replayed: it says what to train and what goes on. Time passes between its calls, never inside them."""
+    """Search to replay: it decides what to train and what continues. Simulated time passes only between its calls."""
 
     def ask(self) -> Job | None:
-        """What a free worker shall train, or none to let it wait until something is heard."""
+        """Return the next job of a free worker; None to let it wait for the next epoch of a trial."""
 
     def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
-        """One epoch (1-based) of a running trial; after its last one the trial is over, whatever is answered."""
+        """Report one epoch (1-based) of a running trial; after its last epoch the trial ends whatever the decision."""
 
     def incumbent(self) -> int | None:
-        """The trial whose configuration would be promoted now; none before there is any."""
+        """Return the trial that would be chosen for the final run now; None if there is none yet."""
 
 
 class Pool:
-    """The rows of a table that no trial has taken yet."""
+    """Rows of a table that no trial has taken yet."""
 
     def __init__(self, table: CurveTable) -> None:
         self._points = table.points
@@ -55,38 +55,37 @@ class Pool:
         return not self._free.any()
 
     def nearest(self, point: Floats) -> int:
-        """The free row nearest to a point of the unit cube, by Euclid's distance."""
+        """Return the free row with the smallest Euclidean distance to a point of the unit cube."""
         distances = np.where(self._free, ((self._points - point) ** 2).sum(axis=1), np.inf)
         return int(np.argmin(distances))
 
     def take(self, row: int) -> None:
-        """A trial trains this row from now on."""
+        """Mark a row as taken by a trial."""
         self._free[row] = False
 
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What a replayed search came to."""
+    """Result of a replayed search."""
 
     incumbents: dict[int, int | None] = field(default_factory=dict)
-    """The row that would be promoted, by percent of the budget."""
+    """Row that would be chosen for the final run, by percent of the budget; None if there is none."""
     rows: list[int] = field(default_factory=list)
-    """By trial: its configuration."""
+    """Row of each trial's configuration."""
     epochs: list[int] = field(default_factory=list)
-    """By trial: epochs trained."""
+    """Epochs trained by each trial."""
     dead_epochs: int = 0
     busy_s: float = 0.0
     """Worker time spent training, in simulated seconds."""
     ended_s: float = 0.0
-    """When the last epoch was over."""
+    """End of the last epoch, in simulated seconds."""
     epoch_ends_s: list[float] = field(default_factory=list)
-    """When each epoch was over, of whichever trial, in order."""
+    """Ends of all epochs of all trials, in simulated seconds, in order."""
     idle_s: float = 0.0
     decisions_s: list[float] = field(default_factory=list)
-    """What a worker waited for, each time that one was free: for the verdict on its last epoch and for its next job.
-    In real seconds."""
+    """Real seconds that each free worker waited for the decision on its last epoch and for its next job."""
     log: list[str] = field(default_factory=list)
-    """Every decision, in order."""
+    """All decisions, in order."""
 
 
 def replay(
@@ -100,9 +99,12 @@ def replay(
     """Let a tuner search a table until its budget is spent.
 
     Args:
-        budget: worker time in full runs of average cost; it is spent evenly, so the search ends after
+        table: Recorded learning curves.
+        tuner: Search to replay.
+        workers: Number of simulated workers.
+        budget: Worker time, in full runs of average cost. All workers share it equally, so the search ends after
             `budget / workers` full runs of simulated time.
-        checkpoints: percents of the budget after which to ask for the incumbent.
+        checkpoints: Percents of the budget at which to record the incumbent.
     """
     return _Replay(table, tuner, workers, budget * table.full_run_s / workers, checkpoints).run()
 
@@ -120,7 +122,7 @@ class _Replay:
         self._idle = workers
         self._workers = workers
         self._events: list[tuple[float, int, int]] = []
-        """(when the epoch ends, order of arrival, trial)"""
+        """(end of the epoch in simulated seconds, order of arrival, trial)"""
         self._arrivals = 0
         self._verdict_s = 0.0
 
@@ -140,7 +142,7 @@ class _Replay:
 
     def _advance(self, to_s: float) -> None:
         while self._checkpoints and self._checkpoints[0] / 100 * self._end_s < to_s - 1e-9 * self._end_s:
-            self._note_incumbent(self._checkpoints.pop(0))  # what ends at that very moment has been heard
+            self._note_incumbent(self._checkpoints.pop(0))  # epochs that end at this very moment are already reported
         passed_s = to_s - self._now_s
         self._outcome.idle_s += self._idle * passed_s
         self._outcome.busy_s += (self._workers - self._idle) * passed_s

@@ -1,4 +1,4 @@
-"""Our own strategies as something to replay."""
+"""Adapt our own strategies for replay."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ from tuner.unit_cube import Floats
 
 
 def default_rungs_of(table: CurveTable) -> Rungs:
-    """Where a search compares the runs of a table, and how many go on, when nobody says."""
+    """Return the default rungs and reduction factor for a search of a table."""
     settings = SearchSettings(epochs=table.epochs)
     epochs = default_rungs(table.epochs, after=table.warm_up_epochs)
     return Rungs(epochs=epochs, reduction_factor=settings.reduction_factor)
 
 
 class SimulatedSearch:
-    """Drives the decisions of a search as `tuner.search.search` does, but over the rows of a table."""
+    """Search over the rows of a table that drives the decisions as `tuner.search.search` does."""
 
     def __init__(
         self,
@@ -33,13 +33,17 @@ class SimulatedSearch:
         limits: Limits | None = None,
         first: Sequence[Floats] = (),
     ) -> None:
-        """A search of a table.
+        """Set up a search of a table.
 
         Args:
-            strategy: one of `tuner.decisions.strategies.STRATEGIES`.
-            rungs: none for those of a search that says nothing of them.
-            limits: none where only the budget ends the search: once no row is left, what is paused goes on.
-            first: points that are tried before anything is proposed, after the default configuration.
+            table: Recorded learning curves.
+            pool: Rows that no trial has taken yet.
+            strategy: Name from `tuner.decisions.strategies.STRATEGIES`.
+            seed: Random seed of the strategy.
+            rungs: Rungs of the search; None for the default.
+            limits: Limits of the search; None if only the budget ends it. Then paused trials resume once no row is
+                left.
+            first: Points to try after the default configuration, before the strategy proposes any.
         """
         self._table = table
         self._pool = pool

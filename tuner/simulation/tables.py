@@ -1,4 +1,4 @@
-"""Tables of recorded learning curves: what a simulation trains instead of training.
+"""Load tables of recorded learning curves, which a simulation reads instead of training.
 
 A table comes from a parquet file that `tune export --curves` wrote (`tuner.curve_table`), or from an npz file with the
 arrays `hp_names`, `config` and `valid_loss`: the TaskSet curves (https://github.com/releaunifreiburg/DPL).
@@ -15,41 +15,39 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.divergence import EXPLODED
 from tuner.exceptions import DataError
 from tuner.unit_cube import Cube, Dimension, Floats
 
-EXPLODED = 1.5
-"""A run whose loss stays above this many times its first one is dead."""
-
 _BETAS = frozenset({"beta1", "beta2"})
-"""Searched as log10(1 - beta): what matters is how far they are from 1."""
+"""Parameters searched as log10(1 - beta), because their distance from 1 matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurveTable:
-    """Configurations, and what each showed after every epoch."""
+    """Configurations with their metric, loss and time at every epoch."""
 
     name: str
     points: Floats
-    """(configurations, dimensions): the configurations in the unit cube that is searched."""
+    """Configurations as points of the searched unit cube, shape (configurations, dimensions)."""
     choices: tuple[int, ...]
-    """By dimension: how many values a choice has, whose i-th lies at (i + 0.5) / choices; 0 for a range."""
+    """Number of values of each dimension that is a choice, with the i-th at (i + 0.5) / choices; 0 for a range."""
     conditions: tuple[tuple[tuple[int, frozenset[int]], ...], ...] = ()
-    """By dimension: as in `tuner.unit_cube.Dimension.when`; empty where no dimension has any."""
+    """Conditions of each dimension, as in `tuner.unit_cube.Dimension.when`; empty if no dimension has any."""
     baseline: int | None = None
-    """The row of the default configuration, if it is known."""
+    """Row of the default configuration; None if unknown."""
     metric: Floats
-    """(configurations, epochs): higher is better; NaN or infinite where a run had diverged."""
+    """Metric, higher is better, shape (configurations, epochs); NaN or infinite where a run had diverged."""
     loss: Floats
-    """(configurations, epochs): what explodes when a run diverges; not finite where it has."""
+    """Loss, shape (configurations, epochs); it explodes when a run diverges, and is not finite after that."""
     seconds: Floats
-    """(configurations, epochs): what each epoch cost."""
+    """Time of each epoch in seconds, shape (configurations, epochs)."""
     warm_up_epochs: int = 0
-    """By default nobody is judged so early."""
+    """Number of initial epochs without a default rung."""
 
     @cached_property
     def cube(self) -> Cube:
-        """What is searched."""
+        """Unit cube that is searched."""
         conditions = self.conditions or ((),) * len(self.choices)
         pairs = zip(self.choices, conditions, strict=True)
         return Cube(tuple(Dimension(choices=choices, when=when) for choices, when in pairs))
@@ -60,31 +58,31 @@ class CurveTable:
 
     @property
     def epochs(self) -> int:
-        """The length of a full run."""
+        """Length of a full run, in epochs."""
         return int(self.metric.shape[1])
 
     @cached_property
     def dead_from(self) -> NDArray[np.int64]:
-        """By configuration: the first epoch (1-based) from which on the run is dead for good; epochs + 1 for never."""
+        """First epoch (1-based) from which each run is dead for good; epochs + 1 if it never is."""
         alive = np.isfinite(self.loss) & (self.loss <= EXPLODED * self.loss[:, :1]) & np.isfinite(self.metric)
         last_alive = np.where(alive.any(axis=1), self.epochs - np.argmax(alive[:, ::-1], axis=1), 0)
         return last_alive.astype(np.int64) + 1
 
     @cached_property
     def final(self) -> Floats:
-        """By configuration: the metric after a full run; minus infinity for one that diverged."""
+        """Metric of each configuration after a full run; minus infinity for a run that diverged."""
         return np.where(np.isfinite(self.metric[:, -1]), self.metric[:, -1], -np.inf)
 
     @cached_property
     def full_run_s(self) -> float:
-        """What a full run costs on average: the unit of a budget."""
+        """Average time of a full run in seconds, the unit of a budget."""
         return float(self.seconds.sum(axis=1).mean())
 
     def regret(self, row: int | None) -> float:
-        """How much worse a configuration ends than the best one, as a share of what the median one loses; 0..1.
+        """Return the final gap to the best configuration, divided by the gap of the median one and clipped to 0..1.
 
         Args:
-            row: none for no configuration, which is as bad as the worst.
+            row: Row of the configuration; None for no configuration, with a regret of 1.
         """
         if row is None:
             return 1.0
@@ -94,10 +92,10 @@ class CurveTable:
 
 
 def load_arrays(path: Path) -> CurveTable:
-    """The table in an npz file: one that `save_arrays` wrote, or one of losses as TaskSet's are published.
+    """Load a table from an npz file that `save_arrays` wrote, or one with losses in the published TaskSet format.
 
     Raises:
-        DataError: there is none, or it lacks something.
+        DataError: The file cannot be read, or lacks an array.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -109,7 +107,7 @@ def load_arrays(path: Path) -> CurveTable:
 
 
 def save_arrays(table: CurveTable, path: Path) -> None:
-    """Write a table for readers that have nothing but numpy."""
+    """Write a table as an npz file that numpy alone can read."""
     conditions = [[[other, sorted(allowed)] for other, allowed in when] for when in table.conditions]
     np.savez_compressed(
         path,
@@ -160,7 +158,7 @@ def _of_losses(name: str, arrays: Mapping[str, Any]) -> CurveTable:
 
 
 def _unit_cube(values: Floats, names: list[str]) -> Floats:
-    """Each hyper-parameter on a logarithmic scale from its least to its greatest value in the table."""
+    """Scale each hyper-parameter logarithmically from its smallest to its largest value in the table."""
     distances = np.where([n in _BETAS for n in names], 1.0 - values, values)
     with np.errstate(divide="raise", invalid="raise"):
         try:

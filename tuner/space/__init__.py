@@ -7,7 +7,7 @@ from tuner.space._arguments import (
     REFUSED,
     Argument,
     Kind,
-    Unfit,
+    UnfitError,
     meant_argument,
 )
 from tuner.space._augmentation import augmentation_of
@@ -61,7 +61,7 @@ __all__ = [
     "SearchedParameter",
     "Sequence",
     "Space",
-    "Unfit",
+    "UnfitError",
     "UnitCube",
     "YamlMapping",
     "augmentation_of",

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from tuner.contract import ParamValue
+from tuner.exceptions import SpaceError
 
 _Number = TypeVar("_Number", int, float)
 
@@ -25,8 +26,8 @@ class Kind(StrEnum):
     CHOICE = "one of a few values"
 
 
-class Unfit(ValueError):  # noqa: N818 - a value that does not fit; not an error of the program
-    """A value breaks an argument's rule; the text says rule, value given and remedy."""
+class UnfitError(SpaceError):
+    """A value breaks an argument's rule; the text says rule, value given and remedy, without a full stop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +51,7 @@ class Argument:
         """The value in its own type (1 becomes 1.0 where numbers are real).
 
         Raises:
-            Unfit: wrong type, outside the range, or no option.
+            UnfitError: wrong type, outside the range, or no option.
         """
         match self.kind:
             case Kind.FLOAT:
@@ -77,14 +78,14 @@ class Argument:
     def _number(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             example = "0.01 or 1e-5" if self.default is None or self.name == "lr0" else shown(self.default)
-            raise Unfit(f"`{self.name}` takes a number, but got {shown(value)}; {_number_remedy(value, example)}")
+            raise UnfitError(f"`{self.name}` takes a number, but got {shown(value)}; {_number_remedy(value, example)}")
         return float(value)
 
     def _whole_number(self, value: object) -> int:
         if isinstance(value, float) and value.is_integer():
-            raise Unfit(f"`{self.name}` takes a whole number, but got {value!r}; write {int(value)}")
+            raise UnfitError(f"`{self.name}` takes a whole number, but got {value!r}; write {int(value)}")
         if isinstance(value, bool) or not isinstance(value, int):
-            raise Unfit(f"`{self.name}` takes a whole number, but got {shown(value)}; {self._whole_remedy(value)}")
+            raise UnfitError(f"`{self.name}` takes a whole number, but got {shown(value)}; {self._whole_remedy(value)}")
         return value
 
     def _whole_remedy(self, value: object) -> str:
@@ -109,7 +110,7 @@ class Argument:
             or value > self.high
             or (self.multiple_of > 1 and value % self.multiple_of)
         ):
-            raise Unfit(f"`{self.name}` must be {self.range_text}, but got {value!r}; {self._range_remedy(value)}")
+            raise UnfitError(f"`{self.name}` must be {self.range_text}, but got {value!r}; {self._range_remedy(value)}")
         return value
 
     def _range_remedy(self, value: float) -> str:
@@ -124,20 +125,22 @@ class Argument:
     def _truth(self, value: object) -> bool:
         if isinstance(value, bool):
             return value
-        raise Unfit(f"`{self.name}` takes true or false, but got {shown(value)}; write true or false without quotes")
+        raise UnfitError(
+            f"`{self.name}` takes true or false, but got {shown(value)}; write true or false without quotes"
+        )
 
     def _option(self, value: object) -> ParamValue:
         for option in self.options:
             if type(option) is type(value) and option == value:
                 return option
         if self.name == "optimizer" and str(value).lower() == "auto":
-            raise Unfit(
+            raise UnfitError(
                 "`optimizer` must be named, but got 'auto', which ignores lr0 and momentum; "
                 "write SGD or AdamW, or search {choice: [SGD, AdamW]}"
             )
         text = f"`{self.name}` must be one of {listed(self.options)}, but got {shown(value)}"
         near = nearest(str(value), [str(option) for option in self.options])
-        raise Unfit(f"{text}; did you mean {near}?" if near else f"{text}; choose one of them")
+        raise UnfitError(f"{text}; did you mean {near}?" if near else f"{text}; choose one of them")
 
 
 _NAMED_BATCH = "name the size: an automatic one differs from trial to trial and is not what was recorded"

@@ -8,23 +8,30 @@ from typing import Any
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
 from tuner.space._reader import parse_space
-from tuner.space._space import _CANONICAL_VERSION, Space
+from tuner.space._space import CANONICAL_VERSION, Space
 from tuner.space._yaml_nodes import plain_value
+
+_VERSIONS = (1, CANONICAL_VERSION)
+"""Version 1 had no names and conditions but those in the labels."""
 
 
 def space_of(canonical: Mapping[str, Any], *, name: str) -> Space:
-    """The space whose `canonical` this is; description, data, model and what a study may change are the defaults.
+    """Make the space whose `canonical` this is; description, data, model and what a study may change are the defaults.
 
     Raises:
-        SpaceError: it is no canonical form of this version, or what it describes is no space.
+        SpaceError: it is no canonical form of a known version, or it describes no space.
     """
     version = canonical.get("version") if isinstance(canonical, Mapping) else None
-    if version != _CANONICAL_VERSION:
-        raise SpaceError(f"A canonical space must have version {_CANONICAL_VERSION}, but got {version!r}.")
+    if version not in _VERSIONS:
+        raise SpaceError(
+            f"A canonical space must have version {' or '.join(map(str, _VERSIONS))}, but got {version!r}; "
+            "use the version of tune that wrote it."
+        )
     try:
+        parameters = canonical["parameters"]
         tree = {
             "search": {**canonical["settings"]},
-            "parameters": _parameters(canonical["parameters"]),
+            "parameters": _variants(_from_labels(parameters) if version == 1 else parameters),
             "baseline": {**canonical["baseline"]},
         }
         text = json.dumps(tree, indent=0, allow_nan=False)  # JSON is YAML: all rules of a space are checked once more
@@ -36,23 +43,31 @@ def space_of(canonical: Mapping[str, Any], *, name: str) -> Space:
     return replace(parse_space(text, name=name, file=f"{name} (canonical)"), file="")
 
 
-def _parameters(canonical: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """By name, the variants as YAML has them."""
+def _variants(canonical: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """List the variants by name, in the form that YAML has them."""
     variants: dict[str, list[dict[str, Any]]] = {}
-    for label, form in canonical.items():
-        name, _, conditions = label.partition(" [")
+    for form in canonical.values():
         variant = {key: value for key, value in form.items() if value not in (None, False) or key == "fixed"}
+        name = variant.pop("name")
         if variant.get("step") == 1 and "int" in variant:
             del variant["step"]  # what a range of whole numbers has without it
-        if conditions:
-            variant["when"] = _when(conditions.removesuffix("]"))
+        if not variant["when"]:
+            del variant["when"]
         variants.setdefault(name, []).append(variant)
     return variants
 
 
-def _when(text: str) -> dict[str, list[ParamValue | None]]:
-    """`optimizer=AdamW|Adam, cos_lr=true`: values are words, numbers and truths, none with a mark in it."""
-    return {
-        parameter: [plain_value(value) for value in values.split("|")]
-        for parameter, _, values in (condition.partition("=") for condition in text.split(", "))
-    }
+def _from_labels(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give forms of version 1 their names and conditions: `lr0 [optimizer=AdamW|Adam, cos_lr=true]`.
+
+    Values in a label are words, numbers and truths, none of which has a mark in it.
+    """
+    forms = {}
+    for label, form in parameters.items():
+        name, _, conditions = label.partition(" [")
+        named = (condition.partition("=") for condition in conditions.removesuffix("]").split(", ") if condition)
+        when: dict[str, list[ParamValue | None]] = {
+            parameter: [plain_value(value) for value in values.split("|")] for parameter, _, values in named
+        }
+        forms[label] = {"name": name, **form, "when": when}
+    return forms

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
+_IN_THE_LABEL = frozenset({"name", "when"})
+"""What a canonical parameter says that its label shows; older forms lack it."""
+
 
 def differences_between(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """Lines for a person, from two canonical forms; an older form may lack parts."""
@@ -30,7 +33,8 @@ def _mapping(value: object) -> Mapping[str, object]:
 def _text(value: object) -> str:
     """A canonical value as the YAML format writes it."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items() if item not in (None, False))
+        shown = {key: item for key, item in value.items() if key not in _IN_THE_LABEL and item not in (None, False)}
+        return ", ".join(f"{key} {_text(item)}" for key, item in shown.items())
     if isinstance(value, list):
         return f"[{', '.join(map(_text, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space._arguments import Unfit
+from tuner.space._arguments import UnfitError
 from tuner.space._parameters import ChoiceParameter, FixedParameter, FloatParameter, IntParameter, SearchedParameter
 from tuner.space._space import Space
 from tuner.unit_cube import Cube, Dimension
@@ -73,7 +73,7 @@ class UnitCube:
                 raise SpaceError(f"A point has a dimension for each searched parameter, but {label!r} is none of them.")
             try:
                 point[self.labels.index(label)] = self._axes[label].place(value)
-            except Unfit as unfit:
+            except UnfitError as unfit:
                 raise SpaceError(f"A point must lie inside the space, but {label}={value!r} {unfit}.") from unfit
         return point
 

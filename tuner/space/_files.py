@@ -9,8 +9,12 @@ from tuner.space._reader import parse_space
 from tuner.space._space import Space
 from tuner.space._yaml_nodes import MAX_BYTES
 
-SHIPPED_SPACES = Path(__file__).resolve().parents[2] / "search_spaces"
-"""Installed beside the package `tuner`."""
+_PACKAGE = Path(__file__).resolve().parents[1]
+_PLACES = (_PACKAGE / "search_spaces", _PACKAGE.parent / "search_spaces")
+"""Of an installed package, and of a checkout."""
+
+SHIPPED_SPACES = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
+"""The folder of the spaces that are shipped."""
 
 
 def find_space(name: str, cwd: Path) -> Path:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from tuner.contract import ParamValue
-from tuner.space._arguments import ARGUMENTS, OPTIMIZERS, Kind, Unfit, shown
+from tuner.space._arguments import ARGUMENTS, OPTIMIZERS, Kind, UnfitError, shown
 
 _WHOLE = frozenset(
     {"epochs", "patience", "seed", *(name for name, argument in ARGUMENTS.items() if argument.kind is Kind.INT)}
@@ -19,7 +19,7 @@ def normalised(name: str, given: Given) -> ParamValue:
     """One value for what a file gives: a list where one version has it, a whole number that was written as 9.0.
 
     Raises:
-        Unfit: a list that no single value stands for, or an automatic batch or optimizer.
+        UnfitError: a list that no single value stands for, or an automatic batch or optimizer.
     """
     value = given if isinstance(given, bool | int | float | str) else _one_of(name, given)
     if name in _WHOLE and isinstance(value, float) and value.is_integer():
@@ -33,13 +33,13 @@ def normalised(name: str, given: Given) -> ParamValue:
     if name == "imgsz" and isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return math.ceil(value / 32) * 32
     if name == "batch" and isinstance(value, int | float) and not isinstance(value, bool) and value < 1:
-        raise Unfit(f"`batch` must be a number of images, but got {value}; name one, or give --batch auto")
+        raise UnfitError(f"`batch` must be a number of images, but got {value}; name one, or give --batch auto")
     return value
 
 
 def _optimizer(value: str) -> str:
     if value.lower() == "auto":
-        raise Unfit(
+        raise UnfitError(
             "`optimizer` must be named, but got 'auto', which ignores lr0 and momentum; give --set optimizer=SGD, or "
             "another by name"
         )
@@ -60,4 +60,4 @@ def _one_of(name: str, given: Sequence[ParamValue | None]) -> ParamValue:
         "batch": "write a number of images",
     }.get(name, "write one")
     values = ", ".join("null" if item is None else shown(item).strip("'") for item in given)
-    raise Unfit(f"`{name}` must be one value, but got [{values[:60]}]; {remedy}")
+    raise UnfitError(f"`{name}` must be one value, but got [{values[:60]}]; {remedy}")

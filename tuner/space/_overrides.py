@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space._arguments import ARGUMENTS, Unfit, listed
+from tuner.space._arguments import ARGUMENTS, UnfitError, listed
 from tuner.space._parameter_reader import unknown_argument
 from tuner.space._parameters import (
     ChoiceParameter,
@@ -28,13 +28,13 @@ def setting_of(text: str) -> tuple[str, ParamValue]:
     """Split `name=value` as the command line has it; the value is read as YAML reads it.
 
     Raises:
-        Unfit: it has another form.
+        UnfitError: it has another form.
     """
     name, equals, value = text.partition("=")
     tree, problems = read_tree(f"value: {value}\n")
     node = tree.entries.get("value") if isinstance(tree, YamlMapping) else None
     if not equals or problems or not isinstance(node, Scalar) or node.value is None:
-        raise Unfit(f"--set takes an argument and its value as lr0=0.005, but got '{text}'")
+        raise UnfitError(f"--set takes an argument and its value as lr0=0.005, but got '{text}'")
     return name.strip(), node.value
 
 
@@ -62,7 +62,7 @@ def with_fixed(space: Space, settings: Sequence[str]) -> Space:
         try:
             name, value = setting_of(setting)
             values[name] = _checked(name, value)
-        except Unfit as unfit:
+        except UnfitError as unfit:
             said.append(str(unfit))
     said = said or _problems(space, values)
     if said:
@@ -72,13 +72,13 @@ def with_fixed(space: Space, settings: Sequence[str]) -> Space:
 
 def _checked(name: str, value: ParamValue) -> ParamValue:
     if name in _OWN_OPTIONS:
-        raise Unfit(f"--set takes a parameter of the space, but got '{name}'; give {_OWN_OPTIONS[name]} instead")
+        raise UnfitError(f"--set takes a parameter of the space, but got '{name}'; give {_OWN_OPTIONS[name]} instead")
     if name not in ARGUMENTS:
-        raise Unfit(f"--set {name}: {unknown_argument(name)}")
+        raise UnfitError(f"--set {name}: {unknown_argument(name)}")
     try:
         return ARGUMENTS[name].checked(value)
-    except Unfit as unfit:
-        raise Unfit(f"--set {name}: {unfit}") from unfit
+    except UnfitError as unfit:
+        raise UnfitError(f"--set {name}: {unfit}") from unfit
 
 
 def _problems(space: Space, values: Mapping[str, ParamValue]) -> list[str]:

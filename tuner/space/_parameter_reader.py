@@ -8,7 +8,7 @@ from tuner.space._arguments import (
     REFUSED,
     Argument,
     Kind,
-    Unfit,
+    UnfitError,
     listed,
     meant_argument,
     nearest,
@@ -221,7 +221,7 @@ class ParameterReader:
             return None
         try:
             return argument.checked(node.value)
-        except Unfit as unfit:
+        except UnfitError as unfit:
             self._refuse(node.line, str(unfit))
             return None
 

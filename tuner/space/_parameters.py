@@ -5,17 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import Trial
+from typing import TYPE_CHECKING
 
 from tuner.contract import ParamValue
-from tuner.space._arguments import Unfit, listed, shown
+from tuner.space._arguments import UnfitError, listed, shown
+
+if TYPE_CHECKING:  # Optuna takes long to import, and most that read a space do not search it
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 
 def name_of(label: str) -> str:
@@ -71,9 +68,14 @@ class Parameter(ABC):
     def values_text(self) -> str:
         """The values it may take, as one says them."""
 
-    @abstractmethod
     def canonical(self) -> dict[str, object]:
-        """All that makes it what it is, for JSON."""
+        """Describe all that makes it what it is, for JSON."""
+        when = {condition.parameter: list(condition.values) for condition in self.when}
+        return {"name": self.name, **self._form(), "when": when}
+
+    @abstractmethod
+    def _form(self) -> dict[str, object]:
+        """Describe the values that it may take, for JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +87,7 @@ class FixedParameter(Parameter):
     def values_text(self) -> str:
         return f"fixed {shown(self.value)}"
 
-    def canonical(self) -> dict[str, object]:
+    def _form(self) -> dict[str, object]:
         return {"fixed": self.value}
 
 
@@ -94,11 +96,11 @@ class SearchedParameter(Parameter):
     """A parameter whose value the sampler chooses."""
 
     @abstractmethod
-    def distribution(self) -> BaseDistribution:
-        """What Optuna calls its range."""
+    def distribution(self) -> "BaseDistribution":
+        """Give its range as Optuna's class."""
 
     @abstractmethod
-    def suggest(self, trial: Trial) -> ParamValue:
+    def suggest(self, trial: "Trial") -> ParamValue:
         """A value from the trial's sampler, recorded under `label`."""
 
     @abstractmethod
@@ -106,7 +108,7 @@ class SearchedParameter(Parameter):
         """The value as this parameter has it.
 
         Raises:
-            Unfit: it lies outside, or between two steps.
+            UnfitError: it lies outside, or between two steps.
         """
 
     @abstractmethod
@@ -114,7 +116,7 @@ class SearchedParameter(Parameter):
         """The value of this parameter that comes nearest to another.
 
         Raises:
-            Unfit: nothing is near it.
+            UnfitError: nothing is near it.
         """
 
 
@@ -145,16 +147,16 @@ class _Range(SearchedParameter):
 
     def fitted(self, value: ParamValue) -> ParamValue:
         if isinstance(value, bool | str) or not self.low <= value <= self.high:
-            raise Unfit(f"lies outside {self.values_text()}")
+            raise UnfitError(f"lies outside {self.values_text()}")
         if self.step is not None:
             steps = (value - self.low) / self.step
             if abs(steps - round(steps)) > 1e-8:
-                raise Unfit(f"lies between two steps of {self.values_text()}")
+                raise UnfitError(f"lies between two steps of {self.values_text()}")
         return value
 
     def _nearest(self, value: ParamValue) -> float:
         if isinstance(value, bool | str) or not math.isfinite(value):
-            raise Unfit(f"is no number of {self.values_text()}")
+            raise UnfitError(f"is no number of {self.values_text()}")
         inside = min(max(value, self.low), self.high)
         if self.step is None:
             return inside
@@ -185,16 +187,18 @@ class _Range(SearchedParameter):
 class FloatParameter(_Range):
     """A real number from low to high, both included."""
 
-    def distribution(self) -> FloatDistribution:
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import FloatDistribution
+
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def nearest(self, value: ParamValue) -> ParamValue:
         return self._nearest(value)
 
-    def suggest(self, trial: Trial) -> ParamValue:
+    def suggest(self, trial: "Trial") -> ParamValue:
         return trial.suggest_float(self.label, self.low, self.high, log=self.log, step=self.step)
 
-    def canonical(self) -> dict[str, object]:
+    def _form(self) -> dict[str, object]:
         return {"float": [self.low, self.high], "log": self.log, "step": self.step}
 
 
@@ -206,16 +210,18 @@ class IntParameter(_Range):
     high: int
     step: int | None = None
 
-    def distribution(self) -> IntDistribution:
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import IntDistribution
+
         return IntDistribution(self.low, self.high, log=self.log, step=self.step or 1)
 
     def nearest(self, value: ParamValue) -> ParamValue:
         return round(self._nearest(value))
 
-    def suggest(self, trial: Trial) -> ParamValue:
+    def suggest(self, trial: "Trial") -> ParamValue:
         return trial.suggest_int(self.label, self.low, self.high, log=self.log, step=self.step or 1)
 
-    def canonical(self) -> dict[str, object]:
+    def _form(self) -> dict[str, object]:
         return {"int": [self.low, self.high], "log": self.log, "step": self.step or 1}
 
 
@@ -238,17 +244,19 @@ class ChoiceParameter(SearchedParameter):
                          f"write `{self.name}: {value}` to fix it")  # fmt: skip
         return found
 
-    def distribution(self) -> CategoricalDistribution:
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import CategoricalDistribution
+
         return CategoricalDistribution(self.choices)
 
-    def suggest(self, trial: Trial) -> ParamValue:
+    def suggest(self, trial: "Trial") -> ParamValue:
         return trial.suggest_categorical(self.label, self.choices)  # type: ignore[return-value]
 
     def fitted(self, value: ParamValue) -> ParamValue:
         for choice in self.choices:
             if type(choice) is type(value) and choice == value:
                 return choice
-        raise Unfit(f"is none of {listed(self.choices)}")
+        raise UnfitError(f"is none of {listed(self.choices)}")
 
     def nearest(self, value: ParamValue) -> ParamValue:
         return self.fitted(value)
@@ -256,7 +264,7 @@ class ChoiceParameter(SearchedParameter):
     def values_text(self) -> str:
         return listed(self.choices)
 
-    def canonical(self) -> dict[str, object]:
+    def _form(self) -> dict[str, object]:
         return {"choice": list(self.choices)}
 
     def _count(self, value: ParamValue) -> int:

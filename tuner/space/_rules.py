@@ -6,7 +6,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import combinations
 
 from tuner.contract import ParamValue
-from tuner.space._arguments import ARGUMENTS, Unfit, listed, nearest, shown
+from tuner.space._arguments import ARGUMENTS, UnfitError, listed, nearest, shown
 from tuner.space._augmentation import WEAK
 from tuner.space._parameters import (
     ChoiceParameter,
@@ -202,12 +202,12 @@ class _BaselineCheck:
             return None
         try:
             value = ARGUMENTS[parameter.name].checked(given.value)
-        except Unfit as unfit:
+        except UnfitError as unfit:
             self._refuse(given.line, f"baseline: {unfit}")
             return None
         try:
             return parameter.fitted(value)
-        except Unfit as unfit:
+        except UnfitError as unfit:
             self._refuse(
                 given.line,
                 f"baseline: a value must lie inside the space, but {parameter.name}={shown(value)} {unfit}; "
@@ -233,6 +233,6 @@ def _example(parameter: SearchedParameter) -> str:
     if default is not None:
         try:
             return shown(parameter.fitted(default)).strip("'")
-        except Unfit:
+        except UnfitError:
             pass
     return f"<{parameter.values_text()}>"

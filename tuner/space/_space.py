@@ -1,23 +1,22 @@
 """A search space: what is searched, from where it starts, and how long."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from optuna.trial import Trial
+from typing import TYPE_CHECKING, Any
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space._arguments import AUGMENTATION_STRENGTH, Unfit
+from tuner.space._arguments import AUGMENTATION_STRENGTH, UnfitError
 from tuner.space._augmentation import augmentation_of
 from tuner.space._differences import differences_between
 from tuner.space._parameters import FixedParameter, Parameter, SearchedParameter
 from tuner.space._settings import SearchSettings
 from tuner.space._warnings import warnings_about
 
-_CANONICAL_VERSION = 1
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+CANONICAL_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +53,7 @@ class Space:
             for problem in warnings_about(self.parameters, self.settings)
         )
 
-    def suggest(self, trial: Trial) -> dict[str, ParamValue]:
+    def suggest(self, trial: "Trial") -> dict[str, ParamValue]:
         """Values for the active searched parameters, by label, asked from the trial in a fixed order."""
         return self._sampled(lambda parameter: parameter.suggest(trial))
 
@@ -96,7 +95,7 @@ class Space:
         known = {**self.baseline, **params}
         try:
             return self._sampled(lambda parameter: parameter.nearest(known[parameter.name]))
-        except (KeyError, Unfit):
+        except (KeyError, UnfitError):
             return None
 
     def _sampled(self, chosen: Callable[[SearchedParameter], ParamValue]) -> dict[str, ParamValue]:
@@ -161,16 +160,11 @@ class Space:
         `strategy`, `sampler` and `promote_epochs`.
         """
         return {
-            "version": _CANONICAL_VERSION,
+            "version": CANONICAL_VERSION,
             "settings": self.settings.canonical(),
             "parameters": {parameter.label: parameter.canonical() for parameter in self.parameters},
             "baseline": dict(sorted(self.baseline.items())),
         }
-
-    def sha256(self) -> str:
-        """The hash of `canonical`, in hexadecimal; independent of comments and of the order of lines."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(self, other: Mapping[str, object]) -> list[str]:
         """How this space differs from an older `canonical`, one line each; empty where it does not."""

@@ -1,1 +1,1 @@
-"""Keep studies in a database: connect, hold the lease of a study, copy, check and tidy up."""
+"""Keep studies in a database: connect, hold a study's lease, back up, check and upgrade."""

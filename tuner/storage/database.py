@@ -1,6 +1,6 @@
-"""Databases: what a URL means, how its storage is opened, and what its errors are called.
+"""Parse database URLs, open their storage and translate their errors.
 
-SQLite for one machine, PostgreSQL for more, both through Optuna's RDBStorage.
+SQLite serves one machine, PostgreSQL several. Both go through Optuna's RDBStorage.
 """
 
 import contextlib
@@ -20,18 +20,18 @@ import sqlalchemy.exc
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
-from tuner.exceptions import StorageProblem, UsageError
+from tuner.exceptions import StorageError, UsageError
 from tuner.system.filesystems import file_system, is_network
 
 _BUSY_TIMEOUT_S = 60
 _RACES = 100
 _SECRET_NAMES = re.compile("pass|secret", re.IGNORECASE)
 
-# What libpq is told unless the URL tells it otherwise: https://www.postgresql.org/docs/current/libpq-connect.html
+# Defaults for libpq; the URL can override them: https://www.postgresql.org/docs/current/libpq-connect.html
 _LIBPQ_OPTIONS = {
     "application_name": "mamba-yolo-tuner",
     "connect_timeout": 10,
-    # A peer that is gone without a word is noticed within a minute, idle or not.
+    # Detect a silently lost peer within a minute, idle or not.
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -39,7 +39,7 @@ _LIBPQ_OPTIONS = {
     "tcp_user_timeout": 60_000,
 }
 
-# What drivers and servers say, by what to do about it. PostgreSQL gives no code for a connection that failed.
+# Error messages of drivers and servers, with their remedies. PostgreSQL gives no code for a failed connection.
 _REMEDIES = {
     "password authentication failed|no password supplied|role .* does not exist": "correct the user or the password "
     "in --storage (TUNE_STORAGE), or in ~/.pgpass",
@@ -68,11 +68,11 @@ _REMEDIES = {
 
 
 def open_storage(url: str) -> RDBStorage:
-    """Optuna's storage of a database; an SQLite file, and the tables, are made where there are none.
+    """Open Optuna's storage for a database; create the SQLite file and the tables if they are missing.
 
     Raises:
-        UsageError: not a database URL.
-        StorageProblem: it cannot be used; the text says what to do.
+        UsageError: The URL is not a database URL.
+        StorageError: The database cannot be used; the message says what to do.
     """
     with translated(url):
         path = sqlite_path(url)
@@ -82,13 +82,13 @@ def open_storage(url: str) -> RDBStorage:
         storage = _first_or_later(url)
         refused = schema_problem(storage, url)
         if refused:
-            raise StorageProblem(refused)
+            raise StorageError(refused)
         return storage
 
 
 @contextlib.contextmanager
 def plain_engine(url: str) -> Iterator[sqlalchemy.Engine]:
-    """SQLAlchemy's access to a database, whatever is in it. Connects when it is first used."""
+    """Open an SQLAlchemy engine for a database with any content. It connects on first use."""
     engine = sqlalchemy.create_engine(parsed_url(url), **_engine_options(url))
     try:
         yield engine
@@ -98,12 +98,13 @@ def plain_engine(url: str) -> Iterator[sqlalchemy.Engine]:
 
 @contextlib.contextmanager
 def existing_storage(url: str, **engine: Any) -> Iterator[RDBStorage]:
-    """The storage of a database that has tables, of whatever version they are. Makes nothing.
+    """Open the storage of a database that has tables of any version. Creates nothing.
 
-    For use inside `translated`.
+    Call it inside `translated`.
 
     Args:
-        engine: more options of SQLAlchemy's.
+        url: Database URL.
+        **engine: Further SQLAlchemy engine options.
     """
     options = {**_engine_options(url), **engine}
     storage = RDBStorage(_rendered(parsed_url(url)), options, skip_compatibility_check=True, skip_table_creation=True)
@@ -115,7 +116,7 @@ def existing_storage(url: str, **engine: Any) -> Iterator[RDBStorage]:
 
 
 def schema_problem(storage: RDBStorage, url: str) -> str:
-    """Why this Optuna cannot work with the tables; "" when it can."""
+    """Return why this version of Optuna cannot use the tables; "" if it can."""
     found, needed = storage.get_current_version(), storage.get_head_version()
     if found == needed:
         return ""
@@ -131,15 +132,15 @@ def schema_problem(storage: RDBStorage, url: str) -> str:
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of an SQLite file, whatever characters are in its path."""
+    """Return the URL of an SQLite file; its path may contain any characters."""
     return _rendered(URL.create("sqlite", database=str(path)))
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of an SQLite database; none for other databases.
+    """Return the file of an SQLite database; None for other databases.
 
     Raises:
-        UsageError: not a database URL, or one of a database in memory.
+        UsageError: The URL is not a database URL, or names an in-memory database.
     """
     parsed = parsed_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -152,20 +153,20 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def parsed_url(url: str) -> URL:
-    """The URL in parts, the driver named: PostgreSQL is spoken to through psycopg unless the URL says otherwise.
+    """Parse a URL and set its driver: psycopg for PostgreSQL, unless the URL names another.
 
     Raises:
-        UsageError: not a database URL.
+        UsageError: The text is not a database URL.
     """
     try:
         parsed = make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect()
-        if "@" in (parsed.host or ""):  # the end of a password that holds one
+        if "@" in (parsed.host or ""):  # the rest of a password that contains an "@"
             raise ValueError
     except (sqlalchemy.exc.ArgumentError, ValueError):
-        # Without the cause: it may quote the password.
+        # Drop the cause: it may contain the password.
         raise UsageError(
             "--storage must be a database URL such as sqlite:///study.db or postgresql://user@host/name; in a "
             "password, '@', ':', '/' and '%' are written as %40, %3A, %2F and %25."
@@ -174,14 +175,14 @@ def parsed_url(url: str) -> URL:
 
 
 def masked(url: str) -> str:
-    """A database URL fit for a message or a log: without the password."""
+    """Return a database URL without its password, safe for messages and logs."""
     parsed = make_url(url)
     secrets = {name: "***" for name in parsed.query if _SECRET_NAMES.search(name)}
     return parsed.update_query_dict(secrets).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
 def has_password(text: str) -> bool:
-    """Whether a text is a database URL that carries a secret."""
+    """Check whether a text is a database URL that contains a secret."""
     try:
         parsed = make_url(text)
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -191,7 +192,7 @@ def has_password(text: str) -> bool:
 
 @contextlib.contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Turn what Optuna, SQLAlchemy and the drivers raise into a StorageProblem of one line, without the password."""
+    """Translate errors of Optuna, SQLAlchemy and the drivers into a one-line StorageError without the password."""
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
@@ -200,36 +201,36 @@ def translated(url: str) -> Iterator[None]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _told(url, f"unreadable value ({error})") from error
     except LookupError as error:
-        if type(error) is not LookupError:  # KeyError and IndexError are no words of the database
+        if type(error) is not LookupError:  # the database raises neither KeyError nor IndexError
             raise
         raise _told(url, str(error)) from error
     except ImportError as error:
-        raise StorageProblem(_missing_driver(url, error)) from error
+        raise StorageError(_missing_driver(url, error)) from error
 
 
 def _engine_options(url: str) -> dict[str, Any]:
-    """How SQLAlchemy opens connections and keeps them."""
+    """Return the options with which SQLAlchemy opens and pools connections."""
     parsed = parsed_url(url)
     if parsed.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": _BUSY_TIMEOUT_S, "factory": _DurableConnection}}
     options: dict[str, Any] = {
-        "pool_pre_ping": True,  # a connection that was cut while idle is replaced before it is used
-        "pool_recycle": 1800,  # under the hour after which firewalls and providers cut idle ones
+        "pool_pre_ping": True,  # replace a connection that was cut while idle before using it
+        "pool_recycle": 1800,  # below the hour after which firewalls and providers cut idle connections
         "pool_size": 2,
         "max_overflow": 4,
     }
     if parsed.drivername == "postgresql+psycopg":
         ours = {name: value for name, value in _LIBPQ_OPTIONS.items() if name not in parsed.query}
-        options["connect_args"] = {**ours, "prepare_threshold": None}  # poolers such as PgBouncer may not keep them
+        options["connect_args"] = {**ours, "prepare_threshold": None}  # poolers like PgBouncer can lose them
     return options
 
 
 class _DurableConnection(sqlite3.Connection):
-    """What is committed is on the disk.
+    """SQLite connection that syncs every commit to disk.
 
-    In WAL mode `synchronous=NORMAL`, the default of some builds, syncs at checkpoints alone: the last commits before
-    a power failure would be gone, a finished trial with them. FULL syncs the log at every commit, a few
-    milliseconds that nobody waits for. https://www.sqlite.org/pragma.html#pragma_synchronous
+    In WAL mode, `synchronous=NORMAL` (the default of some builds) syncs only at checkpoints. A power failure would
+    lose the last commits, and a finished trial with them. FULL syncs the log at every commit. That takes a few
+    milliseconds, and nothing waits for it. https://www.sqlite.org/pragma.html#pragma_synchronous
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -240,11 +241,11 @@ class _DurableConnection(sqlite3.Connection):
 def _refuse_network(path: Path) -> None:
     kind = file_system(path)
     if is_network(kind):
-        raise StorageProblem(network_problem(path, kind))
+        raise StorageError(network_problem(path, kind))
 
 
 def network_problem(path: Path, kind: str) -> str:
-    """Why an SQLite file cannot be on a network file system of that type, and what to do."""
+    """Return why an SQLite file cannot be on a network file system of this type, and what to do."""
     return (
         f"SQLite needs a disk of this machine, since its locks do not hold on a network file system, but '{path}' is "
         f"on {kind}. Give --storage a local path (sqlite:////var/tmp/study.db) or a PostgreSQL database "
@@ -254,15 +255,15 @@ def network_problem(path: Path, kind: str) -> str:
 
 def _prepare_sqlite(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
-        # Better refused now than made worse by what a search writes; milliseconds at a study's size.
+        # Refuse a damaged file now: writing would damage it further. Takes milliseconds at a study's size.
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(f"malformed: {found}")
-        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file: readers do not block the driver
+        connection.execute("PRAGMA journal_mode=WAL")  # stored in the file; readers do not block the driver
 
 
 def _first_or_later(url: str) -> RDBStorage:
-    """Make the tables, unless somebody has, or does it at this moment: then theirs are taken."""
+    """Create the tables; use existing ones, even if another process is creating them right now."""
     for race in range(_RACES):
         try:
             return RDBStorage(_rendered(parsed_url(url)), _engine_options(url), skip_compatibility_check=True)
@@ -280,14 +281,14 @@ def _rendered(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def _told(url: str, reason: str) -> StorageProblem:
+def _told(url: str, reason: str) -> StorageError:
     text = " ".join(_without_secrets(reason, make_url(url)).split())[:200].rstrip(".")
     remedy = next((what for pattern, what in _REMEDIES.items() if re.search(pattern, reason, re.IGNORECASE)), "")
-    return StorageProblem(f"The database {masked(url)} cannot be used: {text}{'; ' if remedy else ''}{remedy}.")
+    return StorageError(f"The database {masked(url)} cannot be used: {text}{'; ' if remedy else ''}{remedy}.")
 
 
 def _without_secrets(text: str, url: URL) -> str:
-    """Drivers may quote what they were given to connect with."""
+    """Mask secrets in a text; drivers may quote their connection arguments."""
     given = [url.password, *(value for name, value in url.query.items() if _SECRET_NAMES.search(name))]
     words = [word for value in given if value for word in ([value] if isinstance(value, str) else value)]
     for word in sorted({*words, *map(quote, words)}, key=len, reverse=True):

@@ -1,9 +1,9 @@
-"""One driver per study: a lock on its folder, and a lease in its database.
+"""Allow one driver per study: lock the study's folder and hold a lease in its database.
 
-The lock keeps two drivers on one machine, or on one shared folder, apart; the operating system takes it back when its
-holder dies. The lease keeps drivers on different machines apart: its holder counts up a number in the database every
-few seconds. Who wants the lease watches that number on its own monotonic clock, so no two clocks are ever compared,
-and none of them may jump.
+The lock excludes a second driver on the same machine or the same shared folder. The operating system releases it when
+the holder dies. The lease excludes drivers on other machines: the holder increments a counter in the database every
+few seconds. A driver that wants the lease watches this counter on its own monotonic clock. So clocks of different
+machines are never compared, and no clock can jump.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ import psutil
 import sqlalchemy
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
-from tuner.exceptions import StorageProblem, StudyLocked
+from tuner.exceptions import StorageError, StudyLockedError
 from tuner.storage.database import open_storage, plain_engine, translated
 
 BEAT_S = 5.0
-"""How often a holder shows that it lives."""
+"""Interval between two heartbeats of a holder, in seconds."""
 
 TIMEOUT_S = 30.0
-"""A holder on another machine that has not counted for so long is dead."""
+"""Time without a heartbeat after which a holder on another machine counts as dead, in seconds."""
 
 _LEASES = Table(
     "tune_lease",
@@ -44,10 +44,10 @@ _LEASES = Table(
 
 @contextlib.contextmanager
 def folder_lock(path: Path) -> Iterator[None]:
-    """Hold the study's folder for this process.
+    """Lock the study's folder for this process.
 
     Raises:
-        StudyLocked: another process holds it.
+        StudyLockedError: Another process holds the lock.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -64,29 +64,29 @@ def folder_lock(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holder:
-    """A process, told from all others on all machines."""
+    """Identity of a process, unique across machines."""
 
     host: str
     system: str
-    """The boot of the kernel and the namespace of process ids: where a pid means something."""
+    """Kernel boot ID and PID namespace: the scope in which a PID is unique."""
     pid: int
     started: str
-    """When the process began, in the kernel's ticks: a pid is used again."""
+    """Start time of the process in kernel ticks, because PIDs are reused."""
 
     @classmethod
     def here(cls) -> "Holder":
-        """This process."""
+        """Identify this process."""
         return cls(host=socket.gethostname(), system=_system(), pid=os.getpid(), started=_started(os.getpid()))
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
     def is_surely_dead(self) -> bool:
-        """Whether it ran here and is gone; of a process elsewhere nothing is known."""
+        """Check whether it ran on this system and is gone; False for a process elsewhere."""
         return self.system == _system() and (not psutil.pid_exists(self.pid) or _started(self.pid) != self.started)
 
     def is_surely_alive(self) -> bool:
-        """Whether it runs here."""
+        """Check whether it runs on this system; False for a process elsewhere."""
         return self.system == _system() and not self.is_surely_dead()
 
 
@@ -99,7 +99,7 @@ def _system() -> str:
 
 def _started(pid: int) -> str:
     with contextlib.suppress(OSError, IndexError):
-        # The 22nd field; the second, the name, may itself hold blanks and brackets.
+        # The 22nd field. The second one, the name, may contain spaces and brackets.
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     with contextlib.suppress(psutil.Error):
         return str(psutil.Process(pid).create_time())
@@ -107,7 +107,7 @@ def _started(pid: int) -> str:
 
 
 class Lease:
-    """The right to drive one study of one database, kept alive by a thread."""
+    """Exclusive right to drive one study in one database, kept alive by a thread."""
 
     def __init__(self, url: str, study: str, engine: sqlalchemy.Engine, token: str) -> None:
         self.url = url
@@ -115,18 +115,18 @@ class Lease:
         self._engine = engine
         self._token = token
         self._beat_at = time.monotonic()
-        self._lost: StudyLocked | None = None
+        self._lost: StudyLockedError | None = None
         self._lock = threading.Lock()
         self._given_back = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, name="study-lease", daemon=True)
         self._thread.start()
 
     def ensure(self) -> None:
-        """Make sure that the lease is still held, with the database's word for it unless that is fresh.
+        """Check that the lease is still held; ask the database unless the last heartbeat is recent.
 
         Raises:
-            StudyLocked: another driver took it, after this process had not shown itself for too long.
-            StorageProblem: the database does not answer.
+            StudyLockedError: Another driver took the lease because this process sent no heartbeat for too long.
+            StorageError: The database does not answer.
         """
         if self._lost is not None:
             raise self._lost
@@ -134,7 +134,7 @@ class Lease:
             self._beat()
 
     def give_back(self) -> None:
-        """Let the next driver in at once; waits a few seconds at most for a database that does not answer."""
+        """Release the lease at once; wait at most a few seconds for a database that does not answer."""
         self._given_back.set()
         self._thread.join(BEAT_S)
 
@@ -142,12 +142,12 @@ class Lease:
         while not self._given_back.wait(BEAT_S):
             try:
                 self._beat()
-            except StorageProblem:
-                continue  # nobody else can take the lease of a database that is away
-            except StudyLocked as error:
-                self._lost = error  # `ensure` tells whoever writes next
+            except StorageError:
+                continue  # nobody can take the lease while the database is unreachable
+            except StudyLockedError as error:
+                self._lost = error  # `ensure` raises it before the next write
                 return
-        with contextlib.suppress(StorageProblem, StudyLocked):
+        with contextlib.suppress(StorageError, StudyLockedError):
             self._exchange(token="")
 
     def _beat(self) -> None:
@@ -166,16 +166,18 @@ class Lease:
 
 @contextlib.contextmanager
 def study_lease(url: str, study: str, on_event: Callable[[str], None] = lambda line: None) -> Iterator[Lease]:
-    """Hold the study for this process, in its database.
+    """Hold the lease of a study for this process.
 
-    A holder that died on this machine is succeeded at once; one on another machine after TIMEOUT_S without a sign.
+    A dead holder on this machine is replaced at once, one on another machine after TIMEOUT_S without a heartbeat.
 
     Args:
-        on_event: told, in one line, that there is something to wait for.
+        url: Database URL.
+        study: Name of the study.
+        on_event: Receives a one-line message if there is something to wait for.
 
     Raises:
-        StudyLocked: another driver holds it and lives.
-        StorageProblem: the database cannot be used.
+        StudyLockedError: Another live driver holds the lease.
+        StorageError: The database cannot be used.
     """
     engine = open_storage(url).engine
     try:
@@ -194,12 +196,12 @@ def _create_table(engine: sqlalchemy.Engine) -> None:
     try:
         _LEASES.create(engine, checkfirst=True)
     except sqlalchemy.exc.DBAPIError:
-        if not sqlalchemy.inspect(engine).has_table(_LEASES.name):  # two drivers at once: one of them made it
+        if not sqlalchemy.inspect(engine).has_table(_LEASES.name):  # the other of two simultaneous drivers created it
             raise
 
 
 def _taken(url: str, engine: sqlalchemy.Engine, study: str, on_event: Callable[[str], None]) -> str:
-    """The token of a lease that is ours now."""
+    """Take the lease and return its token."""
     token = uuid4().hex
     seen: tuple[str, int] | None = None
     deadline = time.monotonic() + TIMEOUT_S
@@ -220,10 +222,13 @@ def _taken(url: str, engine: sqlalchemy.Engine, study: str, on_event: Callable[[
 def _try(
     engine: sqlalchemy.Engine, study: str, token: str, dead: tuple[str, int] | None
 ) -> "sqlalchemy.Row[Any] | None":
-    """Take a lease that is free, whose holder died here, or whose token and count have stood still; else the row."""
+    """Take the lease if it is free, its holder died here, or its row still equals `dead`; otherwise return the row.
+
+    `dead` is the token and heartbeat count of a holder that timed out.
+    """
     mine = {"token": token, "beats": 0, "holder": json.dumps(asdict(Holder.here()))}
     ours = _LEASES.select().where(_LEASES.c.study == study)
-    with contextlib.suppress(sqlalchemy.exc.IntegrityError), engine.begin() as connection:  # another was first
+    with contextlib.suppress(sqlalchemy.exc.IntegrityError), engine.begin() as connection:  # another driver was first
         if connection.execute(ours).first() is None:
             connection.execute(_LEASES.insert().values(study=study, **mine))
             return None
@@ -238,7 +243,7 @@ def _try(
 
 
 def holder_of(url: str, study: str) -> Holder | None:
-    """Who drives the study, as far as its database knows; none when nobody does, or surely not any more."""
+    """Return the lease holder recorded in the database; None if there is no holder, or it is certainly dead."""
     with translated(url), plain_engine(url) as engine:
         if not sqlalchemy.inspect(engine).has_table(_LEASES.name):
             return None
@@ -254,5 +259,5 @@ def _holder(text: str) -> Holder:
     return Holder(**json.loads(text))
 
 
-def _refusal(holder: str) -> StudyLocked:
-    return StudyLocked(f"Only one driver may run a study, and {holder} runs this one; wait for it, or stop it.")
+def _refusal(holder: str) -> StudyLockedError:
+    return StudyLockedError(f"Only one driver may run a study, and {holder} runs this one; wait for it, or stop it.")

@@ -1,4 +1,4 @@
-"""Looking after a database: what state it is in, a copy of it, and tables of the version that this Optuna needs."""
+"""Check a database, back it up, and upgrade its tables to the version that this Optuna needs."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.study._frozen import FrozenStudy
 
-from tuner.exceptions import StorageProblem, StudyLocked, UsageError
+from tuner.exceptions import StorageError, StudyLockedError, UsageError
 from tuner.storage.database import (
     existing_storage,
     masked,
@@ -33,27 +33,27 @@ from tuner.storage.lease import holder_of
 from tuner.system.filesystems import file_system, is_network
 
 _ROUND_TRIPS = 5
-_SPEC = "spec"  # tuner.study writes it first of all
+_SPEC = "spec"  # the first attribute that tuner.study writes
 
 
 @dataclass(kw_only=True, slots=True)
 class Report:
-    """What was found out about a database."""
+    """Result of a database check."""
 
     facts: dict[str, str] = field(default_factory=dict)
     studies: dict[str, Mapping[str, int]] = field(default_factory=dict)
-    """How many trials each study has, by their state."""
+    """Number of trials by state, for each study."""
     foreign: list[str] = field(default_factory=list)
     """Studies that were not made by tune."""
     problems: list[str] = field(default_factory=list)
-    """One line each: what is wrong, and the remedy."""
+    """Problems with their remedies, one line each."""
 
 
 def check(url: str) -> Report:
-    """Look at a database; changes nothing in it.
+    """Check a database without changing it.
 
     Raises:
-        UsageError: not a database URL, or one of a file that does not exist.
+        UsageError: The URL is not a database URL, or its file does not exist.
     """
     path = _existing(url)
     report = Report(facts={"database": masked(url)})
@@ -63,25 +63,30 @@ def check(url: str) -> Report:
         with translated(url), plain_engine(url) as engine:
             _look_at_server(engine, path, report)
             _look_at_studies(engine, url, report)
-    except StorageProblem as problem:
+    except StorageError as problem:
         if str(problem) not in report.problems:
             report.problems.append(str(problem))
     return report
 
 
 def backup(url: str, output: Path | None = None, *, force: bool = False) -> Path:
-    """Copy a database into an SQLite file, while a driver writes or not, that --storage can be given.
+    """Copy a database into an SQLite file that --storage accepts, even while a driver writes.
 
-    An SQLite database is copied as it is at one moment; of another, each study's trials are those of one moment.
+    The copy of an SQLite database is a snapshot of one moment. In copies of other databases, the trials of each study
+    are a snapshot of one moment.
 
     Args:
-        output: the file to write; by default one named after the database and the time, beside an SQLite database,
-            or in the current folder.
-        force: replace a file that is there.
+        url: Database URL.
+        output: File to write. By default, it is named after the database and the time, and is in the folder of the
+            SQLite database or in the current folder.
+        force: Replace an existing file.
+
+    Returns:
+        Path of the copy.
 
     Raises:
-        UsageError: no such database, or `output` cannot be written.
-        StorageProblem: the database cannot be read.
+        UsageError: There is no such database, or `output` cannot be written.
+        StorageError: The database cannot be read.
     """
     source = _existing(url)
     target = (output or _backup_name(url, source)).absolute()
@@ -110,21 +115,22 @@ def backup(url: str, output: Path | None = None, *, force: bool = False) -> Path
 
 
 def upgrade(url: str, *, confirmed: bool = False) -> tuple[str, Path | None]:
-    """Bring the tables to the version that this Optuna needs; an SQLite database is copied first.
+    """Upgrade the tables to the version that this Optuna needs; back up an SQLite database first.
 
-    Optuna 4 and older wrote local times and 5 takes them for UTC: the times of older trials are shifted by the zone
-    in which they ran. No decision of a search looks at them.
+    Optuna 4 and older wrote local times, which Optuna 5 reads as UTC. So the times of older trials are shifted by
+    their time zone. No decision of a search uses them.
 
     Args:
-        confirmed: there is a copy of a database that is not SQLite.
+        url: Database URL.
+        confirmed: The user has a backup of a database other than SQLite.
 
     Returns:
-        The version that was found, "" when it was the right one, and where the copy is.
+        The version found ("" if no upgrade was needed), and the path of the backup.
 
     Raises:
-        UsageError: no such database, or it needs a confirmation.
-        StorageProblem: it cannot be used, or is of a newer Optuna.
-        StudyLocked: a driver runs one of its studies.
+        UsageError: There is no such database, or it needs a confirmation.
+        StorageError: The database cannot be used, or was made by a newer Optuna.
+        StudyLockedError: A driver is running one of its studies.
     """
     path = _existing(url)
     with translated(url), plain_engine(url) as engine:
@@ -134,7 +140,7 @@ def upgrade(url: str, *, confirmed: bool = False) -> tuple[str, Path | None]:
             if found == storage.get_head_version():
                 return "", None
             if found not in storage.get_all_versions():
-                raise StorageProblem(schema_problem(storage, url))
+                raise StorageError(schema_problem(storage, url))
         _refuse_driven(url, engine)
         if path is None and not confirmed:
             raise UsageError(
@@ -143,19 +149,19 @@ def upgrade(url: str, *, confirmed: bool = False) -> tuple[str, Path | None]:
             )
         copy = backup(url) if path is not None else None
         with existing_storage(url) as storage, warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # names of old distributions, met on the way
+            warnings.simplefilter("ignore", FutureWarning)  # old distribution names found during the upgrade
             storage.upgrade()
     return found, copy
 
 
 def _existing(url: str) -> Path | None:
-    """The file of an SQLite database.
+    """Return the file of an SQLite database; None for other databases.
 
     Raises:
-        UsageError: it is not there; SQLite would make it.
+        UsageError: The file does not exist. SQLite would create it.
     """
     path = sqlite_path(url)
-    with contextlib.suppress(PermissionError):  # SQLite will say it
+    with contextlib.suppress(PermissionError):  # SQLite will report it
         if path is not None and not path.is_file():
             raise UsageError(f"There is no database at '{path}'. `tune status` lists the studies.")
     return path
@@ -216,10 +222,10 @@ def _look_at_studies(engine: sqlalchemy.Engine, url: str, report: Report) -> Non
 
 
 def _states(storage: RDBStorage, study: FrozenStudy, report: Report) -> dict[str, int]:
-    """How many trials are in which state; each is read in full."""
+    """Count the trials by state; read each one in full."""
     try:
         trials = storage.get_all_trials(study._study_id, deepcopy=False)
-    except (AssertionError, LookupError, TypeError, ValueError) as error:  # bytes are sound, what they say is not
+    except (AssertionError, LookupError, TypeError, ValueError) as error:  # the file is intact, its content is not
         reason = " ".join(str(error).split())[:200]
         report.problems.append(
             f"The trials of '{study.study_name}' cannot be read ({reason}): put a backup of the database in its place."
@@ -237,7 +243,7 @@ def _backup_name(url: str, source: Path | None) -> Path:
 
 def _copy_file(source: Path, target: Path) -> None:
     with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
-        old.backup(new)  # all pages under one read lock: in WAL mode nobody waits for it
+        old.backup(new)  # copies all pages under one read lock, which blocks nobody in WAL mode
         found = new.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(f"malformed: {found}")
@@ -246,11 +252,11 @@ def _copy_file(source: Path, target: Path) -> None:
 def _copy_studies(url: str, target: Path) -> None:
     with plain_engine(url) as engine:
         _refuse_empty(engine, url)
-    # With that isolation all that is read of a study's trials is of one moment.
+    # With this isolation level, all trials of a study are read as of one moment.
     with existing_storage(url, isolation_level="REPEATABLE READ") as source:
         problem = schema_problem(source, url)
         if problem:
-            raise StorageProblem(problem)
+            raise StorageError(problem)
         copy = RDBStorage(sqlite_url(target))
         for study in source.get_all_studies():
             optuna.copy_study(from_study_name=study.study_name, from_storage=source, to_storage=copy)
@@ -260,7 +266,7 @@ def _copy_studies(url: str, target: Path) -> None:
 
 def _refuse_empty(engine: sqlalchemy.Engine, url: str) -> None:
     if not _has_tables(engine):
-        raise StorageProblem(f"There are no studies in {masked(url)} yet: check the name of the database.")
+        raise StorageError(f"There are no studies in {masked(url)} yet: check the name of the database.")
 
 
 def _refuse_driven(url: str, engine: sqlalchemy.Engine) -> None:
@@ -269,7 +275,9 @@ def _refuse_driven(url: str, engine: sqlalchemy.Engine) -> None:
     for name in names:
         holder = holder_of(url, name)
         if holder is not None:
-            raise StudyLocked(f"No driver may run while tables are changed, but {holder} runs '{name}': stop it first.")
+            raise StudyLockedError(
+                f"No driver may run while tables are changed, but {holder} runs '{name}': stop it first."
+            )
 
 
 def _sync(path: Path) -> None:

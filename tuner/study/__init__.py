@@ -1,9 +1,9 @@
-"""The study record: what a search has found out, and the only door to the database that keeps it.
+"""Record the results of a search; the only access to the database that stores them.
 
-A study is an Optuna study in a relational database, so Optuna's own tools and dashboard read it. `Study` is what the
-database says. `DrivenStudy` is a study that this process drives: it works on a copy in memory, and every change goes
-through a journal on the local disk into the database, in order and once each, also when the database is away for a
-while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
+A study is an Optuna study in a relational database, so Optuna's own tools and dashboard can read it. `Study` reads a
+study from the database. `DrivenStudy` is a study that this process drives. It works on a copy in memory. Every change
+goes through a journal on the local disk into the database, in order and exactly once, even if the database is
+unreachable for a while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
 """
 
 from tuner.study._paths import StudyPaths, checked_study_name

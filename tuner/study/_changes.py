@@ -1,4 +1,7 @@
-"""Changes of a study: each complete in itself, so that a crash leaves all of it to be done or nothing."""
+"""Describe the changes of a study and apply them to its database.
+
+Each change is complete in itself: after a crash, it is applied again as a whole or not at all.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,46 +16,46 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.contract import ParamValue
-from tuner.exceptions import StudyChanged
+from tuner.exceptions import StudyChangedError
 
 _ENQUEUED = "fixed_params"
-"""Optuna's name for what `study.enqueue_trial` was given, among the system attributes."""
+"""System attribute in which Optuna stores the parameters given to `study.enqueue_trial`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One step of a trial, or of the study itself. Carried out twice, it changes nothing more.
+    """Change of a trial or of the study itself. Applying it twice has the same effect as applying it once.
 
-    Everything in it is plain JSON; NaN and infinities are as Python's `json` writes them.
+    All values are plain JSON; NaN and infinities are written as Python's `json` writes them.
     """
 
     trial: int | None = None
-    """Number of the trial; none for the study."""
+    """Number of the trial; None for the study."""
     params: Mapping[str, ParamValue] | None = None
-    """What the sampler chose, where the trial begins."""
+    """Values that the sampler chose, if the change starts the trial."""
     distributions: Mapping[str, str] | None = None
-    """From what it chose, as Optuna's JSON."""
+    """Distributions of these values, as Optuna's JSON."""
     curve: Mapping[int, float] = field(default_factory=dict)
     """Metric by epoch."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     system_attributes: Mapping[str, Any] = field(default_factory=dict)
-    """What samplers note for themselves."""
+    """Internal attributes of the samplers."""
     state: str = ""
-    """Name of the state that the trial is in from now on; "" where it stays."""
+    """Name of the trial's new state; "" if the state does not change."""
     values: tuple[float, ...] | None = None
 
     def encoded(self) -> str:
-        """One line of JSON."""
+        """Encode the change as one line of JSON."""
         nothing = asdict(Change())
         body = {name: value for name, value in asdict(self).items() if value != nothing[name]}
         return json.dumps(body, separators=(",", ":"))
 
     @classmethod
     def decoded(cls, line: str) -> "Change":
-        """The change on one line.
+        """Decode a change from one line.
 
         Raises:
-            ValueError: there is none.
+            ValueError: The line is not a change.
         """
         body = json.loads(line)
         try:
@@ -64,7 +67,7 @@ class Change:
 
 
 class Replica:
-    """One study in a database, which follows the changes."""
+    """Study in a database that applies the changes of its driver."""
 
     def __init__(self, storage: RDBStorage, study: str) -> None:
         self._storage = storage
@@ -72,11 +75,11 @@ class Replica:
         self._trial_ids: dict[int, int] = {}
 
     def follow(self, change: Change) -> None:
-        """Carry out one change.
+        """Apply one change.
 
         Raises:
-            StudyChanged: another program has changed the study, so that the change has lost its meaning.
-            Exception: what Optuna and SQLAlchemy raise; the change can be tried again.
+            StudyChangedError: Another program has changed the study, so the change no longer applies.
+            Exception: Any error of Optuna or SQLAlchemy; the change can be retried.
         """
         try:
             if change.trial is None:
@@ -85,10 +88,10 @@ class Replica:
             else:
                 self._follow_trial(change, change.trial)
         except UpdateFinishedTrialError:
-            return  # the state comes last: whoever closed the trial, nothing of ours is missing or wanted
+            return  # the trial is already closed: the state is written last, so nothing of ours is missing or needed
         except KeyError as error:
             what = "the study" if change.trial is None else f"trial {change.trial}, or the whole study"
-            raise StudyChanged(f"Another program has removed {what}.") from error
+            raise StudyChangedError(f"Another program has removed {what}.") from error
 
     def _follow_trial(self, change: Change, number: int) -> None:
         if number not in self._trial_ids:
@@ -119,9 +122,9 @@ class Replica:
 
     def _created(self, change: Change, number: int) -> int:
         if change.params is None or change.distributions is None:
-            raise StudyChanged(f"Another program has removed trial {number} from the study.")
-        if number > 0 and self._found(number - 1) is None:  # it would get another number
-            raise StudyChanged(f"Another program has removed trial {number - 1} from the study.")
+            raise StudyChangedError(f"Another program has removed trial {number} from the study.")
+        if number > 0 and self._found(number - 1) is None:  # the new trial would get another number
+            raise StudyChangedError(f"Another program has removed trial {number - 1} from the study.")
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(change.params),
@@ -135,10 +138,10 @@ class Replica:
         return trial_id
 
     def _insert(self, trial: FrozenTrial) -> tuple[int, int]:
-        """Id and number of a new trial, in one transaction that is tried once.
+        """Insert a trial in one transaction without a retry; return its ID and number.
 
-        `create_new_trial` tries again by itself: when a server dies between its commit and its reply, the trial
-        would be there twice. Whoever tries again here looks for the trial first.
+        `create_new_trial` retries on its own. If the server died between its commit and its reply, the trial would
+        exist twice. Our own retry looks for the trial first.
         """
         with _create_scoped_session(self._storage.scoped_session) as session:
             StudyModel.find_or_raise_by_id(self._study_id, session, for_update=True)
@@ -147,9 +150,9 @@ class Replica:
             return int(created.trial_id), int(created.number)
 
     def _begin_found(self, change: Change, trial_id: int) -> None:
-        """Make sure that the trial with our number is ours, and has the parameters that were chosen for it.
+        """Check that the trial with our number is ours, and write its missing parameters.
 
-        It was created by this very change earlier, or it was enqueued with Optuna's own means and is taken up now.
+        An earlier attempt at this change created it, or it was enqueued with Optuna's own tools and starts now.
         """
         assert change.params is not None
         assert change.distributions is not None
@@ -169,8 +172,8 @@ class Replica:
             self._storage.set_trial_param(trial_id, name, value, distribution)
 
 
-def _added(number: int) -> StudyChanged:
-    return StudyChanged(
+def _added(number: int) -> StudyChangedError:
+    return StudyChangedError(
         f"Another program has added trials to the study while it ran: trial {number} is not ours. "
         "Run it again, with nothing else writing to it."
     )

@@ -1,29 +1,32 @@
-"""Changes on their way to the database, safe on the local disk until they are in it."""
+"""Keep changes on the local disk until they are in the database."""
 
 import contextlib
 import logging
 import os
 from pathlib import Path
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.study._changes import Change
 
 logger = logging.getLogger("tuner")
 
 
 class Journal:
-    """`journal.jsonl` in the study's folder: one change a line, the oldest first; empty when all is in the database."""
+    """Journal of pending changes, `journal.jsonl` in the study's folder.
+
+    It has one change per line, oldest first. It is empty when all changes are in the database.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         folder = os.open(path.parent, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # not every file system can
-            os.fsync(folder)  # the name too: what is appended later is found under it
+        with contextlib.suppress(OSError):  # some file systems do not support it
+            os.fsync(folder)  # makes the file name durable too
         os.close(folder)
 
     def read(self) -> tuple[Change, ...]:
-        """What a driver before this one did not get into the database. A line cut short by its death is left out."""
+        """Return the changes that an earlier driver did not write to the database; skip a last line that is cut off."""
         changes = []
         for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
@@ -34,10 +37,10 @@ class Journal:
         return tuple(changes)
 
     def append(self, change: Change) -> None:
-        """Add one change and wait until it is on the disk.
+        """Append one change and wait until it is on disk.
 
         Raises:
-            EnvironmentProblem: the disk does not take it; the journal is as it was.
+            MachineError: The journal cannot be written; it is unchanged.
         """
         before = os.fstat(self._fd).st_size
         data = (change.encoded() + "\n").encode()
@@ -47,13 +50,13 @@ class Journal:
             os.fsync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, before)
-            raise EnvironmentProblem(
+            raise MachineError(
                 f"The study's folder must take its journal, but '{self._path}' cannot be written ({error.strerror}); "
                 "make room, then the same command goes on."
             ) from error
 
     def set_aside(self) -> Path:
-        """Empty the journal, but keep what was in it in a file beside it. Returns that file."""
+        """Move the journal's content to another file in the same folder and return that file."""
         kept = self._path.with_suffix(".refused.jsonl")
         with kept.open("ab") as file:
             file.write(self._path.read_bytes())
@@ -62,9 +65,9 @@ class Journal:
         return kept
 
     def clear(self) -> None:
-        """All of it is in the database."""
+        """Empty the journal, once all its changes are in the database."""
         os.ftruncate(self._fd, 0)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._fd)

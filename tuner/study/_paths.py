@@ -4,17 +4,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.exceptions import MachineError, UsageError
 from tuner.system.paths import checked_path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def checked_study_name(name: str) -> str:
-    """The name itself, if it can be the name of a folder and of nothing else.
+    """Return the name if it is a valid study name.
 
     Raises:
-        UsageError: anything but 1 to 64 letters, digits, `.`, `_` and `-`, starting with a letter or digit.
+        UsageError: The name is not 1 to 64 letters, digits, `.`, `_` or `-`, starting with a letter or digit.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
@@ -26,16 +26,16 @@ def checked_study_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StudyPaths:
-    """The folder of one study."""
+    """Paths in the folder of one study."""
 
     root: Path
 
     @classmethod
     def of(cls, home: Path, name: str) -> "StudyPaths":
-        """The paths of the study `name` under `home`; makes nothing.
+        """Return the paths of the study `name` under `home`; create nothing.
 
         Raises:
-            UsageError: not a study's name, or a home that cannot be one.
+            UsageError: The study name is invalid, or `home` contains '?' or '%'.
         """
         root = home.absolute() / checked_study_name(name)
         if set("?%") & set(checked_path("--home", str(home.absolute()))):
@@ -55,7 +55,7 @@ class StudyPaths:
 
     @property
     def decisions(self) -> Path:
-        """What happened in the search, in order, and what was decided; nothing is ever read from it but by people."""
+        """Log of the search's events and decisions, in order; for people only, the program never reads it."""
         return self.root / "decisions.jsonl"
 
     @property
@@ -76,10 +76,10 @@ class StudyPaths:
         return self.root / "params.yaml"
 
     def create(self) -> None:
-        """Make the folder and see that it can be written.
+        """Create the folder and check that it is writable.
 
         Raises:
-            EnvironmentProblem: it cannot.
+            MachineError: The folder is not writable.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -87,25 +87,25 @@ class StudyPaths:
             probe.write_text("")
             probe.unlink()
         except OSError as error:
-            raise EnvironmentProblem(
+            raise MachineError(
                 f"The study's folder must be writable, but '{self.root}' is not ({error.strerror}); "
                 "choose another with --home."
             ) from error
 
 
 def _refuse_link_out(root: Path) -> None:
-    """A study's folder that is a link would have its files written wherever somebody let it lead.
+    """Refuse a study folder that is a link to outside `--home`: its files would be written there.
 
-    The home itself may be a link: that one was named by whoever runs the command.
+    The home itself can be a link, because the user named it.
     """
     try:
         target = root.resolve() if root.is_symlink() else root
         leads_out = target != root and not target.is_relative_to(root.parent.resolve())
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: circular links
         reason = getattr(error, "strerror", None) or "it leads in a circle"
-        raise EnvironmentProblem(f"A study's folder must be within reach, but '{root}' is not ({reason}).") from error
+        raise MachineError(f"A study's folder must be within reach, but '{root}' is not ({reason}).") from error
     if leads_out:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"A study's folder must lie in --home, but '{root}' is a link to '{target}'; "
             f"name the folder where it lies with --home '{target.parent}'."
         )

@@ -1,4 +1,4 @@
-"""Places in the record: relative to the study's folder where they lie in it, so that the folder can be moved."""
+"""Store paths inside the study's folder relative to it, so that the folder can be moved."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from tuner.contract import PreparedRecord
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.study._records import StudySpec, TrialRecord
 
 _HERE = "./"
-"""Begins a place that counts from the study's folder; no trainer and no user names one so."""
+"""Prefix of a path relative to the study's folder; no trainer and no user writes paths like this."""
 
 _FACTS = ("directory", "log", "checkpoint", "data_source", "model_source", "portable_model", "sources")
-"""What holds a place, or several."""
+"""Facts that hold one or more paths."""
 
 _RENEWED = ("model", "model_source", "portable_model", "model_sha256", "data", "data_source", "sources")
-"""What a study is told anew at each start: where its data set and its model lie now, and what they are called."""
+"""Fields that each start updates: current paths and names of the data set and the model."""
 
 
 def kept(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Facts as they are written into the record of the study in that folder."""
+    """Return facts as they are written to the record of the study in this folder."""
 
     def relative(place: str) -> str:
         for root in (folder, folder.resolve()):
@@ -32,7 +32,7 @@ def kept(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def found(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Facts of the record as they are now that the study lies in that folder."""
+    """Return facts of the record with absolute paths, for a study in this folder."""
 
     def absolute(place: str) -> str:
         return str(folder / place.removeprefix(_HERE)) if place.startswith(_HERE) else place
@@ -47,19 +47,25 @@ def _each(fact: Any, change: Any) -> Any:
 
 
 def placed(record: TrialRecord, folder: Path) -> TrialRecord:
-    """A trial of the record as it is now that the study lies in that folder."""
+    """Return a trial of the record with absolute paths, for a study in this folder."""
     return replace(record, attributes=found(record.attributes, folder))
 
 
 def renewed(spec: StudySpec, now: StudySpec) -> StudySpec:
-    """A study's spec with the places that another spec of the same content names."""
+    """Return a study's spec with the paths and names of another spec with the same content."""
     return replace(spec, **{name: value for name, value in asdict(now).items() if name in _RENEWED})
 
 
 def content_changes(spec: StudySpec, prepared: PreparedRecord, *, data: str, model: str) -> list[str]:
-    """How data set and model, named like that and prepared now, differ from those that the study is about.
+    """Describe how the content of the data set and model differs from the study's, one text per difference.
 
-    Their content counts, not where they lie.
+    Different paths alone are not a difference.
+
+    Args:
+        spec: Spec of the study.
+        prepared: Data set and model as the trainer prepared them now.
+        data: Data set as the user named it now.
+        model: Model as the user named it now.
     """
     changes = []
     if not (spec.model_sha256 and prepared.model_sha256):
@@ -80,12 +86,12 @@ def _change(what: str, was: str, sha_was: str, now: str, sha_now: str) -> str:
     return f"the content of the {what} {now} has changed (sha256 {sha_was[:12]}, now {sha_now[:12]})"
 
 
-def place_problem(sources: Sequence[str]) -> EnvironmentProblem | None:
-    """What to say where a file that trials read is gone; none while all are there."""
+def place_problem(sources: Sequence[str]) -> MachineError | None:
+    """Return the error to raise if a file that trials read is missing; None if all exist."""
     missing = next((source for source in sources if not Path(source).exists()), None)
     if missing is None:
         return None
-    return EnvironmentProblem(
+    return MachineError(
         f"The run was ended in order: '{missing}', which trials read, is gone. Put it back, or name its new place with "
         "--data or --model; the same command goes on."
     )

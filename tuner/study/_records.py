@@ -1,4 +1,4 @@
-"""What is known of a study and of its trials, as plain records."""
+"""Describe a study and its trials as plain records."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,28 +12,28 @@ from tuner.contract import ParamValue
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudySpec:
-    """What a study is about; fixed when it begins, but for where data set and model lie (see `_places`)."""
+    """Specification of a study; only the paths and names of data set and model can change later (see `_places`)."""
 
     space_name: str
     space: Mapping[str, Any]
-    """`Space.canonical()`."""
+    """Search space as returned by `Space.canonical()`."""
     metric: str
     model: str
-    """As the user named it."""
+    """Model as the user named it."""
     model_source: str
-    """As trials are given it."""
+    """Model as it is passed to trials."""
     portable_model: str
-    """As a stock `yolo` command can be given it."""
+    """Model as it can be passed to a stock `yolo` command."""
     data: str
-    """As the user named it."""
+    """Data set as the user named it."""
     data_source: str
-    """As trials are given it."""
+    """Data set as it is passed to trials."""
     data_sha256: str
     num_classes: int
     num_images: Mapping[str, int]
     num_parameters: int
     checkpoint_bytes: int
-    """The most that one checkpoint of a trial takes on disk."""
+    """Maximum size of one trial checkpoint on disk, in bytes."""
     epochs: int
     rungs: tuple[int, ...]
     reduction_factor: int
@@ -41,20 +41,20 @@ class StudySpec:
     seed: int
     versions: Mapping[str, str]
     warm_start: tuple[Mapping[str, ParamValue], ...] = ()
-    """Configurations, by label, that are tried right after the baseline."""
+    """Configurations, by label, to try right after the baseline."""
     model_sha256: str = ""
-    """Of the model's content; empty from trainers that do not tell it."""
+    """SHA-256 of the model's content; empty if the trainer does not report it."""
     sources: tuple[str, ...] = ()
-    """Files that trials read; where one is missing, no trial is at fault."""
+    """Files that trials read; if one is missing, the failure is not the trial's."""
 
 
 PAUSED_AT = "paused_at"
-"""Attribute of a trial: the epoch after which it waits to be called back; 0 for one that does not."""
+"""Trial attribute: epoch after which a paused trial waits until the strategy resumes it; 0 if it is not paused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
-    """One trial as the study has it."""
+    """Trial as the study records it."""
 
     number: int
     state: TrialState
@@ -63,13 +63,13 @@ class TrialRecord:
     curve: Mapping[int, float]
     """Metric by validated epoch, 1-based."""
     sampled: Mapping[str, ParamValue]
-    """What the sampler chose, by the names in the database."""
+    """Values that the sampler chose, by their names in the database."""
     params: Mapping[str, ParamValue]
-    """Every hyper-parameter that the trainer was given."""
+    """All hyper-parameters passed to the trainer."""
     reason: str
-    """Why it ended, when it is PRUNED or FAIL."""
+    """Reason for the end of a PRUNED or FAIL trial."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """Everything else that was noted: batch, seconds, device, checkpoint, directory, log, metrics."""
+    """All other recorded facts: batch, seconds, device, checkpoint, directory, log, metrics."""
     began: datetime | None = None
     ended: datetime | None = None
 
@@ -79,12 +79,12 @@ class TrialRecord:
 
     @property
     def is_paused(self) -> bool:
-        """Whether it waits to be called back, rather than to go on where it was cut off."""
+        """True if the trial waits until the strategy resumes it; False if it waits after an interruption."""
         return self.state == TrialState.WAITING and bool(self.attributes.get(PAUSED_AT))
 
 
 class KnownStudy(Protocol):
-    """What reports, exports and the choice of a winner read, of a study that is driven or just looked at."""
+    """Read access to a study, driven or stored, for reports, exports and the choice of a winner."""
 
     @property
     def name(self) -> str: ...
@@ -93,35 +93,35 @@ class KnownStudy(Protocol):
     def spec(self) -> StudySpec: ...
 
     def trials(self) -> tuple[TrialRecord, ...]:
-        """All trials by number."""
+        """Return all trials, ordered by number."""
 
     @property
     def promotion(self) -> dict[str, Any]:
-        """What is known of the promoted run; empty before there is one."""
+        """Facts about the final run; empty before there is one."""
 
     @property
     def reevaluation(self) -> dict[str, Any]:
-        """What is known of the runs on other seeds; empty before there are any (see `tuner.comparison`)."""
+        """Facts about the re-evaluation runs; empty before there are any (see `tuner.comparison`)."""
 
     @property
     def rehearsal(self) -> dict[str, Any]:
-        """What was found out before the search; empty where nothing was."""
+        """Results of profiling before the search; empty if there are none."""
 
     @property
     def searched_s(self) -> float:
-        """Wall time of searching, over all drivers, as far as it was noted."""
+        """Recorded wall time of the search over all drivers, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:
-    """A configuration to train now."""
+    """Configuration to train now."""
 
     number: int
     params: dict[str, ParamValue]
 
 
 def trial_record(trial: FrozenTrial) -> TrialRecord:
-    """Optuna's trial as ours."""
+    """Convert Optuna's trial to our record."""
     attributes = dict(trial.user_attrs)
     return TrialRecord(
         number=trial.number,
@@ -138,6 +138,6 @@ def trial_record(trial: FrozenTrial) -> TrialRecord:
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The COMPLETE trial of the highest value; the earlier one of two equals."""
+    """Return the COMPLETE trial with the highest value, the earlier one on a tie; None if no trial is complete."""
     complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     return max(complete, key=lambda t: (t.value, -t.number), default=None)

@@ -1,4 +1,4 @@
-"""A study as its database has it."""
+"""Read a study from its database."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,9 @@ import optuna
 from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
-from tuner.exceptions import StorageProblem, UsageError
-from tuner.storage.database import existing_storage, masked, open_storage, sqlite_path, translated
+from tuner.exceptions import StorageError, UsageError
+from tuner.storage.database import existing_storage, masked, open_storage, sqlite_path, sqlite_url, translated
+from tuner.study._paths import StudyPaths
 from tuner.study._places import found, placed
 from tuner.study._records import StudySpec, TrialRecord, trial_record
 
@@ -20,9 +21,9 @@ REHEARSAL = "rehearsal"
 
 
 class Study:
-    """What the database says of one study when it is asked.
+    """Study that is read from its database on every access.
 
-    Every method raises StorageProblem when the database cannot be reached or refuses.
+    Every method raises StorageError if the database is unreachable or refuses.
     """
 
     def __init__(self, study: optuna.Study, url: str, engine: Engine, folder: Path) -> None:
@@ -33,13 +34,15 @@ class Study:
 
     @classmethod
     def open(cls, url: str, name: str, folder: Path = Path()) -> "Study":
-        """An existing study; creates nothing.
+        """Open an existing study; create nothing.
 
         Args:
-            folder: where the study's files lie now; what the record says of places counts from there.
+            url: Database URL.
+            name: Name of the study.
+            folder: Current folder of the study; relative paths in the record start there.
 
         Raises:
-            UsageError: there is no such study.
+            UsageError: There is no such study.
         """
         path = sqlite_path(url)
         if path is not None and not path.exists():
@@ -51,8 +54,18 @@ class Study:
             except KeyError as error:
                 raise UsageError(f"There is no study '{name}' in {masked(url)}.") from error
 
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Study":
+        """Open the study that has its database in its own folder, which is where `tune run` puts it.
+
+        Raises:
+            UsageError: there is no study of that folder's name.
+        """
+        paths = StudyPaths(folder.absolute())
+        return cls.open(sqlite_url(paths.database), paths.root.name, paths.root)
+
     def close(self) -> None:
-        """Let go of the database; asked again, it is connected anew."""
+        """Disconnect from the database; the next access connects again."""
         self._engine.dispose()
 
     @property
@@ -61,7 +74,7 @@ class Study:
 
     @property
     def storage(self) -> BaseStorage:
-        """Optuna's storage, for Optuna's own tools to read."""
+        """Optuna's storage, for Optuna's own tools."""
         return self._study._storage
 
     @property
@@ -70,40 +83,40 @@ class Study:
             return spec_of(self._study, self._folder)
 
     def trials(self) -> tuple[TrialRecord, ...]:
-        """All trials by number."""
+        """Return all trials, ordered by number."""
         with translated(self.url):
             return tuple(placed(trial_record(t), self._folder) for t in self._study.get_trials(deepcopy=False))
 
     @property
     def promotion(self) -> dict[str, Any]:
-        """What is known of the promoted run; empty before there is one."""
+        """Facts about the final run; empty before there is one."""
         with translated(self.url):
             return found(self._study.user_attrs.get(PROMOTION, {}), self._folder)
 
     @property
     def reevaluation(self) -> dict[str, Any]:
-        """What is known of the runs on other seeds; empty before there are any (see `tuner.comparison`)."""
+        """Facts about the re-evaluation runs; empty before there are any (see `tuner.comparison`)."""
         with translated(self.url):
             return dict(self._study.user_attrs.get(REEVALUATION, {}))
 
     @property
     def rehearsal(self) -> dict[str, Any]:
-        """What was found out before the search; empty where nothing was."""
+        """Results of profiling before the search; empty if there are none."""
         with translated(self.url):
             return dict(self._study.user_attrs.get(REHEARSAL, {}))
 
     @property
     def searched_s(self) -> float:
-        """Wall time of searching, over all drivers, as far as it was noted."""
+        """Recorded wall time of the search over all drivers, in seconds."""
         with translated(self.url):
             return float(self._study.user_attrs.get(SEARCHED, 0.0))
 
 
 def study_names(url: str) -> set[str]:
-    """The studies of ours in a database; makes nothing.
+    """Return the names of the studies that tune made in a database; create nothing.
 
     Raises:
-        StorageProblem: the database cannot be used.
+        StorageError: The database cannot be used.
     """
     path = sqlite_path(url)
     if path is not None and not path.exists():
@@ -113,18 +126,18 @@ def study_names(url: str) -> set[str]:
 
 
 def spec_of(study: optuna.Study, folder: Path) -> StudySpec:
-    """What the study is about, its files in that folder.
+    """Return the spec of a study whose files are in this folder.
 
     Raises:
-        StorageProblem: it does not say.
+        StorageError: The study has no spec.
     """
     stored = study.user_attrs.get(SPEC)
     if stored is None:
-        raise StorageProblem(foreign(study.study_name))
+        raise StorageError(foreign(study.study_name))
     sequences = {name: tuple(stored.get(name, ())) for name in ("rungs", "warm_start", "sources")}
     return StudySpec(**found({**stored, **sequences}, folder))
 
 
 def foreign(name: str) -> str:
-    """What to say of a study that is not ours."""
+    """Return the message for a study that was not made by tune."""
     return f"The study '{name}' was not made by tune: it has no record of its space. Choose another name with --study."

@@ -1,4 +1,4 @@
-"""A study that this process drives."""
+"""Drive a study: keep it in memory and write every change to its database."""
 
 import contextlib
 import math
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import distribution_to_json
@@ -15,8 +15,7 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.contract import ParamValue
-from tuner.exceptions import StorageProblem, StudyChanged, UsageError
-from tuner.space import Space
+from tuner.exceptions import StorageError, StudyChangedError, UsageError
 from tuner.storage.database import masked, open_storage, sqlite_path, translated
 from tuner.storage.lease import Lease
 from tuner.study._changes import Change, Replica
@@ -28,11 +27,14 @@ from tuner.study._witness import Witness
 from tuner.study._writer import Writer
 from tuner.system.atomic_files import write_whole
 
+if TYPE_CHECKING:  # reading a study needs no space
+    from tuner.space import Space
+
 _LAST_CHANCE_S = 5.0
-"""How long a driver that must end waits for a database that does not answer."""
+"""Time that a driver waits at its end for a database that does not answer, in seconds."""
 
 _INFEASIBLE = "resources"
-"""Optuna's name for the constraint that a trial breaks when the machine cannot train it."""
+"""Optuna constraint that a trial violates if the machine cannot train it."""
 
 
 @contextlib.contextmanager
@@ -42,20 +44,21 @@ def driven_study(
     journal: Path,
     on_event: Callable[[str], None] = lambda line: None,
 ) -> Iterator["DrivenStudy"]:
-    """The study of that lease for the time of the block: begun now with `spec`, or taken up as it stands.
+    """Drive the study of a lease within the block; create it with `spec` if it does not exist.
 
-    An existing study keeps its own spec. What a driver before this one left in the journal is written first. Where
-    the files of the record are taken away meanwhile, all that is known of the study is left in the journal.
+    An existing study keeps its own spec. Changes that an earlier driver left in the journal are written first. If the
+    files of the record are removed, moved or replaced meanwhile, the whole study is saved in the journal.
 
     Args:
-        journal: in the study's folder.
-        spec: none where the study must exist.
-        on_event: told when the database goes away and comes back, in one line.
+        lease: Lease of the study.
+        spec: Spec of a new study; None if the study must exist.
+        journal: Journal file in the study's folder.
+        on_event: Receives one-line messages, for example when the database becomes unreachable or answers again.
 
     Raises:
-        StorageProblem: the database cannot be used, or the study is not ours.
-        RecordTaken: the files of the record were removed, moved or replaced.
-        UsageError: there is none, and no `spec` to begin it with.
+        StorageError: The database cannot be used, or tune did not make the study.
+        RecordRemovedError: The files of the record were removed, moved or replaced.
+        UsageError: The study does not exist, and there is no `spec` to create it.
     """
     storage = open_storage(lease.url)
     with translated(lease.url):
@@ -66,7 +69,7 @@ def driven_study(
             for change in backlog.read():
                 replica.follow(change)
             backlog.clear()
-        except StudyChanged as error:  # trying again would never help: the study is what the database says
+        except StudyChangedError as error:  # a retry cannot help: the database is right about the study
             on_event(f"{error} What the last driver could not write any more is kept in '{backlog.set_aside()}'.")
         stored = optuna.load_study(storage=storage, study_name=lease.study)
         trials = stored.get_trials(deepcopy=False)
@@ -92,7 +95,7 @@ def driven_study(
 
 
 def _witness(journal: Path, url: str) -> Witness:
-    """For the files without which the record, or what goes there, would be lost."""
+    """Watch the files whose removal would lose the record or later changes."""
     database = sqlite_path(url)
     if database is None:
         return Witness(journal.parent, [journal])
@@ -100,9 +103,9 @@ def _witness(journal: Path, url: str) -> Witness:
 
 
 def _saved(study: "DrivenStudy", journal: Path) -> str:
-    """Leave the whole study in a journal, in the place of what was there: the part of it that is not in any database.
+    """Replace the journal with one that holds the whole study; return a message about it.
 
-    Returns what to tell of it.
+    The old journal held only the changes that are not in the database.
     """
     content = "".join(f"{change.encoded()}\n" for change in study.as_changes())
     try:
@@ -126,9 +129,9 @@ def _begin(storage: RDBStorage, name: str, spec: StudySpec | None, folder: Path)
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     if SPEC in study.user_attrs:
         return
-    # A study without our record is ours to begin only when nobody has put anything in it.
+    # Start a study without our record only if it is empty.
     if study.direction != optuna.study.StudyDirection.MAXIMIZE or study.get_trials(deepcopy=False):
-        raise StorageProblem(foreign(name))
+        raise StorageError(foreign(name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.metric])
@@ -136,10 +139,10 @@ def _begin(storage: RDBStorage, name: str, spec: StudySpec | None, folder: Path)
 
 
 class DrivenStudy:
-    """One study in memory, each change of which is safe on disk when the method returns, and in the database soon.
+    """Study in memory. A change is safe on disk when its method returns, and reaches the database soon after.
 
-    Made by `driven_study`. Methods that change something raise what made writing impossible for good: StudyChanged,
-    StudyLocked (the lease was lost), EnvironmentProblem (the disk is full).
+    Create it with `driven_study`. Methods that change the study raise the error that made writing impossible for good:
+    StudyChangedError, StudyLockedError (the lease was lost) or MachineError (the disk is full).
     """
 
     def __init__(
@@ -174,46 +177,46 @@ class DrivenStudy:
         return self._spec
 
     def trials(self) -> tuple[TrialRecord, ...]:
-        """All trials by number."""
+        """Return all trials, ordered by number."""
         return tuple(self._records)
 
     @property
     def promotion(self) -> dict[str, Any]:
-        """What is known of the promoted run; empty before there is one."""
+        """Facts about the final run; empty before there is one."""
         return found(self._promotion, self._folder)
 
     @property
     def reevaluation(self) -> dict[str, Any]:
-        """What is known of the runs on other seeds; empty before there are any (see `tuner.comparison`)."""
+        """Facts about the re-evaluation runs; empty before there are any (see `tuner.comparison`)."""
         return dict(self._reevaluation)
 
     @property
     def searched_s(self) -> float:
-        """Wall time of searching, over all drivers, as far as it was noted."""
+        """Recorded wall time of the search over all drivers, in seconds."""
         return self._searched_s
 
     @property
     def rehearsal(self) -> dict[str, Any]:
-        """What was found out before the search; empty where nothing was."""
+        """Results of profiling before the search; empty if there are none."""
         return dict(self._rehearsal)
 
     def renew_places(self, spec: StudySpec) -> None:
-        """Take from a spec of the same content where data set and model lie now."""
+        """Update the paths and names of data set and model from a spec with the same content."""
         now = renewed(self._spec, spec)
         if now != self._spec:
             self._spec = now
             self._writer.put(Change(attributes={SPEC: _jsonable(kept(asdict(now), self._folder))}))
 
     def check(self) -> None:
-        """Raise what has made writing impossible for good, if anything has."""
+        """Raise the error that made writing impossible for good, if there is one."""
         self._writer.check()
 
     def trial(self, number: int) -> TrialRecord:
         """Return one trial."""
         return self._records[number]
 
-    def propose(self, sampler: BaseSampler, space: Space) -> Proposal:
-        """Ask a sampler for a new trial, or take one that somebody enqueued with Optuna's own means; it is RUNNING."""
+    def propose(self, sampler: BaseSampler, space: "Space") -> Proposal:
+        """Start a trial that was enqueued with Optuna's own tools, or ask the sampler for a new one; it is RUNNING."""
         self._study.sampler = sampler
         with self._paused_out_of_the_queue():
             trial = self._study.ask()
@@ -221,17 +224,18 @@ class DrivenStudy:
         self._memory.set_trial_user_attr(trial._trial_id, "params", params)
         return self._begun(trial._trial_id, params)
 
-    def begin(self, sampled: Mapping[str, ParamValue], space: Space) -> Proposal:
-        """Add a RUNNING trial of a given configuration.
+    def begin(self, sampled: Mapping[str, ParamValue], space: "Space") -> Proposal:
+        """Add a RUNNING trial with a given configuration.
 
         Args:
-            sampled: a value for each active searched parameter, by label.
+            sampled: Value of each active searched parameter, by label.
+            space: Search space of the study.
         """
         ranges = {p.label: p.distribution() for p in space.searched if p.label in sampled}
         params = space.resolve(sampled)
         trial = create_trial(
             state=TrialState.RUNNING,
-            # As Optuna gives back what it has stored: 1.0 for the 1 of a real number.
+            # Convert values as Optuna returns them from storage: 1 of a real-valued parameter becomes 1.0.
             params={
                 name: range_.to_external_repr(range_.to_internal_repr(sampled[name])) for name, range_ in ranges.items()
             },
@@ -241,9 +245,9 @@ class DrivenStudy:
         return self._begun(self._memory.create_new_trial(self._study._study_id, template_trial=trial), params)
 
     def _begun(self, trial_id: int, params: dict[str, ParamValue]) -> Proposal:
-        """Take a trial that has just begun into the record."""
+        """Record a trial that has just started."""
         frozen = self._memory.get_trial(trial_id)
-        if frozen.number < len(self._records):  # somebody enqueued it
+        if frozen.number < len(self._records):  # it was enqueued with Optuna's own tools
             self._records[frozen.number] = self._record_of(frozen)
         else:
             self._ids.append(trial_id)
@@ -262,7 +266,7 @@ class DrivenStudy:
 
     @contextlib.contextmanager
     def _paused_out_of_the_queue(self) -> Iterator[None]:
-        """Optuna takes whatever is WAITING for a trial to begin; those that are paused are called back by us alone."""
+        """Hide paused trials from Optuna: it would start any WAITING trial, but only we resume paused ones."""
         paused = [self._ids[record.number] for record in self._records if record.is_paused]
         for trial_id in paused:
             self._memory.set_trial_state_values(trial_id, state=TrialState.RUNNING)
@@ -273,29 +277,29 @@ class DrivenStudy:
                 self._memory.set_trial_state_values(trial_id, state=TrialState.WAITING)
 
     def resume(self, number: int) -> Proposal:
-        """An interrupted or paused trial, RUNNING again."""
+        """Set an interrupted or paused trial to RUNNING again."""
         self._change(number, state=TrialState.RUNNING, attributes={PAUSED_AT: 0})
         return Proposal(number=number, params=dict(self._records[number].params))
 
     def note(self, number: int, **attributes: Any) -> None:
-        """Write facts about a trial."""
+        """Record facts about a trial."""
         self._change(number, attributes=attributes)
 
     def record_epoch(self, number: int, epoch: int, value: float) -> None:
-        """Write the metric of one epoch."""
+        """Record the metric of one epoch."""
         self._change(number, curve={epoch: value})
 
     def interrupt(self, number: int, **attributes: Any) -> None:
-        """Put a trial back in the queue: it is WAITING to go on, under the same number."""
+        """Put a trial back in the queue: it is WAITING to resume under the same number."""
         self._change(number, state=TrialState.WAITING, attributes=attributes)
 
     def pause(self, number: int, epoch: int, value: float, **attributes: Any) -> None:
-        """Let a trial wait after an epoch, with its metric there, until it is called back: WAITING, and `paused_at`."""
+        """Pause a trial after an epoch until the strategy resumes it: WAITING, with `paused_at` and this metric."""
         facts = {PAUSED_AT: epoch, **attributes}
         self._change(number, curve={epoch: value}, state=TrialState.WAITING, attributes=facts)
 
     def interrupt_all(self) -> None:
-        """Put back whatever is RUNNING, the promoted run included: its trainers are gone."""
+        """Put all RUNNING trials and the final run back in the queue, because their trainers are gone."""
         for record in self.trials():
             if record.state == TrialState.RUNNING:
                 self.interrupt(record.number)
@@ -313,11 +317,16 @@ class DrivenStudy:
         infeasible: bool = False,
         **attributes: Any,
     ) -> None:
-        """Close a trial, together with the last figures of its curve; one that is closed stays as it is.
+        """Close a trial; a closed trial stays unchanged.
 
         Args:
+            number: Number of the trial.
+            state: Final state.
             value: Metric of a COMPLETE trial.
-            infeasible: The machine cannot train this configuration: samplers shall keep away from such.
+            reason: Reason for the end of a PRUNED or FAIL trial.
+            curve: Last values of its curve: metric by epoch.
+            infeasible: The machine cannot train this configuration; samplers avoid similar ones.
+            **attributes: Further facts to record.
         """
         if self._records[number].state.is_finished():
             return
@@ -325,45 +334,45 @@ class DrivenStudy:
         self._change(number, curve=curve, attributes=facts, state=state, value=value, infeasible=infeasible)
 
     def begin_promotion(self, **facts: Any) -> None:
-        """A promoted run begins, or goes on: what was known of the last one is replaced."""
+        """Start or resume the final run; replace the facts about the last one."""
         self._promotion = _jsonable(kept(facts, self._folder))
         self._writer.put(Change(attributes={PROMOTION: self._promotion}))
 
     def note_promotion(self, **facts: Any) -> None:
-        """Add to what is known of the promoted run."""
+        """Add facts about the final run."""
         self.begin_promotion(**{**self.promotion, **facts})
 
     def note_reevaluation(self, **facts: Any) -> None:
-        """Write all that is known of the runs on other seeds, in place of what was known before."""
+        """Replace the facts about the re-evaluation runs."""
         self._reevaluation = _jsonable(facts)
         self._writer.put(Change(attributes={REEVALUATION: self._reevaluation}))
 
     def note_rehearsal(self, **facts: Any) -> None:
-        """Add to what was found out before the search: memory (`tuner.memory`) and cost (`tuner.cost`)."""
+        """Add results of profiling: memory (`tuner.memory`) and cost (`tuner.cost`)."""
         self._rehearsal = {**self._rehearsal, **_jsonable(facts)}
         self._writer.put(Change(attributes={REHEARSAL: self._rehearsal}))
 
     def note_searched(self, seconds: float) -> None:
-        """Write how long the study has been searched so far."""
+        """Record the wall time of the search so far, in seconds."""
         self._searched_s = round(seconds, 3)
         self._writer.put(Change(attributes={SEARCHED: self._searched_s}))
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until everything is in the database.
+        """Wait until all changes are in the database.
 
         Raises:
-            StorageProblem: it does not take everything in that time; nothing is lost.
+            StorageError: The database did not accept all changes in time; nothing is lost.
         """
         flushed = self._writer.flush(timeout_s)
         self._writer.check()
         if not flushed:
-            raise StorageProblem(
+            raise StorageError(
                 f"The database {masked(self._url)} does not answer: {self._writer.pending} changes of the study "
                 f"'{self.name}' wait in its journal. Bring it back and run the same command again."
             )
 
     def as_changes(self) -> Iterator[Change]:
-        """All that is known, as changes that build the study in a database that has less of it, or nothing."""
+        """Yield the whole study as changes that complete it in a database that holds only a part of it, or nothing."""
         facts = {
             SPEC: kept(asdict(self._spec), self._folder),
             PROMOTION: self._promotion,
@@ -408,10 +417,10 @@ class DrivenStudy:
         for key, fact in facts.items():
             memory.set_trial_user_attr(trial_id, key, fact)
         if state is not None and state.is_finished():
-            if self._records[number].state == TrialState.WAITING:  # Optuna tells of running trials only
+            if self._records[number].state == TrialState.WAITING:  # Optuna's `tell` accepts running trials only
                 memory.set_trial_state_values(trial_id, state=TrialState.RUNNING)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # CMA-ES says that it makes no use of constraints
+                warnings.simplefilter("ignore", UserWarning)  # CMA-ES warns that it ignores constraints
                 self._study.tell(number, value, state=state)
         elif state is not None:
             memory.set_trial_state_values(trial_id, state=state)
@@ -431,7 +440,7 @@ class DrivenStudy:
 
 
 def _jsonable(value: Any) -> Any:
-    """As Optuna can store it: tuples as lists, and a number that is none as its name."""
+    """Convert a value to what Optuna can store: tuples to lists, NaN and infinities to text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Notices that the files of a record are taken away from under the driver that has them open.
+"""Detect that the files of a record were removed, moved or replaced while the driver has them open.
 
-A file that was removed or replaced can still be written: what goes there is lost without an error. So its path is
-compared with what was opened, by device and inode.
+A removed or replaced file can still be written, but its content is lost without an error. So the device and inode of
+each path are compared with those of the opened file.
 """
 
 import os
@@ -10,32 +10,35 @@ from pathlib import Path
 
 
 class Witness:
-    """Knows the study's folder and some files, all of which exist, as they were when it was made."""
+    """Watch over the study's folder and some of its files, which must exist at the start."""
 
     def __init__(self, folder: Path, files: Sequence[Path], later: Sequence[Path] = ()) -> None:
-        """
+        """Open the folder and the files.
+
         Args:
-            later: files that need not exist yet; they are known as they are first seen.
+            folder: Folder of the study.
+            files: Files to watch.
+            later: Files to watch as soon as they exist.
         """
         self._folder = folder
         self._later = set(later)
         self._open = {path: _pinned(path) for path in (folder, *files)}
 
     def taken(self) -> str | None:
-        """What was taken away, as a clause; none while everything is in its place."""
+        """Return what was removed, moved or replaced, as a clause; None if everything is in place."""
         for path in [path for path in self._later if path.exists()]:
             self._later.discard(path)
             self._open[path] = _pinned(path)
         return next((what for path, fd in self._open.items() if (what := self._fate(path, fd))), None)
 
     def folder_now(self) -> Path:
-        """Where the study's folder is now; where it was, if it is nowhere."""
+        """Return the current path of the study's folder; its last path if it was removed."""
         now = Path(os.readlink(f"/proc/self/fd/{self._open[self._folder]}"))  # noqa: PTH115 - no path of the user's
         is_somewhere = os.fstat(self._open[self._folder]).st_nlink > 0
         return now if is_somewhere else self._folder
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         for fd in self._open.values():
             os.close(fd)
         self._open = {}
@@ -47,7 +50,7 @@ class Witness:
         except (FileNotFoundError, NotADirectoryError):
             there = None
         except OSError:
-            return None  # nobody knows; whoever reads or writes will be told more
+            return None  # unknown; the next read or write raises a more specific error
         if there is not None and os.path.samestat(there, opened):
             return None
         if path == self._folder and opened.st_nlink > 0:
@@ -56,8 +59,8 @@ class Witness:
 
 
 def _pinned(path: Path) -> int:
-    """A descriptor that keeps the inode from being used again, but opens nothing.
+    """Return a descriptor that prevents the reuse of the inode, without opening the file.
 
-    SQLite's locks would go with any descriptor of the file that is closed, except one of this kind.
+    Closing any other kind of descriptor of the file would release SQLite's locks.
     """
     return os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -1,11 +1,11 @@
-"""The thread that carries changes to the database, so that neither training nor decisions ever wait for it."""
+"""Write changes to the database in a thread, so that neither training nor decisions wait for it."""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
-from tuner.exceptions import EnvironmentProblem, RecordTaken, StorageProblem, StudyChanged
+from tuner.exceptions import MachineError, RecordRemovedError, StorageError, StudyChangedError
 from tuner.storage.lease import Lease
 from tuner.study._changes import Change
 from tuner.study._journal import Journal
@@ -15,7 +15,7 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class Writer:
-    """Changes go into the journal when they are put, and into the database when it takes them, in the same order."""
+    """Writer of changes: into the journal at once, and into the database when it accepts them, in the same order."""
 
     def __init__(
         self,
@@ -25,9 +25,14 @@ class Writer:
         on_event: Callable[[str], None],
         taken: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """
+        """Start the thread.
+
         Args:
-            taken: says what of the record's files is no longer where it was opened; none while all is.
+            journal: Journal for changes that are not in the database yet.
+            lease: Lease of the study.
+            carry_out: Applies one change to the database.
+            on_event: Receives a one-line message when the database becomes unreachable or answers again.
+            taken: Returns which file of the record was removed, moved or replaced; None if all are in place.
         """
         self._taken = taken
         self._journal = journal
@@ -45,40 +50,44 @@ class Writer:
 
     @property
     def pending(self) -> int:
-        """Changes that are not in the database yet."""
+        """Number of changes that are not in the database yet."""
         return len(self._queue)
 
     def check(self) -> None:
-        """Raise what made writing impossible for good: the lease was lost, the study is not ours any more, or its
-        files were taken away."""
+        """Raise the error that made writing impossible for good, if there is one.
+
+        The lease was lost, another program changed the study, its files were removed, moved or replaced, or the
+        journal cannot be written.
+        """
         self._look()
         if self._failure is not None:
             raise self._failure
 
     def put(self, change: Change) -> None:
-        """Take on one change; returns when it is safe on the local disk.
+        """Accept one change; return when it is safe on the local disk.
 
         Raises:
-            EnvironmentProblem: the disk does not take it. Nor is any later one taken, which might build on it.
+            MachineError: The journal cannot be written. Later changes are refused too, since they may depend on
+                this one.
         """
         self.check()
         with self._changed:
             try:
                 self._journal.append(change)
-            except EnvironmentProblem as problem:
+            except MachineError as problem:
                 self._failure = problem
                 raise
             self._queue.append(change)
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything is in the database. Returns whether it is."""
+        """Wait until all changes are in the database; return whether they are."""
         with self._changed:
             self._changed.wait_for(lambda: not self._queue or self._failure is not None, timeout_s)
             return not self._queue
 
     def close(self, timeout_s: float) -> None:
-        """Write what can be written in that time, then end; the rest waits in the journal for the next driver."""
+        """Write as many changes as possible within the timeout, then stop; the journal keeps the rest."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -99,8 +108,8 @@ class Writer:
             try:
                 self._lease.ensure()
                 self._carry_out(change)
-            except StorageProblem as error:
-                if isinstance(error, StudyChanged):
+            except StorageError as error:
+                if isinstance(error, StudyChangedError):
                     self._fail(error)
                     return
                 if self._look():
@@ -112,7 +121,7 @@ class Writer:
                     self._changed.wait_for(lambda: self._closed, pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
-            except Exception as error:  # a bug or a lost lease: whoever puts the next change is told
+            except Exception as error:  # a bug or a lost lease: the next `put` raises it
                 self._fail(error)
                 return
             pause_s = _FIRST_PAUSE_S
@@ -120,7 +129,11 @@ class Writer:
                 return
 
     def _done(self) -> bool:
-        """Tick one change off. Returns False when the study may have another driver by now, and the journal too."""
+        """Remove one written change from the queue; return False if the thread must stop.
+
+        It must stop when another driver may have the study and its journal by now, or when the files of the record
+        were removed, moved or replaced.
+        """
         with self._changed:
             if self._given_up or (len(self._queue) == 1 and self._look()):
                 return False
@@ -133,17 +146,17 @@ class Writer:
             self._changed.notify_all()
             return True
 
-    def _away(self, error: StorageProblem) -> None:
+    def _away(self, error: StorageError) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
             self._on_event(f"{error}; training goes on, and what it tells waits in the journal")
 
     def _look(self) -> bool:
-        """Whether the files of the record were taken away: what was written to them since may be nowhere."""
+        """Check whether the files of the record were removed, moved or replaced; later writes may then be lost."""
         with self._changed:
             what = None if self._closed and self._given_up else self._taken()
             if what is not None and self._failure is None:
-                self._fail(RecordTaken(f"The study's record was taken away while it ran: {what}."))
+                self._fail(RecordRemovedError(f"The study's record was taken away while it ran: {what}."))
             return what is not None
 
     def _fail(self, error: Exception) -> None:

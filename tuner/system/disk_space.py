@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from tuner.contract import WEIGHTS
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 
 _KEPT_WHILE_RUNNING = 4
 """Checkpoints of a running trial: the last two, the best, and the one that is being written."""
@@ -56,11 +56,11 @@ def require(folder: Path, needed: int, what: str) -> None:
     """Refuse to begin what the disk has no room for.
 
     Raises:
-        EnvironmentProblem: it has not.
+        MachineError: it has not.
     """
     free = free_bytes(folder)
     if free < needed:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"{what} needs about {_mib(needed)} in '{folder}', but only {_mib(free)} are free; "
             "make room, or choose another --home."
         )

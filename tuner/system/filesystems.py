@@ -1,11 +1,11 @@
-"""Which file system a path is on, as Linux tells it: SQLite's locks do not hold on those of a network."""
+"""Find the file system that a path is on: SQLite's locks do not hold on those of a network."""
 
-import re
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-_MOUNTINFO = Path("/proc/self/mountinfo")
+import psutil
 
-# Types as the kernel names them; those in user space say `fuse.` before it. Their locks are missing, or are those of
+# Types as the kernel names them; those in user space have `fuse.` before it. Their locks are missing, or are those of
 # one machine alone, and the shared memory that a write-ahead log needs is never shared.
 _NETWORK = (
     "9p acfs afs beegfs beegfs_nodev ceph ceph-fuse cifs coda davfs davfs2 fhgfs gcsfuse glusterfs goofys gpfs "
@@ -15,37 +15,26 @@ _NETWORK = (
 
 
 def file_system(path: Path) -> str:
-    """The type of the file system that holds a path, or would if it were made; "" where the system does not say."""
+    """Find the type of the file system that holds a path, or would hold it; "" if the system does not say."""
     try:
-        mountinfo = _MOUNTINFO.read_text(errors="surrogateescape")
+        mounts = [(PurePath(mount.mountpoint), mount.fstype) for mount in psutil.disk_partitions(all=True)]
     except OSError:
         return ""
-    return mount_type(path.resolve(), mountinfo)
+    return mount_type(path.resolve(), mounts)
 
 
-def mount_type(path: PurePath, mountinfo: str) -> str:
-    """The type of the mount that holds an absolute path, by the text of /proc/self/mountinfo; "" for none.
+def mount_type(path: PurePath, mounts: Iterable[tuple[PurePath, str]]) -> str:
+    """Find the type of the mount that holds an absolute path; "" for none.
 
-    Of several mounts at one point the last covers the others.
-    Format: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+    Args:
+        mounts: mount points and types, in the order in which they were mounted: of several at one point, the last one
+            covers the others.
     """
-    best, depth = "", -1
-    for line in mountinfo.split("\n"):  # a name may hold what else ends a line
-        before, dash, after = line.partition(" - ")
-        fields = before.split(" ")
-        if not dash or len(fields) < 5:
-            continue
-        point = PurePath(_unescaped(fields[4]))
-        if path.is_relative_to(point) and len(point.parts) >= depth:
-            best, depth = after.split(" ")[0], len(point.parts)
-    return best
+    holding = [(point, kind) for point, kind in mounts if path.is_relative_to(point)]
+    _, kind = max(reversed(holding), key=lambda mount: len(mount[0].parts), default=(path, ""))
+    return kind
 
 
 def is_network(kind: str) -> bool:
-    """Whether a file system of this type is on another machine."""
+    """Tell whether a file system of this type is on another machine."""
     return kind.removeprefix("fuse.") in _NETWORK.split()
-
-
-def _unescaped(field: str) -> str:
-    """Spaces, tabs, line ends and backslashes are written as three octal digits."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 
 LONGEST_BYTES = 43
 """Of a folder's path. Ray's sockets lie 64 bytes deeper, and Unix takes 107 for a socket, whatever TMPDIR is."""
@@ -38,7 +38,7 @@ def scratch_folder() -> Iterator[Path]:
     Inside such a block it is the folder of the outer one.
 
     Raises:
-        EnvironmentProblem: no folder can be used for that.
+        MachineError: no folder can be used for that.
     """
     global _held
     if _held is not None:
@@ -81,7 +81,7 @@ def _made() -> Path:
             except OSError as error:
                 problem = error.strerror or str(error)
         refused.append(f"'{base}': {problem}")
-    raise EnvironmentProblem(
+    raise MachineError(
         f"A folder for temporary files is needed, but none can be used ({'; '.join(refused)}). Make room in one of "
         f"them, or set TMPDIR to a folder that can be written to, with a path of at most "
         f"{LONGEST_BYTES - _SUFFIX_BYTES} bytes."

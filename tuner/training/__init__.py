@@ -1,1 +1,1 @@
-"""Train one configuration in full, and export its arguments."""
+"""Train one configuration in full and export its arguments."""

@@ -1,6 +1,6 @@
-"""A file of training arguments, as `tune export` and ultralytics write them, for one training run.
+"""Read a file of training arguments, as `tune export` and ultralytics write it, for one training run.
 
-What becomes of each argument is said by `tuner.space.TABLE`, and on docs/arguments.md.
+`tuner.space.TABLE` and docs/arguments.md define how each argument is treated.
 """
 
 import os
@@ -21,7 +21,7 @@ from tuner.space import (
     Fate,
     Kind,
     Scalar,
-    Unfit,
+    UnfitError,
     YamlMapping,
     foreign_names,
     foreign_text,
@@ -38,54 +38,54 @@ from tuner.space import Sequence as YamlSequence
 
 _MAX_BYTES = 1 << 20
 _WHOLE_NUMBERS = {"epochs": 1, "patience": 0, "seed": 0}
-"""Arguments of a run that are no hyper-parameters, with their least value."""
+"""Arguments of a run that are not hyper-parameters, with their minimum."""
 
 _DISTILLATION = Argument(name="dis", kind=Kind.FLOAT, default=6.0)
-"""The weight of the distillation's loss, which only a full run has."""
+"""Weight of the distillation loss; only a full run uses it."""
 
 _TOLD = frozenset({"close_mosaic", "freeze", "imgsz", "multi_scale"})
-"""Where a value that is normalised is another one than it seems."""
+"""Arguments whose normalised value can differ from the written one, which deserves a note."""
 
 _OF_THE_FIRST = frozenset({"hide_labels", "image_weights", "line_thickness", "min_memory", "v5loader"})
-"""Names of the first ultralytics 8.0 alone, where `pretrained: false` was the default and without effect."""
+"""Arguments that only the first ultralytics 8.0 has; there, `pretrained: false` was the default and had no effect."""
 
 _RANDOM_WEIGHTS = "-untrained.pt"
-"""The end of the name of a model that `tune export` gives a plain `yolo` command: weights, but random ones."""
+"""File name suffix of a model with random weights, which `tune export` names for a plain `yolo` command."""
 
 _File = Mapping[str, ParamValue | Sequence[ParamValue | None] | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
-    """What to train, as far as it is said."""
+    """Arguments of a training run, as far as they are given."""
 
     params: Mapping[str, ParamValue] = field(default_factory=dict)
-    """By ultralytics' names; those that are not here are ultralytics' defaults."""
+    """Hyper-parameters by ultralytics' names; missing ones have ultralytics' defaults."""
     model: str | None = None
     data: str | None = None
     epochs: int | None = None
     seed: int | None = None
     notes: tuple[str, ...] = ()
-    """What was passed over or read otherwise than written, one line each."""
+    """Notes on arguments that were ignored or read differently than written, one line each."""
     source: str = ""
-    """The file, for messages."""
+    """Name of the file, for messages."""
 
 
 def default_parameters() -> Parameters:
-    """The training guide's configuration: the default of the shipped space `medium_aug`."""
+    """Return the training guide's configuration, the default of the shipped space `medium_aug`."""
     space = load_space(SHIPPED_SPACES / "medium_aug.yaml")
     return Parameters(params=space.resolve(space.baseline_sampled()), epochs=space.settings.promote_epochs)
 
 
 def read_parameters(file: Path, *, overridden: Collection[str] = ()) -> Parameters:
-    """Read and check such a file.
+    """Read and check a file of training arguments.
 
     Args:
-        file: where it is.
-        overridden: arguments that the command line gives, which the file may therefore have wrong.
+        file: Path of the file.
+        overridden: Arguments given on the command line; they are not checked in the file.
 
     Raises:
-        SpaceError: it cannot be read, or an argument is refused; one line each.
+        SpaceError: The file cannot be read, or arguments are refused; one line each.
     """
     try:
         with file.open("rb") as stream:
@@ -98,10 +98,15 @@ def read_parameters(file: Path, *, overridden: Collection[str] = ()) -> Paramete
 
 
 def parameters_of(text: str, source: str, *, overridden: Collection[str] = ()) -> Parameters:
-    """The same of a file's text.
+    """Parse and check the text of a file of training arguments.
+
+    Args:
+        text: Content of the file.
+        source: Name of the file, for messages.
+        overridden: Arguments given on the command line; they are not checked in the text.
 
     Raises:
-        SpaceError: an argument is refused; one line each.
+        SpaceError: Arguments are refused; one line each.
     """
     if foreign := foreign_text(text):
         raise SpaceError(f"{source}:1: {foreign}.")
@@ -117,14 +122,14 @@ def parameters_of(text: str, source: str, *, overridden: Collection[str] = ()) -
         elif isinstance(node, YamlSequence):
             values[name] = tuple(item.value if isinstance(item, Scalar) else None for item in node.items)
         else:
-            values[name] = (None,)  # a mapping: no single value stands for it
+            values[name] = (None,)  # a mapping has no single value
     if foreign := foreign_names(values):
         raise SpaceError(f"{source}:1: {foreign}.")
     reading = _Reading(values, overridden)
     for name, node in root.entries.items():
         try:
             reading.take(name)
-        except Unfit as unfit:
+        except UnfitError as unfit:
             said.append(sentence(f"{source}:{node.line}: {unfit}"))
     if said:
         raise SpaceError("\n".join(said))
@@ -132,7 +137,7 @@ def parameters_of(text: str, source: str, *, overridden: Collection[str] = ()) -
 
 
 class _Reading:
-    """Goes through the arguments of a file by the table."""
+    """Reader that handles the arguments of a file as the table defines."""
 
     def __init__(self, values: _File, overridden: Collection[str]) -> None:
         self.given: dict[str, ParamValue] = {}
@@ -142,17 +147,17 @@ class _Reading:
         self._read_as: list[str] = []
 
     def take(self, name: str) -> None:
-        """Take an argument, or pass it over.
+        """Take or ignore an argument.
 
         Raises:
-            Unfit: it is refused.
+            UnfitError: The argument is refused.
         """
         value = self._values[name]
         row = TABLE.get(name)
         if name in self._overridden:
             return
         if row is None:
-            raise Unfit(_unknown(name))
+            raise UnfitError(_unknown(name))
         if row.is_untouched(value):
             if name == "pretrained":
                 self._check_start(value)
@@ -164,10 +169,10 @@ class _Reading:
         elif name == "pretrained":
             self._check_start(value)
         elif not (name == "resume" and "model" in self._overridden):
-            raise Unfit(f"`{name}` {row.says}")
+            raise UnfitError(f"`{name}` {row.says}")
 
     def notes(self, source: str) -> tuple[str, ...]:
-        """What is to be told, one line each."""
+        """Return notes for the user, one line each."""
         passed = [f"{', '.join(names)} ({says})" for says, names in self._passed_over.items() if says]
         told = [f"passed over in {source}: {'; '.join(passed)}"] if passed else []
         return (*told, *self._read_as, *implausible(self.given))
@@ -180,25 +185,31 @@ class _Reading:
             self._read_as.append(f"{name} {shown} is read as {taken}")
 
     def _check_start(self, pretrained: object) -> None:
-        """Training starts from what `model` names: a file that says something else must not be trained with."""
+        """Check that `pretrained` agrees with `model`, which names the weights or YAML that training starts from.
+
+        Raises:
+            UnfitError: `pretrained` names another start.
+        """
         model = self._values.get("model")
         if "model" in self._overridden or pretrained is True or pretrained is None:
             return
         if isinstance(pretrained, str) and pretrained not in ("None", model):
-            raise Unfit(f"`pretrained` names the weights to start from; give them as the model: --model {pretrained}")
+            raise UnfitError(
+                f"`pretrained` names the weights to start from; give them as the model: --model {pretrained}"
+            )
         from_weights = isinstance(model, str) and model.endswith(".pt") and not model.endswith(_RANDOM_WEIGHTS)
         if pretrained is False and from_weights and not _OF_THE_FIRST & self._values.keys():
-            raise Unfit(
+            raise UnfitError(
                 f"`pretrained: false` starts {model} from random weights; name its YAML with --model, or give "
                 f"--model {model} to start from its weights"
             )
 
 
 def overridden(parameters: Parameters, settings: Sequence[str]) -> Parameters:
-    """With arguments as `lr0=0.005`, from the command line.
+    """Override parameters with arguments from the command line, such as `lr0=0.005`.
 
     Raises:
-        SpaceError: one of them breaks a rule; one line each.
+        SpaceError: Arguments are invalid; one line each.
     """
     given: dict[str, ParamValue] = {}
     said = []
@@ -206,11 +217,11 @@ def overridden(parameters: Parameters, settings: Sequence[str]) -> Parameters:
         try:
             name, value = setting_of(setting)
             if name in REFUSED and name not in _WHOLE_NUMBERS and name not in ("model", "data"):
-                raise Unfit(f"`{name}` {REFUSED[name]}")
+                raise UnfitError(f"`{name}` {REFUSED[name]}")
             if name not in TABLE or TABLE[name].fate is not Fate.TAKEN:
-                raise Unfit(_unknown(name))
+                raise UnfitError(_unknown(name))
             given[name] = _checked(name, value if name == "imgsz" else normalised(name, value))
-        except Unfit as unfit:
+        except UnfitError as unfit:
             said.append(sentence(str(unfit)))
     if said:
         raise SpaceError("\n".join(said))
@@ -226,10 +237,10 @@ def overridden(parameters: Parameters, settings: Sequence[str]) -> Parameters:
 
 
 def require_optimizer(parameters: Parameters) -> None:
-    """Refuse a configuration whose learning rate would be ignored.
+    """Refuse a configuration whose learning rate ultralytics would ignore.
 
     Raises:
-        SpaceError: no optimizer is named.
+        SpaceError: The optimizer is missing.
     """
     if "optimizer" not in parameters.params:
         raise SpaceError(
@@ -250,11 +261,11 @@ def _unknown(name: str) -> str:
 def _checked(name: str, value: ParamValue) -> ParamValue:
     if name in ("model", "data", "distill_model"):
         if not isinstance(value, str):
-            raise Unfit(f"`{name}` must be text, but got {value!r}; write its name or path")
+            raise UnfitError(f"`{name}` must be text, but got {value!r}; write its name or path")
         return value
     if name in _WHOLE_NUMBERS:
         if isinstance(value, bool) or not isinstance(value, int) or value < _WHOLE_NUMBERS[name]:
-            raise Unfit(f"`{name}` must be a whole number of at least {_WHOLE_NUMBERS[name]}, but got {value!r}")
+            raise UnfitError(f"`{name}` must be a whole number of at least {_WHOLE_NUMBERS[name]}, but got {value!r}")
         return value
     return _DISTILLATION.checked(value) if name == _DISTILLATION.name else ARGUMENTS[name].checked(value)
 
@@ -279,17 +290,17 @@ def _sorted(given: Mapping[str, ParamValue]) -> Parameters:
 
 
 def warm_restart_of(run: Path, *, overridden: Collection[str] = ()) -> Parameters:
-    """What to train next where a run is stuck: its best weights, its arguments, a higher rate for a short while.
+    """Return the parameters of a warm restart: the run's best weights and arguments, and a higher learning rate.
 
-    Adam's kind takes a tenth of the rate.
+    The restart is short. Optimizers of the Adam family use a tenth of the rate.
 
     Args:
-        run: its folder.
-        overridden: arguments that the command line gives.
+        run: Folder of the stuck run.
+        overridden: Arguments given on the command line.
 
     Raises:
-        UsageError: there are no weights or no arguments of a run.
-        SpaceError: its arguments cannot be read, or are refused.
+        UsageError: The folder has no weights or no arguments.
+        SpaceError: The arguments cannot be read, or are refused.
     """
     weights, file = run / "weights" / "best.pt", run / "args.yaml"
     for path in (weights, file):

@@ -1,4 +1,4 @@
-"""params.yaml: the configuration that won, ready for `yolo train cfg=params.yaml`."""
+"""Export the winner's configuration as params.yaml, ready for `yolo train cfg=params.yaml`."""
 
 import io
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tuner.contract import ParamValue
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.study import KnownStudy, StudySpec
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
@@ -15,7 +15,7 @@ from tuner.trials.requests import FULL_RUN_PATIENCE
 
 
 def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str, ParamValue]:
-    """ultralytics' arguments of the winner's full training run: exactly what ran, the batch that ran included."""
+    """Return ultralytics' arguments for the winner's final run: exactly what its trial used, including the batch."""
     return {
         "task": "detect",
         "mode": "train",
@@ -31,10 +31,13 @@ def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str
 
 
 def params_yaml(study: KnownStudy, winner: Winner, epochs: int, spec: StudySpec | None = None) -> str:
-    """The file's text: where the figures come from as comments, then the arguments.
+    """Return the text of the file: comments on the origin of the values, then the arguments.
 
     Args:
-        spec: the study's, where its record is out of date.
+        study: Study of the winner.
+        winner: Winner of the search.
+        epochs: Length of the final run.
+        spec: Spec to use if the study's record is outdated; None for the study's own.
     """
     spec, trial = spec or study.spec, winner.trial
     baseline = "did not finish" if winner.baseline is None else f"{winner.baseline.value:.4f}"
@@ -50,22 +53,22 @@ def params_yaml(study: KnownStudy, winner: Winner, epochs: int, spec: StudySpec 
     ]
     buffer = io.StringIO()
     yaml = YAML()
-    yaml.version = (1, 1)  # ultralytics reads it with PyYAML, to which 1e-05 would be a text and `on` a truth
+    yaml.version = (1, 1)  # ultralytics reads it with PyYAML, where 1e-05 would be text and `on` would be true
     yaml.default_flow_style = False
     yaml.dump(training_arguments(spec, winner, epochs), buffer)
     return "".join(f"# {printable(line)}\n" for line in header) + buffer.getvalue()
 
 
 def write_params(text: str, target: Path) -> None:
-    """Write the file whole or not at all.
+    """Write the file atomically.
 
     Raises:
-        EnvironmentProblem: the target cannot be written.
+        MachineError: The target cannot be written.
     """
     try:
         write_whole(target, text.encode())
     except OSError as error:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"The output file must be writable, but '{target}' is not ({error.strerror}); choose another with -o."
         ) from error
 

@@ -1,4 +1,4 @@
-"""The winner's full training run: which trial, for how long, and what came of it."""
+"""Choose the winner of a search, and request and record its final run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from optuna.trial import TrialState
 from tuner.comparison.contest import Conclusion, Verdict
 from tuner.comparison.record import reevaluated
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
-from tuner.diagnosis import findings
-from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
+from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
 from tuner.search.results import at_ceiling, nothing_learnt
 from tuner.search.summary import failures_by_cause
 from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, best_trial
@@ -18,27 +17,27 @@ from tuner.trials.requests import Inputs, every_epoch, train_request
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Winner:
-    """The configuration that a search found, beside the one that it started from."""
+    """Best configuration of a search, with the default configuration for comparison."""
 
     trial: TrialRecord
     baseline: TrialRecord | None
-    """The default configuration's trial, when it ran to its end."""
+    """Trial of the default configuration; None if it did not complete."""
     verdict: Verdict | None = None
-    """What runs on other seeds say of it; none where there were none."""
+    """Verdict of the re-evaluation; None if there was none."""
     nothing_learnt: str = ""
-    """Why it is not worth a full run, if so (see `tuner.search.results`)."""
+    """Reason why a final run is not worthwhile; "" if it is (see `tuner.search.results`)."""
     is_perfect: bool = False
-    """Whether its metric has the highest value that is possible."""
+    """True if its metric has the highest possible value."""
 
     @property
     def gain(self) -> float | None:
-        """Metric of the winner minus the baseline's; none without a baseline. One seed each: no proof."""
+        """Metric of the winner minus the baseline's; None without a baseline. One seed each, so it proves nothing."""
         if self.baseline is None or self.trial.value is None or self.baseline.value is None:
             return None
         return self.trial.value - self.baseline.value
 
     def said(self) -> str:
-        """Whether it is better than the baseline, and which of the two it is, in a sentence or two."""
+        """Describe how the winner compares with the baseline, in one or two sentences."""
         if self.nothing_learnt:
             return f"Nothing was learnt in the search: {self.nothing_learnt}."
         if self.verdict is not None:
@@ -60,17 +59,17 @@ class Winner:
 
 
 def choose_winner(study: KnownStudy) -> Winner:
-    """The trial that the runs on other seeds speak for; without such, the COMPLETE trial with the highest metric.
+    """Return the winner by the re-evaluation's verdict; without one, the COMPLETE trial with the highest metric.
 
-    A verdict counts as long as the search's best trial has been among those that were compared.
+    A verdict counts as long as the search's best trial was part of the comparison.
 
     Raises:
-        NoTrialSucceeded: no trial ran to its end; the message says what became of them.
+        NoSuccessfulTrialError: No trial is complete; the message says why.
     """
     trials = study.trials()
     best = best_trial(trials)
     if best is None:
-        raise NoTrialSucceeded(_nothing_complete(study.name, trials))
+        raise NoSuccessfulTrialError(_nothing_complete(study.name, trials))
     baseline = next((t for t in trials if t.is_baseline and t.state == TrialState.COMPLETE), None)
     known = reevaluated(study)
     if known is None or known.verdict is None or not known.judges(best.number):
@@ -85,24 +84,27 @@ def choose_winner(study: KnownStudy) -> Winner:
 
 
 def require_something_learnt(study: KnownStudy, paths: StudyPaths) -> None:
-    """Let nothing be compared or promoted after a search from which nothing was learnt.
+    """Refuse a re-evaluation or final run if no trial of the search learned anything.
 
     Raises:
-        StoppedByPolicy: such a search; the message names the likely causes and what the best trial's curves show.
+        FailurePolicyError: No trial learned anything; the message names the likely causes and what the best trial's
+            curves show.
     """
     trials = study.trials()
     best, reason = best_trial(trials), nothing_learnt(trials, study.spec.metric)
     if best is None or reason is None:
         return
-    shown = "".join(f". Trial {best.number} shows {line}" for line in findings(paths.trial(best.number)))
-    raise StoppedByPolicy(
+    from tuner.diagnosis import finding_lines  # `tune status` asks this module too, and diagnoses nothing
+
+    shown = "".join(f". Trial {best.number} shows {line}" for line in finding_lines(paths.trial(best.number)))
+    raise FailurePolicyError(
         f"Nothing was learnt, so nothing is promoted: {reason}{shown}. Logs: {paths.root / 'trials'}. "
         f"If the epochs were too few, `tune promote {study.name} --epochs N` trains trial {best.number} all the same."
     )
 
 
 def standing(study: KnownStudy) -> str:
-    """How a search stands, in one statement: the verdict once there is one, before that the best and its lead."""
+    """Describe the state of a search in one statement: the verdict or, before there is one, the best trial's lead."""
     best = best_trial(study.trials())
     if best is None or best.value is None:
         return "no trial has run to its end yet"
@@ -118,12 +120,12 @@ def standing(study: KnownStudy) -> str:
 
 
 def _lead(gain: float) -> str:
-    """A lead in the search, as what it is: the best of several figures, each of one run."""
+    """Describe a lead in the search with its limit: it rests on one run per configuration."""
     return f"{gain:.4f} ahead of the default configuration on one seed, which shows no gain yet"
 
 
 def waiting(trials: Sequence[TrialRecord]) -> str:
-    """What of a search is unfinished, such as "2 wait to go on, 1 is training"; empty where nothing is."""
+    """Describe the unfinished trials, such as "2 wait to go on, 1 is training"; "" if there are none."""
     cut_off = sum(t.state == TrialState.WAITING and not t.is_paused for t in trials)
     paused = sum(t.is_paused for t in trials)
     training = sum(t.state == TrialState.RUNNING for t in trials)
@@ -136,9 +138,9 @@ def waiting(trials: Sequence[TrialRecord]) -> str:
 def full_run_request(
     study: DrivenStudy, paths: StudyPaths, winner: Winner, *, epochs: int, gpus: int, threads: int
 ) -> TrainRequest:
-    """Build the request of the final run: the winner's parameters on a schedule of its own, every epoch validated.
+    """Build the request of the final run: the winner's parameters, its own schedule and validation at every epoch.
 
-    Its folder is named after trial and length, so the same final run resumes where it stopped.
+    The folder is named after trial and length, so the same final run resumes where it stopped.
     """
     return train_request(
         Inputs.of_study(study.spec),
@@ -156,7 +158,7 @@ def full_run_request(
 
 
 class PromotedRun:
-    """Hears the records of the promoted run and notes in the study what a later command needs."""
+    """Final run of a study: receives the trainer's records and stores what later commands need."""
 
     def __init__(self, study: DrivenStudy, request: TrainRequest) -> None:
         self._study = study
@@ -180,7 +182,7 @@ class PromotedRun:
                 self.best = value if self.best is None else max(self.best, value)
 
     def end(self, end: EndRecord) -> None:
-        """Note how it ended."""
+        """Record the end of the run in the study."""
         if end.outcome == Outcome.COMPLETED:
             self._study.note_promotion(
                 state=TrialState.COMPLETE.name, metrics=end.metrics, checkpoint=end.checkpoint, log=end.log
@@ -194,7 +196,7 @@ class PromotedRun:
 
 
 def _nothing_complete(name: str, trials: Sequence[TrialRecord]) -> str:
-    """Why there is no winner: nothing has run to its end yet, or nothing ever did."""
+    """Explain why there is no winner: no trial is complete yet, or all have ended without completing."""
     if not trials:
         return f"No trial of '{name}' has begun yet; the command that began the study goes on with it."
     unfinished = waiting(trials)

@@ -1,4 +1,4 @@
-"""`tune train`, whole: one training run of one configuration, which the same command goes on with."""
+"""Carry out `tune train`: one training run of one configuration, which the same command resumes."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, Record, Stage, TrainRequest
-from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
+from tuner.exceptions import DataError, MachineError, SpaceError, UsageError
 from tuner.execution.local_trainer import train_here
 from tuner.execution.memory_probe import peak_of
 from tuner.execution.prepare import prepared_by
@@ -27,12 +27,12 @@ from tuner.trials.retry_policy import what_helps
 _SETTINGS = "tune-train.json"
 
 _CONTENT = {"data": "data_sha256", "model": "model_sha256"}
-"""Settings that say where something lies, and those that say what it is: these count."""
+"""Settings that hold a path or name, with those that hold the content hash. Only the hashes are compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FullRun:
-    """What to train, and where to."""
+    """Settings of a training run."""
 
     params: Mapping[str, ParamValue]
     model: str
@@ -41,15 +41,15 @@ class FullRun:
     seed: int
     stages: tuple[Stage, ...]
     save_period: int
-    """A checkpoint is kept every so many epochs, under a name of its own."""
+    """Interval in epochs between checkpoints that are kept under their own names."""
     backup: str
-    """Folder, by path or URL, for copies of the weights; empty for none."""
+    """Path or URL of a folder for copies of the weights; "" for no copies."""
     directory: Path
-    """Absolute."""
+    """Absolute path of the run's folder."""
     measured_batch: bool
-    """Take the largest batch that fits, instead of that in `params`."""
+    """True to use the largest batch that fits, instead of the one in `params`."""
     memory_gib: float
-    """Of each device."""
+    """Memory of each device, in GiB."""
     gpus: int
     threads: int
     trainer: tuple[str, ...]
@@ -58,25 +58,25 @@ class FullRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """What came of it."""
+    """Result of a training run."""
 
     weights: str
     metrics: Mapping[str, float]
-    """Of these weights, by the contract's names."""
+    """Metrics of these weights, by the contract's names."""
     note: str
-    """What went wrong beside the training; empty where nothing did."""
+    """Problem outside the training itself; "" if there was none."""
 
 
 def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
-    """Train, or go on with the run that is in the folder.
+    """Train, or resume the run in the folder.
 
     Raises:
-        DataError: the data set cannot be trained on.
-        UsageError: there is no such model, or stages that make no run.
-        SpaceError: the run in the folder was begun differently, or the configuration cannot be trained.
-        EnvironmentProblem: the folder cannot be written, or the trainer does not work.
-        StudyLocked: another process trains in the folder.
-        Interrupted: a signal came.
+        DataError: The data set cannot be trained on.
+        UsageError: The model does not exist, or the stages are invalid.
+        SpaceError: The run in the folder has different settings, or the configuration cannot be trained.
+        MachineError: The folder cannot be written, or the trainer does not work.
+        StudyLockedError: Another process trains in the folder.
+        Interrupted: A signal arrived.
     """
     check_stages(run)
     _make(run.directory)
@@ -94,10 +94,10 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
 
 
 def _check_teacher(run: FullRun) -> None:
-    """Refuse weights to learn from that are no detector, before anything is trained.
+    """Check before training that the teacher for distillation is a detector.
 
     Raises:
-        UsageError: they are not.
+        UsageError: The teacher is not a detector.
     """
     teacher = run.params.get("distill_model")
     if teacher is not None:
@@ -106,10 +106,10 @@ def _check_teacher(run: FullRun) -> None:
 
 
 def check_stages(run: FullRun) -> None:
-    """Stages must follow each other to the end of the run.
+    """Check that the stages follow each other up to the last epoch of the run.
 
     Raises:
-        UsageError: they do not.
+        UsageError: The stages overlap, are out of order, or do not end at the last epoch.
     """
     lasts = [stage.last_epoch for stage in run.stages]
     if lasts and (lasts != sorted(set(lasts)) or lasts[-1] != run.epochs or lasts[0] < 1):
@@ -126,13 +126,13 @@ def _make(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"A run's folder must be writable, but '{folder}' is not ({error.strerror}); choose another with --out."
         ) from error
 
 
 def _carried_out(request: TrainRequest, run: FullRun, signals: Signals, hear: Callable[[Record], None]) -> EndRecord:
-    with signals.ending(lambda reason: None):  # it is seen by `should_stop`
+    with signals.ending(lambda reason: None):  # `should_stop` checks for it
         return train_here(
             request,
             run.trainer,
@@ -145,7 +145,7 @@ def _carried_out(request: TrainRequest, run: FullRun, signals: Signals, hear: Ca
 def _with_fitting_batch(
     run: FullRun, prepared: PreparedRecord, signals: Signals, tell: Callable[[str], None]
 ) -> FullRun:
-    """The run with the batch that it was begun with, or the largest that fits."""
+    """Set the batch of a run: the one that it started with, or the largest that fits."""
     begun = _begun(run.directory / _SETTINGS)
     devices = max(run.gpus, 1)
     if "params.batch" in begun:
@@ -165,7 +165,7 @@ def _with_fitting_batch(
 
 
 def _begun(file: Path) -> dict[str, Any]:
-    """The settings of the run that is there; empty where there is none that can be read."""
+    """Read the settings of the run in the folder; empty if there are none, or they cannot be read."""
     try:
         body = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
@@ -174,7 +174,7 @@ def _begun(file: Path) -> dict[str, Any]:
 
 
 def _settings(run: FullRun, prepared: PreparedRecord) -> dict[str, object]:
-    """What makes it this run and no other."""
+    """Return the settings that identify the run."""
     return {
         "model": run.model,
         "model_sha256": prepared.model_sha256 or prepared.model,
@@ -188,7 +188,7 @@ def _settings(run: FullRun, prepared: PreparedRecord) -> dict[str, object]:
 
 
 def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
-    """A run is of one configuration: with another, its checkpoints would have to go."""
+    """Refuse to resume a run with different settings, because its checkpoints would not match."""
     file = run.directory / _SETTINGS
     now = _settings(run, prepared)
     try:
@@ -201,7 +201,7 @@ def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
         write_whole(file, (json.dumps(now, indent=1) + "\n").encode())
         return
     except (OSError, ValueError) as error:
-        raise EnvironmentProblem(f"'{file}' cannot be read ({error}); choose another folder with --out.") from error
+        raise MachineError(f"'{file}' cannot be read ({error}); choose another folder with --out.") from error
     changes = [
         f"{name.removeprefix('params.')} was {before.get(name)}, now it is {now.get(name)}"
         for name in sorted((before.keys() | now.keys()) - _CONTENT.keys() - set(_CONTENT.values()))
@@ -221,7 +221,7 @@ def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
 
 
 def _more_epochs(run: FullRun, before: Mapping[str, Any]) -> str:
-    """How a run is trained for longer, where that is asked: its schedule ended with its last epoch."""
+    """Explain how to train for longer if more epochs are requested: the schedule ended with the last epoch."""
     asked = before.get("epochs")
     if not isinstance(asked, int) or run.epochs <= asked:
         return ""
@@ -265,7 +265,7 @@ def _request(run: FullRun, prepared: PreparedRecord) -> TrainRequest:
 
 
 class _Told:
-    """A line an epoch."""
+    """Progress output, one line per epoch."""
 
     def __init__(self, run: FullRun, tell: Callable[[str], None]) -> None:
         self._epochs = run.epochs
@@ -294,4 +294,4 @@ def _trained(run: FullRun, end: EndRecord) -> Trained:
     said = f"The run ended as {end.outcome.value}: {end.message}. Log: {log}."
     if end.outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY):
         raise SpaceError(f"{said} `tune diagnose {printable(str(run.directory))}` says what to change.")
-    raise EnvironmentProblem(f"{said} {what_helps(end, 'The same command')}")
+    raise MachineError(f"{said} {what_helps(end, 'The same command')}")

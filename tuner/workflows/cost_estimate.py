@@ -67,7 +67,7 @@ def require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> Non
     """Refuse a search that the disk has no room for.
 
     Raises:
-        EnvironmentProblem: too little is free.
+        MachineError: too little is free.
     """
     done = sum(trial.state.is_finished() for trial in study.trials())
     require(options.paths.root, _needed_bytes(options, study.spec.checkpoint_bytes, slots, done=done), "The search")

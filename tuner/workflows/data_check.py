@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tuner.contract.data_report import Advice, DataReport, decode_report
-from tuner.exceptions import DataError, EnvironmentProblem
+from tuner.exceptions import DataError, MachineError
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
 
@@ -51,7 +51,7 @@ def check_data(
 
     Raises:
         DataError: it cannot be read at all, or the cleaned one cannot be written.
-        EnvironmentProblem: the trainer does not work.
+        MachineError: the trainer does not work.
     """
     with trapped_signals(), scratch_folder() as folder:
         report = folder / "report.json"
@@ -69,7 +69,7 @@ def advised_model(data: str) -> Advice:
 
     Raises:
         DataError: the data set cannot be read, or must not be trained on as it is.
-        EnvironmentProblem: the trainer does not work.
+        MachineError: the trainer does not work.
     """
     report, _ = check_data(data, kept=True)
     if report.refusal:
@@ -96,5 +96,5 @@ def _run(command: list[str], said: TextIO, hear: Hear) -> Cleaned | None:
         raise DataError(lines[0])
     if child.returncode:
         last = lines[-1] if lines else f"exit code {child.returncode}"
-        raise EnvironmentProblem(f"The trainer cannot check data: {last}. `tune doctor` looks for the cause.")
+        raise MachineError(f"The trainer cannot check data: {last}. `tune doctor` looks for the cause.")
     return cleaned

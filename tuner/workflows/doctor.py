@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
 
@@ -55,7 +55,7 @@ def gpu_memories_gib() -> list[float]:
     """The memory of each GPU that training can use.
 
     Raises:
-        EnvironmentProblem: the trainer does not start.
+        MachineError: the trainer does not start.
     """
     return [float(gpu["memory_gib"]) for gpu in _environment()["gpus"]]
 
@@ -69,14 +69,14 @@ def _environment() -> dict[str, Any]:
         report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     except (subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
         lines = done.stderr.strip().splitlines() if "done" in locals() else ["it did not answer in time"]
-        raise EnvironmentProblem(f"the trainer does not start: {lines[-1] if lines else 'no output'}") from error
+        raise MachineError(f"the trainer does not start: {lines[-1] if lines else 'no output'}") from error
     return report
 
 
 def _trainer() -> tuple[dict[str, str], list[str]]:
     try:
         report = _environment()
-    except EnvironmentProblem as problem:
+    except MachineError as problem:
         return {}, [str(problem)]
     gpus = ", ".join(f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in report["gpus"])
     facts = {

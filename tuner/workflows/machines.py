@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.storage.lease import Lease, folder_lock, study_lease
 from tuner.study import DrivenStudy, StudyPaths
 from tuner.system.disk_space import require, reserve_bytes
@@ -56,7 +56,7 @@ def watched_machines(machines: Machines, study: DrivenStudy, signals: Signals) -
         remove(scratch)
         sys.stderr.write(f"{asked or f'{what}; nothing is lost: the same command goes on from here'}\n")
         sys.stderr.flush()
-        os._exit(asked.exit_code if asked else EnvironmentProblem.exit_code)
+        os._exit(asked.exit_code if asked else MachineError.exit_code)
 
     try:
         with (

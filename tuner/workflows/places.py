@@ -28,7 +28,7 @@ def prepared_again(
         DataError: the data set is not there, or cannot be trained on.
         UsageError: the model is not there.
         SpaceError: the content of one of them has changed.
-        EnvironmentProblem: the trainer does not work.
+        MachineError: the trainer does not work.
     """
     data, model = data or spec.data, model or spec.model
     try:

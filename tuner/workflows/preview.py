@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tuner.contract import Outcome, Params
-from tuner.exceptions import DataError, EnvironmentProblem, TunerError
+from tuner.exceptions import DataError, MachineError, TunerError
 from tuner.space import ARGUMENTS, SHIPPED_SPACES, Space, UnitCube, load_space
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
@@ -91,7 +91,7 @@ def draw(request: PreviewRequest) -> Sheets:
 
     Raises:
         DataError: the data set cannot be trained on.
-        EnvironmentProblem: the folder cannot be written.
+        MachineError: the folder cannot be written.
     """
     settings = settings_of(request.space, imgsz=request.imgsz, seed=request.seed)
     line = json.dumps(
@@ -115,7 +115,7 @@ def draw(request: PreviewRequest) -> Sheets:
         case Outcome.BAD_DATA:
             raise DataError(answer["message"])
         case _:
-            raise EnvironmentProblem(answer["message"])
+            raise MachineError(answer["message"])
 
 
 def _unsearched(space: Space | None, settings: tuple[Setting, ...]) -> list[str]:

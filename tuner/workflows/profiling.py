@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Record, TrainRequest
 from tuner.cost.epoch_times import TimedEpoch, keep, kept, timed_now
-from tuner.exceptions import DataError, EnvironmentProblem, StoppedByPolicy
+from tuner.exceptions import DataError, FailurePolicyError, MachineError
 from tuner.memory.limits import NOTHING_FITS, Measured, measured_limits
 from tuner.study import DrivenStudy, StudySpec
 from tuner.system.signals import Signals
@@ -26,7 +26,7 @@ def timed_epoch(
 
     Raises:
         DataError: a file of the data set cannot be trained on.
-        EnvironmentProblem: the epoch did not end.
+        MachineError: the epoch did not end.
     """
     request = _first_epoch(options, Inputs(data=prepared.data, model=prepared.model), slots, folder)
     heard: list[Record] = []
@@ -35,7 +35,7 @@ def timed_epoch(
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
     if epoch is None:
-        raise EnvironmentProblem(f"No epoch could be timed: {end.message or end.outcome.value}.")
+        raise MachineError(f"No epoch could be timed: {end.message or end.outcome.value}.")
     timed = timed_now(epoch.seconds)
     keep(_timed_by(options, prepared, slots), timed)
     return timed
@@ -72,13 +72,13 @@ def measure_memory(
         on_event: gets a line for each size that is tried, and one for what is excluded.
 
     Raises:
-        StoppedByPolicy: nothing in the space fits.
-        EnvironmentProblem: the trainer does not work.
+        FailurePolicyError: nothing in the space fits.
+        MachineError: the trainer does not work.
     """
     if slots.gpus_per_trial and not study.trials() and "memory" not in study.rehearsal:
         measured = _measured(options, study.spec, slots, signals, on_event)
         if measured.limits.exclude_all_of(options.space):
-            raise StoppedByPolicy(f"No search can begin: {NOTHING_FITS}. Choose smaller ones, or a smaller model.")
+            raise FailurePolicyError(f"No search can begin: {NOTHING_FITS}. Choose smaller ones, or a smaller model.")
         study.note_rehearsal(memory=asdict(measured))
     known = Measured.of(study.rehearsal)
     if known is not None and known.limits.too_large:

@@ -7,7 +7,7 @@ from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import Outcome, PreparedRecord
 from tuner.cost.estimate import quote
 from tuner.cost.forecast import Forecast
-from tuner.exceptions import DataError, EnvironmentProblem, NoTrialSucceeded, SpaceError
+from tuner.exceptions import DataError, MachineError, NoSuccessfulTrialError, SpaceError
 from tuner.execution.prepare import prepared_by
 from tuner.report.progress import View
 from tuner.search.results import configurations
@@ -211,7 +211,7 @@ def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:
             train_on_ray(search, slots, _terms(session), at_start=session.signals.arm)
     if search.stop_reason is not None and best_trial(study.trials()) is None:
         left = waiting(study.trials())
-        raise NoTrialSucceeded(
+        raise NoSuccessfulTrialError(
             f"The search has ended before a trial ran to its end: {search.stop_reason}{left and '; ' + left}. "
             "The same command with a larger number goes on."
         )
@@ -274,7 +274,7 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(f"The promoted run met data that cannot be trained on: {end.message}")
     if end.outcome != Outcome.COMPLETED:
-        raise EnvironmentProblem(
+        raise MachineError(
             f"The promoted run ended as {end.outcome.value}: {end.message}. "
             f"Log: {end.log or request.directory}. {what_helps(end, f'`tune promote {study.name}`')}"
         )

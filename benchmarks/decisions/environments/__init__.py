@@ -1,6 +1,6 @@
-"""Peers whose dependencies exclude each other or ours, each in a virtual environment of its own.
+"""Virtual environments for peers whose dependencies conflict with each other or with ours.
 
-A text file here has the pinned packages of one, `python -m benchmarks.decisions.environments` sets all of them up.
+Each text file here pins the packages of one environment; `python -m benchmarks.decisions.environments` sets up all.
 """
 
 import subprocess
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-"""Of the clone."""
+"""Root folder of the clone."""
 
 _REQUIREMENTS = Path(__file__).parent
 _FOLDER = ROOT / "build" / "peers"
@@ -19,20 +19,20 @@ def names() -> list[str]:
 
 
 def python(name: str | None) -> Path:
-    """The interpreter of an environment, whether or not it is set up; none is for the one that runs this."""
+    """Return the interpreter of an environment, even if it is not set up; None means the current interpreter."""
     return Path(sys.executable) if name is None else _FOLDER / name / "bin" / "python"
 
 
 def is_ready(name: str | None) -> bool:
-    """Whether an environment is there, with the packages that its file names today."""
+    """Check whether an environment exists with the packages that its file names now."""
     return name is None or (_stamp(name).exists() and _stamp(name).read_bytes() == _requirements(name).read_bytes())
 
 
 def set_up(name: str) -> None:
-    """Create an environment, or bring it up to date.
+    """Create an environment, or update it.
 
     Raises:
-        subprocess.CalledProcessError: a package cannot be had.
+        subprocess.CalledProcessError: A package could not be installed.
     """
     subprocess.run([sys.executable, "-m", "venv", str(_FOLDER / name)], check=True)
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--requirement", str(_requirements(name))]

@@ -1,4 +1,4 @@
-"""Set up the environments of the peers that cannot share ours, below `build/peers`; only what is missing."""
+"""Set up the missing environments of the peers that cannot share ours, below `build/peers`."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Other libraries' searches behind one protocol, each driven through its own public interface.
+"""Searches of other libraries behind one protocol, each driven through its own public interface.
 
-A module has `METHODS`: by name, what makes the search for a table.
+Each module has `METHODS`: the factories of searches for a table, by name.
 """

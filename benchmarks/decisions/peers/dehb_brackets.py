@@ -13,11 +13,11 @@ from tuner.simulation.tables import CurveTable
 
 
 class Dehb:
-    """Ask and tell in the unit cube, with fidelities of 1 to all epochs, rounded; told is the row really trained.
+    """Ask and tell in the unit cube, with fidelities from 1 to all epochs, rounded; tell the row really trained.
 
-    DEHB trains a configuration anew at each fidelity; here one that is promoted goes on from where it was paused, which
-    favours DEHB. NaN is passed on: it replaces nobody in the population. Promotes DEHB's incumbent, the best value told
-    at any fidelity; before there is one, the best last value.
+    DEHB trains a configuration from scratch at each fidelity; here a promoted one resumes where it was paused, which
+    favours DEHB. NaN is passed on and replaces nothing in the population. The final run uses DEHB's incumbent, the best
+    value told at any fidelity; before there is one, the best last value.
     """
 
     def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
@@ -36,9 +36,9 @@ class Dehb:
         )
         self._targets = Targets()
         self._row_by_configuration: dict[int, int] = {}
-        """By DEHB's number of a configuration."""
+        """Row by DEHB's number of a configuration."""
         self._asked: dict[int, dict[str, Any]] = {}
-        """By running trial: what it answers."""
+        """DEHB's job by running trial, to answer."""
         self._incumbent: int | None = None
 
     def ask(self) -> Job | None:

@@ -1,4 +1,4 @@
-"""What the trials of a search have shown so far, and the usual ways to name the best of them."""
+"""Results of a search's trials so far, and the usual ways to choose the best trial."""
 
 import math
 from collections.abc import Iterable
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class History:
-    """By trial: its row, the epochs that it has trained, and the metric of the last one."""
+    """Row, trained epochs and last metric of each trial."""
 
     rows: list[int] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     last: list[float] = field(default_factory=list)
-    """NaN before there is any."""
+    """Last metric of each trial; NaN before the first."""
 
     def begin(self, row: int) -> int:
-        """The number of a new trial."""
+        """Add a trial and return its number."""
         self.rows.append(row)
         self.epochs.append(0)
         self.last.append(math.nan)
@@ -26,14 +26,14 @@ class History:
         self.last[trial] = metric
 
     def best(self, trials: Iterable[int] | None = None) -> int | None:
-        """The trial whose last value is the best, of those given or of all; none where no last value is finite."""
+        """Return the trial with the best last value, of all or of those given; None if no value is finite."""
         finite = [t for t in (range(len(self.rows)) if trials is None else trials) if math.isfinite(self.last[t])]
         return max(finite, key=self.last.__getitem__, default=None)
 
     def best_at(self, epoch: int) -> int | None:
-        """The best of those that have trained so many epochs."""
+        """Return the best trial of those that have trained this many epochs."""
         return self.best(t for t, trained in enumerate(self.epochs) if trained >= epoch)
 
     def worst(self, default: float) -> float:
-        """The worst of all last values that are finite: what a failed trial is told as."""
+        """Return the worst finite last value, which is reported for a failed trial."""
         return min((value for value in self.last if math.isfinite(value)), default=default)

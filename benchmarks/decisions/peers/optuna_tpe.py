@@ -20,7 +20,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def distributions(rows: Rows) -> dict[str, BaseDistribution]:
-    """The search space of a table in Optuna's terms."""
+    """Return a table's search space in Optuna's terms."""
     return {
         name: CategoricalDistribution(range(choices)) if choices else FloatDistribution(0.0, 1.0)
         for name, choices in rows.choices.items()
@@ -28,9 +28,9 @@ def distributions(rows: Rows) -> dict[str, BaseDistribution]:
 
 
 class SnappingSampler(BaseSampler):
-    """A sampler whose proposals are rows of the table: Optuna is told what is really trained.
+    """Sampler that proposes rows of the table, so that Optuna learns what is really trained.
 
-    `rows_by_trial` has the row of each trial by its number. Before the last row is taken, ask whether one is free.
+    `rows_by_trial` maps a trial's number to its row. Check for a free row before each call: the last one may be taken.
     """
 
     def __init__(self, sampler: BaseSampler, rows: Rows) -> None:
@@ -69,10 +69,10 @@ class SnappingSampler(BaseSampler):
 
 
 class OptunaTpe:
-    """An objective as Optuna's documentation writes it: report each epoch from step 0, ask `should_prune`, return.
+    """Objective as Optuna's documentation writes it: report each epoch from step 0, ask `should_prune`, return.
 
-    A trial whose last value is NaN is told the way `optimize` tells it, FAIL. Promotes `best_trial`, the best COMPLETE
-    one; before there is one, the best last value.
+    A trial whose last value is NaN is told as FAIL, as `optimize` does. The final run uses `best_trial`, the best
+    COMPLETE one; before there is one, the best last value.
     """
 
     def __init__(self, make_pruner: Callable[[], BasePruner], table: CurveTable, pool: Pool, seed: int, workers: int):

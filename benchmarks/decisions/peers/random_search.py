@@ -9,7 +9,7 @@ from tuner.simulation.tables import CurveTable
 
 
 class RandomSearch:
-    """Promotes the best full run; before there is one, the best last value."""
+    """Search whose final run uses the best full run; before there is one, the best last value."""
 
     def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
         self._table = table

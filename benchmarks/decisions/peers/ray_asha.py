@@ -1,4 +1,4 @@
-"""Ray Tune's ASHA with Optuna's TPE, wired as `model.tune(use_ray=True)` of ultralytics wires them."""
+"""Ray Tune's ASHA with Optuna's TPE, connected as in ultralytics' `model.tune(use_ray=True)`."""
 
 import logging
 from functools import partial
@@ -21,11 +21,11 @@ _REDUCTION_FACTOR = 3
 
 
 class RayAsha:
-    """Ray's own scheduler and searcher objects, called in the order in which Tune's controller calls them.
+    """Ray's own scheduler and searcher objects, called in the same order as by Tune's controller.
 
-    So a stopped trial is told to Optuna as COMPLETE with its last value, which is not reported as an intermediate one;
-    and where that value is NaN, Optuna refuses it and the trial stays RUNNING there for ever. Promotes what
-    `get_best_result` returns: the best last value that is finite, of whatever epoch.
+    A stopped trial is therefore told to Optuna as COMPLETE with its last value, which is not reported as an
+    intermediate value. If that value is NaN, Optuna refuses it and the trial stays RUNNING there forever. The final run
+    uses the result of `get_best_result`: the best finite last value, of any epoch.
     """
 
     def __init__(self, grace_period: int, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
@@ -68,7 +68,7 @@ class RayAsha:
 
 
 def _tune_trial(trial: int) -> SimpleNamespace:
-    """All that the scheduler reads of a trial."""
+    """Return the attributes of a trial that the scheduler reads."""
     return SimpleNamespace(trial_id=str(trial))
 
 

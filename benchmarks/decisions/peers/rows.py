@@ -1,4 +1,4 @@
-"""A table's rows as a library sees them: values by name, ranges within 0..1 and choices by index."""
+"""Rows of a table as a library sees them: values by name, ranges within 0..1 and choices by index."""
 
 from collections.abc import Mapping
 
@@ -9,35 +9,35 @@ from tuner.simulation.tables import CurveTable
 from tuner.unit_cube import Floats
 
 Values = dict[str, float | int]
-"""A configuration: a float within 0..1 for a range, an index for a choice."""
+"""Configuration: a float within 0..1 for a range, an index for a choice."""
 
 
 class Rows:
-    """What takes proposals to rows: each goes to the nearest row that is free, and trains that."""
+    """Mapping from proposals to rows: each proposal takes, and trains, the nearest free row."""
 
     def __init__(self, table: CurveTable, pool: Pool) -> None:
         self._table = table
         self._pool = pool
         self.names = tuple(f"x{dimension}" for dimension in range(table.points.shape[1]))
         self.choices = dict(zip(self.names, table.choices, strict=True))
-        """By name: how many values a choice has; 0 for a range."""
+        """Number of values of each choice by name; 0 for a range."""
 
     @property
     def exhausted(self) -> bool:
         return self._pool.empty
 
     def take(self, values: Mapping[str, float | int]) -> int:
-        """The free row nearest to a proposal, free no more."""
+        """Take the free row nearest to a proposal, and mark it as taken."""
         return self.take_nearest(self.point(values))
 
     def take_nearest(self, point: Floats) -> int:
-        """The free row nearest to a point of the unit cube, free no more."""
+        """Take the free row nearest to a point of the unit cube, and mark it as taken."""
         row = self._pool.nearest(point)
         self._pool.take(row)
         return row
 
     def point(self, values: Mapping[str, float | int]) -> Floats:
-        """Where a proposal lies in the unit cube."""
+        """Return the position of a proposal in the unit cube."""
         point: Floats = np.empty(len(self.names))
         for dimension, name in enumerate(self.names):
             value, choices = float(values[name]), self.choices[name]
@@ -45,7 +45,7 @@ class Rows:
         return point
 
     def values(self, row: int) -> Values:
-        """The configuration of a row."""
+        """Return the configuration of a row."""
         pairs = zip(self.names, self._table.points[row], strict=True)
         return {name: self._value(name, float(at)) for name, at in pairs}
 

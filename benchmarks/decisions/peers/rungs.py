@@ -1,4 +1,4 @@
-"""Trials that are trained up to an epoch asked for, paused there, and asked for again."""
+"""Trials that train to a requested epoch, pause there, and continue on request."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from tuner.simulation.replay import Job
 
 @dataclass(slots=True)
 class Targets:
-    """Who trains to which epoch. A row that is asked for again goes on where it was paused."""
+    """Target epochs of the trials. A row that is requested again continues where it was paused."""
 
     history: History = field(default_factory=History)
     _trial_by_row: dict[int, int] = field(default_factory=dict)
     _targets: dict[int, int] = field(default_factory=dict)
-    """By running trial: the epoch to pause after."""
+    """Epoch to pause after, by running trial."""
 
     def can_go_on(self, row: int, target: int) -> bool:
-        """Whether a row has been paused before this epoch."""
+        """Check whether a row is paused before this epoch."""
         trial = self._trial_by_row.get(row)
         return trial is not None and trial not in self._targets and self.history.epochs[trial] < target
 
     def train(self, row: int, target: int) -> Job:
-        """Train a row up to an epoch: a new one from its start, one that can go on from where it is."""
+        """Train a row up to an epoch: a new row from its start, a paused row from where it is."""
         if row not in self._trial_by_row:
             self._trial_by_row[row] = self.history.begin(row)
         trial = self._trial_by_row[row]
@@ -30,7 +30,7 @@ class Targets:
         return Job(trial, row)
 
     def hear(self, trial: int, epoch: int, metric: float) -> bool:
-        """Note an epoch; whether it is the one that was asked for."""
+        """Record an epoch; return True if it is the target epoch."""
         self.history.note(trial, epoch, metric)
         if epoch < self._targets[trial]:
             return False
@@ -42,5 +42,5 @@ class Targets:
 
 
 def epochs_of(fidelity: float) -> int:
-    """A fidelity as a number of epochs: the libraries divide the longest run by powers of eta."""
+    """Convert a fidelity to a number of epochs: the libraries divide the longest run by powers of eta."""
     return max(math.floor(fidelity + 0.5), 1)

@@ -21,11 +21,11 @@ from tuner.simulation.replay import Decision, Job, Pool
 from tuner.simulation.tables import CurveTable
 
 _TRIALS = 100
-"""About what a budget of 20 full runs buys, as SMAC counts trials. A quarter of it is SMAC's random initial design."""
+"""About the number of trials, in SMAC's count, for a budget of 20 full runs. A quarter is the initial random design."""
 
 
 def configuration_space(rows: Rows, seed: int) -> ConfigurationSpace:
-    """The search space of a table in ConfigSpace's terms."""
+    """Return a table's search space in ConfigSpace's terms."""
     space = ConfigurationSpace(seed=seed)
     for name, choices in rows.choices.items():
         if choices:
@@ -36,7 +36,7 @@ def configuration_space(rows: Rows, seed: int) -> ConfigurationSpace:
 
 
 class SnappingSelector(ConfigSelector):  # type: ignore[misc]
-    """SMAC's selector, whose configurations are rows of the table, so that its model knows what is really trained.
+    """SMAC's selector limited to rows of the table, so that its model knows what is really trained.
 
     Hyperband fills a stage at once, so rows are taken before they are trained.
     """
@@ -60,10 +60,10 @@ class SnappingSelector(ConfigSelector):  # type: ignore[misc]
 class Smac:
     """Ask and tell, with budgets of 1 to all epochs, rounded.
 
-    SMAC trains a configuration anew at each budget; here it goes on from where it was paused, which favours SMAC. NaN
-    is told as CRASHED, as its own runner does; the scenario's infinite `crash_cost` cannot be modelled ("Input y
-    contains NaN"), so the cost is the worst seen so far. Promotes SMAC's incumbent, the best at its highest budget so
-    far; before there is one, the best last value.
+    SMAC trains a configuration from scratch at each budget; here it resumes where it was paused, which favours SMAC.
+    NaN is told as CRASHED, as its own runner does. The scenario's infinite `crash_cost` cannot be modelled ("Input y
+    contains NaN"), so the cost is the worst so far. The final run uses SMAC's incumbent, the best at its highest budget
+    so far; before there is one, the best last value.
     """
 
     def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
@@ -84,7 +84,7 @@ class Smac:
         )
         self._targets = Targets()
         self._asked: dict[int, TrialInfo] = {}
-        """By running trial: what it answers."""
+        """SMAC's request by running trial, to answer."""
 
     def ask(self) -> Job | None:
         try:

@@ -13,7 +13,7 @@ from tuner.simulation.tables import CurveTable
 
 
 def search(make_scheduler: Callable[..., Any], table: CurveTable, pool: Pool, seed: int, workers: int) -> SyneTune:
-    """A search with a scheduler at its defaults, told the number of epochs the way that its documentation advises."""
+    """Make a search with a scheduler at its defaults, and set the number of epochs as documented."""
     rows = Rows(table, pool)
     scheduler = make_scheduler(
         {**config_space(rows), "epochs": table.epochs},

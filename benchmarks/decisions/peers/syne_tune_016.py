@@ -1,4 +1,4 @@
-"""Syne Tune 0.16: what is left of it, ASHA and a BOHB on top of ASHA; nothing is paused."""
+"""Syne Tune 0.16, which only has ASHA and a BOHB on top of ASHA; nothing is paused."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from tuner.simulation.tables import CurveTable
 
 
 def search(make_scheduler: Callable[..., Any], table: CurveTable, pool: Pool, seed: int, workers: int) -> SyneTune:
-    """A search with a scheduler at its defaults."""
+    """Make a search with a scheduler at its defaults."""
     rows = Rows(table, pool)
     scheduler = make_scheduler(
         config_space(rows),

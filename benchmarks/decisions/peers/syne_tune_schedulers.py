@@ -1,4 +1,4 @@
-"""Syne Tune's schedulers, called in the order in which its `Tuner` calls them; for 0.13 and for 0.16."""
+"""Syne Tune's schedulers, called in the same order as by its `Tuner`; for 0.13 and for 0.16."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from benchmarks.decisions.peers.rows import Rows, Values
 from tuner.simulation.replay import Decision, Job
 
 logging.getLogger("syne_tune").setLevel(logging.ERROR)
-logging.getLogger().setLevel(logging.ERROR)  # 0.16 warns through the root
+logging.getLogger().setLevel(logging.ERROR)  # 0.16 warns through the root logger
 
 _DECISIONS = {
     SchedulerDecision.CONTINUE: Decision.CONTINUE,
@@ -27,24 +27,27 @@ Propose = Callable[..., dict[str, Any] | None]
 
 
 def config_space(rows: Rows) -> dict[str, Any]:
-    """The search space of a table in Syne Tune's terms."""
+    """Return a table's search space in Syne Tune's terms."""
     return {
         name: choice(list(range(choices))) if choices else uniform(0.0, 1.0) for name, choices in rows.choices.items()
     }
 
 
 class SyneTune:
-    """A scheduler whose searcher proposes rows of the table, so that all of Syne Tune knows what is really trained.
+    """Scheduler whose searcher proposes rows of the table, so that Syne Tune knows what is really trained.
 
-    NaN is passed on as it comes. Promotes the best last value; `Tuner.best_config` would promote the best value of any
-    epoch, with which the ASHAs, where both were tried, ended worse.
+    NaN is passed on unchanged. The final run uses the best last value. `Tuner.best_config` would use the best value of
+    any epoch; with that rule the ASHAs, where we tried both, ended worse.
     """
 
     def __init__(self, rows: Rows, scheduler: Any, suggest: Callable[[int], Any], seed: int) -> None:
         """Search with a scheduler.
 
         Args:
-            suggest: the scheduler's suggestion, given the number that a new trial would have.
+            rows: The rows of the table.
+            scheduler: Scheduler to call.
+            suggest: Suggestion of the scheduler for the number of a new trial.
+            seed: Seed for the draws.
         """
         np.random.seed(seed)  # 0.16 draws some configurations from numpy's own generator
         self._rows = rows
@@ -53,10 +56,10 @@ class SyneTune:
         self._history = History()
         self._trials: list[Trial] = []
         self._proposed = -1
-        """The row that was proposed last."""
+        """Row of the last proposal."""
 
     def snapped(self, propose: Propose) -> Propose:
-        """A searcher's method that proposes a configuration, with the nearest free row in its place."""
+        """Wrap a searcher's proposing method so that it returns the nearest free row."""
 
         def snapped(*args: Any, **kwargs: Any) -> Values | None:
             config = None if self._rows.exhausted else propose(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Ultralytics' genetic tuner, implemented anew from what release 8.4.190 does; none of its code is here."""
+"""Ultralytics' genetic tuner, reimplemented from the behaviour of release 8.4.190, without any of its code."""
 
 import math
 
@@ -11,35 +11,35 @@ from tuner.simulation.tables import CurveTable
 from tuner.unit_cube import Floats
 
 _PARENTS = 9
-"""So many of the best may become parents, each in proportion to its lead over the last of them."""
+"""Number of best trials that may become parents, each in proportion to its lead over the last of them."""
 
 _STEP = 0.2
 """Standard deviation of a mutation, as a share of a parameter's range."""
 
 _STALE_TRIALS, _STALE_DECAY = 25, 0.2
-"""Steps shrink linearly by that share until so many trials have brought nothing better."""
+"""Trials without improvement over which steps shrink linearly, and the share by which they shrink."""
 
 _MUTATED = 0.5
 """Probability that a parameter mutates."""
 
 _COVARIANCE_FROM, _ELITE_SHARE, _ELITE_MOST = 30, 0.2, 30
 _COVARIANCE_USED = 0.4
-"""Once so many trials are over, that share of mutations follows the covariance of an elite."""
+"""Share of mutations that follow the covariance of an elite, once `_COVARIANCE_FROM` trials are finished."""
 
 _RECOVERIES = 3
-"""So often in a row it loads the last checkpoint after NaN before it gives a run up."""
+"""Number of consecutive NaN recoveries from the last checkpoint before it gives up on a run."""
 
 
 class UltralyticsGa:
-    """Every run is trained to its end; a child of the best so far takes each slot that becomes free.
+    """Search that trains every run to its end; each free slot gets a child of the best runs so far.
 
-    As with its MongoDB option, all workers share one history. The default comes first, or a random proposal where a
-    table knows none; until a run is over the others mutate that. A run that stays NaN after three recoveries has
-    failed; its fitness, 0 there, is the worst last value seen here, as a table's metric need not start at 0. Fitness is
-    the last value, not that of the best checkpoint, since it is what a configuration is judged by here. Mutates in the
-    unit cube of the table, logarithmic scales included, which its own linear spaces are not; a child that exists
-    already, which it would draw again, goes to the nearest free row. Promotes the best full run; before there is one,
-    the best last value.
+    As with its MongoDB option, all workers share one history. The default comes first, or a random proposal if the
+    table has no default; until a run is finished the other trials mutate it. A run that stays NaN after three
+    recoveries has failed. Its fitness, 0 in ultralytics, is the worst last value seen here, as a table's metric need
+    not start at 0. Fitness is the last value instead of that of the best checkpoint, because configurations are judged
+    by it here. The search mutates in the table's unit cube, including logarithmic scales, whereas ultralytics uses
+    linear spaces only. A child that exists already, which ultralytics would draw again, is replaced by the nearest free
+    row. The final run uses the best full run; before there is one, the best last value.
     """
 
     def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
@@ -48,9 +48,9 @@ class UltralyticsGa:
         self._random = np.random.default_rng(seed)
         self._history = History()
         self._over: list[int] = []
-        """Trials that have ended, in that order."""
+        """Finished trials, in order."""
         self._lost_epochs: dict[int, int] = {}
-        """By trial: epochs in a row that were NaN, the first epoch of the run left out."""
+        """Consecutive NaN epochs by trial, without the first epoch of the run."""
 
     def ask(self) -> Job | None:
         if self._rows.exhausted:
@@ -91,17 +91,19 @@ class UltralyticsGa:
         return default
 
     def _generation(self) -> tuple[Floats, Floats]:
-        """Points and fitness of the trials that are over, or of the first trial alone before any is."""
+        """Return points and fitness of the finished trials, or of the first trial alone before any is finished."""
         trials = self._over or [0]
         points = self._table.points[[self._history.rows[t] for t in trials]]
         last = np.array([self._history.last[t] for t in trials])
         return points, np.where(np.isfinite(last), last, self._history.worst(0.0))
 
     def _mutate(self, parent: Floats, ranked: Floats, decay: float) -> Floats:
-        """A child of a parent.
+        """Mutate a parent into a child.
 
         Args:
-            ranked: the points of all trials that are over, best first.
+            parent: Point to mutate.
+            ranked: Points of all finished trials, best first.
+            decay: Factor of the step size.
         """
         dimensions = len(parent)
         mask = self._random.random(dimensions) < _MUTATED
@@ -115,12 +117,12 @@ class UltralyticsGa:
 
 
 def _stale(fitness: Floats) -> int:
-    """How many trials have ended since the best one."""
+    """Count the trials that finished after the best one."""
     return len(fitness) - 1 - int(np.argmax(np.round(fitness, 5)))
 
 
 def _reflected(point: Floats) -> Floats:
-    """A point thrown back into the unit cube by its walls."""
+    """Reflect a point at the walls of the unit cube back into it."""
     return 1.0 - np.abs(point % 2.0 - 1.0)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from trainer.exceptions import DataError, Diverged, ModelError, OutOfMemory, Stopped
+from trainer.exceptions import DataError, DivergedError, ModelError, OutOfMemoryError, Stopped
 from trainer.run_state import failures
 from tuner.contract import Outcome, PrepareRequest, TrainRequest
 
@@ -78,7 +78,7 @@ GPU, HOST = "the GPU ran out of memory", "the host ran out of memory"
         (OSError(errno.ENOMEM, "Cannot allocate memory"), HOST),
         (passed_on(MemoryError()), HOST),
         (RuntimeError("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 27 bytes"), HOST),
-        (caused(OutOfMemory("a smaller batch is needed"), by=RuntimeError("CUDA out of memory.")), GPU),
+        (caused(OutOfMemoryError("a smaller batch is needed"), by=RuntimeError("CUDA out of memory.")), GPU),
     ],
 )
 def test_memory_that_ran_out_is_told_with_its_place_and_the_sizes_that_ran(error, said):
@@ -88,7 +88,7 @@ def test_memory_that_ran_out_is_told_with_its_place_and_the_sizes_that_ran(error
     assert end.log == "/runs/3/trainer.log"
 
 
-@pytest.mark.parametrize("error", [OutOfMemory("a smaller batch is needed"), torch.OutOfMemoryError("no words")])
+@pytest.mark.parametrize("error", [OutOfMemoryError("a smaller batch is needed"), torch.OutOfMemoryError("no words")])
 @pytest.mark.parametrize(("devices", "said"), [((), HOST), ((0,), GPU)])
 def test_memory_that_ran_out_without_a_word_of_where_did_so_where_it_trained(error, devices, said):
     assert end_of(error, devices=devices).message.startswith(said)
@@ -172,7 +172,7 @@ def test_a_process_that_is_gone_after_the_kernel_killed_for_memory_ran_out_of_it
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (Diverged("the loss became NaN in epoch 1, batch 2"), Outcome.DIVERGED),
+        (DivergedError("the loss became NaN in epoch 1, batch 2"), Outcome.DIVERGED),
         (DataError("labels must be numbers"), Outcome.BAD_DATA),
         (ModelError("no such model"), Outcome.BAD_MODEL),
     ],

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 from datetime import datetime
+from types import SimpleNamespace
 
 import optuna
+import psutil
 import pytest
 from typer.testing import CliRunner
 
-import tuner.system.filesystems
 from tests.tuner.storage.test_database import OLDER, ROOT, assert_holds, damage, fill, page_of, sound, told
 from tuner.cli.main import app
 from tuner.storage.database import open_storage, plain_engine, sqlite_url
@@ -107,9 +108,8 @@ def test_tables_of_an_older_optuna_are_a_problem_that_checking_does_not_touch(fi
 
 def test_sqlite_on_a_network_file_system_is_a_problem(file, url, tmp_path, monkeypatch):
     fill(url, trials=1)
-    mountinfo = tmp_path / "mountinfo"
-    mountinfo.write_text(f"2 1 0:51 / {tmp_path} rw - cifs //server/x rw\n")
-    monkeypatch.setattr(tuner.system.filesystems, "_MOUNTINFO", mountinfo)
+    mounts = [SimpleNamespace(mountpoint=str(tmp_path), fstype="cifs")]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     code, said = tune_db("check", "--storage", url)
     assert code == 8
     assert "file system        cifs" in said

@@ -12,7 +12,7 @@ from tuner.comparison.contest import ComparisonPlan, Conclusion
 from tuner.comparison.record import Reevaluated, reevaluated
 from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
-from tuner.exceptions import DataError, StoppedByPolicy
+from tuner.exceptions import DataError, FailurePolicyError
 from tuner.search.search import Search
 from tuner.study import Study
 from tuner.training.final_run import choose_winner
@@ -209,7 +209,7 @@ def test_a_run_that_is_lost_again_and_again_ends_the_comparison_and_is_not_held_
     for _ in range(3):
         request = reevaluation.suggest()
         reevaluation.on_lost(reevaluation.number_of(request), "gone")
-    assert isinstance(reevaluation.problem, StoppedByPolicy)
+    assert isinstance(reevaluation.problem, FailurePolicyError)
     assert "failed 3 times: gone" in str(reevaluation.problem)
     assert reevaluation.known.runs == ()
     assert reevaluation.suggest() is None
@@ -222,7 +222,7 @@ def test_a_run_that_is_lost_before_it_tells_its_epochs_again_has_made_no_progres
         assert reevaluation.problem is None
         reevaluation.on_lost(reevaluation.number_of(request), "gone")
         reevaluation.suggest()
-    assert isinstance(reevaluation.problem, StoppedByPolicy)
+    assert isinstance(reevaluation.problem, FailurePolicyError)
 
 
 def test_a_full_disk_that_ends_the_comparison_is_not_held_against_a_run(reevaluation):

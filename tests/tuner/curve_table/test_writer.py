@@ -17,7 +17,7 @@ from tests.tuner.conftest import driven, epoch
 from tuner.cli.main import main
 from tuner.contract import EndRecord, Outcome, StartedRecord, encode
 from tuner.curve_table.writer import METADATA_KEY, RecordedStudy, read_curves, seed_noise, write_curves
-from tuner.exceptions import DataError, EnvironmentProblem, UsageError
+from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.search.search import Search
 from tuner.space import UnitCube, find_space, load_space, parse_space
 from tuner.study import StudyPaths, TrialRecord
@@ -284,6 +284,22 @@ def test_studies_of_different_things_are_refused(make, study, file, old, new, mo
     assert not file.exists()
 
 
+def test_a_study_of_an_older_record_and_one_of_today_make_one_table(make, space, file):
+    canonical = space.canonical()
+    labelled = {
+        label: {key: value for key, value in form.items() if key not in {"name", "when"}}
+        for label, form in canonical["parameters"].items()
+    }
+    older = make(space, "older")
+    older.spec = dataclasses.replace(older.spec, space={**canonical, "version": 1, "parameters": labelled})
+    studies = [older, make(space.with_settings(seed=7), "new")]
+    for study in studies:
+        study.trial()
+
+    assert write_curves(file, [study.recorded for study in studies]) == 2
+    assert metadata_of(file)["space"] == canonical
+
+
 def test_a_study_without_an_ended_trial_is_refused(study, written):
     study.trial((0.1,), TrialState.RUNNING)
 
@@ -303,7 +319,7 @@ def test_the_same_study_makes_the_same_file_and_nothing_beside_it(study, written
 def test_a_place_where_nothing_can_be_written_is_told_with_the_remedy(study, tmp_path, target):
     study.trial()
 
-    with pytest.raises(EnvironmentProblem, match=rf"{target}' is not \(.*\); choose another with --curves\.$"):
+    with pytest.raises(MachineError, match=rf"{target}' is not \(.*\); choose another with --curves\.$"):
         write_curves(tmp_path / target, [study.recorded])
     assert [path.name for path in tmp_path.iterdir()] == ["studies"]
 
@@ -468,11 +484,11 @@ def about_itself(text):
         ({"metadata": about_itself('{"format": 1}')}, "lacks 'space'"),
         (
             {"metadata": about_itself('{"format": 1, "space": 3, "space_name": ""}')},
-            "must have version 1, but got None",
+            "must have version 1 or 2, but got None",
         ),
         (
             {"metadata": about_itself('{"format": 1, "space": {}, "space_name": ""}')},
-            "must have version 1, but got None",
+            "must have version 1 or 2, but got None",
         ),
         ({"without": ["cos_lr"]}, "lacks 'cos_lr'"),
         ({"without": ["seconds"]}, "lacks 'seconds'"),

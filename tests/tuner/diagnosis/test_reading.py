@@ -84,8 +84,10 @@ def test_a_record_that_is_broken_in_the_middle_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        ("trainer.exceptions.Diverged: the loss became NaN in epoch 1, batch 3", Outcome.DIVERGED),
-        ("trainer.exceptions.OutOfMemory: memory ran out while training", Outcome.OUT_OF_MEMORY),
+        ("trainer.exceptions.DivergedError: the loss became NaN in epoch 1, batch 3", Outcome.DIVERGED),
+        ("trainer.exceptions.OutOfMemoryError: memory ran out while training", Outcome.OUT_OF_MEMORY),
+        ("trainer.exceptions.Diverged: a log of an earlier version", Outcome.DIVERGED),
+        ("trainer.exceptions.OutOfMemory: a log of an earlier version", Outcome.OUT_OF_MEMORY),
     ],
 )
 def test_a_run_that_ended_in_its_first_epoch_is_known_by_its_log(tmp_path, error, outcome):
@@ -97,7 +99,7 @@ def test_a_run_that_ended_in_its_first_epoch_is_known_by_its_log(tmp_path, error
 
 def test_what_a_later_try_has_trained_past_is_no_ending(tmp_path):
     (tmp_path / "records.jsonl").write_text(record(1) + "\n")
-    told = "trainer.exceptions.OutOfMemory: memory ran out\nINFO trainer: epoch 1/54: box_loss 2; 5.0 s\n"
+    told = "trainer.exceptions.OutOfMemoryError: memory ran out\nINFO trainer: epoch 1/54: box_loss 2; 5.0 s\n"
     (tmp_path / "trainer.log").write_text(told)
     assert read_run(tmp_path).outcome is None
 

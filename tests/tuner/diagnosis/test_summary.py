@@ -4,22 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from tuner.diagnosis import summary
+from tuner.diagnosis import summary_lines
 
 CURVES = Path(__file__).parent / "curves"
 
 
 def test_a_healthy_run_has_its_mark_and_nothing_else():
-    assert summary(CURVES / "healthy") == (
+    assert summary_lines(CURVES / "healthy") == (
         "by the training guide's marks, which are for 300 epochs and more: below the targets",
     )
 
 
 @pytest.mark.parametrize(("run", "condition"), [("lr-too-low", "loss-not-falling"), ("tiny-overfits", "overfitting")])
 def test_what_is_wrong_is_told(run, condition):
-    _, found = summary(CURVES / run)
+    _, found = summary_lines(CURVES / run)
     assert found.startswith(f"{condition}: ")
 
 
 def test_where_there_is_no_run_nothing_is_said(tmp_path):
-    assert summary(tmp_path) == summary(tmp_path / "none") == ()
+    assert summary_lines(tmp_path) == summary_lines(tmp_path / "none") == ()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.execution.ray_errors import failed_join, failed_start
 
 # As Ray 2.60 and its servers have said them: (what Ray raised, what stood in a server's log, means, remedy).
@@ -121,7 +121,7 @@ def test_what_nobody_knows_is_passed_on_with_the_log_and_where_to_look(tmp_path)
     logs.mkdir(parents=True)
     (logs / "raylet.err").write_text("[2026-11-28 09:00:43,093 C 1 1] (raylet) main.cc:1: Check failed: moon is full\n")
     told = failed_start(RuntimeError("Something new"), tmp_path)
-    assert isinstance(told, EnvironmentProblem)
+    assert isinstance(told, MachineError)
     assert "Something new" in str(told)
     assert "moon is full" in str(told)
     assert "tune doctor" in str(told)
@@ -135,13 +135,13 @@ def test_the_cause_behind_a_vague_error_is_told():
 
 CONNECTING = """
 import sys, time
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.execution.cluster import connected
 began = time.monotonic()
 try:
     with connected(gpus=0, parallel=1, address=sys.argv[1] if len(sys.argv) > 1 else None):
         print("connected")
-except EnvironmentProblem as problem:
+except MachineError as problem:
     print(problem)
 print(round(time.monotonic() - began))
 """

@@ -7,7 +7,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.support.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
-from tuner.exceptions import EnvironmentProblem, StoppedByPolicy
+from tuner.exceptions import FailurePolicyError, MachineError
 from tuner.storage.database import sqlite_url
 from tuner.study import Study
 
@@ -157,7 +157,7 @@ def test_where_all_sizes_fit_one_measurement_says_so_and_where_none_does_no_sear
     (arena.folder / "space.yaml").write_text(SIZES)
     arena.address = cluster_with_8_gpus
     code, output = arena.run(parallel=None, room=1.0, more=["--gpus", "2", "--trials", "1"])
-    assert_orderly_end(code, output, StoppedByPolicy.exit_code)
+    assert_orderly_end(code, output, FailurePolicyError.exit_code)
     assert output.strip().endswith(
         "No search can begin: even the smallest batch and image size of the space run out of memory. "
         "Choose smaller ones, or a smaller model."
@@ -190,7 +190,7 @@ def test_what_fails_otherwise_is_not_taken_for_want_of_memory(arena, cluster_wit
     arena.address = cluster_with_8_gpus
     arena.fault("0-1-disk!")
     code, output = arena.run(parallel=None, more=["--gpus", "2", "--trials", "1"])
-    assert_orderly_end(code, output, EnvironmentProblem.exit_code)
+    assert_orderly_end(code, output, MachineError.exit_code)
     assert output.strip().splitlines()[-1] == "Memory could not be measured: no space left on /data."
     assert len(arena.events("fault")) == 3, "it may pass: two more attempts"
     assert arena.status()["trials"] == []

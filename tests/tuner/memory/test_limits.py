@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, epoch
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.exceptions import StoppedByPolicy
+from tuner.exceptions import FailurePolicyError
 from tuner.memory.limits import Measured, MemoryLimits, measured_limits, memory_limits, smallest_sizes
 from tuner.search.search import Search
 from tuner.space import parse_space
@@ -127,7 +127,7 @@ def test_the_search_ends_when_nothing_smaller_is_left(study, paths, terms, batch
     search = Search(study, space_of(batch, imgsz), paths, terms)
     while (request := search.suggest()) is not None:
         train(search, request, room=0)
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)
     assert str(search.problem) == (
         "The search was ended: even the smallest batch and image size of the space run out of memory. "
         "Choose smaller ones, or a smaller model."
@@ -152,7 +152,7 @@ def test_a_new_driver_on_a_larger_device_goes_on(url, spec, paths, terms):
         search = Search(study, space, paths, terms)
         train(search, search.suggest(), room=0, device="small")
         assert search.suggest() is None
-        assert isinstance(search.problem, StoppedByPolicy)
+        assert isinstance(search.problem, FailurePolicyError)
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         for _ in range(2):
@@ -167,7 +167,7 @@ def test_a_new_driver_on_the_same_device_learns_it_from_one_trial(url, spec, pat
             search = Search(study, space, paths, terms)
             train(search, search.suggest(), room=0)
             assert search.suggest() is None
-            assert isinstance(search.problem, StoppedByPolicy)
+            assert isinstance(search.problem, FailurePolicyError)
             assert len(search.trials) == trials
 
 

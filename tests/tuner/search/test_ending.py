@@ -10,7 +10,7 @@ from tests.tuner.conftest import SPACE, driven, epoch, play
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome
 from tuner.decisions.stopping import Bounds
-from tuner.exceptions import StoppedByPolicy
+from tuner.exceptions import FailurePolicyError
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.training.final_run import choose_winner
@@ -61,7 +61,7 @@ def test_ten_trials_alike_end_the_search_with_the_likely_causes(begin, paths):
     assert search.problem is None
     play_alike(search, 1)
     assert search.suggest() is None
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)
     assert search.problem.exit_code == 7
     assert str(search.problem).startswith(
         "The search was ended: the best mAP50-95 of the 10 trials that ran to their end is 0; "
@@ -77,7 +77,7 @@ def test_who_goes_on_with_such_a_search_is_told_again_after_ten_more_and_not_bef
     play_alike(search, 9)
     assert search.problem is None
     play_alike(search, 1)
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_restarts_in_between_do_not_hide_that_figures_are_alike(begin):
@@ -85,13 +85,13 @@ def test_restarts_in_between_do_not_hide_that_figures_are_alike(begin):
         play_alike(begin(), 4)
     search = begin()
     play_alike(search, 2)
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_a_search_whose_last_trial_is_the_tenth_alike_has_no_winner_to_promote(study, space, paths, terms):
     search = Search(study, space.with_settings(trials=10), paths, terms)
     play_alike(search, 10)
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_a_default_that_works_keeps_zeros_from_ending_the_search(begin):

@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from tests.tuner.conftest import driven, play, stored
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.search import samplers
 from tuner.search.search import Search
 
@@ -14,7 +14,7 @@ def test_a_sampler_whose_package_is_missing_is_refused_before_the_baseline_train
 ):
     monkeypatch.setattr(samplers, "_PACKAGES", {"random": ("no_such_package",)})
     search = Search(study, space, paths, terms)
-    with pytest.raises(EnvironmentProblem, match="no_such_package"):
+    with pytest.raises(MachineError, match="no_such_package"):
         search.suggest()
     assert search.trials == ()
 

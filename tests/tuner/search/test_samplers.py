@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tuner.contract import ParamValue
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.search import samplers
 from tuner.search.samplers import chosen_sampler, make_sampler
 from tuner.space import Space, parse_space
@@ -189,5 +189,5 @@ class TestAuto:
 def test_a_sampler_whose_package_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samplers, "_PACKAGES", {"gp": ("no_such_package",)})
 
-    with pytest.raises(EnvironmentProblem, match="no_such_package, which cannot be imported here; install it"):
+    with pytest.raises(MachineError, match="no_such_package, which cannot be imported here; install it"):
         make_sampler("gp", seed=0, number=0, space=parse(NUMERIC))

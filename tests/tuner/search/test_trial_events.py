@@ -7,7 +7,7 @@ from tests.tuner.conftest import driven, epoch, play, stored
 from tests.tuner.study.test_changes import Kept, in_memory
 from tests.tuner.trials.test_retry_policy import BUG, HUNG, LOST
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.exceptions import DataError, StoppedByPolicy
+from tuner.exceptions import DataError, FailurePolicyError
 from tuner.search.search import Search
 from tuner.trials.retry_policy import MAX_RETRIES, Failure
 from tuner.trials.workload import Decision
@@ -187,7 +187,7 @@ def test_three_trials_that_fail_alike_before_any_figure_end_the_search(search, p
     failing(search, 1, "no such file: picture 4711.jpg")
     assert search.finished
     assert search.suggest() is None
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)
     assert str(search.problem) == (
         "The search was ended: the first 3 trials failed alike: error: no such file: picture 4711.jpg. "
         f"Logs: {paths.root / 'trials'}"
@@ -223,7 +223,7 @@ def test_three_trials_in_a_row_that_are_lost_end_the_search_at_any_time(search):
         lose_three_attempts(search)
     assert not search.finished
     lose_three_attempts(search)
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)
     assert "3 trials in a row were lost, with no epoch trained between: infrastructure:" in str(search.problem)
 
 
@@ -231,7 +231,7 @@ def test_hung_trials_count_as_lost(search):
     play(search, search.suggest(), 0.1, 0.25)
     for _ in range(3):
         attempts(search, HUNG)
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_an_epoch_trained_between_lost_trials_is_a_new_beginning(search):
@@ -253,7 +253,7 @@ def test_epochs_that_lost_trials_tell_again_are_no_new_beginning(url, spec, path
         search = Search(study, space, paths, terms)
         for _ in range(3):
             lose_three_attempts(search, epochs=3)
-        assert isinstance(search.problem, StoppedByPolicy)
+        assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_bugs_between_lost_trials_do_not_hide_that_they_are_in_a_row(search):
@@ -262,4 +262,4 @@ def test_bugs_between_lost_trials_do_not_hide_that_they_are_in_a_row(search):
     failing(search, 1)
     lose_three_attempts(search)
     lose_three_attempts(search)
-    assert isinstance(search.problem, StoppedByPolicy)
+    assert isinstance(search.problem, FailurePolicyError)

@@ -39,6 +39,7 @@ baseline:
   {optimizer: SGD, amp: true, lr0: 0.01, momentum: 0.937, cos_lr: false, translate: 0.1, close_mosaic: 10, freeze: 3,
    nbs: 64, batch: 16, imgsz: 640}
 """
+VERSION_1 = Path(__file__).parents[2] / "data" / "older_spaces" / "version-1.json"
 OF_EVERY_FORM = parse_space(EVERY_FORM, name="every", file="every.yaml")
 SPACES = {path.stem: load_space(find_space(path.stem, Path("/"))) for path in sorted(SHIPPED_SPACES.glob("*.yaml"))}
 SPACES["every"] = OF_EVERY_FORM
@@ -212,12 +213,26 @@ class TestSpaceOf:
         assert again.canonical() == space.canonical()
         assert [parameter.label for parameter in again.parameters] == [p.label for p in space.parameters]
         assert again.parameters == space.parameters
-        assert again.sha256() == space.sha256()
 
     def test_the_order_in_which_it_was_stored_means_nothing(self) -> None:
         stored = json.loads(json.dumps(OF_EVERY_FORM.canonical(), sort_keys=True))
 
         assert space_of(stored, name="every").parameters == OF_EVERY_FORM.parameters
+
+    def test_conditions_are_data_and_no_label_is_read(self) -> None:
+        canonical = OF_EVERY_FORM.canonical()
+        parameters = canonical["parameters"]
+        assert isinstance(parameters, dict)
+        unlabelled = {f"parameter {number}": form for number, form in enumerate(parameters.values())}
+
+        assert space_of({**canonical, "parameters": unlabelled}, name="every").parameters == OF_EVERY_FORM.parameters
+
+    def test_a_form_of_version_1_which_has_conditions_in_labels_only_is_the_same_space(self) -> None:
+        recorded = json.loads(VERSION_1.read_text())
+        again = space_of(recorded, name="every")
+
+        assert (again.parameters, again.baseline) == (OF_EVERY_FORM.parameters, OF_EVERY_FORM.baseline)
+        assert OF_EVERY_FORM.differences(recorded) == [], "so its study goes on"
 
     def test_a_step_of_one_is_none(self) -> None:
         again = space_of(OF_EVERY_FORM.canonical(), name="every")
@@ -227,11 +242,12 @@ class TestSpaceOf:
     @pytest.mark.parametrize(
         ("changes", "said"),
         [
-            ({"version": 2}, "version 1, but got 2"),
+            ({"version": 3}, "version 1 or 2, but got 3"),
+            ({"version": None}, "version 1 or 2, but got None"),
             ({"settings": None}, "settings, parameters and baseline"),
             ({"parameters": {"lr0": 3}}, "settings, parameters and baseline"),
-            ({"parameters": {"lr0": {"float": [1.0, 0.1]}}}, "low must be below high"),
-            ({"parameters": {"os": {"fixed": 1}}}, "training arguments, but got 'os'"),
+            ({"parameters": {"lr0": {"name": "lr0", "float": [1.0, 0.1], "when": {}}}}, "low must be below high"),
+            ({"parameters": {"os": {"name": "os", "fixed": 1, "when": {}}}}, "training arguments, but got 'os'"),
             ({"baseline": {}}, "every searched parameter needs a value"),
         ],
     )

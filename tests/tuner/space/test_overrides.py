@@ -73,7 +73,7 @@ def test_the_last_value_of_a_repeated_name_counts() -> None:
 
 
 def test_no_setting_changes_nothing() -> None:
-    assert fixed().sha256() == space().sha256()
+    assert fixed().canonical() == space().canonical()
 
 
 def test_a_study_sees_which_values_were_fixed() -> None:
@@ -89,7 +89,7 @@ def test_a_study_sees_which_values_were_fixed() -> None:
 def test_every_shipped_space_stays_a_space(name: str, setting: str, tmp_path) -> None:
     given = with_fixed(load_space(find_space(name, tmp_path)), [setting])
     back = space_of(given.canonical(), name=name)
-    assert back.sha256() == given.sha256()
+    assert back.canonical() == given.canonical()
     key, _, value = setting.partition("=")
     assert str(default_of(given)[key]) in (value, f"{value}.0")
     assert any(isinstance(parameter, FixedParameter) and parameter.name == key for parameter in given.parameters)

@@ -11,14 +11,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
+import psutil
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-import tuner.system.filesystems
-from tuner.exceptions import StorageProblem, UsageError
+from tuner.exceptions import StorageError, UsageError
 from tuner.storage.database import masked, open_storage, parsed_url, schema_problem, sqlite_path, sqlite_url, translated
 
 ROOT = Path(__file__).parents[3]
@@ -156,7 +157,7 @@ def test_no_password_in_a_url_is_shown(query):
 )
 def test_no_password_that_a_driver_quotes_is_shown(reason):
     url = "postgresql://me:p%40ss%20word@h/name?password=hunter2"
-    with pytest.raises(StorageProblem) as caught, translated(url):
+    with pytest.raises(StorageError) as caught, translated(url):
         raise sqlalchemy.exc.OperationalError("", {}, Exception(reason))
     for secret in ("hunter2", "p@ss word", "p%40ss%20word", "other"):
         assert secret not in str(caught.value)
@@ -164,7 +165,7 @@ def test_no_password_that_a_driver_quotes_is_shown(reason):
 
 def test_without_psycopg_the_command_that_installs_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(StorageProblem, match=r"pip install 'mamba-yolo-tuner\[postgres\]'") as caught:
+    with pytest.raises(StorageError, match=r"pip install 'mamba-yolo-tuner\[postgres\]'") as caught:
         open_storage("postgresql://me:hunter2@host/name")
     assert "hunter2" not in str(caught.value)
 
@@ -264,12 +265,9 @@ def test_the_server_knows_us_by_name_and_the_url_has_the_last_word(postgres):
 
 
 def test_sqlite_on_a_network_file_system_is_refused_with_advice(file, tmp_path, monkeypatch):
-    mountinfo = tmp_path / "mountinfo"
-    mountinfo.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:51 / {tmp_path} rw - nfs4 server:/x rw\n")
-    monkeypatch.setattr(tuner.system.filesystems, "_MOUNTINFO", mountinfo)
-    with pytest.raises(
-        StorageProblem, match=r"study.db' is on nfs4. Give --storage a local path .* PostgreSQL"
-    ) as told:
+    mounts = [SimpleNamespace(mountpoint="/", fstype="ext4"), SimpleNamespace(mountpoint=str(tmp_path), fstype="nfs4")]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
+    with pytest.raises(StorageError, match=r"study.db' is on nfs4. Give --storage a local path .* PostgreSQL") as told:
         open_storage(f"sqlite:///{file}")
     assert "the study's folder may stay" in str(told.value)
     assert not file.exists()
@@ -305,7 +303,7 @@ def damage(file, offset, new):
 def test_a_damaged_header_is_told(file, offset):
     sound(file, trials=1)
     damage(file, offset, b"\xff" * 16)
-    with pytest.raises(StorageProblem, match="put a backup in its place"):
+    with pytest.raises(StorageError, match="put a backup in its place"):
         open_storage(f"sqlite:///{file}")
 
 
@@ -313,7 +311,7 @@ def test_damage_in_the_middle_of_the_file_is_told_before_anything_is_written(fil
     sound(file)
     damage(file, page_of(file, "trial_intermediate_values")[0], b"\xff" * 64)  # a table that opening does not read
     before = file.read_bytes()
-    with pytest.raises(StorageProblem, match=r"malformed.*; it is damaged: put a backup in its place"):
+    with pytest.raises(StorageError, match=r"malformed.*; it is damaged: put a backup in its place"):
         open_storage(f"sqlite:///{file}")
     assert file.read_bytes() == before
 
@@ -329,7 +327,7 @@ def test_wherever_a_database_is_damaged_one_line_tells_it_or_nothing_is_lost(fil
         try:
             with translated(f"sqlite:///{file}"):
                 outcomes.append("same" if told(f"sqlite:///{file}") == whole else "changed")
-        except StorageProblem as problem:
+        except StorageError as problem:
             outcomes.append("told" if "\n" not in str(problem) else str(problem))
     assert set(outcomes) == {"same", "told"}
 
@@ -347,7 +345,7 @@ def test_a_value_that_nobody_wrote_is_told(file, change):
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(change)
     with (
-        pytest.raises(StorageProblem, match="it is damaged: put a backup in its place"),
+        pytest.raises(StorageError, match="it is damaged: put a backup in its place"),
         translated(f"sqlite:///{file}"),
     ):
         told(f"sqlite:///{file}")
@@ -356,13 +354,13 @@ def test_a_value_that_nobody_wrote_is_told(file, change):
 def test_a_file_that_is_no_database_is_told_and_left_alone(file):
     file.write_text("this is no database, and long enough to be looked at " * 40)
     before = file.read_bytes()
-    with pytest.raises(StorageProblem, match="file is not a database; give another file to --storage"):
+    with pytest.raises(StorageError, match="file is not a database; give another file to --storage"):
         open_storage(f"sqlite:///{file}")
     assert file.read_bytes() == before
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path):
-    with pytest.raises(StorageProblem, match="unable to open database file; its folder must exist"):
+    with pytest.raises(StorageError, match="unable to open database file; its folder must exist"):
         open_storage(f"sqlite:///{tmp_path / 'none' / 'study.db'}")
 
 
@@ -374,7 +372,7 @@ def test_a_file_that_may_not_be_written_can_be_read_and_the_first_write_is_told(
     with unprivileged(file):
         assert told(url) == whole
         study = optuna.load_study(storage=open_storage(url), study_name="s")
-        with pytest.raises(StorageProblem, match="let this user write the file and its folder"), translated(url):
+        with pytest.raises(StorageError, match="let this user write the file and its folder"), translated(url):
             study.set_user_attr("note", "")
 
 
@@ -382,14 +380,14 @@ def test_a_file_in_a_folder_that_may_not_be_written_is_told(file):
     sound(file, trials=1)
     file.chmod(0o444)
     file.parent.chmod(0o555)
-    with unprivileged(file), pytest.raises(StorageProblem, match="let this user write the file and its folder"):
+    with unprivileged(file), pytest.raises(StorageError, match="let this user write the file and its folder"):
         open_storage(f"sqlite:///{file}")
 
 
 @pytest.mark.parametrize("version", ["2.10.1", "3.1.1"])
 def test_a_database_of_an_older_optuna_names_the_upgrade_and_stays_as_it_was(file, version):
     shutil.copy(OLDER / f"optuna-{version}.db", file)
-    with pytest.raises(StorageProblem, match=r"made by an older Optuna.* `tune db upgrade` brings them up to date"):
+    with pytest.raises(StorageError, match=r"made by an older Optuna.* `tune db upgrade` brings them up to date"):
         open_storage(f"sqlite:///{file}")
     with (
         contextlib.closing(sqlite3.connect(file)) as ours,
@@ -424,7 +422,7 @@ def test_a_database_of_a_newer_optuna_is_told(either):
     with storage.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v9.0.0.a'")
     assert "v9.0.0.a" in schema_problem(storage, either)
-    with pytest.raises(StorageProblem, match=r"made by a newer Optuna.* Install a newer mamba-yolo-tuner"):
+    with pytest.raises(StorageError, match=r"made by a newer Optuna.* Install a newer mamba-yolo-tuner"):
         open_storage(either)
 
 
@@ -440,7 +438,7 @@ def test_every_way_that_a_server_refuses_has_its_remedy(postgres):
         f"{url}?options=-cdefault_transaction_read_only%3Don": "name the primary server",
     }
     for refused, remedy in ways.items():
-        with pytest.raises(StorageProblem, match=remedy) as caught:
+        with pytest.raises(StorageError, match=remedy) as caught:
             open_storage(refused)
         text = str(caught.value)
         assert "\n" not in text
@@ -451,7 +449,7 @@ def test_a_server_that_hangs_is_told_and_the_url_says_after_how_long(postgres):
     url = f"{postgres.new_database()}?connect_timeout=2"
     postgres.freeze()
     try:
-        with pytest.raises(StorageProblem, match="see that the server runs and that no firewall is in between"):
+        with pytest.raises(StorageError, match="see that the server runs and that no firewall is in between"):
             open_storage(url)
     finally:
         postgres.thaw()
@@ -462,7 +460,7 @@ def test_after_a_crash_of_the_server_the_same_storage_goes_on(postgres):
     study = optuna.create_study(storage=open_storage(url))
     study.tell(study.ask(), 1.0)
     postgres.stop_immediately()
-    with pytest.raises(StorageProblem, match="start the server"), translated(url):
+    with pytest.raises(StorageError, match="start the server"), translated(url):
         study.ask()
     postgres.start()
     study.tell(study.ask(), 2.0)

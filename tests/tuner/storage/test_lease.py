@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tuner.exceptions import StudyLocked
+from tuner.exceptions import StudyLockedError
 from tuner.storage import lease
 from tuner.storage.database import plain_engine
 from tuner.storage.lease import folder_lock, study_lease
@@ -42,13 +42,13 @@ def holder(paths):
 
 
 def test_a_second_driver_is_refused_and_told_who_holds_the_study(paths, holder):
-    with pytest.raises(StudyLocked, match=rf"process {holder.pid} on \S+ runs this one"), folder_lock(paths.lock):
+    with pytest.raises(StudyLockedError, match=rf"process {holder.pid} on \S+ runs this one"), folder_lock(paths.lock):
         pass
 
 
 def test_being_refused_takes_nothing_from_the_holder(paths, holder):
     for _ in range(2):
-        with pytest.raises(StudyLocked, match=f"process {holder.pid} "), folder_lock(paths.lock):
+        with pytest.raises(StudyLockedError, match=f"process {holder.pid} "), folder_lock(paths.lock):
             pass
 
 
@@ -75,7 +75,7 @@ def test_the_study_is_free_after_an_error_of_its_holder(paths):
 def test_within_one_process_the_study_is_held_once_too(paths):
     with (
         folder_lock(paths.lock),
-        pytest.raises(StudyLocked, match=f"process {os.getpid()} "),
+        pytest.raises(StudyLockedError, match=f"process {os.getpid()} "),
         folder_lock(paths.lock),
     ):
         pass
@@ -102,7 +102,7 @@ def test_two_studies_do_not_hinder_each_other(tmp_path):
 DRIVER = """
 import sys
 from tuner.storage import lease
-from tuner.exceptions import StudyLocked
+from tuner.exceptions import StudyLockedError
 
 lease.BEAT_S, lease.TIMEOUT_S = map(float, sys.argv[2:])
 print("ready", flush=True)
@@ -111,7 +111,7 @@ try:
     with lease.study_lease(sys.argv[1], "s"):
         print("held", flush=True)
         sys.stdin.readline()
-except StudyLocked:
+except StudyLockedError:
     print("refused", flush=True)
 """
 
@@ -186,7 +186,10 @@ def test_a_second_driver_elsewhere_in_the_file_system_is_refused_while_the_first
         go(first)
         assert first.stdout.readline() == "held\n"
         assert lease.holder_of(any_url, "s").pid == first.pid
-        with pytest.raises(StudyLocked, match=rf"process {first.pid} on \S+ runs this one"), study_lease(any_url, "s"):
+        with (
+            pytest.raises(StudyLockedError, match=rf"process {first.pid} on \S+ runs this one"),
+            study_lease(any_url, "s"),
+        ):
             pass
 
 
@@ -245,7 +248,7 @@ def test_a_holder_on_another_machine_that_counts_keeps_the_study(url, fast):
     counting = threading.Thread(target=count)
     counting.start()
     try:
-        with pytest.raises(StudyLocked, match="process 4711 on node7 runs this one"), study_lease(url, "s"):
+        with pytest.raises(StudyLockedError, match="process 4711 on node7 runs this one"), study_lease(url, "s"):
             pass
     finally:
         ended.set()
@@ -263,7 +266,7 @@ def test_a_holder_that_lost_the_study_is_told_at_its_next_write(any_url, fast):
         held.ensure()
         rewrite(any_url, token="theirs")
         wait_for(lambda: not held._thread.is_alive())
-        with pytest.raises(StudyLocked):
+        with pytest.raises(StudyLockedError):
             held.ensure()
         count = beats(any_url)
     assert beats(any_url) == count  # what is not ours any more is not given back
@@ -274,7 +277,7 @@ def test_a_holder_that_was_held_up_asks_the_database_before_it_writes(url, monke
         rewrite(url, token="theirs")
         held.ensure()  # fresh enough: nobody can have waited for long enough yet
         monkeypatch.setattr(lease, "TIMEOUT_S", 0.0)
-        with pytest.raises(StudyLocked):
+        with pytest.raises(StudyLockedError):
             held.ensure()
 
 
@@ -291,7 +294,7 @@ def test_no_clock_on_the_wall_matters(url, fast, monkeypatch):
 RACE = """
 import os, sys
 from tuner.storage.database import open_storage
-from tuner.exceptions import StudyLocked
+from tuner.exceptions import StudyLockedError
 from tuner.storage.lease import study_lease
 
 open_storage(sys.argv[1]).engine.dispose()  # for all of them what takes long: imports
@@ -304,7 +307,7 @@ for _ in range(int(sys.argv[2])):
             with study_lease(sys.argv[1], "s"):
                 os.write(1, b"held\\n")
                 os.read(end[0], 1)
-        except StudyLocked:
+        except StudyLockedError:
             os.write(1, b"refused\\n")
         except Exception as error:
             os.write(1, f"{error!r}\\n".encode())

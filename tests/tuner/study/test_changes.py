@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tests.tuner.conftest import SPACE
-from tuner.exceptions import StudyChanged
+from tuner.exceptions import StudyChangedError
 from tuner.space import parse_space
 from tuner.study import DrivenStudy
 from tuner.study._changes import Change, Replica
@@ -215,14 +215,14 @@ def test_what_is_no_change_is_none(line):
 
 def test_a_trial_that_another_program_began_in_our_place_is_told(storage, name):
     optuna.load_study(storage=storage, study_name=name).ask()
-    with pytest.raises(StudyChanged, match="added trials to the study while it ran: trial 0 is not ours"):
+    with pytest.raises(StudyChangedError, match="added trials to the study while it ran: trial 0 is not ours"):
         follow_all(storage, name, [proposed()])
 
 
 def test_a_trial_that_another_program_enqueued_in_our_place_is_told(storage, name):
     optuna.load_study(storage=storage, study_name=name).enqueue_trial({"lr0": 0.5})
     before = facts(storage, name)
-    with pytest.raises(StudyChanged, match="trial 0 is not ours"):
+    with pytest.raises(StudyChangedError, match="trial 0 is not ours"):
         follow_all(storage, name, [proposed()])
     assert facts(storage, name) == before
 
@@ -232,15 +232,15 @@ def test_what_follows_on_a_trial_that_is_not_ours_is_not_written_to_it(storage, 
     replica = Replica(storage, name)
     before = facts(storage, name)
     for _ in range(2):
-        with pytest.raises(StudyChanged):
+        with pytest.raises(StudyChangedError):
             replica.follow(proposed())
     assert facts(storage, name) == before
 
 
 def test_a_study_that_lost_its_trials_is_told_and_gets_no_new_ones(storage, name):
-    with pytest.raises(StudyChanged, match="has removed trial 1 from the study"):
+    with pytest.raises(StudyChangedError, match="has removed trial 1 from the study"):
         follow_all(storage, name, [Change(trial=1, curve={3: 0.1})])
-    with pytest.raises(StudyChanged, match="has removed trial 0 from the study"):
+    with pytest.raises(StudyChangedError, match="has removed trial 0 from the study"):
         follow_all(storage, name, [proposed(number=1)])
     assert optuna.load_study(storage=storage, study_name=name).get_trials() == []
 
@@ -252,7 +252,7 @@ def test_a_study_that_another_program_removed_is_told(storage, name, known):
         replica.follow(proposed())
     optuna.delete_study(storage=storage, study_name=name)
     for change in (proposed(), Change(trial=0, curve={3: 0.1}), Change(attributes={"promotion": {}})):
-        with pytest.raises(StudyChanged, match="has removed"):
+        with pytest.raises(StudyChangedError, match="has removed"):
             replica.follow(change)
 
 

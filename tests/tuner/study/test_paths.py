@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.exceptions import EnvironmentProblem, UsageError
+from tuner.exceptions import MachineError, UsageError
 from tuner.study import StudyPaths, checked_study_name
 
 
@@ -85,17 +85,17 @@ def test_the_folder_is_made_with_its_parents_and_left_empty(tmp_path):
 
 def test_a_home_below_a_file_is_told_with_the_remedy(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnvironmentProblem, match=r"Not a directory.*--home"):
+    with pytest.raises(MachineError, match=r"Not a directory.*--home"):
         StudyPaths.of(tmp_path / "file", "s").create()
 
 
 def test_a_home_where_nothing_can_be_made_is_told(tmp_path):
-    with pytest.raises(EnvironmentProblem, match=r"'/proc/studies/s' is not"):
+    with pytest.raises(MachineError, match=r"'/proc/studies/s' is not"):
         StudyPaths.of(Path("/proc/studies"), "s").create()
 
 
 def test_a_file_in_the_place_of_the_folder_is_told_and_kept(tmp_path):
     (tmp_path / "s").write_text("mine")
-    with pytest.raises(EnvironmentProblem, match="File exists"):
+    with pytest.raises(MachineError, match="File exists"):
         StudyPaths.of(tmp_path, "s").create()
     assert (tmp_path / "s").read_text() == "mine"

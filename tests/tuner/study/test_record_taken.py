@@ -10,7 +10,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven
-from tuner.exceptions import RecordTaken
+from tuner.exceptions import RecordRemovedError
 from tuner.storage.database import sqlite_url
 from tuner.study import StudyPaths
 from tuner.study._witness import Witness
@@ -102,7 +102,7 @@ def test_whatever_of_the_record_is_taken_away_the_run_says_so_and_the_next_one_h
 ):
     lines, backup = [], tmp_path / "backup.db"
     drive = Drive(url, spec, paths, lines.append)
-    with pytest.raises(RecordTaken) as caught:
+    with pytest.raises(RecordRemovedError) as caught:
         drive(lambda study: (began(study, space, backup), take(paths, backup), study.note(3, device="CPU")))
     assert told in str(caught.value)
     assert lines[-1] == (
@@ -119,7 +119,7 @@ def test_a_study_that_is_moved_while_it_runs_is_whole_in_its_new_place(url, spec
     moved, lines = StudyPaths(tmp_path / "moved" / "s"), []
     moved.root.parent.mkdir()
     drive = Drive(url, spec, paths, lines.append)
-    with pytest.raises(RecordTaken, match=f"moved to '{moved.root}'"):
+    with pytest.raises(RecordRemovedError, match=f"moved to '{moved.root}'"):
         drive(lambda study: (began(study, space), paths.root.rename(moved.root), study.note(3, device="CPU")))
     assert str(moved.journal) in lines[-1]
     assert not paths.root.exists(), "nothing is left in the old place"
@@ -131,7 +131,7 @@ def test_a_study_that_is_moved_while_it_runs_is_whole_in_its_new_place(url, spec
 @pytest.mark.parametrize("notice", [lambda study: study.check(), lambda study: study.flush(10), lambda study: None])
 def test_a_record_taken_away_after_the_last_change_is_noticed_at_the_end_at_the_latest(notice, url, spec, space, paths):
     drive = Drive(url, spec, paths)
-    with pytest.raises(RecordTaken):
+    with pytest.raises(RecordRemovedError):
         drive(lambda study: (began(study, space), remove_all_of_it(paths, None), notice(study)))
     with driven(url, spec, paths) as again:
         assert known(again) == known(drive.study)

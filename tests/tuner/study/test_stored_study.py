@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, stored
-from tuner.exceptions import StorageProblem, UsageError
+from tuner.exceptions import StorageError, UsageError
 from tuner.space import parse_space
 from tuner.storage.database import masked
 from tuner.study import Study, TrialRecord, best_trial
@@ -187,6 +187,13 @@ def test_opening_a_study_that_does_not_exist_makes_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_study_is_opened_by_its_folder_alone(study, paths, monkeypatch):
+    monkeypatch.chdir(paths.root.parent)
+    assert Study.in_folder(Path(paths.root.name)).spec == study.spec
+    with pytest.raises(UsageError, match="There is no study 'none'"):
+        Study.in_folder(Path("none"))
+
+
 def test_another_name_in_an_existing_database_is_no_study_either(study, url):
     with pytest.raises(UsageError, match="There is no study 'other'"):
         Study.open(url, "other")
@@ -208,14 +215,14 @@ def test_a_spec_comes_back_from_the_database_as_it_was(study, url, spec):
 
 def test_a_study_that_plain_optuna_made_has_no_spec(url):
     optuna.create_study(storage=url, study_name="foreign")
-    with pytest.raises(StorageProblem, match="'foreign' was not made by tune"):
+    with pytest.raises(StorageError, match="'foreign' was not made by tune"):
         _ = Study.open(url, "foreign").spec
 
 
 def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec, paths):
     foreign = optuna.create_study(storage=url, study_name="foreign", direction="minimize")
     with (
-        pytest.raises(StorageProblem, match="'foreign' was not made by tune"),
+        pytest.raises(StorageError, match="'foreign' was not made by tune"),
         driven(url, spec, paths, name="foreign"),
     ):
         pass
@@ -224,7 +231,7 @@ def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec, paths):
 
 def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path):
     (tmp_path / "study.db").write_text("this is no database, and long enough to be looked at " * 40)
-    with pytest.raises(StorageProblem, match=r"cannot be used: file is not a database; "):
+    with pytest.raises(StorageError, match=r"cannot be used: file is not a database; "):
         Study.open(f"sqlite:///{tmp_path / 'study.db'}", "s")
 
 
@@ -265,7 +272,7 @@ def test_a_password_among_the_options_of_a_url_is_hidden_too():
 
 
 def test_a_database_without_its_driver_is_told_without_the_password():
-    with pytest.raises(StorageProblem, match="needs a package that is not installed: cx_Oracle") as caught:
+    with pytest.raises(StorageError, match="needs a package that is not installed: cx_Oracle") as caught:
         Study.open("oracle+cx_oracle://user:hunter2@host/name", "s")
     assert "hunter2" not in str(caught.value)
 

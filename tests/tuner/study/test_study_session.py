@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven, locked, stored
 from tests.tuner.study.test_journal import no_file_larger_than
-from tuner.exceptions import EnvironmentProblem, StorageProblem, StudyChanged
+from tuner.exceptions import MachineError, StorageError, StudyChangedError
 from tuner.search.samplers import make_sampler
 from tuner.space import parse_space
 from tuner.study import Study
@@ -100,7 +100,7 @@ def test_a_study_goes_on_while_its_database_takes_nothing(study, space, url):
         study.finish(0, TrialState.COMPLETE, value=0.2)
         assert ask(study, space).number == 1
         assert stored(url)[0].state == TrialState.RUNNING
-        with pytest.raises(StorageProblem, match="does not answer: 3 changes of the study 's' wait in its journal"):
+        with pytest.raises(StorageError, match="does not answer: 3 changes of the study 's' wait in its journal"):
             study.flush(0.05)
     study.flush(10)
     assert [t.state for t in stored(url)] == [TrialState.COMPLETE, TrialState.RUNNING]
@@ -168,7 +168,7 @@ def test_a_journal_is_kept_when_the_next_driver_cannot_reach_the_database_either
     left = '{"trial":0,"curve":{"3":0.1}}\n{"trial":0,"cur'
     paths.journal.write_text(left)
     paths.database.write_text("this is no database, and long enough to be looked at " * 40)
-    with pytest.raises(StorageProblem), driven(url, None, paths):
+    with pytest.raises(StorageError), driven(url, None, paths):
         pass
     assert paths.journal.read_text() == left
 
@@ -181,11 +181,11 @@ def test_a_study_to_which_another_program_adds_trials_is_given_up(study, space, 
     study.flush(10)
     optuna.load_study(storage=url, study_name="s").ask()
     ask(study, space)
-    with pytest.raises(StudyChanged, match="trial 1 is not ours"):
+    with pytest.raises(StudyChangedError, match="trial 1 is not ours"):
         study.flush(10)
-    with pytest.raises(StudyChanged):
+    with pytest.raises(StudyChangedError):
         study.record_epoch(0, 3, 0.1)
-    with pytest.raises(StudyChanged):
+    with pytest.raises(StudyChangedError):
         study.check()
 
 
@@ -194,7 +194,7 @@ def test_a_study_that_another_program_removes_is_given_up(study, space, url):
     study.flush(10)
     optuna.delete_study(storage=url, study_name="s")
     study.record_epoch(0, 3, 0.1)
-    with pytest.raises(StudyChanged, match="has removed trial 0, or the whole study"):
+    with pytest.raises(StudyChangedError, match="has removed trial 0, or the whole study"):
         study.flush(10)
 
 
@@ -217,7 +217,7 @@ def test_what_does_not_fit_the_study_any_more_is_kept_aside_and_the_study_goes_o
     with driven(url, spec, paths) as study:
         optuna.load_study(storage=url, study_name="s").ask()
         ask(study, space)
-        with pytest.raises(StudyChanged):
+        with pytest.raises(StudyChangedError):
             study.flush(10)
     left = paths.journal.read_text()
     told = []
@@ -257,7 +257,7 @@ def test_a_full_disk_ends_the_study_with_what_to_do(url, spec, paths, space):
     with driven(url, spec, paths) as study:
         ask(study, space)
         study.flush(10)
-        with no_file_larger_than(100), pytest.raises(EnvironmentProblem, match="make room"):
+        with no_file_larger_than(100), pytest.raises(MachineError, match="make room"):
             study.note(0, device="x" * 200)
     with driven(url, spec, paths) as study:
         assert [t.state for t in study.trials()] == [TrialState.RUNNING]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.tuner.study.test_journal import no_file_larger_than
-from tuner.exceptions import EnvironmentProblem, StorageProblem, StudyChanged, StudyLocked
+from tuner.exceptions import MachineError, StorageError, StudyChangedError, StudyLockedError
 from tuner.study import _writer
 from tuner.study._changes import Change
 from tuner.study._journal import Journal
@@ -22,7 +22,7 @@ class FakeLease:
 
     def ensure(self):
         if self.lost:
-            raise StudyLocked("another driver has it")
+            raise StudyLockedError("another driver has it")
 
 
 class Database:
@@ -107,7 +107,7 @@ def test_nobody_waits_for_a_database_that_blocks(writer, database, path):
 
 
 def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_told_once(writer, database, told, path):
-    database.problem = StorageProblem("The database cannot be used: connection refused.")
+    database.problem = StorageError("The database cannot be used: connection refused.")
     for change in CHANGES:
         writer.put(change)
     wait_for(lambda: database.calls > 5)
@@ -124,7 +124,7 @@ def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_tol
 
 def test_each_absence_is_told(writer, database, told):
     for absence in range(1, 3):
-        database.problem = StorageProblem("away")
+        database.problem = StorageError("away")
         writer.put(CHANGES[0])
         wait_for(lambda absence=absence: len(told) == 2 * absence - 1)
         database.problem = None
@@ -138,13 +138,13 @@ def test_the_journal_keeps_all_until_the_last_is_written(writer, database, path)
     writer.put(CHANGES[1])
     assert Journal(path).read() == tuple(CHANGES[:2])
     assert database.entered.wait(10)
-    database.problem = StorageProblem("away")
+    database.problem = StorageError("away")
     database.free.set()
     wait_for(lambda: database.taken == CHANGES[:1] and database.calls > 3)
     assert Journal(path).read() == tuple(CHANGES[:2])
 
 
-@pytest.mark.parametrize("problem", [StudyChanged("not ours"), ZeroDivisionError("a bug")])
+@pytest.mark.parametrize("problem", [StudyChangedError("not ours"), ZeroDivisionError("a bug")])
 def test_what_makes_writing_impossible_is_raised_at_the_next_change_and_check(writer, database, path, problem):
     database.problem = problem
     writer.put(CHANGES[0])
@@ -160,17 +160,17 @@ def test_without_the_lease_nothing_is_written_any_more(writer, lease, database, 
     lease.lost = True
     writer.put(CHANGES[0])
     assert not writer.flush(10)
-    with pytest.raises(StudyLocked):
+    with pytest.raises(StudyLockedError):
         writer.put(CHANGES[1])
     assert database.taken == []
     assert Journal(path).read() == (CHANGES[0],)
 
 
 def test_after_a_change_that_the_disk_did_not_take_none_is_taken_that_might_build_on_it(writer, database, path):
-    with no_file_larger_than(10), pytest.raises(EnvironmentProblem):
+    with no_file_larger_than(10), pytest.raises(MachineError):
         writer.put(Change(trial=0, attributes={"device": "x" * 100}))
     for raising in (writer.check, lambda: writer.put(CHANGES[1])):
-        with pytest.raises(EnvironmentProblem):
+        with pytest.raises(MachineError):
             raising()
     assert path.read_bytes() == b""
 
@@ -189,7 +189,7 @@ def test_closing_gives_up_on_a_database_that_is_away_and_leaves_the_rest_in_the_
 ):
     monkeypatch.setattr(_writer, "_FIRST_PAUSE_S", 60.0)
     writer = Writer(Journal(path), lease, database, told.append)
-    database.problem = StorageProblem("away")
+    database.problem = StorageError("away")
     writer.put(CHANGES[0])
     wait_for(lambda: told)
     writer.close(20)  # one last try, and not after a minute

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.system.disk_space import discard_weights, free_bytes, needed_bytes, require, reserve_bytes, shortage
 
 MIB = 2**20
@@ -35,9 +35,7 @@ def test_what_the_disk_has_room_for_is_begun(tmp_path):
 
 def test_what_the_disk_has_no_room_for_is_refused_with_both_figures(tmp_path):
     needed = free_bytes(tmp_path) + 2**50
-    with pytest.raises(
-        EnvironmentProblem, match=r"^The search needs about [\d,]+ MiB in '.*', but only [\d,]+ MiB are"
-    ):
+    with pytest.raises(MachineError, match=r"^The search needs about [\d,]+ MiB in '.*', but only [\d,]+ MiB are"):
         require(tmp_path, needed, "The search")
 
 

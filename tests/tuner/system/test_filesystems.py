@@ -1,22 +1,29 @@
 """Which mount holds a path, and which file systems are a network's."""
 
+import ast
+import os
+import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from tuner.system.filesystems import file_system, is_network, mount_type
 
-MOUNTINFO = r"""
-22 27 0:21 / /proc rw,relatime - proc proc rw
-27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
-30 27 0:50 / /home rw,relatime shared:5 master:2 - autofs systemd-1 rw,fd=29
-31 27 0:51 / /home rw,relatime shared:7 - nfs4 server:/home rw,vers=4.2
-32 31 8:1 / /home/me/scratch rw - xfs /dev/sda1 rw
-33 27 0:52 / /mnt/two\040words\134x rw - cifs //server/share rw
-34 27 0:53 / /mnt/remote rw - fuse.sshfs me@host: rw
-35 27 0:54 / /mnt/stick rw - fuseblk /dev/sdb1 rw
-this line is none
-""".strip()
+ROOT = Path(__file__).parents[3]
+MOUNTS = [
+    (PurePosixPath(point), kind)
+    for point, kind in (
+        ("/proc", "proc"),
+        ("/", "ext4"),
+        ("/home", "autofs"),
+        ("/home", "nfs4"),
+        ("/home/me/scratch", "xfs"),
+        (r"/mnt/two words\x", "cifs"),
+        ("/mnt/remote", "fuse.sshfs"),
+        ("/mnt/stick", "fuseblk"),
+    )
+]
 
 
 @pytest.mark.parametrize(
@@ -34,11 +41,11 @@ this line is none
     ],
 )
 def test_the_longest_mount_point_above_a_path_decides(path, kind):
-    assert mount_type(PurePosixPath(path), MOUNTINFO) == kind
+    assert mount_type(PurePosixPath(path), MOUNTS) == kind
 
 
 def test_without_mounts_nothing_is_said():
-    assert mount_type(PurePosixPath("/x"), "") == ""
+    assert mount_type(PurePosixPath("/x"), []) == ""
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,32 @@ def test_network_file_systems_are_known(kind):
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "fuseblk", "fuse.ntfs-3g", ""])
 def test_local_file_systems_are_not_refused(kind):
     assert not is_network(kind)
+
+
+STRANGE = ("two words", "ha#sh", "new\nline", "ta\tb", "back\\slash", "ümlaut", "bytes-\udcff")
+MOUNTED = """
+set -e
+cd "$1" && shift
+mkdir bound source && mount --bind source bound
+mkdir covered && mount -t tmpfs none covered && mount -t ramfs none covered
+for name in "$@"; do mkdir "$name" && mount -t tmpfs none "$name"; done
+exec "$PYTHON" -c '
+import sys
+from pathlib import Path
+from tuner.system.filesystems import file_system
+print([file_system(Path.cwd() / name / "study.db") for name in sys.argv[1:]])
+' bound covered "$@"
+"""
+
+
+def test_real_mounts_with_names_of_every_kind_are_found(tmp_path):
+    alone = ["unshare", "-Urm"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system does not let a user mount a file system of his own (unshare -Urm)")
+    command = [*alone, "sh", "-c", MOUNTED, "sh", str(tmp_path), *STRANGE]
+    environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert ast.literal_eval(done.stdout) == [file_system(tmp_path), "ramfs", *["tmpfs"] * len(STRANGE)]
 
 
 def test_the_file_system_of_this_machine_is_told_through_links(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.system import scratch
 from tuner.system.scratch import LONGEST_BYTES, scratch_folder
 
@@ -116,7 +116,7 @@ def test_a_place_that_cannot_be_used_is_passed_over(base, monkeypatch, wrong):
 
 def test_where_no_place_can_be_used_each_is_named_with_its_reason_and_the_remedy(monkeypatch):
     monkeypatch.setattr(scratch, "_bases", lambda: ["/nowhere", "/" + "x" * 60])
-    with pytest.raises(EnvironmentProblem) as told, scratch_folder():
+    with pytest.raises(MachineError) as told, scratch_folder():
         pass
     assert "'/nowhere': No such file or directory" in str(told.value)
     assert "too long for Unix sockets" in str(told.value)
@@ -125,5 +125,5 @@ def test_where_no_place_can_be_used_each_is_named_with_its_reason_and_the_remedy
 
 def test_a_full_place_is_passed_over(monkeypatch):
     monkeypatch.setattr(scratch, "_ROOM_BYTES", 1 << 60)
-    with pytest.raises(EnvironmentProblem, match="MiB free"), scratch_folder():
+    with pytest.raises(MachineError, match="MiB free"), scratch_folder():
         pass

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from tests.tuner.conftest import driven, epoch, play
 from tuner.contract import EndRecord, Outcome, encode
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import KnownStudy, StudyPaths, StudySpec
@@ -283,24 +283,24 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
 )
 def test_a_place_where_nothing_can_be_written_is_told_with_the_remedy(tmp_path, target, reason):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnvironmentProblem, match=rf"{target}' is not \({reason}\); choose another with -o\.$"):
+    with pytest.raises(MachineError, match=rf"{target}' is not \({reason}\); choose another with -o\.$"):
         write_params("a: 1\n", tmp_path / target)
 
 
 def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(EnvironmentProblem, match="Is a directory"):
+    with pytest.raises(MachineError, match="Is a directory"):
         write_params("a: 1\n", tmp_path / "out")
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(EnvironmentProblem):
+    with pytest.raises(MachineError):
         write_params("a: 1\n", tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_current_folder_as_the_file_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(EnvironmentProblem):
+    with pytest.raises(MachineError):
         write_params("a: 1\n", Path())

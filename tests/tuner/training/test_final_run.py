@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import epoch, play
 from tuner.comparison.contest import Conclusion, Verdict
 from tuner.contract import EndRecord, Outcome
-from tuner.exceptions import NoTrialSucceeded, StoppedByPolicy
+from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
 from tuner.study import Study, TrialRecord
 from tuner.training.final_run import (
     PromotedRun,
@@ -81,7 +81,7 @@ def test_without_a_complete_trial_it_is_told_what_became_of_them(study, search):
     fail(search, "no such file")
     fail(search, "no space left")
     fail(search, "no such file")
-    with pytest.raises(NoTrialSucceeded) as caught:
+    with pytest.raises(NoSuccessfulTrialError) as caught:
         choose_winner(study)
     assert str(caught.value) == (
         "No trial of 's' ran to its end: 1 stopped early, 3 failed; most often 'error: no such file'."
@@ -89,7 +89,9 @@ def test_without_a_complete_trial_it_is_told_what_became_of_them(study, search):
 
 
 def test_without_any_trial_there_is_no_cause_to_tell(study):
-    with pytest.raises(NoTrialSucceeded, match=r"^No trial of 's' has begun yet; the command that began the study "):
+    with pytest.raises(
+        NoSuccessfulTrialError, match=r"^No trial of 's' has begun yet; the command that began the study "
+    ):
         choose_winner(study)
 
 
@@ -113,7 +115,7 @@ def interrupted(search, *, cut_off, paused=0):
 )
 def test_of_an_interrupted_study_it_is_told_what_waits_and_how_to_go_on(study, search, cut_off, paused, told):
     interrupted(search, cut_off=cut_off, paused=paused)
-    with pytest.raises(NoTrialSucceeded) as caught:
+    with pytest.raises(NoSuccessfulTrialError) as caught:
         choose_winner(study)
     assert str(caught.value) == (
         f"No trial of 's' has run to its end yet: {told}; the command that began the study goes on with it."
@@ -125,7 +127,9 @@ def test_trials_that_train_now_are_told_beside_those_that_wait_and_failed(study,
     interrupted(search, cut_off=1)
     search.suggest()  # the one that was cut off
     search.suggest()
-    with pytest.raises(NoTrialSucceeded, match=r"has run to its end yet: 2 are training, 1 stopped early; the command"):
+    with pytest.raises(
+        NoSuccessfulTrialError, match=r"has run to its end yet: 2 are training, 1 stopped early; the command"
+    ):
         choose_winner(study)
 
 
@@ -136,7 +140,7 @@ def test_trials_that_train_now_are_told_beside_those_that_wait_and_failed(study,
 def test_a_search_whose_best_value_is_zero_has_nothing_to_promote(study, search, paths, values):
     for value in values:
         play(search, search.suggest(), 0.0, value)
-    with pytest.raises(StoppedByPolicy) as caught:
+    with pytest.raises(FailurePolicyError) as caught:
         require_something_learnt(study, paths)
     assert caught.value.exit_code == 7
     assert str(caught.value).startswith("Nothing was learnt, so nothing is promoted: the best mAP50-95 of the ")
@@ -147,7 +151,9 @@ def test_a_search_whose_best_value_is_zero_has_nothing_to_promote(study, search,
 def test_a_search_of_two_configurations_with_one_value_has_nothing_to_promote(study, search, paths):
     for _ in range(2):
         play(search, search.suggest(), 0.2, 0.3)
-    with pytest.raises(StoppedByPolicy, match=r"2 different configurations all have the same mAP50-95, 0\.3; likely"):
+    with pytest.raises(
+        FailurePolicyError, match=r"2 different configurations all have the same mAP50-95, 0\.3; likely"
+    ):
         require_something_learnt(study, paths)
 
 

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, epoch, play
 from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
-from tuner.exceptions import EnvironmentProblem
+from tuner.exceptions import MachineError
 from tuner.search.search import Search
 from tuner.storage.database import sqlite_url
 from tuner.study import Study, StudyPaths, content_changes
@@ -102,7 +102,7 @@ def test_no_trial_fails_for_a_file_that_is_gone(study, space, paths, terms, file
         file.unlink(missing_ok=True)
         search.report(request.trial, EndRecord(outcome=outcome, message="no such file"))
         assert study.trials()[request.trial].state == TrialState.WAITING
-        assert isinstance(search.problem, EnvironmentProblem)
+        assert isinstance(search.problem, MachineError)
         assert f"'{file}', which trials read, is gone" in str(search.problem)
         file.touch()
         search = Search(study, space, paths, terms)
@@ -119,7 +119,7 @@ def test_no_configuration_is_judged_by_a_file_that_is_gone_while_it_is_compared(
     assert request.model_sha256 == "a" * 64
     file.unlink()
     reevaluation.report(reevaluation.number_of(request), EndRecord(outcome=Outcome.BAD_DATA, message="no such file"))
-    assert isinstance(reevaluation.problem, EnvironmentProblem)
+    assert isinstance(reevaluation.problem, MachineError)
     assert reevaluation.known.runs == ()
 
 

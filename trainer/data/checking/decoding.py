@@ -13,6 +13,8 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainer.exceptions import DataError
+
 VERSION = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}"
 """What decides whether a file can be decoded; a verdict of other versions does not count."""
 
@@ -34,7 +36,7 @@ _REDUCED_FLAGS = {
 cv2.setNumThreads(0)  # processes share the work, and a fork loses threads
 
 
-class UndecodableError(Exception):
+class UndecodableError(DataError):
     """OpenCV and Pillow give no pixels; the message says why, as far as they do."""
 
 

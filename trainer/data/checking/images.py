@@ -80,11 +80,6 @@ class PictureFacts:
     small: bytes = b""
     """Its small grey version, row by row; empty where training cannot decode it."""
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether it can be trained on."""
-        return not any(found.flaw.loses_picture for found in self.flaws)
-
 
 def examine(content: bytes, suffix: str, channels: int = 3) -> PictureFacts:
     """Judge the content of a picture file.

@@ -49,11 +49,6 @@ class RowFlaw(StrEnum):
         """Whether the whole picture cannot be trained on for it, its other boxes neither."""
         return self in _LOSES_PICTURE
 
-    @property
-    def loses_box(self) -> bool:
-        """Whether the row is no box that should be trained on."""
-        return self.loses_picture or self in {RowFlaw.ZERO_SIZE, RowFlaw.DUPLICATE}
-
 
 _LOSES_PICTURE = frozenset(
     {RowFlaw.UNREADABLE, RowFlaw.ENCODING, RowFlaw.COLUMNS, RowFlaw.NUMBER}
@@ -102,11 +97,6 @@ class Labels:
     """In the order of the lines."""
     form: Form = NO_FORM
     """What its rows have in common that are no boxes."""
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether ultralytics trains on the picture."""
-        return not any(row.flaw.loses_picture for row in self.flaws)
 
 
 def read_labels(content: bytes, num_classes: int, keypoint_columns: int = 0) -> Labels:

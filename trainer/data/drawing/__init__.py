@@ -1,1 +1,1 @@
-"""Draw images with boxes, text and contact sheets."""
+"""Drawing of images with boxes, text and contact sheets."""

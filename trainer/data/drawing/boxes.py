@@ -1,4 +1,4 @@
-"""One picture with its boxes drawn on it, each in its class's colour."""
+"""One image with its boxes drawn on it, each in the colour of its class."""
 
 import colorsys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 from trainer.data.drawing.text import fitted, font_for, on_one_line, usual_font
 
 _LABEL = 11
-"""Size of letters."""
+"""Font size of the labels, in pixels."""
 _LONGEST_LABEL = 96
 _SMALLEST_LABELLED = 30
-"""A label would hide what is in a box that is smaller both ways; its colour says the class as well."""
+"""Longest side in pixels below which a box gets no label: it would hide the object. The colour shows the class too."""
 _MOST_LABELLED = 200
 _PAPER = (255, 255, 255)
 _DARKEST = 110
@@ -25,18 +25,18 @@ _Rectangle = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """A picture and its boxes."""
+    """Image and its boxes."""
 
     pixels: NDArray[np.uint8]
-    """(height, width, 3), red first."""
+    """Pixels, (height, width, 3), red first."""
     boxes: NDArray[np.float64]
-    """(boxes, 4): left, top, right, bottom as fractions of width and height."""
+    """Boxes, (boxes, 4): left, top, right, bottom as fractions of width and height."""
     classes: tuple[int, ...]
-    """By box."""
+    """Class of each box."""
 
 
 def colour_of(class_id: int) -> Colour:
-    """Bright enough for a dark ground; a golden section of the colour circle lies between neighbours."""
+    """Return a colour bright enough for a dark background; neighbours are a golden section of the hue circle apart."""
     hue, value = class_id * 0.618034 % 1.0, (1.0, 0.8)[class_id // 8 % 2]
     red, green, blue = (255 * part for part in colorsys.hsv_to_rgb(hue, 0.85, value))
     white = max(0.0, (_DARKEST - _brightness((red, green, blue))) / 255)
@@ -44,13 +44,13 @@ def colour_of(class_id: int) -> Colour:
 
 
 def label_of(class_id: int, names: Mapping[int, str]) -> str:
-    """A class's name, or its number where no font at hand can write the name."""
+    """Return a class's name, or its number if no available font can write the name."""
     name = on_one_line(names.get(class_id, ""))
     return name if name.strip() and font_for(name, _LABEL) is not None else f"class {class_id}"
 
 
 def drawn(cell: Cell, names: Mapping[int, str], side: int) -> Image.Image:
-    """A square of `side` pixels: the picture as large as fits, in the middle, its boxes on it."""
+    """Draw a square of `side` pixels: the image in the middle, as large as fits, with its boxes on it."""
     picture = Image.fromarray(cell.pixels)
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
@@ -73,7 +73,7 @@ def _on_square(box: NDArray[np.float64], size: tuple[int, int], corner: tuple[in
 
 
 def _outline(draw: ImageDraw.ImageDraw, box: _Rectangle, colour: Colour) -> None:
-    """A line with a dark hem on either side, so that it shows on any ground."""
+    """Draw a line with a dark edge on both sides, so that it is visible on any background."""
     left, top, right, bottom = (round(edge) for edge in box)
     right, bottom = max(left, right), max(top, bottom)
     draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=(0, 0, 0), width=1)
@@ -87,7 +87,7 @@ def _label_all(
     names: Mapping[int, str],
     side: int,
 ) -> None:
-    """The large boxes first; where no place is free, a box goes without: its colour says the class, by the legend."""
+    """Label the large boxes first; a box without free space gets no label, as the legend explains its colour."""
     labels: list[_Rectangle] = []
     centres = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
     by_area = sorted(range(len(boxes)), key=lambda i: -_area(boxes[i]))
@@ -109,7 +109,7 @@ def _label_all(
 
 
 def _places(box: _Rectangle, width: float, height: float, side: int) -> Iterator[_Rectangle]:
-    """Above the box, below it, and within it at its top, as far as they are inside the square."""
+    """Yield the label places inside the square: above the box, below it, and within it at the top."""
     left = min(max(box[0], 0.0), side - width)
     for top in (box[1] - height, box[3] + 1, box[1] + 2):
         if top >= 0 and top + height <= side:
@@ -117,7 +117,7 @@ def _places(box: _Rectangle, width: float, height: float, side: int) -> Iterator
 
 
 def _hides(place: _Rectangle, labels: Sequence[_Rectangle], centres: Sequence[tuple[float, float]]) -> bool:
-    """Whether a label there would hide another label or the middle of an object."""
+    """Check whether a label there would hide another label or the middle of an object."""
     left, top, right, bottom = place
     if any(left <= x <= right and top <= y <= bottom for x, y in centres):
         return True
@@ -133,11 +133,11 @@ def _area(box: _Rectangle) -> float:
 
 
 def readable_on(colour: Colour) -> Colour:
-    """Black or white."""
+    """Return black or white, whichever is readable on this colour."""
     return (0, 0, 0) if _brightness(colour) > 120 else (255, 255, 255)
 
 
 def _brightness(colour: tuple[float, float, float]) -> float:
-    """In 0..255, as the eye sees it."""
+    """Return the perceived brightness, 0..255."""
     red, green, blue = colour
     return 0.299 * red + 0.587 * green + 0.114 * blue

@@ -1,4 +1,4 @@
-"""Contact sheets: a grid of pictures with their boxes under a heading, as one picture."""
+"""Contact sheets: a grid of images with their boxes under a heading, as one image."""
 
 import io
 from collections import Counter
@@ -12,16 +12,16 @@ from trainer.data.drawing.boxes import Cell, Colour, colour_of, label_of, readab
 from trainer.data.drawing.text import Font, fitted, font_for, on_one_line, usual_font, wrapped
 
 _WIDTH = 1960
-"""Of the grid, in pixels, where it can be: about a screen."""
+"""Preferred width of the grid in pixels: about a screen."""
 _SMALLEST, _LARGEST = 320, 640
-"""Sides of a picture."""
+"""Limits of the side of an image, in pixels."""
 _MARGIN, _GAP = 16, 8
 _TITLE, _TEXT, _CAPTION = 24, 15, 13
-"""Sizes of letters."""
+"""Font sizes in pixels."""
 _CAPTION_HEIGHT = _CAPTION + 8
 _PAPER, _INK, _PALE, _WARNING = (255, 255, 255), (20, 20, 20), (110, 110, 110), (176, 58, 0)
 _MOST_CLASSES = 40
-"""In the legend: those with the most boxes."""
+"""Maximum number of classes in the legend: those with the most boxes."""
 _LONGEST_NAME = 160
 _QUALITY = 92
 
@@ -34,31 +34,31 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sheet:
-    """What is on one sheet."""
+    """Contents of one sheet."""
 
     title: str
     facts: tuple[str, ...]
-    """Short texts below the title, side by side."""
+    """Short texts below the title, next to each other."""
     left_out: str
-    """Pale, below them."""
+    """Pale text below the facts."""
     notes: tuple[str, ...]
-    """Warnings, each on a line of its own."""
+    """Warnings, each on its own line."""
     columns: tuple[str, ...]
     """Headings, one for each cell of a row."""
     rows: tuple[Row, ...]
     names: Mapping[int, str]
-    """Of the classes."""
+    """Names of the classes."""
 
 
 def jpeg(sheet: Sheet) -> bytes:
-    """The sheet as a file; the same sheet gives the same bytes."""
+    """Encode the sheet as a JPEG file; the same sheet gives the same bytes."""
     content = io.BytesIO()
     drawn(sheet).save(content, "JPEG", quality=_QUALITY, subsampling=0)  # colours as sharp as the lines
     return content.getvalue()
 
 
 def drawn(sheet: Sheet) -> Image.Image:
-    """The sheet as a picture."""
+    """Draw the sheet as an image."""
     side = min(max((_WIDTH + _GAP) // len(sheet.columns) - _GAP, _SMALLEST), _LARGEST)
     width = len(sheet.columns) * (side + _GAP) - _GAP
     heading = [*_heading(sheet, width), *_legend(sheet, width)]
@@ -85,7 +85,7 @@ def _draw_grid(page: Image.Image, sheet: Sheet, top: int, side: int) -> None:
 
 
 def _heading(sheet: Sheet, width: int) -> Iterator[Image.Image]:
-    """A strip for each line."""
+    """Yield a strip for each line."""
     yield _line(sheet.title, _TITLE, _INK, width)
     font = usual_font(_TEXT)
     for line in wrapped(sheet.facts, font, width, separator="   "):
@@ -96,7 +96,7 @@ def _heading(sheet: Sheet, width: int) -> Iterator[Image.Image]:
 
 
 def _line(text: str, size: int, colour: Colour, width: int) -> Image.Image:
-    """A strip of paper with one line of text, shortened where it is too long."""
+    """Draw a strip of paper with one line of text, shortened if it is too long."""
     text = on_one_line(text)
     font = _font(text, size)
     strip = Image.new("RGB", (width, round(1.4 * size)), _PAPER)
@@ -105,7 +105,7 @@ def _line(text: str, size: int, colour: Colour, width: int) -> Image.Image:
 
 
 def _legend(sheet: Sheet, width: int) -> Iterator[Image.Image]:
-    """Strips with the names of the classes on the sheet, each on its colour."""
+    """Yield strips with the names of the classes on the sheet, each on its colour."""
     found = Counter(class_id for row in sheet.rows for cell in row.cells for class_id in cell.classes)
     shown = sorted(class_id for class_id, _ in found.most_common(_MOST_CLASSES))
     strip, x = Image.new("RGB", (width, _CAPTION_HEIGHT + 2), _PAPER), 0

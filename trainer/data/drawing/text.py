@@ -1,4 +1,4 @@
-"""Text on pictures: fonts that can write it, and text made to fit."""
+"""Text on images: fonts that can write it, and text shortened to fit."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -10,31 +10,31 @@ from PIL import ImageFont
 Font = ImageFont.FreeTypeFont
 
 _FOR_CHINESE = ("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf")
-"""What Linux machines have for Chinese, Japanese and Korean, if anything; none of them comes with a Python package."""
+"""Fonts for Chinese, Japanese and Korean that Linux machines may have; no Python package includes one."""
 _LONGEST = 500
-"""Characters; no line on a picture is longer."""
+"""Maximum characters of a line on an image."""
 _NO_CHARACTER = "\U0010ffff"
 
 
 @lru_cache(maxsize=4096)
 def font_for(text: str, size: int) -> Font | None:
-    """The first font at hand that has every character of a text; None where there is none."""
+    """Return the first available font that has every character of a text, or None."""
     return next((font for font in _fonts(size) if _can_write(font, text)), None)
 
 
 def usual_font(size: int) -> Font:
-    """The font for text of our own."""
+    """Return the font for our own text."""
     return next(_fonts(size))
 
 
 def on_one_line(text: str) -> str:
-    """The beginning of a text, with all that is no visible character replaced: line breaks, marks of direction."""
+    """Return the start of a text with every invisible character replaced: line breaks, direction marks."""
     shown = text[:_LONGEST]
     return "".join(character if character.isprintable() else "\N{WHITE SQUARE}" for character in shown)
 
 
 def fitted(text: str, font: Font, width: float) -> str:
-    """As much of the beginning of a text as `width` pixels hold, with dots where something is missing."""
+    """Shorten a text to `width` pixels, with dots in place of the omitted part."""
     if font.getlength(text) <= width:
         return text
     kept = bisect_right(range(1, len(text)), width, key=lambda end: font.getlength(f"{text[:end]}…"))
@@ -42,7 +42,7 @@ def fitted(text: str, font: Font, width: float) -> str:
 
 
 def wrapped(parts: Sequence[str], font: Font, width: float, *, separator: str) -> Iterator[str]:
-    """Lines of at most `width` pixels, broken between the parts only."""
+    """Yield lines of at most `width` pixels, broken between the parts only."""
     line = ""
     for part in parts:
         longer = f"{line}{separator}{part}" if line else part
@@ -55,7 +55,7 @@ def wrapped(parts: Sequence[str], font: Font, width: float, *, separator: str) -
 
 
 def _fonts(size: int) -> Iterator[Font]:
-    import matplotlib  # ultralytics needs it anyway; its DejaVu writes Latin, Cyrillic, Greek and Arabic
+    import matplotlib  # ultralytics needs it anyway; its DejaVu font covers Latin, Cyrillic, Greek and Arabic
 
     yield _opened(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
     for name in _FOR_CHINESE:

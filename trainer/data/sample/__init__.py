@@ -1,1 +1,1 @@
-"""Draw the sample data set."""
+"""Bundled sample data set."""

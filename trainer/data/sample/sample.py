@@ -1,7 +1,7 @@
-"""Composes the sample data set: a small object-detection task that a CPU can learn in minutes.
+"""Sample data set: a small object detection task that a CPU can learn in minutes.
 
-The scenes are drawn by `scenes` from product photos that ship with this package; docs/sample-data.md tells
-what is in them. With one version of numpy and Pillow, the same settings give the same bytes.
+`scenes` draws the scenes from product photos that ship with this package; docs/sample-data.md describes their contents.
+With one version of numpy and Pillow, the same settings give the same bytes.
 """
 
 import errno
@@ -20,18 +20,18 @@ from trainer.exceptions import DataError
 from trainer.system.cache import cache_folder
 
 FORMAT = 1
-"""Counts up whenever the same settings begin to give other scenes."""
+"""Format version, incremented whenever the same settings start to give different scenes."""
 MIN_IMAGE_SIZE = 64
-"""Below it the smallest objects would be mere dots."""
+"""Minimum image side in pixels; below it the smallest objects would shrink to dots."""
 MIN_NAMED_IMAGES = 8
-"""The least N of 'sample:N'."""
+"""Minimum N of 'sample:N'."""
 
 _MANIFEST = "sample.json"
 _LICENSE = "LICENSE.txt"
 _JPEG_QUALITY = 90
 _SPLITS = ("train", "val")
 _KNOWN_SUFFIXES = {"images": ".jpg", "labels": ".txt"}
-# What ultralytics leaves beside pictures and labels; neither changes what is trained on.
+# Files that ultralytics leaves next to images and labels; they do not change the training.
 _CACHE_SUFFIXES = {".npy", ".cache"}
 
 
@@ -61,12 +61,12 @@ class _Settings:
 
 
 def located(data: str) -> Path:
-    """The YAML of a data set by its path, or by the name `sample` or `sample:N` (N training pictures).
+    """Return the YAML of a data set, given by path or as `sample` or `sample:N` (N training images).
 
     The sample data set is composed on first use.
 
     Raises:
-        DataError: N is no number of pictures, or the data set cannot be composed.
+        DataError: N is not a valid number of images, or the data set cannot be composed.
     """
     name, _, number = data.partition(":")
     if name != "sample":
@@ -83,31 +83,31 @@ def located(data: str) -> Path:
 
 
 def default_directory() -> Path:
-    """Where the sample data set lives unless the user says otherwise: below the user's cache folder."""
+    """Return the default folder of the sample data set, below the user's cache folder."""
     return cache_folder() / f"sample-data-v{FORMAT}"
 
 
 def compose(
     directory: Path, *, train_images: int = 600, val_images: int = 150, image_size: int = 128, seed: int = 0
 ) -> Path:
-    """Write the sample data set to a new or empty folder, or reuse the one that is there.
+    """Write the sample data set to a new or empty folder, or reuse the existing one.
 
-    The folder appears complete or not at all; of two processes that compose at once, one wins and both
-    return its work.
+    The folder appears complete or not at all. If two processes compose at the same time, one wins and both return its
+    data set.
 
     Args:
-        directory: the folder of the data set; its parents are made.
-        train_images: number of training pictures, at least 1.
-        val_images: number of validation pictures, at least 1.
-        image_size: side of the pictures in pixels, at least 64.
+        directory: Folder of the data set; missing parents are created.
+        train_images: Number of training images, at least 1.
+        val_images: Number of validation images, at least 1.
+        image_size: Side of the images in pixels, at least 64.
         seed: 0 or more.
 
     Returns:
         Absolute path of dataset.yaml.
 
     Raises:
-        DataError: a setting is out of range; the folder holds something else, or a sample made with other
-            settings, or an incomplete one; or it cannot be written.
+        DataError: A setting is out of range; the folder contains something else, a sample with other settings, or an
+            incomplete one; or the folder cannot be written.
     """
     settings = _Settings(
         format=FORMAT, train_images=train_images, val_images=val_images, image_size=image_size, seed=seed
@@ -130,13 +130,13 @@ def _is_free(directory: Path) -> bool:
 
 def _composed(directory: Path, settings: _Settings) -> Path:
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the rename stays within one file system.
+    # Next to the target, so that the rename stays within one file system.
     draft = directory.with_name(f".{directory.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         _write(draft, settings)
         draft.rename(directory)
     except OSError as error:
-        # A folder that is not empty is the one thing a rename never replaces: somebody else was faster.
+        # A rename never replaces a folder that is not empty: another process was faster.
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
         return _reused(directory, settings)
@@ -215,7 +215,7 @@ def _write(draft: Path, settings: _Settings) -> None:
         images.mkdir(parents=True)
         labels.mkdir(parents=True)
         for index in range(settings.num_images(split)):
-            # A generator of its own: scene 7 is the same scene however many there are.
+            # One generator per scene: scene 7 stays the same for any number of scenes.
             rng = np.random.default_rng([settings.seed, number, index])
             scene = draw_scene(cutouts, sources[split], rng, image_size=settings.image_size)
             picture = Image.fromarray(scene.pixels)
@@ -234,14 +234,14 @@ def _stem(index: int) -> str:
 
 
 def _row(box: Box, image_size: int) -> str:
-    """One label row; eight decimals hold every half pixel of the usual picture sizes exactly."""
+    """Return one label row; eight decimals represent every half pixel of the usual image sizes exactly."""
     x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
     values = (v / image_size for v in (x, y, box.right - box.left, box.bottom - box.top))
     return " ".join([str(box.source.class_id), *(f"{v:.8f}" for v in values)]) + "\n"
 
 
 def _yaml(names: tuple[str, ...]) -> str:
-    # No `path`: every reader then takes the folder of this file, so the data set can be moved.
+    # No `path` key: every reader then uses the folder of this file, so the data set can be moved.
     lines = [
         "# Sample data set of mamba-yolo-tuner, composed from Fashion-MNIST (MIT licence, see LICENSE.txt).",
         "train: images/train",

@@ -1,7 +1,7 @@
-"""Draws pictures of clothes on textured grounds, with the exact box of every object.
+"""Images of clothes on textured backgrounds, with the exact box of every object.
 
-Legend: S is the side of the (square) picture in pixels; grey pictures are (H, W), colour ones (H, W, 3);
-alpha is 0 or clearly above, so that a pixel belongs to an object exactly where its alpha is not 0.
+Legend: S is the side of the (square) image in pixels. Grey images are (H, W), colour images (H, W, 3). Alpha is either
+0 or clearly above it, so a pixel belongs to an object exactly if its alpha is not 0.
 """
 
 import colorsys
@@ -22,21 +22,21 @@ Canvas = npt.NDArray[np.float32]
 
 ASSET = Path(__file__).parents[1] / "assets" / "fashion-mnist-cutouts.npz"
 REFERENCE_SIZE = 128
-"""Side in pixels of the picture that the sizes below are meant for; they grow with the picture."""
+"""Image side in pixels that the sizes below refer to; they scale with the image."""
 OBJECT_SIZES = (20.0, 64.0)
-"""Longest side of an object in pixels: the least, and the greatest, which is the likeliest."""
+"""Longest side of an object in pixels: the minimum, and the maximum, which is the most likely value."""
 MAX_OBJECTS = 6
 MAX_CLUTTER = 2
 BACKGROUND_SHARE = 0.08
-"""Share of pictures without any object."""
+"""Share of images without any object."""
 MIN_VISIBLE = 0.7
 """Share of an object's pixels that must stay visible under the objects drawn over it."""
 VAL_SHARE = 0.2
-"""Share of the cut-outs of each class kept for the validation split."""
+"""Share of the cut-outs of each class reserved for the validation split."""
 
-_NOT_EMPTY = 12  # the photos' black carries a little noise
+_NOT_EMPTY = 12  # the photos' black contains a little noise
 _PLACEMENT_TRIES = 20
-_MIN_CONTRAST = 100.0  # distance in RGB, of 441
+_MIN_CONTRAST = 100.0  # distance in RGB; the maximum is 441
 _NOBODY = -1
 
 
@@ -46,12 +46,12 @@ class Cutouts:
 
     names: tuple[str, ...]
     images: npt.NDArray[np.uint8]
-    """(classes, photos, 28, 28)."""
+    """Pixels, (classes, photos, 28, 28)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Which cut-out an object or a piece of clutter was made from."""
+    """Cut-out that an object or a piece of clutter was made from."""
 
     class_id: int
     index: int
@@ -70,20 +70,20 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """One picture and the truth about it."""
+    """One image and its ground truth."""
 
     pixels: npt.NDArray[np.uint8]
-    """(S, S, 3), RGB."""
+    """Pixels, (S, S, 3), RGB."""
     owners: npt.NDArray[np.int8]
-    """(S, S), the number in `boxes` of the object seen at each pixel, -1 where there is none."""
+    """Index in `boxes` of the object visible at each pixel, (S, S); -1 if there is none."""
     boxes: tuple[Box, ...]
     clutter: tuple[Source, ...]
-    """Cut-outs that pieces of clutter were scrambled from."""
+    """Cut-outs that the pieces of clutter were scrambled from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sprite:
-    """Something to put on the canvas, cut to its own bounds."""
+    """Element to paste on the canvas, trimmed to its own bounds."""
 
     colour: Colour
     alpha: Alpha
@@ -91,14 +91,14 @@ class _Sprite:
 
 @cache
 def load_cutouts() -> Cutouts:
-    """The cut-outs that ship with the product, read once a process."""
+    """Return the cut-outs that ship with the product, loaded once per process."""
     with np.load(ASSET, allow_pickle=False) as archive:
         names, images = tuple(str(name) for name in archive["names"]), archive["images"]
     return Cutouts(names=names, images=images.reshape(len(names), -1, 28, 28))
 
 
 def split_sources(cutouts: Cutouts, *, seed: int) -> Mapping[str, npt.NDArray[np.int64]]:
-    """Indices of the cut-outs of each split, (classes, photos of the split); no photo is in both."""
+    """Return each split's cut-out indices, (classes, photos of the split); no photo is in both splits."""
     num_classes, num_photos = cutouts.images.shape[:2]
     rng = np.random.default_rng([seed, 0])
     order = np.stack([rng.permutation(num_photos) for _ in range(num_classes)])
@@ -107,12 +107,12 @@ def split_sources(cutouts: Cutouts, *, seed: int) -> Mapping[str, npt.NDArray[np
 
 
 def draw_scene(cutouts: Cutouts, sources: npt.NDArray[np.int64], rng: np.random.Generator, *, image_size: int) -> Scene:
-    """Draw one scene: ground, then clutter, then objects, each over the ones before.
+    """Draw one scene: background, then clutter, then objects, each over the previous ones.
 
     Args:
-        cutouts: all the photos.
-        sources: (classes, photos), the indices that this scene may use.
-        rng: owned by this scene; everything random comes from it.
+        cutouts: All the photos.
+        sources: Indices that this scene may use, (classes, photos).
+        rng: Generator of this scene alone; everything random comes from it.
         image_size: S.
     """
     scale = image_size / REFERENCE_SIZE
@@ -164,7 +164,7 @@ def _box(visible: npt.NDArray[np.bool_], source: Source) -> Box:
 def _free_corner(
     owners: npt.NDArray[np.int8], areas: list[int], alpha: Alpha, rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """A (top, left) inside the picture where the sprite hides too much of nobody, or none found."""
+    """Find a (top, left) inside the image where the sprite hides no object too much; None if none is found."""
     for _ in range(_PLACEMENT_TRIES):
         corner = _any_corner(owners.shape[0], alpha, rng)
         after = owners.copy()
@@ -201,9 +201,9 @@ def _object_sprite(
 
 
 def _sprite(photo: Grey, rng: np.random.Generator, *, tint: Colour, scale: float, max_degrees: float) -> _Sprite:
-    """The photo turned, mirrored, sized and tinted."""
+    """Rotate, mirror, resize and tint the photo."""
     solid = _silhouette(photo)
-    # The emptiness around takes the mean tone, or resizing would draw a dark seam around the object.
+    # The empty surroundings take the mean tone. Otherwise resizing would draw a dark seam around the object.
     grey = Image.fromarray(np.where(solid, photo, photo[solid].mean()).astype(np.uint8))
     mask = Image.fromarray(solid.astype(np.uint8) * 255)
     degrees = float(rng.uniform(-max_degrees, max_degrees))
@@ -222,12 +222,12 @@ def _sprite(photo: Grey, rng: np.random.Generator, *, tint: Colour, scale: float
 
 
 def _unit(image: Image.Image) -> Alpha:
-    """The values of a grey picture as 0..1."""
+    """Return the values of a grey image as 0..1."""
     return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
 def _silhouette(photo: Grey) -> npt.NDArray[np.bool_]:
-    """Where the object is; single dark pixels inside it count as object."""
+    """Return the mask of the object; single dark pixels inside it count as object."""
     solid = photo > _NOT_EMPTY
     framed = np.pad(solid, 1).astype(np.int8)
     neighbours = framed[:-2, 1:-1] + framed[2:, 1:-1] + framed[1:-1, :-2] + framed[1:-1, 2:]
@@ -242,8 +242,8 @@ def _turned_size(mask: Image.Image, degrees: float) -> tuple[int, int]:
 
 
 def _cut(colour: Colour, alpha: Alpha) -> _Sprite:
-    """Drop the faint rim, so that what is seen and what is boxed are the same pixels; then trim."""
-    # The straps of a small sandal may be faint all over: then the strongest pixels stay.
+    """Drop the faint rim, so that the visible pixels are those inside the box; then trim."""
+    # The straps of a small sandal may be faint everywhere: then the strongest pixels stay.
     alpha = np.where(alpha < min(0.5, float(alpha.max())), 0, alpha).astype(np.float32)
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -251,7 +251,7 @@ def _cut(colour: Colour, alpha: Alpha) -> _Sprite:
 
 
 def _tint(rng: np.random.Generator, ground: Colour) -> Colour:
-    """A colour, RGB 0..255, that stands off from the ground."""
+    """Choose a colour, RGB 0..255, with enough contrast to the background."""
     while True:
         hue, saturation, value = rng.random(), rng.uniform(0.1, 0.9), rng.uniform(0.45, 1.0)
         colour = np.array(colorsys.hsv_to_rgb(hue, saturation, value), dtype=np.float32) * 255
@@ -260,11 +260,11 @@ def _tint(rng: np.random.Generator, ground: Colour) -> Colour:
             return colour
 
 
-# Ground and clutter
+# Background and clutter
 
 
 def _ground(rng: np.random.Generator, image_size: int) -> tuple[Canvas, Colour]:
-    """A textured picture without objects, and its mean colour."""
+    """Draw a textured image without objects, and return it with its mean colour."""
     hue, saturation, value = rng.random(), rng.uniform(0.0, 0.5), rng.uniform(0.15, 0.9)
     mean = np.array(colorsys.hsv_to_rgb(hue, saturation, value), dtype=np.float32) * 255
     texture = np.zeros((image_size, image_size), dtype=np.float32)
@@ -298,7 +298,7 @@ def _add_clutter(
     ground: Colour,
     scale: float,
 ) -> tuple[Source, ...]:
-    """Put up to two unlabelled things on the ground; the cut-outs that were used for them."""
+    """Add up to two unlabelled pieces of clutter, and return the cut-outs used for them."""
     used: list[Source] = []
     for _ in range(int(rng.integers(MAX_CLUTTER + 1))):
         tint = _tint(rng, ground)
@@ -314,13 +314,13 @@ def _add_clutter(
 
 
 def _scrambled(photo: Grey, rng: np.random.Generator) -> Grey:
-    """The photo's sixteen tiles in another order: cloth and edges without the shape of a product."""
+    """Shuffle the photo's sixteen tiles: cloth and edges without the shape of a product."""
     tiles = photo.reshape(4, 7, 4, 7).swapaxes(1, 2).reshape(16, 7, 7)[rng.permutation(16)]
     return tiles.reshape(4, 4, 7, 7).swapaxes(1, 2).reshape(28, 28)
 
 
 def _shape(rng: np.random.Generator, *, tint: Colour, scale: float) -> _Sprite:
-    """An ellipse or a polygon with a shade across it."""
+    """Draw an ellipse or a polygon with a shade across it."""
     width, height = (max(6, round(float(rng.uniform(12, 48)) * scale)) for _ in range(2))
     finer = 4
     mask = Image.new("L", (width * finer, height * finer))

@@ -1,17 +1,17 @@
-"""The selective scan of Mamba: one formula, and the implementations behind it.
+"""Selective scan of Mamba: one formula and its implementations.
 
 Formula and notation: "Mamba: Linear-Time Sequence Modeling with Selective State Spaces",
-https://arxiv.org/abs/2312.00752, section 3.2 and algorithm 2. Shapes: B batch, K groups, D channels per
-group, N states per channel, L tokens.
+https://arxiv.org/abs/2312.00752, section 3.2 and algorithm 2. Shapes: B batch, K groups, D channels per group, N states
+per channel, L tokens.
 
-Which implementation runs is chosen once for each device, by `backend`, by the environment variable
-MAMBA_YOLO_SCAN, or by speed (`auto`); docs/performance.md compares them.
+The implementation is chosen once per device: by `backend`, by the environment variable MAMBA_YOLO_SCAN, or by speed
+(`auto`). docs/performance.md compares the implementations.
 """
 
 import torch
 from torch import Tensor
 
-from trainer.exceptions import BackendUnavailable
+from trainer.exceptions import BackendUnavailableError
 from trainer.nn.precision import accurate_dtype
 from trainer.nn.selective_scan import _backends
 from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, described
@@ -23,7 +23,7 @@ from trainer.nn.selective_scan._reference import selective_scan_reference
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "NAMES",
-    "BackendUnavailable",
+    "BackendUnavailableError",
     "cross_selective_scan",
     "described",
     "selective_scan",
@@ -49,20 +49,20 @@ def selective_scan(
         h[t] = exp(dt[t] * A) * h[t-1] + dt[t] * u[t] * B[t]        (N states)
         y[t] = sum over N of C[t] * h[t], plus D * u[t]
 
-    Shapes: `u`, `delta` (B, K*D, L); `A` (K*D, N); `B`, `C` (B, K, N, L), shared by the D channels of a
-    group; `D`, `delta_bias` (K*D,). Row r of K*D belongs to group r // D. L is at least 1. Strides are free.
+    Shapes: `u`, `delta` (B, K*D, L); `A` (K*D, N); `B`, `C` (B, K, N, L), shared by the D channels of a group; `D`,
+    `delta_bias` (K*D,). Row r of K*D belongs to group r // D. L is at least 1. Any strides are allowed.
 
-    Returns (B, K*D, L). Everything may be float16, bfloat16, float32 or float64; the
-    result is float32, or float64 if `u` is, and is computed in that type with autocast off; in float64 always by
-    the implementation in plain torch. Differentiable once, in every argument.
+    Returns (B, K*D, L). Every argument may be float16, bfloat16, float32 or float64. The result is float32, or float64
+    if `u` is float64. The scan runs in the type of the result with autocast off; the plain torch implementation always
+    runs in float64. Differentiable once, in every argument.
 
-    Entries of `A` are meant to be negative, so that exp(dt * A) is at most 1. Then steps and rates of any
-    size, such as delta = 1000 or A = -100, give finite outputs and gradients. A NaN in `u` or `delta` makes
-    its channel NaN from that token on.
+    Entries of `A` should be negative, so that exp(dt * A) is at most 1. Outputs and gradients then stay finite for
+    steps and rates of any size, for example delta = 1000 or A = -100. A NaN in `u` or `delta` makes its channel NaN
+    from that token on.
 
     Raises:
         ValueError: The shapes do not fit together.
-        BackendUnavailable: `backend`, or the one that MAMBA_YOLO_SCAN names, does not exist or does not work here.
+        BackendUnavailableError: `backend`, or the one that MAMBA_YOLO_SCAN names, does not exist or does not work here.
     """
     _check_shapes(u, delta, A, B, C, D, delta_bias)
     groups, (batch, rows, length) = B.shape[1], u.shape
@@ -79,15 +79,15 @@ def selective_scan(
 def cross_selective_scan(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor, *, backend: str = "auto"
 ) -> Tensor:
-    """Scan the pixels of maps along four paths and add the results up: rows, columns, and both backwards.
+    """Scan the pixels of maps along four paths and add the results: rows, columns, and both backwards.
 
-    Each of the K = 4 paths is a group of `selective_scan` with coefficients of its own; all read the same `u`.
+    Each of the K = 4 paths is a group of `selective_scan` with its own coefficients. All paths read the same `u`.
     https://arxiv.org/abs/2401.10166, "2D-Selective-Scan".
 
-    Shapes: `u` (B, H, W, D); `delta` (B, H, W, 4, D); `A` (4, D, N); `B`, `C` (B, H, W, 4, N); `D`,
-    `delta_bias` (4, D). All lie pixel by pixel, whatever the path. Returns (B, H, W, D).
+    Shapes: `u` (B, H, W, D); `delta` (B, H, W, 4, D); `A` (4, D, N); `B`, `C` (B, H, W, 4, N); `D`, `delta_bias` (4,
+    D). All are stored pixel by pixel, whatever the path. Returns (B, H, W, D).
 
-    Types, NaN and errors are those of `selective_scan`.
+    Types, NaN behaviour and errors are those of `selective_scan`.
     """
     width, shape = u.shape[2], u.shape
     u, delta, B, C = (x.flatten(1, 2) for x in (u.unsqueeze(3), delta, B, C))  # (B, L, 1 or K, D or N)
@@ -98,7 +98,7 @@ def cross_selective_scan(
 def _computed(scan: Scan, ways: Ways, backend: str) -> Tensor:
     dtype = accurate_dtype(scan.u)
     if _is_exporting():
-        # Other programs do not know our operator; the exportable form is made of theirs.
+        # Other runtimes do not know our operator. The exportable form uses only operations that they have.
         return exportable_scan(Scan(*(x.to(dtype) for x in scan)), ways)
     name = _backends.chosen(backend, str(scan.u.device), dtype == torch.float64)
     if _backends.named(name).TAKES_HALF:

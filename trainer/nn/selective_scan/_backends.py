@@ -1,4 +1,4 @@
-"""Which implementation of the scan runs on a device: the fastest that works there."""
+"""Choice of the scan implementation for a device: the fastest one that works there."""
 
 import logging
 import os
@@ -7,13 +7,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainer.exceptions import BackendUnavailable
+from trainer.exceptions import BackendUnavailableError
 from trainer.nn.precision import no_autocast
 from trainer.nn.selective_scan import _mamba_ssm, _native, _segmented, _triton
 from trainer.nn.selective_scan._problem import CROSS, Backend, Path, Scan, Ways
 
 ENVIRONMENT_VARIABLE = "MAMBA_YOLO_SCAN"
-"""Names the implementation for calls that do not: `auto` or one of `NAMES`."""
+"""Environment variable that sets the implementation for calls without `backend`: `auto` or one of `NAMES`."""
 
 _BACKENDS: dict[str, Backend] = {"mamba_ssm": _mamba_ssm, "native": _native, "triton": _triton, "torch": _segmented}
 _FASTEST_FIRST = {"cpu": ("native", "torch"), "cuda": ("mamba_ssm", "triton", "torch")}
@@ -25,52 +25,54 @@ _logger = logging.getLogger(__name__)
 
 
 def named(name: str) -> Backend:
-    """The implementation with this name, one of `NAMES`."""
+    """Return the implementation with this name, one of `NAMES`."""
     return _BACKENDS[name]
 
 
 def chosen(name: str, device: str, is_float64: bool) -> str:
-    """The name of the implementation to run on `device` when `name`, or `auto`, is asked for.
+    """Return the name of the implementation to run on `device` for the requested `name`, which may be `auto`.
 
     Raises:
-        BackendUnavailable: There is no implementation of this name, or it does not work on this device.
+        BackendUnavailableError: No implementation has this name, or it does not work on this device.
     """
     asked_by = "backend"
     if name == "auto" and os.environ.get(ENVIRONMENT_VARIABLE):
         name, asked_by = os.environ[ENVIRONMENT_VARIABLE], ENVIRONMENT_VARIABLE
     if name not in ("auto", *NAMES):
-        raise BackendUnavailable(f"There is no selective scan '{name}' ({asked_by}): choose auto, {', '.join(NAMES)}.")
+        raise BackendUnavailableError(
+            f"There is no selective scan '{name}' ({asked_by}): choose auto, {', '.join(NAMES)}."
+        )
     if is_float64 or device == "meta":
         return "torch"
     if name == "auto":
         return _fastest(torch.device(device))
     reason = _why_not(name, torch.device(device))
     if reason is not None:
-        raise BackendUnavailable(
+        raise BackendUnavailableError(
             f"The selective scan '{name}' ({asked_by}) does not work on {device}: {reason}; or choose auto"
         )
     return name
 
 
 def described(device: str) -> str:
-    """What runs on `device` when a call names nothing, and why nothing faster does: one line for a report.
+    """Describe the default implementation on `device`, and why no faster one runs, in one line for a report.
 
     Raises:
-        BackendUnavailable: MAMBA_YOLO_SCAN asks for something that does not work there.
+        BackendUnavailableError: MAMBA_YOLO_SCAN names an implementation that does not work there.
     """
     name = chosen("auto", device, False)
     faster = _faster_than(name, torch.device(device))
     return f"{name} ({'; '.join(faster)})" if faster else name
 
 
-# Tells torch.compile to call it rather than look inside. This is all that torch.compiler.assume_constant_result does
-# besides importing torch._dynamo, which takes a second that whoever does not compile should not pay.
+# Tells torch.compile to call the function instead of tracing it. torch.compiler.assume_constant_result does the same
+# but also imports torch._dynamo. That import takes a second, which callers who never compile should not pay.
 chosen._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache
 def _fastest(device: torch.device) -> str:
-    """The first implementation in order of speed that works on `device`; said once in the log."""
+    """Return the first implementation in order of speed that works on `device`, and log the choice once."""
     name = next((name for name in _FASTEST_FIRST.get(device.type, ()) if _why_not(name, device) is None), "torch")
     _logger.info("Selective scan on %s: %s.", device, name)
     for line in _faster_than(name, device):
@@ -79,7 +81,7 @@ def _fastest(device: torch.device) -> str:
 
 
 def _faster_than(name: str, device: torch.device) -> list[str]:
-    """Each implementation that would be faster than `name`, with what keeps it from running."""
+    """Return each implementation that would be faster than `name`, with the reason why it cannot run."""
     order = _FASTEST_FIRST.get(device.type, ())
     faster = order[: order.index(name)] if name in order else ()
     return [f"{other}: {reason}" for other in faster if (reason := _why_not(other, device))]
@@ -87,19 +89,19 @@ def _faster_than(name: str, device: torch.device) -> list[str]:
 
 @cache
 def _why_not(name: str, device: torch.device) -> str | None:
-    """What keeps an implementation from giving right results on `device`: found out by trying."""
+    """Return why an implementation does not give correct results on `device`, or None if a trial run succeeds."""
     backend = named(name)
     if name == "torch":
         return None
     try:
         return backend.why_not(device) or _disagreement(backend, device)
-    except Exception as error:  # compilers, drivers and extensions fail in ways that cannot be listed
+    except Exception as error:  # compilers, drivers and extensions fail in more ways than we can list
         lines = str(error).strip().splitlines() or ["no message"]
         return f"{type(error).__name__}: {lines[0]}"
 
 
 def _disagreement(backend: Backend, device: torch.device) -> str | None:
-    """Compare `backend` with plain torch on a tiny map; what differs, if anything."""
+    """Compare `backend` with plain torch on a tiny map and describe the difference, or return None."""
     generator = torch.Generator("cpu").manual_seed(0)
 
     def random(*shape: int) -> Tensor:

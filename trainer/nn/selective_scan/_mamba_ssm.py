@@ -1,14 +1,14 @@
-"""The selective scan of mamba-ssm: its compiled CUDA extension, called directly.
+"""Selective scan of mamba-ssm: its compiled CUDA extension, called directly.
 
-https://github.com/state-spaces/mamba, csrc/selective_scan. The extension is a module of its own,
-`selective_scan_cuda`, and all that is used: to import `mamba_ssm` itself takes transformers and more, and
-proves nothing, for some versions of it come without the extension.
+https://github.com/state-spaces/mamba, csrc/selective_scan. The extension is a separate module, `selective_scan_cuda`,
+and we use nothing else. Importing `mamba_ssm` requires transformers and more, and proves nothing, because some versions
+come without the extension.
 
-The extension wants every sequence in one piece, token after token in the order of its path: so the maps are
-turned around on the way in and out. It knows at most 256 states per channel and raises RuntimeError for more.
+The extension needs every sequence as one block in memory, token after token in path order. Maps are therefore
+transposed on the way in and out. It supports at most 256 states per channel and raises RuntimeError for more.
 
-Gradients that several threads add to come out of atomic additions, in another order every time: backward is
-not deterministic.
+Gradients that several threads add to come from atomic additions, in another order every time: backward is not
+deterministic.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainer.nn.selective_scan._problem import Scan, Ways, along_paths, from_paths
 
-# The extension would take half types, but writes the output in the type of delta, and there it overflows:
+# The extension accepts half types, but writes the output in the type of delta, where it overflows:
 # https://github.com/MzeroMiko/VMamba/issues/138.
 TAKES_HALF = False
 
@@ -33,7 +33,7 @@ _REMEDY = 'see docs/performance.md, "mamba-ssm on CUDA"'
 
 
 def why_not(device: torch.device) -> str | None:
-    """Tell whether the extension is installed and fits this torch; whether the GPU takes it, only a run tells."""
+    """Check whether the extension is installed and fits this torch; only a run shows whether the GPU supports it."""
     if device.type != "cuda":
         return "it runs on CUDA devices only"
     try:
@@ -50,7 +50,10 @@ def why_not(device: torch.device) -> str | None:
 
 
 def states_shape(scan: Scan) -> tuple[int, ...]:
-    """Decay since the first token and state, in turns, at the end of each chunk: (B, K*D, chunks, 2N)."""
+    """Return the shape of the kept states: (B, K*D, chunks, 2N).
+
+    Decay since the first token and state alternate, at the end of each chunk.
+    """
     batch, length, groups, channels = scan.delta.shape
     return batch, groups * channels, math.ceil(length / _CHUNK_LENGTH), 2 * scan.A.shape[2]
 
@@ -66,11 +69,11 @@ def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
     """Implement `Backend.backward`.
 
     Raises:
-        RuntimeError: torch is set to deterministic algorithms only (if it is set to warn, there is a warning).
+        RuntimeError: torch allows deterministic algorithms only. If it is set to warn, this warns instead.
     """
     _alert_not_deterministic()
     gy = _sequences(gy, ways).flatten(1, 2)
-    output = gz = None  # of use with a gate z only
+    output = gz = None  # only used with a gate z
     softplus, recompute_gated_output = True, False
     gu, gdelta, gA, gB, gC, gD, gbias = _extension().bwd(
         *_arguments(scan, ways), gy, states, output, gz, softplus, recompute_gated_output
@@ -91,31 +94,31 @@ def _extension() -> Any:
 
 
 def _arguments(scan: Scan, ways: Ways) -> tuple[Tensor | None, ...]:
-    """What both functions of the extension begin with: u, delta, A, B, C, D, z, bias."""
+    """Return the first arguments of both functions of the extension: u, delta, A, B, C, D, z, bias."""
     u, delta, B, C = (_sequences(x, ways) for x in (scan.u, scan.delta, scan.B, scan.C))
     A, D, bias = scan.A.flatten(0, 1), scan.D.flatten().contiguous(), scan.bias.flatten().contiguous()
     return u.flatten(1, 2), delta.flatten(1, 2), A, B, C, D, None, bias
 
 
 def _sequences(x: Tensor, ways: Ways) -> Tensor:
-    """x (B, L, Q, X) along the paths, one sequence after the other in memory: (B, K, X, L)."""
+    """Copy x (B, L, Q, X) along the paths, one sequence after the other in memory: (B, K, X, L)."""
     return along_paths(x, ways).permute(0, 2, 3, 1).contiguous()
 
 
 def _pixels(x: Tensor, ways: Ways) -> Tensor:
-    """Undo `_sequences`, but for Q: (B, K*X, L) or (B, K, X, L) to (B, L, K, X)."""
+    """Undo `_sequences`, except for Q: (B, K*X, L) or (B, K, X, L) to (B, L, K, X)."""
     batch, length = x.shape[0], x.shape[-1]
     return from_paths(x.view(batch, len(ways.paths), -1, length).permute(0, 3, 1, 2), ways)
 
 
 def _by_pixel(x: Tensor, scan: Scan, ways: Ways) -> Tensor:
-    """x (B, K*D, L) as the output is: (B, L, Q, D)."""
+    """Reshape x (B, K*D, L) to the form of the output: (B, L, Q, D)."""
     y = _pixels(x, ways)
     return y.sum(2, keepdim=True) if scan.is_shared else y
 
 
 def _alert_not_deterministic() -> None:
-    """Raise or warn where torch's own operations would that have no deterministic form."""
+    """Raise or warn as torch does for operations without a deterministic form."""
     if not torch.are_deterministic_algorithms_enabled():
         return
     message = (

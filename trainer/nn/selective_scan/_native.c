@@ -1,14 +1,14 @@
-/* The selective scan on a CPU, forward and backward, in float32.
+/* Selective scan on a CPU, forward and backward, in float32.
  *
  * Formula: selective_scan/__init__.py; gradients: selective_scan/_segmented.py. This file needs a C11 compiler
- * with GCC's vector extensions (gcc, clang) and OpenMP, and knows nothing of torch: arrays come with strides.
+ * with GCC's vector extensions (gcc, clang) and OpenMP. It does not depend on torch: arrays come with strides.
  *
- * One task takes LANES channels of one sample through the map, one channel to a lane of a vector register, and
- * TOKENS tokens at a time, so that all it works on lies in the first-level cache. Forward keeps the state
- * before each such segment; backward computes the states inside it again. Per state and token that leaves one
- * exponential and a handful of multiplications, and nothing the size of all states is ever in memory.
+ * One task takes LANES channels of one sample through the map, with one channel per lane of a vector register.
+ * It processes TOKENS tokens at a time, so that its working set fits in the first-level cache. Forward keeps the
+ * state before each such segment; backward recomputes the states inside it. The cost per state and token is one
+ * exponential and a handful of multiplications, and no array of the size of all states is ever in memory.
  *
- * Compiled without -ffast-math: NaN and infinity are needed to tell a run that diverges.
+ * Compiled without -ffast-math: NaN and infinity are needed to detect a run that diverges.
  */
 
 #include <stdint.h>
@@ -47,19 +47,19 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 #define INLINE static inline __attribute__((always_inline))
 
 enum { TOKENS = 64 };  /* tokens of a segment; a multiple of LANES */
-enum { TOGETHER = 4 }; /* states that go forward through a segment side by side */
+enum { TOGETHER = 4 }; /* states that forward processes together in a segment */
 
 enum { ROWS, COLUMNS, ROWS_BACKWARDS, COLUMNS_BACKWARDS }; /* `Path` of _problem.py */
 
 typedef struct {
-    int64_t batch, token, group, last; /* steps in numbers, not bytes; `last` goes to the next channel or state */
+    int64_t batch, token, group, last; /* in elements, not bytes; `last` leads to the next channel or state */
 } Strides;
 
-/* Every pointer of a scan and how to walk it; mirrored in _native.py. */
+/* All pointers of a scan and their strides; mirrored in _native.py. */
 typedef struct {
     int64_t batch, length, groups, channels, states, width;
-    int64_t is_shared;      /* whether all groups read, and add to, one u and y */
-    int64_t num_parts;      /* into how many parts the channels are cut for backward */
+    int64_t is_shared;      /* true if all groups read one u and add to one y */
+    int64_t num_parts;      /* number of parts of the channels for backward */
     int64_t num_threads;
     const int64_t *paths;   /* (K) */
     const float *u, *delta, *A, *B, *C, *D, *bias; /* A (K, D, N), D and bias (K, D): contiguous */
@@ -70,14 +70,14 @@ typedef struct {
     float *gu, *gdelta, *gB, *gC; /* strides of u, delta; gB, gC have a leading axis of num_parts */
     Strides gu_strides, gdelta_strides, gB_strides, gC_strides;
     int64_t gB_part, gC_part;
-    float *gA, *gD, *gbias; /* one for each sample: (B, K, D, N) and (B, K, D), contiguous */
+    float *gA, *gD, *gbias; /* one per sample: (B, K, D, N) and (B, K, D), contiguous */
 } Scan;
 
 /* ---- vectors ---- */
 
 INLINE vec splat(float x) { return x - (vec){0}; }
 
-/* The larger number; if one is NaN, `b`. */
+/* Return the larger number; `b` if one is NaN. */
 INLINE vec larger(vec a, vec b) {
 #if LANES == 16
     return (vec)_mm512_max_ps((__m512)a, (__m512)b);
@@ -93,13 +93,13 @@ INLINE vec magnitude(vec x) { return (vec)((ivec)x & 0x7fffffff); }
 
 INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 
-/* 2**(x*y) to 2e-7 of itself, for x*y from -126 to 127. NaN stays NaN.
- * Where less may come, `is_bounded` says so, and 2**-126 stands for all that is less. */
+/* Compute 2**(x*y) with a relative error of 2e-7, for x*y from -126 to 127. NaN stays NaN.
+ * Set `is_bounded` if x*y may be lower: lower values then give 2**-126. */
 INLINE vec exp2_of_product(vec x, vec y, const int is_bounded) {
     const float shift = 12582912.0f; /* 1.5 * 2**23: adding it leaves the rounded number in the low bits */
     if (is_bounded) x = larger(splat(-126.0f), x * y), y = splat(1.0f);
     vec rounded = x * y + shift;
-    vec f = x * y - (rounded - shift); /* in [-0.5, 0.5]; the coefficients keep the greatest error there smallest */
+    vec f = x * y - (rounded - shift); /* in [-0.5, 0.5]; the coefficients minimise the maximum error there */
     vec p = splat(1.326470877e-3f);
     p = p * f + 9.671511466e-3f;
     p = p * f + 5.550733776e-2f;
@@ -111,7 +111,7 @@ INLINE vec exp2_of_product(vec x, vec y, const int is_bounded) {
 
 #define LOG2_E 1.44269504088896341f
 
-/* log(1 + e) for e in [0, 1]: 2 artanh(e / (2 + e)), a series in at most 1/3. */
+/* Compute log(1 + e) for e in [0, 1] as 2 artanh(e / (2 + e)), a series in at most 1/3. */
 INLINE vec log1p_of(vec e) {
     vec z = e / (2.0f + e), s = z * z;
     vec p = splat(2.0f / 13);
@@ -164,7 +164,7 @@ INLINE void transpose(vec *m) {
     }
 }
 
-/* Lane i of the result is the sum over the lanes of m[i]; m is used up. */
+/* Sum m[i] over its lanes into lane i of the result; m is overwritten. */
 INLINE vec sums_of(vec *m) {
 #pragma GCC unroll 5
     for (int size = LANES; size > 1; size /= 2)
@@ -173,7 +173,7 @@ INLINE vec sums_of(vec *m) {
     return m[0];
 }
 
-/* Decays may underflow to numbers that some processors handle a hundred times slower: treat those as zero. */
+/* Treat subnormal numbers as zero: decays may underflow to them, and some processors handle them 100 times slower. */
 static unsigned flush_tiny(void) {
 #if defined(__SSE__)
     unsigned before = _mm_getcsr();
@@ -195,9 +195,9 @@ static void restore_tiny(unsigned before) {
 /* ---- segments of a path ---- */
 
 typedef struct {
-    int64_t pixel[TOKENS]; /* where token t lies */
-    int tokens, padded;    /* how many there are, and that rounded up to whole vectors */
-    int is_run;            /* whether the pixels follow one another */
+    int64_t pixel[TOKENS]; /* position of token t */
+    int tokens, padded;    /* number of tokens, and the same rounded up to whole vectors */
+    int is_run;            /* true if the pixels are consecutive */
 } Segment;
 
 static void find_pixels(const Scan *s, int64_t path, int64_t segment, Segment *out) {
@@ -212,7 +212,7 @@ static void find_pixels(const Scan *s, int64_t path, int64_t segment, Segment *o
     }
 }
 
-/* tile[t] = the LANES channels of token t from `base` on, `channels` of them real; the rest is zero. */
+/* Load LANES channels of token t, starting at `base`, into tile[t]: `channels` real ones, the rest zero. */
 INLINE void load_tile(vec *tile, const float *base, Strides by, const Segment *seg, int channels) {
     int t = 0;
     if (by.last == 1 && channels == LANES)
@@ -226,8 +226,8 @@ INLINE void load_tile(vec *tile, const float *base, Strides by, const Segment *s
     for (; t < seg->padded; t++) tile[t] = (vec){0};
 }
 
-/* Have a tile on its way into the cache while another is worked on; it is too scattered for the hardware to guess.
- * The first-level cache is full with what is worked on. */
+/* Prefetch a tile while another one is processed; its data is too scattered for the hardware to predict.
+ * It goes to the second-level cache, as the current tile fills the first. */
 enum { SECOND_LEVEL = 2, FLOATS_OF_A_LINE = 16 };
 
 INLINE void prefetch_tile(const float *base, Strides by, const Segment *seg, int channels) {
@@ -243,7 +243,7 @@ INLINE void add_or_put(float *p, int64_t step, int count, vec x, int is_adding) 
     store_some(p, step, count, is_adding ? x + load_some(p, step, count) : x);
 }
 
-/* The reverse of load_tile; `is_adding` to what is there. Uses up the tile. */
+/* Undo load_tile; with `is_adding`, add to the existing values. Overwrites the tile. */
 INLINE void store_tile(vec *tile, float *base, Strides by, const Segment *seg, int channels, int is_adding) {
     int t = 0;
     if (by.token == 1 && seg->is_run && channels == LANES)
@@ -255,7 +255,7 @@ INLINE void store_tile(vec *tile, float *base, Strides by, const Segment *seg, i
     for (; t < seg->tokens; t++) add_or_put(base + seg->pixel[t] * by.token, by.last, channels, tile[t], is_adding);
 }
 
-/* The coefficients B or C of a segment, side by side as they lie in memory: token-major or state-major. */
+/* Coefficients B or C of a segment, packed in their memory order: token-major or state-major. */
 typedef struct {
     float *at;
     int64_t token, state;
@@ -278,13 +278,13 @@ static Coefficients pack(float *room, const float *base, Strides by, const Segme
     return (Coefficients){room, states, 1};
 }
 
-/* The first number of a tensor for sample b, group k and channel `first`. */
+/* Return the offset of a tensor's first element for sample b, group k and channel `first`. */
 INLINE int64_t offset(Strides by, int64_t b, int64_t k, int64_t first) {
     return b * by.batch + k * by.group + first * by.last;
 }
 
-/* Whether exp(dt * A) may be too small a number in a segment, with the most negative A of each channel, times log2(e).
- * It seldom is, and then a tenth of the work of an exponential can be left out. */
+/* Check whether exp(dt * A) may underflow in a segment, for the most negative A of each channel, times log2(e).
+ * It rarely does. If not, a tenth of the work of an exponential can be skipped. */
 static int is_underflowing(const vec *dt, int tokens, vec fastest) {
     vec longest = {0};
     for (int t = 0; t < tokens; t++) longest = larger(longest, dt[t]);
@@ -296,7 +296,7 @@ static int is_underflowing(const vec *dt, int tokens, vec fastest) {
 
 /* ---- forward ---- */
 
-/* Take `count` states through a segment and add their part of the output to y. */
+/* Advance `count` states through a segment and add their part of the output to y. */
 INLINE void advance(const int count, const int is_bounded, int tokens, const vec *dt, const vec *drive,
                     const vec *rate, vec *state, Coefficients B, Coefficients C, vec *y) {
     vec h[TOGETHER];
@@ -377,7 +377,7 @@ static vec *make_room(int64_t vectors) {
     return aligned_alloc(sizeof(vec), sizeof(vec) * (size_t)vectors);
 }
 
-/* Returns 0, or 1 if memory ran out. */
+/* Return 0, or 1 if memory ran out. */
 int selective_scan_forward(const Scan *s) {
     const int64_t blocks = (s->channels + LANES - 1) / LANES, owners = s->is_shared ? 1 : s->groups;
     const int64_t tasks = s->batch * owners * blocks;
@@ -402,7 +402,7 @@ int selective_scan_forward(const Scan *s) {
 
 /* ---- backward ---- */
 
-/* Arrays that are walked side by side lie a few vectors off multiples of 4 KiB, where loads wait for stores. */
+/* Arrays read in parallel are offset a few vectors from multiples of 4 KiB, where loads would wait for stores. */
 enum { APART = TOKENS + 5 };
 
 typedef struct {
@@ -410,7 +410,7 @@ typedef struct {
     vec decay[APART], h[APART + 1]; /* of one state; h[0] is before the segment */
 } Tiles;
 
-/* One state through a segment, there and back: adds to gdrive, gdt, gA, gB and gC, and moves r_next on. */
+/* Run one state forward and backward through a segment: add to gdrive, gdt, gA, gB and gC, and update r_next. */
 INLINE void return_state(const int is_bounded, const Segment *seg, Tiles *x, vec rate, vec A, Coefficients B,
                          Coefficients C, vec *r_next, vec *gA, float *gB, float *gC) {
     vec h = x->h[0], r = *r_next, gA_sum = *gA;
@@ -438,7 +438,7 @@ INLINE void return_state(const int is_bounded, const Segment *seg, Tiles *x, vec
     *gA = gA_sum;
 }
 
-/* What a task carries from segment to segment, for each of its blocks of channels and each state. */
+/* State of a task between segments, for each of its blocks of channels and each state. */
 typedef struct {
     vec *rate, *A, *r, *gA; /* (blocks, N) */
     vec *gD, *gbias;        /* (blocks) */
@@ -502,7 +502,7 @@ static void backward_block(const Scan *s, int64_t b, int64_t k, int64_t i, int64
     store_tile(x->gdt, gdelta_to, s->gdelta_strides, seg, channels, 0);
 }
 
-/* Write the gradient (N, TOKENS) of the coefficients of a segment where they belong. */
+/* Write the gradient (N, TOKENS) of a segment's coefficients to its place. */
 static void put_coefficients(float *base, Strides by, const float *gradient, const Segment *seg, int64_t states) {
     int64_t n = 0;
     if (by.token == 1 && seg->is_run)
@@ -591,7 +591,7 @@ static int open_room(const Scan *s, Room *room) {
     return 1;
 }
 
-/* Returns 0, or 1 if memory ran out. */
+/* Return 0, or 1 if memory ran out. */
 int selective_scan_backward(const Scan *s) {
     const int64_t owners = s->is_shared ? 1 : s->groups, tasks = s->batch * owners * s->num_parts;
     int failed = 0;

@@ -1,8 +1,8 @@
-"""The selective scan in C, for CPUs: built with the system's compiler when it is first used, in about a second.
+"""Selective scan in C for CPUs, built with the system's compiler at first use, in about a second.
 
-The library knows nothing of torch, so one build serves every version of it. It lies in a cache folder under a
-name that stands for the source, the flags, the compiler and the processor, because it is made for exactly
-this processor and home folders are shared between machines.
+The library does not depend on torch, so one build serves every version of it. It is stored in a cache folder under a
+name derived from the source, the flags, the compiler and the processor, because it is compiled for exactly this
+processor and machines may share a home folder.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ TAKES_HALF = False
 
 _SOURCE = Path(__file__).with_name("_native.c")
 _COMPILERS = ("cc", "gcc", "clang")
-# What -ffast-math gains here without what it breaks: NaN and infinity stay what they are.
+# The gains of -ffast-math here without its damage: NaN and infinity keep their meaning.
 _FLAGS = (
     *("-std=gnu11", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
 )
 _BUILD_TIMEOUT_S = 120
-# Parts of a group's channels that go backward by themselves, so that there is work for several threads.
-# Set by the shapes alone: sums are formed in the same order whatever the number of threads.
+# Target number of backward tasks. Each group's channels are split into parts to reach it, so that several threads have
+# work. The split depends on the shapes alone: sums are formed in the same order for any number of threads.
 _WANTED_TASKS = 8
 
 
 def why_not(device: torch.device) -> str | None:
-    """Build and load the library, unless that was done before."""
+    """Build and load the library on first use, and return why that is impossible, or None."""
     if device.type != "cpu":
         return "it runs on CPUs only"
     if _compiler() is None:
@@ -49,7 +49,7 @@ def why_not(device: torch.device) -> str | None:
 
 
 def states_shape(scan: Scan) -> tuple[int, ...]:
-    """The state before each segment: (B, K, segments, N, D)."""
+    """Return the shape of the state before each segment: (B, K, segments, N, D)."""
     batch, length, groups, channels = scan.delta.shape
     return batch, groups, -(-length // _tokens()), scan.A.shape[2], channels
 
@@ -106,7 +106,7 @@ class _Arguments(ctypes.Structure):
 
 
 class _Call:
-    """The arguments of one call into the library, and the tensors that they point into."""
+    """Arguments of one call into the library, and the tensors that they point into."""
 
     def __init__(self, scan: Scan, ways: Ways, y: Tensor, states: Tensor | None) -> None:
         batch, length, groups, channels = scan.delta.shape
@@ -134,7 +134,7 @@ class _Call:
     def set_gradients(
         self, gu: Tensor, gdelta: Tensor, gB: Tensor, gC: Tensor, gA: Tensor, gD: Tensor, gbias: Tensor
     ) -> None:
-        """Say where the gradients go; `gB`, `gC` (parts, B, L, K, N), the last three one for each sample."""
+        """Set the output buffers: `gB`, `gC` are (parts, B, L, K, N); `gA`, `gD`, `gbias` have one entry per sample."""
         self._kept += [gu, gdelta, gB, gC, gA, gD, gbias]
         for name, x in (("gu", gu), ("gdelta", gdelta), ("gB", gB[0]), ("gC", gC[0])):
             setattr(self._arguments, name, x.data_ptr())
@@ -155,7 +155,7 @@ def _stacked(num_parts: int, x: Tensor) -> Tensor:
 
 
 def _summed(parts: Tensor) -> Tensor:
-    """The sum over the first axis, in place; torch's own sum is slow on strides that are not those of the shape."""
+    """Allocate `num_parts` tensors like `x`, (parts, *x.shape), each with the strides of a fresh one."""
     total = parts[0]
     for part in parts[1:]:
         total += part
@@ -179,24 +179,24 @@ def _tokens() -> int:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """The library, built if the cache folder does not have it yet.
+    """Return the library, and build it if the cache folder does not have it yet.
 
     Raises:
-        OSError: There is no compiler, it failed, or what it made cannot be loaded.
+        OSError: There is no compiler, the build failed, or its result cannot be loaded.
     """
     compiler = _compiler()
     if compiler is None:
         raise OSError("no C compiler was found")
     path = cache_folder() / f"selective-scan-{_fingerprint(compiler)}.so"
-    with contextlib.suppress(OSError):  # not there, or damaged: build it
+    with contextlib.suppress(OSError):  # missing or damaged: build it
         return ctypes.CDLL(str(path))
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / path.name
         _compile(compiler, built)
-        with contextlib.suppress(OSError):  # a home that cannot be written costs every process a second
+        with contextlib.suppress(OSError):  # with a read-only home folder, every process pays a second
             _keep(built, path)
             return ctypes.CDLL(str(path))
-        return ctypes.CDLL(str(built))  # stays loaded after the file has gone
+        return ctypes.CDLL(str(built))  # stays loaded after the file is deleted
 
 
 def _compile(compiler: str, path: Path) -> None:
@@ -208,7 +208,7 @@ def _compile(compiler: str, path: Path) -> None:
 
 
 def _keep(built: Path, path: Path) -> None:
-    """Copy to `path`, where other processes may do the same at the same time and never see half a file."""
+    """Copy to `path` so that processes doing the same at the same time never see half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
@@ -235,7 +235,7 @@ def _fingerprint(compiler: str) -> str:
 
 
 def _processor() -> str:
-    """The instructions that the processor has, which is what -march=native compiles for."""
+    """Return the instruction sets of the processor, which -march=native compiles for."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

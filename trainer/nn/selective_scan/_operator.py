@@ -1,8 +1,8 @@
-"""The selective scan as an operator that torch knows: shapes without data, gradients, one node in a graph.
+"""Selective scan as a registered torch operator: fake tensors, gradients, one graph node.
 
-So `torch.compile`, export and DistributedDataParallel treat it like one of torch's own.
-https://docs.pytorch.org/docs/stable/library.html. The functions that torch.library.custom_op is made of are used
-instead of that decorator, which imports torch's compiler, for a second, when an operator is first called.
+`torch.compile`, export and DistributedDataParallel therefore treat it like a built-in operator.
+https://docs.pytorch.org/docs/stable/library.html. We call the functions behind torch.library.custom_op instead of using
+that decorator: it spends a second importing torch's compiler when an operator is first called.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ def _scan(
     save_states: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """`Backend.forward` of the backend called `backend`, with u's strides for the output."""
+    """Run `Backend.forward` of `backend`; the output has u's strides."""
     scan = Scan(u, delta, A, B, C, D, bias)
     with no_autocast(u):
         y, states = _backends.named(backend).forward(scan, Ways(width, tuple(paths)), save_states=save_states)
@@ -37,7 +37,7 @@ def _scan(
 
 
 def _fake_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
-    """What `_scan` returns, without numbers in it."""
+    """Return the outputs of `_scan` as tensors without data."""
     *tensors, _, _, save_states, backend = arguments
     scan = Scan(*tensors)
     dtype = accurate_dtype(scan.u)
@@ -59,7 +59,7 @@ def _scan_backward(
     paths: Sequence[int],
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """`Backend.backward`, each gradient with the strides and the type of its input."""
+    """Run `Backend.backward` of `backend`; each gradient has the strides and the type of its input."""
     scan = Scan(u, delta, A, B, C, D, bias)
     with no_autocast(u):
         gradients = _backends.named(backend).backward(gy, scan, Ways(width, tuple(paths)), states)
@@ -67,7 +67,7 @@ def _scan_backward(
 
 
 def _fake_scan_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """What `_scan_backward` returns, without numbers in it."""
+    """Return the outputs of `_scan_backward` as tensors without data."""
     _, *tensors, _, _, _, _ = arguments
     return Scan(*map(torch.empty_like, tensors))
 
@@ -75,7 +75,7 @@ def _fake_scan_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, ctx.width, ctx.paths, _, ctx.backend = inputs
     ctx.save_for_backward(*tensors, output[1])
-    ctx.set_materialize_grads(False)  # nobody has a gradient for the states; do not make zeros of their size
+    ctx.set_materialize_grads(False)  # the states never get a gradient; do not allocate zeros of their size
 
 
 def _backward(ctx: Any, gy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -87,13 +87,13 @@ def _backward(ctx: Any, gy: Tensor | None, _: Tensor | None) -> tuple[Tensor | N
 
 
 def _laid_out_as(x: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """`value` with the strides of a fresh tensor like `x`, which is what the fakes promise."""
+    """Copy `value` to the strides of a fresh tensor like `x`, as the fake functions promise."""
     is_like_x = value.stride() == x.stride() or value.stride() == torch.empty_like(x, device="meta").stride()
     return value if is_like_x and value.dtype == dtype else torch.empty_like(x, dtype=dtype).copy_(value)
 
 
 def _registered(name: str, implementation: Callable[..., object], fake: Callable[..., object]) -> Any:
-    """The operator mamba_yolo::`name`, computed by `implementation` on every device; `fake` knows its shapes."""
+    """Register mamba_yolo::`name`, computed by `implementation` on every device, with shapes from `fake`."""
     qualified = f"mamba_yolo::{name}"
     torch.library.define(qualified, torch.library.infer_schema(implementation, mutates_args=()))
     torch.library.impl(qualified, "CompositeExplicitAutograd", implementation)

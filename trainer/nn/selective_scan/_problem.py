@@ -1,7 +1,7 @@
-"""What every implementation of the selective scan is given, and what it gives back.
+"""Inputs and outputs that all implementations of the selective scan share.
 
-Shapes: B batch, L = H*W pixels of a map (H = 1 for a plain sequence), K groups, D channels of a group, N states
-of a channel. Q is K, or 1 where all groups read the same input.
+Shapes: B batch, L = H*W pixels of a map (H = 1 for a plain sequence), K groups, D channels of a group, N states of a
+channel. Q is K, or 1 if all groups read the same input.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Path(IntEnum):
-    """The order in which a group visits the pixels of a map."""
+    """Order in which a group visits the pixels of a map."""
 
     ROWS = 0
     COLUMNS = 1
@@ -22,28 +22,28 @@ class Path(IntEnum):
 
 
 CROSS = tuple(map(int, Path))
-"""The four paths of "VMamba", https://arxiv.org/abs/2401.10166, "2D-Selective-Scan"."""
+"""Four paths of "VMamba", https://arxiv.org/abs/2401.10166, "2D-Selective-Scan"."""
 
 
 class Ways(NamedTuple):
-    """How the groups walk over a map."""
+    """Paths of the groups over a map."""
 
     width: int
-    """Pixels in a row, W; a plain sequence is one row."""
+    """Pixels in a row, W. A plain sequence is one row."""
     paths: tuple[int, ...]
-    """A `Path` for each of the K groups."""
+    """One `Path` per group, K in total."""
 
     @property
     def is_sequence(self) -> bool:
-        """Whether every group goes through the tokens as they lie in memory."""
+        """True if every group visits the tokens in memory order."""
         return all(path == Path.ROWS for path in self.paths)
 
 
 class Scan(NamedTuple):
-    """The tensors of one selective scan; also their gradients.
+    """Tensors of one selective scan, or their gradients.
 
-    They lie pixel by pixel: every tensor with an L axis holds token t of each path where that pixel is, not
-    in the order of the path. Strides are free.
+    They are stored pixel by pixel: every tensor with an L axis holds a path's token at the position of its pixel, not
+    in the order of the path. Any strides are allowed.
     """
 
     u: Tensor
@@ -63,42 +63,42 @@ class Scan(NamedTuple):
 
     @property
     def is_shared(self) -> bool:
-        """Whether several groups read one input; then their outputs are added."""
+        """True if all groups read one input. Their outputs are then added."""
         return self.u.shape[2] < self.delta.shape[2]
 
 
 class Backend(Protocol):
-    """An implementation of the scan."""
+    """Implementation of the scan."""
 
     @property
-    def TAKES_HALF(self) -> bool:  # noqa: N802 - modules implement this, with a constant
-        """Whether u, delta, B and C may be float16 or bfloat16; otherwise they come as A, D and bias do."""
+    def TAKES_HALF(self) -> bool:  # noqa: N802 - modules implement this with a constant
+        """True if u, delta, B and C may be float16 or bfloat16. Otherwise they have the type of A, D and bias."""
 
     def why_not(self, device: torch.device) -> str | None:
-        """What keeps this implementation from running on `device`, if anything: one line with the remedy."""
+        """Return why this implementation cannot run on `device`, in one line with the remedy, or None if it can."""
 
     def states_shape(self, scan: Scan) -> Sequence[int]:
-        """The shape of what forward keeps for backward, in float32 or, for float64 inputs, float64."""
+        """Return the shape of the states kept for backward: float32, or float64 for float64 inputs."""
 
     def forward(self, scan: Scan, ways: Ways, *, save_states: bool) -> tuple[Tensor, Tensor]:
-        """The output (B, L, Q, D), in float32 or float64, and the states kept (empty unless asked for).
+        """Return the output (B, L, Q, D), in float32 or float64, and the kept states (empty unless `save_states`).
 
         The outputs of groups that share an input are added.
         """
 
     def backward(self, gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
-        """The gradients of all seven tensors, in any floating-point type; `gy` is that of the output."""
+        """Return the gradients of all seven tensors, in any floating-point type; `gy` is the output's gradient."""
 
 
 def along_paths(x: Tensor, ways: Ways) -> Tensor:
-    """Take x (B, L, Q, ...) from the order of pixels to that of the paths: (B, L, K, ...)."""
+    """Reorder x (B, L, Q, ...) from pixel order to path order: (B, L, K, ...)."""
     if ways.is_sequence and x.shape[2] == len(ways.paths):
         return x
     return _for_each_group(x, ways, _walked)
 
 
 def from_paths(x: Tensor, ways: Ways) -> Tensor:
-    """Put x (B, L, K, ...), a token after the other along each path, back where its pixels are."""
+    """Reorder x (B, L, K, ...) from path order back to pixel order."""
     return x if ways.is_sequence else _for_each_group(x, ways, _laid_back)
 
 
@@ -108,7 +108,7 @@ def _for_each_group(x: Tensor, ways: Ways, reorder: Callable[[Tensor, int, int],
 
 
 def _walked(x: Tensor, path: int, width: int) -> Tensor:
-    """(B, L, ...) in the order of `path`."""
+    """Reorder x (B, L, ...) from pixel order to the order of `path`."""
     if path in (Path.COLUMNS, Path.COLUMNS_BACKWARDS):
         x = x.view(x.shape[0], -1, width, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
     return x.flip(1) if path in (Path.ROWS_BACKWARDS, Path.COLUMNS_BACKWARDS) else x

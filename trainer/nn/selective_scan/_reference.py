@@ -1,7 +1,7 @@
-"""The selective scan written down as the formula reads: the oracle of the tests, far too slow for training.
+"""Direct transcription of the selective scan formula: reference for the tests, far too slow for training.
 
-https://arxiv.org/abs/2312.00752, section 3.2 and algorithm 2, with the simplified input matrix dt * B that
-Mamba's own code uses in place of the zero-order hold of equation 4.
+https://arxiv.org/abs/2312.00752, section 3.2 and algorithm 2, with the simplified input matrix dt * B that Mamba's own
+code uses in place of the zero-order hold of equation 4.
 """
 
 import torch
@@ -28,7 +28,7 @@ def selective_scan_reference(
 
     h = u.new_zeros(u.shape[0], *A.shape)  # (B, K*D, N)
     outputs = []
-    # unbind, not x[..., t]: the gradient of each such slice would be a tensor as large as x.
+    # unbind instead of x[..., t]: the gradient of each such slice would be a tensor as large as x.
     for u_t, delta_t, B_t, C_t in zip(*(x.unbind(-1) for x in (u, delta, B, C)), strict=True):
         h = torch.exp(delta_t[..., None] * A) * h + (delta_t * u_t)[..., None] * B_t
         outputs.append((C_t * h).sum(-1))

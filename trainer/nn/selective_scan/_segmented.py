@@ -1,15 +1,15 @@
-"""The selective scan in plain torch, segment by segment, with a backward written by hand: runs on any device.
+"""Selective scan in plain torch for any device, segment by segment, with a hand-written backward.
 
-The states of all tokens, (B, K, D, N, L), would be N times the size of the input, and memory traffic is what
-a scan costs. So the sequence is cut into segments whose states fit a processor cache: forward keeps only the
-state before each segment, and backward computes a segment's states again from there.
+The states of all tokens, (B, K, D, N, L), would be N times the size of the input, and memory traffic dominates the cost
+of a scan. The sequence is therefore cut into segments whose states fit a processor cache. Forward keeps only the state
+before each segment, and backward recomputes the states of a segment from there.
 
-Only products of decays exp(dt * A) <= 1 are ever formed. There is no logarithm and no division by a
-cumulative decay, which underflows within some dozen tokens; so no input makes the arithmetic overflow.
+Only products of decays exp(dt * A) <= 1 are ever formed. There is no logarithm and no division by a cumulative decay,
+which underflows within a few dozen tokens. No input can therefore make the arithmetic overflow.
 
-Shape suffixes: S tokens of one segment, L all tokens, B batch, K groups, N states, D channels of a group.
-Time comes first, so that each step of the recurrence works on one block of memory, and channels last, so
-that no broadcast runs along the innermost axis of a large tensor.
+Shape suffixes: S tokens of one segment, L all tokens, B batch, K groups, N states, D channels of a group. Time comes
+first, so that each step of the recurrence works on one block of memory. Channels come last, so that no broadcast runs
+along the innermost axis of a large tensor.
 """
 
 import itertools
@@ -24,8 +24,8 @@ from trainer.nn.selective_scan._problem import Scan, Ways, along_paths, from_pat
 
 TAKES_HALF = False
 
-# Sizes in numbers, found by timing maps of 64 to 6,400 tokens with 1 and 2 threads. On a CPU the few buffers
-# of a segment have to stay in cache; elsewhere a launch is dear and memory is wide.
+# Sizes in numbers, found by timing maps of 64 to 6,400 tokens with 1 and 2 threads. On a CPU the few buffers of a
+# segment must stay in cache; elsewhere launches are expensive and memory is plentiful.
 _SEGMENT_NUMEL_CPU, _SEGMENT_NUMEL_OTHER = 2**19, 2**24
 _STATE_NUMEL_CPU, _STATE_NUMEL_OTHER = 2**15, 2**20
 _MIN_SEGMENT_LENGTH = 16
@@ -33,11 +33,11 @@ _SMALL_STATE_NUMEL = 2**11
 
 
 def why_not(device: torch.device) -> str | None:
-    """Nothing."""
+    """Return None: this implementation runs on every device."""
 
 
 def states_shape(scan: Scan) -> tuple[int, ...]:
-    """The state before each segment: (segments, B, K, N, D)."""
+    """Return the shape of the state before each segment: (segments, B, K, N, D)."""
     batch, length, groups, channels = scan.delta.shape
     return math.ceil(length / _segment_length(scan)), batch, groups, scan.A.shape[2], channels
 
@@ -67,12 +67,12 @@ def forward(scan: Scan, ways: Ways, *, save_states: bool) -> tuple[Tensor, Tenso
 def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
     """Implement `Backend.backward`.
 
-    The recurrence is y[t] = C[t] . h[t] with h[t] = exp(dt[t] A) h[t-1] + drive[t] B[t]. With
-    r[t] = exp(dt[t] A) * (gradient of h[t]), the same recurrence runs from the end:
+    The recurrence is y[t] = C[t] . h[t] with h[t] = exp(dt[t] A) h[t-1] + drive[t] B[t]. With r[t] = exp(dt[t] A) *
+    (gradient of h[t]), the same recurrence runs from the end:
 
         r[t] = exp(dt[t] A) (r[t+1] + C[t] gy[t])
 
-    and all other gradients are products of r and h:
+    All other gradients are products of r and h:
 
         gC[t]     = sum over D of h[t] gy[t]
         gB[t]     = sum over D of (r[t+1] + C[t] gy[t]) drive[t]
@@ -108,7 +108,7 @@ def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
 def _segment_backward(
     gy: Tensor, dt: Tensor, drive: Tensor, B: Tensor, C: Tensor, A: Tensor, start: Tensor, r_next: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of one segment: for dt, drive, B, C, A; and r at its first token, for the segment before."""
+    """Compute a segment's gradients for dt, drive, B, C, A, and r at its first token for the segment before."""
     decay, h = _states(dt, drive, A, B, start)
     r = _adjoint_states(gy, decay, C, r_next)
     gC = _sum_over_channels(h[1:], gy)
@@ -122,7 +122,7 @@ def _segment_backward(
 
 
 def _states(dt: Tensor, drive: Tensor, A: Tensor, B: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """The decays (S, B, K, N, D) of a segment and its states (S+1, B, K, N, D), from `start` on."""
+    """Compute the decays (S, B, K, N, D) of a segment and its states (S+1, B, K, N, D), starting with `start`."""
     decay = torch.mul(dt.unsqueeze(3), A).exp_()
     h = decay.new_empty(decay.shape[0] + 1, *start.shape)
     h[0] = start
@@ -132,7 +132,7 @@ def _states(dt: Tensor, drive: Tensor, A: Tensor, B: Tensor, start: Tensor) -> t
 
 
 def _adjoint_states(gy: Tensor, decay: Tensor, C: Tensor, r_next: Tensor) -> Tensor:
-    """r (S+1, B, K, N, D) of a segment; the last entry is `r_next`."""
+    """Compute r (S+1, B, K, N, D) of a segment; the last entry is `r_next`."""
     r = torch.empty(decay.shape[0] + 1, *r_next.shape, dtype=decay.dtype, device=decay.device)
     r[-1] = r_next
     torch.mul(gy.unsqueeze(3), C.unsqueeze(4), out=r[:-1]).mul_(decay)
@@ -143,8 +143,8 @@ def _adjoint_states(gy: Tensor, decay: Tensor, C: Tensor, r_next: Tensor) -> Ten
 def _accumulate_(decay: Tensor, x: Tensor, start: Tensor, *, reverse: bool = False) -> None:
     """Turn x (S, ...) in place into the solution of x[t] = decay[t] * x[t-1] + x[t], or x[t+1] in reverse.
 
-    A loop over tokens. When one token is too little work for an operation, several stretches ("lanes") of the
-    segment go through the loop side by side, and each then receives what the one before it carries over.
+    This is a loop over tokens. If one token is too little work for an operation, the segment is cut into lanes that run
+    through the loop in parallel. Each lane then receives the state that the previous one passes on.
     """
     order = slice(None, None, -1 if reverse else 1)
     lanes = _num_lanes(decay)
@@ -154,7 +154,7 @@ def _accumulate_(decay: Tensor, x: Tensor, start: Tensor, *, reverse: bool = Fal
         return
 
     lane_decay, lane_x = (y.view(lanes, -1, *start.shape) for y in (decay, x))
-    reach = lane_decay.clone()  # becomes the decay since the lane's beginning
+    reach = lane_decay.clone()  # becomes the decay since the start of the lane
     steps = list(zip(lane_decay.unbind(1), reach.unbind(1), lane_x.unbind(1), strict=True))[order]
     for (_, reach_before, x_before), (decay_t, reach_t, x_t) in itertools.pairwise(steps):
         x_t.addcmul_(decay_t, x_before)
@@ -165,14 +165,14 @@ def _accumulate_(decay: Tensor, x: Tensor, start: Tensor, *, reverse: bool = Fal
 
 
 def _num_lanes(decay: Tensor) -> int:
-    """How many lanes to cut a segment into; always a divisor of its length."""
+    """Return the number of lanes to cut a segment into, always a divisor of its length."""
     length, numel = decay.shape[0], decay[0].numel()
     wanted = math.isqrt(length) if not decay.is_cpu else min(math.isqrt(length), _SMALL_STATE_NUMEL // numel)
     return next((lanes for lanes in range(wanted, 1, -1) if length % lanes == 0), 1)
 
 
 def _batch_blocks(scan: Scan) -> Iterator[slice]:
-    """Parts of the batch whose states fit the cache."""
+    """Split the batch into parts whose states fit the cache."""
     size = _block_size(scan)
     return (slice(start, start + size) for start in range(0, scan.u.shape[0], size))
 
@@ -192,7 +192,7 @@ def _segments(length: int, size: int) -> Iterator[slice]:
 
 
 def _time_first(x: Tensor, ways: Ways) -> Tensor:
-    """x (B, L, Q, X) along the paths, (L, B, K, X), in memory of its own."""
+    """Copy x (B, L, Q, X) along the paths into new memory: (L, B, K, X)."""
     if _is_by_channel(x, ways):
         batch, length, groups, channels = x.shape
         by_channel = x.permute(0, 2, 3, 1).view(-1, length)
@@ -201,7 +201,7 @@ def _time_first(x: Tensor, ways: Ways) -> Tensor:
 
 
 def _put(y_LBKX: Tensor, out: Tensor, ways: Ways) -> None:
-    """Write y, along the paths, to its place by pixels (B, L, Q, X); groups that share one place are added up."""
+    """Write y from path order to pixel order (B, L, Q, X), and add groups that share one place."""
     if _is_by_channel(out, ways):
         out.permute(0, 2, 3, 1).view(-1, out.shape[1]).copy_(y_LBKX.view(out.shape[1], -1).t())
         return
@@ -213,18 +213,18 @@ def _put(y_LBKX: Tensor, out: Tensor, ways: Ways) -> None:
 
 
 def _is_by_channel(x: Tensor, ways: Ways) -> bool:
-    """Whether x (B, L, K, X) is a plain sequence that lies channel by channel.
+    """Check whether x (B, L, K, X) is a plain sequence stored channel by channel.
 
-    Then it is a matrix to be transposed, which torch does several times faster than it permutes a tensor.
+    Such a sequence is a matrix to transpose, which torch does several times faster than permuting a tensor.
     """
     return ways.is_sequence and x.shape[2] == len(ways.paths) and x.permute(0, 2, 3, 1).is_contiguous()
 
 
 def _sum_over_states(weight_SBKN: Tensor, x_SBKND: Tensor) -> Tensor:
-    """(S, B, K, D)"""
+    """Sum over N: (S, B, K, D)."""
     return torch.matmul(weight_SBKN.unsqueeze(3), x_SBKND).squeeze(3)
 
 
 def _sum_over_channels(x_SBKND: Tensor, weight_SBKD: Tensor) -> Tensor:
-    """(S, B, K, N)"""
+    """Sum over D: (S, B, K, N)."""
     return torch.matmul(x_SBKND, weight_SBKD.unsqueeze(4)).squeeze(4)

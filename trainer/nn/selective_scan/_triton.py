@@ -1,14 +1,14 @@
-"""The selective scan in Triton, for NVIDIA GPUs: paths are walked in place, by pointer arithmetic.
+"""Selective scan in Triton for NVIDIA GPUs; pointer arithmetic follows the paths without copying the map.
 
-Where samples, groups and channels alone do not make enough programs to fill a GPU, each path is cut into spans
-that are scanned at the same time. A first pass finds what every span hands on when it starts from zero. As a
-span multiplies what it receives by exp(A * sum of dt), what each one receives follows span by span, and the
-main pass starts from there. Backward does the same from the end. As in `_segmented`, only products of
+If samples, groups and channels alone give too few programs to fill a GPU, each path is cut into spans that are scanned
+in parallel. A first pass computes the state that every span passes on when it starts from zero. A span multiplies the
+state it receives by exp(A * sum of dt). A second pass uses this to compute, span by span, the state that each one
+receives, and the main pass starts from there. Backward does the same from the end. As in `_segmented`, only products of
 decays <= 1 are formed.
 
-Forward keeps the state before each chunk of a few dozen tokens; backward computes the states in between again.
-There are no atomics: sums over parts of a path or of the channels are left in buffers and added by torch, always
-in the same order. So the same configuration gives the same bits.
+Forward keeps the state before each chunk of a few dozen tokens; backward recomputes the states in between. There are no
+atomics: sums over parts of a path or over channels are left in buffers, which torch adds up, always in the same order.
+The same configuration therefore gives the same bits.
 """
 
 import importlib
@@ -31,7 +31,7 @@ from trainer.nn.selective_scan._problem import Path, Scan, Ways
 TAKES_HALF = True
 
 CHUNK_LENGTH = 32
-"""Tokens between two states that are kept: at 16 states, they take half the memory of `delta` in float32."""
+"""Tokens between two saved states. With 16 states, the saved states take half the memory of a float32 `delta`."""
 
 _LOG2_E = math.log2(math.e)
 _MIN_CAPABILITY = (7, 5)
@@ -40,14 +40,14 @@ _WARP_SIZE = 32
 
 @dataclass(frozen=True)
 class Configuration:
-    """How the work is cut into programs, each of one warp."""
+    """Partition of the work into programs of one warp each."""
 
     block_length: int
-    """Tokens in registers at a time; divides `CHUNK_LENGTH`."""
+    """Tokens held in registers at a time; divides `CHUNK_LENGTH`."""
     block_channels: int
-    """Channels of a program; at least the 32 lanes of a warp."""
+    """Channels per program; at least the 32 lanes of a warp."""
     warps_per_processor: int
-    """Paths are cut into spans until each multiprocessor has so many programs."""
+    """Target number of programs per multiprocessor. Paths are cut into spans until it is reached."""
 
 
 FORWARD = (
@@ -64,13 +64,16 @@ BACKWARD = (
     Configuration(4, 128, 8),
     Configuration(8, 32, 8),
 )
-"""What `_configuration` chooses from; the first that does not waste half a warp or more is the default."""
+"""Candidates of `_configuration`. The default is the first one that wastes less than half a warp."""
 
 _chosen: dict[tuple[object, ...], Configuration] = {}
 
 
 def why_not(device: torch.device) -> str | None:
-    """Triton builds its launcher at run time, and for that needs a C compiler and Python's headers."""
+    """Return why Triton cannot run on `device`, or None if it can.
+
+    Triton builds its launcher at run time and needs a C compiler and Python's headers for that.
+    """
     if device.type != "cuda" or torch.version.cuda is None:
         return "it runs on NVIDIA GPUs only"
     capability = torch.cuda.get_device_capability(device)
@@ -80,11 +83,11 @@ def why_not(device: torch.device) -> str | None:
         _kernels()
     except ImportError as error:
         return f"Triton cannot be imported ({error}); pip install triton"
-    return None if os.name == "nt" else _missing_build_tool()  # Windows builds of Triton bring a compiler
+    return None if os.name == "nt" else _missing_build_tool()  # Windows builds of Triton include a compiler
 
 
 def states_shape(scan: Scan) -> tuple[int, ...]:
-    """The state before each chunk: (B, K, chunks, N, D)."""
+    """Return the shape of the state before each chunk: (B, K, chunks, N, D)."""
     batch, length, groups, channels = scan.delta.shape
     return batch, groups, math.ceil(length / CHUNK_LENGTH), scan.A.shape[2], channels
 
@@ -145,7 +148,7 @@ def _backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor, config: Config
 
 
 class _Job:
-    """What the kernels of one call have in common."""
+    """Arguments that the kernels of one call share."""
 
     def __init__(self, scan: Scan, ways: Ways, config: Configuration) -> None:
         batch, length, groups, channels = scan.delta.shape
@@ -170,7 +173,7 @@ class _Job:
         }
 
     def carry(self, x: Tensor, *, is_adjoint: bool) -> Tensor:
-        """What each span receives from the one before it: (B, K, spans, N, D); for adjoints, from the one after it."""
+        """Compute the state each span receives from the previous span (for adjoints, the next): (B, K, spans, N, D)."""
         scan = self._scan
         batch, _, groups, channels = scan.delta.shape
         carry = scan.A.new_zeros(batch, groups, self.num_spans, scan.A.shape[2], channels)
@@ -195,14 +198,14 @@ class _Job:
 
 
 def _span_length(length: int, wanted_programs: int, programs_per_span: int) -> int:
-    """Whole chunks, in as few spans as make `wanted_programs` programs, if there are so many."""
+    """Return the span length in whole chunks: the fewest spans that give `wanted_programs` programs, if possible."""
     num_chunks = math.ceil(length / CHUNK_LENGTH)
     num_spans = min(num_chunks, math.ceil(wanted_programs / programs_per_span))
     return math.ceil(num_chunks / num_spans) * CHUNK_LENGTH
 
 
 def _bits(ways: Ways, paths: set[Path]) -> int:
-    """A number whose bit k says whether group k walks one of `paths`."""
+    """Return a bit mask: bit k is set if group k follows one of `paths`."""
     return sum(1 << k for k, path in enumerate(ways.paths) if path in paths)
 
 
@@ -211,7 +214,7 @@ def _num_multiprocessors(device: torch.device) -> int:
 
 
 def _output_of_each_group(scan: Scan) -> Tensor:
-    """Memory for a float32 result (B, L, K, D), laid out as u where every group has one of its own."""
+    """Allocate a float32 result (B, L, K, D), with the layout of u if every group has its own u."""
     like = scan.delta if scan.is_shared else scan.u
     return torch.empty_like(like, dtype=torch.float32)
 
@@ -219,10 +222,10 @@ def _output_of_each_group(scan: Scan) -> Tensor:
 def _configuration(
     direction: str, candidates: Sequence[Configuration], scan: Scan, run: Callable[[Configuration], Any]
 ) -> Configuration:
-    """The fastest for this kind of problem, found out at its first call.
+    """Return the fastest configuration for this kind of problem, measured at its first call.
 
-    The default where timing is impossible (interpreter, capture of a CUDA graph), and where the same bits are
-    wanted in every process, whichever configuration happens to win there.
+    Returns the default if timing is impossible (interpreter, CUDA graph capture), or if every process must give the
+    same bits: different configurations can win in different processes.
     """
     batch, length, groups, channels = scan.delta.shape
     candidates = [config for config in candidates if config.block_channels < channels + _WARP_SIZE]
@@ -236,12 +239,12 @@ def _configuration(
 
 
 def fastest(candidates: Sequence[Configuration], measure: Callable[[Configuration], float]) -> Configuration:
-    """The candidate for which `measure` gives the smallest time."""
+    """Return the candidate with the smallest time according to `measure`."""
     return min(candidates, key=measure)
 
 
 def _milliseconds(call: Callable[[], object], repeats: int = 3) -> float:
-    """The shortest time on the GPU, after a first call that compiles."""
+    """Return the shortest GPU time in milliseconds, after a first call that compiles."""
     call()
     times: list[float] = []
     for _ in range(repeats):
@@ -263,5 +266,5 @@ def _missing_build_tool() -> str | None:
 
 
 def _kernels() -> ModuleType:
-    """Imported when first needed: not every machine has Triton."""
+    """Import the kernels when they are first needed: not every machine has Triton."""
     return importlib.import_module("trainer.nn.selective_scan._triton_kernels")

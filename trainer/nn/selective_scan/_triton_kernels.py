@@ -1,33 +1,32 @@
 # mypy: ignore-errors
 # ruff: noqa: RUF005
 # Triton's language looks like Python, but has types of its own and no unpacking inside a tuple.
-"""The Triton kernels of the selective scan; `_triton` launches them and explains the scheme.
+"""Triton kernels of the selective scan; `_triton` launches them and explains the scheme.
 
-One program, always one warp, handles BLOCK_CHANNELS channels of one group of one sample and goes through a span
-of the path. Lanes lie along the channels, side by side in memory; each lane holds BLOCK_LENGTH tokens in
-registers, as tuples with one row of channels for each token, and for one state after the other steps through
-them. So the recurrence needs no communication between lanes, a step costs one multiply-add, and only the sums
-over channels (gB, gC) use shuffles. A parallel prefix sum (`tl.associative_scan`) over lanes takes about twice as
-many instructions.
+One program, always one warp, handles BLOCK_CHANNELS channels of one group of one sample and processes one span of the
+path. Lanes run along the channels, which are adjacent in memory. Each lane holds BLOCK_LENGTH tokens in registers, as
+tuples with one row of channels per token, and steps through them for one state after the other. The recurrence
+therefore needs no communication between lanes, a step costs one multiply-add, and only the sums over channels (gB, gC)
+use shuffles. A parallel prefix sum (`tl.associative_scan`) over lanes takes about twice as many instructions.
 
-What a program hands on from block to block, for each of the N states, waits in a part of global memory that
-belongs to that program alone. The barriers let every lane see it, though as a rule each reads only what it stored.
+Between blocks, a program keeps its N states in a part of global memory that it alone uses. Barriers make these writes
+visible to every lane, although a lane usually reads only what it stored.
 
-Tensors with tokens come with four strides: (sample, token, group, channel). States lie (B, K, ..., N, D) with D
-innermost, so that lanes read neighbours. BC (B, L, K, 2N) holds B and C of a token side by side, and so does its
-gradient. A comes as (K, N, D), times log2(e), for exp2.
+Tensors with tokens come with four strides: (sample, token, group, channel). States have shape (B, K, ..., N, D) with D
+innermost, so that lanes read adjacent elements. BC (B, L, K, 2N) holds B and C of a token next to each other, and so
+does its gradient. A has shape (K, N, D) and is multiplied by log2(e), for exp2.
 """
 
 import triton
 import triton.language as tl
 
-# Arguments whose values are not worth a compilation of their own.
+# Arguments whose values are not worth a separate compilation.
 _SIZES = ["K", "length", "width", "column_groups", "backward_groups", "span_length", "num_spans"]
 
 
 @triton.jit
 def _softplus(x):
-    """log(1 + exp(x)) without overflow, and exact to rounding for tiny results too."""
+    """Compute log(1 + exp(x)) without overflow; tiny results are exact to rounding too."""
     e = tl.exp2(tl.abs(x) * -1.4426950408889634)
     # log(1 + e) = 2 artanh(s), s <= 1/3: six terms of the series are exact to float32.
     s = e / (2.0 + e)
@@ -44,7 +43,7 @@ def _sigmoid(x):
 
 @triton.jit
 def _pixels(first, path, BLOCK_LENGTH: tl.constexpr):
-    """Where the tokens of a block lie in memory; for tokens past the end, where the last one does."""
+    """Return the memory positions of a block's tokens; tokens past the end get that of the last token."""
     length, width, by_column, backwards = path
     height = length // width
     pixels = ()
@@ -57,9 +56,9 @@ def _pixels(first, path, BLOCK_LENGTH: tl.constexpr):
 
 @triton.jit
 def _steps(delta_ptr, stride, bias, pixels, is_channel, BLOCK_LENGTH: tl.constexpr):
-    """dt of a block of tokens.
+    """Compute dt of a block of tokens.
 
-    Tokens past the end need no 0 here: no state after them is used, and with gy = 0 their adjoints are 0.
+    Tokens past the end need no 0 here: no later state is used, and with gy = 0 their adjoints are 0.
     """
     dt = ()
     for i in tl.static_range(BLOCK_LENGTH):
@@ -70,7 +69,7 @@ def _steps(delta_ptr, stride, bias, pixels, is_channel, BLOCK_LENGTH: tl.constex
 
 @triton.jit
 def _rows(ptr, stride, pixels, num_tokens, is_channel, BLOCK_LENGTH: tl.constexpr):
-    """The channels of a block of tokens; 0 past the end."""
+    """Load the channels of a block of tokens; 0 past the end."""
     rows = ()
     for i in tl.static_range(BLOCK_LENGTH):
         rows = rows + (tl.load(ptr + pixels[i] * stride, mask=is_channel & (i < num_tokens), other=0.0).to(tl.float32),)
@@ -87,7 +86,7 @@ def _products(dt, u, BLOCK_LENGTH: tl.constexpr):
 
 @triton.jit
 def _at(ptr, stride, pixels, BLOCK_LENGTH: tl.constexpr):
-    """Pointers to the coefficients of a block of tokens."""
+    """Return pointers to the coefficients of a block of tokens."""
     ptrs = ()
     for i in tl.static_range(BLOCK_LENGTH):
         ptrs = ptrs + (ptr + pixels[i] * stride,)
@@ -96,7 +95,7 @@ def _at(ptr, stride, pixels, BLOCK_LENGTH: tl.constexpr):
 
 @triton.jit
 def _advance(dt, drive, BC_ptrs, A_ptr, from_ptr, to_ptr, N, D, is_channel, BLOCK_LENGTH: tl.constexpr):
-    """Take the states at `from_ptr` through a block of tokens and put them at `to_ptr`."""
+    """Advance the states at `from_ptr` over a block of tokens and store them at `to_ptr`."""
     for n in tl.range(N, loop_unroll_factor=4):
         A = tl.load(A_ptr + n * D, mask=is_channel, other=0.0)
         h = tl.load(from_ptr + n * D, mask=is_channel, other=0.0)
@@ -133,7 +132,7 @@ def output_kernel(
     BLOCK_LENGTH: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    """y, from the state before each span in carry (B, K, spans, N, D), which is used up.
+    """Compute y from the state before each span in carry (B, K, spans, N, D), which is overwritten.
 
     Saves the state before every chunk in states (B, K, chunks, N, D).
     """
@@ -205,8 +204,9 @@ def carry_kernel(
     BLOCK_LENGTH: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    """What each span hands on when it starts from the zeros in carry (B, K, spans, N, D); total (B, K, spans, D) is
-    the sum of its dt.
+    """Compute the state that each span passes on, starting from the zeros in carry (B, K, spans, N, D).
+
+    Also writes total (B, K, spans, D), the sum of dt over each span.
 
     Forward: the last state, for x = u and weight = B. Adjoint: r of the first token, for x = gy and weight = C.
     """
@@ -250,7 +250,7 @@ def carry_kernel(
 
 @triton.jit(do_not_specialize=_SIZES)
 def link_kernel(carry_ptr, total_ptr, A_ptr, K, N, D, num_spans, ADJOINT: tl.constexpr, BLOCK_CHANNELS: tl.constexpr):
-    """Put in place of what each span of carry (B, K, spans, N, D) hands on by itself what it receives.
+    """Replace each span's own state in carry (B, K, spans, N, D) with the state that the span receives.
 
     A span multiplies what it receives by exp(A * sum of dt).
     """
@@ -303,12 +303,12 @@ def gradient_kernel(
     BLOCK_LENGTH: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
-    """All gradients, from the adjoint r that each span receives in carry (B, K, spans, N, D), which is used up.
+    """Compute all gradients from the adjoint r that each span receives in carry, which is overwritten.
 
-    Sums over tokens are left for each span: gA (B, K, spans, N, D), zeros at first; gD, gbias (B, K, spans, D). Sums
-    over channels are left for each block of them: gBC (channel blocks, B, L, K, 2N). block_states (B, K, spans,
-    blocks of a chunk, N, D) is for the states before each block of the chunk at hand. The formulas are those of
-    `_segmented.backward`.
+    carry is (B, K, spans, N, D). Sums over tokens are stored per span: gA (B, K, spans, N, D), initially zero; gD,
+    gbias (B, K, spans, D). Sums over channels are stored per channel block: gBC (channel blocks, B, L, K, 2N).
+    block_states (B, K, spans, blocks of a chunk, N, D) holds the states before each block of the current chunk. The
+    formulas are those of `_segmented.backward`.
     """
     channel = tl.program_id(0) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
     is_channel = channel < D
@@ -381,7 +381,7 @@ def gradient_kernel(
                     B = B + (tl.load(BC_ptrs[i] + n).to(tl.float32),)
                     h = kept[i] + drive[i] * B[i]
                     tl.store(gBC_ptrs[i] + N + n, tl.sum(h * gy[i]), mask=i < num_tokens)
-                # From the last token to the first; the tuples of the gradients turn around with every state.
+                # From the last token to the first. The gradient tuples are rebuilt for every state.
                 gdt_sums, gdrive_sums = (), ()
                 for i in tl.static_range(BLOCK_LENGTH - 1, -1, -1):
                     gh = r + gy[i] * tl.load(BC_ptrs[i] + N + n).to(tl.float32)
@@ -398,7 +398,7 @@ def gradient_kernel(
 
             for i in tl.static_range(BLOCK_LENGTH):
                 is_real = is_channel & (i < num_tokens)
-                # Loaded again, and from the cache, rather than kept in registers all the while.
+                # Loaded again from the cache instead of occupying registers all the time.
                 u_i = tl.load(u_ptr + pixels[i] * u_strides[1], mask=is_real, other=0.0).to(tl.float32)
                 x = tl.load(delta_ptr + pixels[i] * delta_strides[1], mask=is_real, other=0.0).to(tl.float32) + bias
                 gdelta = (gdt[i] * 0.6931471805599453 + gdrive[i] * u_i) * _sigmoid(x)

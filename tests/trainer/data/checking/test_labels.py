@@ -27,7 +27,6 @@ def test_a_good_file_gives_its_boxes_and_no_flaw():
     labels = read_labels(f"{GOOD}\n2 0.1 0.2 0.1 0.1\n".encode(), NUM_CLASSES)
     assert [tuple(box) for box in labels.boxes] == [(1, 0, 0.5, 0.5, 0.25, 0.5), (2, 2, 0.1, 0.2, 0.1, 0.1)]
     assert labels.flaws == ()
-    assert labels.is_usable
 
 
 FLAWS = {
@@ -56,10 +55,10 @@ FLAWS = {
 @pytest.mark.parametrize("case", FLAWS)
 def test_a_flaw_is_told_at_its_line_and_the_other_rows_are_kept(case):
     row, flaw = FLAWS[case]
+    loses_box = flaw.loses_picture or flaw in {RowFlaw.ZERO_SIZE, RowFlaw.DUPLICATE}
     labels = read_labels(f"1 0.5 0.5 0.5 0.5\n\n{row}\r\n2 0.2 0.2 0.1 0.1\n".encode(), NUM_CLASSES)
     assert [(found.line, found.flaw) for found in labels.flaws] == [(3, flaw)]
-    assert [box.line for box in labels.boxes] == ([1, 4] if flaw.loses_box else [1, 3, 4])
-    assert labels.is_usable != flaw.loses_picture
+    assert [box.line for box in labels.boxes] == ([1, 4] if loses_box else [1, 3, 4])
 
 
 def test_the_value_at_fault_is_told():
@@ -90,7 +89,6 @@ def test_a_byte_order_mark_is_no_flaw():
 @pytest.mark.parametrize("content", [b"", b"\n", b"  \r\n\t\n"])
 def test_an_empty_file_is_a_background_without_a_flaw(content):
     labels = read_labels(content, NUM_CLASSES)
-    assert labels.is_usable
     assert labels.boxes == labels.flaws == ()
 
 
@@ -147,8 +145,9 @@ def test_a_picture_is_usable_where_ultralytics_takes_it(picture, lines):
         warnings.simplefilter("ignore")
         _, boxes, *_, is_broken, _ = verify_image_label((str(picture), str(file), "", False, NUM_CLASSES, 0, 0, False))
     labels = read_labels(content, NUM_CLASSES)
-    assert labels.is_usable == (not is_broken)
-    if labels.is_usable:
+    is_usable = not any(row.flaw.loses_picture for row in labels.flaws)
+    assert is_usable == (not is_broken)
+    if is_usable:
         theirs = boxes[(boxes[:, 3] > 0) & (boxes[:, 4] > 0)]
         ours = np.array([box[1:] for box in labels.boxes], np.float32).reshape(-1, 5)
         assert np.allclose(np.unique(theirs, axis=0), np.unique(ours, axis=0), atol=1e-6)

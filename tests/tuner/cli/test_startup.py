@@ -1,0 +1,34 @@
+"""What a command line imports: help is there at once, whatever a search needs."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.fresh_process import loaded_below, modules_loaded_by
+
+SLOW = {"alembic", "jinja2", "numpy", "optuna", "psutil", "pyarrow", "ray", "ruamel", "scipy", "sqlalchemy"}
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    return modules_loaded_by(f"from tuner.cli.main import main; main({list(arguments)})")
+
+
+@pytest.mark.parametrize("verb", ["", "run", "status", "train", "export", "data check", "db backup"])
+def test_help_loads_nothing_that_takes_long(verb: str) -> None:
+    loaded = loaded_by(*verb.split(), "--help")
+
+    assert "tuner.cli.run" in loaded, "all verbs are known"
+    assert loaded_below(SLOW, loaded) == set()
+
+
+def test_the_list_of_studies_in_a_folder_opens_no_database(tmp_path: Path) -> None:
+    loaded = loaded_by("status", "--home", str(tmp_path))
+
+    assert loaded_below(SLOW, loaded) == set()
+
+
+def test_a_diagnosis_loads_no_optuna() -> None:
+    loaded = loaded_by("diagnose", str(Path(__file__).parents[1] / "diagnosis" / "curves" / "healthy"))
+
+    assert "tuner.diagnosis" in loaded
+    assert loaded_below({"optuna", "pyarrow", "ray", "scipy", "sqlalchemy"}, loaded) == set()

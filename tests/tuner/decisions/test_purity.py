@@ -1,0 +1,15 @@
+"""Decisions depend on the history alone, so they need no database, no files, no Ray."""
+
+import pkgutil
+
+from tests.support.fresh_process import loaded_below, modules_loaded_by
+from tuner import decisions
+
+MODULES = [module.name for module in pkgutil.walk_packages(decisions.__path__, "tuner.decisions.")]
+IMPURE = {"optuna", "pyarrow", "ray", "ruamel", "sqlalchemy", "tuner.diagnosis", "tuner.study"}
+
+
+def test_decisions_load_no_database_no_ray_and_no_reader_of_files():
+    loaded = modules_loaded_by(f"import {', '.join(MODULES)}")
+    assert set(MODULES) <= loaded
+    assert loaded_below(IMPURE, loaded) == set()
