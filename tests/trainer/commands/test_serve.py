@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's an
 STAND_IN = """
 import os, signal, sys, time
 from pathlib import Path
-from trainer import serve
+from trainer.commands import serve
 from trainer.system.processes import die_with_parent
 from tuner.contract import EndRecord, Outcome, StartedRecord
 
@@ -35,7 +35,7 @@ def tell_score(): print(Path("/proc/self/oom_score_adj").read_text(), flush=True
 def lose_a_loader(request):
     from torch.utils.data import DataLoader
     from tests.trainer.run_state.test_failures import Faulty
-    from trainer import trial
+    from trainer.training import trial
     return trial._ended(request, lambda: next(iter(DataLoader(Faulty(fill_memory), num_workers=1))))
 
 def train(request, records):
@@ -131,7 +131,7 @@ def test_trials_are_killed_for_memory_before_their_server(tmp_path):
 
 HANGING = """
 import os, re, sys, threading, time
-from trainer import serve
+from trainer.commands import serve
 
 records = os.dup(1)
 os.dup2(2, 1)  # ultralytics has a word to say when it is imported
@@ -139,7 +139,7 @@ serve._warm_up()
 os.dup2(records, 1)
 from trainer.ultralytics_bridge.training import SearchTrainer
 from ultralytics.data.dataset import YOLODataset
-from trainer import trial
+from trainer.training import trial
 
 get_loader, get_item, run = SearchTrainer.get_dataloader, YOLODataset.__getitem__, trial.run
 where = ""

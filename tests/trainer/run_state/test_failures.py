@@ -293,7 +293,7 @@ def test_what_happens_to_a_loading_process_is_recognised(fault, said):
 
 SAVE = """
 import sys, torch
-from trainer import failures
+from trainer.run_state import failures
 from tests.trainer.run_state.test_failures import request_in
 target, legacy = sys.argv[1], len(sys.argv) > 2
 try:

@@ -84,10 +84,10 @@ def test_an_interrupted_run_leaves_no_rank_behind(train_request, tmp_path):
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a job of a shell's background\n"
         "from pathlib import Path\n"
         "from trainer.ultralytics_bridge import environment; environment.configure()\n"
-        "from trainer import ranks, trial\n"
+        "from trainer.training import distributed, trial\n"
         "from tuner.contract import decode\n"
         "request = decode(Path(sys.argv[1]).read_text())\n"
-        "ranks.train(request, trial._arguments(request), num_ranks=2, trained=0, emit=print)\n"
+        "distributed.train(request, trial._arguments(request), num_ranks=2, trained=0, emit=print)\n"
     )
     from tuner.contract import encode
 
@@ -120,10 +120,10 @@ RUN_TWO_RANKS = """
 import os, sys
 from pathlib import Path
 from trainer.ultralytics_bridge import environment; environment.configure()
-from trainer import ranks, trial
+from trainer.training import distributed, trial
 from tuner.contract import decode, encode
 request = decode(Path(sys.argv[1]).read_text())
-end = ranks.train(request, trial._arguments(request), num_ranks=2, trained=0, emit=lambda record: None)
+end = distributed.train(request, trial._arguments(request), num_ranks=2, trained=0, emit=lambda record: None)
 Path(sys.argv[2]).write_text(encode(end))
 """
 
