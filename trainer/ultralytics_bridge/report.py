@@ -1,13 +1,17 @@
 """What `tune doctor` shows of the training side."""
 
 from importlib.metadata import version
-from typing import Any
 
 from trainer.ultralytics_bridge import environment
+from tuner.contract import EnvironmentRecord, Gpu
 
 
-def environment_report() -> dict[str, Any]:
-    """Versions, devices and what is wrong with them; JSON-able. Imports torch and ultralytics."""
+def environment_report() -> EnvironmentRecord:
+    """Report versions, devices and what is wrong with them. Imports torch and ultralytics.
+
+    Raises:
+        TrainerError: the installed ultralytics must not be imported.
+    """
     environment.configure()
     import torch
 
@@ -26,14 +30,10 @@ def environment_report() -> dict[str, Any]:
         except BackendUnavailable as error:
             problems.append(str(error))
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return {
-        "versions": {
-            "torch": torch.__version__,
-            "ultralytics": installed,
-            "torchvision": version("torchvision"),
-        },
-        "cuda": torch.version.cuda,
-        "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
-        "selective_scan": scans,
-        "problems": problems,
-    }
+    return EnvironmentRecord(
+        versions={"torch": torch.__version__, "ultralytics": installed, "torchvision": version("torchvision")},
+        gpus=tuple(Gpu(name=gpu.name, memory_gib=round(gpu.total_memory / 2**30, 1)) for gpu in gpus),
+        cuda=torch.version.cuda or "",
+        facts={f"scan on {device}": name for device, name in scans.items()},
+        problems=tuple(problems),
+    )

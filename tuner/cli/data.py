@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from tuner.cli.arguments import commands_prefix, terminal_is_dumb
+from tuner.cli.arguments import Trainer, commands_prefix, terminal_is_dumb, trainer_command
 from tuner.contract.data_report import encode_report
 from tuner.exceptions import DataError, UsageError
 from tuner.report.data_check import data_check_lines, next_command
@@ -40,6 +40,7 @@ def check(
         typer.Option(metavar="FOLDER", help="Write a cleaned data set into a new folder, of links to the pictures."),
     ] = None,
     places: Annotated[int, typer.Option(min=0, help="How many places of each finding to name.")] = 3,
+    trainer: Trainer = None,
 ) -> None:
     """Look at every picture and label: what is wrong, what leaks, what val can tell apart, what to give `tune run`.
 
@@ -56,7 +57,7 @@ def check(
     if html is not None and (html.is_dir() or not os.access(html.parent, os.W_OK)):
         raise _not_writable(html, "it is a folder" if html.is_dir() else "its folder is not there or not to be written")
     with _progress() as hear:
-        report, cleaned = check_data(data, samples=html is not None, fix=fix, hear=hear)
+        report, cleaned = check_data(data, trainer_command(trainer), samples=html is not None, fix=fix, hear=hear)
     if as_json:
         typer.echo(encode_report(report), nl=False)
     else:
@@ -67,7 +68,7 @@ def check(
         typer.echo(f"page        {printable(str(html))}", err=as_json)
     if cleaned is not None:
         typer.echo(
-            f"cleaned     {printable(cleaned.data)}: {cleaned.num_pictures:,} pictures, {cleaned.num_left_out:,} left "
+            f"cleaned     {printable(cleaned.data)}: {cleaned.num_images:,} pictures, {cleaned.num_left_out:,} left "
             f"out, {cleaned.num_rewritten:,} saved anew, {cleaned.num_rows:,} rows of labels changed",
             err=as_json,
         )

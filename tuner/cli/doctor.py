@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tuner.cli.arguments import DEFAULT_HOME, Home
+from tuner.cli.arguments import DEFAULT_HOME, Home, Trainer, trainer_command
 from tuner.exceptions import EnvironmentProblem
 from tuner.system.printable import printable
 from tuner.workflows.doctor import examine
@@ -13,10 +13,11 @@ from tuner.workflows.doctor import examine
 
 def doctor(
     home: Home = DEFAULT_HOME,
+    trainer: Trainer = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False,
 ) -> None:
     """Look at this machine: versions, devices, folders, and which `tune` is on the path."""
-    findings = examine(home.absolute())
+    findings = examine(home.absolute(), trainer_command(trainer))
     if as_json:
         typer.echo(json.dumps({"version": 1, "facts": findings.facts, "problems": list(findings.problems)}, indent=2))
     else:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from trainer.data.elsewhere import Elsewhere, search
 from trainer.exceptions import DataError
 from trainer.system import atomic_files
 from trainer.system.cache import cache_folder
+from tuner.contract import ProgressRecord
 from tuner.contract.data_report import (
     DataReport,
     Finding,
@@ -58,16 +59,7 @@ _RULES = 2
 """To be raised with every change in what is found: kept reports are made anew then."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a check is."""
-
-    step: str
-    done: int
-    total: int
-
-
-Hear = Callable[[Progress], None]
+Hear = Callable[[ProgressRecord], None]
 
 
 def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
@@ -185,7 +177,7 @@ def _numbers(dataset: DataSet) -> dict[str, range]:
 
 
 def _step(hear: Hear, name: str, total: int) -> Callable[[int], None]:
-    return lambda done: hear(Progress(name, done, total))
+    return lambda done: hear(ProgressRecord(step=name, done=done, total=total))
 
 
 def _noise(seen: Scan, val: range) -> NoiseFacts | None:

@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from trainer.data.checking import findings
@@ -11,28 +10,13 @@ from trainer.data.checking.images import JPEG_END, PictureFlaw
 from trainer.data.checking.labels import RowFlaw
 from trainer.data.dataset import DataSet, Picture, label_path, yaml_text
 from trainer.data.dataset_yaml import Place, data_error, is_file, is_folder
-from tuner.contract import data_report
+from tuner.contract import CleanedRecord, data_report
 from tuner.contract.data_report import DataReport, Finding
 
 _BOX_COLUMNS = 5
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cleaned:
-    """What was written."""
-
-    data: Path
-    """The YAML."""
-    num_pictures: int
-    num_left_out: int
-    """Pictures that cannot be used, copies, and what would leak from train into val or test."""
-    num_rewritten: int
-    """Pictures that were copied without the bytes after their end; all others are links."""
-    num_rows: int
-    """Rows of label files that were deleted or cut at the border of the picture."""
-
-
-def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
+def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> CleanedRecord:
     """Write the data set without what the report found wrong: `data.yaml`, labels, and links to the pictures.
 
     Left out are pictures that cannot be used, copies within a split, and pictures of train that are, or look like,
@@ -67,9 +51,9 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
         rule = f"The cleaned data set must be writable, but got {error.strerror!r}"
         raise data_error(Place(file=Path(error.filename or out)), rule, "choose another folder") from error
     total = sum(split.num_images for split in dataset.splits.values())
-    return Cleaned(
-        data=data,
-        num_pictures=done["pictures"],
+    return CleanedRecord(
+        data=str(data),
+        num_images=done["pictures"],
         num_left_out=total - done["pictures"],
         num_rewritten=done["rewritten"],
         num_rows=done["rows"],
