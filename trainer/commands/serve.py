@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainer.exceptions import Stopped
-from trainer.run_state import failures
+from trainer.run_state import end_record, failures
 from trainer.system import stack_dumps
 from trainer.system.processes import OomWatch, be_killed_first, die_with_parent, keep_freed_memory
 from trainer.ultralytics_bridge import environment
@@ -146,8 +146,17 @@ def _await(child: int, request: Request, requests: _Lines, records: int, watch: 
     stack_dumps.collect_finally(run, log)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:
-        _send(records, failures.end_of_dead(code, request, oom_kill=watch.killed()))
+        end = failures.end_of_dead(code, request, oom_kill=watch.killed())
+        _keep(end, request)
+        _send(records, end)
     return True
+
+
+def _keep(end: EndRecord, request: Request) -> None:
+    """Leave the end of a training that could not do so itself in the run's folder, if there is one."""
+    if isinstance(request, TrainRequest):
+        with suppress(OSError):
+            end_record.write(Path(request.directory), end)
 
 
 def _run_and_exit(request: Request, records: int, watch: OomWatch) -> NoReturn:
@@ -165,6 +174,7 @@ def _run_and_exit(request: Request, records: int, watch: OomWatch) -> NoReturn:
         except (Exception, Stopped) as error:  # before training itself, which tells of its own
             logger.exception("the request failed")
             end = failures.end_of(error, request, oom_kill=watch.killed())
+            _keep(end, request)
         # A stop that crosses with the end must not make this a failed exit: the server would tell a second end,
         # which the tuner would take for that of its next request.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

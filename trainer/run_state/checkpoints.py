@@ -18,8 +18,9 @@ from pathlib import Path
 
 from trainer.exceptions import ModelError
 from trainer.system import atomic_files
+from tuner.contract.run_folder import BEST_WEIGHTS, LAST_WEIGHTS
 
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+LAST, PREVIOUS, BEST = LAST_WEIGHTS, "previous.pt", BEST_WEIGHTS
 LISTING = "checkpoints.json"
 
 logger = logging.getLogger("trainer")

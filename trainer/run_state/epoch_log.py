@@ -5,6 +5,7 @@ from pathlib import Path
 
 from trainer.system import atomic_files
 from tuner.contract import ContractError, EpochRecord, decode, encode
+from tuner.contract.run_folder import RECORDS, RESULTS
 
 
 def trim_results(directory: Path, last_epoch: int) -> None:
@@ -12,7 +13,7 @@ def trim_results(directory: Path, last_epoch: int) -> None:
 
     A run that goes on appends its rows, those of epochs that are trained again too.
     """
-    path = directory / "results.csv"
+    path = directory / RESULTS
     if not path.exists():
         return
     header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
@@ -33,7 +34,7 @@ class RecordLog:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "records.jsonl"
+        self._path = directory / RECORDS
 
     def append(self, record: EpochRecord) -> None:
         """Write one record and wait until it is on the disk."""

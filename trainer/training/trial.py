@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer.exceptions import Stopped
-from trainer.run_state import failures
+from trainer.run_state import end_record, failures
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.epoch_log import RecordLog, trim_results
 from trainer.system import atomic_files
@@ -19,7 +19,8 @@ from trainer.training import distributed
 from trainer.training.backup import Backup
 from trainer.ultralytics_bridge.checkpoints import check_resumable
 from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
-from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
+from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
+from tuner.contract.run_folder import ARGUMENTS, LOCK, LOG, RECORDS, REQUEST, RESULTS, WEIGHTS
 
 logger = logging.getLogger("trainer")
 
@@ -41,8 +42,11 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
     directory.mkdir(parents=True, exist_ok=True)
 
     def train() -> EndRecord:
-        with atomic_files.held(directory / "trainer.lock"):
-            return _Run(request, emit).train()
+        with atomic_files.held(directory / LOCK):
+            end = _ended(request, _Run(request, emit).train)
+            with suppress(OSError):  # of a full disk: the record on the pipe says so
+                end_record.write(directory, end)
+            return end
 
     return _ended(request, train)
 
@@ -82,7 +86,7 @@ class _Run:
         self._request = request
         self._emit = emit
         self._directory = Path(request.directory)
-        self._weights = self._directory / "weights"
+        self._weights = self._directory / WEIGHTS
         self.checkpoints = Checkpoints(self._weights)
         self._records = RecordLog(self._directory)
         self._validation_epochs = frozenset(request.validation_epochs)
@@ -120,6 +124,7 @@ class _Run:
         finished = self._finished_run()
         if finished is not None:
             return finished
+        end_record.remove(self._directory)
         trained = self._epochs_already_trained()
         for record in self._records.restore(trained):
             self._emit(self._here(record))
@@ -160,7 +165,7 @@ class _Run:
         Checkpoints of another request are gone before this one is noted, and so never taken for its own.
         """
         identity = _identity(self._request)
-        path = self._directory / "request.json"
+        path = self._directory / REQUEST
         with suppress(FileNotFoundError, ValueError):
             if _is_same(json.loads(path.read_text(encoding="utf-8")), identity):
                 atomic_files.write(path, json.dumps(identity, sort_keys=True).encode())  # places may be others now
@@ -170,16 +175,13 @@ class _Run:
         return 0
 
     def _finished_run(self) -> EndRecord | None:
-        """A full run strips its checkpoints at the end, so it leaves its end record beside them."""
-        path = self._directory / "end.json"
-        if not self._request.full or not path.exists():
+        """A full run strips its checkpoints at the end, so its end record alone says that it is complete."""
+        end = end_record.read(self._directory) if self._request.full else None
+        if end is None or end.outcome != Outcome.COMPLETED or not end.checkpoint:  # that of a full run names one
             return None
         for record in self._records.read():
             self._emit(self._here(record))
-        end = decode(path.read_text(encoding="utf-8"))
-        if not isinstance(end, EndRecord):
-            return None
-        return replace(end, checkpoint=str(self._weights / BEST), log=str(self._directory / "trainer.log"))
+        return replace(end, checkpoint=str(self._weights / BEST), log=str(self._directory / LOG))
 
     def _here(self, record: EpochRecord) -> EpochRecord:
         """A record of an earlier process, whose directory may have lain elsewhere."""
@@ -191,21 +193,20 @@ class _Run:
         return max(validated, key=lambda metrics: metrics["mAP50-95"], default=None)
 
     def end(self, metrics: Mapping[str, float] | None) -> EndRecord:
-        """The end record of a run that trained its last epoch; that of a full run is kept beside its weights."""
-        log = str(self._directory / "trainer.log")
-        end = EndRecord(outcome=Outcome.COMPLETED, log=log)
+        """The end record of a run that trained its last epoch; that of a full run is kept before its weights change."""
+        end = EndRecord(outcome=Outcome.COMPLETED, log=str(self._directory / LOG))
         if self._request.full:
             end = replace(end, checkpoint=str(self._weights / BEST), metrics=metrics)
             if self._backup is not None:
                 self._backup.close(self._kept_elsewhere())
                 end = replace(end, message=self._backup.problem)
-            atomic_files.write(self._directory / "end.json", encode(end).encode())
+            end_record.write(self._directory, end)
         self.checkpoints.complete()
         return end
 
     def _kept_elsewhere(self) -> list[Path]:
         weights = [self._weights / name for name in (LAST, BEST)]
-        return [*weights, *(self._directory / name for name in ("records.jsonl", "results.csv", "args.yaml"))]
+        return [*weights, *(self._directory / name for name in (RECORDS, RESULTS, ARGUMENTS))]
 
 
 def _identity(request: TrainRequest) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from optuna.trial import TrialState
 
 from tuner.contract import METRICS, ContractError, EpochRecord, ParamValue, decode
+from tuner.contract.run_folder import RECORDS
 from tuner.exceptions import DataError, EnvironmentProblem, SpaceError, UsageError
 from tuner.simulation.tables import CurveTable
 from tuner.space import WARM_UP_EPOCHS, ChoiceParameter, IntParameter, SearchedParameter, Space, UnitCube, space_of
@@ -28,8 +29,6 @@ METADATA_KEY = b"mamba-yolo-tuner"
 LOSS_PREFIX = "loss_"
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-_RECORDS = "records.jsonl"
-"""Where a trainer may leave the epoch records of a trial; ours does."""
 _MOST_CELLS = 20_000_000
 """A thousand trials of a hundred epochs have five millions."""
 _STEADY_LOSS = 1.0
@@ -237,7 +236,7 @@ def _figures(trial: TrialRecord, spec: StudySpec, folder: Path) -> dict[int, dic
 
 def _records(folder: Path) -> Iterator[EpochRecord]:
     try:
-        lines = (folder / _RECORDS).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (folder / RECORDS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
     for line in lines:

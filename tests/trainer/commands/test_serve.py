@@ -16,7 +16,7 @@ from tests.conftest import hear_all
 from tests.trainer.run_state.test_failures import request_in
 from trainer.commands import serve
 from trainer.system import stack_dumps
-from tuner.contract import EndRecord, Outcome, StartedRecord, encode
+from tuner.contract import EndRecord, Outcome, StartedRecord, decode, encode
 from tuner.execution.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's answers are those of Linux")
@@ -110,12 +110,14 @@ def test_a_trial_that_somebody_kills_is_worth_another_try(tmp_path):
     (end,) = ends(tmp_path, "die")
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert end.message == "the training process was killed by SIGKILL"
+    assert decode((tmp_path / "end.json").read_text()) == end
 
 
 def test_what_goes_wrong_before_the_training_is_told_too(tmp_path):
     (end,) = ends(tmp_path, "fail")
     assert end.outcome == Outcome.OUT_OF_MEMORY
     assert "MemoryError" in (tmp_path / "trainer.log").read_text()
+    assert decode((tmp_path / "end.json").read_text()) == end
 
 
 def test_a_run_whose_folder_cannot_be_made_says_why(tmp_path):
