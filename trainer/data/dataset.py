@@ -168,6 +168,25 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
     return target
 
 
+def write_part(source: Path, target: Path, *, max_images: int) -> Path:
+    """Write a YAML like `write_resolved`, of the first images of each split.
+
+    Args:
+        source: the YAML of the whole data set.
+        target: the YAML to write; its folder exists.
+        max_images: of each split, 1 or more.
+
+    Returns:
+        Absolute path of the YAML.
+
+    Raises:
+        DataError: as `resolve` and `write_resolved`.
+    """
+    dataset = resolve(source)
+    splits = {name: replace(split, pictures=split.pictures[:max_images]) for name, split in dataset.splits.items()}
+    return write_resolved(replace(dataset, splits=splits), target)
+
+
 def yaml_text(dataset: DataSet, root: Path | None, splits: Mapping[str, str]) -> str:
     """A YAML for that data set with its splits elsewhere: relative to the folder `root`, or to that of the file."""
     # JSON strings are YAML too, and mean the same to readers of YAML 1.1, who take a bare no for False.

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainer.data.dataset import write_part
 from trainer.exceptions import Stopped
 from trainer.run_state import end_record, failures
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
@@ -27,7 +28,10 @@ logger = logging.getLogger("trainer")
 _SAVE_PERIOD = 10
 """Epochs between two checkpoints of a full run that are kept, and between two copies of the last one elsewhere."""
 
-_IDENTITY = ("params", "epochs", "seed", "full", "stages")
+_OPTIONAL = ("stages", "max_images")
+"""Left out of what is noted where they are empty, as in notes of versions that had no such fields."""
+
+_IDENTITY = ("params", "epochs", "seed", "full", *_OPTIONAL)
 _PLACES = ("model", "data")
 """What must be equal for a checkpoint to belong to a request: of places the content, where its hash is known."""
 
@@ -133,7 +137,7 @@ class _Run:
             return self.end(self._best_recorded())
         if self._backup is not None:
             self._backup.probe()
-        for part in _parts(self._request, trained):
+        for part in _parts(_on_few_images(self._request), trained):
             end = self._train_part(part, trained)
             if end.outcome != Outcome.COMPLETED:
                 break
@@ -214,7 +218,7 @@ def _identity(request: TrainRequest) -> dict[str, Any]:
     body = asdict(request)
     names = (*_IDENTITY, *_PLACES, *(f"{place}_sha256" for place in _PLACES))
     identity: dict[str, Any] = json.loads(
-        json.dumps({name: body[name] for name in names if body[name] or name != "stages"})
+        json.dumps({name: body[name] for name in names if body[name] or name not in _OPTIONAL})
     )
     return identity
 
@@ -240,6 +244,14 @@ def _told(record: EpochRecord, epochs: int) -> str:
         f"epoch {record.epoch}/{epochs}: {', '.join(f'{name} {value:.4g}' for name, value in figures.items())}; "
         f"{record.seconds:.1f} s, {record.memory_gib:.2f} GiB, lr {record.learning_rate:.3g}"
     )
+
+
+def _on_few_images(request: TrainRequest) -> TrainRequest:
+    """The request with a data set of as many images of each split as it asks for, written into its directory."""
+    if not request.max_images:
+        return request
+    data = write_part(Path(request.data), Path(request.directory) / "data.yaml", max_images=request.max_images)
+    return replace(request, data=str(data))
 
 
 class _Part(NamedTuple):

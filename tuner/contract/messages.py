@@ -82,6 +82,9 @@ class TrainRequest:
     stages: tuple[Stage, ...] = ()
     """Sizes and batches that replace those of `params`, one after the other on the one schedule of `epochs`; the best
     epoch is that of the last. Empty: one size throughout."""
+    max_images: int = 0
+    """Train and validate on at most this many images of each split, to measure memory; 0 for all. A trainer that
+    ignores it measures the same, after a longer epoch."""
     data_sha256: str = ""
     model_sha256: str = ""
     """As the prepared record gave them. `data` and `model` only say where these lie now: a checkpoint belongs to the

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from trainer.data.dataset import DataSet, fingerprint, label_path, resolve, write_resolved
+from trainer.data.dataset import DataSet, fingerprint, label_path, resolve, write_part, write_resolved
 from trainer.exceptions import DataError
 
 ROW = "0 0.5 0.5 0.25 0.25\n"
@@ -429,6 +429,16 @@ def test_writing_twice_gives_the_same_and_leaves_no_drafts(tmp_path: Path) -> No
     write_resolved(dataset, tmp_path / "out/data.yaml")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
     assert first.keys() == {"data.yaml", "data.train.txt", "data.val.txt"}
+
+
+def test_a_part_has_the_first_images_of_each_split(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    whole = write_resolved(resolve(make(tmp_path / "data")), tmp_path / "out/data.yaml")
+    (tmp_path / "part").mkdir()
+    part = resolve(write_part(whole, tmp_path / "part/data.yaml", max_images=2))
+    assert counts(part) == {"train": (2, 2), "val": (2, 2)}
+    first, second, *_ = resolve(whole).splits["train"].pictures
+    assert [picture.path for picture in part.splits["train"].pictures] == [first.path, second.path]
 
 
 @pytest.mark.parametrize("place", [".", "images/train", "labels/train", "images/train/deep"])

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import hear_all, users_environment
 from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, StartedRecord, decode
@@ -17,6 +19,10 @@ from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, Star
 
 def epochs_of(records):
     return [record for record in records if isinstance(record, EpochRecord)]
+
+
+def yaml_of(file):
+    return YAML(typ="safe").load(file)
 
 
 def end_in_folder(request):
@@ -51,9 +57,17 @@ def test_an_epoch_record_says_what_ran(trainer, train_request):
     assert Path(record.checkpoint).is_file()
 
 
-def test_the_same_seed_gives_the_same_losses(trainer, train_request, tmp_path):
-    from dataclasses import replace
+def test_a_request_for_few_images_trains_on_these_alone(trainer, train_request):
+    request = replace(train_request(epochs=1), max_images=3)
+    trainer.send(request)
+    (record,) = epochs_of(hear_all(trainer))
+    folder = Path(request.directory)
+    assert {len((folder / f"data.{split}.txt").read_text().splitlines()) for split in ("train", "val")} == {3}
+    assert yaml_of(folder / "args.yaml")["data"] == str(folder / "data.yaml")
+    assert record.memory_gib > 0
 
+
+def test_the_same_seed_gives_the_same_losses(trainer, train_request, tmp_path):
     losses = []
     for name in ("one", "two"):
         trainer.send(replace(train_request(epochs=1, mosaic=1.0), directory=str(tmp_path / name)))
@@ -162,8 +176,6 @@ def test_wrong_data_and_wrong_models_are_told_in_one_line(trainer, data_yaml, tm
 
 
 def test_stock_models_train_too(trainer, data_yaml, train_request, tmp_path):
-    from dataclasses import replace
-
     trainer.send(PrepareRequest(data=str(data_yaml), model="yolov8n.yaml", directory=str(tmp_path)))
     prepared = hear_all(trainer)[-2]
     assert prepared.num_parameters == 3_012_018  # YOLOv8n at six classes
