@@ -57,7 +57,7 @@ def simulate(
 def _loaded(path: Path) -> CurveTable:
     if path.suffix == ".npz":
         return load_arrays(path)
-    from tuner.curve_table.writer import read_curves  # pyarrow takes a while to import
+    from tuner.curve_table.reader import read_curves  # pyarrow takes a while to import
 
     return read_curves(path)
 
