@@ -24,7 +24,7 @@ def run(request: DataCheckRequest, emit: Callable[[Record], None]) -> EndRecord:
         if out is not None:
             require_free(dataset, out)
         report = _report(dataset, request, emit)
-        atomic_files.write(Path(request.directory) / DATA_REPORT, encode_report(report).encode())
+        atomic_files.write_whole(Path(request.directory) / DATA_REPORT, encode_report(report).encode())
         if out is not None:
             emit(write_cleaned(dataset, report, out))
     except DataError as error:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from trainer.data import dataset
 from trainer.data.checking import check
+from trainer.data.dataset_writer import write_resolved
 from trainer.data.sample import sample
 from trainer.exceptions import DataError, ModelError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest, Record
 from tuner.contract.data_report import encode_report
-from tuner.contract.run_folder import DATA_REPORT
+from tuner.contract.run_folder import DATA_REPORT, log_of
 
 _CHECKPOINT_BYTES_PER_PARAMETER = 20
 """At 4 bytes each: two moments of Adam or AdamW, the weights and their average, and gradients that no step has used yet
@@ -27,8 +28,10 @@ def run(request: PrepareRequest, emit: Callable[[Record], None]) -> EndRecord:
     """Check data set and model, and say what trials are to be given."""
     if malware := environment.known_malware():
         return EndRecord(outcome=Outcome.ERROR, message=malware)
+    directory = Path(request.directory)
     try:
-        emit(_prepared(request))
+        with atomic_files.held(directory / log_of(request.type)):  # others may prepare the same study now
+            emit(_prepared(request))
     except DataError as error:
         return EndRecord(outcome=Outcome.BAD_DATA, message=str(error))
     except ModelError as error:
@@ -40,12 +43,12 @@ def _prepared(request: PrepareRequest) -> PreparedRecord:
     """Read the data set first and without torch, so that a wrong path is reported in a second."""
     found = dataset.resolve(sample.located(request.data))
     report = check.checked(found)
-    atomic_files.write(Path(request.directory) / DATA_REPORT, encode_report(report).encode())
+    atomic_files.write_whole(Path(request.directory) / DATA_REPORT, encode_report(report).encode())
     if report.refusal:
         raise DataError(report.refusal)
     trained = check.usable(found, report)
     sha256 = dataset.fingerprint(trained)
-    data = dataset.write_resolved(trained, Path(request.directory) / "data.yaml")
+    data = write_resolved(trained, Path(request.directory) / "data.yaml")
     environment.configure()
     from trainer.ultralytics_bridge import (
         dataset_scan,  # imports torch: seconds

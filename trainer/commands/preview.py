@@ -4,7 +4,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trainer.data import dataset
+from trainer.data.dataset import resolve
+from trainer.data.dataset_writer import check_target, write_resolved
 from trainer.data.drawing import contact_sheet
 from trainer.data.drawing.boxes import label_of
 from trainer.data.drawing.text import on_one_line
@@ -39,15 +40,15 @@ class _MachineError(Exception):
 
 def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
     """Each file that was written, and what the user should know beside it."""
-    found = dataset.resolve(sample.located(request.data))
+    found = resolve(sample.located(request.data))
     folder = Path(request.out)
-    dataset.check_target(found, folder / "sheet.jpg")
+    check_target(found, folder / "sheet.jpg")
     _write(folder / ".writable", b"")
     (folder / ".writable").unlink()
     if malware := environment.known_malware():
         raise _MachineError(malware)
     with tempfile.TemporaryDirectory(prefix="trainer-preview-") as resolved:
-        data = dataset.write_resolved(found, Path(resolved) / "data.yaml")
+        data = write_resolved(found, Path(resolved) / "data.yaml")
         environment.configure()
         from trainer.ultralytics_bridge.preview import Preview  # imports torch: seconds
 
@@ -62,7 +63,7 @@ def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_files.write(path, content)
+        atomic_files.write_whole(path, content)
     except OSError as error:
         raise _MachineError(
             f"the folder '{path.parent}' cannot be written ({error.strerror or error}); choose another with --out."

@@ -16,7 +16,7 @@ def write(directory: Path, end: EndRecord) -> None:
     Raises:
         OSError: it could not be written.
     """
-    atomic_files.write(directory / END, encode(end).encode())
+    atomic_files.write_whole(directory / END, encode(end).encode())
 
 
 def read(directory: Path) -> EndRecord | None:

@@ -22,7 +22,7 @@ def trim_results(directory: Path, last_epoch: int) -> None:
         number = row.partition(b",")[0].strip()
         if number.isdigit() and int(number) <= last_epoch and row.endswith(b"\n"):
             kept.setdefault(int(number), row)
-    atomic_files.write(path, header + b"".join(kept.values()))
+    atomic_files.write_whole(path, header + b"".join(kept.values()))
 
 
 class RecordLog:
@@ -46,7 +46,7 @@ class RecordLog:
     def restore(self, last_epoch: int) -> tuple[EpochRecord, ...]:
         """The records up to `last_epoch` (1-based; 0 for none); later or broken lines are dropped from the file."""
         kept = tuple(record for record in self.read() if record.epoch <= last_epoch)
-        atomic_files.write(self._path, "".join(encode(record) + "\n" for record in kept).encode())
+        atomic_files.write_whole(self._path, "".join(encode(record) + "\n" for record in kept).encode())
         return kept
 
     def read(self) -> tuple[EpochRecord, ...]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.data.dataset import write_part
+from trainer.data.dataset_writer import write_part
 from trainer.exceptions import Stopped
 from trainer.run_state import end_record, failures
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
@@ -169,13 +169,13 @@ class _Run:
         Checkpoints of another request are gone before this one is noted, and so never taken for its own.
         """
         identity = _identity(self._request)
-        path = self._directory / REQUEST
+        path, note = self._directory / REQUEST, json.dumps(identity, sort_keys=True).encode()
         with suppress(FileNotFoundError, ValueError):
             if _is_same(json.loads(path.read_text(encoding="utf-8")), identity):
-                atomic_files.write(path, json.dumps(identity, sort_keys=True).encode())  # places may be others now
+                atomic_files.write_whole(path, note)  # places may be others now
                 return self.checkpoints.recover(check_resumable)
         self.checkpoints.clear()
-        atomic_files.write(path, json.dumps(identity, sort_keys=True).encode())
+        atomic_files.write_whole(path, note)
         return 0
 
     def _finished_run(self) -> EndRecord | None:

@@ -17,7 +17,8 @@ from ultralytics.data.utils import check_det_dataset  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
 from trainer.commands.preview import run  # noqa: E402
-from trainer.data import dataset  # noqa: E402
+from trainer.data.dataset import resolve  # noqa: E402
+from trainer.data.dataset_writer import write_resolved  # noqa: E402
 from trainer.data.drawing import contact_sheet  # noqa: E402
 from trainer.ultralytics_bridge.preview import SHOWN, Preview  # noqa: E402
 from tuner.contract import Outcome, PreviewRecord, PreviewRequest, SheetSettings  # noqa: E402
@@ -64,7 +65,7 @@ def user_data(tmp_path):
 def preview_of(tmp_path):
     def make(source, **options):
         (tmp_path / "resolved").mkdir(exist_ok=True)
-        data = dataset.write_resolved(dataset.resolve(source), tmp_path / "resolved" / "data.yaml")
+        data = write_resolved(resolve(source), tmp_path / "resolved" / "data.yaml")
         return Preview(data, **{"pictures": 2, "draws": 3, "seed": 0, **options})
 
     return make

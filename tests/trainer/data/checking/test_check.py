@@ -12,7 +12,8 @@ import pytest
 
 from tests.support import dirty_data as planted
 from trainer.data.checking import check as checking
-from trainer.data.checking.check import MAX_BROKEN_FRACTION, check, checked, notes, usable
+from trainer.data.checking.check import check, checked, notes, usable
+from trainer.data.checking.refusal import MAX_BROKEN_FRACTION
 from trainer.data.dataset import resolve
 from tuner.contract import ProgressRecord
 from tuner.contract.data_report import DataReport, decode_report, encode_report
