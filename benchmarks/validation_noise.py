@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from trainer.data.checking.metric_noise import Detections, expected_noise, resampled
-from trainer.data.dataset import resolve, write_resolved
+from trainer.data.dataset import resolve
+from trainer.data.dataset_writer import write_resolved
 from trainer.ultralytics_bridge import environment
 
 NUM_SAMPLES = 400

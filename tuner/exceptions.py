@@ -12,7 +12,8 @@ TunerError                      1   our own fault when raised bare
 │   ├── StudyChangedError           let no other program write to the study, run the same command again
 │   └── RecordRemovedError          leave the study's files where they are, run the same command again
 ├── StudyLockedError            9   wait for the other driver, or stop it
-└── ContractError                   fix the trainer: it sends something else than records (`tuner.contract`)
+└── ContractError                   fix the trainer: a line on the pipe is not a message of `tuner.contract`
+    └── UnknownTypeError            update the trainer or the tuner: one of them does not know this type of message
 
 The number is the exit code of the `tune` command. 75 (preempted: please requeue), 129, 130 and 143 mean a signal: run
 the same command again to go on. That is no error, so `tuner.system.signals.Interrupted` stands outside the tree.

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.decisions.contestants import CONTESTANTS
 from benchmarks.decisions.environments import ROOT, is_ready, python
 from benchmarks.decisions.results import Key, append, read
-from tuner.curve_table.writer import read_curves
+from tuner.curve_table.reader import read_curves
 from tuner.simulation.tables import save_arrays
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

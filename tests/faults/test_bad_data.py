@@ -134,7 +134,7 @@ def test_a_data_set_that_cannot_be_trained_on_is_told_before_anything_trains(
 def test_what_only_the_scan_sees_is_refused_alike(data, tmp_path, spoil, said):
     """The same door, without the seconds that each process takes to start."""
     spoil(data)
-    end = prepare.run(PrepareRequest(data=str(data), model="mamba-yolo-n", directory=str(tmp_path)))[1]
+    end = prepare.run(PrepareRequest(data=str(data), model="mamba-yolo-n", directory=str(tmp_path)), [].append)
     assert end.outcome == Outcome.BAD_DATA
     assert len(end.message.splitlines()) == 1
     assert all(part in end.message for part in said), end.message

@@ -48,8 +48,9 @@ def test_the_lock_has_no_release_that_was_malware():
 @pytest.mark.parametrize("version", sorted(environment.KNOWN_BAD_VERSIONS))
 def test_a_release_that_was_malware_is_refused_before_it_is_imported(monkeypatch, tmp_path, version):
     monkeypatch.setattr(environment, "version", lambda package: version)
-    record, end = prepare.run(PrepareRequest(data="sample:8", model="mamba-yolo-n", directory=str(tmp_path)))
-    assert record is None
+    said = []
+    end = prepare.run(PrepareRequest(data="sample:8", model="mamba-yolo-n", directory=str(tmp_path)), said.append)
+    assert said == []
     assert end.outcome == Outcome.ERROR
     assert end.message.startswith(f"ultralytics {version} carried malicious code on PyPI: remove it")
     with pytest.raises(TrainerError, match="malicious code"):

@@ -1,7 +1,7 @@
 """A trainer that speaks the contract and trains nothing: it plays a script.
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
-[--prepare-seconds S] [--room PIXELS] [--value METRIC]`
+[--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL]`
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
 in the first epoch. Batches of more pixels than there is room for run out of memory. Epochs already played are kept in
@@ -11,6 +11,9 @@ with the trial, the slot and the time.
 A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`; `any` stands for every trial), which
 happens in that epoch of that trial before it is played: once, unless the action ends with `!`. Actions are the
 functions `fault_*` below.
+
+A check of a data set finds nothing, and advises the model of `--advice`. There are no GPUs. Previews are unsupported,
+as they may be.
 """
 
 import argparse
@@ -26,16 +29,23 @@ from pathlib import Path
 
 from tuner.contract import (
     WEIGHTS,
+    DataCheckRequest,
     EndRecord,
+    EnvironmentRecord,
+    EnvironmentRequest,
     EpochRecord,
     Outcome,
     PreparedRecord,
     PrepareRequest,
+    ProgressRecord,
     StartedRecord,
     TrainRequest,
+    UnknownTypeError,
     decode,
     encode,
 )
+from tuner.contract.data_report import Advice, DataReport, SizeFacts, SplitFacts, encode_report
+from tuner.contract.run_folder import DATA_REPORT
 
 
 class Stop(Exception):  # noqa: N818
@@ -53,17 +63,35 @@ def main() -> None:
     parser.add_argument("--journal", type=Path)
     parser.add_argument("--fail", default="")
     parser.add_argument("--prepare-seconds", type=float, default=0.0)
+    parser.add_argument("--prepare-fails", default="")
     parser.add_argument("--faults", type=Path)
     parser.add_argument("--room", type=float, default=math.inf)
     parser.add_argument("--value", type=float, help="of every epoch, whatever the parameters")
+    parser.add_argument("--advice", default="mamba-yolo-t")
     options = parser.parse_args()
     for line in iter(sys.stdin.readline, ""):
-        request = decode(line)
-        if isinstance(request, PrepareRequest):
+        try:
+            send(answer(decode(line), options))
+        except UnknownTypeError as error:
+            send(EndRecord(outcome=Outcome.UNSUPPORTED, message=str(error)))
+
+
+def answer(request, options) -> EndRecord:
+    match request:
+        case PrepareRequest():
             time.sleep(options.prepare_seconds)
-            send(prepare(request))
-        else:
-            send(train(request, options))
+            if options.prepare_fails:
+                return EndRecord(outcome=Outcome.ERROR, message=options.prepare_fails)
+            return prepare(request)
+        case TrainRequest():
+            return train(request, options)
+        case DataCheckRequest():
+            return check(request, options)
+        case EnvironmentRequest():
+            send(EnvironmentRecord(versions={"scripted": "1"}, gpus=()))
+            return EndRecord(outcome=Outcome.COMPLETED)
+        case _:
+            return EndRecord(outcome=Outcome.UNSUPPORTED, message=f"no script for {request.type}")
 
 
 def send(record) -> None:
@@ -92,6 +120,29 @@ def prepare(request: PrepareRequest) -> EndRecord:
             sources=tuple(str(path) for path in (data, model) if path.is_absolute()),
         )
     )
+    return EndRecord(outcome=Outcome.COMPLETED)
+
+
+def check(request: DataCheckRequest, options) -> EndRecord:
+    """Nothing is wrong with any data set."""
+    split = SplitFacts(pictures=2, usable=2, background=0, unlabelled=0, boxes=2)
+    sizes = {"small": 0.5, "medium": 0.25, "large": 0.25, "median_side": 40.0, "tiny": 0.0, "boxes_per_picture": 1.0}
+    report = DataReport(
+        data=request.data,
+        root=str(Path(request.data).parent),
+        splits={"train": split, "val": split},
+        classes=(),
+        sizes=SizeFacts(imgsz=640, picture_sizes=((640, 480, 4),), **sizes),
+        noise=None,
+        findings=(),
+        notes=(),
+        left_out=(),
+        advice=(Advice(about="model", choice=options.advice, why="as it is scripted"),),
+        refusal="",
+    )
+    send(StartedRecord(pid=os.getpid(), device="scripted"))
+    send(ProgressRecord(step="images", done=4, total=4))
+    (Path(request.directory) / DATA_REPORT).write_text(encode_report(report))
     return EndRecord(outcome=Outcome.COMPLETED)
 
 

@@ -1,51 +1,39 @@
-"""The service behind `tune data check`: a data set is judged, and what was found left in a file.
+"""Check a data set, and leave a report of what was found."""
 
-On standard output it prints JSON, an object a line: how far it is, at the end what was written.
-"""
-
-import json
-import sys
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from trainer.data.checking.check import Progress, check, checked
+from trainer.data.checking.check import check, checked
 from trainer.data.checking.cleaning import require_free, write_cleaned
 from trainer.data.checking.thumbnails import worst_samples
-from trainer.data.dataset import resolve
+from trainer.data.dataset import DataSet, resolve
 from trainer.data.sample import sample
+from trainer.exceptions import DataError
 from trainer.system import atomic_files
-from tuner.contract.data_report import encode_report
+from tuner.contract import DataCheckRequest, EndRecord, Outcome, Record
+from tuner.contract.data_report import DataReport, encode_report
+from tuner.contract.run_folder import DATA_REPORT
 
 
-def run(data: str, report_file: Path, *, samples: bool, fix: Path | None, kept: bool = False) -> None:
-    """Check the data set and write the report.
-
-    Args:
-        data: the YAML's path, or the name of the sample data set.
-        report_file: where the report goes.
-        samples: whether with small pictures of the worst.
-        fix: a new folder for a cleaned data set.
-        kept: whether an earlier check will do where no file has changed since.
-
-    Raises:
-        DataError: the data set cannot be read, or the cleaned one not be written.
-    """
-    dataset = resolve(sample.located(data))
-    if fix is not None:
-        require_free(dataset, fix)
-    report = checked(dataset, _tell) if kept else check(dataset, _tell)
-    if samples:
-        report = replace(report, samples=tuple(worst_samples(dataset, report.findings)))
-    atomic_files.write(report_file, encode_report(report).encode())
-    if fix is not None:
-        cleaned = write_cleaned(dataset, report, fix)
-        _print({"cleaned": {**asdict(cleaned), "data": str(cleaned.data)}})
+def run(request: DataCheckRequest, emit: Callable[[Record], None]) -> EndRecord:
+    """Check the data set, write the report, and the clean copy if one is asked for."""
+    try:
+        dataset = resolve(sample.located(request.data))
+        out = Path(request.clean_copy) if request.clean_copy else None
+        if out is not None:
+            require_free(dataset, out)
+        report = _report(dataset, request, emit)
+        atomic_files.write_whole(Path(request.directory) / DATA_REPORT, encode_report(report).encode())
+        if out is not None:
+            emit(write_cleaned(dataset, report, out))
+    except DataError as error:
+        return EndRecord(outcome=Outcome.BAD_DATA, message=str(error))
+    return EndRecord(outcome=Outcome.COMPLETED)
 
 
-def _tell(progress: Progress) -> None:
-    _print(asdict(progress))
-
-
-def _print(message: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+def _report(dataset: DataSet, request: DataCheckRequest, emit: Callable[[Record], None]) -> DataReport:
+    report = checked(dataset, emit) if request.use_cache else check(dataset, emit)
+    if not request.samples:
+        return report
+    return replace(report, samples=tuple(worst_samples(dataset, report.findings)))

@@ -1,13 +1,11 @@
-"""`python -m trainer preview`: contact sheets of augmented training pictures, one for each configuration."""
+"""Draw contact sheets of augmented training images, one for each configuration."""
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from trainer.data import dataset
+from trainer.data.dataset import resolve
+from trainer.data.dataset_writer import check_target, write_resolved
 from trainer.data.drawing import contact_sheet
 from trainer.data.drawing.boxes import label_of
 from trainer.data.drawing.text import on_one_line
@@ -15,45 +13,25 @@ from trainer.data.sample import sample
 from trainer.exceptions import DataError, TrainerError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
-from tuner.contract import Outcome, Params
+from tuner.contract import EndRecord, Outcome, PreviewRecord, PreviewRequest, Record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PreviewRequest:
-    """What to draw, and where to write it."""
-
-    data: str
-    """As in a `PrepareRequest`."""
-    directory: str
-    """Absolute; made where it is missing."""
-    settings: tuple[Mapping[str, Any], ...]
-    """Of each sheet: `name`, the file's without its suffix; `title`, its heading; `params`, as in a `TrainRequest`."""
-    pictures: int
-    draws: int
-    seed: int
-
-
-def answer(line: str) -> str:
-    """One line of JSON for one: `outcome`, `message`, `files` (absolute paths) and `notes`.
-
-    The outcome is `bad_data` where the data set is at fault, and `error` where the machine or the folder is.
-    """
-    body = json.loads(line)
-    request = PreviewRequest(**{**body, "settings": tuple(body["settings"])})
+def run(request: PreviewRequest, emit: Callable[[Record], None]) -> EndRecord:
+    """Draw the sheets. The outcome is `bad_data` if the data set is at fault, `error` if the machine or folder is."""
     written: list[str] = []
     notes: dict[str, list[str]] = {}
-    outcome, message = Outcome.COMPLETED, ""
     try:
         for path, found in _sheets(request):
             written.append(str(path))
             for note in found:
                 notes.setdefault(note, []).append(path.stem)
     except DataError as error:
-        outcome, message = Outcome.BAD_DATA, str(error)
+        return EndRecord(outcome=Outcome.BAD_DATA, message=str(error))
     except _MachineError as error:
-        outcome, message = Outcome.ERROR, str(error)
-    told = [f"{', '.join(sheets)}: {note}" for note, sheets in notes.items()]
-    return json.dumps({"outcome": outcome, "message": message, "files": written, "notes": told})
+        return EndRecord(outcome=Outcome.ERROR, message=str(error))
+    told = tuple(f"{', '.join(sheets)}: {note}" for note, sheets in notes.items())
+    emit(PreviewRecord(files=tuple(written), notes=told))
+    return EndRecord(outcome=Outcome.COMPLETED)
 
 
 class _MachineError(TrainerError):
@@ -62,23 +40,22 @@ class _MachineError(TrainerError):
 
 def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
     """Each file that was written, and what the user should know beside it."""
-    found = dataset.resolve(sample.located(request.data))
-    folder = Path(request.directory)
-    dataset.check_target(found, folder / "sheet.jpg")
+    found = resolve(sample.located(request.data))
+    folder = Path(request.out)
+    check_target(found, folder / "sheet.jpg")
     _write(folder / ".writable", b"")
     (folder / ".writable").unlink()
     if malware := environment.known_malware():
         raise _MachineError(malware)
     with tempfile.TemporaryDirectory(prefix="trainer-preview-") as resolved:
-        data = dataset.write_resolved(found, Path(resolved) / "data.yaml")
+        data = write_resolved(found, Path(resolved) / "data.yaml")
         environment.configure()
         from trainer.ultralytics_bridge.preview import Preview  # imports torch: seconds
 
-        preview = Preview(data, pictures=request.pictures, draws=request.draws, seed=request.seed)
-        for setting in request.settings:
-            params: Params = setting["params"]
-            sheet = preview.sheet(setting["title"], params)
-            path = folder / f"{setting['name']}.jpg"
+        preview = Preview(data, pictures=request.images, draws=request.draws, seed=request.seed)
+        for settings in request.sheets:
+            sheet = preview.sheet(settings.title, settings.params)
+            path = folder / f"{settings.name}.jpg"
             _write(path, contact_sheet.jpeg(sheet))
             yield path, [*sheet.notes, *_unwritten_names(sheet)]
 
@@ -86,11 +63,10 @@ def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_files.write(path, content)
+        atomic_files.write_whole(path, content)
     except OSError as error:
         raise _MachineError(
-            f"The sheets need a folder that can be written, but '{path.parent}' cannot ({error.strerror or error}); "
-            "choose another with --out."
+            f"the folder '{path.parent}' cannot be written ({error.strerror or error}); choose another with --out."
         ) from error
 
 

@@ -11,23 +11,29 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from trainer.exceptions import Stopped
-from trainer.run_state import failures
+from trainer.run_state import end_record, failures
 from trainer.system import stack_dumps
 from trainer.system.processes import OomWatch, be_killed_first, die_with_parent, keep_freed_memory
 from trainer.ultralytics_bridge import environment
 from tuner.contract import (
     ContractError,
+    DataCheckRequest,
     EndRecord,
+    EnvironmentRequest,
     Outcome,
     PrepareRequest,
+    PreviewRequest,
     Record,
+    Request,
     StartedRecord,
     TrainRequest,
+    UnknownTypeError,
     decode,
     encode,
 )
@@ -50,16 +56,12 @@ def serve() -> int:
     for signum in _THE_TUNERS:
         signal.signal(signum, signal.SIG_IGN)
     while (line := requests.next()) is not None:
-        try:
-            request = decode(line)
-        except ContractError as error:
-            _send(records, EndRecord(outcome=Outcome.ERROR, message=str(error)))
+        request = _request_on(line)
+        if isinstance(request, EndRecord):
+            _send(records, request)
             continue
         if isinstance(request, TrainRequest):
             _warm_up()
-        elif not isinstance(request, PrepareRequest):
-            _send(records, EndRecord(outcome=Outcome.ERROR, message=f"Not a request: {request.type}"))
-            continue
         watch = OomWatch()
         child = os.fork()
         if child == 0:
@@ -67,6 +69,19 @@ def serve() -> int:
         if not _await(child, request, requests, records, watch):
             return 0
     return 0
+
+
+def _request_on(line: str) -> Request | EndRecord:
+    """Read a request, or say in an end record why the line is none that can be answered."""
+    try:
+        message = decode(line)
+    except UnknownTypeError as error:
+        return EndRecord(outcome=Outcome.UNSUPPORTED, message=str(error))
+    except ContractError as error:
+        return EndRecord(outcome=Outcome.ERROR, message=str(error))
+    if isinstance(message, Request):
+        return message
+    return EndRecord(outcome=Outcome.ERROR, message=f"Not a request: {message.type}")
 
 
 class _Lines:
@@ -106,7 +121,7 @@ def _warm_up() -> None:
     import trainer.training.trial  # noqa: F401
 
 
-def _await(child: int, request: TrainRequest | PrepareRequest, requests: _Lines, records: int, watch: OomWatch) -> bool:
+def _await(child: int, request: Request, requests: _Lines, records: int, watch: OomWatch) -> bool:
     """Wait for the child, or for the tuner to go away. Returns whether to serve on.
 
     Meanwhile the stacks that its processes wrote go to its log, those of an earlier try that died with its server too.
@@ -131,11 +146,20 @@ def _await(child: int, request: TrainRequest | PrepareRequest, requests: _Lines,
     stack_dumps.collect_finally(run, log)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:
-        _send(records, failures.end_of_dead(code, request, oom_kill=watch.killed()))
+        end = failures.end_of_dead(code, request, oom_kill=watch.killed())
+        _keep(end, request)
+        _send(records, end)
     return True
 
 
-def _run_and_exit(request: TrainRequest | PrepareRequest, records: int, watch: OomWatch) -> NoReturn:
+def _keep(end: EndRecord, request: Request) -> None:
+    """Leave the end of a training that could not do so itself in the run's folder, if there is one."""
+    if isinstance(request, TrainRequest):
+        with suppress(OSError):
+            end_record.write(Path(request.directory), end)
+
+
+def _run_and_exit(request: Request, records: int, watch: OomWatch) -> NoReturn:
     """In the fork: run the request, send its end record, leave without the parent's clean-up."""
     code = 1
     try:
@@ -150,6 +174,7 @@ def _run_and_exit(request: TrainRequest | PrepareRequest, records: int, watch: O
         except (Exception, Stopped) as error:  # before training itself, which tells of its own
             logger.exception("the request failed")
             end = failures.end_of(error, request, oom_kill=watch.killed())
+            _keep(end, request)
         # A stop that crosses with the end must not make this a failed exit: the server would tell a second end,
         # which the tuner would take for that of its next request.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -164,10 +189,36 @@ def _run_and_exit(request: TrainRequest | PrepareRequest, records: int, watch: O
         os._exit(code)
 
 
-def _answer(request: TrainRequest | PrepareRequest, records: int) -> EndRecord:
+def _answer(request: Request, records: int) -> EndRecord:
     _print_to(failures.log_path(request))
     stack_dumps.dump_on_request(Path(request.directory))
-    return _train(request, records) if isinstance(request, TrainRequest) else _prepare(request, records)
+    if isinstance(request, TrainRequest):
+        return _train(request, records)
+    _send(records, StartedRecord(pid=os.getpid(), device="CPU"))
+    return _serve_once(request, lambda record: _send(records, record))
+
+
+def _serve_once(
+    request: PrepareRequest | DataCheckRequest | PreviewRequest | EnvironmentRequest, emit: Callable[[Record], None]
+) -> EndRecord:
+    """Answer a request other than training; what it needs is imported here, in the fork."""
+    match request:
+        case PrepareRequest():
+            from trainer.commands import prepare
+
+            return prepare.run(request, emit)
+        case DataCheckRequest():
+            from trainer.commands import check_data
+
+            return check_data.run(request, emit)
+        case PreviewRequest():
+            from trainer.commands import preview
+
+            return preview.run(request, emit)
+        case EnvironmentRequest():
+            from trainer.commands import environment
+
+            return environment.run(request, emit)
 
 
 def _train(request: TrainRequest, records: int) -> EndRecord:
@@ -185,16 +236,6 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
     signal.signal(signal.SIGTERM, stop)
     _send(records, StartedRecord(pid=os.getpid(), device=device))
     return trial.run(request, lambda record: _send(records, record))
-
-
-def _prepare(request: PrepareRequest, records: int) -> EndRecord:
-    from trainer.commands import prepare
-
-    _send(records, StartedRecord(pid=os.getpid(), device="CPU"))
-    prepared, end = prepare.run(request)
-    if prepared is not None:
-        _send(records, prepared)
-    return end
 
 
 def _print_to(path: Path) -> None:

@@ -1,13 +1,9 @@
-"""Finds the pictures and labels of a data set on disk, hashes them, and writes lists that any reader can use.
-
-A user's own files are only ever read.
-"""
+"""Find the images and labels of a data set on disk, and hash them. A user's own files are only read."""
 
 import hashlib
 import json
 import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,47 +135,6 @@ def fingerprint(dataset: DataSet) -> str:
             line = json.dumps([split, picture.name, size, hashlib.sha256(labels).hexdigest()])
             digest.update(line.encode() + b"\n")
     return digest.hexdigest()
-
-
-def write_resolved(dataset: DataSet, target: Path) -> Path:
-    """Write a YAML that ultralytics reads the same from any working directory, and its list files beside it.
-
-    It names no folder, so it can be moved together with its lists. Each split becomes `<target's stem>.<split>.txt`,
-    a list of absolute paths: lists keep links as they are written, where ultralytics would follow a folder's link and
-    look for labels at its far end.
-
-    Args:
-        dataset: what `resolve` returned.
-        target: the YAML to write; its folder exists.
-
-    Returns:
-        Absolute path of the YAML.
-
-    Raises:
-        DataError: the target lies among the user's data, or a picture's path cannot be written in a list.
-    """
-    target = Path(os.path.abspath(target))  # noqa: PTH100 - a path as the caller wrote it
-    check_target(dataset, target)
-    lists = {split: target.with_name(f"{target.stem}.{split}.txt") for split in dataset.splits}
-    for split, file in lists.items():
-        paths = [_listable(picture.path, dataset.source) for picture in dataset.splits[split].pictures]
-        _replace(file, "".join(f"{path}\n" for path in paths))
-    _replace(target, yaml_text(dataset, None, {split: file.name for split, file in lists.items()}))
-    return target
-
-
-def yaml_text(dataset: DataSet, root: Path | None, splits: Mapping[str, str]) -> str:
-    """A YAML for that data set with its splits elsewhere: relative to the folder `root`, or to that of the file."""
-    # JSON strings are YAML too, and mean the same to readers of YAML 1.1, who take a bare no for False.
-    fields = {**({} if root is None else {"path": str(root)}), **splits}
-    lines = [f"{key}: {_quoted(value)}" for key, value in fields.items()]
-    if dataset.channels != 3:
-        lines.append(f"channels: {dataset.channels}")
-    if dataset.keypoints is not None:
-        lines.append(f"kpt_shape: {list(dataset.keypoints)}")
-    lines += [f"nc: {len(dataset.names)}", "names:"]
-    lines += [f"  {index}: {_quoted(name)}" for index, name in enumerate(dataset.names)]
-    return "\n".join(lines) + "\n"
 
 
 # Finding
@@ -323,7 +278,7 @@ def _where_labels_are(pictures: Sequence[Path], folders: Sequence[Path]) -> str:
     return "put labels where images has its twin folder labels"
 
 
-# Reading and writing
+# Reading
 
 
 def _read_pair(image: Path) -> tuple[int, bytes]:
@@ -336,47 +291,3 @@ def _read_pair(image: Path) -> tuple[int, bytes]:
     except OSError as error:
         rule = f"Every picture and label file must be readable, but got {error.strerror!r}"
         raise data_error(Place(file=file), rule, "check that it is there, and its permissions") from error
-
-
-def check_target(dataset: DataSet, target: Path) -> None:
-    """Nothing is written among a user's pictures and labels, or beside the YAML.
-
-    Raises:
-        DataError: the target, a file to write, would lie there.
-    """
-    folder = target.parent.resolve()
-    beside = {dataset.source.parent.resolve(), dataset.root.resolve()}
-    within = {path.resolve() for path in _data_folders(dataset)}
-    if folder in beside or any(folder.is_relative_to(path) for path in within):
-        rule = "Nothing is ever written beside a user's data, but that is where this file would go"
-        raise data_error(Place(file=target), rule, "choose another folder")
-
-
-def _data_folders(dataset: DataSet) -> Iterable[Path]:
-    for split in dataset.splits.values():
-        for source in split.sources:
-            if is_folder(source):
-                yield source
-                yield label_path(source / "_.jpg").parent
-
-
-def _listable(path: Path, source: Path) -> str:
-    text = str(path)
-    # splitlines, because that is how ultralytics will take the list apart.
-    if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
-        rule = f"The path of a picture must be UTF-8 text on one line, but got {shown(text)}"
-        raise data_error(Place(file=source), rule, "rename it")
-    return text
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _replace(target: Path, text: str) -> None:
-    draft = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from trainer.exceptions import ModelError
 from trainer.system import atomic_files
+from tuner.contract.run_folder import BEST_WEIGHTS, LAST_WEIGHTS
 
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+LAST, PREVIOUS, BEST = LAST_WEIGHTS, "previous.pt", BEST_WEIGHTS
 LISTING = "checkpoints.json"
 
 logger = logging.getLogger("trainer")
@@ -66,7 +67,7 @@ class Checkpoints:
     def keep(self, name: str) -> None:
         """Keep the last checkpoint under another name too; nobody here looks after that one."""
         if not atomic_files.replace_by_link(self._folder / LAST, self._folder / name):
-            atomic_files.write(self._folder / name, (self._folder / LAST).read_bytes())
+            atomic_files.write_whole(self._folder / name, (self._folder / LAST).read_bytes())
 
     def recover(self, check: Callable[[Path, int], None]) -> int:
         """Make the newest usable checkpoint last.pt, or remove them all. The log is told what was chosen, and why.
@@ -141,7 +142,7 @@ class Checkpoints:
         try:
             digest = hashlib.sha256(data).hexdigest()
             listed = {known: self._listed[known] for known in good.values()} | {digest: epoch}
-            atomic_files.write(self._folder / LISTING, json.dumps(listed, indent=1).encode())
+            atomic_files.write_whole(self._folder / LISTING, json.dumps(listed, indent=1).encode())
             self._listed = listed
             yield staged, digest
         finally:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from trainer.system import atomic_files
 from tuner.contract import ContractError, EpochRecord, decode, encode
+from tuner.contract.run_folder import RECORDS, RESULTS
 
 
 def trim_results(directory: Path, last_epoch: int) -> None:
@@ -12,7 +13,7 @@ def trim_results(directory: Path, last_epoch: int) -> None:
 
     A run that goes on appends its rows, those of epochs that are trained again too.
     """
-    path = directory / "results.csv"
+    path = directory / RESULTS
     if not path.exists():
         return
     header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
@@ -21,7 +22,7 @@ def trim_results(directory: Path, last_epoch: int) -> None:
         number = row.partition(b",")[0].strip()
         if number.isdigit() and int(number) <= last_epoch and row.endswith(b"\n"):
             kept.setdefault(int(number), row)
-    atomic_files.write(path, header + b"".join(kept.values()))
+    atomic_files.write_whole(path, header + b"".join(kept.values()))
 
 
 class RecordLog:
@@ -33,7 +34,7 @@ class RecordLog:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "records.jsonl"
+        self._path = directory / RECORDS
 
     def append(self, record: EpochRecord) -> None:
         """Write one record and wait until it is on the disk."""
@@ -45,7 +46,7 @@ class RecordLog:
     def restore(self, last_epoch: int) -> tuple[EpochRecord, ...]:
         """The records up to `last_epoch` (1-based; 0 for none); later or broken lines are dropped from the file."""
         kept = tuple(record for record in self.read() if record.epoch <= last_epoch)
-        atomic_files.write(self._path, "".join(encode(record) + "\n" for record in kept).encode())
+        atomic_files.write_whole(self._path, "".join(encode(record) + "\n" for record in kept).encode())
         return kept
 
     def read(self) -> tuple[EpochRecord, ...]:

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.exceptions import DataError, DivergedError, ModelError, OutOfMemoryError, Stopped
-from tuner.contract import EndRecord, Outcome, PrepareRequest, Request, TrainRequest
+from tuner.contract import (
+    DataCheckRequest,
+    EndRecord,
+    EnvironmentRequest,
+    Outcome,
+    PrepareRequest,
+    PreviewRequest,
+    Request,
+    TrainRequest,
+)
+from tuner.contract.run_folder import log_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +57,7 @@ class _Rule:
 
 def log_path(request: Request) -> Path:
     """Where a request's process writes all that it prints."""
-    return Path(request.directory) / ("trainer.log" if isinstance(request, TrainRequest) else "prepare.log")
+    return Path(request.directory) / log_of(request.type)
 
 
 def end_of(error: BaseException, request: Request, *, oom_kill: bool) -> EndRecord:
@@ -134,8 +144,8 @@ def _short(text: str) -> str:
 
 def _sizes(request: Request) -> str:
     """What the need for memory hangs on."""
-    if isinstance(request, PrepareRequest):
-        return "while preparing the study"
+    if not isinstance(request, TrainRequest):
+        return _DOING[request.type]
     named = {"batch": "batch", "imgsz": "image size"}
     return "at " + ", ".join(f"{said} {request.params[key]}" for key, said in named.items() if key in request.params)
 
@@ -172,6 +182,13 @@ def _disk(request: Request) -> str:
 def _saying(text: str) -> Callable[[Request], str]:
     return lambda request: text
 
+
+_DOING = {
+    PrepareRequest.type: "while preparing the study",
+    DataCheckRequest.type: "while checking the data set",
+    PreviewRequest.type: "while drawing the preview",
+    EnvironmentRequest.type: "while looking at the environment",
+}
 
 _ORIGINAL = "Original Traceback"
 """What torch puts before the text of an exception of a data loader, and after words of its own."""

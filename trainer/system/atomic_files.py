@@ -1,7 +1,9 @@
-"""Atomic file writes: after a kill or a power loss, each file has its old content or its new content.
+"""Write files whole or not at all.
 
-All code that writes whole files uses this module. The content is on the disk before the name points to it, and the name
-is on the disk before the function returns.
+After a kill or a loss of power, a file is what it was before or what it was meant to become. The content is on the disk
+before the name points to it. When `write_whole` returns, the name is on the disk as well. `tuner.system.atomic_files`
+gives the same guarantee. Here, one process at a time writes a file: a kill leaves at most one draft, which the next
+attempt replaces.
 """
 
 import contextlib
@@ -30,8 +32,12 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write this content to `path` atomically."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in the place of what may be there.
+
+    Raises:
+        OSError: it could not be written.
+    """
     staged = stage(path, data)
     try:
         staged.replace(path)

@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainer.data.dataset_writer import write_part
 from trainer.exceptions import Stopped
-from trainer.run_state import failures
+from trainer.run_state import end_record, failures
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.epoch_log import RecordLog, trim_results
 from trainer.system import atomic_files
@@ -19,14 +20,18 @@ from trainer.training import distributed
 from trainer.training.backup import Backup
 from trainer.ultralytics_bridge.checkpoints import check_resumable
 from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
-from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest, decode, encode
+from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
+from tuner.contract.run_folder import ARGUMENTS, LOCK, LOG, RECORDS, REQUEST, RESULTS, WEIGHTS
 
 logger = logging.getLogger("trainer")
 
 _SAVE_PERIOD = 10
 """Epochs between two checkpoints of a full run that are kept, and between two copies of the last one elsewhere."""
 
-_IDENTITY = ("params", "epochs", "seed", "full", "stages")
+_OPTIONAL = ("stages", "max_images")
+"""Left out of what is noted where they are empty, as in notes of versions that had no such fields."""
+
+_IDENTITY = ("params", "epochs", "seed", "full", *_OPTIONAL)
 _PLACES = ("model", "data")
 """What must be equal for a checkpoint to belong to a request: of places the content, where its hash is known."""
 
@@ -41,8 +46,11 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
     directory.mkdir(parents=True, exist_ok=True)
 
     def train() -> EndRecord:
-        with atomic_files.held(directory / "trainer.lock"):
-            return _Run(request, emit).train()
+        with atomic_files.held(directory / LOCK):
+            end = _ended(request, _Run(request, emit).train)
+            with suppress(OSError):  # of a full disk: the record on the pipe says so
+                end_record.write(directory, end)
+            return end
 
     return _ended(request, train)
 
@@ -82,7 +90,7 @@ class _Run:
         self._request = request
         self._emit = emit
         self._directory = Path(request.directory)
-        self._weights = self._directory / "weights"
+        self._weights = self._directory / WEIGHTS
         self.checkpoints = Checkpoints(self._weights)
         self._records = RecordLog(self._directory)
         self._validation_epochs = frozenset(request.validation_epochs)
@@ -120,6 +128,7 @@ class _Run:
         finished = self._finished_run()
         if finished is not None:
             return finished
+        end_record.remove(self._directory)
         trained = self._epochs_already_trained()
         for record in self._records.restore(trained):
             self._emit(self._here(record))
@@ -128,7 +137,7 @@ class _Run:
             return self.end(self._best_recorded())
         if self._backup is not None:
             self._backup.probe()
-        for part in _parts(self._request, trained):
+        for part in _parts(_on_few_images(self._request), trained):
             end = self._train_part(part, trained)
             if end.outcome != Outcome.COMPLETED:
                 break
@@ -160,26 +169,23 @@ class _Run:
         Checkpoints of another request are gone before this one is noted, and so never taken for its own.
         """
         identity = _identity(self._request)
-        path = self._directory / "request.json"
+        path, note = self._directory / REQUEST, json.dumps(identity, sort_keys=True).encode()
         with suppress(FileNotFoundError, ValueError):
             if _is_same(json.loads(path.read_text(encoding="utf-8")), identity):
-                atomic_files.write(path, json.dumps(identity, sort_keys=True).encode())  # places may be others now
+                atomic_files.write_whole(path, note)  # places may be others now
                 return self.checkpoints.recover(check_resumable)
         self.checkpoints.clear()
-        atomic_files.write(path, json.dumps(identity, sort_keys=True).encode())
+        atomic_files.write_whole(path, note)
         return 0
 
     def _finished_run(self) -> EndRecord | None:
-        """A full run strips its checkpoints at the end, so it leaves its end record beside them."""
-        path = self._directory / "end.json"
-        if not self._request.full or not path.exists():
+        """A full run strips its checkpoints at the end, so its end record alone says that it is complete."""
+        end = end_record.read(self._directory) if self._request.full else None
+        if end is None or end.outcome != Outcome.COMPLETED or not end.checkpoint:  # that of a full run names one
             return None
         for record in self._records.read():
             self._emit(self._here(record))
-        end = decode(path.read_text(encoding="utf-8"))
-        if not isinstance(end, EndRecord):
-            return None
-        return replace(end, checkpoint=str(self._weights / BEST), log=str(self._directory / "trainer.log"))
+        return replace(end, checkpoint=str(self._weights / BEST), log=str(self._directory / LOG))
 
     def _here(self, record: EpochRecord) -> EpochRecord:
         """A record of an earlier process, whose directory may have lain elsewhere."""
@@ -191,21 +197,20 @@ class _Run:
         return max(validated, key=lambda metrics: metrics["mAP50-95"], default=None)
 
     def end(self, metrics: Mapping[str, float] | None) -> EndRecord:
-        """The end record of a run that trained its last epoch; that of a full run is kept beside its weights."""
-        log = str(self._directory / "trainer.log")
-        end = EndRecord(outcome=Outcome.COMPLETED, log=log)
+        """The end record of a run that trained its last epoch; that of a full run is kept before its weights change."""
+        end = EndRecord(outcome=Outcome.COMPLETED, log=str(self._directory / LOG))
         if self._request.full:
             end = replace(end, checkpoint=str(self._weights / BEST), metrics=metrics)
             if self._backup is not None:
                 self._backup.close(self._kept_elsewhere())
                 end = replace(end, message=self._backup.problem)
-            atomic_files.write(self._directory / "end.json", encode(end).encode())
+            end_record.write(self._directory, end)
         self.checkpoints.complete()
         return end
 
     def _kept_elsewhere(self) -> list[Path]:
         weights = [self._weights / name for name in (LAST, BEST)]
-        return [*weights, *(self._directory / name for name in ("records.jsonl", "results.csv", "args.yaml"))]
+        return [*weights, *(self._directory / name for name in (RECORDS, RESULTS, ARGUMENTS))]
 
 
 def _identity(request: TrainRequest) -> dict[str, Any]:
@@ -213,7 +218,7 @@ def _identity(request: TrainRequest) -> dict[str, Any]:
     body = asdict(request)
     names = (*_IDENTITY, *_PLACES, *(f"{place}_sha256" for place in _PLACES))
     identity: dict[str, Any] = json.loads(
-        json.dumps({name: body[name] for name in names if body[name] or name != "stages"})
+        json.dumps({name: body[name] for name in names if body[name] or name not in _OPTIONAL})
     )
     return identity
 
@@ -239,6 +244,14 @@ def _told(record: EpochRecord, epochs: int) -> str:
         f"epoch {record.epoch}/{epochs}: {', '.join(f'{name} {value:.4g}' for name, value in figures.items())}; "
         f"{record.seconds:.1f} s, {record.memory_gib:.2f} GiB, lr {record.learning_rate:.3g}"
     )
+
+
+def _on_few_images(request: TrainRequest) -> TrainRequest:
+    """The request with a data set of as many images of each split as it asks for, written into its directory."""
+    if not request.max_images:
+        return request
+    data = write_part(Path(request.data), Path(request.directory) / "data.yaml", max_images=request.max_images)
+    return replace(request, data=str(data))
 
 
 class _Part(NamedTuple):

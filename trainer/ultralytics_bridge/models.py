@@ -118,7 +118,7 @@ def portable(model: str, num_classes: int, channels: int, directory: Path) -> st
         net.args = dict(DEFAULT_CFG_DICT)
         content = io.BytesIO()
         torch.save({"epoch": -1, "model": net, "train_args": {}, "version": version("ultralytics")}, content)
-        atomic_files.write(target, content.getvalue())
+        atomic_files.write_whole(target, content.getvalue())
     return str(target)
 
 

@@ -1,12 +1,12 @@
 """Report on the training environment for `tune doctor`."""
 
 from importlib.metadata import version
-from typing import Any
 
 from trainer.ultralytics_bridge import environment
+from tuner.contract import EnvironmentRecord, Gpu
 
 
-def environment_report() -> dict[str, Any]:
+def environment_report() -> EnvironmentRecord:
     """Return versions, devices and their problems, JSON-able. Imports torch and ultralytics."""
     environment.configure()
     import torch
@@ -26,14 +26,10 @@ def environment_report() -> dict[str, Any]:
         except BackendUnavailableError as error:
             problems.append(str(error))
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return {
-        "versions": {
-            "torch": torch.__version__,
-            "ultralytics": installed,
-            "torchvision": version("torchvision"),
-        },
-        "cuda": torch.version.cuda,
-        "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
-        "selective_scan": scans,
-        "problems": problems,
-    }
+    return EnvironmentRecord(
+        versions={"torch": torch.__version__, "ultralytics": installed, "torchvision": version("torchvision")},
+        gpus=tuple(Gpu(name=gpu.name, memory_gib=round(gpu.total_memory / 2**30, 1)) for gpu in gpus),
+        cuda=torch.version.cuda or "",
+        facts={f"scan on {device}": name for device, name in scans.items()},
+        problems=tuple(problems),
+    )

@@ -4,13 +4,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.exceptions import DataError, UsageError
+from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.execution.watchdog import Patience
 from tuner.system.paths import checked_path
 
@@ -146,17 +146,21 @@ def data_source(source: str | None) -> str:
     return str(path)
 
 
-def chosen_model(given: str | None, data: str, tell: Callable[[str], None]) -> str:
-    """The model that is named, or else the one that the data check advises, which is told.
+def chosen_model(given: str | None, data: str, trainer: Sequence[str], tell: Callable[[str], None]) -> str:
+    """The model that is named, or else the one that the trainer's data check advises, which is told.
 
     Raises:
         DataError: no model is named, and the data set cannot be checked or must not be trained on.
+        MachineError: no model is named, and the trainer does not work or does not check data.
     """
     if given is not None:
         return model_source(given)
     from tuner.workflows.data_check import advised_model
 
-    advice = advised_model(data)
+    try:
+        advice = advised_model(data, trainer)
+    except MachineError as error:
+        raise MachineError(f"{error} Or name the model with --model.") from error
     tell(f"model  {advice.choice} is chosen by the data check: {advice.why}; --model takes another")
     return advice.choice
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.arguments import commands_prefix, terminal_is_dumb
+from tuner.cli.arguments import Trainer, commands_prefix, terminal_is_dumb, trainer_command
 from tuner.exceptions import DataError, UsageError
 from tuner.system.atomic_files import write_whole
 from tuner.system.paths import checked_path
@@ -39,6 +39,7 @@ def check(
         typer.Option(metavar="FOLDER", help="Write a cleaned data set into a new folder, of links to the pictures."),
     ] = None,
     places: Annotated[int, typer.Option(min=0, help="How many places of each finding to name.")] = 3,
+    trainer: Trainer = None,
 ) -> None:
     """Look at every picture and label: what is wrong, what leaks, what val can tell apart, what to give `tune run`.
 
@@ -59,7 +60,7 @@ def check(
     if html is not None and (html.is_dir() or not os.access(html.parent, os.W_OK)):
         raise _not_writable(html, "it is a folder" if html.is_dir() else "its folder is not there or not to be written")
     with _progress() as hear:
-        report, cleaned = check_data(data, samples=html is not None, fix=fix, hear=hear)
+        report, cleaned = check_data(data, trainer_command(trainer), samples=html is not None, fix=fix, hear=hear)
     if as_json:
         typer.echo(encode_report(report), nl=False)
     else:
@@ -72,7 +73,7 @@ def check(
         typer.echo(f"page        {printable(str(html))}", err=as_json)
     if cleaned is not None:
         typer.echo(
-            f"cleaned     {printable(cleaned.data)}: {cleaned.num_pictures:,} pictures, {cleaned.num_left_out:,} left "
+            f"cleaned     {printable(cleaned.data)}: {cleaned.num_images:,} pictures, {cleaned.num_left_out:,} left "
             f"out, {cleaned.num_rewritten:,} saved anew, {cleaned.num_rows:,} rows of labels changed",
             err=as_json,
         )

@@ -5,19 +5,20 @@ from typing import Annotated
 
 import typer
 
-from tuner.cli.arguments import DEFAULT_HOME, Home
+from tuner.cli.arguments import DEFAULT_HOME, Home, Trainer, trainer_command
 from tuner.exceptions import MachineError
 from tuner.system.printable import printable
 
 
 def doctor(
     home: Home = DEFAULT_HOME,
+    trainer: Trainer = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False,
 ) -> None:
     """Look at this machine: versions, devices, folders, and which `tune` is on the path."""
     from tuner.workflows.doctor import examine
 
-    findings = examine(home.absolute())
+    findings = examine(home.absolute(), trainer_command(trainer))
     if as_json:
         typer.echo(json.dumps({"version": 1, "facts": findings.facts, "problems": list(findings.problems)}, indent=2))
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tuner.cli.arguments import commands_prefix, data_source
+from tuner.cli.arguments import Trainer, commands_prefix, data_source, trainer_command
 from tuner.exceptions import UsageError
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
@@ -26,6 +26,7 @@ def preview(
     pictures: Annotated[int, typer.Option(min=1, max=50, help="Rows of a sheet.")] = 4,
     draws: Annotated[int, typer.Option(min=1, max=20, help="Augmented pictures in a row.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Another one: other pictures, other draws.")] = 0,
+    trainer: Trainer = None,
 ) -> None:
     """Draw training pictures as weak, medium and strong augmentation change them, and as a space does.
 
@@ -42,18 +43,18 @@ def preview(
 
     loaded = load_space(find_space(space, Path.cwd())) if space is not None else None
     size = _size(imgsz)
-    request = service.PreviewRequest(
+    options = service.PreviewOptions(
         space=loaded,
         data=data_source(data or (loaded.data if loaded else None)),
         directory=Path(checked_path("--out", str(out))),
         imgsz=size,
-        pictures=pictures,
+        images=pictures,
         draws=draws,
         seed=seed,
     )
     if sys.stderr.isatty():
         typer.echo("Drawing; the first time with a data set, all its training pictures are read ...", err=True)
-    sheets = service.draw(request)
+    sheets = service.draw(options, trainer_command(trainer))
     for file in sheets.files:
         typer.echo(printable(str(file)))
     for note in sheets.notes:

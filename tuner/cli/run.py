@@ -157,7 +157,8 @@ def run(
     if fixed:
         view.note(f"set    {', '.join(fixed)} for all trials, instead of what the space says")
     source = data_source(data or loaded.data)
-    chosen = chosen_model(model or loaded.model, source, view.note)
+    where = machines(gpus, parallel, address, trainer, hang_after, start_within)
+    chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
     name = _default_name(loaded.name, source, chosen) if study is None else study
     paths = StudyPaths.of(home, name)
     url = storage_url(storage, paths)
@@ -168,7 +169,7 @@ def run(
         name=name,
         paths=paths,
         storage=url,
-        machines=machines(gpus, parallel, address, trainer, hang_after, start_within),
+        machines=where,
         warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage),
         promote=promote,
         validate_every_epoch=validate_every_epoch,

@@ -64,7 +64,7 @@ def _loaded(path: Path) -> "CurveTable":
         from tuner.simulation.tables import load_arrays
 
         return load_arrays(path)
-    from tuner.curve_table.writer import read_curves
+    from tuner.curve_table.reader import read_curves  # pyarrow takes a while to import
 
     return read_curves(path)
 

@@ -2,14 +2,22 @@
 
 import os
 import shlex
-import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.arguments import HangAfter, StartWithin, Trainer, chosen_model, commands_prefix, data_source
+from tuner.cli.arguments import (
+    HangAfter,
+    StartWithin,
+    Trainer,
+    chosen_model,
+    commands_prefix,
+    data_source,
+    trainer_command,
+)
 from tuner.contract import ParamValue, Stage
 from tuner.exceptions import MachineError, UsageError
 from tuner.execution.watchdog import LEAST_S, START_S, Patience
@@ -110,10 +118,10 @@ def train(
         raise UsageError("--batch auto measures one size, but --stage names several; give each stage its batch.")
     stages = tuple(_stage(text) for text in stage or ())
     source = data_source(data or given.data)
-    number, memory_gib = _devices(gpus)
-    chosen = chosen_model(model or given.model, source, lambda line: typer.echo(printable(line)))
+    command = trainer_command(trainer)
+    number, memory_gib = _devices(gpus, command)
+    chosen = chosen_model(model or given.model, source, command, lambda line: typer.echo(printable(line)))
     folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
-    command = tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
     teacher = _teacher(distill or given.params.get("distill_model"))
     run = single_run.FullRun(
         params={
@@ -194,13 +202,13 @@ def _batch(text: str | None) -> int | None:
     return int(text)
 
 
-def _devices(asked: int | None) -> tuple[int, float]:
+def _devices(asked: int | None, trainer: Sequence[str]) -> tuple[int, float]:
     """How many GPUs to train on, and the memory of each in GiB; that of the machine where it is the CPU."""
     import psutil
 
     from tuner.workflows.doctor import gpu_memories_gib
 
-    there = [] if asked == 0 else gpu_memories_gib()
+    there = [] if asked == 0 else gpu_memories_gib(trainer)
     if asked is not None and asked > len(there):
         raise MachineError(f"--gpus asks for {asked}, but there are {len(there)}; `tune doctor` says what is seen.")
     used = there if asked is None else there[:asked]

@@ -1,10 +1,71 @@
-"""Define the messages that pass between a tuner and a trainer; any trainer may import this without the rest."""
+r"""Define the contract between the tuner and a trainer: messages on a pipe, and files in a run's folder.
 
-from tuner.contract.messages import (
+Any program that follows this page can be tuned: `tune run --trainer COMMAND`, or the variable TUNE_TRAINER. A trainer
+in Python can import the package: it needs nothing but the standard library and `tuner.exceptions`. A trainer in another
+language reads and writes the same JSON.
+
+**The pipe.** The tuner starts COMMAND (by default `python -m trainer serve`). The trainer reads requests from standard
+input and writes records to standard output, one JSON object a line. Text for people goes to standard error. Each object
+carries `version` (`CONTRACT_VERSION`), `type`, and the fields of the dataclass of that type. NaN and infinities are the
+strings "nan", "inf" and "-inf". Readers ignore fields that they do not know, and refuse other versions: a trainer
+answers what it cannot read with `end`, outcome `error`, and one line that says why.
+
+    request          records, in this order                 asked by
+    prepare          started?, prepared, end                tune run, train, promote, export
+    train            started, epoch, epoch, ..., end        tune run, train, promote
+    check_data       started, progress..., cleaned?, end    tune data check; tune run and train without a model
+    preview          started, previewed, end                tune preview
+    environment      started, environment_report, end       tune doctor; tune train, unless it gets --gpus 0
+
+Exactly one `end` closes a request, whatever happens. After it the trainer is silent until the next request. `prepared`,
+`previewed` and `environment_report` come only with the outcome `completed`. The trainer ends when its standard input
+closes, and takes its children with it. It may also end after any `end`: the tuner starts it again.
+
+**Requests that a trainer must know** are `prepare` and `train`. The other three are optional. A trainer answers a
+type that it does not know (`decode` raises `UnknownTypeError`) with `end`, outcome `unsupported`. The command of the
+user then fails with one line and exit code 5. It does the same if the trainer ends without an answer, or does not
+send `started` within two minutes.
+
+**Training.** `started` carries the pid of the training process, which leads a process group of its own. To stop a
+run, the tuner sends SIGTERM to that group, and the trainer ends the request with the outcome `stopped`. SIGKILL
+follows after five seconds. Before the tuner kills a run that hangs, it sends SIGUSR1: write the stacks of all threads
+to the log. This is optional, since the default action, dying, is as good. Training never waits for the tuner.
+
+A request is idempotent. Sent again after a crash, with the same directory, it resumes from the last checkpoint there,
+and repeats the records of the epochs that are already trained before it sends new ones. The tuner ignores repeated
+records, so no epoch is lost and none counts twice. Between two attempts, the directory, the data set and the model
+may move: a checkpoint belongs to a request with the same content, whatever the paths are.
+
+**Files.** Everything that a run writes goes below `TrainRequest.directory`, checkpoints into the folder `weights`
+there. The tuner removes that folder when the run will never continue. `tuner.contract.run_folder` names the other
+files, which are optional: `tune diagnose` and `tune export --curves` read them.
+
+A trainer in Python, without the work:
+
+    for line in sys.stdin:
+        try:
+            request = decode(line)
+        except UnknownTypeError as error:
+            end = EndRecord(outcome=Outcome.UNSUPPORTED, message=str(error))
+        else:
+            end = answer(request)  # sends the other records
+        sys.stdout.write(encode(end) + "\n")
+        sys.stdout.flush()
+"""
+
+from tuner.contract.codec import (
     CONTRACT_VERSION,
-    METRICS,
-    WEIGHTS,
     ContractError,
+    Record,
+    Request,
+    UnknownTypeError,
+    decode,
+    encode,
+)
+from tuner.contract.data_report import CleanedRecord, DataCheckRequest, ProgressRecord
+from tuner.contract.environment import EnvironmentRecord, EnvironmentRequest, Gpu
+from tuner.contract.messages import (
+    METRICS,
     EndRecord,
     EpochRecord,
     Outcome,
@@ -12,32 +73,40 @@ from tuner.contract.messages import (
     ParamValue,
     PreparedRecord,
     PrepareRequest,
-    Record,
-    Request,
     Stage,
     StartedRecord,
     TrainRequest,
-    decode,
-    encode,
 )
+from tuner.contract.preview import PreviewRecord, PreviewRequest, SheetSettings
+from tuner.contract.run_folder import WEIGHTS
 
 __all__ = [
     "CONTRACT_VERSION",
     "METRICS",
     "WEIGHTS",
+    "CleanedRecord",
     "ContractError",
+    "DataCheckRequest",
     "EndRecord",
+    "EnvironmentRecord",
+    "EnvironmentRequest",
     "EpochRecord",
+    "Gpu",
     "Outcome",
     "ParamValue",
     "Params",
     "PrepareRequest",
     "PreparedRecord",
+    "PreviewRecord",
+    "PreviewRequest",
+    "ProgressRecord",
     "Record",
     "Request",
+    "SheetSettings",
     "Stage",
     "StartedRecord",
     "TrainRequest",
+    "UnknownTypeError",
     "decode",
     "encode",
 ]

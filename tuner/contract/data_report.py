@@ -1,19 +1,62 @@
-"""What a trainer finds out about a data set: plain records, and the JSON file that they are in.
+"""Define the check of a data set: the request, its progress, and the report, a JSON file of plain records.
 
-The records of a check are too many for the pipe, so the trainer leaves them in a file and names it. Like the contract,
-this module needs nothing but the standard library, so that both sides can import it. docs/data-check.md explains what
-is found.
+A report is too large for the pipe. The trainer writes it to `run_folder.DATA_REPORT` in the request's directory.
+docs/data-check.md explains the findings.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import ClassVar
+
+from tuner.contract._json_values import record_of
 
 REPORT_VERSION = 1
 
-Record = TypeVar("Record")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataCheckRequest:
+    """Check a data set and write a report. The user's files are only read."""
+
+    type: ClassVar[str] = "check_data"
+    data: str
+    """As in a `PrepareRequest`."""
+    directory: str
+    """Absolute path of an existing folder for the report and the log."""
+    samples: bool = False
+    """Add small images of the worst findings to the report."""
+    clean_copy: str = ""
+    """Absolute path of a new folder for a data set without the flaws that were found; empty for none."""
+    use_cache: bool = False
+    """Accept the report of an earlier check if no file has changed since."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProgressRecord:
+    """Tell how far a check is."""
+
+    type: ClassVar[str] = "progress"
+    step: str
+    done: int
+    total: int
+    """Images."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CleanedRecord:
+    """Describe the clean copy of a data set."""
+
+    type: ClassVar[str] = "cleaned"
+    data: str
+    """Absolute path of its YAML."""
+    num_images: int
+    num_left_out: int
+    """Images that cannot be used, copies, and images that would leak from train into val or test."""
+    num_rewritten: int
+    """Images copied without the bytes after their end; all others are links."""
+    num_rows: int
+    """Rows of label files that were deleted, or cut at the border of the image."""
 
 
 class Level(StrEnum):
@@ -118,7 +161,7 @@ class Advice:
     """What to do with such a data set."""
 
     about: str
-    """start, model, space or imgsz."""
+    """start, model, space or imgsz. `tune run` without a model takes the choice about model."""
     choice: str
     """What to give on the command line; empty where there is nothing to give."""
     why: str
@@ -194,32 +237,6 @@ def decode_report(text: str) -> DataReport:
     if not isinstance(body, dict) or body.get("version") != REPORT_VERSION:
         raise ValueError(f"A data report must have version {REPORT_VERSION}")
     try:
-        return _report(body)
-    except (TypeError, KeyError, AttributeError) as error:
+        return record_of(DataReport, body)
+    except TypeError as error:
         raise ValueError(f"Not a whole data report: {error}") from error
-
-
-def _report(body: Mapping[str, Any]) -> DataReport:
-    built = {
-        "splits": {name: _made(SplitFacts, facts) for name, facts in body["splits"].items()},
-        "classes": tuple(_made(ClassFacts, facts) for facts in body["classes"]),
-        "sizes": _made(SizeFacts, body["sizes"], picture_sizes=tuple(map(tuple, body["sizes"]["picture_sizes"]))),
-        "noise": _made(NoiseFacts, body["noise"]) if body["noise"] else None,
-        "findings": tuple(map(_finding, body["findings"])),
-        "left_out": tuple(body["left_out"]),
-        "notes": tuple(body["notes"]),
-        "samples": tuple(_made(Sample, each, place=_made(Place, each["place"])) for each in body["samples"]),
-        "advice": tuple(_made(Advice, advice) for advice in body["advice"]),
-    }
-    return _made(DataReport, body, **built)
-
-
-def _finding(body: Mapping[str, Any]) -> Finding:
-    places = tuple(_made(Place, place) for place in body["places"])
-    return _made(Finding, body, places=places, level=Level(body["level"]))
-
-
-def _made(kind: type[Record], body: Mapping[str, Any], **built: Any) -> Record:
-    """A record of this kind; fields that it does not know are left out."""
-    known = {field.name for field in fields(cast(Any, kind))}
-    return kind(**{name: value for name, value in body.items() if name in known} | built)

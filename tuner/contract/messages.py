@@ -1,53 +1,14 @@
-"""The contract between tuner and trainer: plain records, JSON lines on a pipe.
+"""Define the messages that every trainer must know: to check data set and model, and to train."""
 
-A trainer is a process that the tuner starts with the command it is given (`python -m trainer serve` by
-default). It reads one request a line from its standard input and writes records, one a line, to its
-standard output; anything for humans goes to standard error. For each request:
-
-    request  ──>  trainer
-    trainer  ──>  started, epoch, epoch, …, end         (TrainRequest)
-    trainer  ──>  prepared, end                         (PrepareRequest)
-
-Rules. Exactly one `end` closes each request, and nothing follows it until the next request. `started`
-carries the pid of the process that trains, the leader of its own process group: to stop a trial the tuner
-sends SIGTERM to that group (the trainer then ends with the outcome `stopped`), and SIGKILL when it does not.
-Before it kills one that hangs it sends SIGUSR1: write the stacks of all threads to the log. That is optional: the
-default action, dying, is as good.
-Training never waits for the tuner. The process ends when its standard input closes, taking its children
-with it; it may also end after any `end`, and is started again for the next request.
-
-A request is idempotent: sent again after a crash, with the same directory, it goes on from the last checkpoint
-in that directory, and sends the records of the epochs already trained once more before the new ones. The tuner
-ignores what it has heard before, so no epoch is lost and none counted twice. Between two starts the directory, the data
-set and the model may have been moved: their content says whether it is the same request. Checkpoints lie in the folder
-`weights` of that directory, which the tuner removes when the trial will never go on.
-
-This module imports nothing but the standard library and `tuner.exceptions`, so both sides, and trainers written by
-users, can import it without pulling in the other.
-"""
-
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
-
-from tuner.exceptions import TunerError
-
-CONTRACT_VERSION = 1
+from typing import ClassVar
 
 ParamValue = bool | int | float | str
 Params = Mapping[str, ParamValue]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall")
-
-WEIGHTS = "weights"
-"""The folder below a request's directory that holds all its checkpoints, and nothing that must outlive them."""
-
-
-class ContractError(TunerError):
-    """A line on the pipe is not a record of this contract."""
 
 
 class Outcome(StrEnum):
@@ -62,6 +23,8 @@ class Outcome(StrEnum):
     HUNG = "hung"
     """No record came for too long; said by the tuner, which then killed the trainer."""
     ERROR = "error"
+    UNSUPPORTED = "unsupported"
+    """The trainer does not know requests of this type."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +82,9 @@ class TrainRequest:
     stages: tuple[Stage, ...] = ()
     """Sizes and batches that replace those of `params`, one after the other on the one schedule of `epochs`; the best
     epoch is that of the last. Empty: one size throughout."""
+    max_images: int = 0
+    """Train and validate on at most this many images of each split, to measure memory; 0 for all. A trainer that
+    ignores it measures the same, after a longer epoch."""
     data_sha256: str = ""
     model_sha256: str = ""
     """As the prepared record gave them. `data` and `model` only say where these lie now: a checkpoint belongs to the
@@ -203,73 +169,3 @@ class EndRecord:
     """best.pt of a full run."""
     metrics: Mapping[str, float] | None = None
     """METRICS of that best.pt."""
-
-
-Request = PrepareRequest | TrainRequest
-Record = PreparedRecord | StartedRecord | EpochRecord | EndRecord
-_KINDS: dict[str, type[Any]] = {
-    kind.type: kind for kind in (PrepareRequest, TrainRequest, PreparedRecord, StartedRecord, EpochRecord, EndRecord)
-}
-
-
-def encode(message: Request | Record) -> str:
-    """One line of JSON, without the newline; NaN and infinities as the strings "nan", "inf", "-inf"."""
-    body = {"version": CONTRACT_VERSION, "type": message.type, **asdict(message)}
-    return json.dumps(_jsonable(body), allow_nan=False, separators=(",", ":"))
-
-
-def decode(line: str) -> Request | Record:
-    """The message on one line.
-
-    Raises:
-        ContractError: the line is no JSON object, of another contract version, of an unknown type, or lacks fields.
-            Unknown extra fields are ignored, so that a newer trainer can say more.
-    """
-    try:
-        body = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ContractError(f"A record must be one line of JSON, but got {line[:200]!r}.") from error
-    if not isinstance(body, dict) or body.get("version") != CONTRACT_VERSION:
-        raise ContractError(f"A record must carry version {CONTRACT_VERSION}, but got {line[:200]!r}.")
-    kind = _KINDS.get(str(body.get("type")))
-    if kind is None:
-        raise ContractError(f"A record's type must be one of {sorted(_KINDS)}, but got {body.get('type')!r}.")
-    known = {f.name for f in fields(kind)}
-    try:
-        message: Request | Record = kind(**{k: _restored(kind, k, v) for k, v in body.items() if k in known})
-    except (TypeError, ValueError) as error:
-        raise ContractError(f"Not a complete {kind.type} record ({error}): {line[:200]!r}.") from error
-    return message
-
-
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_MAPS_OF_FLOATS = {"losses", "metrics"}
-_TUPLES = {"validation_epochs", "devices", "notes", "sources"}
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(v) for v in value]
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"a figure must be a number, not {value!r}")
-    return value
-
-
-def _restored(kind: type[Any], name: str, value: Any) -> Any:
-    if name == "outcome":
-        return Outcome(value)
-    if name in _MAPS_OF_FLOATS and isinstance(value, dict):
-        return {k: _number(_NON_FINITE.get(v, v)) for k, v in value.items()}
-    if name == "stages":
-        return tuple(Stage(**stage) for stage in value)
-    if name in _TUPLES:
-        return tuple(value)
-    return _NON_FINITE[value] if name in {"seconds", "learning_rate"} and value in _NON_FINITE else value

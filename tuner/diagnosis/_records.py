@@ -1,24 +1,16 @@
-"""`records.jsonl`, where our trainer keeps its epoch records -> epochs; and how its log says that a run ended."""
+"""Read the records of a run that follows the contract: its epochs, and how it ended."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from tuner.contract import ContractError, EpochRecord, Outcome, decode
+from tuner.contract import ContractError, EndRecord, EpochRecord, Outcome, decode
 from tuner.diagnosis.runs import RunEpoch
 from tuner.exceptions import UsageError
 
 _ENDED = re.compile(r"^trainer\.exceptions\.(Diverged|OutOfMemory)(?:Error)?: (.*)$", re.MULTILINE)
 _EPOCH = re.compile(r"epoch \d+/\d+: ")
 _OUTCOMES = {"Diverged": Outcome.DIVERGED, "OutOfMemory": Outcome.OUT_OF_MEMORY}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ending:
-    """How a run ended, as its log has it."""
-
-    outcome: Outcome
-    message: str
 
 
 def epochs_of_records(text: str, file: str) -> tuple[tuple[RunEpoch, ...], tuple[str, ...]]:
@@ -52,12 +44,24 @@ def with_validation_losses(epochs: tuple[RunEpoch, ...], table: tuple[RunEpoch, 
     return tuple(replace(e, val=losses.get(e.epoch)) if e.metrics is not None else e for e in epochs)
 
 
-def ending_of(log: str) -> Ending | None:
-    """What the end of a trainer's log says, unless a later try has trained epochs since."""
+def end_of_record(text: str) -> EndRecord | None:
+    """Read how a run ended from its end record; none if the text is not one."""
+    try:
+        end = decode(text)
+    except (ContractError, RecursionError, ValueError):
+        return None
+    return end if isinstance(end, EndRecord) else None
+
+
+def end_of_log(log: str) -> EndRecord | None:
+    """Find in the log of a run without an end record how it ended; none if it trained epochs since, or ended well.
+
+    Versions before the end record of every run left nothing else.
+    """
     found = next(reversed(list(_ENDED.finditer(log))), None)
     if found is None or _EPOCH.search(log, found.end()):
         return None
-    return Ending(outcome=_OUTCOMES[found[1]], message=found[2])
+    return EndRecord(outcome=_OUTCOMES[found[1]], message=found[2])
 
 
 def _epoch(line: str) -> RunEpoch:

@@ -6,8 +6,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tuner.contract import ParamValue
+from tuner.contract.run_folder import ARGUMENTS
 from tuner.diagnosis.diagnosis import Diagnosis
-from tuner.diagnosis.reading import ARGUMENTS
 from tuner.diagnosis.remedies import named_optimizer
 from tuner.exceptions import MachineError, UsageError
 from tuner.system.atomic_files import write_whole

@@ -7,8 +7,10 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePath
 
+from tuner.contract import Outcome
+from tuner.contract.run_folder import ARGUMENTS, BEST_WEIGHTS, END, LOG, RECORDS, REQUEST, RESULTS, WEIGHTS
 from tuner.diagnosis._arguments import arguments_of_request, arguments_of_yaml, task_of, trains_from_scratch
-from tuner.diagnosis._records import ending_of, epochs_of_records, with_validation_losses
+from tuner.diagnosis._records import end_of_log, end_of_record, epochs_of_records, with_validation_losses
 from tuner.diagnosis._results_csv import Table, table_of_csv
 from tuner.diagnosis.columns import YOLO, Task, columns_of_records
 from tuner.diagnosis.runs import ArgumentValue, Run, RunEpoch
@@ -18,9 +20,9 @@ from tuner.system.printable import printable
 MAX_BYTES = 16 * 2**20
 """A row of results.csv has some 150 bytes: a hundred thousand epochs."""
 
-RECORDS, TABLE, ARGUMENTS, REQUEST, LOG = "records.jsonl", "results.csv", "args.yaml", "request.json", "trainer.log"
-_SIGNS = (RECORDS, TABLE, REQUEST)
-_LOG_TAIL_BYTES = 64 * 1024
+_SIGNS = (RECORDS, RESULTS, REQUEST)
+_TAIL_BYTES = 64 * 1024
+_JUDGED_WITHOUT_EPOCHS = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
 _MOST_LOOKED_AT = 2000
 _MOST_NAMED = 5
 _DEEPEST = 4
@@ -40,11 +42,11 @@ def read_run(path: Path) -> Run:
     epochs = told.epochs
     if arguments.get("val") is False:
         epochs = _without_stale_metrics(epochs, arguments)
-    ending = ending_of(_tail(folder / LOG))
-    if not epochs and ending is None:
+    end = end_of_record(_tail(folder / END)) or end_of_log(_tail(folder / LOG))
+    if not epochs and (end is None or end.outcome not in _JUDGED_WITHOUT_EPOCHS):
         raise UsageError(f"A run must have an epoch to be diagnosed, but '{path}' has none yet; wait for the first.")
     planned = arguments.get("epochs")
-    best = folder / "weights" / "best.pt"
+    best = folder / WEIGHTS / BEST_WEIGHTS
     return Run(
         source=str(path),
         epochs=epochs,
@@ -53,8 +55,8 @@ def read_run(path: Path) -> Run:
         planned_epochs=planned if isinstance(planned, int) and planned > 0 else None,
         params=arguments,
         from_scratch=trains_from_scratch(arguments),
-        outcome=ending.outcome if ending else None,
-        message=ending.message if ending else "",
+        outcome=end.outcome if end else None,
+        message=end.message if end else "",
         best_weights=str(best.absolute()) if best.is_file() else "",
         notes=(*told.notes, *argument_notes),
     )
@@ -68,13 +70,13 @@ def _places(path: Path) -> tuple[Path, Path]:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"A run must be a folder or its results.csv, but '{path}' is not ({reason}).") from error
     if stat.S_ISDIR(mode):
-        return _folder(path), path / TABLE
+        return _folder(path), path / RESULTS
     if stat.S_ISREG(mode) and path.suffix == ".csv":
         return path.parent, path
     if stat.S_ISREG(mode) and path.name in {RECORDS, ARGUMENTS, REQUEST}:
-        return path.parent, path.parent / TABLE
+        return path.parent, path.parent / RESULTS
     raise UsageError(
-        f"A run must be a folder with {RECORDS} or {TABLE} in it, or one of these files, but got '{path}'; "
+        f"A run must be a folder with {RECORDS} or {RESULTS} in it, or one of these files, but got '{path}'; "
         "name the folder that training wrote."
     )
 
@@ -84,7 +86,7 @@ def _folder(path: Path) -> Path:
         return path
     found = sorted({file.parent for name in _SIGNS for file in islice(_below(path, name), _MOST_LOOKED_AT)})
     if not found:
-        raise UsageError(f"A run's folder must hold {RECORDS} or {TABLE}, but '{path}' has neither.")
+        raise UsageError(f"A run's folder must hold {RECORDS} or {RESULTS}, but '{path}' has neither.")
     named = ", ".join(f"'{run}'" for run in found[:_MOST_NAMED])
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     raise UsageError(f"One run is diagnosed at a time, but '{path}' has {len(found)}; name one of {named}{more}.")
@@ -106,7 +108,7 @@ def _told(folder: Path, table: Path, task: Task | None) -> Table:
     """What the records of our trainer tell, with the validation losses of the table, or what the table alone does."""
     records = folder / RECORDS
     in_table = table_of_csv(_text(table), _named(table), task) if table.is_file() else _NOTHING
-    if not records.is_file() or table.name != TABLE:
+    if not records.is_file() or table.name != RESULTS:
         return in_table
     epochs, notes = epochs_of_records(_text(records), _named(records))
     losses = dict.fromkeys(name for epoch in epochs for name in epoch.train)
@@ -156,13 +158,13 @@ def _text(path: Path) -> str:
 
 
 def _tail(path: Path) -> str:
-    """The end of a log; empty where there is none."""
+    """The end of a file; empty where there is none."""
     try:
         if not path.is_file():
             return ""
         with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - _LOG_TAIL_BYTES, 0))
-            return file.read(_LOG_TAIL_BYTES).decode("utf-8", errors="replace")
+            file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+            return file.read(_TAIL_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -49,9 +49,9 @@ class Run:
     """Training arguments by the names of ultralytics; empty where nobody kept them."""
     from_scratch: bool | None = None
     outcome: Outcome | None = None
-    """How it ended, if its log says so."""
+    """How it ended, if its end record or its log says so."""
     message: str = ""
-    """What its log says about that."""
+    """What these say about that."""
     best_weights: str = ""
     """Absolute path of the best checkpoint, if it is still there."""
     notes: tuple[str, ...] = ()

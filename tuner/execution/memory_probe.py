@@ -41,7 +41,7 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
         steps = replace(
             request,
             params={**request.params, **sizes, "patience": 0, "save_period": -1},
-            data=str(_few_pictures(Path(request.data), _BATCHES * sizes["batch"], Path(scratch))),
+            max_images=_BATCHES * sizes["batch"],
             epochs=1,
             stop_epoch=1,
             validation_epochs=(1,),
@@ -63,18 +63,3 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
     raise MachineError(f"Memory could not be measured: {end.message or end.outcome.value}.")
-
-
-def _few_pictures(data: Path, number: int, folder: Path) -> Path:
-    """The data set as our trainer prepares it, with lists of so many pictures; another trainer's as it is."""
-    if not data.is_file():
-        return data
-    text = data.read_text(encoding="utf-8")
-    for split in ("train", "val"):
-        listed = data.with_name(f"{data.stem}.{split}.txt")
-        if listed.is_file():
-            kept = listed.read_text(encoding="utf-8").splitlines(keepends=True)[:number]
-            (folder / listed.name).write_text("".join(kept), encoding="utf-8")
-            text = text.replace(str(listed), str(folder / listed.name))
-    (folder / data.name).write_text(text, encoding="utf-8")
-    return folder / data.name

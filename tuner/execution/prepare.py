@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest
+from tuner.contract import Outcome, PreparedRecord, PrepareRequest, Record
 from tuner.exceptions import DataError, MachineError, UsageError
-from tuner.execution.trainer_process import TrainerProcess
+from tuner.execution.single_request import carry_out
 
 
 def prepared_by(command: Sequence[str], data: str, model: str, directory: Path) -> PreparedRecord:
@@ -16,21 +16,14 @@ def prepared_by(command: Sequence[str], data: str, model: str, directory: Path) 
         UsageError: there is no such model.
         MachineError: the trainer does not work.
     """
-    trainer = TrainerProcess(command)
-    try:
-        trainer.send(PrepareRequest(data=data, model=model, directory=str(directory)))
-        prepared: PreparedRecord | None = None
-        while True:
-            for record in trainer.receive(timeout_s=1.0):
-                if isinstance(record, PreparedRecord):
-                    prepared = record
-                if isinstance(record, EndRecord):
-                    return _prepared(prepared, record)
-    finally:
-        trainer.close()
+    prepared: PreparedRecord | None = None
 
+    def hear(record: Record) -> None:
+        nonlocal prepared
+        if isinstance(record, PreparedRecord):
+            prepared = record
 
-def _prepared(prepared: PreparedRecord | None, end: EndRecord) -> PreparedRecord:
+    end = carry_out(command, PrepareRequest(data=data, model=model, directory=str(directory)), hear)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
     if end.outcome == Outcome.BAD_MODEL:

@@ -38,8 +38,13 @@ class TrainerProcess:
     as does each training process that it names in its `started` record.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, error_log: Path | None = None) -> None:
+        """
+        Args:
+            error_log: Where its standard error goes, whose last line is told if it dies; none for our own.
+        """
         self._command = list(command)
+        self._error_log = error_log
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         """For its temporary files, which it cannot remove when it is killed."""
@@ -129,13 +134,15 @@ class TrainerProcess:
         self._buffer = b""
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="t-"))  # short, for sockets
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,
-                env={**os.environ, "TMPDIR": str(self._folder)},
-            )
+            with self._error_log.open("ab") if self._error_log else contextlib.nullcontext() as errors:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    start_new_session=True,
+                    env={**os.environ, "TMPDIR": str(self._folder)},
+                )
         except OSError as error:
             self._remove_folder()
             self._failed_start = f"the trainer '{self._command[0]}' cannot be started: {error.strerror}"
@@ -199,7 +206,14 @@ class TrainerProcess:
         code = self._process.wait()
         self.close()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return EndRecord(outcome=Outcome.ERROR, message=f"the trainer {how}", retryable=code < 0)
+        message = f"the trainer {how}{self._last_words()}"
+        return EndRecord(outcome=Outcome.ERROR, message=message, retryable=code < 0)
+
+    def _last_words(self) -> str:
+        if self._error_log is None:
+            return ""
+        lines = self._error_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return f": {lines[-1].strip()}" if lines else ""
 
     def _hung(self) -> list[Record]:
         """The end of a request that has been silent for too long; nothing while there is hope."""

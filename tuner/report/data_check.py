@@ -136,5 +136,5 @@ def _short(file: str, root: Path) -> str:
 def next_command(report: DataReport, data: str) -> str:
     """What to type for such a data set: each piece of advice that has a choice, as an option of `tune run`."""
     options = {advice.about: advice.choice for advice in report.advice if advice.choice}
-    named = {"space": options.pop("space"), "data": data, **options}
+    named = {"space": options.pop("space", "medium_aug"), "data": data, **options}
     return f"tune run {' '.join(f'--{name} {shlex.quote(choice)}' for name, choice in named.items())} --dry-run"

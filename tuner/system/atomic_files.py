@@ -1,16 +1,25 @@
-"""Files written whole or not at all."""
+"""Write files whole or not at all.
+
+After a kill or a loss of power, a file is what it was before or what it was meant to become. The content is on the disk
+before the name points to it. When `write_whole` returns, the name is on the disk as well. `trainer.system.atomic_files`
+gives the same guarantee. Here, several processes may write a file at once.
+"""
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
+
+_UNSUPPORTED = frozenset({errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""How file systems that cannot sync a folder say so."""
 
 
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file in the place of what may be there.
 
     Raises:
-        OSError: it cannot be written; what was there is as it was.
+        OSError: it cannot be written. What was there is as it was, unless only the folder could not be synced.
     """
     # A name that nobody can foresee, and "x": in a shared folder it could be laid out as a link to a file of ours.
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
@@ -24,3 +33,15 @@ def write_whole(target: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(fd)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tuner.contract import ParamValue
+from tuner.contract import ParamValue, run_folder
 from tuner.diagnosis.remedies import RESTART_EPOCHS, RESTART_LR0
 from tuner.exceptions import SpaceError, UsageError
 from tuner.space import (
@@ -302,7 +302,7 @@ def warm_restart_of(run: Path, *, overridden: Collection[str] = ()) -> Parameter
         UsageError: The folder has no weights or no arguments.
         SpaceError: The arguments cannot be read, or are refused.
     """
-    weights, file = run / "weights" / "best.pt", run / "args.yaml"
+    weights, file = run / run_folder.WEIGHTS / run_folder.BEST_WEIGHTS, run / run_folder.ARGUMENTS
     for path in (weights, file):
         if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
             raise UsageError(f"--warm-restart takes the folder of a training run, but there is no '{path}'.")

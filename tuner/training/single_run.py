@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, ParamValue, PreparedRecord, Record, Stage, TrainRequest
+from tuner.contract.run_folder import LOG, WEIGHTS
 from tuner.exceptions import DataError, MachineError, SpaceError, UsageError
 from tuner.execution.local_trainer import train_here
 from tuner.execution.memory_probe import peak_of
@@ -194,7 +195,7 @@ def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
     try:
         before = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
-        if (run.directory / "weights").exists():
+        if (run.directory / WEIGHTS).exists():
             raise UsageError(
                 f"A run needs a folder of its own, but '{run.directory}' has weights of another; choose one with --out."
             ) from None
@@ -286,7 +287,7 @@ class _Told:
 
 
 def _trained(run: FullRun, end: EndRecord) -> Trained:
-    log = end.log or str(run.directory / "trainer.log")
+    log = end.log or str(run.directory / LOG)
     if end.outcome == Outcome.COMPLETED:
         return Trained(weights=end.checkpoint, metrics=dict(end.metrics or {}), note=end.message)
     if end.outcome == Outcome.BAD_DATA:

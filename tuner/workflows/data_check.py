@@ -1,100 +1,89 @@
-"""Has the trainer check a data set, and hears how far it is."""
+"""Have a trainer check a data set, and pass on how far it is."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
 
+from tuner.contract import CleanedRecord, DataCheckRequest, Outcome, ProgressRecord, Record
 from tuner.contract.data_report import Advice, DataReport, decode_report
+from tuner.contract.run_folder import DATA_REPORT
 from tuner.exceptions import DataError, MachineError
+from tuner.execution.single_request import ask
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
 
 Hear = Callable[[str, int, int], None]
-"""Told the name of a step, how many pictures it has done, and of how many."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cleaned:
-    """What a cleaned data set holds."""
-
-    data: str
-    """Its YAML."""
-    num_pictures: int
-    num_left_out: int
-    num_rewritten: int
-    """Pictures that were saved without the bytes after their end; all others are links."""
-    num_rows: int
-    """Rows of label files that were deleted or cut."""
+"""Gets the name of a step, how many images it has done, and of how many."""
 
 
 def check_data(
     data: str,
+    trainer: Sequence[str],
     *,
     samples: bool = False,
     fix: Path | None = None,
     kept: bool = False,
     hear: Hear = lambda step, done, total: None,
-) -> tuple[DataReport, Cleaned | None]:
-    """What is in a data set and what is wrong with it; the user's files are only ever read.
+) -> tuple[DataReport, CleanedRecord | None]:
+    """Check what is in a data set and what is wrong with it; the user's files are only read.
 
     Args:
         data: the YAML's path, or `sample` or `sample:N`.
+        trainer: the command of the trainer.
         samples: with small pictures of the worst.
         fix: a new folder for a data set without what was found.
         kept: an earlier check will do where no file has changed since.
 
     Raises:
         DataError: it cannot be read at all, or the cleaned one cannot be written.
-        MachineError: the trainer does not work.
+        MachineError: the trainer does not work, or does not check data.
     """
+    cleaned: CleanedRecord | None = None
+
+    def listen(record: Record) -> None:
+        nonlocal cleaned
+        if isinstance(record, ProgressRecord):
+            hear(record.step, record.done, record.total)
+        if isinstance(record, CleanedRecord):
+            cleaned = record
+
     with trapped_signals(), scratch_folder() as folder:
-        report = folder / "report.json"
-        command = [sys.executable, "-m", "trainer", "check-data", data, "--report", str(report)]
-        command += ["--samples"] if samples else []
-        command += ["--fix", str(fix)] if fix is not None else []
-        command += ["--kept"] if kept else []
-        with (folder / "stderr.log").open("w+") as said:
-            cleaned = _run(command, said, hear)
-        return decode_report(report.read_text("ascii")), cleaned
+        request = DataCheckRequest(
+            data=data,
+            directory=str(folder),
+            samples=samples,
+            clean_copy="" if fix is None else str(fix.absolute()),
+            use_cache=kept,
+        )
+        end = ask(trainer, request, listen)
+        if end.outcome == Outcome.BAD_DATA:
+            raise DataError(end.message)
+        if end.outcome != Outcome.COMPLETED:
+            raise _failed(end.message)
+        return _report(folder / DATA_REPORT), cleaned
 
 
-def advised_model(data: str) -> Advice:
+def advised_model(data: str, trainer: Sequence[str]) -> Advice:
     """Check a data set for the model to begin with: its name is the choice.
 
     Raises:
         DataError: the data set cannot be read, or must not be trained on as it is.
-        MachineError: the trainer does not work.
+        MachineError: the trainer does not work, or does not check data.
     """
-    report, _ = check_data(data, kept=True)
+    report, _ = check_data(data, trainer, kept=True)
     if report.refusal:
         raise DataError(report.refusal)
-    return next(advice for advice in report.advice if advice.about == "model")
+    advice = next((advice for advice in report.advice if advice.about == "model"), None)
+    if advice is None:
+        raise MachineError("The trainer's data check advises no model.")
+    return advice
 
 
-def _run(command: list[str], said: TextIO, hear: Hear) -> Cleaned | None:
-    cleaned: Cleaned | None = None
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True) as child:
-        try:
-            for line in child.stdout or ():
-                message = json.loads(line)
-                if "cleaned" in message:
-                    cleaned = Cleaned(**message["cleaned"])
-                else:
-                    hear(message["step"], message["done"], message["total"])
-        except BaseException:  # a signal, most likely: nobody reads on
-            os.killpg(child.pid, signal.SIGKILL)
-            raise
-    said.seek(0)
-    lines = said.read().strip().splitlines()
-    if child.returncode == 1 and len(lines) == 1:
-        raise DataError(lines[0])
-    if child.returncode:
-        last = lines[-1] if lines else f"exit code {child.returncode}"
-        raise MachineError(f"The trainer cannot check data: {last}. `tune doctor` looks for the cause.")
-    return cleaned
+def _report(file: Path) -> DataReport:
+    try:
+        return decode_report(file.read_text("ascii"))
+    except (OSError, ValueError) as error:
+        raise _failed(f"it leaves no report that can be read ({error})") from error
+
+
+def _failed(why: str) -> MachineError:
+    return MachineError(f"The trainer cannot check data: {why.rstrip('.')}. `tune doctor` looks for the cause.")

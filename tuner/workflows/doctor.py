@@ -1,18 +1,17 @@
 """What is wrong with this machine, before it costs GPU hours."""
 
-import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from tuner.contract import EnvironmentRecord, EnvironmentRequest, Outcome, Record
 from tuner.exceptions import MachineError
+from tuner.execution.single_request import ask
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
 
@@ -29,8 +28,13 @@ class Findings:
     """One line each: what is wrong, and the remedy."""
 
 
-def examine(home: Path) -> Findings:
-    """Look at packages, devices, the `tune` on the path, and the folder for studies."""
+def examine(home: Path, trainer: Sequence[str]) -> Findings:
+    """Look at packages, devices, the `tune` on the path, and the folder for studies.
+
+    Args:
+        home: the folder for studies.
+        trainer: the command of the trainer, which knows the devices.
+    """
     facts = {"python": f"{platform.python_version()} on {platform.platform()}"}
     facts |= {name: _version(name) for name in _PACKAGES}
     problems = [
@@ -38,7 +42,7 @@ def examine(home: Path) -> Findings:
         for name in _PACKAGES
         if not facts[name]
     ]
-    for found, wrong in (_trainer(), _command_on_path(), _folder(home)):
+    for found, wrong in (_trainer(trainer), _command_on_path(), _folder(home)):
         facts |= found
         problems += wrong
     return Findings(facts=facts, problems=tuple(problems))
@@ -51,41 +55,45 @@ def _version(package: str) -> str:
         return ""
 
 
-def gpu_memories_gib() -> list[float]:
-    """The memory of each GPU that training can use.
+def gpu_memories_gib(trainer: Sequence[str]) -> list[float]:
+    """Return the memory of each GPU that the trainer with this command can use.
 
     Raises:
-        MachineError: the trainer does not start.
+        MachineError: the trainer does not start, or does not describe its environment.
     """
-    return [float(gpu["memory_gib"]) for gpu in _environment()["gpus"]]
+    return [gpu.memory_gib for gpu in _environment(trainer).gpus]
 
 
-def _environment() -> dict[str, Any]:
-    """The training side, asked in a process of its own: this one never imports torch."""
-    command = [sys.executable, "-m", "trainer", "environment"]
-    try:
-        with trapped_signals(), scratch_folder():
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_TRAINER_TIMEOUT_S, check=False)
-        report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except (subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
-        lines = done.stderr.strip().splitlines() if "done" in locals() else ["it did not answer in time"]
-        raise MachineError(f"the trainer does not start: {lines[-1] if lines else 'no output'}") from error
+def _environment(trainer: Sequence[str]) -> EnvironmentRecord:
+    """Ask the training side, in a process of its own: this one never imports torch."""
+    report: EnvironmentRecord | None = None
+
+    def listen(record: Record) -> None:
+        nonlocal report
+        if isinstance(record, EnvironmentRecord):
+            report = record
+
+    with trapped_signals(), scratch_folder() as folder:
+        request = EnvironmentRequest(directory=str(folder))
+        end = ask(trainer, request, listen, timeout_s=_TRAINER_TIMEOUT_S)
+    if end.outcome != Outcome.COMPLETED or report is None:
+        raise MachineError(f"the trainer does not start: {end.message or end.outcome}")
     return report
 
 
-def _trainer() -> tuple[dict[str, str], list[str]]:
+def _trainer(command: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     try:
-        report = _environment()
+        report = _environment(command)
     except MachineError as problem:
         return {}, [str(problem)]
-    gpus = ", ".join(f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in report["gpus"])
+    gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in report.gpus)
     facts = {
-        **report["versions"],
+        **report.versions,
         "gpus": gpus or "none: training runs on the CPU",
-        "cuda": report["cuda"] or "none",
-        **{f"scan on {device}": name for device, name in report["selective_scan"].items()},
+        "cuda": report.cuda or "none",
+        **report.facts,
     }
-    return facts, list(report["problems"])
+    return facts, list(report.problems)
 
 
 def _command_on_path() -> tuple[dict[str, str], list[str]]:

@@ -1,17 +1,15 @@
 """What augmentation looks like: contact sheets, drawn by the trainer with the code that it trains with."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tuner.contract import Outcome, Params
-from tuner.exceptions import DataError, MachineError, TunerError
+from tuner.contract import Outcome, Params, PreviewRecord, PreviewRequest, Record, SheetSettings
+from tuner.exceptions import DataError, MachineError
+from tuner.execution.single_request import ask
 from tuner.space import ARGUMENTS, SHIPPED_SPACES, Space, UnitCube, load_space
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
@@ -28,8 +26,8 @@ _AUGMENTATION = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PreviewRequest:
-    """What to look at, and how much of it."""
+class PreviewOptions:
+    """Say what to look at, and how much of it."""
 
     space: Space | None
     """The one that will be searched, if any."""
@@ -38,19 +36,9 @@ class PreviewRequest:
     directory: Path
     imgsz: int | None = None
     """For all sheets, in the place of the space's."""
-    pictures: int = 4
+    images: int = 4
     draws: int = 5
     seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """One sheet."""
-
-    name: str
-    """Its file's, without the suffix."""
-    title: str
-    params: Params
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +51,7 @@ class Sheets:
     """What the user should know, one line each."""
 
 
-def settings_of(space: Space | None, *, imgsz: int | None, seed: int) -> tuple[Setting, ...]:
+def settings_of(space: Space | None, *, imgsz: int | None, seed: int) -> tuple[SheetSettings, ...]:
     """The settings to look at: the three strengths, then the space's default and some drawn from it.
 
     Nothing is drawn from a space that searches no augmentation.
@@ -79,63 +67,56 @@ def settings_of(space: Space | None, *, imgsz: int | None, seed: int) -> tuple[S
     for strength in STRENGTHS:
         shipped = load_space(SHIPPED_SPACES / f"{strength}_aug.yaml")
         params = _sized(shipped.resolve(shipped.baseline_sampled()), size)
-        settings.append(Setting(name=strength, title=f"{strength}: the default of {shipped.name}", params=params))
+        settings.append(SheetSettings(name=strength, title=f"{strength}: the default of {shipped.name}", params=params))
     if space:
-        settings.append(Setting(name="default", title=f"the default of {space.name}", params=_sized(default, imgsz)))
+        settings.append(
+            SheetSettings(name="default", title=f"the default of {space.name}", params=_sized(default, imgsz))
+        )
         settings += _sampled(space, imgsz, seed)
     return tuple(settings)
 
 
-def draw(request: PreviewRequest) -> Sheets:
-    """Have the trainer draw the sheets.
+def draw(options: PreviewOptions, trainer: Sequence[str]) -> Sheets:
+    """Have the trainer with this command draw the sheets.
 
     Raises:
         DataError: the data set cannot be trained on.
-        MachineError: the folder cannot be written.
+        MachineError: the folder cannot be written, or the trainer does not work or does not draw.
     """
-    settings = settings_of(request.space, imgsz=request.imgsz, seed=request.seed)
-    line = json.dumps(
-        {
-            "data": request.data,
-            "directory": str(request.directory.absolute()),
-            "settings": [asdict(setting) for setting in settings],
-            "pictures": request.pictures,
-            "draws": request.draws,
-            "seed": request.seed,
-        }
-    )
-    command = [sys.executable, "-m", "trainer", "preview"]
-    with trapped_signals(), scratch_folder():
-        done = subprocess.run(command, input=f"{line}\n", capture_output=True, text=True, check=False)
-    answer = _answer(done)
-    match answer["outcome"]:
-        case Outcome.COMPLETED:
-            files = tuple(request.directory / Path(file).name for file in answer["files"])
-            return Sheets(files=files, notes=(*answer["notes"], *_unsearched(request.space, settings)))
-        case Outcome.BAD_DATA:
-            raise DataError(answer["message"])
-        case _:
-            raise MachineError(answer["message"])
+    settings = settings_of(options.space, imgsz=options.imgsz, seed=options.seed)
+    drawn: PreviewRecord | None = None
+
+    def listen(record: Record) -> None:
+        nonlocal drawn
+        if isinstance(record, PreviewRecord):
+            drawn = record
+
+    with trapped_signals(), scratch_folder() as folder:
+        request = PreviewRequest(
+            data=options.data,
+            directory=str(folder),
+            out=str(options.directory.absolute()),
+            sheets=settings,
+            images=options.images,
+            draws=options.draws,
+            seed=options.seed,
+        )
+        end = ask(trainer, request, listen)
+    if end.outcome == Outcome.BAD_DATA:
+        raise DataError(end.message)
+    if end.outcome != Outcome.COMPLETED or drawn is None:
+        raise MachineError(f"The trainer cannot draw the sheets: {end.message or end.outcome}")
+    files = tuple(options.directory / Path(file).name for file in drawn.files)
+    return Sheets(files=files, notes=(*drawn.notes, *_unsearched(options.space, settings)))
 
 
-def _unsearched(space: Space | None, settings: tuple[Setting, ...]) -> list[str]:
+def _unsearched(space: Space | None, settings: tuple[SheetSettings, ...]) -> list[str]:
     if space is None or any(setting.name.startswith("sampled") for setting in settings):
         return []
     return [f"{space.name} searches no augmentation: all its trials look like the default"]
 
 
-def _answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The last line: before it, ultralytics may have said this and that."""
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    except (json.JSONDecodeError, IndexError):
-        lines = done.stderr.strip().splitlines() or ["no output"]
-        said = f"it ended with {done.returncode}: {lines[-1]}"
-        raise TunerError(f"The trainer draws sheets and answers with one line of JSON, but {said}") from None
-    return answer
-
-
-def _sampled(space: Space, imgsz: int | None, seed: int) -> list[Setting]:
+def _sampled(space: Space, imgsz: int | None, seed: int) -> list[SheetSettings]:
     cube = UnitCube(space)
     points = cube.cube.random(np.random.default_rng(seed), SAMPLED)
     drawn = [_sized(space.resolve(cube.sampled(point)), imgsz) for point in points]
@@ -143,7 +124,7 @@ def _sampled(space: Space, imgsz: int | None, seed: int) -> list[Setting]:
     if all(_augmentation(params) == default for params in drawn):
         return []
     return [
-        Setting(name=f"sampled-{number}", title=f"{number} of {SAMPLED} drawn from {space.name}", params=params)
+        SheetSettings(name=f"sampled-{number}", title=f"{number} of {SAMPLED} drawn from {space.name}", params=params)
         for number, params in enumerate(drawn, start=1)
     ]
 

@@ -13,7 +13,7 @@ from benchmarks.decisions.report import as_columns, as_markdown
 from benchmarks.decisions.results import Key, read
 from benchmarks.decisions.run import Batch, _as_arrays, carry_out, plan
 from benchmarks.decisions.run_one import seed_of
-from tuner.curve_table.writer import read_curves
+from tuner.curve_table.reader import read_curves
 from tuner.simulation.tables import load_arrays
 
 ONE, TWO = Path("/tables/one.npz"), Path("/tables/two.npz")

@@ -1,7 +1,6 @@
 """Contact sheets: what they show is what is trained on, and nothing is written beside the user's data."""
 
 import hashlib
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,11 +16,12 @@ from ultralytics.data.dataset import YOLODataset  # noqa: E402 - only after the 
 from ultralytics.data.utils import check_det_dataset  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
-from trainer.commands.preview import answer  # noqa: E402
-from trainer.data import dataset  # noqa: E402
+from trainer.commands.preview import run  # noqa: E402
+from trainer.data.dataset import resolve  # noqa: E402
+from trainer.data.dataset_writer import write_resolved  # noqa: E402
 from trainer.data.drawing import contact_sheet  # noqa: E402
 from trainer.ultralytics_bridge.preview import SHOWN, Preview  # noqa: E402
-from tuner.contract import Outcome  # noqa: E402
+from tuner.contract import Outcome, PreviewRecord, PreviewRequest, SheetSettings  # noqa: E402
 from tuner.space import find_space, load_space  # noqa: E402
 from tuner.workflows.preview import settings_of  # noqa: E402
 
@@ -65,7 +65,7 @@ def user_data(tmp_path):
 def preview_of(tmp_path):
     def make(source, **options):
         (tmp_path / "resolved").mkdir(exist_ok=True)
-        data = dataset.write_resolved(dataset.resolve(source), tmp_path / "resolved" / "data.yaml")
+        data = write_resolved(resolve(source), tmp_path / "resolved" / "data.yaml")
         return Preview(data, **{"pictures": 2, "draws": 3, "seed": 0, **options})
 
     return make
@@ -92,10 +92,16 @@ def hashes(folder):
     return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
-def ask(source, directory, settings=None, **options):
-    settings = settings or [{"name": "plain", "title": "plain", "params": OFF}]
-    request = {"pictures": 2, "draws": 2, "seed": 0, **options, "settings": settings}
-    return json.loads(answer(json.dumps({"data": str(source), "directory": str(directory), **request})))
+def ask(source, out, **params):
+    """The end of a request for one sheet, and the record of what was drawn; none where nothing was."""
+    sheet = SheetSettings(name="plain", title="plain", params=params or OFF)
+    request = PreviewRequest(
+        data=str(source), directory=str(out.parent), out=str(out), sheets=(sheet,), images=2, draws=2, seed=0
+    )
+    said = []
+    end = run(request, said.append)
+    assert all(isinstance(record, PreviewRecord) for record in said)
+    return end, said[0] if said else None
 
 
 def test_without_augmentation_the_draws_are_the_untouched_picture(user_data, preview_of):
@@ -261,14 +267,14 @@ def test_outlines_are_copied_and_so_not_noted(user_data, preview_of):
 
 
 def test_names_that_no_font_can_write_are_numbers_and_told(user_data, tmp_path):
-    said = ask(user_data([(64, 64)] * 2, names="{0: 𓂀}"), tmp_path / "out")
-    assert said["notes"] == ["plain: class 0 is 𓂀, which no font on this machine can write"]
+    _, drawn = ask(user_data([(64, 64)] * 2, names="{0: 𓂀}"), tmp_path / "out")
+    assert drawn.notes == ("plain: class 0 is 𓂀, which no font on this machine can write",)
 
 
 def test_chinese_names_are_drawn_or_told(user_data, tmp_path):
-    said = ask(user_data([(64, 64)] * 2, names="{0: 红色的东西}"), tmp_path / "out")
-    assert said["outcome"] == Outcome.COMPLETED
-    assert said["notes"] in ([], ["plain: class 0 is 红色的东西, which no font on this machine can write"])
+    end, drawn = ask(user_data([(64, 64)] * 2, names="{0: 红色的东西}"), tmp_path / "out")
+    assert end.outcome == Outcome.COMPLETED
+    assert drawn.notes in ((), ("plain: class 0 is 红色的东西, which no font on this machine can write",))
 
 
 def test_nothing_is_changed_or_left_beside_the_data(user_data, tmp_path):
@@ -276,10 +282,10 @@ def test_nothing_is_changed_or_left_beside_the_data(user_data, tmp_path):
     before = hashes(source.parent)
     for file in source.parent.rglob("*"):
         file.chmod(0o555 if file.is_dir() else 0o444)
-    said = ask(source, tmp_path / "out", [{"name": "all", "title": "all", "params": EVERYTHING}])
-    assert said["files"] == [str(tmp_path / "out" / "all.jpg")]
+    _, drawn = ask(source, tmp_path / "out", **EVERYTHING)
+    assert drawn.files == (str(tmp_path / "out" / "plain.jpg"),)
     assert hashes(source.parent) == before
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["all.jpg"]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["plain.jpg"]
     for file in source.parent.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)
 
@@ -288,18 +294,18 @@ def test_sheets_are_never_put_among_the_pictures(user_data):
     source = user_data([(64, 64)] * 2)
     before = hashes(source.parent)
     for folder in (source.parent, source.parent / "images" / "train" / "looks"):
-        said = ask(source, folder)
-        assert said["outcome"] == Outcome.BAD_DATA
-        assert "beside a user's data" in said["message"]
+        end, _ = ask(source, folder)
+        assert end.outcome == Outcome.BAD_DATA
+        assert "beside a user's data" in end.message
     assert hashes(source.parent) == before
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(user_data, tmp_path):
     (tmp_path / "file").write_text("mine")
-    said = ask(user_data([(64, 64)] * 2), tmp_path / "file" / "out")
-    assert (said["outcome"], said["files"]) == (Outcome.ERROR, [])
-    assert "choose another with --out" in said["message"]
-    assert "\n" not in said["message"]
+    end, drawn = ask(user_data([(64, 64)] * 2), tmp_path / "file" / "out")
+    assert (end.outcome, drawn) == (Outcome.ERROR, None)
+    assert "choose another with --out" in end.message
+    assert "\n" not in end.message
 
 
 def test_a_data_set_that_cannot_be_trained_on_is_told_in_a_line(user_data, tmp_path):
@@ -307,6 +313,6 @@ def test_a_data_set_that_cannot_be_trained_on_is_told_in_a_line(user_data, tmp_p
     for file in (source.parent / "images" / "train").iterdir():
         file.write_bytes(b"no picture")
     for data in (source, tmp_path / "nowhere.yaml"):
-        said = ask(data, tmp_path / "out")
-        assert said["outcome"] == Outcome.BAD_DATA
-        assert said["message"].count("\n") == 0
+        end, _ = ask(data, tmp_path / "out")
+        assert end.outcome == Outcome.BAD_DATA
+        assert end.message.count("\n") == 0

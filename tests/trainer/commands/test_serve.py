@@ -14,8 +14,9 @@ import pytest
 
 from tests.conftest import hear_all
 from tests.trainer.run_state.test_failures import request_in
+from trainer.commands import serve
 from trainer.system import stack_dumps
-from tuner.contract import Outcome
+from tuner.contract import EndRecord, Outcome, StartedRecord, decode, encode
 from tuner.execution.trainer_process import TrainerProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's answers are those of Linux")
@@ -109,12 +110,14 @@ def test_a_trial_that_somebody_kills_is_worth_another_try(tmp_path):
     (end,) = ends(tmp_path, "die")
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert end.message == "the training process was killed by SIGKILL"
+    assert decode((tmp_path / "end.json").read_text()) == end
 
 
 def test_what_goes_wrong_before_the_training_is_told_too(tmp_path):
     (end,) = ends(tmp_path, "fail")
     assert end.outcome == Outcome.OUT_OF_MEMORY
     assert "MemoryError" in (tmp_path / "trainer.log").read_text()
+    assert decode((tmp_path / "end.json").read_text()) == end
 
 
 def test_a_run_whose_folder_cannot_be_made_says_why(tmp_path):
@@ -127,6 +130,21 @@ def test_a_run_whose_folder_cannot_be_made_says_why(tmp_path):
 def test_trials_are_killed_for_memory_before_their_server(tmp_path):
     list(ends(tmp_path, "tell_score"))
     assert int((tmp_path / "trainer.log").read_text()) >= 500
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome", "said"),
+    [
+        ('{"version": 1, "type": "weather"}', Outcome.UNSUPPORTED, "got 'weather'"),
+        ('{"version": 2, "type": "weather"}', Outcome.ERROR, "must carry version 1"),
+        (encode(StartedRecord(pid=1, device="CPU")), Outcome.ERROR, "Not a request: started"),
+    ],
+)
+def test_what_is_no_request_that_it_knows_is_answered_with_the_reason(line, outcome, said):
+    end = serve._request_on(line)
+    assert isinstance(end, EndRecord)
+    assert end.outcome == outcome
+    assert said in end.message
 
 
 HANGING = """

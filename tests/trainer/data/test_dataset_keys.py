@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from trainer.data.checking.check import check
-from trainer.data.dataset import DataSet, fingerprint, resolve, write_resolved
+from trainer.data.dataset import DataSet, fingerprint, resolve
+from trainer.data.dataset_writer import write_resolved
 from trainer.exceptions import DataError
 
 LINES = "train: images/train\nval: images/val\nnames: [cat, dog]\n"

@@ -204,7 +204,7 @@ def test_the_first_checkpoint_is_found_or_there_is_none(tmp_path):
 def test_what_a_kill_left_half_made_is_never_written_into(tmp_path):
     (tmp_path / "good").write_bytes(b"good")
     os.link(tmp_path / "good", atomic_files.staging_path(tmp_path / "other"))
-    atomic_files.write(tmp_path / "other", b"other")
+    atomic_files.write_whole(tmp_path / "other", b"other")
     assert (tmp_path / "good").read_bytes() == b"good"
 
 

@@ -45,6 +45,7 @@ def test_a_checkpoint_belongs_to_a_request_of_the_same_content_wherever_it_lies(
         replace(MOVED, data_sha256="other"),
         replace(MOVED, params={"lr0": 0.02, "batch": 8}),
         replace(MOVED, seed=1),
+        replace(MOVED, max_images=8),
         replace(MOVED, data_sha256=""),
     ],
 )

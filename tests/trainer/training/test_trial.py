@@ -7,16 +7,28 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import hear_all, users_environment
-from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, StartedRecord
+from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, StartedRecord, decode
 
 
 def epochs_of(records):
     return [record for record in records if isinstance(record, EpochRecord)]
+
+
+def yaml_of(file):
+    return YAML(typ="safe").load(file)
+
+
+def end_in_folder(request):
+    """How the run in its folder says that it ended; none if it does not."""
+    file = Path(request.directory) / "end.json"
+    return decode(file.read_text()) if file.exists() else None
 
 
 def test_a_trial_sends_one_record_an_epoch_and_none_after_the_last(trainer, train_request):
@@ -45,9 +57,17 @@ def test_an_epoch_record_says_what_ran(trainer, train_request):
     assert Path(record.checkpoint).is_file()
 
 
-def test_the_same_seed_gives_the_same_losses(trainer, train_request, tmp_path):
-    from dataclasses import replace
+def test_a_request_for_few_images_trains_on_these_alone(trainer, train_request):
+    request = replace(train_request(epochs=1), max_images=3)
+    trainer.send(request)
+    (record,) = epochs_of(hear_all(trainer))
+    folder = Path(request.directory)
+    assert {len((folder / f"data.{split}.txt").read_text().splitlines()) for split in ("train", "val")} == {3}
+    assert yaml_of(folder / "args.yaml")["data"] == str(folder / "data.yaml")
+    assert record.memory_gib > 0
 
+
+def test_the_same_seed_gives_the_same_losses(trainer, train_request, tmp_path):
     losses = []
     for name in ("one", "two"):
         trainer.send(replace(train_request(epochs=1, mosaic=1.0), directory=str(tmp_path / name)))
@@ -56,20 +76,24 @@ def test_the_same_seed_gives_the_same_losses(trainer, train_request, tmp_path):
 
 
 def test_a_learning_rate_of_a_million_ends_as_diverged_in_the_first_epoch(trainer, train_request):
-    trainer.send(train_request(epochs=3, optimizer="SGD", lr0=1e6))
+    request = train_request(epochs=3, optimizer="SGD", lr0=1e6)
+    trainer.send(request)
     records = hear_all(trainer)
+    assert end_in_folder(request) == records[-1]
     assert epochs_of(records) == []
     assert records[-1].outcome == Outcome.DIVERGED
     assert "in epoch 1, batch" in records[-1].message
 
 
 def test_a_stop_signal_ends_a_trial_in_order(trainer, train_request):
-    trainer.send(train_request(epochs=200, validation_epochs=()))
+    request = train_request(epochs=200, validation_epochs=())
+    trainer.send(request)
     pid = trainer.receive(timeout_s=60)[0].pid
     os.killpg(pid, signal.SIGTERM)
     began = time.monotonic()
     assert hear_all(trainer)[-1].outcome == Outcome.STOPPED
     assert time.monotonic() - began < 5
+    assert end_in_folder(request).outcome == Outcome.STOPPED
 
 
 def test_a_killed_trial_is_retryable_and_goes_on_from_its_last_epoch(trainer, train_request):
@@ -81,9 +105,15 @@ def test_a_killed_trial_is_retryable_and_goes_on_from_its_last_epoch(trainer, tr
     os.kill(heard[0].pid, signal.SIGKILL)
     before = [*heard, *hear_all(trainer)]
     assert before[-1].retryable
+    assert end_in_folder(request) == before[-1]
 
     trainer.send(request)
-    after = epochs_of(hear_all(trainer))
+    first = trainer.receive(timeout_s=60)
+    while not epochs_of(first):
+        first += trainer.receive(timeout_s=60)
+    assert end_in_folder(request) is None, "it goes on"
+    after = epochs_of([*first, *hear_all(trainer)])
+    assert end_in_folder(request).outcome == Outcome.COMPLETED
     assert [record.epoch for record in after] == [1, 2, 3, 4, 5, 6]
     assert after[:2] == epochs_of(before)[:2]
     log = (Path(request.directory) / "trainer.log").read_text()
@@ -146,8 +176,6 @@ def test_wrong_data_and_wrong_models_are_told_in_one_line(trainer, data_yaml, tm
 
 
 def test_stock_models_train_too(trainer, data_yaml, train_request, tmp_path):
-    from dataclasses import replace
-
     trainer.send(PrepareRequest(data=str(data_yaml), model="yolov8n.yaml", directory=str(tmp_path)))
     prepared = hear_all(trainer)[-2]
     assert prepared.num_parameters == 3_012_018  # YOLOv8n at six classes
@@ -193,7 +221,7 @@ def test_a_full_run_ends_with_an_evaluated_best_checkpoint_that_a_fresh_process_
 
     trainer.send(request)
     again = hear_all(trainer)
-    assert again[-1] == end, "asked for again, a finished full run is told, not trained"
+    assert again[-1] == end == end_in_folder(request), "asked for again, a finished full run is told, not trained"
 
 
 def test_a_killed_trainer_server_takes_its_training_process_along(train_request):

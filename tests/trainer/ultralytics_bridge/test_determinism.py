@@ -14,7 +14,8 @@ from ultralytics.cfg import get_cfg  # noqa: E402 - only after the environment i
 from ultralytics.data import build_dataloader, build_yolo_dataset  # noqa: E402
 from ultralytics.data.utils import check_det_dataset  # noqa: E402
 
-from trainer.data.dataset import resolve, write_resolved  # noqa: E402
+from trainer.data.dataset import resolve  # noqa: E402
+from trainer.data.dataset_writer import write_resolved  # noqa: E402
 from trainer.ultralytics_bridge.determinism import EpochSampler, Pick, in_epochs  # noqa: E402
 
 BATCH = 3

@@ -55,10 +55,10 @@ def test_the_default_configuration_is_that_of_the_guide_and_the_default_folder_i
 def test_where_no_model_is_named_the_data_check_chooses_it_and_says_so(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        main(["train", "--data", "sample:16", "--gpus", "0", "--trainer", SCRIPTED, "--epochs", "2"])
+        main(["train", "--data", "sample:16", "--gpus", "0", "--trainer", f"{SCRIPTED} --advice mine", "--epochs", "2"])
     out, _ = capfd.readouterr()
-    assert out.startswith("model  mamba-yolo-t is chosen by the data check: 16 training pictures;")
-    assert (tmp_path / "runs/mamba-yolo-t-sample-16/tune-train.json").is_file()
+    assert out.startswith("model  mine is chosen by the data check: as it is scripted;")
+    assert (tmp_path / "runs/mine-sample-16/tune-train.json").is_file()
 
 
 def test_the_model_of_a_file_of_parameters_is_not_chosen_anew(tune, tmp_path, monkeypatch, capfd):

@@ -1,6 +1,7 @@
 """Wrong input: one clear line, the documented exit code, no traceback, and nothing made."""
 
 import logging
+import shlex
 import sys
 from subprocess import CompletedProcess
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.conftest import SCRIPTED_TRAINER
 from tuner.cli.main import main
+from tuner.contract import EndRecord, Outcome, encode
 
 GOOD = """
 search: {epochs: 3, trials: 1, sampler: random}
@@ -161,11 +163,15 @@ def test_a_scan_that_does_not_run_here_is_told_before_the_search(folder, tune, n
     check_told(done, 2, said)
 
 
+ADVISING = f"{sys.executable} {SCRIPTED_TRAINER} --advice advised --prepare-fails enough"
+"""A trainer that advises a model, and ends the run where it is to be prepared."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "said", "study"),
     [
-        (["--space", "no-model.yaml"], "mamba-yolo-t is chosen by the data check: ", "no-model-sample-mamba-yolo-t"),
-        (["--space", "weak_aug", "--data", "sample:16"], "16 training pictures", "weak_aug-sample-16-mamba-yolo-t"),
+        (["--space", "no-model.yaml"], "advised is chosen by the data check: ", "no-model-sample-advised"),
+        (["--space", "weak_aug", "--data", "sample:16"], "as it is scripted", "weak_aug-sample-16-advised"),
         (["--space", "no-model.yaml", "--study", "mine"], "--model takes another", "mine"),
     ],
 )
@@ -173,12 +179,22 @@ def test_where_no_model_is_named_the_data_check_chooses_it_says_so_and_the_study
     folder, tune, arguments, said, study
 ):
     for _ in range(2):  # the same command goes on: it names the same study
-        done = tune("run", *arguments, "--trainer", "/no/such/trainer", "--plain")
+        done = tune("run", *arguments, "--trainer", ADVISING, "--plain")
         assert done.returncode == 5
         first, second = done.stdout.splitlines()[:2]
-        assert first.startswith("model  mamba-yolo-t")
+        assert first.startswith("model  advised ")
         assert said in first
         assert second.startswith(f"study {study} in ")
+
+
+def test_a_trainer_that_checks_no_data_is_told_with_what_to_do(folder, tune):
+    end = encode(EndRecord(outcome=Outcome.UNSUPPORTED))
+    trainer = shlex.join([sys.executable, "-c", f"input(); print({end!r})"])
+    check_told(
+        tune("run", "--space", "no-model.yaml", "--trainer", trainer),
+        5,
+        ["answers 'check_data' requests", "Or name the model with --model."],
+    )
 
 
 def test_a_model_that_is_named_by_option_or_space_is_not_chosen(folder, tune):

@@ -1,20 +1,34 @@
-"""The contract between tuner and trainer."""
+"""Every message of the contract, and what refuses to be one."""
 
 import math
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from tuner.contract import (
+    CleanedRecord,
     ContractError,
+    DataCheckRequest,
     EndRecord,
+    EnvironmentRecord,
+    EnvironmentRequest,
     EpochRecord,
+    Gpu,
     Outcome,
     PreparedRecord,
     PrepareRequest,
+    PreviewRecord,
+    PreviewRequest,
+    ProgressRecord,
+    Record,
+    Request,
+    SheetSettings,
+    Stage,
     StartedRecord,
     TrainRequest,
+    UnknownTypeError,
     decode,
     encode,
 )
@@ -34,6 +48,7 @@ MESSAGES = [
         devices=(0, 1),
         threads=2,
         directory="/study/trials/0003",
+        stages=(Stage(last_epoch=5, imgsz=64, batch=8), Stage(last_epoch=9, imgsz=96, batch=4)),
     ),
     PreparedRecord(
         data="d.yaml",
@@ -57,8 +72,33 @@ MESSAGES = [
         batch=16,
         checkpoint="/study/trials/0003/weights/last.pt",
     ),
+    DataCheckRequest(data="d.yaml", directory="/tmp/x", samples=True, clean_copy="/clean", use_cache=True),
+    ProgressRecord(step="images and labels", done=3, total=9),
+    CleanedRecord(data="/clean/data.yaml", num_images=7, num_left_out=2, num_rewritten=1, num_rows=3),
+    PreviewRequest(
+        data="d.yaml",
+        directory="/tmp/x",
+        out="/looks",
+        sheets=(SheetSettings(name="weak", title="weak augmentation", params={"mosaic": 0.5, "rect": False}),),
+        images=4,
+        draws=5,
+        seed=0,
+    ),
+    PreviewRecord(files=("/looks/weak.jpg",), notes=("weak: copy_paste has no effect",)),
+    EnvironmentRequest(directory="/tmp/x"),
+    EnvironmentRecord(
+        versions={"torch": "2.14.1"},
+        gpus=(Gpu(name="A", memory_gib=78.5),),
+        cuda="13.0",
+        facts={"scan on cpu": "native"},
+        problems=("the driver is too old",),
+    ),
     EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 7"),
 ]
+
+
+def test_every_type_of_message_is_among_those_that_are_tested():
+    assert {type(message) for message in MESSAGES} == {*get_args(Request), *get_args(Record)}
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
@@ -77,12 +117,13 @@ def test_nan_survives_the_pipe():
         losses={"box": math.nan},
         metrics={"mAP50-95": math.nan},
         seconds=1.0,
-        memory_gib=0.1,
+        memory_gib=math.inf,
         learning_rate=0.01,
         batch=16,
         checkpoint="",
     )
     decoded = decode(encode(record))
+    assert decoded.memory_gib == math.inf
     assert math.isnan(decoded.losses["box"])
     assert math.isnan(decoded.metrics["mAP50-95"])
 
@@ -98,14 +139,24 @@ def test_unknown_fields_of_a_newer_trainer_are_ignored():
         ("Epoch 1/9 done", "one line of JSON"),
         ("[1, 2]", "must carry version"),
         ('{"version": 2, "type": "started", "pid": 1, "device": ""}', "must carry version 1"),
-        ('{"version": 1, "type": "progress"}', "type must be one of"),
+        ('{"version": 1, "type": "weather"}', "type must be one of"),
         ('{"version": 1, "type": "started", "pid": 1}', "Not a complete started record"),
         ('{"version": 1, "type": "end", "outcome": "fine"}', "Not a complete end record"),
+        ('{"version": 1, "type": "previewed", "files": "a.jpg"}', "a list is needed, not 'a.jpg'"),
+        ('{"version": 1, "type": "environment_report", "versions": {}, "gpus": ["A"]}', "an object is needed"),
     ],
 )
 def test_what_is_no_record_is_refused_with_the_reason(line, said):
     with pytest.raises(ContractError, match=said):
         decode(line)
+
+
+def test_an_unknown_type_is_told_apart_from_a_broken_line_so_that_a_trainer_can_answer_unsupported():
+    with pytest.raises(UnknownTypeError):
+        decode('{"version": 1, "type": "weather"}')
+    with pytest.raises(ContractError) as raised:
+        decode('{"version": 2, "type": "weather"}')
+    assert not isinstance(raised.value, UnknownTypeError)
 
 
 def test_importing_the_contract_pulls_in_neither_side():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.contract import EpochRecord, Outcome, encode
+from tuner.contract import EndRecord, EpochRecord, Outcome, encode
 from tuner.diagnosis import reading
 from tuner.diagnosis.reading import read_run
 from tuner.exceptions import TunerError, UsageError
@@ -95,6 +95,30 @@ def test_a_run_that_ended_in_its_first_epoch_is_known_by_its_log(tmp_path, error
     (tmp_path / "trainer.log").write_text(f"training failed\nTraceback\n{error}\n")
     found = read_run(tmp_path)
     assert (found.epochs, found.outcome, found.message) == ((), outcome, error.partition(": ")[2])
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DIVERGED, Outcome.OUT_OF_MEMORY])
+def test_the_end_record_says_how_a_run_ended_whatever_the_log_says(tmp_path, outcome):
+    (tmp_path / "request.json").write_text(json.dumps(REQUEST))
+    (tmp_path / "trainer.log").write_text("trainer.exceptions.Diverged: in an earlier version\n")
+    (tmp_path / "end.json").write_text(encode(EndRecord(outcome=outcome, message="in epoch 1, batch 3")))
+    found = read_run(tmp_path)
+    assert (found.epochs, found.outcome, found.message) == ((), outcome, "in epoch 1, batch 3")
+
+
+def test_a_run_that_was_stopped_before_its_first_epoch_has_nothing_to_judge(tmp_path):
+    (tmp_path / "request.json").write_text(json.dumps(REQUEST))
+    (tmp_path / "end.json").write_text(encode(EndRecord(outcome=Outcome.STOPPED)))
+    with pytest.raises(UsageError, match="has none yet"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, record(1), '{"version": 9}'])
+def test_an_end_record_that_is_none_is_passed_over_for_the_log(tmp_path, text):
+    (tmp_path / "request.json").write_text(json.dumps(REQUEST))
+    (tmp_path / "trainer.log").write_text("trainer.exceptions.Diverged: the loss became NaN\n")
+    (tmp_path / "end.json").write_text(text)
+    assert read_run(tmp_path).message == "the loss became NaN"
 
 
 def test_what_a_later_try_has_trained_past_is_no_ending(tmp_path):
@@ -208,7 +232,7 @@ def test_a_path_that_cannot_be_is_refused(tmp_path, name):
     refused(tmp_path / name)
 
 
-@given(content=st.binary(max_size=300), name=st.sampled_from([*reading._SIGNS, "args.yaml", "trainer.log"]))
+@given(content=st.binary(max_size=300), name=st.sampled_from([*reading._SIGNS, "args.yaml", "trainer.log", "end.json"]))
 def test_any_bytes_in_any_file_are_read_or_refused(tmp_path_factory, content, name):
     folder = tmp_path_factory.mktemp("run")
     (folder / "results.csv").write_text(CSV)

@@ -96,8 +96,8 @@ def test_the_next_command_is_all_of_the_advice(pictures, imgsz, command):
 def test_the_next_command_is_one_that_runs(tune, tmp_path, monkeypatch):
     """As it is printed, with a trainer that trains nothing: what is advised is taken."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TUNE_TRAINER", f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.02")
     _, out, _ = tune("data", "check", "sample:16")
+    monkeypatch.setenv("TUNE_TRAINER", f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.02")
     words = shlex.split(out.splitlines()[-1].partition("tune run ")[2])
     command = [sys.executable, "-m", "tuner", "run", *words, "--plain", "--parallel", "1"]  # Ray may run here already
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -121,6 +121,32 @@ def test_as_many_places_are_named_as_asked_for(dirty, tune, places):
     _, out, _ = tune("data", "check", dirty.root / "dataset.yaml", "--places", places)
     named = re.findall(r"^ {9}labels/train/(?:nan|inf)\.txt", out, re.MULTILINE)
     assert len(named) == min(places, 2)
+
+
+def test_the_trainer_of_the_user_checks_the_data(tune, tmp_path):
+    trainer = f"{sys.executable} {SCRIPTED_TRAINER} --advice my-model"
+    code, out, err = tune("data", "check", "sample:16", "--trainer", trainer)
+    assert (code, err) == (0, "")
+    assert "--model my-model" in out.splitlines()[-1]
+
+
+BROKEN = "print('broken', file=__import__('sys').stderr); raise SystemExit(3)"
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    [
+        ("/no/such/trainer", "the trainer '/no/such/trainer' cannot be started"),
+        (f'{sys.executable} -c "{BROKEN}"', "the trainer ended with exit code 3: broken."),
+        (f"{sys.executable} -c \"print('Epoch 1/9'); input(); input()\"", "one line of JSON, but got 'Epoch 1/9'"),
+    ],
+)
+def test_a_trainer_that_does_not_work_is_told_in_a_line_with_exit_code_5(tune, trainer, said):
+    code, out, err = tune("data", "check", "sample:16", "--trainer", trainer)
+    assert (code, out) == (5, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith("The trainer cannot check data: ")
+    assert said in err
 
 
 @pytest.mark.parametrize(

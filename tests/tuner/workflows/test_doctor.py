@@ -10,10 +10,13 @@ import pytest
 
 import tuner.workflows.doctor
 from trainer.ultralytics_bridge import environment
+from tuner.contract import EndRecord, EnvironmentRecord, Gpu, Outcome, encode
 from tuner.workflows.doctor import examine
 
 ROOT = Path(__file__).parents[3]
 OURS = f"#!{sys.executable}\nfrom tuner.cli.main import main\nmain()\n"
+NONE = ()
+"""The command of a trainer that is not asked."""
 RAYS = f"#!{sys.executable}\nfrom ray.tune.scripts import cli\ncli()\n"
 
 
@@ -27,7 +30,7 @@ def script(path, text):
 @pytest.fixture
 def no_trainer(monkeypatch):
     """The trainer's answer takes seconds and is looked at in tests of its own."""
-    monkeypatch.setattr(tuner.workflows.doctor, "_trainer", lambda: ({}, []))
+    monkeypatch.setattr(tuner.workflows.doctor, "_trainer", lambda command: ({}, []))
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def ours(on_path):
 
 @pytest.mark.usefixtures("no_trainer")
 def test_our_command_on_the_path_is_no_problem(ours, tmp_path):
-    findings = examine(tmp_path)
+    findings = examine(tmp_path, NONE)
     assert findings.problems == ()
     assert findings.facts["tune on path"] == str(ours)
 
@@ -57,7 +60,7 @@ def test_our_command_on_the_path_is_no_problem(ours, tmp_path):
 @pytest.mark.usefixtures("no_trainer")
 def test_the_tune_of_another_program_is_a_problem_with_its_remedy(on_path, tmp_path):
     foreign = script(on_path / "tune", RAYS)
-    (problem,) = examine(tmp_path).problems
+    (problem,) = examine(tmp_path, NONE).problems
     assert f"'{foreign}', is another program" in problem
     for remedy in ("pip install --force-reinstall --no-deps .", "mamba-tune", "python -m tuner"):
         assert remedy in problem
@@ -67,14 +70,14 @@ def test_the_tune_of_another_program_is_a_problem_with_its_remedy(on_path, tmp_p
 def test_the_first_tune_on_the_path_is_the_one_that_counts(ours, tmp_path, monkeypatch):
     foreign = script(tmp_path / "earlier" / "tune", RAYS)
     monkeypatch.setenv("PATH", f"{foreign.parent}:{ours.parent}")
-    assert examine(tmp_path).facts["tune on path"] == str(foreign)
+    assert examine(tmp_path, NONE).facts["tune on path"] == str(foreign)
     monkeypatch.setenv("PATH", f"{ours.parent}:{foreign.parent}")
-    assert examine(tmp_path).problems == ()
+    assert examine(tmp_path, NONE).problems == ()
 
 
 @pytest.mark.usefixtures("no_trainer", "on_path")
 def test_no_tune_on_the_path_is_a_problem_with_its_remedy(tmp_path):
-    (problem,) = examine(tmp_path).problems
+    (problem,) = examine(tmp_path, NONE).problems
     assert problem == (
         f"no `tune` is on the path: add '{Path(sys.executable).parent}' to PATH, or type `python -m tuner`"
     )
@@ -83,7 +86,7 @@ def test_no_tune_on_the_path_is_a_problem_with_its_remedy(tmp_path):
 @pytest.mark.usefixtures("no_trainer")
 def test_a_tune_that_is_no_text_is_another_program(on_path, tmp_path):
     script(on_path / "tune", "").write_bytes(b"\x7fELF\xff\xfe\x00")
-    (problem,) = examine(tmp_path).problems
+    (problem,) = examine(tmp_path, NONE).problems
     assert "is another program" in problem
 
 
@@ -92,7 +95,7 @@ def test_a_tune_that_is_no_text_is_another_program(on_path, tmp_path):
 
 @pytest.mark.usefixtures("no_trainer", "ours")
 def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
-    findings = examine(tmp_path / "a" / "b")
+    findings = examine(tmp_path / "a" / "b", NONE)
     assert findings.problems == ()
     assert findings.facts["studies in"].startswith(f"{tmp_path / 'a' / 'b'} (")
     assert not (tmp_path / "a").exists()
@@ -103,14 +106,14 @@ def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_problem_with_its_remedy(tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    (problem,) = examine(locked / "studies").problems
+    (problem,) = examine(locked / "studies", NONE).problems
     assert problem == f"the folder for studies cannot be written: '{locked}'; choose another with --home"
 
 
 @pytest.mark.usefixtures("no_trainer", "ours")
 def test_a_folder_below_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").write_text("")
-    assert len(examine(tmp_path / "file" / "studies").problems) == 1
+    assert len(examine(tmp_path / "file" / "studies", NONE).problems) == 1
 
 
 # Packages
@@ -119,7 +122,7 @@ def test_a_folder_below_a_file_is_a_problem(tmp_path):
 @pytest.mark.usefixtures("no_trainer", "ours")
 def test_a_package_that_is_missing_is_a_problem_with_its_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(tuner.workflows.doctor, "_PACKAGES", ("optuna", "no-such-package"))
-    findings = examine(tmp_path)
+    findings = examine(tmp_path, NONE)
     assert findings.facts["optuna"].startswith("5.")
     assert findings.problems == (
         "no-such-package is not installed: in the project's folder, `make install` or `pip install .`",
@@ -129,35 +132,46 @@ def test_a_package_that_is_missing_is_a_problem_with_its_remedy(tmp_path, monkey
 # The trainer
 
 
-def test_a_trainer_that_breaks_down_is_a_problem_with_its_last_words(ours, tmp_path, monkeypatch):
-    broken = script(tmp_path / "python", "#!/bin/sh\necho Traceback >&2\necho 'ImportError: no torch' >&2\nexit 1\n")
-    monkeypatch.setattr(sys, "executable", str(broken))
-    assert examine(tmp_path).problems == ("the trainer does not start: ImportError: no torch",)
+def saying(tmp_path, *lines, code=0):
+    """The command of a trainer that says this, whatever it is asked."""
+    path = script(tmp_path / "trainer", "\n".join(["#!/bin/sh", "read request", *lines, f"exit {code}", ""]))
+    return [str(path)]
 
 
-def test_a_trainer_that_says_nothing_is_a_problem(ours, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", "#!/bin/sh\n")))
-    assert examine(tmp_path).problems == ("the trainer does not start: no output",)
+def test_a_trainer_that_breaks_down_is_a_problem_with_its_last_words(ours, tmp_path):
+    broken = saying(tmp_path, "echo Traceback >&2", "echo 'ImportError: no torch' >&2", code=1)
+    said = "the trainer does not start: the trainer ended with exit code 1: ImportError: no torch"
+    assert examine(tmp_path, broken).problems == (said,)
+
+
+def test_a_trainer_that_says_nothing_is_a_problem(ours, tmp_path):
+    (problem,) = examine(tmp_path, saying(tmp_path)).problems
+    assert problem == "the trainer does not start: the trainer ended with exit code 0"
 
 
 def test_a_trainer_that_does_not_answer_is_a_problem(ours, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", "#!/bin/sh\nexec /bin/sleep 30\n")))
     monkeypatch.setattr(tuner.workflows.doctor, "_TRAINER_TIMEOUT_S", 0.2)
-    assert examine(tmp_path).problems == ("the trainer does not start: it did not answer in time",)
+    (problem,) = examine(tmp_path, saying(tmp_path, "/bin/sleep 30")).problems
+    assert problem == "the trainer does not start: it did not answer in time"
 
 
-def test_what_the_trainer_says_is_among_the_facts_and_problems(ours, tmp_path, monkeypatch):
-    report = {
-        "versions": {"torch": "2.14.1", "ultralytics": "8.4.0"},
-        "cuda": "13.0",
-        "gpus": [{"name": "A", "memory_gib": 78.0}, {"name": "B", "memory_gib": 11.9}],
-        "selective_scan": {"cpu": "native", "cuda:0": "triton (mamba_ssm: not installed)"},
-        "problems": ["ultralytics 8.4.0 is not the version this was tested with"],
-    }
-    said = f"#!/bin/sh\necho 'a warning before it'\necho '{json.dumps(report)}'\n"
-    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", said)))
-    findings = examine(tmp_path)
-    assert findings.problems == tuple(report["problems"])
+def test_a_trainer_that_does_not_describe_itself_is_a_problem(ours, tmp_path):
+    end = encode(EndRecord(outcome=Outcome.UNSUPPORTED))
+    (problem,) = examine(tmp_path, saying(tmp_path, f"echo '{end}'")).problems
+    assert problem.startswith("This needs a trainer that answers 'environment' requests, but ")
+
+
+def test_what_the_trainer_says_is_among_the_facts_and_problems(ours, tmp_path):
+    report = EnvironmentRecord(
+        versions={"torch": "2.14.1", "ultralytics": "8.4.0"},
+        cuda="13.0",
+        gpus=(Gpu(name="A", memory_gib=78.0), Gpu(name="B", memory_gib=11.9)),
+        facts={"scan on cpu": "native", "scan on cuda:0": "triton (mamba_ssm: not installed)"},
+        problems=("ultralytics 8.4.0 is not the version this was tested with",),
+    )
+    end = EndRecord(outcome=Outcome.COMPLETED)
+    findings = examine(tmp_path, saying(tmp_path, f"echo '{encode(report)}'", f"echo '{encode(end)}'"))
+    assert findings.problems == report.problems
     facts = findings.facts
     assert (facts["torch"], facts["cuda"], facts["gpus"]) == ("2.14.1", "13.0", "A (78.0 GiB), B (11.9 GiB)")
     assert (facts["scan on cpu"], facts["scan on cuda:0"]) == ("native", "triton (mamba_ssm: not installed)")

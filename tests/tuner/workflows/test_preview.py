@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tuner.exceptions import TunerError
+from tests.conftest import SCRIPTED_TRAINER
+from tuner.exceptions import MachineError
 from tuner.space import augmentation_of, find_space, load_space, parse_space
-from tuner.workflows.preview import PreviewRequest, draw, settings_of
+from tuner.workflows.preview import PreviewOptions, draw, settings_of
 
 ROOT = Path(__file__).parents[3]
 SEARCHED = ["sampled-1", "sampled-2", "sampled-3"]
@@ -79,10 +80,18 @@ def test_the_command_writes_the_sheets_and_says_what_comes_next(tmp_path):
     assert follows.endswith("tune run --space medium_aug --data sample:8 --imgsz 64 --dry-run")
 
 
-def test_a_trainer_that_dies_is_told_with_its_exit_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(TunerError, match="it ended with 1: no output"):
-        draw(PreviewRequest(space=None, data="sample", directory=tmp_path))
+def test_a_trainer_that_dies_is_told_with_its_exit_code(tmp_path):
+    with pytest.raises(MachineError, match="cannot draw the sheets: the trainer ended with exit code 1"):
+        draw(PreviewOptions(space=None, data="sample", directory=tmp_path), ["/bin/false"])
+
+
+def test_a_trainer_that_draws_nothing_is_told_in_a_line_with_exit_code_5(tmp_path):
+    trainer = f"{sys.executable} {SCRIPTED_TRAINER}"
+    done = tune_preview("--data", "sample:8", "--trainer", trainer, cwd=tmp_path, cache=tmp_path / "cache")
+    assert (done.returncode, done.stdout) == (5, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("This needs a trainer that answers 'preview' requests, but ")
+    assert "leave --trainer and TUNE_TRAINER out" in line
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from trainer.data.checking import findings
+from trainer.data.checking import findings, kinds
 from trainer.data.checking.advice import advice, fitting_imgsz
 from trainer.data.checking.decoding import VERSION
 from trainer.data.checking.duplicates import comparable, exact_twins, near_twins
 from trainer.data.checking.labels import RowFlaw
 from trainer.data.checking.metric_noise import expected_noise
 from trainer.data.checking.orphans import orphan_labels
+from trainer.data.checking.refusal import lost_images, refusal
 from trainer.data.checking.scan import Reading, Scan, scan
 from trainer.data.checking.statistics import (
     class_facts,
@@ -32,24 +33,17 @@ from trainer.data.elsewhere import Elsewhere, search
 from trainer.exceptions import DataError
 from trainer.system import atomic_files
 from trainer.system.cache import cache_folder
+from tuner.contract import ProgressRecord
 from tuner.contract.data_report import (
     DataReport,
     Finding,
     Level,
     NoiseFacts,
     Place,
-    SplitFacts,
     decode_report,
     encode_report,
     headline,
-    told,
 )
-
-MAX_BROKEN_FRACTION = 0.01
-"""With more pictures of train or val than this that cannot be used, the data set is hardly the one that is meant."""
-
-MAX_LEAK = 0.01
-"""The largest part of val that may be in train too: figures on pictures that were trained on say nothing."""
 
 _MOST_NAMED = 3
 """Kinds of flaws that are named before a training, which they do not hinder."""
@@ -57,17 +51,7 @@ _MOST_NAMED = 3
 _RULES = 2
 """To be raised with every change in what is found: kept reports are made anew then."""
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a check is."""
-
-    step: str
-    done: int
-    total: int
-
-
-Hear = Callable[[Progress], None]
+Hear = Callable[[ProgressRecord], None]
 
 
 def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
@@ -101,7 +85,7 @@ def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
     classes = class_facts(seen, splits, dataset.names)
     sizes = size_facts(seen, fitting_imgsz(seen))
     noise = _noise(seen, splits["val"])
-    found = findings.worst_first(
+    found = kinds.worst_first(
         (
             *_of_forms(findings.in_files(pictures, seen, splits, dataset.root, lost.labels), seen, dataset),
             *findings.of_twins(pictures, exact, near, splits),
@@ -125,7 +109,7 @@ def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
         notes=dataset.notes,
         left_out=tuple(str(path) for path, good in zip(pictures, seen.usable(), strict=True) if not good),
         advice=advice(facts, sizes),
-        refusal=_refusal(facts, found, dataset.source),
+        refusal=refusal(facts, found, dataset.source),
     )
 
 
@@ -142,7 +126,7 @@ def checked(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
         report = check(dataset, hear)
     with suppress(OSError):  # without a place to keep it, it is made anew the next time
         kept.parent.mkdir(parents=True, exist_ok=True)
-        atomic_files.write(kept, encode_report(report).encode())
+        atomic_files.write_whole(kept, encode_report(report).encode())
     return report
 
 
@@ -163,10 +147,10 @@ def notes(report: DataReport) -> tuple[str, ...]:
     lines = [
         f"{lost}; they are left out"
         for split in report.splits
-        if (lost := _lost(split, report.splits, report.findings))
+        if (lost := lost_images(split, report.splits, report.findings))
     ]
     lines += [
-        headline(found) for found in report.findings if found.level == Level.ERROR and not findings.loses_picture(found)
+        headline(found) for found in report.findings if found.level == Level.ERROR and not kinds.loses_picture(found)
     ]
     others = list({found.kind: found.what for found in report.findings if found.level == Level.WARNING}.values())
     if others:
@@ -185,7 +169,7 @@ def _numbers(dataset: DataSet) -> dict[str, range]:
 
 
 def _step(hear: Hear, name: str, total: int) -> Callable[[int], None]:
-    return lambda done: hear(Progress(name, done, total))
+    return lambda done: hear(ProgressRecord(step=name, done=done, total=total))
 
 
 def _noise(seen: Scan, val: range) -> NoiseFacts | None:
@@ -210,63 +194,24 @@ def _of_forms(found: Iterable[Finding], seen: Scan, dataset: DataSet) -> list[Fi
     if not number:
         return list(found)
     told = f"{seen.form.rows} rows of {seen.form.columns} columns: a box and {number} points within it"
-    as_outlines = {findings.ROWS[flaw].kind for flaw in (RowFlaw.OUTLINES, RowFlaw.TURNED_BOXES)}
-    keypoints = findings.finding(findings.ROWS[RowFlaw.KEYPOINTS], "", [Place(file=str(dataset.source), found=told)])
+    as_outlines = {kinds.ROWS[flaw].name for flaw in (RowFlaw.OUTLINES, RowFlaw.TURNED_BOXES)}
+    keypoints = kinds.finding(kinds.ROWS[RowFlaw.KEYPOINTS], "", [Place(file=str(dataset.source), found=told)])
     return [keypoints, *(each for each in found if each.kind not in as_outlines)]
 
 
 def _foreign(dataset: DataSet, lost: Elsewhere) -> list[Finding]:
     places = [Place(file=str(file), found=kind) for file, kind in lost.foreign]
-    return [findings.finding(findings.FOREIGN_LABELS, "", places)] if places else []
+    return [kinds.finding(kinds.FOREIGN_LABELS, "", places)] if places else []
 
 
 def _orphans(dataset: DataSet, known: Collection[Path]) -> list[Finding]:
     """Label files without a picture, but for those that belong to one elsewhere."""
     left = {split: [file for file in files if file not in known] for split, files in orphan_labels(dataset).items()}
     return [
-        findings.finding(findings.ORPHAN_LABELS, split, [Place(file=str(file)) for file in orphans])
+        kinds.finding(kinds.ORPHAN_LABELS, split, [Place(file=str(file)) for file in orphans])
         for split, orphans in left.items()
         if orphans
     ]
-
-
-def _refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding], source: Path) -> str:
-    """Why it cannot be trained on; empty where it can."""
-    for each in found:
-        if each.kind == findings.ROWS[RowFlaw.KEYPOINTS].kind and _is_many(each, facts):
-            return (
-                f"Labels of a detector must be boxes, but these are boxes with keypoints: {told(each.places[0])}; "
-                f"say so by a line such as `kpt_shape: [17, 3]` in {source}, and the boxes are trained on."
-            )
-    leaks = [each for each in found if each.kind == findings.LEAK.kind and each.split == "val"]
-    if leaks and len(leaks[0].places) > MAX_LEAK * facts["val"].pictures:
-        return (
-            f"Validation pictures must not be trained on, but {len(leaks[0].places)} of {facts['val'].pictures} "
-            f"pictures of val are in train too, the first: {told(leaks[0].places[0])}; take them out of one of the two."
-        )
-    for split in ("train", "val"):
-        if facts[split].pictures - facts[split].usable > MAX_BROKEN_FRACTION * facts[split].pictures:
-            return (
-                f"At most {MAX_BROKEN_FRACTION:.0%} of a split may be broken, but {_lost(split, facts, found)}; "
-                "mend or remove them."
-            )
-    return ""
-
-
-def _is_many(each: Finding, facts: Mapping[str, SplitFacts]) -> bool:
-    """Whether it is found in all of a data set, or in more label files than may be broken."""
-    files = {place.file for place in each.places}
-    return not each.split or len(files) > MAX_BROKEN_FRACTION * facts[each.split].pictures
-
-
-def _lost(split: str, facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
-    """How many pictures of the split cannot be used, and why the first; empty where all can."""
-    lost, total = facts[split].pictures - facts[split].usable, facts[split].pictures
-    if not lost:
-        return ""
-    first = next(each for each in found if each.split == split and findings.loses_picture(each))
-    place = told(first.places[0])
-    return f"{lost} of {total} pictures of {split} cannot be used, the first: {place}: {first.what}"
 
 
 def _state(dataset: DataSet) -> str:

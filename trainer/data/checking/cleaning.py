@@ -3,36 +3,21 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from trainer.data.checking import findings
+from trainer.data.checking import kinds
 from trainer.data.checking.images import JPEG_END, PictureFlaw
 from trainer.data.checking.labels import RowFlaw
-from trainer.data.dataset import DataSet, Picture, label_path, yaml_text
+from trainer.data.dataset import DataSet, Picture, label_path
+from trainer.data.dataset_writer import yaml_text
 from trainer.data.dataset_yaml import Place, data_error, is_file, is_folder
-from tuner.contract import data_report
+from tuner.contract import CleanedRecord, data_report
 from tuner.contract.data_report import DataReport, Finding
 
 _BOX_COLUMNS = 5
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cleaned:
-    """What was written."""
-
-    data: Path
-    """The YAML."""
-    num_pictures: int
-    num_left_out: int
-    """Pictures that cannot be used, copies, and what would leak from train into val or test."""
-    num_rewritten: int
-    """Pictures that were copied without the bytes after their end; all others are links."""
-    num_rows: int
-    """Rows of label files that were deleted or cut at the border of the picture."""
-
-
-def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
+def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> CleanedRecord:
     """Write the data set without what the report found wrong: `data.yaml`, labels, and links to the pictures.
 
     Left out are pictures that cannot be used, copies within a split, and pictures of train that are, or look like,
@@ -50,7 +35,7 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
     require_free(dataset, out)
     skipped = set(report.left_out) | _superfluous(dataset, report.findings)
     rows = _flawed_rows(report.findings)
-    trailing = {place.file for place in _places(report.findings, findings.PICTURES[PictureFlaw.TRAILING_BYTES])}
+    trailing = {place.file for place in _places(report.findings, kinds.PICTURES[PictureFlaw.TRAILING_BYTES])}
     done = {"pictures": 0, "rewritten": 0, "rows": 0}
     try:
         for name, split in dataset.splits.items():
@@ -67,9 +52,9 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> Cleaned:
         rule = f"The cleaned data set must be writable, but got {error.strerror!r}"
         raise data_error(Place(file=Path(error.filename or out)), rule, "choose another folder") from error
     total = sum(split.num_images for split in dataset.splits.values())
-    return Cleaned(
-        data=data,
-        num_pictures=done["pictures"],
+    return CleanedRecord(
+        data=str(data),
+        num_images=done["pictures"],
         num_left_out=total - done["pictures"],
         num_rewritten=done["rewritten"],
         num_rows=done["rows"],
@@ -101,15 +86,15 @@ def require_free(dataset: DataSet, out: Path) -> None:
 def _superfluous(dataset: DataSet, found: tuple[Finding, ...]) -> set[str]:
     """Copies within a split, and pictures of train that are in val or test too, with all that look like one of them."""
     train = {str(picture.path) for picture in dataset.splits["train"].pictures}
-    leaking = train & {place.other for place in _places(found, findings.LEAK, findings.NEAR_LEAK)}
-    alike = [{place.file, place.other} for place in _places(found, findings.NEAR_DUPLICATE)]
+    leaking = train & {place.other for place in _places(found, kinds.LEAK, kinds.NEAR_LEAK)}
+    alike = [{place.file, place.other} for place in _places(found, kinds.NEAR_DUPLICATE)]
     while more := {name for pair in alike if leaking & pair for name in pair & train} - leaking:
         leaking |= more
-    return leaking | {place.file for place in _places(found, findings.DUPLICATE)}
+    return leaking | {place.file for place in _places(found, kinds.DUPLICATE)}
 
 
-def _places(found: tuple[Finding, ...], *kinds: findings.About) -> Iterator[data_report.Place]:
-    names = {about.kind for about in kinds}
+def _places(found: tuple[Finding, ...], *of: kinds.Kind) -> Iterator[data_report.Place]:
+    names = {kind.name for kind in of}
     for each in found:
         if each.kind in names:
             yield from each.places
@@ -123,7 +108,7 @@ def _flawed_rows(found: tuple[Finding, ...]) -> Mapping[str, Mapping[int, RowFla
         RowFlaw.ZERO_SIZE,
         RowFlaw.DUPLICATE,
     ):  # what deletes a row comes last, and counts
-        for place in _places(found, findings.ROWS[flaw]):
+        for place in _places(found, kinds.ROWS[flaw]):
             rows[place.file][place.line] = flaw
     return rows
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.checking import findings
+from trainer.data.checking import kinds
 from trainer.data.checking.labels import RowFlaw
 from trainer.data.checking.scan import Scan
 from tuner.contract.data_report import ClassFacts, Finding, NoiseFacts, Place, SizeFacts, SplitFacts
@@ -101,23 +101,23 @@ def _share(which: NDArray[np.bool_]) -> float:
 def odd_classes(file: Path, classes: Sequence[ClassFacts]) -> Iterator[Finding]:
     """Classes that cannot be learnt or not be measured."""
     most = max((facts.boxes["train"] for facts in classes), default=0)
-    kinds: dict[findings.About, list[Place]] = {}
+    places: dict[kinds.Kind, list[Place]] = {}
     for class_id, facts in enumerate(classes):
         train, val = facts.boxes["train"], facts.boxes["val"]
-        about = None
+        kind = None
         if not any(facts.boxes.values()):
-            about = findings.CLASS_NEVER
+            kind = kinds.CLASS_NEVER
         elif not train and val:
-            about = findings.CLASS_NOT_TRAINED
+            kind = kinds.CLASS_NOT_TRAINED
         elif train and not val:
-            about = findings.CLASS_NOT_VALIDATED
+            kind = kinds.CLASS_NOT_VALIDATED
         elif train < RARE_BOXES and train < RARE_SHARE * most:
-            about = findings.RARE_CLASS
-        if about is not None:
+            kind = kinds.RARE_CLASS
+        if kind is not None:
             counts = ", ".join(f"{number} in {split}" for split, number in facts.boxes.items())
             place = Place(file=str(file), found=f"class {class_id} '{facts.name}': boxes {counts}")
-            kinds.setdefault(about, []).append(place)
-    return (findings.finding(about, "", places) for about, places in kinds.items())
+            places.setdefault(kind, []).append(place)
+    return (kinds.finding(kind, "", found) for kind, found in places.items())
 
 
 def odd_names(file: Path, names: Sequence[str]) -> Iterator[Finding]:
@@ -131,7 +131,7 @@ def odd_names(file: Path, names: Sequence[str]) -> Iterator[Finding]:
         if len(alike) > 1
     ]
     if places:
-        yield findings.finding(findings.SAME_NAME, "", places)
+        yield kinds.finding(kinds.SAME_NAME, "", places)
 
 
 def odd_boxes(file: Path, scan: Scan, num_classes: int) -> Iterator[Finding]:
@@ -139,13 +139,13 @@ def odd_boxes(file: Path, scan: Scan, num_classes: int) -> Iterator[Finding]:
     beyond = [row for _, row in scan.row_flaws if row.flaw == RowFlaw.CLASS_ID]
     if beyond and all(row.value == str(num_classes) for row in beyond) and not (scan.boxes[:, 0] == 0).any():
         found = f"no row has 0, {len(beyond)} have {num_classes}, and names has 0 to {num_classes - 1}"
-        yield findings.finding(findings.IDS_FROM_ONE, "", [Place(file=str(file), found=found)])
+        yield kinds.finding(kinds.IDS_FROM_ONE, "", [Place(file=str(file), found=found)])
     x, y, width, height = scan.boxes[:, 1:].T
     over = sum(row.flaw == RowFlaw.BEYOND_BORDER for _, row in scan.row_flaws)
     ordered = (width > x) & (height > y)
     if len(x) >= LEAST_CORNER_BOXES and ordered.all() and over >= CORNERS_BEYOND * len(x):
         found = f"in each of {len(x)} rows the last two numbers are larger than those before; {over} reach beyond"
-        yield findings.finding(findings.CORNER_BOXES, "", [Place(file=str(file), found=found)])
+        yield kinds.finding(kinds.CORNER_BOXES, "", [Place(file=str(file), found=found)])
 
 
 def odd_splits(file: Path, splits: Mapping[str, SplitFacts], noise: NoiseFacts | None) -> Iterator[Finding]:
@@ -154,10 +154,10 @@ def odd_splits(file: Path, splits: Mapping[str, SplitFacts], noise: NoiseFacts |
     share = val / max(train + val, 1)
     if share > MOST_VAL_SHARE or (share < LEAST_VAL_SHARE and val < ENOUGH_VAL_PICTURES):
         place = Place(file=str(file), found=f"{train} pictures to train, {val} to validate ({share:.0%})")
-        yield findings.finding(findings.SPLIT_RATIO, "", [place])
+        yield kinds.finding(kinds.SPLIT_RATIO, "", [place])
     if noise is not None and noise.least_difference > NOISY_DIFFERENCE:
         found = (
             f"{noise.pictures} pictures with boxes: mAP50-95 differs by {noise.standard_deviation:.3f} from one such "
             f"set to the next; a difference of 0.01 takes {noise.pictures_for_a_point:,}"
         )
-        yield findings.finding(findings.SMALL_VALIDATION, "val", [Place(file=str(file), found=found)])
+        yield kinds.finding(kinds.SMALL_VALIDATION, "val", [Place(file=str(file), found=found)])

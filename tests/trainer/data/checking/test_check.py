@@ -12,8 +12,10 @@ import pytest
 
 from tests.support import dirty_data as planted
 from trainer.data.checking import check as checking
-from trainer.data.checking.check import MAX_BROKEN_FRACTION, Progress, check, checked, notes, usable
+from trainer.data.checking.check import check, checked, notes, usable
+from trainer.data.checking.refusal import MAX_BROKEN_FRACTION
 from trainer.data.dataset import resolve
+from tuner.contract import ProgressRecord
 from tuner.contract.data_report import DataReport, decode_report, encode_report
 
 
@@ -192,7 +194,7 @@ def test_without_a_cache_folder_it_is_checked_every_time(clean, monkeypatch):
 
 
 def test_progress_is_told_to_the_end_of_each_step(clean):
-    heard: list[Progress] = []
+    heard: list[ProgressRecord] = []
     check(resolve(clean.root / "dataset.yaml"), heard.append)
     assert [progress.step for progress in heard if progress.done == progress.total == 400] == [
         "pictures and labels",

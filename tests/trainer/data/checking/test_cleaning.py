@@ -46,7 +46,7 @@ def cleaned(dirty):
 
 
 def test_a_cleaned_data_set_has_only_what_the_user_must_judge(cleaned):
-    report = check(resolve(cleaned.data))
+    report = check(resolve(Path(cleaned.data)))
     assert {finding.kind for finding in report.findings} == STAYS
     assert {finding.split for finding in report.findings if "leaked" in finding.kind} == {"test"}
     assert not report.left_out
@@ -54,7 +54,7 @@ def test_a_cleaned_data_set_has_only_what_the_user_must_judge(cleaned):
 
 
 def test_what_is_measured_stays_and_what_leaks_into_it_is_not_trained_on(cleaned):
-    root = cleaned.data.parent
+    root = Path(cleaned.data).parent
     for name in ("copy.jpg", "half.jpg", "mirrored.jpg", "brighter.png"):
         assert (root / "images/val" / name).exists(), name
     for name in ("a-copied.jpg", "b-copy.jpg", "a-source.jpg", "z-worse.jpg"):
@@ -62,7 +62,7 @@ def test_what_is_measured_stays_and_what_leaks_into_it_is_not_trained_on(cleaned
 
 
 def test_pictures_are_links_but_for_those_with_bytes_after_their_end(dirty, cleaned):
-    images = cleaned.data.parent / "images/train"
+    images = Path(cleaned.data).parent / "images/train"
     assert (images / "good00.jpg").readlink() == dirty.root / "images/train/good00.jpg"
     rewritten, original = images / "trailing.jpg", dirty.root / "images/train/trailing.jpg"
     assert not rewritten.is_symlink()
@@ -71,7 +71,7 @@ def test_pictures_are_links_but_for_those_with_bytes_after_their_end(dirty, clea
 
 
 def test_flawed_rows_are_deleted_or_cut_and_all_others_are_as_they_were(dirty, cleaned):
-    labels = cleaned.data.parent / "labels/train"
+    labels = Path(cleaned.data).parent / "labels/train"
     assert (labels / "flat.txt").read_text() == "0 0.5 0.5 0.25 0.25\n"
     assert (labels / "beyond.txt").read_text() == "0 0.5 0.5 0.25 0.25\n1 0.875 0.5 0.25 0.2\n"
     assert (labels / "twice.txt").read_text() == "0 0.5 0.5 0.25 0.25\n1 0.2 0.2 0.1 0.1\n"
@@ -83,8 +83,8 @@ def test_flawed_rows_are_deleted_or_cut_and_all_others_are_as_they_were(dirty, c
 
 def test_the_counts_are_those_of_the_files(dirty, cleaned):
     dataset = resolve(dirty.root / "dataset.yaml")
-    written = sum(path.suffix != ".txt" for path in (cleaned.data.parent / "images").rglob("*.*"))
-    assert cleaned.num_pictures == written
+    written = sum(path.suffix != ".txt" for path in (Path(cleaned.data).parent / "images").rglob("*.*"))
+    assert cleaned.num_images == written
     assert cleaned.num_left_out == sum(split.num_images for split in dataset.splits.values()) - written
 
 
@@ -95,9 +95,9 @@ def test_pictures_of_one_name_from_several_folders_stay_apart(tmp_path):
     (made.root / "dataset.yaml").write_text("train: [images/a/train, images/b/train]\nval: images/val\nnames: [cat]\n")
     dataset = resolve(made.root / "dataset.yaml")
     done = write_cleaned(dataset, check(dataset), tmp_path / "clean")
-    pictures = sorted((done.data.parent / "images/train").iterdir())
+    pictures = sorted((Path(done.data).parent / "images/train").iterdir())
     assert {path.readlink() for path in pictures} == {made.root / f"images/{name}/train/x.jpg" for name in "ab"}
-    again = check(resolve(done.data))
+    again = check(resolve(Path(done.data)))
     assert again.splits["train"].boxes == 2
     assert again.splits["train"].unlabelled == 0
 

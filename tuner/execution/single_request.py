@@ -1,0 +1,77 @@
+"""Have a fresh trainer carry out one request."""
+
+import math
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tuner.contract import EndRecord, Outcome, Record, Request
+from tuner.exceptions import MachineError
+from tuner.execution.trainer_process import TrainerProcess
+
+FIRST_RECORD_S = 120.0
+"""A trainer that knows an optional request says `started` within this time."""
+
+_LONGEST_COMMAND = 200
+_ERRORS = "trainer-errors.log"
+
+
+def carry_out(command: Sequence[str], request: Request, hear: Callable[[Record], None]) -> EndRecord:
+    """Carry out a request that every trainer knows, however long it takes.
+
+    Args:
+        command: the trainer's.
+        request: what it is asked.
+        hear: gets every record but the end.
+    """
+    return _carried_out(TrainerProcess(command), request, hear, first_record_s=math.inf, timeout_s=math.inf)
+
+
+def ask(
+    command: Sequence[str], request: Request, hear: Callable[[Record], None], *, timeout_s: float = math.inf
+) -> EndRecord:
+    """Carry out a request that a trainer need not know; what it writes to standard error is not shown.
+
+    Args:
+        command: the trainer's.
+        request: what it is asked; its directory exists.
+        hear: gets every record but the end.
+        timeout_s: the longest time for all of it.
+
+    Raises:
+        MachineError: the trainer says that it does not know the request.
+    """
+    trainer = TrainerProcess(command, error_log=Path(request.directory) / _ERRORS)
+    first_record_s = min(FIRST_RECORD_S, timeout_s)
+    end = _carried_out(trainer, request, hear, first_record_s=first_record_s, timeout_s=timeout_s)
+    if end.outcome == Outcome.UNSUPPORTED:
+        named = " ".join(shlex.join(command).split())[:_LONGEST_COMMAND]
+        raise MachineError(
+            f"This needs a trainer that answers '{request.type}' requests, but '{named}' does not; "
+            "leave --trainer and TUNE_TRAINER out, or see `tuner.contract` for what to add to it."
+        )
+    return end
+
+
+def _carried_out(
+    trainer: TrainerProcess,
+    request: Request,
+    hear: Callable[[Record], None],
+    *,
+    first_record_s: float,
+    timeout_s: float,
+) -> EndRecord:
+    began_s = time.monotonic()
+    limit_s = first_record_s
+    try:
+        trainer.send(request)
+        while time.monotonic() - began_s < limit_s:
+            for record in trainer.receive(timeout_s=min(1.0, limit_s)):
+                limit_s = timeout_s
+                if isinstance(record, EndRecord):
+                    return record
+                hear(record)
+        return EndRecord(outcome=Outcome.HUNG, message="it did not answer in time")
+    finally:
+        trainer.close()
