@@ -1,6 +1,7 @@
 """Estimate what a run will cost: epochs, time and disk space."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tuner.contract import PreparedRecord
@@ -9,7 +10,6 @@ from tuner.cost.epoch_times import TimedEpoch
 from tuner.cost.estimate import Quotation, quote
 from tuner.cost.forecast import Forecast
 from tuner.report.cost import Terms, quotation_lines
-from tuner.report.progress import View
 from tuner.study import DrivenStudy
 from tuner.system.disk_space import needed_bytes, require
 from tuner.workflows.options import RunOptions
@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
 
 
-def estimated(
-    options: RunOptions, prepared: PreparedRecord, study: DrivenStudy, slots: "Slots", view: View
+def estimate_cost(
+    options: RunOptions,
+    prepared: PreparedRecord,
+    study: DrivenStudy,
+    slots: "Slots",
+    show: Callable[[Sequence[str]], None],
 ) -> Forecast:
-    """Estimate the cost of a run; show and note it as long as the search has not begun."""
+    """Estimate the cost of a run. As long as its search has not begun, note the estimate in the study and show it."""
     settings = options.space.settings
     quotation = quote(options.space, slots=slots.number)
     epoch = known_epoch(options, prepared, slots)
     if not study.trials():
         study.note_rehearsal(quotation=noted(quotation, trials=settings.trials, slots=slots.number))
-        view.quotation(estimate_lines(options, quotation, study.spec.checkpoint_bytes, slots, epoch))
+        show(estimate_lines(options, quotation, study.spec.checkpoint_bytes, slots, epoch))
     return Forecast(
         quotation=quotation,
         slots=slots.number,

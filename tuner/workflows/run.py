@@ -27,7 +27,7 @@ from tuner.training.final_run import (
 )
 from tuner.trials.requests import TrialTerms
 from tuner.trials.retry_policy import what_helps
-from tuner.workflows.cost_estimate import estimate_lines, estimated, require_room
+from tuner.workflows.cost_estimate import estimate_cost, estimate_lines, require_room
 from tuner.workflows.machines import connected_machines, held_study, watched_machines
 from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
@@ -77,7 +77,7 @@ def run(options: RunOptions, view: View) -> None:
             view.subject(study.spec, options.space, prepared.notes)
             with watched_machines(options.machines, study, signals) as slots:
                 require_room(options, study, slots)
-                forecast = estimated(options, prepared, study, slots, view)
+                forecast = estimate_cost(options, prepared, study, slots, view.quotation)
                 measure_memory(options, study, slots, signals, view.note)
                 session = _Session(
                     study=study,
