@@ -54,13 +54,13 @@ def main() -> None:
     cases = [Case(model, size, options.batch or _batch(size)) for model in options.model for size in options.imgsz]
     threads = options.threads or [torch.get_num_threads()]
     facts = report.environment(device)
-    figures: dict[str, object] = {"environment": facts, "cases": {str(case): asdict(case) for case in cases}}
+    values: dict[str, object] = {"environment": facts, "cases": {str(case): asdict(case) for case in cases}}
     report.say_environment(facts)
     if options.profile:
-        figures |= _profiled(cases, device, threads, options.repeats)
+        values |= _profiled(cases, device, threads, options.repeats)
     else:
-        figures |= _compared(cases, device, threads, options.repeats, options.patience)
-    report.write_json(options.json, figures)
+        values |= _compared(cases, device, threads, options.repeats, options.patience)
+    report.write_json(options.json, values)
 
 
 def _options() -> argparse.Namespace:

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser, repeats: int) -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu (default), cuda, ...")
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of CPU threads to measure with")
     parser.add_argument("--repeats", type=int, default=repeats, help=f"timed rounds (default {repeats})")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the values there as well")
 
 
 def environment(device: torch.device) -> dict[str, object]:
@@ -70,9 +70,9 @@ def times(slow: float | None, fast: float | None) -> str:
     return "-" if slow is None or fast is None else f"{slow / fast:.2f}x"
 
 
-def write_json(path: Path | None, figures: Mapping[str, object]) -> None:
+def write_json(path: Path | None, values: Mapping[str, object]) -> None:
     if path is not None:
-        path.write_text(json.dumps(figures, indent=1) + "\n")
+        path.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def _processor() -> str:

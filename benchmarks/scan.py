@@ -97,7 +97,7 @@ def main() -> None:
         timings += _timings(name, scans, device, options.threads or _default_threads(device), options.repeats)
         report.say(f"{name}: {SHAPES[name]}")
         report.say(_table(name, timings, memory, accuracy))
-    figures = {
+    values = {
         "environment": facts,
         "skipped": skipped,
         "shapes": {name: asdict(SHAPES[name]) for name in options.shapes},
@@ -105,7 +105,7 @@ def main() -> None:
         "memory": [asdict(x) for x in memory],
         "accuracy": [asdict(x) for x in accuracy],
     }
-    report.write_json(options.json, figures)
+    report.write_json(options.json, values)
 
 
 def _options() -> argparse.Namespace:

@@ -32,18 +32,18 @@ def main() -> None:
     environment.isolate()
     environment.configure()
     found = [_validated(options.data, weights, options.imgsz) for weights in options.weights]
-    first, num_pictures = found[0]
-    times = np.random.default_rng(0).multinomial(num_pictures, np.full(num_pictures, 1 / num_pictures), NUM_SAMPLES)
+    first, num_images = found[0]
+    times = np.random.default_rng(0).multinomial(num_images, np.full(num_images, 1 / num_images), NUM_SAMPLES)
     sampled = [resampled(detections, times.astype(np.float32)) for detections, _ in found]
     lines = [
-        f"{weights}: mAP50-95 {figures.mean():.3f}, standard deviation {figures.std():.4f}"
-        for weights, figures in zip(options.weights, sampled, strict=True)
+        f"{weights}: mAP50-95 {values.mean():.3f}, standard deviation {values.std():.4f}"
+        for weights, values in zip(options.weights, sampled, strict=True)
     ]
     lines += [
         f"{one} less {other}: standard deviation {(a - b).std():.4f}, correlation {np.corrcoef(a, b)[0, 1]:.2f}"
         for (one, a), (other, b) in combinations(enumerate(sampled), 2)
     ]
-    lines.append(f"expected: {expected_noise(first.picture_of_box, first.class_of_box, num_pictures)}")
+    lines.append(f"expected: {expected_noise(first.image_of_box, first.class_of_box, num_images)}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -66,10 +66,10 @@ def _validated(data: Path, weights: Path, imgsz: int) -> tuple[Detections, int]:
     confidence = np.concatenate(kept["conf"])
     order = np.argsort(-confidence, kind="stable")
     return Detections(
-        picture=_numbers(kept["conf"])[order],
+        image=_numbers(kept["conf"])[order],
         class_id=np.concatenate(kept["pred_cls"]).astype(np.int64)[order],
         is_true=np.concatenate(kept["tp"]).astype(bool)[order],
-        picture_of_box=_numbers(kept["target_cls"]),
+        image_of_box=_numbers(kept["target_cls"]),
         class_of_box=np.concatenate(kept["target_cls"]).astype(np.int64),
     ), len(kept["conf"])
 

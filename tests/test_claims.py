@@ -22,7 +22,7 @@ from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.search import warm_start
 from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES, SearchSettings, default_rungs, load_space
 from tuner.training.arguments_file import default_parameters
-from tuner.trials.requests import FULL_RUN_PATIENCE
+from tuner.trials.requests import PATIENCE
 from tuner.trials.retry_policy import MAX_IDENTICAL, MAX_RETRIES, Failure
 
 ROOT = Path(__file__).parent.parent
@@ -156,16 +156,16 @@ def test_the_sizes_that_spaces_are_for_are_those_of_the_advice():
 
 
 SIZES = SizeFacts(
-    imgsz=640, picture_sizes=(), small=0.5, medium=0.5, large=0.0, median_side=40.0, tiny=0.0, boxes_per_picture=1.0
+    imgsz=640, image_sizes=(), small=0.5, medium=0.5, large=0.0, median_side=40.0, tiny=0.0, boxes_per_image=1.0
 )
 
 
 @pytest.mark.parametrize("row", rows("docs/data-check.md", "## Recommended settings"), ids=lambda row: row[0])
 def test_the_table_of_advice_is_what_the_check_advises(row):
-    pictures, _, model, space = row
-    numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]+", pictures)] or [100_000]
-    low, high = (0, numbers[0]) if pictures.startswith("fewer") else (numbers[0], [*numbers, 10**6][1])
-    split = SplitFacts(pictures=0, usable=(low + high) // 2, background=0, unlabelled=0, boxes=0)
+    images, _, model, space = row
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]+", images)] or [100_000]
+    low, high = (0, numbers[0]) if images.startswith("fewer") else (numbers[0], [*numbers, 10**6][1])
+    split = SplitFacts(images=0, usable=(low + high) // 2, background=0, unlabelled=0, boxes=0)
     advised = {each.about: each.choice for each in advice({"train": split}, SIZES)}
     assert (model.strip("`"), space.strip("`")) == (advised["model"], advised["space"])
 
@@ -298,7 +298,7 @@ def test_the_defaults_of_a_full_run_are_stated_as_they_are():
     options = {p.name: p for p in TUNE.commands["train"].params}
     assert options["save_period"].default == 10
     assert "keeps a checkpoint every ten epochs" in FLOWING["docs/guide.md"]
-    assert f"Default: {FULL_RUN_PATIENCE}." in options["patience"].help
+    assert f"Default: {PATIENCE}." in options["patience"].help
     assert f"or {default_parameters().epochs}." in options["epochs"].help
 
 

@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser("serve", help="answer requests on standard input")
     sample = verbs.add_parser("sample-data", help="compose the sample data set")
     sample.add_argument("directory", type=Path)
-    sample.add_argument("--images", type=int, default=600, help="training pictures; a quarter as many to validate")
+    sample.add_argument("--images", type=int, default=600, help="training images; a quarter as many to validate")
     options = parser.parse_args(arguments)
     try:
         if options.verb == "serve":

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tuner.diagnosis import diagnose, read_run
     from tuner.exceptions import TunerError
     from tuner.space import Space, find_space, load_space
-    from tuner.study import Study
+    from tuner.study import StoredStudy
     from tuner.training.export import params_yaml
     from tuner.training.final_run import choose_winner
 
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Space",
-    "Study",
+    "StoredStudy",
     "TunerError",
     "__version__",
     "choose_winner",
@@ -32,7 +32,7 @@ __all__ = [
 
 _MODULES = {
     "Space": "tuner.space",
-    "Study": "tuner.study",
+    "StoredStudy": "tuner.study",
     "TunerError": "tuner.exceptions",
     "choose_winner": "tuner.training.final_run",
     "diagnose": "tuner.diagnosis",

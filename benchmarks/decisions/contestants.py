@@ -28,8 +28,8 @@ def _peer(module: str, environment: str | None = None) -> Contestant:
 CONTESTANTS: dict[str, Contestant] = {
     # Ours.
     "auto": Contestant("benchmarks.decisions.ours"),
-    "promotion": Contestant("benchmarks.decisions.ours"),
-    "asha": Contestant("benchmarks.decisions.ours"),
+    "asha-promotion": Contestant("benchmarks.decisions.ours"),
+    "asha-stopping": Contestant("benchmarks.decisions.ours"),
     # Peers, from cheap to expensive.
     "random": _peer("random_search"),
     "ultralytics-ga (re-implementation)": _peer("ultralytics_ga"),

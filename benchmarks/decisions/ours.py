@@ -11,4 +11,4 @@ def _search(table: CurveTable, pool: Pool, seed: int, workers: int, *, strategy:
     return SimulatedSearch(table, pool, strategy, seed=seed)
 
 
-METHODS = {strategy: partial(_search, strategy=strategy) for strategy in ("auto", "promotion", "asha")}
+METHODS = {strategy: partial(_search, strategy=strategy) for strategy in ("auto", "asha-promotion", "asha-stopping")}

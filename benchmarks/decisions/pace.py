@@ -61,7 +61,7 @@ def _auto(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int],
     for point, curve in zip(points, curves, strict=True):
         trial = history.begin(point)
         for epoch, value in curve.items():
-            history.hear(trial, epoch, value)
+            history.report(trial, epoch, value)
         history.set_status(trial, Status.COMPLETE if EPOCHS in curve else Status.PAUSED if curve else Status.LOST)
     cube = Cube(tuple(Dimension() for _ in range(points.shape[1])))
     proposer = ModelProposer()

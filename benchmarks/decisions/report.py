@@ -52,8 +52,8 @@ def main_table(runs: Sequence[Run], methods: Sequence[str]) -> tuple[Cells, list
 
 
 def _row(method: str, runs: Sequence[Run]) -> Cells:
-    def mean(figure: Callable[[Run], float]) -> float:
-        return mean_over(runs, figure)
+    def mean(value: Callable[[Run], float]) -> float:
+        return mean_over(runs, value)
 
     return [
         method,

@@ -27,13 +27,13 @@ class Difference:
 def regret_at(percent: int) -> Callable[[Run], float]:
     """Return a function that gives a run's regret at this percentage of the budget."""
 
-    def figure(run: Run) -> float:
+    def value(run: Run) -> float:
         return run.regret[percent]
 
-    return figure
+    return value
 
 
-def mean_over(runs: Iterable[Run], figure: Callable[[Run], float]) -> float:
+def mean_over(runs: Iterable[Run], value: Callable[[Run], float]) -> float:
     """Return the mean over tasks of the mean over seeds, so that tasks with more seeds weigh the same.
 
     Raises:
@@ -41,10 +41,10 @@ def mean_over(runs: Iterable[Run], figure: Callable[[Run], float]) -> float:
     """
     by_task = defaultdict(list)
     for run in runs:
-        by_task[run.key.task].append(figure(run))
+        by_task[run.key.task].append(value(run))
     if not by_task:
         raise ValueError("a mean needs at least one run")
-    return float(np.mean([np.mean(figures) for figures in by_task.values()]))
+    return float(np.mean([np.mean(values) for values in by_task.values()]))
 
 
 def differences(runs: Iterable[Run], method: str, reference: str, percent: int) -> dict[str, list[float]]:
@@ -68,15 +68,15 @@ def bootstrap(pairs: Pairs, *, resamples: int = RESAMPLES, seed: int = 0) -> Dif
     if not pairs:
         raise ValueError("a bootstrap needs at least one pair")
     random = np.random.default_rng(seed)
-    figures = [np.asarray(of_task, float) for of_task in pairs.values()]
-    drawn = random.integers(len(figures), size=(resamples, len(figures)))
+    values = [np.asarray(of_task, float) for of_task in pairs.values()]
+    drawn = random.integers(len(values), size=(resamples, len(values)))
     means = np.empty(drawn.shape)
-    for task, of_task in enumerate(figures):
+    for task, of_task in enumerate(values):
         here = drawn == task
         seeds = random.integers(len(of_task), size=(int(here.sum()), len(of_task)))
         means[here] = of_task[seeds].mean(axis=1)
     low, high = np.percentile(means.mean(axis=1), (2.5, 97.5))
-    return Difference(float(np.mean([of_task.mean() for of_task in figures])), float(low), float(high))
+    return Difference(float(np.mean([of_task.mean() for of_task in values])), float(low), float(high))
 
 
 def common(runs: Sequence[Run], *methods: str) -> list[Run]:

@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = (_summary(observations), _LEGEND, _by_table(observations), _ours(observations), f"{seconds:.0f} s")
     sys.stdout.write("\n\n".join(parts) + "\n")
     if options.json is not None:
-        figures = {"budget": BUDGET, "repeats": options.repeats, "seed": options.seed, "rates": _rates(observations)}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        values = {"budget": BUDGET, "repeats": options.repeats, "seed": options.seed, "rates": _rates(observations)}
+        options.json.write_text(json.dumps(values, indent=1) + "\n")
     return 0
 
 
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the worlds")
     parser.add_argument("--only", nargs="+", metavar="TABLE", help="these tables, as car or cifar10")
     parser.add_argument("--tables", type=Path, metavar="FOLDER", help="where they lie, if not in the package")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there as well, by table")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the values there as well, by table")
     return parser
 
 

@@ -43,14 +43,14 @@ Contestant = Callable[[World], Claim]
 
 def best_of_all(world: World) -> Claim:
     """Choose the best metric on one seed, like Optuna, Ray Tune, Syne Tune and ultralytics."""
-    figures = world.metrics[:BUDGET, 0]
-    return _shown(int(np.argmax(figures)), figures, len(figures))
+    values = world.metrics[:BUDGET, 0]
+    return _shown(int(np.argmax(values)), values, len(values))
 
 
 def repeater(world: World) -> Claim:
     """Choose the best mean over three seeds of every trial: Ray's Repeater, Keras Tuner's executions_per_trial."""
-    figures = world.metrics[: BUDGET // _SEEDS, :_SEEDS].mean(axis=1)
-    return _shown(int(np.argmax(figures)), figures, len(figures) * _SEEDS)
+    values = world.metrics[: BUDGET // _SEEDS, :_SEEDS].mean(axis=1)
+    return _shown(int(np.argmax(values)), values, len(values) * _SEEDS)
 
 
 def racing(world: World) -> Claim:
@@ -90,10 +90,10 @@ def untested(world: World) -> Claim:
     """Run ours without a test: three more seeds for the best three and the default, then the best mean wins."""
     best = _search(world, BUDGET - VERDICT_RUNS)[:3]
     rows = np.append(0, best)
-    figures = world.metrics[rows, 1:4].mean(axis=1)
-    winner = int(np.argmax(figures))
-    gain = float(figures[winner] - figures[0])
-    runs = BUDGET - VERDICT_RUNS + figures.size * _SEEDS
+    values = world.metrics[rows, 1:4].mean(axis=1)
+    winner = int(np.argmax(values))
+    gain = float(values[winner] - values[0])
+    runs = BUDGET - VERDICT_RUNS + values.size * _SEEDS
     return Claim(winner=int(rows[winner]), gain=gain, better=winner > 0, runs=runs)
 
 
@@ -135,6 +135,6 @@ def _search(world: World, trials: int) -> list[int]:
     return [int(row) for row in 1 + np.argsort(-world.metrics[1:trials, 0], kind="stable")]
 
 
-def _shown(winner: int, figures: Floats, runs: int) -> Claim:
-    gain = float(figures[winner] - figures[0])
+def _shown(winner: int, values: Floats, runs: int) -> Claim:
+    gain = float(values[winner] - values[0])
     return Claim(winner=winner, gain=gain, better=gain > 0, runs=runs)

@@ -14,9 +14,9 @@ from trainer.nn.selective_scan import NAMES
 ROOT = Path(__file__).parents[2]
 
 
-def figures(script: str, folder: Path, *options: str) -> dict:
+def values(script: str, folder: Path, *options: str) -> dict:
     """What a benchmark writes on one thread, and its tables under `output`."""
-    path = folder / "figures.json"
+    path = folder / "values.json"
     command = [sys.executable, f"benchmarks/{script}", "--threads", "1", "--repeats", "2", "--json", str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -31,7 +31,7 @@ def contestants(skipped) -> set[str]:
 
 
 def test_scans_are_timed_weighed_and_checked_forward_and_backward(tmp_path):
-    found = figures("scan.py", tmp_path, "--shapes", "tiny")
+    found = values("scan.py", tmp_path, "--shapes", "tiny")
     names = contestants(found["skipped"])
     for records in ("timings", "memory"):
         measured = {(x["contestant"], x["measure"]) for x in found[records]}
@@ -46,7 +46,7 @@ def test_scans_are_timed_weighed_and_checked_forward_and_backward(tmp_path):
 
 
 def test_models_are_timed_with_every_scan_and_against_stock_yolo(tmp_path):
-    found = figures("model.py", tmp_path, "--model", "mamba-yolo-n", "--imgsz", "64", "--batch", "1")
+    found = values("model.py", tmp_path, "--model", "mamba-yolo-n", "--imgsz", "64", "--batch", "1")
     models = {f"mamba-yolo-n, {name}" for name in contestants(found["skipped"])} | {"yolov8n", "yolov8s"}
     measured = {(x["contestant"], x["measure"]) for x in found["timings"]}
     assert measured == {(model, measure) for model in models for measure in ("inference", "training step")}
@@ -54,7 +54,7 @@ def test_models_are_timed_with_every_scan_and_against_stock_yolo(tmp_path):
 
 
 def test_profile_shares_out_the_whole_training_step(tmp_path):
-    found = figures("model.py", tmp_path, "--model", "mamba-yolo-n", "--imgsz", "64", "--batch", "1", "--profile")
+    found = values("model.py", tmp_path, "--model", "mamba-yolo-n", "--imgsz", "64", "--batch", "1", "--profile")
     shares = {x["part"]: x["share"] for x in found["costs"] if x["operator"] == "all"}
     assert {"scan", "convolutions", "norms", "activations", "loss", "rest"} <= shares.keys()
     assert sum(shares.values()) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""The worlds have the truth that they say, the contestants do what they are named after, and figures are written."""
+"""The worlds have the truth that they say, the contestants do what they are named after, and values are written."""
 
 import json
 import pickle
@@ -110,11 +110,11 @@ def test_rates_by_hand():
     assert Rate(times=1, of=20).interval == pytest.approx((0.0013, 0.2487), abs=1e-4)
 
 
-def test_one_table_on_the_screen_and_the_figures_in_a_file(tmp_path, capsys):
+def test_one_table_on_the_screen_and_the_values_in_a_file(tmp_path, capsys):
     folder = tmp_path / "hpobench"
     folder.mkdir()
     (folder / "small.pkl").write_bytes(pickle.dumps(recorded()))
-    path = tmp_path / "figures.json"
+    path = tmp_path / "values.json"
     assert main(["--tables", str(tmp_path), "--repeats", "3", "--json", str(path)]) == 0
     output = capsys.readouterr().out
     assert all(f"| {name} " in output for name in contestants.CONTESTANTS)

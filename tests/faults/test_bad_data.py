@@ -16,7 +16,7 @@ from tuner.execution.trainer_process import TrainerProcess
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A hundred pictures to train on, and eight to validate."""
+    """A hundred images to train on, and eight to validate."""
     return sample.compose(tmp_path_factory.mktemp("good") / "data", train_images=100, val_images=8, image_size=64)
 
 
@@ -27,7 +27,7 @@ def data(good, tmp_path):
     return tmp_path / "data" / good.name
 
 
-def pictures(data, split):
+def images(data, split):
     return sorted((data.parent / "images" / split).iterdir())
 
 
@@ -35,22 +35,22 @@ def labels(data, split):
     return sorted((data.parent / "labels" / split).glob("*.txt"))
 
 
-def cut_off(picture):
-    os.truncate(picture, picture.stat().st_size // 2)
+def cut_off(image):
+    os.truncate(image, image.stat().st_size // 2)
 
 
 def no_yaml(data):
     data.unlink()
 
 
-def no_pictures(data):
-    for picture in pictures(data, "train"):
-        picture.unlink()
+def no_images(data):
+    for image in images(data, "train"):
+        image.unlink()
 
 
 def empty_val(data):
-    for picture in pictures(data, "val"):
-        picture.unlink()
+    for image in images(data, "val"):
+        image.unlink()
 
 
 def no_labels(data):
@@ -62,7 +62,7 @@ def val_is_train(data):
 
 
 def val_links_to_train(data):
-    for old, new in zip(pictures(data, "val"), pictures(data, "train"), strict=False):
+    for old, new in zip(images(data, "val"), images(data, "train"), strict=False):
         old.unlink()
         old.symlink_to(new)
 
@@ -77,37 +77,37 @@ def coordinates_above_one(data):
         label.write_text("0 32 32 10 10\n")
 
 
-def cut_off_pictures(data):
-    for picture in pictures(data, "train")[:2]:
-        cut_off(picture)
+def cut_off_images(data):
+    for image in images(data, "train")[:2]:
+        cut_off(image)
 
 
-def one_cut_off_picture_of_few(data):
-    cut_off(pictures(data, "val")[0])
+def one_cut_off_image_of_few(data):
+    cut_off(images(data, "val")[0])
 
 
 def all_empty_files(data):
-    for picture in pictures(data, "train"):
-        picture.write_bytes(b"")
+    for image in images(data, "train"):
+        image.write_bytes(b"")
 
 
 TOLD_BY_A_RUN = [
     (no_yaml, ["--data must be the YAML file"]),
-    (no_pictures, ["train must hold at least one picture"]),
-    (empty_val, ["val must hold at least one picture"]),
-    (no_labels, ["No picture of train has a label file"]),
-    (val_is_train, ["100 of 100 pictures of val are in train too"]),
-    (val_links_to_train, ["8 of 8 pictures of val are in train too"]),
+    (no_images, ["train must hold at least one image"]),
+    (empty_val, ["val must hold at least one image"]),
+    (no_labels, ["No image of train has a label file"]),
+    (val_is_train, ["100 of 100 images of val are in train too"]),
+    (val_links_to_train, ["8 of 8 images of val are in train too"]),
     (
         classes_out_of_range,
-        ["At most 1% of a split may be broken", "2 of 100 pictures of train", "txt:1 (99): rows of a class"],
+        ["At most 1% of a split may be broken", "2 of 100 images of train", "txt:1 (99): rows of a class"],
     ),
 ]
 TOLD_BY_THE_SCAN = [
-    (coordinates_above_one, ["2 of 100 pictures of train", "txt:1 (32): rows in pixels"]),
-    (cut_off_pictures, ["2 of 100 pictures of train", "pictures that are cut off"]),
-    (one_cut_off_picture_of_few, ["1 of 8 pictures of val", "pictures that are cut off"]),
-    (all_empty_files, ["100 of 100 pictures of train", "pictures that cannot be read"]),
+    (coordinates_above_one, ["2 of 100 images of train", "txt:1 (32): rows in pixels"]),
+    (cut_off_images, ["2 of 100 images of train", "images that are cut off"]),
+    (one_cut_off_image_of_few, ["1 of 8 images of val", "images that are cut off"]),
+    (all_empty_files, ["100 of 100 images of train", "images that cannot be read"]),
 ]
 
 
@@ -153,19 +153,19 @@ def prepared(data, folder):
 
 
 def test_what_can_be_survived_is_a_note_and_no_file_of_the_user_is_touched(data, tmp_path):
-    """One picture of a hundred is cut off, another lacks its end mark alone, one validates what it trains on."""
-    cut_off(pictures(data, "train")[0])
-    unmarked = pictures(data, "train")[1]
+    """One image of a hundred is cut off, another lacks its end mark alone, one validates what it trains on."""
+    cut_off(images(data, "train")[0])
+    unmarked = images(data, "train")[1]
     unmarked.write_bytes(unmarked.read_bytes() + b"\0\0")
     labels(data, "val")[0].unlink()  # a background, as is usual
     before = {path: path.read_bytes() for path in data.parent.rglob("*") if path.is_file()}
     record = prepared(data, tmp_path)
     left_out, others = record.notes
-    assert left_out.startswith("1 of 100 pictures of train cannot be used, the first: ")
+    assert left_out.startswith("1 of 100 images of train cannot be used, the first: ")
     assert left_out.endswith("they are left out")
     assert others == (
-        "seen in the data: JPEGs with more bytes after their end, pictures without a label file, trained on as "
-        "background, too few validation pictures to tell good configurations apart; `tune data check` says where"
+        "seen in the data: JPEGs with more bytes after their end, images without a label file, trained on as "
+        "background, too few validation images to tell good configurations apart; `tune data check` says where"
     )
     assert record.num_images == {"train": 99, "val": 8}
     assert {path: path.read_bytes() for path in data.parent.rglob("*") if path.is_file()} == before

@@ -165,7 +165,7 @@ def test_a_journal_that_the_disk_does_not_take_ends_the_run_and_loses_nothing(tm
 
 
 @pytest.mark.slow
-def test_a_promoted_run_that_meets_a_full_disk_goes_on_when_there_is_room(arena, disk):
+def test_a_final_run_that_meets_a_full_disk_goes_on_when_there_is_room(arena, disk):
     more = ["--trials", "1", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.3, promote=True, more=more)
     arena.wait_for(lambda: [event for event in arena.events("epoch") if event["full"]][2:])
@@ -176,7 +176,7 @@ def test_a_promoted_run_that_meets_a_full_disk_goes_on_when_there_is_room(arena,
     code, output = arena.run(promote=True, more=more)
     assert_orderly_end(code, output, 0)
     played = [event["epoch"] for event in arena.events("epoch") if event["full"]]
-    assert sorted(played) == list(range(1, 13)), "an epoch of the promoted run was lost or trained twice"
+    assert sorted(played) == list(range(1, 13)), "an epoch of the final run was lost or trained twice"
 
 
 @pytest.fixture

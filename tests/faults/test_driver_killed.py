@@ -13,12 +13,12 @@ PLACES = [
     "tuner.study._journal:Journal.append:before:3",  # proposed, and nobody knows
     "tuner.study._journal:Journal.append:after:3",  # in the journal only
     "tuner.study._changes:Replica._insert:after:2",  # in the database, and in the journal still
-    "optuna.storages:RDBStorage.set_trial_intermediate_value:after:2",  # the figure without its verdict
+    "optuna.storages:RDBStorage.set_trial_intermediate_value:after:2",  # the value without its verdict
     "optuna.storages:RDBStorage.set_trial_user_attr:after:9",  # half of a change
     "optuna.storages:RDBStorage.set_trial_state_values:before:2",  # all of a change but the state
     "optuna.storages:RDBStorage.set_trial_state_values:after:2",
     "tuner.study._journal:Journal.clear:before:4",
-    "tuner.study:DrivenStudy.record_epoch:before:3",  # a figure was heard, and is nowhere
+    "tuner.study:StudySession.record_epoch:before:3",  # a value was heard, and is nowhere
     "tuner.execution.ray_search:SearchScheduler.on_trial_result:before:12",
 ]
 
@@ -80,9 +80,9 @@ def test_a_killed_driver_takes_ray_and_the_trainers_along(lone_arena):
 
 PROMOTION_PLACES = [
     "tuner.workflows.run:choose_winner:after:1",  # chosen, not begun
-    "tuner.training.final_run:PromotedRun.__init__:after:1",  # noted, not begun
-    "tuner.training.final_run:PromotedRun.hear:after:3",  # under way
-    "tuner.training.final_run:PromotedRun.end:before:1",  # trained, not noted
+    "tuner.training.final_run:FinalRun.__init__:after:1",  # noted, not begun
+    "tuner.training.final_run:FinalRun.report:after:3",  # under way
+    "tuner.training.final_run:FinalRun.end:before:1",  # trained, not noted
     "tuner.workflows.run:write_params:before:1",  # noted, not exported
 ]
 
@@ -97,7 +97,7 @@ def test_a_driver_killed_around_the_promotion_promotes_one_trial_once(place, tmp
     code, output = arena.run(promote=True)
     assert_orderly_end(code, output, 0)
     status = assert_nothing_lost(arena, before=before)
-    assert status["promotion"]["state"] == "COMPLETE"
+    assert status["final_run"]["state"] == "COMPLETE"
     played = [(event["trial"], event["epoch"]) for event in arena.events("epoch") if event["full"]]
     assert sorted(played) == [(status["best"]["trial"], epoch) for epoch in (1, 2, 3, 4)]
     assert (arena.study_folder / "params.yaml").exists()

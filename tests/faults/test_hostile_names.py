@@ -32,7 +32,7 @@ from tuner.report.progress import View, conclusion_lines
 from tuner.report.status import status_of, status_table
 from tuner.space import SHIPPED_SPACES, load_space, parse_space
 from tuner.storage.lease import study_lease
-from tuner.study import Study, StudyPaths, driven_study
+from tuner.study import StoredStudy, StudyPaths, driven_study
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
 from tuner.training.export import params_yaml, training_arguments
@@ -168,7 +168,7 @@ def test_a_home_of_any_other_name_holds_a_study_where_it_says(tmp_path, spec, na
     url = f"sqlite:///{paths.database}"
     with study_lease(url, "s") as lease, driven_study(lease, spec, paths.journal):
         assert paths.database.exists()
-    assert Study.open(url, "s").spec == spec
+    assert StoredStudy.open(url, "s").spec == spec
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -199,7 +199,7 @@ def test_a_study_that_is_a_link_out_of_its_home_is_refused_and_one_within_is_not
 
 
 class _Told:
-    """A study whose words are hostile and whose figures are those of a real one."""
+    """A study whose words are hostile and whose values are those of a real one."""
 
     def __init__(self, study, text):
         self._study = study
@@ -295,7 +295,7 @@ def test_a_space_of_hostile_words_is_told_line_by_line(text):
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_any_error_is_told_in_one_harmless_line(text, monkeypatch, capsys):
     def fail(*args, **kwargs):
-        raise MachineError(f"The promoted run ended: {text}. Log: {text}")
+        raise MachineError(f"The final run ended: {text}. Log: {text}")
 
     monkeypatch.setattr(typer.main, "get_command", fail)
     code, said = told(capsys, "status")

@@ -126,11 +126,11 @@ def test_a_finished_study_is_promoted_exported_and_told_of_from_where_it_lies_no
     status = json.loads(out)
     assert (status["data"], status["model"]) == (str(moved), str(weights))
     checkpoint = arena.study_folder / "promoted"
-    assert status["promotion"]["checkpoint"].startswith(str(checkpoint))
+    assert status["final_run"]["checkpoint"].startswith(str(checkpoint))
     home = move_home(arena, "again")
     status = json.loads(tune(arena, "status", "s", *home, "--json")[1])
-    assert status["promotion"]["checkpoint"].startswith(str(arena.study_folder))
-    assert (tmp_path / status["promotion"]["checkpoint"]).is_file()
+    assert status["final_run"]["checkpoint"].startswith(str(arena.study_folder))
+    assert (tmp_path / status["final_run"]["checkpoint"]).is_file()
 
 
 def changed(path):

@@ -158,7 +158,7 @@ def test_a_whole_run_with_real_training_needs_no_network(tmp_path, no_network):
     )
     facts = json.loads(status.stdout)
     assert facts["counts"]["COMPLETE"] == 2
-    assert facts["promotion"]["state"] == "COMPLETE"
+    assert facts["final_run"]["state"] == "COMPLETE"
     assert (tmp_path / "studies/s/params.yaml").exists()
     assert not list((tmp_path / "home").rglob("*.pt")), "weights were fetched"
     shutil.rmtree(tmp_path / "studies")

@@ -157,7 +157,7 @@ def promote(arena):
 
 
 @pytest.mark.slow
-def test_a_killed_promoted_run_goes_on(arena):
+def test_a_killed_final_run_goes_on(arena):
     go_on(arena)
     driver = promote(arena)
     arena.wait_for(
@@ -172,6 +172,6 @@ def test_a_killed_promoted_run_goes_on(arena):
     assert_orderly_end(driver.returncode, output, 0)
     assert_nothing_runs(arena)
     status = arena.status()
-    assert status["promotion"]["state"] == "COMPLETE"
+    assert status["final_run"]["state"] == "COMPLETE"
     assert arena.promoted().redone() <= 1
     assert (arena.study_folder / "params.yaml").exists()

@@ -81,18 +81,18 @@ def test_a_trainer_that_ignores_the_request_to_end_is_killed_within_the_time(are
 
 
 @pytest.mark.slow
-def test_a_signal_during_the_promoted_run_is_orderly_too_and_the_run_goes_on(arena):
+def test_a_signal_during_the_final_run_is_orderly_too_and_the_run_goes_on(arena):
     more = ["--trials", "2", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.15, promote=True, more=more)
     arena.wait_for(lambda: len([e for e in arena.events("epoch") if e["full"]]) >= 3)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert_orderly_end(process.returncode, output, 143)
-    assert arena.status()["promotion"]["state"] == "WAITING"
+    assert arena.status()["final_run"]["state"] == "WAITING"
     code, output = arena.run(promote=True, more=more)
     assert_orderly_end(code, output, 0)
     played = [event["epoch"] for event in arena.events("epoch") if event["full"]]
-    assert sorted(played) == list(range(1, 13)), "an epoch of the promoted run was lost or trained twice"
+    assert sorted(played) == list(range(1, 13)), "an epoch of the final run was lost or trained twice"
 
 
 @pytest.mark.slow
@@ -212,17 +212,17 @@ def test_a_signal_to_the_group_ends_a_comparison_in_order(lone_arena, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["INT", "HUP"])
-def test_a_signal_to_the_group_ends_the_promoted_run_in_order(lone_arena, name):
+def test_a_signal_to_the_group_ends_the_final_run_in_order(lone_arena, name):
     more = ["--trials", "2", "--promote-epochs", "12"]
     process = lone_arena.start(epoch_seconds=0.15, promote=True, leads=True, more=more)
     lone_arena.wait_for(lambda: len([e for e in lone_arena.events("epoch") if e["full"]]) >= 3)
     os.killpg(process.pid, signal.Signals[f"SIG{name}"])
     assert_ended_in_order(lone_arena, process, name)
-    assert lone_arena.status()["promotion"]["state"] == "WAITING"
+    assert lone_arena.status()["final_run"]["state"] == "WAITING"
     code, output = lone_arena.run(promote=True, more=more)
     assert_orderly_end(code, output, 0)
     played = [event["epoch"] for event in lone_arena.events("epoch") if event["full"]]
-    assert sorted(played) == list(range(1, 13)), "an epoch of the promoted run was lost or trained twice"
+    assert sorted(played) == list(range(1, 13)), "an epoch of the final run was lost or trained twice"
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def test_a_killed_actor_costs_its_trial_one_attempt(arena):
 
 
 @pytest.mark.slow
-def test_a_killed_trainer_of_the_promoted_run_goes_on_from_its_last_epoch(arena):
+def test_a_killed_trainer_of_the_final_run_goes_on_from_its_last_epoch(arena):
     more = ["--trials", "1", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.15, promote=True, more=more)
     full = arena.wait_for(lambda: [e for e in arena.events("epoch") if e["full"]][2:])
@@ -100,11 +100,11 @@ def test_a_space_whose_smallest_batch_is_too_large_ends_with_that_cause(arena):
     assert arena.status()["counts"]["RUNNING"] == 0
 
 
-# Row 15: figures that are no numbers
+# Row 15: values that are no numbers
 
 
 @pytest.mark.parametrize(
-    ("figure", "reason"),
+    ("value", "reason"),
     [
         ("nan", "diverged"),
         pytest.param("inf", "diverged", marks=pytest.mark.slow),
@@ -112,8 +112,8 @@ def test_a_space_whose_smallest_batch_is_too_large_ends_with_that_cause(arena):
         pytest.param("text", "error", marks=pytest.mark.slow),
     ],
 )
-def test_a_figure_that_is_none_ends_its_trial_at_once_and_is_never_the_best(arena, figure, reason):
-    arena.fault(f"1-3-figure={figure}")
+def test_a_value_that_is_none_ends_its_trial_at_once_and_is_never_the_best(arena, value, reason):
+    arena.fault(f"1-3-value={value}")
     run(arena)
     states = ("COMPLETE", "PRUNED", "FAIL")
     status = assert_nothing_lost(arena, states=states)
@@ -168,7 +168,7 @@ def test_a_first_epoch_that_takes_long_is_no_hang(arena):
 
 
 @pytest.mark.slow
-def test_three_trials_that_fail_alike_before_any_has_a_figure_end_the_search(arena):
+def test_three_trials_that_fail_alike_before_any_has_a_value_end_the_search(arena):
     arena.fault("any-1-error!")
     code, output = arena.run()
     assert_orderly_end(code, output, 7)

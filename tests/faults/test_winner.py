@@ -1,4 +1,4 @@
-"""Row +c: what a search found is never better in words than in figures; the default configuration is in the running."""
+"""Row +c: what a search found is never better in words than in values; the default configuration is in the running."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ class KnownTrials:
     spec: StudySpec
     records: tuple[TrialRecord, ...]
     name: str = "s"
-    promotion: dict = field(default_factory=dict)
+    final_run: dict = field(default_factory=dict)
     reevaluation: dict = field(default_factory=dict)
 
     def trials(self):

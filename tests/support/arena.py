@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from tests.conftest import SCRIPTED_TRAINER
 from tuner.report.status import status_of
 from tuner.storage.database import sqlite_url
-from tuner.study import Study
+from tuner.study import StoredStudy
 
 SPACE = """
 search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: %d, sampler: random, promote_epochs: 4,
@@ -116,7 +116,7 @@ class Arena:
 
     def status(self):
         """What `tune status --json` says, without the seconds that starting it takes."""
-        study = Study.open(self.storage, "s", self.study_folder)
+        study = StoredStudy.open(self.storage, "s", self.study_folder)
         try:
             return json.loads(json.dumps(status_of(study)))
         finally:
@@ -211,29 +211,29 @@ def assert_nothing_lost(arena, *, before=None, most_redone=1, states=("COMPLETE"
     assert_no_secret(arena)
     assert_weights_kept_and_removed(arena, status)
     assert_decisions_as_undisturbed(arena, status)
-    _note_figures(arena, redone)
+    _note_values(arena, redone)
     return status
 
 
-def _note_figures(arena, redone):
-    """For the table in docs/reliability.md: what the fault cost, appended to the file that FAULT_FIGURES names."""
-    if "FAULT_FIGURES" not in os.environ:
+def _note_values(arena, redone):
+    """For the table in docs/reliability.md: what the fault cost, appended to the file that FAULT_VALUES names."""
+    if "FAULT_VALUES" not in os.environ:
         return
     ended = {}
     for event in arena.events("epoch"):
         ended.setdefault((event["trial"], event["full"]), []).append(event["time"])
     pauses = [later - earlier for times in ended.values() for earlier, later in pairwise(times)]
-    figures = {
+    values = {
         "test": os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0],
         "longest_pause_s": round(max(pauses, default=0.0), 2),
         "epochs_redone": redone,
     }
-    with Path(os.environ["FAULT_FIGURES"]).open("a") as file:
-        file.write(json.dumps(figures) + "\n")
+    with Path(os.environ["FAULT_VALUES"]).open("a") as file:
+        file.write(json.dumps(values) + "\n")
 
 
 def _assert_kept(before, status):
-    """What had ended is as it was, and no figure has changed: the rungs are the same."""
+    """What had ended is as it was, and no value has changed: the rungs are the same."""
     after = {trial["number"]: trial for trial in status["trials"]}
     for number, trial in finished(before).items():
         assert after[number] == trial, "a finished trial has changed"
@@ -274,7 +274,7 @@ def assert_weights_kept_and_removed(arena, status):
 
 
 def assert_decisions_as_undisturbed(arena, status):
-    """Hearing the same figures in the same order, a search that nothing happens to decides alike."""
+    """Hearing the same values in the same order, a search that nothing happens to decides alike."""
     from tests.support.undisturbed import decisions
 
     arrived = {}

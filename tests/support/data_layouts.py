@@ -16,13 +16,13 @@ def put(path: Path, content: str | bytes = "") -> Path:
 
 
 def put_pair(image: Path, row: str = ROW) -> Path:
-    """A picture and its labels; nothing here opens pictures, so any bytes will do."""
+    """An image and its labels; nothing here opens images, so any bytes will do."""
     put(label_path(image), row)
-    return put(image, b"picture " + image.name.encode())
+    return put(image, b"image " + image.name.encode())
 
 
 def make(root: Path, yaml: str = f"{HEAD}names: [cat, dog]\n") -> Path:
-    """The guide's layout with three training and two validation pictures; the path of its YAML."""
+    """The guide's layout with three training and two validation images; the path of its YAML."""
     for name in ("a", "b", "c"):
         put_pair(root / f"images/train/{name}.jpg")
     for name in ("d", "e"):
@@ -32,7 +32,7 @@ def make(root: Path, yaml: str = f"{HEAD}names: [cat, dog]\n") -> Path:
 
 def counts(dataset: DataSet) -> dict[str, tuple[int, int]]:
     return {
-        name: (split.num_images, sum(label_path(picture.path).is_file() for picture in split.pictures))
+        name: (split.num_images, sum(label_path(image.path).is_file() for image in split.images))
         for name, split in dataset.splits.items()
     }
 

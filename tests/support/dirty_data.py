@@ -25,7 +25,7 @@ class Dirty:
     _seed: int = 0
 
     def pixels(self, width: int = 96, height: int = 64) -> np.ndarray:
-        """A picture like no other: a few coarse blobs and some noise."""
+        """An image like no other: a few coarse blobs and some noise."""
         self._seed += 1
         rng = np.random.default_rng(self._seed)
         coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((width, height), Image.BICUBIC)
@@ -37,11 +37,11 @@ class Dirty:
             exif[0x0112] = orientation
         return saved(Image.fromarray(self.pixels() if pixels is None else pixels), quality=quality, exif=exif)
 
-    def put(self, split: str, name: str, picture: bytes, rows: str | bytes | None = "0 0.5 0.5 0.25 0.25\n") -> None:
-        """A picture and, unless rows is none, its labels."""
+    def put(self, split: str, name: str, image: bytes, rows: str | bytes | None = "0 0.5 0.5 0.25 0.25\n") -> None:
+        """An image and, unless rows is none, its labels."""
         image = self.root / "images" / split / name
         image.parent.mkdir(parents=True, exist_ok=True)
-        image.write_bytes(picture)
+        image.write_bytes(image)
         if rows is not None:
             labels = self.root / "labels" / split / Path(name).with_suffix(".txt")
             labels.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +51,9 @@ class Dirty:
         self.planted[kind].add((split, path, line))
 
 
-def saved(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+def saved(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -66,7 +66,7 @@ def make(root: Path) -> Dirty:
     for number in range(12):
         dirty.put("val", f"good{number:02}.jpg", dirty.jpeg(), f"{number % 2} 0.5 0.5 0.3 0.4\n3 0.2 0.2 0.1 0.1\n")
     dirty.put("test", "good.jpg", dirty.jpeg(), "1 0.5 0.5 0.3 0.4\n")
-    for plant in (_pictures, _rows, _backgrounds, _twins, _legal):
+    for plant in (_images, _rows, _backgrounds, _twins, _legal):
         plant(dirty)
     (root / "dataset.yaml").write_text(
         f"path: .\ntrain: images\\train\nval: images\\val\ntest: images\\test\nnames: [{', '.join(NAMES)}]\n"
@@ -77,19 +77,19 @@ def make(root: Path) -> Dirty:
     return dirty
 
 
-def _pictures(dirty: Dirty) -> None:
+def _images(dirty: Dirty) -> None:
     whole = dirty.jpeg()
     for kind, name, content in (
-        ("unreadable-picture", "empty.jpg", b""),
-        ("unreadable-picture", "page.jpg", b"<html>404</html>"),
-        ("unreadable-picture", "half.png", saved(Image.fromarray(dirty.pixels()), "PNG")[:1500]),
-        ("truncated-picture", "half.jpg", whole[: len(whole) // 2]),
-        ("tiny-picture", "tiny.jpg", dirty.jpeg(dirty.pixels(40, 9))),
-        ("picture-format", "gif.jpg", saved(Image.fromarray(dirty.pixels()), "GIF")),
+        ("unreadable-image", "empty.jpg", b""),
+        ("unreadable-image", "page.jpg", b"<html>404</html>"),
+        ("unreadable-image", "half.png", saved(Image.fromarray(dirty.pixels()), "PNG")[:1500]),
+        ("truncated-image", "half.jpg", whole[: len(whole) // 2]),
+        ("tiny-image", "tiny.jpg", dirty.jpeg(dirty.pixels(40, 9))),
+        ("image-format", "gif.jpg", saved(Image.fromarray(dirty.pixels()), "GIF")),
         ("trailing-bytes", "trailing.jpg", dirty.jpeg() + b"\0" * 20),
-        ("rotated-picture", "turned.jpg", dirty.jpeg(orientation=6)),
+        ("rotated-image", "turned.jpg", dirty.jpeg(orientation=6)),
         ("bad-orientation", "odd.jpg", dirty.jpeg(orientation=12)),
-        ("grey-picture", "grey.jpg", saved(Image.fromarray(dirty.pixels()).convert("L"))),
+        ("grey-image", "grey.jpg", saved(Image.fromarray(dirty.pixels()).convert("L"))),
     ):
         dirty.put("train", name, content)
         dirty.plant(kind, "train", f"images/train/{name}")
@@ -99,15 +99,15 @@ def _pictures(dirty: Dirty) -> None:
 
 
 def _others(dirty: Dirty) -> Iterator[tuple[str, bytes]]:
-    """Other pictures with the same flaws: copies would be a flaw of their own."""
+    """Other images with the same flaws: copies would be a flaw of their own."""
     whole = dirty.jpeg()
-    yield "unreadable-picture", b"<html>404</html>"
-    yield "truncated-picture", whole[: 2 * len(whole) // 3]
-    yield "tiny-picture", dirty.jpeg(dirty.pixels(9, 40))
+    yield "unreadable-image", b"<html>404</html>"
+    yield "truncated-image", whole[: 2 * len(whole) // 3]
+    yield "tiny-image", dirty.jpeg(dirty.pixels(9, 40))
     yield "trailing-bytes", dirty.jpeg() + b"more"
-    yield "rotated-picture", dirty.jpeg(orientation=3)
+    yield "rotated-image", dirty.jpeg(orientation=3)
     yield "bad-orientation", dirty.jpeg(orientation=0)
-    yield "grey-picture", saved(Image.fromarray(dirty.pixels()).convert("L"))
+    yield "grey-image", saved(Image.fromarray(dirty.pixels()).convert("L"))
 
 
 def _rows(dirty: Dirty) -> None:
@@ -156,20 +156,20 @@ def _twins(dirty: Dirty) -> None:
     dirty.put("train", "a-copied.jpg", content)
     dirty.put("train", "b-copy.jpg", content)
     dirty.put("val", "copy.jpg", content)
-    dirty.plant("duplicate-picture", "train", "images/train/b-copy.jpg")
-    dirty.plant("leaked-picture", "val", "images/val/copy.jpg")
+    dirty.plant("duplicate-image", "train", "images/train/b-copy.jpg")
+    dirty.plant("leaked-image", "val", "images/val/copy.jpg")
     pixels = dirty.pixels()
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     dirty.put("train", "a-source.jpg", dirty.jpeg(pixels))
     for split, name, other in (
         ("train", "z-worse.jpg", dirty.jpeg(pixels, quality=40)),
-        ("val", "half.jpg", saved(picture.resize((48, 32)))),
-        ("val", "mirrored.jpg", saved(picture.transpose(Image.FLIP_LEFT_RIGHT))),
+        ("val", "half.jpg", saved(image.resize((48, 32)))),
+        ("val", "mirrored.jpg", saved(image.transpose(Image.FLIP_LEFT_RIGHT))),
         ("val", "brighter.png", saved(Image.fromarray((pixels * 0.8 + 51).astype(np.uint8)), "PNG")),
-        ("test", "cropped.jpg", saved(picture.crop((1, 1, 95, 63)))),
+        ("test", "cropped.jpg", saved(image.crop((1, 1, 95, 63)))),
     ):
         dirty.put(split, name, other)
-        kind = "near-duplicate-picture" if split == "train" else "near-leaked-picture"
+        kind = "near-duplicate-image" if split == "train" else "near-leaked-image"
         dirty.plant(kind, split, f"images/{split}/{name}")
 
 
@@ -181,7 +181,7 @@ def _legal(dirty: Dirty) -> None:
     dirty.plant("outline-labels", "train", "labels/train/outline.txt")
     dirty.put("train", "rounded.jpg", dirty.jpeg(), "0 0.5 0.5 1.005 1\n")
     dirty.put("train", "snow-\u96ea.jpg", dirty.jpeg())
-    dirty.put("train", ".hidden.jpg", b"no picture")
+    dirty.put("train", ".hidden.jpg", b"no image")
     outside = dirty.root.parent / "elsewhere"
     outside.mkdir()
     (outside / "linked.jpg").write_bytes(dirty.jpeg())

@@ -2,7 +2,7 @@
 
 PLACE is `module:attribute:before|after:N`: the N-th call of that function does not begin, or does not return. With
 `full` for `before` nothing is killed: from the N-th call on the disk takes half of what that function writes. An empty
-PLACE does nothing. The order in which figures arrive is appended to the file that the variable ARRIVALS names.
+PLACE does nothing. The order in which values arrive is appended to the file that the variable ARRIVALS names.
 """
 
 import errno
@@ -61,10 +61,10 @@ def on_a_full_disk():
 
 
 def note_arrivals(path: str) -> None:
-    """Write down each figure as the study takes it in, before it is safe anywhere."""
-    from tuner.study import DrivenStudy
+    """Write down each value as the study takes it in, before it is safe anywhere."""
+    from tuner.study import StudySession
 
-    record_epoch, finish = DrivenStudy.record_epoch, DrivenStudy.finish
+    record_epoch, finish = StudySession.record_epoch, StudySession.finish
 
     def note(number, curve):
         with open(path, "a") as file:  # noqa: PTH123
@@ -81,8 +81,8 @@ def note_arrivals(path: str) -> None:
         note(number, curve or {})
         return finish(self, number, state, curve=curve, **facts)
 
-    DrivenStudy.record_epoch = noted_record_epoch
-    DrivenStudy.finish = noted_finish
+    StudySession.record_epoch = noted_record_epoch
+    StudySession.finish = noted_finish
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ model: mamba-yolo-n
 
 
 class RealArena(Arena):
-    """Two trials on sixteen pictures, one after the other, by the trainer that users have."""
+    """Two trials on sixteen images, one after the other, by the trainer that users have."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, trials=2)
@@ -47,7 +47,7 @@ class RealArena(Arena):
     def trial(self, number=1):
         return Run(self.study_folder / "trials" / f"{number:04d}")
 
-    def promoted(self):
+    def final_run(self):
         (folder,) = (self.study_folder / "promoted").iterdir()
         return Run(folder)
 

@@ -125,14 +125,14 @@ def prepare(request: PrepareRequest) -> EndRecord:
 
 def check(request: DataCheckRequest, options) -> EndRecord:
     """Nothing is wrong with any data set."""
-    split = SplitFacts(pictures=2, usable=2, background=0, unlabelled=0, boxes=2)
-    sizes = {"small": 0.5, "medium": 0.25, "large": 0.25, "median_side": 40.0, "tiny": 0.0, "boxes_per_picture": 1.0}
+    split = SplitFacts(images=2, usable=2, background=0, unlabelled=0, boxes=2)
+    sizes = {"small": 0.5, "medium": 0.25, "large": 0.25, "median_side": 40.0, "tiny": 0.0, "boxes_per_image": 1.0}
     report = DataReport(
         data=request.data,
         root=str(Path(request.data).parent),
         splits={"train": split, "val": split},
         classes=(),
-        sizes=SizeFacts(imgsz=640, picture_sizes=((640, 480, 4),), **sizes),
+        sizes=SizeFacts(imgsz=640, image_sizes=((640, 480, 4),), **sizes),
         noise=None,
         findings=(),
         notes=(),
@@ -207,7 +207,7 @@ def play(request: TrainRequest, options, checkpoint: Path) -> EndRecord:
             EpochRecord(
                 epoch=epoch,
                 losses={"box": 1.0 / epoch, "cls": 1.0, "dfl": 1.0},
-                metrics=figures(value) if validated else None,
+                metrics=values(value) if validated else None,
                 seconds=options.epoch_seconds,
                 memory_gib=0.1,
                 learning_rate=0.01,
@@ -218,11 +218,11 @@ def play(request: TrainRequest, options, checkpoint: Path) -> EndRecord:
     return EndRecord(
         outcome=Outcome.COMPLETED,
         checkpoint=str(checkpoint) if request.full else "",
-        metrics=figures(value) if request.full else None,
+        metrics=values(value) if request.full else None,
     )
 
 
-def figures(value):
+def values(value):
     """The metrics of an epoch; a value that is no number is what a fault made of it."""
     if value is None:
         return {}
@@ -306,8 +306,8 @@ def fault_garbage(argument, value):
     return value
 
 
-def fault_figure(argument, value):
-    """Another figure than the right one: nan, inf, a text, or none at all."""
+def fault_value(argument, value):
+    """Another value than the right one: nan, inf, a text, or none at all."""
     return {"nan": math.nan, "inf": math.inf, "missing": None}.get(argument, argument)
 
 

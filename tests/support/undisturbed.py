@@ -1,4 +1,4 @@
-"""What a search decides that hears the same figures in the same order and to which nothing happens."""
+"""What a search decides that hears the same values in the same order and to which nothing happens."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ RUNGS, EPOCHS, REDUCTION_FACTOR = (3,), 9, 3
 
 
 def decisions(arrived, trials):
-    """State by trial number: PRUNED where a figure stops it, COMPLETE where one of the last epoch came.
+    """State by trial number: PRUNED where a value stops it, COMPLETE where one of the last epoch came.
 
     Args:
         arrived: metric by (trial, epoch), in the order of arrival.
@@ -20,7 +20,7 @@ def decisions(arrived, trials):
     states = {history.begin(np.array([0.5])): "" for _ in range(trials)}
     for (number, epoch), value in arrived.items():
         assert states[number] != "PRUNED", f"trial {number} was stopped and yet went on"
-        history.hear(number, epoch, value)
+        history.report(number, epoch, value)
         if isinstance(rule.verdict(history, number, epoch), Stop):
             states[number] = "PRUNED"
         elif epoch == EPOCHS:

@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data_yaml(tmp_path_factory) -> Path:
-    """Sixteen pictures to train on, four to validate."""
+    """Sixteen images to train on, four to validate."""
     folder = tmp_path_factory.mktemp("data")
     return sample.compose(folder / "tiny", train_images=16, val_images=4, image_size=64)
 

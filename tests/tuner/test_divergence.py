@@ -16,7 +16,7 @@ from tuner.divergence import EXPLODED, divergence
         (None, 3.2, 2.0, "the loss is 3.2, 1.6 times that of the first epoch"),
     ],
 )
-def test_a_figure_that_is_no_number_and_an_exploded_loss_are_named(metric, loss, first_loss, said):
+def test_a_value_that_is_no_number_and_an_exploded_loss_are_named(metric, loss, first_loss, said):
     assert divergence(metric, loss, first_loss) == said
 
 

@@ -76,6 +76,6 @@ def _prepared(request: PrepareRequest) -> PreparedRecord:
 
 def _sources(trained: dataset.DataSet, data: Path, model: str) -> tuple[str, ...]:
     """The first image of each folder, the resolved YAML, and the model where it is a file."""
-    images = {image.path.parent: str(image.path) for s in trained.splits.values() for image in reversed(s.pictures)}
+    images = {image.path.parent: str(image.path) for s in trained.splits.values() for image in reversed(s.images)}
     own = [str(data), *([model] if Path(model).is_absolute() else [])]
     return (*own, *sorted(images.values())[:_MAX_SOURCES])

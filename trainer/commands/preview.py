@@ -52,7 +52,7 @@ def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
         environment.configure()
         from trainer.ultralytics_bridge.preview import Preview  # imports torch: seconds
 
-        preview = Preview(data, pictures=request.images, draws=request.draws, seed=request.seed)
+        preview = Preview(data, images=request.images, draws=request.draws, seed=request.seed)
         for settings in request.sheets:
             sheet = preview.sheet(settings.title, settings.params)
             path = folder / f"{settings.name}.jpg"

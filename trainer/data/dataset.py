@@ -24,12 +24,12 @@ from trainer.data.elsewhere import search
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg"} | {".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
 )
-"""Lower case; what ultralytics 8.4 takes for a picture."""
+"""Lower case; what ultralytics 8.4 takes for an image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """One picture file of a split."""
+class Image:
+    """One image file of a split."""
 
     path: Path
     """Absolute, links not followed."""
@@ -39,17 +39,17 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """The pictures of train, val or test."""
+    """The images of train, val or test."""
 
     sources: tuple[Path, ...]
     """Absolute folders and list files."""
-    pictures: tuple[Picture, ...]
+    images: tuple[Image, ...]
     """In the order of their paths."""
 
     @property
     def num_images(self) -> int:
-        """Number of pictures."""
-        return len(self.pictures)
+        """Number of images."""
+        return len(self.images)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +72,7 @@ class DataSet:
     """What the user should know though it stops nothing; one line each."""
 
     def folders(self) -> tuple[Path, ...]:
-        """Where its files lie: its root, and the folders of pictures outside of that."""
+        """Where its files lie: its root, and the folders of images outside of that."""
         sources = {source if is_folder(source) else source.parent for s in self.splits.values() for source in s.sources}
         outside = sorted(source.parent for source in sources if not source.is_relative_to(self.root))
         return tuple(dict.fromkeys((self.root, *outside)))
@@ -82,8 +82,8 @@ def resolve(source: Path) -> DataSet:
     """Find what a data set YAML describes.
 
     Raises:
-        DataError: the YAML is at fault; train or val has a source that is missing or holds no picture; or no training
-            picture has a label file.
+        DataError: the YAML is at fault; train or val has a source that is missing or holds no image; or no training
+            image has a label file.
     """
     description = read_description(source)
     notes: list[str] = list(description.notes)
@@ -107,20 +107,20 @@ def resolve(source: Path) -> DataSet:
 
 
 def label_path(image: Path) -> Path:
-    """Where the labels of a picture are: the last folder `images` becomes `labels`, the suffix .txt.
+    """Where the labels of an image are: the last folder `images` becomes `labels`, the suffix .txt.
 
-    Without such a folder, they lie beside the picture.
+    Without such a folder, they lie beside the image.
     """
     head, separator, tail = str(image).rpartition(f"{os.sep}images{os.sep}")
     return (Path(f"{head}{os.sep}labels{os.sep}{tail}") if separator else image).with_suffix(".txt")
 
 
 def fingerprint(dataset: DataSet) -> str:
-    """SHA-256, in hex, of names and sizes of the pictures and content of the label files, split by split.
+    """SHA-256, in hex, of names and sizes of the images and content of the label files, split by split.
 
     And of how these are read, where that is out of the ordinary.
 
-    The same wherever the data set lies. A picture without a label file counts as one with an empty file:
+    The same wherever the data set lies. An image without a label file counts as one with an empty file:
     both train as background.
 
     Raises:
@@ -130,9 +130,9 @@ def fingerprint(dataset: DataSet) -> str:
     if dataset.channels != 3 or dataset.keypoints is not None:
         digest.update(json.dumps([dataset.channels, dataset.keypoints]).encode() + b"\n")
     for split in sorted(dataset.splits):
-        for picture in sorted(dataset.splits[split].pictures, key=lambda picture: picture.name):
-            size, labels = _read_pair(picture.path)
-            line = json.dumps([split, picture.name, size, hashlib.sha256(labels).hexdigest()])
+        for image in sorted(dataset.splits[split].images, key=lambda image: image.name):
+            size, labels = _read_pair(image.path)
+            line = json.dumps([split, image.name, size, hashlib.sha256(labels).hexdigest()])
             digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 
@@ -142,7 +142,7 @@ def fingerprint(dataset: DataSet) -> str:
 
 def _split(name: str, entries: tuple[SplitEntry, ...], description: Description, notes: list[str]) -> Split:
     sources: list[Path] = []
-    pictures: list[Picture] = []
+    images: list[Image] = []
     for entry in entries:
         source = _existing(entry)
         if source is None:
@@ -155,13 +155,13 @@ def _split(name: str, entries: tuple[SplitEntry, ...], description: Description,
                 else "mend the path in this line",
             )
         sources.append(source)
-        pictures += _listed(source, description.root, notes) if is_file(source) else _in_folder(source)
-    if not pictures:
-        rule = f"{name} must hold at least one picture ({_suffixes()}), but got none in "
+        images += _listed(source, description.root, notes) if is_file(source) else _in_folder(source)
+    if not images:
+        rule = f"{name} must hold at least one image ({_suffixes()}), but got none in "
         raise data_error(entries[0].place, rule + shown([str(s) for s in sources]), "check the path")
     return Split(
         sources=tuple(sources),
-        pictures=tuple(sorted(pictures, key=lambda picture: picture.path)),
+        images=tuple(sorted(images, key=lambda image: image.path)),
     )
 
 
@@ -177,18 +177,18 @@ def _is_list(path: Path) -> bool:
     return path.suffix.lower() == ".txt" and is_file(path)
 
 
-def is_picture_name(name: str) -> bool:
-    """Whether a file of that name is taken for a picture."""
+def is_image_name(name: str) -> bool:
+    """Whether a file of that name is taken for an image."""
     # Names with a leading dot are other programs' droppings, such as the ._x.jpg of a Mac.
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
-def _in_folder(folder: Path) -> Iterator[Picture]:
+def _in_folder(folder: Path) -> Iterator[Image]:
     for directory, names in _walk(folder):
-        for name in filter(is_picture_name, names):
+        for name in filter(is_image_name, names):
             path = directory / name
             if is_file(path):
-                yield Picture(path=path, name=path.relative_to(folder).as_posix())
+                yield Image(path=path, name=path.relative_to(folder).as_posix())
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -209,20 +209,20 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(directory), sorted(names)
 
 
-def _listed(file: Path, root: Path, notes: list[str]) -> list[Picture]:
-    """The pictures named in a list file; lines that name none that exists are noted."""
-    pictures, missing = [], []
+def _listed(file: Path, root: Path, notes: list[str]) -> list[Image]:
+    """The images named in a list file; lines that name none that exists are noted."""
+    images, missing = [], []
     for number, line in enumerate(_lines(file), start=1):
         text = line.strip()
-        if not is_picture_name(text.replace("\\", "/").rpartition("/")[2]):
+        if not is_image_name(text.replace("\\", "/").rpartition("/")[2]):
             continue
         path = next((path for path in _meanings(text, file, root) if is_file(path)), None)
         if path is None:
             missing.append(number)
             continue
-        pictures.append(Picture(path=path, name=Path(os.path.relpath(path, file.parent)).as_posix()))
-    if missing and not pictures:
-        rule = f"A list must name pictures that exist, but none of its {len(missing)} does"
+        images.append(Image(path=path, name=Path(os.path.relpath(path, file.parent)).as_posix()))
+    if missing and not images:
+        rule = f"A list must name images that exist, but none of its {len(missing)} does"
         raise data_error(
             Place(file=file, line=missing[0]),
             rule,
@@ -230,8 +230,8 @@ def _listed(file: Path, root: Path, notes: list[str]) -> list[Picture]:
         )
     if missing:
         place = Place(file=file, line=missing[0])
-        notes.append(f"{place}: {len(missing)} pictures of this list do not exist; this line names the first.")
-    return pictures
+        notes.append(f"{place}: {len(missing)} images of this list do not exist; this line names the first.")
+    return images
 
 
 def _meanings(text: str, file: Path, root: Path) -> Iterator[Path]:
@@ -255,23 +255,23 @@ def _check_labels(
     splits: Mapping[str, Split], description: Description, folders: Sequence[Path], notes: list[str]
 ) -> None:
     for name, split in splits.items():
-        if any(is_file(label_path(picture.path)) for picture in split.pictures):
+        if any(is_file(label_path(image.path)) for image in split.images):
             continue
-        expected = label_path(split.pictures[0].path)
+        expected = label_path(split.images[0].path)
         place = description.splits[name][0].place
-        rule = f"No picture of {name} has a label file, the first would be {shown(str(expected))}"
+        rule = f"No image of {name} has a label file, the first would be {shown(str(expected))}"
         if name == "train":
-            raise data_error(place, rule, _where_labels_are([p.path for p in split.pictures], folders))
+            raise data_error(place, rule, _where_labels_are([p.path for p in split.images], folders))
         notes.append(f"{place}: {rule}; every metric on {name} will be 0.")
 
 
-def _where_labels_are(pictures: Sequence[Path], folders: Sequence[Path]) -> str:
-    """What to do about pictures none of which has a label file."""
-    elsewhere = search(pictures, (), folders)
+def _where_labels_are(images: Sequence[Path], folders: Sequence[Path]) -> str:
+    """What to do about images none of which has a label file."""
+    elsewhere = search(images, (), folders)
     if elsewhere.labels:
-        picture, label = next(iter(elsewhere.labels.items()))
+        image, label = next(iter(elsewhere.labels.items()))
         what = f"{len(elsewhere.labels)} label files of these names" if len(elsewhere.labels) > 1 else "one"
-        return f"{what} lie elsewhere, that of {picture.name} as {shown(str(label))}: move them there"
+        return f"{what} lie elsewhere, that of {image.name} as {shown(str(label))}: move them there"
     if elsewhere.foreign:
         file, kind = elsewhere.foreign[0]
         return f"{shown(str(file))} has annotations of {kind}, which are not read: convert them to YOLO's rows"
@@ -282,12 +282,12 @@ def _where_labels_are(pictures: Sequence[Path], folders: Sequence[Path]) -> str:
 
 
 def _read_pair(image: Path) -> tuple[int, bytes]:
-    """Size of the picture and content of its label file."""
+    """Size of the image and content of its label file."""
     file = image
     try:
         size = image.stat().st_size
         file = label_path(image)
         return size, file.read_bytes() if is_file(file) else b""
     except OSError as error:
-        rule = f"Every picture and label file must be readable, but got {error.strerror!r}"
+        rule = f"Every image and label file must be readable, but got {error.strerror!r}"
         raise data_error(Place(file=file), rule, "check that it is there, and its permissions") from error

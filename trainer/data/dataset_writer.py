@@ -26,13 +26,13 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
         Absolute path of the YAML.
 
     Raises:
-        DataError: the target lies among the user's data, or a picture's path cannot be written in a list.
+        DataError: the target lies among the user's data, or an image's path cannot be written in a list.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100 - a path as the caller wrote it
     check_target(dataset, target)
     lists = {split: target.with_name(f"{target.stem}.{split}.txt") for split in dataset.splits}
     for split, file in lists.items():
-        paths = [_listable(picture.path, dataset.source) for picture in dataset.splits[split].pictures]
+        paths = [_listable(image.path, dataset.source) for image in dataset.splits[split].images]
         atomic_files.write_whole(file, "".join(f"{path}\n" for path in paths).encode())
     text = yaml_text(dataset, None, {split: file.name for split, file in lists.items()})
     atomic_files.write_whole(target, text.encode())
@@ -54,7 +54,7 @@ def write_part(source: Path, target: Path, *, max_images: int) -> Path:
         DataError: as `resolve` and `write_resolved`.
     """
     dataset = resolve(source)
-    splits = {name: replace(split, pictures=split.pictures[:max_images]) for name, split in dataset.splits.items()}
+    splits = {name: replace(split, images=split.images[:max_images]) for name, split in dataset.splits.items()}
     return write_resolved(replace(dataset, splits=splits), target)
 
 
@@ -73,7 +73,7 @@ def yaml_text(dataset: DataSet, root: Path | None, splits: Mapping[str, str]) ->
 
 
 def check_target(dataset: DataSet, target: Path) -> None:
-    """Nothing is written among a user's pictures and labels, or beside the YAML.
+    """Nothing is written among a user's images and labels, or beside the YAML.
 
     Raises:
         DataError: the target, a file to write, would lie there.
@@ -98,7 +98,7 @@ def _listable(path: Path, source: Path) -> str:
     text = str(path)
     # splitlines, because that is how ultralytics will take the list apart.
     if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
-        rule = f"The path of a picture must be UTF-8 text on one line, but got {shown(text)}"
+        rule = f"The path of an image must be UTF-8 text on one line, but got {shown(text)}"
         raise data_error(Place(file=source), rule, "rename it")
     return text
 

@@ -200,7 +200,7 @@ def _text(file: Path) -> str:
         raise data_error(place, rule, "check its permissions") from error
     if len(content) > MAX_BYTES:
         rule = f"A data set YAML may have {MAX_BYTES} bytes, but got more"
-        raise data_error(place, rule, "list pictures in a .txt file and name that file")
+        raise data_error(place, rule, "list images in a .txt file and name that file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -243,7 +243,7 @@ def _entries(document: CommentedMap, file: Path, root: Path, split: str) -> tupl
     if key is None:
         if split == "test":
             return ()
-        rule = f"A data set needs training and validation pictures, but {split} is not given"
+        rule = f"A data set needs training and validation images, but {split} is not given"
         raise data_error(Place(file=file), rule, f"add a line '{split}: images/{split}'")
     place = _place(document, file, key)
     value = document[key]

@@ -26,11 +26,11 @@ class Elsewhere:
     """Annotations that are not read, with the name of their format."""
 
 
-def search(pictures: Sequence[Path], used: Collection[Path], folders: Iterable[Path]) -> Elsewhere:
+def search(images: Sequence[Path], used: Collection[Path], folders: Iterable[Path]) -> Elsewhere:
     """Search for the labels of images that have none where training looks.
 
     Args:
-        pictures: Images without labels.
+        images: Images without labels.
         used: Label files that belong to other images.
         folders: Folders to search recursively.
     """
@@ -43,13 +43,13 @@ def search(pictures: Sequence[Path], used: Collection[Path], folders: Iterable[P
         elif suffix in (".json", ".xml", ".csv"):
             others.append(file)
     found = {}
-    for picture in pictures:
-        candidates = [*texts.get(picture.stem, ()), *texts.get(picture.name, ())]
-        nearest = sorted(candidates, key=lambda file: (-_shared(file, picture), str(file)))
+    for image in images:
+        candidates = [*texts.get(image.stem, ()), *texts.get(image.name, ())]
+        nearest = sorted(candidates, key=lambda file: (-_shared(file, image), str(file)))
         label = next((file for file in nearest if _holds_labels(file)), None)
         if label is not None:
-            found[picture] = label
-    return Elsewhere(labels=found, foreign=tuple(_foreign(others, pictures)) if len(found) < len(pictures) else ())
+            found[image] = label
+    return Elsewhere(labels=found, foreign=tuple(_foreign(others, images)) if len(found) < len(images) else ())
 
 
 def _files(folders: Iterable[Path]) -> Iterator[Path]:
@@ -64,9 +64,9 @@ def _files(folders: Iterable[Path]) -> Iterator[Path]:
             yield from (Path(directory, name) for name in sorted(names) if not name.startswith("."))
 
 
-def _shared(file: Path, picture: Path) -> int:
+def _shared(file: Path, image: Path) -> int:
     """Count the folder names that occur in both paths."""
-    return len({*file.parent.parts} & {*picture.parent.parts})
+    return len({*file.parent.parts} & {*image.parent.parts})
 
 
 def _holds_labels(file: Path) -> bool:
@@ -85,9 +85,9 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _foreign(files: Sequence[Path], pictures: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+def _foreign(files: Sequence[Path], images: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Yield the first file of each format in each folder."""
-    stems = {picture.stem for picture in pictures}
+    stems = {image.stem for image in images}
     told = set()
     for file in files:
         kind = _format(file, stems)
@@ -99,16 +99,16 @@ def _foreign(files: Sequence[Path], pictures: Sequence[Path]) -> Iterator[tuple[
 def _format(file: Path, stems: Collection[str]) -> str:
     """Return the name of the annotation format; empty if it is unknown."""
     text = _beginning(file) + _end(file)
-    is_of_picture = file.stem in stems
+    is_of_image = file.stem in stems
     if file.suffix.lower() == ".csv":
         return "CSV" if b"xmin" in text[:1000].lower() and b"filename" in text[:1000].lower() else ""
     if file.suffix.lower() == ".xml":
-        if is_of_picture and b"<annotation" in text and b"<bndbox" in text:
+        if is_of_image and b"<annotation" in text and b"<bndbox" in text:
             return "Pascal VOC"
         return "CVAT" if b"<annotations" in text and b"<image " in text else ""
     if sum(name in text for name in (b'"images"', b'"annotations"', b'"categories"')) > 1:
         return "COCO"
-    if is_of_picture and b'"shapes"' in text:
+    if is_of_image and b'"shapes"' in text:
         return "LabelMe"
     return "CreateML" if b'"annotations"' in text and b'"coordinates"' in text else ""
 

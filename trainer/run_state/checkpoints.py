@@ -2,7 +2,7 @@
 
     last.pt            the newest epoch
     previous.pt        the one before; gone when the run is complete
-    best.pt            the validated epoch with the best figures
+    best.pt            the validated epoch with the best values
     checkpoints.json   SHA-256 -> epoch (1-based) of these files
 
 A file is good when its digest is listed. The list names a new checkpoint before the checkpoint takes its place,

@@ -12,7 +12,7 @@ _REFERENCE_BATCHES = 10
 class LossWatch:
     """Follows the training loss per image, batch by batch.
 
-    The reference is the median of the first ten losses seen: a single batch of pictures without objects has a
+    The reference is the median of the first ten losses seen: a single batch of images without objects has a
     loss near zero, so a minimum would call the next normal batch an explosion.
     """
 

@@ -19,7 +19,7 @@ BATCH = 128
 def in_processes(
     work: Callable[[Sequence[Item]], Result],
     items: Sequence[Item],
-    hear: Callable[[int], None] = lambda done: None,
+    on_progress: Callable[[int], None] = lambda done: None,
     num_processes: int | None = None,
 ) -> Iterator[Result]:
     """Yield the result of `work` for each batch of the items, in their order.
@@ -27,7 +27,7 @@ def in_processes(
     Args:
         work: A function of a module, or a partial of one: other processes must find it by its name.
         items: The items to work on.
-        hear: Called from time to time with the number of finished items.
+        on_progress: Called from time to time with the number of finished items.
         num_processes: Defaults to the number of cores available to this process. A single batch runs without any.
 
     Raises:
@@ -36,13 +36,13 @@ def in_processes(
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
     num_processes = min(num_processes or len(os.sched_getaffinity(0)), len(batches))
     if num_processes <= 1:
-        yield from _told(map(work, batches), batches, hear)
+        yield from _told(map(work, batches), batches, on_progress)
         return
     # A fork keeps the imported modules. No threads have been started before, which a fork would lose.
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(num_processes, context, initializer=_begin) as pool:
         try:
-            yield from _told(pool.map(work, batches), batches, hear)
+            yield from _told(pool.map(work, batches), batches, on_progress)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -53,10 +53,10 @@ def _begin() -> None:
 
 
 def _told(
-    results: Iterable[Result], batches: Sequence[Sequence[Item]], hear: Callable[[int], None]
+    results: Iterable[Result], batches: Sequence[Sequence[Item]], on_progress: Callable[[int], None]
 ) -> Iterator[Result]:
     done = 0
     for batch, result in zip(batches, results, strict=True):
         done += len(batch)
-        hear(done)
+        on_progress(done)
         yield result

@@ -192,7 +192,7 @@ class _Run:
         return replace(record, checkpoint=str(self._weights / LAST))
 
     def _best_recorded(self) -> Mapping[str, float] | None:
-        """The figures of best.pt as its epoch was validated: all there is when the last evaluation was cut off."""
+        """The values of best.pt as its epoch was validated: all there is when the last evaluation was cut off."""
         validated = [record.metrics for record in self._records.read() if record.metrics is not None]
         return max(validated, key=lambda metrics: metrics["mAP50-95"], default=None)
 
@@ -239,9 +239,9 @@ def _is_same(known: object, identity: Mapping[str, Any]) -> bool:
 
 
 def _told(record: EpochRecord, epochs: int) -> str:
-    figures = {**{f"{name}_loss": loss for name, loss in record.losses.items()}, **(record.metrics or {})}
+    values = {**{f"{name}_loss": loss for name, loss in record.losses.items()}, **(record.metrics or {})}
     return (
-        f"epoch {record.epoch}/{epochs}: {', '.join(f'{name} {value:.4g}' for name, value in figures.items())}; "
+        f"epoch {record.epoch}/{epochs}: {', '.join(f'{name} {value:.4g}' for name, value in values.items())}; "
         f"{record.seconds:.1f} s, {record.memory_gib:.2f} GiB, lr {record.learning_rate:.3g}"
     )
 

@@ -114,9 +114,9 @@ def restore(trainer: Any, checkpoint: Mapping[str, Any]) -> tuple[Mapping[str, t
     exact = checkpoint[_EXACT]
     model = unwrap_model(trainer.model)
     model.load_state_dict({**model.state_dict(), **exact["model"]})  # a teacher comes from its own file
-    figures = dict(checkpoint["train_metrics"])
-    trainer.fitness = figures.pop("fitness")
-    trainer.metrics = figures
+    values = dict(checkpoint["train_metrics"])
+    trainer.fitness = values.pop("fitness")
+    trainer.metrics = values
     return exact["pending"], exact["batches_since_step"]
 
 

@@ -55,15 +55,15 @@ def require_all(dataset: Any) -> None:
     )
 
 
-def _reason(picture: str, data: dict[str, Any]) -> str:
+def _reason(image: str, data: dict[str, Any]) -> str:
     """Return ultralytics' own reason for dropping an image, on one line."""
     keypoints = data.get("kpt_shape", (0, 0))
-    found = verify_image_label((picture, *img2label_paths([picture]), "", False, len(data["names"]), *keypoints, False))
-    reason = str(found[-1]).removeprefix(f"{picture}: ").removeprefix("ignoring corrupt image/label: ")
+    found = verify_image_label((image, *img2label_paths([image]), "", False, len(data["names"]), *keypoints, False))
+    reason = str(found[-1]).removeprefix(f"{image}: ").removeprefix("ignoring corrupt image/label: ")
     return " ".join(reason.split())[:200]
 
 
-def _read_to_the_end(picture: str, write: Callable[[Any], None]) -> None:
+def _read_to_the_end(image: str, write: Callable[[Any], None]) -> None:
     """Decode a JPEG without an end mark instead of replacing it; raises if the file is truncated."""
     write(io.BytesIO())
 

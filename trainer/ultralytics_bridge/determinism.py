@@ -43,9 +43,9 @@ class EpochSampler(Sampler[int]):
     """Images of an epoch for one rank, in a new order each epoch. Epochs are 0-based, as in ultralytics."""
 
     def __init__(
-        self, num_pictures: int, *, batch_size: int, num_workers: int, seed: int, rank: int, num_ranks: int
+        self, num_images: int, *, batch_size: int, num_workers: int, seed: int, rank: int, num_ranks: int
     ) -> None:
-        self._num_pictures = num_pictures
+        self._num_images = num_images
         self._batch_size = batch_size
         self._num_workers = max(num_workers, 1)
         self._seed = seed
@@ -61,20 +61,20 @@ class EpochSampler(Sampler[int]):
         """Ignore ultralytics' call in multi-device runs: it comes too late for a loader that reads ahead."""
 
     def __len__(self) -> int:
-        return -(-self._num_pictures // self._num_ranks)
+        return -(-self._num_images // self._num_ranks)
 
     def __iter__(self) -> Iterator[int]:
         epoch, self._next = self._next, self._next + 1
         rng = np.random.default_rng([self._seed, epoch])
-        order = rng.permutation(self._num_pictures)
+        order = rng.permutation(self._num_images)
         # Every rank gets the same number: the first images fill up the last round.
         mine = np.resize(order, len(self) * self._num_ranks)[self._rank :: self._num_ranks]
         batches = [mine[start : start + self._batch_size] for start in range(0, len(mine), self._batch_size)]
         for number, batch in enumerate(batches):
             near = np.concatenate(batches[number :: -self._num_workers][:_NEAR_BATCHES])
             partners = near[rng.integers(len(near), size=(len(batch), _PARTNERS))]
-            for picture, others in zip(batch.tolist(), partners.tolist(), strict=True):
-                yield Pick.of(picture, sample_seed(self._seed, epoch, picture), tuple(others))
+            for image, others in zip(batch.tolist(), partners.tolist(), strict=True):
+                yield Pick.of(image, sample_seed(self._seed, epoch, image), tuple(others))
 
 
 def sample_seed(*parts: int) -> int:

@@ -28,17 +28,17 @@ logger = logging.getLogger("trainer")
 
 
 def _folder() -> Path:
-    return cache_folder() / "pictures"
+    return cache_folder() / "images"
 
 
-def _file(picture: str) -> Path:
+def _file(image: str) -> Path:
     """Return the cache file, whose name changes with the image, so that an existing file is always valid."""
     try:
-        status = os.stat(picture)  # noqa: PTH116 - called very often
+        status = os.stat(image)  # noqa: PTH116 - called very often
         state = f"{status.st_size}:{status.st_mtime_ns}"
     except OSError:  # gone meanwhile: reading it will report that
         state = "gone"
-    digest = hashlib.sha256(os.fsencode(picture) + b"\0" + state.encode()).hexdigest()[:32]
+    digest = hashlib.sha256(os.fsencode(image) + b"\0" + state.encode()).hexdigest()[:32]
     return _folder() / digest[:2] / f"{digest}.npy"
 
 
@@ -47,25 +47,25 @@ def _kept(dataset: Any) -> list[Path]:
     return files
 
 
-def _keep(dataset: Any, beside_pictures: object) -> None:
-    vars(dataset)["npy_files"] = [_file(picture) for picture in dataset.im_files]
+def _keep(dataset: Any, beside_images: object) -> None:
+    vars(dataset)["npy_files"] = [_file(image) for image in dataset.im_files]
 
 
 def _has_room(dataset: Any) -> bool:
     """Check whether the images not cached yet fit on the disk; if not, the data set does without a cache."""
     missing = [name for name, file in zip(dataset.im_files, dataset.npy_files, strict=True) if not file.exists()]
     sample = [read(name, flags=dataset.cv2_flag) for name in missing[:: len(missing) // _SAMPLED + 1]]
-    sizes = [picture.nbytes for picture in sample]
+    sizes = [image.nbytes for image in sample]
     needed = _MARGIN * len(missing) * sum(sizes) / max(len(sizes), 1)
     try:
         _folder().mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(_folder()).free
     except OSError as error:
-        logger.warning("pictures are not kept decoded: %s", error)
+        logger.warning("images are not kept decoded: %s", error)
         free = -1
     if needed > free >= 0:
         told = needed / 2**30, free / 2**30, _folder()
-        logger.warning("pictures are not kept decoded: that takes %.1f GiB, and %.1f GiB are free for %s", *told)
+        logger.warning("images are not kept decoded: that takes %.1f GiB, and %.1f GiB are free for %s", *told)
     fits = bool(needed <= free)
     if not fits:
         dataset.cache = None
@@ -86,7 +86,7 @@ def _keep_decoded(dataset: Any, index: int) -> None:
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        logger.warning("the picture %s is not kept decoded: %s", dataset.im_files[index], error)
+        logger.warning("the image %s is not kept decoded: %s", dataset.im_files[index], error)
 
 
 BaseDataset.npy_files = property(_kept, _keep)

@@ -66,7 +66,7 @@ def _left_out(dataset: Any, scanned: Mapping[str, Any]) -> list[str]:
     if len(scanned["labels"]) == len(dataset.im_files):
         return []
     taken = {label["im_file"] for label in scanned["labels"]}
-    return [picture for picture in dataset.im_files if picture not in taken]
+    return [image for image in dataset.im_files if image not in taken]
 
 
 def _told(messages: list[str]) -> list[str]:
@@ -75,9 +75,9 @@ def _told(messages: list[str]) -> list[str]:
     return messages if left_out <= 0 else [*messages[:_MOST_TOLD], f"... and {left_out} more of the kind"]
 
 
-def _path(pictures: Sequence[str]) -> Path:
+def _path(images: Sequence[str]) -> Path:
     """Return one file per list of images, so that splits and fractions of a data set do not overwrite each other."""
-    names = "\0".join(pictures).encode("utf-8", "surrogateescape")
+    names = "\0".join(images).encode("utf-8", "surrogateescape")
     return cache_folder() / "labels" / f"{hashlib.sha256(names).hexdigest()[:32]}.npz"
 
 
@@ -136,7 +136,7 @@ def _packed(fingerprint: str, scanned: Mapping[str, Any]) -> dict[str, NDArray[A
         "fingerprint": fingerprint,
         "results": scanned["results"],
         "msgs": scanned["msgs"],
-        "pictures": [label["im_file"] for label in labels],
+        "images": [label["im_file"] for label in labels],
     }
     outlines = [outline for label in labels for outline in label["segments"]]
     return {
@@ -144,10 +144,10 @@ def _packed(fingerprint: str, scanned: Mapping[str, Any]) -> dict[str, NDArray[A
         "shapes": np.array([label["shape"] for label in labels], np.int64),
         "classes": np.concatenate([label["cls"] for label in labels]),
         "boxes": np.concatenate([label["bboxes"] for label in labels]),
-        "boxes_of_picture": np.array([len(label["cls"]) for label in labels], np.int64),
+        "boxes_of_image": np.array([len(label["cls"]) for label in labels], np.int64),
         "points": np.concatenate([*outlines, np.zeros((0, 2), np.float32)]),
         "points_of_outline": np.array([len(outline) for outline in outlines], np.int64),
-        "outlines_of_picture": np.array([len(label["segments"]) for label in labels], np.int64),
+        "outlines_of_image": np.array([len(label["segments"]) for label in labels], np.int64),
     }
 
 
@@ -155,12 +155,12 @@ def _unpacked(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> d
     classes, boxes, points = (_numbers(arrays, name) for name in _COLUMNS)
     if len(classes) != len(boxes):
         raise ValueError("its parts do not belong together")
-    starts = _starts(arrays["boxes_of_picture"], len(classes))
+    starts = _starts(arrays["boxes_of_image"], len(classes))
     outlines = _parts(points, arrays["points_of_outline"])
-    outline_starts = _starts(arrays["outlines_of_picture"], len(outlines))
+    outline_starts = _starts(arrays["outlines_of_image"], len(outlines))
     labels = [
         {
-            "im_file": picture,
+            "im_file": image,
             "shape": (height, width),
             "cls": classes[start:end],
             "bboxes": boxes[start:end],
@@ -169,8 +169,8 @@ def _unpacked(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> d
             "normalized": True,
             "bbox_format": "xywh",
         }
-        for picture, (height, width), (start, end), (first, last) in zip(
-            about["pictures"], arrays["shapes"].tolist(), pairwise(starts), pairwise(outline_starts), strict=True
+        for image, (height, width), (start, end), (first, last) in zip(
+            about["images"], arrays["shapes"].tolist(), pairwise(starts), pairwise(outline_starts), strict=True
         )
     ]
     return {

@@ -34,12 +34,12 @@ _PARTNERS = 32
 class Preview:
     """Preview sheets of a data set: the same images, with the same random draws at the same place on each sheet."""
 
-    def __init__(self, data: Path, *, pictures: int, draws: int, seed: int) -> None:
+    def __init__(self, data: Path, *, images: int, draws: int, seed: int) -> None:
         """Load the data set.
 
         Args:
             data: File written by `write_resolved`.
-            pictures: Rows of a sheet, at least 1; fewer if the data set has fewer images with labels.
+            images: Rows of a sheet, at least 1; fewer if the data set has fewer images with labels.
             draws: Augmented images per row, at least 1.
             seed: 0 or more; selects the images and their augmentations.
 
@@ -47,7 +47,7 @@ class Preview:
             DataError: ultralytics cannot read the data set.
         """
         self._data = data
-        self._pictures = pictures
+        self._images = images
         self._draws = draws
         self._seed = seed
         self._loaded: dict[tuple[object, ...], _Loaded] = {}
@@ -89,7 +89,7 @@ class Preview:
             checked = {**self._checked, "names": {0: "item"}, "nc": 1} if args.single_cls else self._checked
             try:
                 dataset = build_yolo_dataset(copy(args), checked["train"], batch, checked, mode="train")
-                self._chosen = self._chosen or _spread(dataset, self._pictures, self._seed)
+                self._chosen = self._chosen or _spread(dataset, self._images, self._seed)
                 self._loaded[key] = _Loaded(dataset, args, self._chosen, self._seed)
             except Exception as error:
                 raise _unreadable(self._data, error) from error
@@ -191,7 +191,7 @@ def _notes(args: Any, labels: Sequence[Mapping[str, Any]]) -> list[str]:
     if args.multi_scale:
         notes.append("multi_scale is not shown: it changes the size of whole batches")
     if not any(len(label["cls"]) for label in labels):
-        notes.append("no training picture has a label: there are no boxes to see")
+        notes.append("no training image has a label: there are no boxes to see")
     return notes
 
 

@@ -27,7 +27,7 @@ from trainer.nn import is_ssm_parameter
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.divergence import LossWatch
 from trainer.ultralytics_bridge import checkpoints, dataset_scan, determinism, models
-from trainer.ultralytics_bridge import image_caches as _picture_caches  # noqa: F401 - keeps caches out of the user's files
+from trainer.ultralytics_bridge import image_caches as _image_caches  # noqa: F401 - keeps caches out of the user's files
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads label caches safely
 from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - reports an unreadable image by name
 

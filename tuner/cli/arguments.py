@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.exceptions import DataError, MachineError, UsageError
-from tuner.execution.watchdog import Patience
+from tuner.execution.watchdog import HangTimeouts
 from tuner.system.paths import checked_path
 
 if TYPE_CHECKING:
-    from tuner.study import Study, StudyPaths
+    from tuner.study import StoredStudy, StudyPaths
     from tuner.workflows.options import Machines
 
 STORAGE_VARIABLE = "TUNE_STORAGE"
@@ -70,9 +70,9 @@ def machines(
     """Where and how to train, from the options."""
     from tuner.workflows.options import Machines
 
-    patience = Patience(least_s=hang_after, start_s=start_within)
+    hang_timeouts = HangTimeouts(least_s=hang_after, start_s=start_within)
     command = trainer_command(trainer)
-    return Machines(gpus=gpus, parallel=parallel, address=address, trainer=command, patience=patience)
+    return Machines(gpus=gpus, parallel=parallel, address=address, trainer=command, hang_timeouts=hang_timeouts)
 
 
 def trainer_command(trainer: str | None) -> tuple[str, ...]:
@@ -88,17 +88,17 @@ def storage_url(storage: str | None, paths: "StudyPaths") -> str:
     return storage or sqlite_url(paths.database)
 
 
-def open_study(name: str, home: Path, storage: str | None) -> "tuple[Study, StudyPaths]":
+def open_study(name: str, home: Path, storage: str | None) -> "tuple[StoredStudy, StudyPaths]":
     """An existing study and its folder.
 
     Raises:
         UsageError: there is none of that name.
     """
-    from tuner.study import Study, StudyPaths
+    from tuner.study import StoredStudy, StudyPaths
 
     paths = StudyPaths.of(home, name)
     try:
-        return Study.open(storage_url(storage, paths), name, paths.root), paths
+        return StoredStudy.open(storage_url(storage, paths), name, paths.root), paths
     except UsageError as error:
         if storage is None or not paths.database.exists():
             raise

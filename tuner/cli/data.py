@@ -17,7 +17,7 @@ from tuner.system.printable import printable
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from tuner.workflows.data_check import Hear
+    from tuner.workflows.data_check import OnProgress
 
 app = typer.Typer(help="Look at a data set before it costs GPU hours.", no_args_is_help=True)
 
@@ -32,16 +32,16 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Data set YAML; sample: the one that comes with us.")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON on standard output.")] = False,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as a page, with pictures of the worst.")
+        Path | None, typer.Option(metavar="FILE", help="Write the report as a page, with images of the worst.")
     ] = None,
     fix: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write a cleaned data set into a new folder, of links to the pictures."),
+        typer.Option(metavar="FOLDER", help="Write a cleaned data set into a new folder, of links to the images."),
     ] = None,
     places: Annotated[int, typer.Option(min=0, help="How many places of each finding to name.")] = 3,
     trainer: Trainer = None,
 ) -> None:
-    """Look at every picture and label: what is wrong, what leaks, what val can tell apart, what to give `tune run`.
+    """Look at every image and label: what is wrong, what leaks, what val can tell apart, what to give `tune run`.
 
     The data set itself is only read. The exit code is 4 where `tune run` would refuse it.
 
@@ -59,8 +59,10 @@ def check(
         checked_path("DATA", data)
     if html is not None and (html.is_dir() or not os.access(html.parent, os.W_OK)):
         raise _not_writable(html, "it is a folder" if html.is_dir() else "its folder is not there or not to be written")
-    with _progress() as hear:
-        report, cleaned = check_data(data, trainer_command(trainer), samples=html is not None, fix=fix, hear=hear)
+    with _progress() as on_progress:
+        report, cleaned = check_data(
+            data, trainer_command(trainer), samples=html is not None, fix=fix, on_progress=on_progress
+        )
     if as_json:
         typer.echo(encode_report(report), nl=False)
     else:
@@ -73,7 +75,7 @@ def check(
         typer.echo(f"page        {printable(str(html))}", err=as_json)
     if cleaned is not None:
         typer.echo(
-            f"cleaned     {printable(cleaned.data)}: {cleaned.num_images:,} pictures, {cleaned.num_left_out:,} left "
+            f"cleaned     {printable(cleaned.data)}: {cleaned.num_images:,} images, {cleaned.num_left_out:,} left "
             f"out, {cleaned.num_rewritten:,} saved anew, {cleaned.num_rows:,} rows of labels changed",
             err=as_json,
         )
@@ -95,7 +97,7 @@ def _not_writable(file: Path, why: str) -> UsageError:
 
 
 @contextmanager
-def _progress() -> "Iterator[Hear]":
+def _progress() -> "Iterator[OnProgress]":
     """Bars on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -106,9 +108,9 @@ def _progress() -> "Iterator[Hear]":
     with Progress(*columns, console=console, transient=True, disable=disable) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def hear(step: str, done: int, total: int) -> None:
+        def on_progress(step: str, done: int, total: int) -> None:
             if step not in tasks:
                 tasks[step] = bars.add_task(step, total=total)
             bars.update(tasks[step], completed=done)
 
-        yield hear
+        yield on_progress

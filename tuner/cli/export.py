@@ -21,7 +21,7 @@ from tuner.exceptions import UsageError
 from tuner.system.printable import printable
 
 if TYPE_CHECKING:
-    from tuner.study import Study, StudyPaths, StudySpec
+    from tuner.study import StoredStudy, StudyPaths, StudySpec
 
 
 def export(
@@ -32,7 +32,7 @@ def export(
         Path | None, typer.Option("--output", "-o", help="The file to write. Default: params.yaml.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs to write. Default: the promoted run's, or the space's.")
+        int | None, typer.Option(min=1, help="Epochs to write. Default: the final run's, or the space's.")
     ] = None,
     curves: Annotated[
         Path | None,
@@ -62,7 +62,7 @@ def export(
 
     opened, paths = open_study(study[0], home, storage)
     winner = choose_winner(opened)
-    begun = opened.promotion if opened.promotion.get("trial") == winner.trial.number else {}
+    begun = opened.final_run if opened.final_run.get("trial") == winner.trial.number else {}
     length = epochs or int(begun.get("epochs", opened.spec.promote_epochs))
     target = output or Path("params.yaml")
     write_params(params_yaml(opened, winner, length, _with_places_of_now(opened, paths, trainer, data, model)), target)
@@ -72,7 +72,7 @@ def export(
 
 
 def _with_places_of_now(
-    study: "Study", paths: "StudyPaths", trainer: str | None, data: str | None, model: str | None
+    study: "StoredStudy", paths: "StudyPaths", trainer: str | None, data: str | None, model: str | None
 ) -> "StudySpec":
     """The spec, after a look whether what it names is there; asked for another place, or where it is not, a trainer
     prepares it again."""

@@ -21,14 +21,14 @@ def preview(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the sheets.")] = Path("preview"),
     imgsz: Annotated[
         int | None,
-        typer.Option(min=32, max=4096, help="Size that pictures are trained at. Default: the space's, or 640."),
+        typer.Option(min=32, max=4096, help="Size that images are trained at. Default: the space's, or 640."),
     ] = None,
-    pictures: Annotated[int, typer.Option(min=1, max=50, help="Rows of a sheet.")] = 4,
-    draws: Annotated[int, typer.Option(min=1, max=20, help="Augmented pictures in a row.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Another one: other pictures, other draws.")] = 0,
+    images: Annotated[int, typer.Option(min=1, max=50, help="Rows of a sheet.")] = 4,
+    draws: Annotated[int, typer.Option(min=1, max=20, help="Augmented images in a row.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Another one: other images, other draws.")] = 0,
     trainer: Trainer = None,
 ) -> None:
-    """Draw training pictures as weak, medium and strong augmentation change them, and as a space does.
+    """Draw training images as weak, medium and strong augmentation change them, and as a space does.
 
     Look whether objects can still be recognised, whether the boxes are on them, and whether colours are natural.
 
@@ -48,12 +48,12 @@ def preview(
         data=data_source(data or (loaded.data if loaded else None)),
         directory=Path(checked_path("--out", str(out))),
         imgsz=size,
-        images=pictures,
+        images=images,
         draws=draws,
         seed=seed,
     )
     if sys.stderr.isatty():
-        typer.echo("Drawing; the first time with a data set, all its training pictures are read ...", err=True)
+        typer.echo("Drawing; the first time with a data set, all its training images are read ...", err=True)
     sheets = service.draw(options, trainer_command(trainer))
     for file in sheets.files:
         typer.echo(printable(str(file)))

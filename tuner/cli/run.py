@@ -73,7 +73,9 @@ def run(
         str | None, typer.Option(help="Epochs at which trials are compared, as 3,9,27; overrides the space.")
     ] = None,
     reduction_factor: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="auto, promotion or asha; overrides the space.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="auto, asha-promotion or asha-stopping; overrides the space.")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="auto, model, tpe, gp, cmaes or random.")] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
     metric: Annotated[str | None, typer.Option(help="mAP50-95, mAP50, precision or recall.")] = None,
@@ -100,7 +102,7 @@ def run(
             help="End it when its trials have trained for so long in total; a slot on the CPU counts as a GPU.",
         ),
     ] = None,
-    patience: Annotated[
+    no_improvement: Annotated[
         int | None, typer.Option(metavar="TRIALS", help="End it after so many trials without a better result.")
     ] = None,
     dry_run: Annotated[
@@ -128,7 +130,7 @@ def run(
     """
     from rich.console import Console
 
-    from tuner.decisions.stopping import Bounds
+    from tuner.decisions.stopping import Budget
     from tuner.report.progress import View
     from tuner.space import find_space, load_space, with_fixed
     from tuner.study import StudyPaths, checked_study_name
@@ -150,7 +152,7 @@ def run(
     )
     fixed = _settings(settings or [], imgsz)
     loaded = with_fixed(own, fixed)
-    bounds = Bounds(hours=max_hours, gpu_hours=gpu_hours, patience=patience)
+    bounds = Budget(hours=max_hours, gpu_hours=gpu_hours, no_improvement=no_improvement)
     if study is not None:
         checked_study_name(study)
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
@@ -176,7 +178,7 @@ def run(
         bounds=bounds,
     )
     if dry_run:
-        service.quote_only(options, view)
+        service.estimate_only(options, view)
     else:
         service.run(options, view)
 

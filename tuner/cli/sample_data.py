@@ -13,9 +13,9 @@ from tuner.system.printable import printable
 
 def sample_data(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it.")],
-    images: Annotated[int, typer.Option(min=8, help="Training pictures; a quarter as many for validation.")] = 600,
+    images: Annotated[int, typer.Option(min=8, help="Training images; a quarter as many for validation.")] = 600,
 ) -> None:
-    """Write the sample data set: composed pictures of clothes, ready to train on."""
+    """Write the sample data set: composed images of clothes, ready to train on."""
     command = [sys.executable, "-m", "trainer", "sample-data", str(directory), "--images", str(images)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -19,11 +19,11 @@ def simulate(
     curves: Annotated[
         Path, typer.Option(help="A table of learning curves: parquet of `tune export --curves`, or npz of losses.")
     ],
-    strategy: Annotated[str, typer.Option(help="auto, promotion or asha.")] = "auto",
+    strategy: Annotated[str, typer.Option(help="auto, asha-promotion or asha-stopping.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
     budget: Annotated[float, typer.Option(help="Worker time, in full runs of average cost.")] = 20.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The values as JSON on standard output.")] = False,
 ) -> None:
     """Replay a search over recorded learning curves: real decisions, simulated time, no training.
 
@@ -52,11 +52,11 @@ def simulate(
     table = _loaded(curves)
     pool = Pool(table)
     search = SimulatedSearch(table, pool, strategy, seed=seed)
-    figures = measures(table, replay(table, search, workers=workers, budget=budget))
+    values = measures(table, replay(table, search, workers=workers, budget=budget))
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(values))
     else:
-        Console().print(_shown(table, strategy, workers, budget, figures))
+        Console().print(_shown(table, strategy, workers, budget, values))
 
 
 def _loaded(path: Path) -> "CurveTable":
@@ -69,7 +69,7 @@ def _loaded(path: Path) -> "CurveTable":
     return read_curves(path)
 
 
-def _shown(table: "CurveTable", strategy: str, workers: int, budget: float, figures: dict[str, Any]) -> "Table":
+def _shown(table: "CurveTable", strategy: str, workers: int, budget: float, values: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     shown = Table(
@@ -78,11 +78,11 @@ def _shown(table: "CurveTable", strategy: str, workers: int, budget: float, figu
         box=None,
         title_justify="left",
     )
-    for percent, regret in figures["regret"].items():
+    for percent, regret in values["regret"].items():
         shown.add_row(f"regret at {percent} % of the budget", f"{regret:.3f}")
-    shown.add_row("trials", str(figures["trials"]))
-    shown.add_row("of them trained to the end", str(figures["full_runs"]))
-    shown.add_row("epochs of dead runs", f"{figures['dead_epoch_share']:.1%}")
-    shown.add_row("idle worker time", f"{figures['idle_share']:.1%}")
-    shown.add_row("a decision (median, p95)", "{p50:.1f} ms, {p95:.1f} ms".format(**figures["decision_ms"]))
+    shown.add_row("trials", str(values["trials"]))
+    shown.add_row("of them trained to the end", str(values["full_runs"]))
+    shown.add_row("epochs of dead runs", f"{values['dead_epoch_share']:.1%}")
+    shown.add_row("idle worker time", f"{values['idle_share']:.1%}")
+    shown.add_row("a decision (median, p95)", "{p50:.1f} ms, {p95:.1f} ms".format(**values["decision_ms"]))
     return shown

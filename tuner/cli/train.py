@@ -20,7 +20,7 @@ from tuner.cli.arguments import (
 )
 from tuner.contract import ParamValue, Stage
 from tuner.exceptions import MachineError, UsageError
-from tuner.execution.watchdog import LEAST_S, START_S, Patience
+from tuner.execution.watchdog import LEAST_S, START_S, HangTimeouts
 from tuner.system.paths import checked_path
 from tuner.system.printable import printable
 
@@ -59,9 +59,7 @@ def train(
     ] = None,
     batch: Annotated[
         str | None,
-        typer.Option(
-            help="Pictures of a batch, on all GPUs together; auto: as many as fit, up to 128 a GPU, measured."
-        ),
+        typer.Option(help="Images of a batch, on all GPUs together; auto: as many as fit, up to 128 a GPU, measured."),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(min=0, help="End after so many epochs without a better one; 0: never. Default: 50.")
@@ -106,7 +104,7 @@ def train(
     from tuner.diagnosis import summary_lines
     from tuner.training import single_run
     from tuner.training.arguments_file import overridden, require_optimizer
-    from tuner.trials.requests import FULL_RUN_PATIENCE
+    from tuner.trials.requests import PATIENCE
 
     options = {"data": data, "model": model, "epochs": epochs, "seed": seed, "patience": patience, "batch": batch}
     replaced = {name for name, value in {**options, "distill_model": distill}.items() if value is not None}
@@ -125,7 +123,7 @@ def train(
     teacher = _teacher(distill or given.params.get("distill_model"))
     run = single_run.FullRun(
         params={
-            "patience": FULL_RUN_PATIENCE,
+            "patience": PATIENCE,
             **given.params,
             **said,
             **teacher,
@@ -143,13 +141,13 @@ def train(
         gpus=number,
         threads=len(os.sched_getaffinity(0)),
         trainer=command,
-        patience=Patience(least_s=hang_after, start_s=start_within),
+        hang_timeouts=HangTimeouts(least_s=hang_after, start_s=start_within),
     )
     for note in given.notes:
         typer.echo(printable(f"note   {note}"))
     trained = single_run.train(run, lambda line: typer.echo(printable(line)))
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
-    typer.echo(f"\nbest   {figures}\n       {printable(trained.weights)}")
+    values = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
+    typer.echo(f"\nbest   {values}\n       {printable(trained.weights)}")
     for line in summary_lines(run.directory):
         typer.echo(printable(f"       {line}"))
     if trained.note:
@@ -198,7 +196,7 @@ def _batch(text: str | None) -> int | None:
     if text is None or text == "auto":
         return None
     if not text.isdecimal() or not int(text):
-        raise UsageError(f"--batch takes a number of pictures, or auto, but got '{text}'.")
+        raise UsageError(f"--batch takes a number of images, or auto, but got '{text}'.")
     return int(text)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tuner.comparison.contest import ComparisonPlan, Conclusion, ConfigurationResult, Evidence, Verdict
-from tuner.study import KnownStudy
+from tuner.study import ReadableStudy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ _STORED_NAMES = {"conclusion": "decision", "results": "standings"}
 """Fields of a verdict that the database knows by another name."""
 
 
-def reevaluated(study: KnownStudy) -> Reevaluated | None:
+def reevaluated(study: ReadableStudy) -> Reevaluated | None:
     """Read what a study knows; none before there is anything."""
     facts = study.reevaluation
     if not facts:

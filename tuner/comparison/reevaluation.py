@@ -18,7 +18,7 @@ from tuner.comparison.verdict import next_runs, verdict
 from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
 from tuner.divergence import divergence
 from tuner.exceptions import DataError, FailurePolicyError, TunerError
-from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, place_problem
+from tuner.study import ReadableStudy, StudyPaths, StudySession, TrialRecord, place_problem
 from tuner.system.disk_space import discard_weights
 from tuner.trials.attempts import Attempts
 from tuner.trials.live import DIVERGED, LiveTrial, total_loss
@@ -46,7 +46,7 @@ def most_runs(asked: int | None, full_runs: float) -> int:
     return min(max(LEAST_RUNS, int(SHARE * full_runs)), MOST_RUNS) if asked is None else asked
 
 
-def plan_for(study: KnownStudy, runs: int | None = None) -> ComparisonPlan | None:
+def plan_for(study: ReadableStudy, runs: int | None = None) -> ComparisonPlan | None:
     """Plan the comparison that the search's result calls for.
 
     A plan that is under way or over stays as long as it is about the best configurations. None if there is nothing to
@@ -103,7 +103,7 @@ class Reevaluation:
 
     def __init__(
         self,
-        study: DrivenStudy,
+        study: StudySession,
         plan: ComparisonPlan,
         paths: StudyPaths,
         terms: TrialTerms,
@@ -240,7 +240,7 @@ class Reevaluation:
         elif live.epoch == self._study.spec.epochs and live.value is not None:
             self._end(number, live.value)
         else:
-            self._end(number, None, f"the trainer ended without a figure for epoch {self._study.spec.epochs}")
+            self._end(number, None, f"the trainer ended without a value for epoch {self._study.spec.epochs}")
 
     def _on_failure(self, number: int, live: LiveRun, failure: Failure, cause: str) -> None:
         """Retry a run as a trial is retried. Failures of machines are not held against configurations: if retrying does

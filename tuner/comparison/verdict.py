@@ -187,12 +187,12 @@ def _statement(plan: ComparisonPlan, state: _State, results: Sequence[Configurat
             return "No gain over the default was shown: every candidate failed on at least one seed."
         return f"Nothing can be said about a gain over the default: {state.why}."
     low, high = look.interval
-    figures = f"{100 * (1 - plan.alpha):g} % interval [{low:.4g}, {high:.4g}], on {state.seeds} paired seeds"
+    values = f"{100 * (1 - plan.alpha):g} % interval [{low:.4g}, {high:.4g}], on {state.seeds} paired seeds"
     besides = f"; the baseline failed on {failed} more" if failed else ""
     if look.better:
-        return f"Trial {state.leader} is better than the baseline by {look.gain:.4g}, {figures}{besides}."
+        return f"Trial {state.leader} is better than the baseline by {look.gain:.4g}, {values}{besides}."
     yet = " yet" if state.needed else ""
     return (
         f"No gain over the default was shown{yet}: trial {state.leader}, the best of the candidates, differs from the "
-        f"baseline by {look.gain:.4g}, {figures}{besides}."
+        f"baseline by {look.gain:.4g}, {values}{besides}."
     )

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from tuner.contract._json_values import record_of
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class Level(StrEnum):
     """How bad a finding is."""
 
     ERROR = "error"
-    """Pictures are lost to it, or figures of merit are wrong."""
+    """Images are lost to it, or values of merit are wrong."""
     WARNING = "warning"
     """Training runs, but most likely not as it should."""
     NOTE = "note"
@@ -88,7 +88,7 @@ class Finding:
     """All places of one split where the same thing is wrong or odd."""
 
     kind: str
-    """Such as truncated-picture; one of those in docs/data-check.md."""
+    """Such as truncated-image; one of those in docs/data-check.md."""
     level: Level
     split: str
     """train, val or test; empty where it is about the whole data set."""
@@ -103,15 +103,15 @@ class Finding:
 class SplitFacts:
     """What a split holds."""
 
-    pictures: int
+    images: int
     usable: int
-    """Pictures that can be trained on or validated with."""
+    """Images that can be trained on or validated with."""
     background: int
-    """Of these, pictures without a box."""
+    """Of these, images without a box."""
     unlabelled: int
-    """Pictures without a label file."""
+    """Images without a label file."""
     boxes: int
-    """On usable pictures."""
+    """On usable images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,17 +119,17 @@ class ClassFacts:
     """How often a class is there, by split."""
 
     name: str
-    pictures: Mapping[str, int]
+    images: Mapping[str, int]
     boxes: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizeFacts:
-    """How large pictures and objects are; objects as they are when the longer side of their picture is `imgsz`."""
+    """How large images and objects are; objects as they are when the longer side of their image is `imgsz`."""
 
     imgsz: int
-    picture_sizes: tuple[tuple[int, int, int], ...]
-    """The most frequent ones: width, height, number of pictures."""
+    image_sizes: tuple[tuple[int, int, int], ...]
+    """The most frequent ones: width, height, number of images."""
     small: float
     medium: float
     large: float
@@ -138,22 +138,22 @@ class SizeFacts:
     """In pixels: square root of the area."""
     tiny: float
     """Share of the boxes whose shorter side is below 8 pixels, one step of the finest grid of the detector."""
-    boxes_per_picture: float
-    """On pictures that have any."""
+    boxes_per_image: float
+    """On images that have any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseFacts:
-    """How much mAP50-95 would change with other validation pictures of the kind, estimated before any training."""
+    """How much mAP50-95 would change with other validation images of the kind, estimated before any training."""
 
-    pictures: int
-    """Validation pictures with a box."""
+    images: int
+    """Validation images with a box."""
     standard_deviation: float
-    """Of one configuration's figure."""
+    """Of one configuration's value."""
     least_difference: float
-    """Two configurations that differ by less on these pictures cannot be told apart (two standard deviations)."""
-    pictures_for_a_point: int
-    """Validation pictures of the kind that would tell apart what differs by 0.01; two digits of it count."""
+    """Two configurations that differ by less on these images cannot be told apart (two standard deviations)."""
+    images_for_a_point: int
+    """Validation images of the kind that would tell apart what differs by 0.01; two digits of it count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +169,7 @@ class Advice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """A small picture of a place, with its boxes, for people to look at."""
+    """A small image of a place, with its boxes, for people to look at."""
 
     kind: str
     """Of the finding."""
@@ -192,13 +192,13 @@ class DataReport:
     """By class id."""
     sizes: SizeFacts
     noise: NoiseFacts | None
-    """None where no validation picture has a box."""
+    """None where no validation image has a box."""
     findings: tuple[Finding, ...]
     """The worst first."""
     notes: tuple[str, ...]
     """What else is worth knowing of how it was read, a line each."""
     left_out: tuple[str, ...]
-    """Absolute paths of the pictures that cannot be trained on."""
+    """Absolute paths of the images that cannot be trained on."""
     advice: tuple[Advice, ...]
     refusal: str
     """Why the data set cannot be trained on as it is, one line; empty where it can."""

@@ -42,7 +42,7 @@ class PrepareRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A part of a run at a picture size and batch of its own."""
+    """A part of a run at an image size and batch of its own."""
 
     last_epoch: int
     """1-based; the last stage's is that of the run."""
@@ -76,7 +76,7 @@ class TrainRequest:
     directory: str
     """Absolute path; everything that the run writes goes below it."""
     full: bool = False
-    """A promoted run: keeps best.pt, draws plots, evaluates best.pt at the end."""
+    """A final run: keeps best.pt, draws plots, evaluates best.pt at the end."""
     backup: str = ""
     """Folder, by path or URL, for copies of best and last weights of a full run, made while it goes on."""
     stages: tuple[Stage, ...] = ()
@@ -102,7 +102,7 @@ class PreparedRecord:
     """Hash of what is trained on: names and sizes of the images, content of the labels."""
     num_classes: int
     num_images: Mapping[str, int]
-    """Pictures per split (train, val, test)."""
+    """Images per split (train, val, test)."""
     model: str
     """What trials are to be given as model."""
     portable_model: str

@@ -6,18 +6,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tuner.cost.estimate import Quotation, Range
+from tuner.cost.estimate import CostEstimate, Range
 from tuner.diagnosis import epoch_seconds, read_run
 from tuner.exceptions import TunerError
-from tuner.study import KnownStudy, TrialRecord
+from tuner.study import ReadableStudy, TrialRecord
 
 
-def noted(quotation: Quotation, *, trials: int, slots: int) -> dict[str, Any]:
+def noted(estimate: CostEstimate, *, trials: int, slots: int) -> dict[str, Any]:
     """Return the parts of a cost estimate that a study keeps for comparison; the unit of time is one epoch."""
-    return {"trials": trials, "slots": slots, "trained": asdict(quotation.trained), "wall": asdict(quotation.wall)}
+    return {"trials": trials, "slots": slots, "trained": asdict(estimate.trained), "wall": asdict(estimate.wall)}
 
 
-def search_times(study: KnownStudy) -> list[str]:
+def search_times(study: ReadableStudy) -> list[str]:
     """Return one line about the search, or no line if its times are unknown.
 
     The line leaves out the cost estimate if the study has another number of trials, because it ended early or was
@@ -28,25 +28,25 @@ def search_times(study: KnownStudy) -> list[str]:
         return []
     pace = seconds / epochs
     took = f"search: {epochs:,} epochs of {pace:.1f} s in {_duration(study.searched_s)}"
-    quoted = study.rehearsal.get("quotation")
-    if not quoted or quoted["trials"] != len(study.trials()):
+    estimate = study.profiling.get("quotation")
+    if not estimate or estimate["trials"] != len(study.trials()):
         return [took]
-    trained, wall = Range(**quoted["trained"]), Range(**quoted["wall"]).times(pace)
+    trained, wall = Range(**estimate["trained"]), Range(**estimate["wall"]).times(pace)
     return [
         f"{took}; quoted were {trained.shown()} epochs, at that pace {_duration(wall.low)} to {_duration(wall.high)} "
-        f"with {quoted['slots']} slot(s)"
+        f"with {estimate['slots']} slot(s)"
     ]
 
 
-def full_run_times(study: KnownStudy) -> list[str]:
+def full_run_times(study: ReadableStudy) -> list[str]:
     """Return one line about the final run and the pace of its trial, or no line if its times are unknown."""
-    promotion = study.promotion
-    times = _epoch_times(Path(promotion["directory"]))
+    final_run = study.final_run
+    times = _epoch_times(Path(final_run["directory"]))
     if not times:
         return []
-    epochs, seconds = _trained([study.trials()[promotion["trial"]]])
+    epochs, seconds = _trained([study.trials()[final_run["trial"]]])
     expected = f"; at the pace of its trial {_duration(len(times) * seconds / epochs)}" if epochs else ""
-    where = f" on {promotion['gpus']} GPUs" if promotion.get("gpus", 0) > 1 else ""
+    where = f" on {final_run['gpus']} GPUs" if final_run.get("gpus", 0) > 1 else ""
     return [f"full run: {len(times):,} epochs in {_duration(sum(times))}{where}{expected}"]
 
 

@@ -75,7 +75,7 @@ class Course:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Quotation:
+class CostEstimate:
     """Cost estimate of a search; the unit of time is one epoch."""
 
     arrivals: Mapping[int, Range]
@@ -92,7 +92,7 @@ class Quotation:
     """Simulated searches, used to estimate the remaining time during the search."""
 
 
-def quote(space: Space, *, slots: int, seed: int = 0) -> Quotation:
+def estimate_cost(space: Space, *, slots: int, seed: int = 0) -> CostEstimate:
     """Estimate the cost of a search of this space with this many slots; the same arguments give the same result."""
     settings = space.settings
     trials = min(settings.trials, _MOST_TRIALS)
@@ -100,7 +100,7 @@ def quote(space: Space, *, slots: int, seed: int = 0) -> Quotation:
     workers = max(1, round(slots / more))
     searches = [_searched(space, trials, workers, seed + number) for number in range(_SEARCHES)]
     trained = Range.of([search.busy_s * more for search in searches])
-    return Quotation(
+    return CostEstimate(
         arrivals={
             epoch: Range.of([sum(reached >= epoch for reached in search.epochs) * more for search in searches])
             for epoch in (*settings.rung_epochs, settings.epochs)

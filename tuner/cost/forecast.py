@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from statistics import fmean
 
-from tuner.cost.estimate import Quotation
+from tuner.cost.estimate import CostEstimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class Position:
 class Forecast:
     """Forecast of the remaining time of a run, based on the searches simulated before it."""
 
-    quotation: Quotation
+    estimate: CostEstimate
     slots: int
     epochs: int
     """Length of a trial, in epochs."""
@@ -56,19 +56,19 @@ class Forecast:
         """
         if trained - before < 2 * self.slots:  # so far more start-up than training
             return self.epoch_s
-        passed = fmean(course.at(trained) - course.at(before) for course in self.quotation.courses) - bool(first_s)
+        passed = fmean(course.at(trained) - course.at(before) for course in self.estimate.courses) - bool(first_s)
         return (elapsed_s - first_s) / passed if passed > 0 else elapsed_s * self.slots / (trained - before)
 
     def search_epochs(self, now: Position) -> float:
         """Return the remaining wall time of the search in epochs; slots and trials limit how many run in parallel."""
         left = self._left_to_train(now)
-        courses = self.quotation.courses
+        courses = self.estimate.courses
         apart = fmean(course.ends[-1] - course.at(max(course.trained - left, 0.0)) for course in courses)
         return max(apart, left / self.slots, float(self._next_stop(now)))
 
     def comparison_s(self, pace_s: float) -> float:
         """Return the maximum time of the re-evaluation runs in seconds; 0 if there are none."""
-        return math.ceil(self.quotation.comparison_runs.high / self.slots) * self.epochs * pace_s
+        return math.ceil(self.estimate.comparison_runs.high / self.slots) * self.epochs * pace_s
 
     def full_run_s(self, pace_s: float) -> float:
         """Return the time of the final run at the pace of a trial, in seconds; 0 if there is none."""
@@ -78,7 +78,7 @@ class Forecast:
         """Sum the remaining epochs of all trials, rung by rung: of trials on their way, and of trials still to come."""
         begun = (*now.training, *now.paused, *now.ended)
         left, start, arriving, expected_before = 0.0, 0, float(now.to_begin), float(now.to_begin + len(begun))
-        for stop, arrivals in self.quotation.arrivals.items():
+        for stop, arrivals in self.estimate.arrivals.items():
             expected = (arrivals.low + arrivals.high) / 2
             on_the_way = [epoch for epoch in now.training if start <= epoch < stop]
             waiting = sum(epoch == start for epoch in now.paused)
@@ -92,6 +92,6 @@ class Forecast:
 
     def _next_stop(self, now: Position) -> int:
         """Return the number of epochs that must be trained one after the other in any case."""
-        stops = tuple(self.quotation.arrivals)
+        stops = tuple(self.estimate.arrivals)
         to_a_stop = [min((stop for stop in stops if stop > epoch), default=epoch) - epoch for epoch in now.training]
         return max((now.to_begin * stops[0] // self.slots, *to_a_stop))

@@ -18,7 +18,7 @@ from tuner.contract.run_folder import RECORDS
 from tuner.curve_table.schema import FORMAT_VERSION, LOSS_PREFIX, METADATA_KEY, as_stored, schema_of
 from tuner.exceptions import MachineError, UsageError
 from tuner.space import Space, space_of
-from tuner.study import KnownStudy, StudyPaths, StudySpec, TrialRecord
+from tuner.study import ReadableStudy, StudyPaths, StudySpec, TrialRecord
 from tuner.system.atomic_files import write_whole
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -28,7 +28,7 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 class RecordedStudy:
     """A study, and the folder with what its trials left."""
 
-    study: KnownStudy
+    study: ReadableStudy
     paths: StudyPaths
 
 
@@ -116,16 +116,16 @@ def _rows(recorded: RecordedStudy, space: Space) -> Iterator[dict[str, Any]]:
             "reason": trial.reason,
             **{p.label: as_stored(p, trial.sampled[p.label]) for p in space.searched if p.label in trial.sampled},
         }
-        figures = _figures(trial, spec, recorded.paths.trial(trial.number))
-        for epoch, of_epoch in sorted(figures.items()) or [(0, {})]:
+        values = _values(trial, spec, recorded.paths.trial(trial.number))
+        for epoch, of_epoch in sorted(values.items()) or [(0, {})]:
             yield {**of_trial, "epoch": epoch, **of_epoch}
 
 
-def _figures(trial: TrialRecord, spec: StudySpec, folder: Path) -> dict[int, dict[str, Any]]:
+def _values(trial: TrialRecord, spec: StudySpec, folder: Path) -> dict[int, dict[str, Any]]:
     """What is known of each epoch: from the trainer's records, and from the study where these are gone."""
-    figures: dict[int, dict[str, Any]] = {epoch: {spec.metric: value} for epoch, value in trial.curve.items()}
+    values: dict[int, dict[str, Any]] = {epoch: {spec.metric: value} for epoch, value in trial.curve.items()}
     for record in _records(folder):
-        figures.setdefault(record.epoch, {}).update(
+        values.setdefault(record.epoch, {}).update(
             {name: value for name, value in (record.metrics or {}).items() if name in METRICS},
             **{f"{LOSS_PREFIX}{name}": loss for name, loss in record.losses.items()},
             seconds=record.seconds,
@@ -133,7 +133,7 @@ def _figures(trial: TrialRecord, spec: StudySpec, folder: Path) -> dict[int, dic
             learning_rate=record.learning_rate,
             batch_trained=record.batch,
         )
-    return figures
+    return values
 
 
 def _records(folder: Path) -> Iterator[EpochRecord]:

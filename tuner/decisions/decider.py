@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner.decisions.history import History, Status
 from tuner.decisions.proposers import Allowed
-from tuner.decisions.strategies import Engine, GoOn, Pause, Stop, Verdict
+from tuner.decisions.strategies import Engine, GoOn, Pause, RungDecision, Stop
 from tuner.divergence import divergence
 from tuner.unit_cube import Floats
 
@@ -64,7 +64,7 @@ class Decider:
         """The loss of a trial's first epoch, by which later ones are judged."""
         self._first_losses[trial] = loss
 
-    def hear(self, trial: int, epoch: int, metric: float | None, loss: float) -> Verdict:
+    def report(self, trial: int, epoch: int, metric: float | None, loss: float) -> RungDecision:
         """What becomes of a running trial after an epoch (1-based).
 
         Args:
@@ -84,10 +84,10 @@ class Decider:
             self.history.set_status(trial, Status.STOPPED)
         return verdict
 
-    def _judged(self, trial: int, epoch: int, metric: float | None) -> Verdict:
+    def _judged(self, trial: int, epoch: int, metric: float | None) -> RungDecision:
         if metric is None:
             return GoOn()
-        self.history.hear(trial, epoch, metric)
+        self.history.report(trial, epoch, metric)
         if epoch == self.history.epochs:
             return GoOn()  # its end is told by whoever trains it
         return self._engine.strategy.verdict(self.history, trial, epoch)

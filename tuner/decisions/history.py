@@ -90,7 +90,7 @@ class History:
         self._status[number] = Status.RUNNING
         return number
 
-    def hear(self, trial: int, epoch: int, value: float) -> None:
+    def report(self, trial: int, epoch: int, value: float) -> None:
         """The metric of a trial after an epoch (1-based); finite."""
         self._values[trial, epoch - 1] = value
         self._reached[trial] = max(self._reached[trial], epoch)

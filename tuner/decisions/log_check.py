@@ -40,7 +40,7 @@ def differences(
                 found.append(f"trial {event['resume']} was called back, now it would be {called}")
             decider.resume(event["resume"])
         elif "hear" in event:
-            verdict = decider.hear(event["hear"], event["epoch"], event["metric"], event["loss"])
+            verdict = decider.report(event["hear"], event["epoch"], event["metric"], event["loss"])
             if type(verdict).__name__ != event["verdict"]:
                 found.append(f"trial {event['hear']} at epoch {event['epoch']}: {event['verdict']}, now {verdict}")
         elif "end" in event:

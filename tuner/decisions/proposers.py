@@ -53,7 +53,7 @@ class ModelProposer:
     first_random: int = 16
     """Results before the model is asked."""
     random_share: float = 0.5
-    """Of proposals that are random all the same. Much, because the model learns from early figures for the most part:
+    """Of proposals that are random all the same. Much, because the model learns from early values for the most part:
     where those mislead, it proposes ever more of what begins well and ends badly."""
     most_known: int = 128
     near_baseline: float = 0.5
@@ -111,7 +111,7 @@ class ModelProposer:
 
     def _scores(self, history: History, rungs: Rungs) -> Floats:
         scored = scores(history, rungs)
-        if rungs.epochs:  # before the first rung a figure says little
+        if rungs.epochs:  # before the first rung a value says little
             early = (history.reached < rungs.epochs[0]) & (history.status != Status.LOST)
             scored[early] = np.nan
         return scored

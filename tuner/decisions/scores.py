@@ -16,7 +16,7 @@ _SLOPES = (0.3, 2.0)
 def scores(history: History, rungs: Rungs) -> Floats:
     """By trial: the normal score of its metric at the last epoch, as expected; NaN where nothing is known of it.
 
-    A trial that was trained less is carried from rung to rung by what the others gained there, so that figures of
+    A trial that was trained less is carried from rung to rung by what the others gained there, so that values of
     unlike budgets can be compared. Lost trials share the lowest score. Only the order counts in the end: metrics may
     be skewed as they like.
     """

@@ -21,7 +21,7 @@ _BEYOND_FIRST_RUNG = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
+class Budget:
     """What a user allows a search; none for no bound.
 
     Raises:
@@ -32,15 +32,17 @@ class Bounds:
     """Wall time of searching, over all runs of the study."""
     gpu_hours: float | None = None
     """Time that trials trained, times the GPUs of each; a slot on the CPU counts as one GPU."""
-    patience: int | None = None
+    no_improvement: int | None = None
     """Trials without a better result."""
 
     def __post_init__(self) -> None:
         for option, bound in (("--max-hours", self.hours), ("--gpu-hours", self.gpu_hours)):
             if bound is not None and not 0 < bound < math.inf:
                 raise UsageError(f"{option} must be a number above 0, but got {bound:g}; leave it out for no bound.")
-        if self.patience is not None and self.patience < 1:
-            raise UsageError(f"--patience must be at least 1, but got {self.patience}; leave it out to try all trials.")
+        if self.no_improvement is not None and self.no_improvement < 1:
+            raise UsageError(
+                f"--no-improvement must be at least 1, but got {self.no_improvement}; leave it out to try all trials."
+            )
 
     def reached(self, *, searched_s: float, trained_s: float, since_best: int) -> str | None:
         """The bound that ends the search now, in a few words, or none.
@@ -54,8 +56,8 @@ class Bounds:
             return f"--max-hours {self.hours:g} is used up"
         if self.gpu_hours is not None and trained_s >= self.gpu_hours * 3600:
             return f"--gpu-hours {self.gpu_hours:g} is used up"
-        if self.patience is not None and since_best >= self.patience:
-            return f"--patience {self.patience} is used up: {since_best} trials have brought nothing better"
+        if self.no_improvement is not None and since_best >= self.no_improvement:
+            return f"--no-improvement {self.no_improvement} is used up: {since_best} trials have brought nothing better"
         return None
 
 

@@ -1,7 +1,7 @@
 """Who goes on: the strategies of a search, as functions of its history.
 
-`asha`: trials that are behind at a rung end there. `promotion`: they pause, and go on if it turns out later that they
-were ahead. `auto`: promotion, with half of the configurations proposed by a model of all trials so far.
+`asha-stopping`: trials that are behind at a rung end there. `asha-promotion`: they pause, and resume if it turns out
+later that they were ahead. `auto`: the same, with half of the configurations proposed by a model of all trials so far.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Stop:
     reason: str
 
 
-Verdict = GoOn | Pause | Stop
+RungDecision = GoOn | Pause | Stop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class Strategy(Protocol):
     def resumed(self, history: History) -> int | None:
         """A paused trial that should go on now, or none."""
 
-    def verdict(self, history: History, trial: int, epoch: int) -> Verdict:
+    def verdict(self, history: History, trial: int, epoch: int) -> RungDecision:
         """What becomes of a running trial after an epoch whose metric is in the history."""
 
     def hopeless(self, history: History) -> Mapping[int, str]:
@@ -84,7 +84,7 @@ class Asha:
     def hopeless(self, history: History) -> Mapping[int, str]:
         return {}
 
-    def verdict(self, history: History, trial: int, epoch: int) -> Verdict:
+    def verdict(self, history: History, trial: int, epoch: int) -> RungDecision:
         """Stopped are those behind the best 1/η so far; equal values never stop a trial: before a detector has learnt
         anything, every mAP is 0."""
         if epoch not in self.rungs.epochs or (trial == BASELINE and self.has_baseline):
@@ -119,7 +119,7 @@ class Promotion:
                     return int(trial)
         return None
 
-    def verdict(self, history: History, trial: int, epoch: int) -> Verdict:
+    def verdict(self, history: History, trial: int, epoch: int) -> RungDecision:
         if epoch not in self.rungs.epochs or (trial == BASELINE and self.has_baseline):
             return GoOn()
         if trial in self._ahead(history, epoch):
@@ -179,9 +179,9 @@ class Engine:
 def make_engine(
     name: str, cube: Cube, rungs: Rungs, *, seed: int, limits: Limits | None = None, has_baseline: bool = True
 ) -> Engine:
-    """The engine of a strategy: "auto", "promotion" or "asha"; all but the first propose at random by themselves."""
+    """The engine of a strategy: "auto", "asha-promotion" or "asha-stopping"; the last two propose at random."""
     strategy: Strategy
-    if name == "asha":
+    if name == "asha-stopping":
         strategy = Asha(rungs=rungs, has_baseline=has_baseline)
     else:
         strategy = Promotion(rungs=rungs, limits=limits or Limits(), has_baseline=has_baseline)

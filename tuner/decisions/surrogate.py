@@ -61,7 +61,7 @@ def risk(features: Floats, known: Floats, lost: NDArray[np.bool_], *, dimensions
 
     Args:
         features: (new, features).
-        known: (known, features) of runs that are lost or have told a figure.
+        known: (known, features) of runs that are lost or have told a value.
         lost: (known,).
         dimensions: of the cube.
     """

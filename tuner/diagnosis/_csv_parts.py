@@ -22,7 +22,7 @@ _MORE_RATES = 3
 """Groups of parameters that another version may have more or less."""
 _MISSING = frozenset({"", "-", "na", "n/a", "none", "null"})
 _BY_C = {"1.#inf": math.inf, "-1.#inf": -math.inf, "1.#qnan": math.nan, "-1.#ind": math.nan, "-nan(ind)": math.nan}
-"""Figures that are no numbers as C writes them on Windows."""
+"""Values that are no numbers as C writes them on Windows."""
 _SHARE = re.compile(r"metrics/.*(mAP|precision|recall|accuracy|IoU).*")
 
 
@@ -182,14 +182,14 @@ def _readable(names: tuple[str, ...], lines: list[_Line], broken: dict[int, str]
 
 
 def _row(names: tuple[str, ...], line: _Line) -> Row:
-    cells = dict(_figures(names, line.cells))
+    cells = dict(_values(names, line.cells))
     epoch = cells.get("epoch", math.nan)
     if not (0 <= epoch <= MOST_EPOCHS and epoch == int(epoch)):
         raise ValueError(f"Its epoch must be a whole number from 0 to {MOST_EPOCHS}, but got {epoch:g}")
     return Row(line.number, int(epoch), cells)
 
 
-def _figures(names: tuple[str, ...], cells: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+def _values(names: tuple[str, ...], cells: tuple[str, ...]) -> Iterator[tuple[str, float]]:
     for name, cell in zip(names, cells, strict=True):
         if cell.lower() in _MISSING:
             continue

@@ -39,7 +39,7 @@ def epochs_of_records(text: str, file: str) -> tuple[tuple[RunEpoch, ...], tuple
 
 
 def with_validation_losses(epochs: tuple[RunEpoch, ...], table: tuple[RunEpoch, ...]) -> tuple[RunEpoch, ...]:
-    """The epochs with what only results.csv has, where they were validated: elsewhere that repeats old figures."""
+    """The epochs with what only results.csv has, where they were validated: elsewhere that repeats old values."""
     losses = {epoch.epoch: epoch.val for epoch in table}
     return tuple(replace(e, val=losses.get(e.epoch)) if e.metrics is not None else e for e in epochs)
 
@@ -68,11 +68,11 @@ def _epoch(line: str) -> RunEpoch:
     record = decode(line)
     if not isinstance(record, EpochRecord):
         raise ValueError(f"it is a record of type {record.type}")
-    figures = (record.epoch, record.seconds, record.memory_gib, record.learning_rate)
-    if not all(isinstance(figure, int | float) for figure in figures) or record.epoch < 1:
-        raise ValueError("a figure is no number")
+    values = (record.epoch, record.seconds, record.memory_gib, record.learning_rate)
+    if not all(isinstance(value, int | float) for value in values) or record.epoch < 1:
+        raise ValueError("a value is no number")
     if not isinstance(record.losses, Mapping) or not isinstance(record.metrics, Mapping | None):
-        raise ValueError("losses and metrics must map names to figures")
+        raise ValueError("losses and metrics must map names to values")
     return RunEpoch(
         epoch=int(record.epoch),
         train=dict(record.losses),

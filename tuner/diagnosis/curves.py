@@ -117,9 +117,9 @@ def reversals(curve: Curve, size: float) -> tuple[int, ...]:
     return tuple(point[0] for point, one, two in turns if one * two < 0 and min(abs(one), abs(two)) >= size)
 
 
-def broken(figures: Mapping[str, float] | None) -> list[str]:
+def broken(values: Mapping[str, float] | None) -> list[str]:
     """The names of those that are NaN or infinite."""
-    return [name for name, value in (figures or {}).items() if not math.isfinite(value)]
+    return [name for name, value in (values or {}).items() if not math.isfinite(value)]
 
 
 def _step(before: float, after: float) -> float:

@@ -80,7 +80,7 @@ def _without_finding(run: Run, unknown: tuple[str, ...]) -> Condition:
 
 
 def _not_measured(run: Run, validation: Finding | None) -> Iterator[str]:
-    """What there would be columns for, but no figures."""
+    """What there would be columns for, but no values."""
     if run.epochs and not score(run) and not run.unknown:
         yield f"{scores(run.columns.task)[1]}: no epoch has one that is a number"
     if validation is not None and len(val_loss(run)) < CURVE_EPOCHS:

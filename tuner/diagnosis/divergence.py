@@ -18,7 +18,7 @@ EXPLODED_EPOCHS = 3
 RECOVERED_MAP50 = 0.1
 """A run that finds objects has come back from whatever it was."""
 NOTHING_MAP50 = 0.02
-"""A run below finds nothing: measured were 0.00 to 0.01 with labels of other pictures."""
+"""A run below finds nothing: measured were 0.00 to 0.01 with labels of other images."""
 FALLEN_LOSS = 0.1
 """The share by which the training loss of a run that learns has fallen."""
 _MOST_NAMED = 4
@@ -66,14 +66,14 @@ def _broken(run: Run) -> Shown | None:
 
 
 def _told_broken(epochs: tuple[RunEpoch, ...]) -> Shown:
-    names = _broken_figures(epochs[0])
+    names = _broken_values(epochs[0])
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     number = f"{len(epochs)} epochs" if len(epochs) > 1 else "1 epoch"
     shown = f"NaN or infinite in {number}: {', '.join(names[:_MOST_NAMED])}{more}"
     return (epochs[0].epoch, epochs[-1].epoch), shown
 
 
-def _broken_figures(epoch: RunEpoch) -> list[str]:
+def _broken_values(epoch: RunEpoch) -> list[str]:
     """What of an epoch is NaN or infinite, as one says it."""
     train = (f"train {name} loss" for name in broken(epoch.train))
     val = (f"val {name} loss" for name in broken(epoch.val))

@@ -33,7 +33,7 @@ class Finding:
     epochs: tuple[int, int]
     """First and last, 1-based; both 0 where the run has no whole epoch."""
     evidence: str
-    """One line with the figures."""
+    """One line with the values."""
     advice: str
     """One line."""
     changes: Mapping[str, ParamValue] = field(default_factory=dict)

@@ -58,5 +58,5 @@ def mark(name: str, value: float) -> Mark:
 
 
 def _is_validated(epoch: RunEpoch) -> bool:
-    """A figure that is NaN or infinite is no result."""
+    """A value that is NaN or infinite is no result."""
     return all(0 <= (epoch.metrics or {}).get(name, -1.0) <= 1 for name in TARGETS)

@@ -31,7 +31,7 @@ from tuner.diagnosis.runs import Run
 from tuner.diagnosis.validation import blind_validation, no_validation_labels
 
 REVERSAL, REVERSAL_SHARE = 0.15, 0.3
-"""Up and down by so much, at so many of the epochs. Measured: at most 0.03 in healthy runs, 0.10 with 12 pictures."""
+"""Up and down by so much, at so many of the epochs. Measured: at most 0.03 in healthy runs, 0.10 with 12 images."""
 LEARNS_BY = 1 / 3
 """By epoch 100 of 300 the loss has fallen and mAP has risen [guide 15]."""
 HARDLY = 0.1

@@ -1,4 +1,4 @@
-"""When a run learns its training pictures by heart [guide 28]."""
+"""When a run learns its training images by heart [guide 28]."""
 
 from tuner.diagnosis import remedies
 from tuner.diagnosis.curves import (

@@ -135,7 +135,7 @@ def less_memory(run: Run) -> dict[str, ParamValue]:
 
 
 def faster_loading(run: Run) -> dict[str, ParamValue]:
-    """Mixed precision, pictures kept on the disk as arrays and the guide's workers, each where the run has it not."""
+    """Mixed precision, images kept on the disk as arrays and the guide's workers, each where the run has it not."""
     changes: dict[str, ParamValue] = {}
     if run.params.get("amp", True) is False:
         changes["amp"] = True

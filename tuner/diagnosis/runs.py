@@ -16,7 +16,7 @@ _ADAM_FAMILY = frozenset(name.lower() for name in ADAM_FAMILY)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEpoch:
-    """The figures of one epoch; any of them may be NaN or infinite where a run has diverged."""
+    """The values of one epoch; any of them may be NaN or infinite where a run has diverged."""
 
     epoch: int
     """1-based."""

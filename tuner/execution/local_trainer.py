@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from tuner.contract import EndRecord, Outcome, Record, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.execution.watchdog import Patience
+from tuner.execution.watchdog import HangTimeouts
 from tuner.trials.attempts import run_with_retries
 
 _HEARTBEAT_S = 1.0
@@ -14,7 +14,7 @@ def train_here(
     request: TrainRequest,
     command: Sequence[str],
     *,
-    patience: Patience,
+    hang_timeouts: HangTimeouts,
     on_record: Callable[[Record], None],
     should_stop: Callable[[], bool],
 ) -> EndRecord:
@@ -22,7 +22,7 @@ def train_here(
     trainer = TrainerProcess(command)
 
     def attempt(listen: Callable[[Record], None]) -> EndRecord:
-        trainer.send(request, patience)
+        trainer.send(request, hang_timeouts)
         while not should_stop():
             for record in trainer.receive(timeout_s=_HEARTBEAT_S):
                 if isinstance(record, EndRecord):

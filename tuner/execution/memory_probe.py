@@ -1,4 +1,4 @@
-"""How much memory a batch takes: a few real steps with it, on a few pictures."""
+"""How much memory a batch takes: a few real steps with it, on a few images."""
 
 import tempfile
 from collections.abc import Callable

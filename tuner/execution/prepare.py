@@ -18,12 +18,12 @@ def prepared_by(command: Sequence[str], data: str, model: str, directory: Path) 
     """
     prepared: PreparedRecord | None = None
 
-    def hear(record: Record) -> None:
+    def on_record(record: Record) -> None:
         nonlocal prepared
         if isinstance(record, PreparedRecord):
             prepared = record
 
-    end = carry_out(command, PrepareRequest(data=data, model=model, directory=str(directory)), hear)
+    end = carry_out(command, PrepareRequest(data=data, model=model, directory=str(directory)), on_record)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
     if end.outcome == Outcome.BAD_MODEL:

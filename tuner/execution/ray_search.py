@@ -21,8 +21,8 @@ from ray.tune.search import Searcher
 from tuner.contract import EndRecord, TrainRequest, decode, encode
 from tuner.exceptions import MachineError, TunerError
 from tuner.execution.cluster import Slots
-from tuner.execution.trial_actor import COMMAND_KEY, PATIENCE_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
-from tuner.execution.watchdog import Patience
+from tuner.execution.trial_actor import COMMAND_KEY, HANG_TIMEOUTS_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
+from tuner.execution.watchdog import HangTimeouts
 from tuner.system.disk_space import shortage
 from tuner.trials.retry_policy import Failure, failure_of
 from tuner.trials.workload import Decision, Workload
@@ -103,11 +103,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if request is None:
             return str(Searcher.FINISHED) if driver.workload.finished else None
         driver.numbers[trial_id] = driver.workload.number_of(request)
-        patience = replace(driver.terms.patience, epoch_s=driver.workload.epoch_seconds())
+        hang_timeouts = replace(driver.terms.hang_timeouts, epoch_s=driver.workload.epoch_seconds())
         return {
             REQUEST_KEY: encode(request),
             COMMAND_KEY: list(driver.terms.command),
-            PATIENCE_KEY: asdict(patience),
+            HANG_TIMEOUTS_KEY: asdict(hang_timeouts),
         }
 
     def _next_request(self) -> TrainRequest | None:
@@ -169,7 +169,7 @@ class Terms:
 
     command: tuple[str, ...]
     """Starts a trainer that speaks `tuner.contract`."""
-    patience: Patience
+    hang_timeouts: HangTimeouts
     folder: Path
     """The trials write below it."""
     reserve_bytes: int

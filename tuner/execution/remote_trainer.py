@@ -8,7 +8,7 @@ import ray
 
 from tuner.contract import EndRecord, Outcome, Record, TrainRequest, decode, encode
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.execution.watchdog import Patience
+from tuner.execution.watchdog import HangTimeouts
 from tuner.trials.attempts import run_with_retries
 
 _HEARTBEAT_S = 1.0
@@ -18,8 +18,8 @@ class _TrainerHost:
     def __init__(self, command: Sequence[str]) -> None:
         self._trainer = TrainerProcess(command)
 
-    def send(self, line: str, patience: Patience) -> None:
-        self._trainer.send(decode(line), patience)  # type: ignore[arg-type]  # requests only
+    def send(self, line: str, hang_timeouts: HangTimeouts) -> None:
+        self._trainer.send(decode(line), hang_timeouts)  # type: ignore[arg-type]  # requests only
 
     def receive(self) -> list[str]:
         return [encode(record) for record in self._trainer.receive(timeout_s=_HEARTBEAT_S)]
@@ -41,7 +41,7 @@ def train_remotely(
     request: TrainRequest,
     command: Sequence[str],
     *,
-    patience: Patience,
+    hang_timeouts: HangTimeouts,
     cpus: float,
     on_record: Callable[[Record], None],
     should_stop: Callable[[], bool],
@@ -49,7 +49,7 @@ def train_remotely(
     """Carry out a request, despite lost processes and machines; `on_record` receives every record except the end."""
 
     def attempt(listen: Callable[[Record], None]) -> EndRecord:
-        return _attempt(request, command, patience, cpus=cpus, on_record=listen, should_stop=should_stop)
+        return _attempt(request, command, hang_timeouts, cpus=cpus, on_record=listen, should_stop=should_stop)
 
     return run_with_retries(attempt, on_record)
 
@@ -57,7 +57,7 @@ def train_remotely(
 def _attempt(
     request: TrainRequest,
     command: Sequence[str],
-    patience: Patience,
+    hang_timeouts: HangTimeouts,
     *,
     cpus: float,
     on_record: Callable[[Record], None],
@@ -65,7 +65,7 @@ def _attempt(
 ) -> EndRecord:
     try:
         with _placed(command, cpus=cpus, gpus=len(request.devices)) as trainer:
-            ray.get(trainer.send.remote(encode(request), patience))
+            ray.get(trainer.send.remote(encode(request), hang_timeouts))
             while not should_stop():
                 for line in ray.get(trainer.receive.remote()):
                     record = decode(line)

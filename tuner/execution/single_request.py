@@ -17,26 +17,26 @@ _LONGEST_COMMAND = 200
 _ERRORS = "trainer-errors.log"
 
 
-def carry_out(command: Sequence[str], request: Request, hear: Callable[[Record], None]) -> EndRecord:
+def carry_out(command: Sequence[str], request: Request, on_record: Callable[[Record], None]) -> EndRecord:
     """Carry out a request that every trainer knows, however long it takes.
 
     Args:
         command: the trainer's.
         request: what it is asked.
-        hear: gets every record but the end.
+        on_record: gets every record but the end.
     """
-    return _carried_out(TrainerProcess(command), request, hear, first_record_s=math.inf, timeout_s=math.inf)
+    return _carried_out(TrainerProcess(command), request, on_record, first_record_s=math.inf, timeout_s=math.inf)
 
 
 def ask(
-    command: Sequence[str], request: Request, hear: Callable[[Record], None], *, timeout_s: float = math.inf
+    command: Sequence[str], request: Request, on_record: Callable[[Record], None], *, timeout_s: float = math.inf
 ) -> EndRecord:
     """Carry out a request that a trainer need not know; what it writes to standard error is not shown.
 
     Args:
         command: the trainer's.
         request: what it is asked; its directory exists.
-        hear: gets every record but the end.
+        on_record: gets every record but the end.
         timeout_s: the longest time for all of it.
 
     Raises:
@@ -44,7 +44,7 @@ def ask(
     """
     trainer = TrainerProcess(command, error_log=Path(request.directory) / _ERRORS)
     first_record_s = min(FIRST_RECORD_S, timeout_s)
-    end = _carried_out(trainer, request, hear, first_record_s=first_record_s, timeout_s=timeout_s)
+    end = _carried_out(trainer, request, on_record, first_record_s=first_record_s, timeout_s=timeout_s)
     if end.outcome == Outcome.UNSUPPORTED:
         named = " ".join(shlex.join(command).split())[:_LONGEST_COMMAND]
         raise MachineError(
@@ -57,7 +57,7 @@ def ask(
 def _carried_out(
     trainer: TrainerProcess,
     request: Request,
-    hear: Callable[[Record], None],
+    on_record: Callable[[Record], None],
     *,
     first_record_s: float,
     timeout_s: float,
@@ -71,7 +71,7 @@ def _carried_out(
                 limit_s = timeout_s
                 if isinstance(record, EndRecord):
                     return record
-                hear(record)
+                on_record(record)
         return EndRecord(outcome=Outcome.HUNG, message="it did not answer in time")
     finally:
         trainer.close()

@@ -21,7 +21,7 @@ from tuner.contract import (
     decode,
     encode,
 )
-from tuner.execution.watchdog import Patience, Watch
+from tuner.execution.watchdog import HangTimeouts, Watch
 from tuner.system.scratch import remove
 
 STOP_GRACE_S = 5.0
@@ -56,14 +56,14 @@ class TrainerProcess:
         """What a trainer that served before was asked, until it says something about it."""
         self._watch: Watch | None = None
 
-    def send(self, request: Request, patience: Patience | None = None) -> None:
+    def send(self, request: Request, hang_timeouts: HangTimeouts | None = None) -> None:
         """Hand over a request; one that is still running is stopped first.
 
         Args:
-            patience: How long it may be silent before it is killed as hung; none for as long as it likes.
+            hang_timeouts: How long it may be silent before it is killed as hung; none for as long as it likes.
         """
         self.stop_request()
-        self._watch = None if patience is None else Watch(patience, time.monotonic())
+        self._watch = None if hang_timeouts is None else Watch(hang_timeouts, time.monotonic())
         self._busy = True
         self._unanswered = None
         if self._process is not None and self._process.poll() is None:

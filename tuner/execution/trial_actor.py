@@ -6,11 +6,11 @@ from ray import tune
 
 from tuner.contract import TrainRequest, decode, encode
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.execution.watchdog import Patience
+from tuner.execution.watchdog import HangTimeouts
 
 REQUEST_KEY = "request"
 COMMAND_KEY = "command"
-PATIENCE_KEY = "patience"
+HANG_TIMEOUTS_KEY = "hang_timeouts"
 RECORDS_KEY = "records"
 
 _HEARTBEAT_S = 1.0
@@ -24,7 +24,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
     """
 
     _request: TrainRequest
-    _patience: Patience
+    _hang_timeouts: HangTimeouts
     _sent: bool
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
     def step(self) -> dict[str, Any]:
         if not self._sent:
             self._sent = True
-            self._trainer.send(self._request, self._patience)
+            self._trainer.send(self._request, self._hang_timeouts)
         records = self._trainer.receive(timeout_s=_HEARTBEAT_S)
         return {RECORDS_KEY: [encode(record) for record in records]}
 
@@ -56,5 +56,5 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
         request = decode(config[REQUEST_KEY])
         assert isinstance(request, TrainRequest)
         self._request = request
-        self._patience = Patience(**config[PATIENCE_KEY])
+        self._hang_timeouts = HangTimeouts(**config[HANG_TIMEOUTS_KEY])
         self._sent = False

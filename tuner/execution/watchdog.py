@@ -9,7 +9,7 @@ LEAST_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
+class HangTimeouts:
     """Limits for the silence of a trainer, in seconds."""
 
     start_s: float = START_S
@@ -31,8 +31,8 @@ class Patience:
 class Watch:
     """Watchdog of one request. All times are from one monotonic clock, in seconds."""
 
-    def __init__(self, patience: Patience, now_s: float) -> None:
-        self._patience = patience
+    def __init__(self, hang_timeouts: HangTimeouts, now_s: float) -> None:
+        self._hang_timeouts = hang_timeouts
         self._heard_s = now_s
         self._epochs_s: list[float] = []
 
@@ -44,7 +44,7 @@ class Watch:
 
     def complaint(self, now_s: float) -> str | None:
         """Return the problem if the silence is too long; otherwise None."""
-        silence_s, bound_s = now_s - self._heard_s, self._patience.bound_s(self._epochs_s)
+        silence_s, bound_s = now_s - self._heard_s, self._hang_timeouts.bound_s(self._epochs_s)
         if silence_s <= bound_s:
             return None
         after = f"epoch {len(self._epochs_s)}" if self._epochs_s else "the start"

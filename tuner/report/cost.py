@@ -1,17 +1,17 @@
-"""A quotation in words: what a run will train, for how long, and how much room it takes."""
+"""A cost estimate in words: what a run will train, for how long, and how much room it takes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tuner.cost.estimate import Quotation, Range
+from tuner.cost.estimate import CostEstimate, Range
 
 _MUCH_IDLE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What the figures are to be told for."""
+    """What the values are to be told for."""
 
     slots: int
     gpus_per_trial: int
@@ -23,33 +23,33 @@ class Terms:
     epoch_s: float | None
     """What an epoch takes; none where that is not known yet."""
     source: str
-    """Where that figure is from."""
+    """Where that value is from."""
     disk_bytes: int
 
 
-def quotation_lines(quotation: Quotation, terms: Terms) -> list[str]:
-    """A line for each part of the run, and what the figures rest on."""
-    lines = list(_parts(quotation, terms))
+def cost_lines(estimate: CostEstimate, terms: Terms) -> list[str]:
+    """A line for each part of the run, and what the values rest on."""
+    lines = list(_parts(estimate, terms))
     if terms.epoch_s is None:
         lines.append("an epoch has not been timed yet: `tune run --dry-run` with the same options does it")
     else:
         lines.append(f"an epoch is taken as {terms.epoch_s:.1f} s, {terms.source}")
     lines.append("ranges are the 10th to the 90th percentile of simulated searches")
     lines.append(f"disk: at most {terms.disk_bytes / 2**20:,.0f} MiB")
-    if quotation.idle_share.low > _MUCH_IDLE:
-        idle = quotation.idle_share.shown(".0%")
+    if estimate.idle_share.low > _MUCH_IDLE:
+        idle = estimate.idle_share.shown(".0%")
         lines.append(f"the slots are idle for {idle} of the search: take more trials, or fewer slots")
     return lines
 
 
-def _parts(quotation: Quotation, terms: Terms) -> Iterator[str]:
-    reached = ", ".join(f"{number.shown()} reach epoch {epoch}" for epoch, number in quotation.arrivals.items())
+def _parts(estimate: CostEstimate, terms: Terms) -> Iterator[str]:
+    reached = ", ".join(f"{number.shown()} reach epoch {epoch}" for epoch, number in estimate.arrivals.items())
     yield (
-        f"search: {reached}; {_work(quotation.trained, terms)}; {_wall(quotation.wall, terms)} with {terms.slots} "
-        f"slot(s), idle {quotation.idle_share.shown('.0%')}"
+        f"search: {reached}; {_work(estimate.trained, terms)}; {_wall(estimate.wall, terms)} with {terms.slots} "
+        f"slot(s), idle {estimate.idle_share.shown('.0%')}"
     )
-    if quotation.comparison_runs.high:
-        runs = quotation.comparison_runs
+    if estimate.comparison_runs.high:
+        runs = estimate.comparison_runs
         yield (
             f"comparison with the default configuration on other seeds: {runs.shown()} runs; "
             f"{_work(runs.times(terms.epochs), terms)}"

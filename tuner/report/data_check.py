@@ -68,11 +68,11 @@ def data_check_lines(report: DataReport, places: int) -> Iterator[str]:
 def summary_lines(report: DataReport) -> Iterator[str]:
     """Sizes, noise and advice: what is to be known of a data set without a flaw too."""
     sizes = report.sizes
-    frequent = ", ".join(f"{width} x {height} ({number:,})" for width, height, number in sizes.picture_sizes[:3])
-    yield f"pictures    {frequent}{', ...' if len(sizes.picture_sizes) > 3 else ''}"
+    frequent = ", ".join(f"{width} x {height} ({number:,})" for width, height, number in sizes.image_sizes[:3])
+    yield f"images    {frequent}{', ...' if len(sizes.image_sizes) > 3 else ''}"
     yield (
         f"objects     at imgsz {sizes.imgsz}: {sizes.small:.0%} small, {sizes.medium:.0%} medium, {sizes.large:.0%} "
-        f"large; the median is {sizes.median_side:.0f} pixels large; {sizes.boxes_per_picture:.1f} a picture"
+        f"large; the median is {sizes.median_side:.0f} pixels large; {sizes.boxes_per_image:.1f} an image"
     )
     if report.noise is not None:
         noise = report.noise
@@ -85,9 +85,9 @@ def summary_lines(report: DataReport) -> Iterator[str]:
 
 
 def _splits(report: DataReport) -> Iterator[str]:
-    yield f"{'split':<8}{'pictures':>10}{'usable':>10}{'background':>12}{'boxes':>12}"
+    yield f"{'split':<8}{'images':>10}{'usable':>10}{'background':>12}{'boxes':>12}"
     for name, facts in report.splits.items():
-        yield f"{name:<8}{facts.pictures:>10,}{facts.usable:>10,}{facts.background:>12,}{facts.boxes:>12,}"
+        yield f"{name:<8}{facts.images:>10,}{facts.usable:>10,}{facts.background:>12,}{facts.boxes:>12,}"
 
 
 def _classes(report: DataReport) -> Iterator[str]:

@@ -19,7 +19,7 @@ DIAGNOSIS_VERSION = 1
 
 
 def diagnosis_facts(diagnosis: Diagnosis) -> dict[str, Any]:
-    """All of a diagnosis, ready for JSON; metrics 0..1, figures that are not known or not finite are null."""
+    """All of a diagnosis, ready for JSON; metrics 0..1, values that are not known or not finite are null."""
     run = diagnosis.run
     return {
         "version": DIAGNOSIS_VERSION,
@@ -115,9 +115,9 @@ def _result(grade: Grade | None, run: Run) -> Iterator[str]:
     if grade is None:
         yield "result    no epoch has been validated"
         return
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in grade.metrics.items())
+    values = ", ".join(f"{name} {value:.3f}" for name, value in grade.metrics.items())
     targets = " and ".join(f"{name} {targets[0]:g}" for name, targets in TARGETS.items())
-    yield f"result    {grade.mark} ({figures}, epoch {grade.epoch}); OK is above {targets}"
+    yield f"result    {grade.mark} ({values}, epoch {grade.epoch}); OK is above {targets}"
     if run.last_epoch < TARGET_EPOCHS:
         yield f"          the targets are for {TARGET_EPOCHS} epochs or more"
     elif run.from_scratch is not False and grade.below_good_run:

@@ -21,9 +21,9 @@ from tuner.cost.forecast import Forecast, Position
 from tuner.diagnosis import finding_lines, summary_lines
 from tuner.search.search import Search
 from tuner.space import Space
-from tuner.study import KnownStudy, StudyPaths, StudySpec, best_trial
+from tuner.study import ReadableStudy, StudyPaths, StudySpec, best_trial
 from tuner.system.printable import printable
-from tuner.training.final_run import PromotedRun, Winner, standing
+from tuner.training.final_run import FinalRun, Winner, standing
 
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0
@@ -45,7 +45,7 @@ class View:
         """The first lines: what is searched, on what, with what."""
         images = ", ".join(f"{number} {split}" for split, number in spec.num_images.items())
         shipped = " (the sample data set that comes with tune)" if spec.data.startswith("sample") else ""
-        self.note(f"data   {spec.data}{shipped}: {images} pictures, {spec.num_classes} classes")
+        self.note(f"data   {spec.data}{shipped}: {images} images, {spec.num_classes} classes")
         self.note(f"model  {spec.model}, {spec.num_parameters:,} parameters")
         rungs = ", ".join(map(str, spec.rungs)) or "none"
         self.note(
@@ -57,10 +57,10 @@ class View:
         for warning in (*notes, *space.warnings):
             self.note(f"warning: {warning}")
 
-    def quotation(self, lines: Sequence[str]) -> None:
+    def cost_estimate(self, lines: Sequence[str]) -> None:
         """What the run will cost."""
         for line in lines:
-            self.note(f"quote  {line}")
+            self.note(f"cost   {line}")
 
     @contextmanager
     def watching(self, search: Search, slots: object, forecast: Forecast) -> Iterator[None]:
@@ -88,34 +88,34 @@ class View:
             yield
 
     @contextmanager
-    def watching_promotion(self, promoted: PromotedRun) -> Iterator[None]:
-        """Show the promoted run for the time of the block."""
-        request = promoted.request
-        self.note(f"promoting trial {request.trial}: {request.epochs} epochs in {request.directory}")
+    def watching_final_run(self, final_run: FinalRun) -> Iterator[None]:
+        """Show the final run for the time of the block."""
+        request = final_run.request
+        self.note(f"final run of trial {request.trial}: {request.epochs} epochs in {request.directory}")
         began = time.monotonic()
 
         def line() -> str:
-            return promotion_line(promoted, time.monotonic() - began)
+            return final_run_line(final_run, time.monotonic() - began)
 
         with self._shown(line, lambda: Text(line())):
             yield
 
     @contextmanager
-    def _shown(self, line: Callable[[], str], picture: Callable[[], RenderableType]) -> Iterator[None]:
-        """A line every now and then, or a picture that moves, for the time of the block."""
+    def _shown(self, line: Callable[[], str], image: Callable[[], RenderableType]) -> Iterator[None]:
+        """A line every now and then, or an image that moves, for the time of the block."""
         if self._plain:
             with _every(_PLAIN_INTERVAL_S, lambda: self.note(line())):
                 yield
             return
         with Live(
             console=self._console,
-            get_renderable=picture,
+            get_renderable=image,
             refresh_per_second=_LIVE_REFRESHES_PER_S,
             transient=True,
         ):
             yield
 
-    def conclusion(self, study: KnownStudy, winner: Winner, paths: StudyPaths) -> None:
+    def conclusion(self, study: ReadableStudy, winner: Winner, paths: StudyPaths) -> None:
         """What was found, where the files are, what to type next."""
         for text in conclusion_lines(study, winner, paths, self._prefix):
             self.note(text)
@@ -250,43 +250,43 @@ def _then(forecast: Forecast, pace_s: float, *, comparison: bool) -> str:
     return f", then {' and '.join(parts)}" if parts else ""
 
 
-def promotion_line(promoted: PromotedRun, elapsed_s: float) -> str:
-    """The promoted run on one line."""
-    latest, total = promoted.latest, promoted.request.epochs
+def final_run_line(final_run: FinalRun, elapsed_s: float) -> str:
+    """The final run on one line."""
+    latest, total = final_run.latest, final_run.request.epochs
     if latest is None:
-        return f"promoted run: starting, {duration(elapsed_s)}"
-    best = "" if promoted.best is None else f", best so far {promoted.best:.4f}"
+        return f"final run: starting, {duration(elapsed_s)}"
+    best = "" if final_run.best is None else f", best so far {final_run.best:.4f}"
     left = duration(latest.seconds * (total - latest.epoch))
-    return f"promoted run: epoch {latest.epoch}/{total}{best}; {duration(elapsed_s)}, about {left} to go"
+    return f"final run: epoch {latest.epoch}/{total}{best}; {duration(elapsed_s)}, about {left} to go"
 
 
-def conclusion_lines(study: KnownStudy, winner: Winner, paths: StudyPaths, prefix: str = "") -> list[str]:
+def conclusion_lines(study: ReadableStudy, winner: Winner, paths: StudyPaths, prefix: str = "") -> list[str]:
     """The last lines of a run."""
     spec, trial = study.spec, winner.trial
     best = best_trial(study.trials())
     is_best = best is None or best.number == trial.number
     of_search = "" if is_best or best is None else f"; in the search, trial {best.number} had {best.value:.4f}"
-    figure = f"{spec.metric} {trial.value:.4f} after {spec.epochs} epochs{of_search}"
-    lines = ["", f"{'Best' if is_best else 'Chosen'}: trial {trial.number}, {figure}"]
+    score = f"{spec.metric} {trial.value:.4f} after {spec.epochs} epochs{of_search}"
+    lines = ["", f"{'Best' if is_best else 'Chosen'}: trial {trial.number}, {score}"]
     lines += [f"    {name} = {value}" for name, value in sorted(trial.sampled.items())]
     lines.append(winner.said())
-    promotion = study.promotion
-    promoted = promotion.get("state") == TrialState.COMPLETE.name and promotion.get("trial") == trial.number
-    if promoted:
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in (promotion["metrics"] or {}).items())
+    noted = study.final_run
+    is_trained = noted.get("state") == TrialState.COMPLETE.name and noted.get("trial") == trial.number
+    if is_trained:
+        values = ", ".join(f"{name} {value:.4f}" for name, value in (noted["metrics"] or {}).items())
         lines += [
-            f"Promoted run ({promotion['epochs']} epochs){': ' if figures else ''}{figures}",
-            f"    weights     {promotion['checkpoint']}",
-            *(f"    {line}" for line in (*summary_lines(Path(promotion["directory"])), *full_run_times(study))),
+            f"Final run ({noted['epochs']} epochs){': ' if values else ''}{values}",
+            f"    weights     {noted['checkpoint']}",
+            *(f"    {line}" for line in (*summary_lines(Path(noted["directory"])), *full_run_times(study))),
         ]
     else:
         lines += [f"    {line}" for line in finding_lines(paths.trial(trial.number))]
     lines += [f"    {line}" for line in search_times(study)]
     lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
-    return [*lines, *_next_commands(study, paths, prefix, promotes=not (promoted or winner.nothing_learnt))]
+    return [*lines, *_next_commands(study, paths, prefix, promotes=not (is_trained or winner.nothing_learnt))]
 
 
-def _next_commands(study: KnownStudy, paths: StudyPaths, prefix: str, *, promotes: bool) -> list[str]:
+def _next_commands(study: ReadableStudy, paths: StudyPaths, prefix: str, *, promotes: bool) -> list[str]:
     """What to type next, each with what it does."""
     home = paths.root.parent
     which = study.name if home == Path("studies").absolute() else f"{study.name} --home {quote(str(home))}"

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tuner.study import PAUSED_AT, KnownStudy, TrialRecord, best_trial
+from tuner.study import PAUSED_AT, ReadableStudy, TrialRecord, best_trial
 from tuner.system.printable import printable
 from tuner.training.final_run import standing
 
@@ -16,7 +16,7 @@ STATUS_VERSION = 1
 """Version of the data that `status_of` gives; a change of meaning raises it."""
 
 
-def status_of(study: KnownStudy, driver: str | None = None) -> dict[str, Any]:
+def status_of(study: ReadableStudy, driver: str | None = None) -> dict[str, Any]:
     """All about a study and who drives it now, ready for JSON.
 
     Times are ISO 8601 without zone, as Optuna keeps them; metrics 0..1.
@@ -40,7 +40,7 @@ def status_of(study: KnownStudy, driver: str | None = None) -> dict[str, Any]:
         "best": None if best is None else {"trial": best.number, "value": best.value, "params": dict(best.params)},
         "standing": standing(study),
         "reevaluation": study.reevaluation or None,
-        "promotion": study.promotion or None,
+        "final_run": study.final_run or None,
         "trials": [_facts(trial) for trial in trials],
     }
 

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping
 
-from tuner.decisions.stopping import Bounds
-from tuner.study import DrivenStudy, TrialRecord
+from tuner.decisions.stopping import Budget
+from tuner.study import StudySession, TrialRecord
 from tuner.trials.live import LiveTrial
 
 _NOTED_EVERY_S = 60.0
@@ -15,7 +15,7 @@ class TimeBudget:
     """Wall time and training time of a search, over all its drivers."""
 
     def __init__(
-        self, study: DrivenStudy, live: Mapping[int, LiveTrial], bounds: Bounds, *, gpus_per_trial: int
+        self, study: StudySession, live: Mapping[int, LiveTrial], bounds: Budget, *, gpus_per_trial: int
     ) -> None:
         """Continue where the study's last driver stopped.
 

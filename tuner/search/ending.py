@@ -11,7 +11,7 @@ from tuner.exceptions import FailurePolicyError, TunerError
 from tuner.search.budget import TimeBudget
 from tuner.search.queue import TrialQueue
 from tuner.search.results import complete, found_ceiling, is_zero, nothing_learnt
-from tuner.study import DrivenStudy, StudyPaths, best_trial
+from tuner.study import StudyPaths, StudySession, best_trial
 from tuner.trials.retry_policy import MAX_IDENTICAL, Failure, normalised_cause
 
 JUDGED = "judged"
@@ -23,7 +23,7 @@ class Ending:
 
     def __init__(
         self,
-        study: DrivenStudy,
+        study: StudySession,
         decider: Decider,
         queue: TrialQueue,
         budget: TimeBudget,

@@ -8,19 +8,19 @@ from tuner.memory.limits import Measured, MemoryLimits, memory_limits
 from tuner.search.queue import TrialQueue
 from tuner.search.samplers import MODEL, chosen_sampler, make_sampler, require_packages
 from tuner.space import Space, UnitCube
-from tuner.study import DrivenStudy
+from tuner.study import StudySession
 
 
 class Proposals:
     """The new trials of one search."""
 
-    def __init__(self, study: DrivenStudy, space: Space, cube: UnitCube, decider: Decider, queue: TrialQueue) -> None:
+    def __init__(self, study: StudySession, space: Space, cube: UnitCube, decider: Decider, queue: TrialQueue) -> None:
         self._study = study
         self._space = space
         self._cube = cube
         self._decider = decider
         self._queue = queue
-        self._measured = Measured.of(study.rehearsal)
+        self._measured = Measured.of(study.profiling)
 
     def begin(self, device: str) -> int | None:
         """Begin a new trial. Returns its number; none if even the smallest sizes of the space run out of memory.

@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 
 from tuner.decisions.decider import Decider
 from tuner.decisions.history import Status
-from tuner.study import PAUSED_AT, DrivenStudy, StudyPaths, TrialRecord
+from tuner.study import PAUSED_AT, StudyPaths, StudySession, TrialRecord
 from tuner.system.disk_space import discard_weights
 from tuner.trials.live import LiveTrial
 
@@ -16,7 +16,7 @@ class TrialQueue:
 
     def __init__(
         self,
-        study: DrivenStudy,
+        study: StudySession,
         decider: Decider,
         live: Mapping[int, LiveTrial],
         paths: StudyPaths,

@@ -35,7 +35,7 @@ def restored_decider(
         history.begin(cube.point(trial.sampled))
         for epoch, value in trial.curve.items():
             if math.isfinite(value) and epoch <= spec.epochs:
-                history.hear(trial.number, epoch, value)
+                history.report(trial.number, epoch, value)
         history.set_status(trial.number, status_of(trial))
     return Decider(engine, history, _decision_log(paths))
 

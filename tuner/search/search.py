@@ -9,7 +9,7 @@ from collections.abc import Callable
 from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Record, StartedRecord, TrainRequest
-from tuner.decisions.stopping import Bounds
+from tuner.decisions.stopping import Budget
 from tuner.exceptions import FailurePolicyError, TunerError
 from tuner.memory.limits import NOTHING_FITS
 from tuner.search.budget import TimeBudget
@@ -19,7 +19,7 @@ from tuner.search.queue import TrialQueue
 from tuner.search.restoring import restored_decider, restored_trial
 from tuner.search.trial_events import TrialEvents
 from tuner.space import Space, UnitCube
-from tuner.study import DrivenStudy, StudyPaths, TrialRecord
+from tuner.study import StudyPaths, StudySession, TrialRecord
 from tuner.system.disk_space import discard_weights
 from tuner.trials.live import LiveTrial
 from tuner.trials.requests import Inputs, TrialTerms, every_epoch, train_request
@@ -36,12 +36,12 @@ class Search:
 
     def __init__(
         self,
-        study: DrivenStudy,
+        study: StudySession,
         space: Space,
         paths: StudyPaths,
         terms: TrialTerms,
         on_event: Callable[[str], None] = lambda line: None,
-        bounds: Bounds | None = None,
+        bounds: Budget | None = None,
     ) -> None:
         """Take up a study where it stands.
 
@@ -62,7 +62,7 @@ class Search:
         num_interrupted = len(self._queue.interrupted)
         self.discard_dead_weights()
         self._queue.end_hopeless()
-        self._budget = TimeBudget(study, self.live, bounds or Bounds(), gpus_per_trial=terms.gpus_per_trial)
+        self._budget = TimeBudget(study, self.live, bounds or Budget(), gpus_per_trial=terms.gpus_per_trial)
         self._ending = Ending(study, self._decider, self._queue, self._budget, paths, on_event)
         self._proposals = Proposals(study, space, cube, self._decider, self._queue)
         self._events = TrialEvents(study, self._decider, self._queue, self._ending, self.live, paths, on_event)
@@ -73,7 +73,7 @@ class Search:
             on_event(f"{num_interrupted} interrupted trial(s) go on from their last checkpoint")
 
     @property
-    def study(self) -> DrivenStudy:
+    def study(self) -> StudySession:
         """Return the study that is searched."""
         return self._study
 

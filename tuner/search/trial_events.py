@@ -14,7 +14,7 @@ from tuner.search.budget import noted_seconds
 from tuner.search.ending import JUDGED, Ending
 from tuner.search.queue import TrialQueue
 from tuner.search.restoring import status_of
-from tuner.study import DrivenStudy, StudyPaths, place_problem
+from tuner.study import StudyPaths, StudySession, place_problem
 from tuner.system.disk_space import discard_weights
 from tuner.trials.live import DIVERGED, LiveTrial, metric_of, total_loss, trained
 from tuner.trials.retry_policy import Failure, failure_of
@@ -26,7 +26,7 @@ class TrialEvents:
 
     def __init__(
         self,
-        study: DrivenStudy,
+        study: StudySession,
         decider: Decider,
         queue: TrialQueue,
         ending: Ending,
@@ -73,7 +73,7 @@ class TrialEvents:
             self._decider.note_first_loss(number, loss)
         if value is not None and epoch in self._study.trial(number).curve:
             return self._unless_stopped()  # judged when it arrived; those who came since change nothing
-        verdict = self._decider.hear(number, epoch, value, loss)
+        verdict = self._decider.report(number, epoch, value, loss)
         # One change: a driver that dies here has judged the trial and noted it, or has not heard of it.
         if isinstance(verdict, Stop):
             curve = {} if value is None else {epoch: value}
@@ -103,7 +103,7 @@ class TrialEvents:
         elif value is not None:
             self._finish(trial, TrialState.COMPLETE, value=value)
         else:
-            self._fail(trial, Failure.BUG, f"the trainer ended without a figure for epoch {self._epochs}")
+            self._fail(trial, Failure.BUG, f"the trainer ended without a value for epoch {self._epochs}")
 
     def on_failure(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
         """Retry a trial whose attempt has failed, or close it."""

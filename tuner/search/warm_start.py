@@ -8,14 +8,14 @@ from optuna.trial import TrialState
 from tuner.contract import ParamValue
 from tuner.exceptions import UsageError
 from tuner.space import Space, name_of
-from tuner.study import KnownStudy, TrialRecord
+from tuner.study import ReadableStudy, TrialRecord
 
 MOST = 5
 """Configurations that a study begins with, of all earlier studies together. On curves of other models they halve the
 regret; ten are no better (docs/decisions-benchmark.md)."""
 
 
-def warm_start(space: Space, earlier: Sequence[KnownStudy]) -> tuple[dict[str, ParamValue], ...]:
+def warm_start(space: Space, earlier: Sequence[ReadableStudy]) -> tuple[dict[str, ParamValue], ...]:
     """The configurations of this space, by label, that are nearest to the best of earlier studies, the best first.
 
     Those studies may be about other spaces, data and models. The best of each come before the second of any; what a
@@ -32,7 +32,7 @@ def warm_start(space: Space, earlier: Sequence[KnownStudy]) -> tuple[dict[str, P
     return tuple(found[:MOST])
 
 
-def _best(space: Space, study: KnownStudy) -> list[dict[str, ParamValue]]:
+def _best(space: Space, study: ReadableStudy) -> list[dict[str, ParamValue]]:
     complete = [t for t in study.trials() if t.state == TrialState.COMPLETE and t.value is not None]
     if not complete:
         raise UsageError(

@@ -36,7 +36,7 @@ class Tuner(Protocol):
     def ask(self) -> Job | None:
         """Return the next job of a free worker; None to let it wait for the next epoch of a trial."""
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
         """Report one epoch (1-based) of a running trial; after its last epoch the trial ends whatever the decision."""
 
     def incumbent(self) -> int | None:
@@ -185,7 +185,7 @@ class _Replay:
         epoch = outcome.epochs[trial]
         outcome.dead_epochs += epoch >= table.dead_from[row]
         began = time.perf_counter()
-        decision = self._tuner.hear(
+        decision = self._tuner.report(
             trial,
             epoch,
             float(table.metric[row, epoch - 1]),

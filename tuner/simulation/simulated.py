@@ -77,8 +77,8 @@ class SimulatedSearch:
         self._rows.append(row)
         return Job(self._decider.begin(self._table.points[row]), row)
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
-        verdict = self._decider.hear(trial, epoch, metric, loss)
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+        verdict = self._decider.report(trial, epoch, metric, loss)
         if isinstance(verdict, GoOn):
             if epoch == self._table.epochs:
                 self._decider.end(trial, Status.COMPLETE)

@@ -1,6 +1,6 @@
 """Augmentation strength: one number for the ten augmentation arguments that belong together.
 
-0 is the training guide's weak preset (many pictures), 0.5 its medium one, 1 its strong one (few pictures)
+0 is the training guide's weak preset (many images), 0.5 its medium one, 1 its strong one (few images)
 [guide 23]; between them each argument moves in a straight line. What the guide leaves unsaid of a preset
 is ultralytics' default.
 """

@@ -8,7 +8,7 @@ from tuner.contract import METRICS
 from tuner.exceptions import SpaceError
 from tuner.space._arguments import nearest, shown
 
-STRATEGIES = ("auto", "promotion", "asha")
+STRATEGIES = ("auto", "asha-promotion", "asha-stopping")
 SAMPLERS = ("auto", "model", "tpe", "gp", "cmaes", "random")
 MAX_SEED = 2**31 - 1
 

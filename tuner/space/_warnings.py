@@ -104,7 +104,7 @@ def _augmentation(parameters: tuple[Parameter, ...]) -> Iterator[Problem]:
             yield Problem(
                 line=parameter.line,
                 text=f"`perspective` reaches {_highest(parameter):g}: 0.001 is usual, and above "
-                f"{_HIGHEST_PERSPECTIVE} pictures are distorted beyond recognition",
+                f"{_HIGHEST_PERSPECTIVE} images are distorted beyond recognition",
             )
     for parameter in _named(parameters, "rect"):
         if not isinstance(parameter, FixedParameter) or parameter.value is True:

@@ -1,24 +1,24 @@
 """Record the results of a search; the only access to the database that stores them.
 
-A study is an Optuna study in a relational database, so Optuna's own tools and dashboard can read it. `Study` reads a
-study from the database. `DrivenStudy` is a study that this process drives. It works on a copy in memory. Every change
-goes through a journal on the local disk into the database, in order and exactly once, even if the database is
+A study is an Optuna study in a relational database, so Optuna's own tools and dashboard can read it. `StoredStudy`
+reads a study from the database. `StudySession` is a study that this process drives. It works on a copy in memory. Every
+change goes through a journal on the local disk into the database, in order and exactly once, even if the database is
 unreachable for a while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
 """
 
 from tuner.study._paths import StudyPaths, checked_study_name
 from tuner.study._places import content_changes, place_problem
-from tuner.study._records import PAUSED_AT, KnownStudy, Proposal, StudySpec, TrialRecord, best_trial
-from tuner.study._stored_study import Study, study_names
-from tuner.study._study_session import DrivenStudy, driven_study
+from tuner.study._records import PAUSED_AT, Proposal, ReadableStudy, StudySpec, TrialRecord, best_trial
+from tuner.study._stored_study import StoredStudy, study_names
+from tuner.study._study_session import StudySession, driven_study
 
 __all__ = [
     "PAUSED_AT",
-    "DrivenStudy",
-    "KnownStudy",
     "Proposal",
-    "Study",
+    "ReadableStudy",
+    "StoredStudy",
     "StudyPaths",
+    "StudySession",
     "StudySpec",
     "TrialRecord",
     "best_trial",

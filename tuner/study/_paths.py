@@ -68,7 +68,7 @@ class StudyPaths:
     def reevaluated(self, number: int, seed: int) -> Path:
         return self.root / "reevaluation" / f"trial-{number:04d}-seed-{seed}"
 
-    def promoted(self, number: int, epochs: int) -> Path:
+    def final_run(self, number: int, epochs: int) -> Path:
         return self.root / "promoted" / f"trial-{number:04d}-{epochs}-epochs"
 
     @property

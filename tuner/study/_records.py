@@ -83,7 +83,7 @@ class TrialRecord:
         return self.state == TrialState.WAITING and bool(self.attributes.get(PAUSED_AT))
 
 
-class KnownStudy(Protocol):
+class ReadableStudy(Protocol):
     """Read access to a study, driven or stored, for reports, exports and the choice of a winner."""
 
     @property
@@ -96,7 +96,7 @@ class KnownStudy(Protocol):
         """Return all trials, ordered by number."""
 
     @property
-    def promotion(self) -> dict[str, Any]:
+    def final_run(self) -> dict[str, Any]:
         """Facts about the final run; empty before there is one."""
 
     @property
@@ -104,7 +104,7 @@ class KnownStudy(Protocol):
         """Facts about the re-evaluation runs; empty before there are any (see `tuner.comparison`)."""
 
     @property
-    def rehearsal(self) -> dict[str, Any]:
+    def profiling(self) -> dict[str, Any]:
         """Results of profiling before the search; empty if there are none."""
 
     @property

@@ -14,13 +14,13 @@ from tuner.study._places import found, placed
 from tuner.study._records import StudySpec, TrialRecord, trial_record
 
 SPEC = "spec"
-PROMOTION = "promotion"
+FINAL_RUN = "promotion"
 REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
-REHEARSAL = "rehearsal"
+PROFILING = "rehearsal"
 
 
-class Study:
+class StoredStudy:
     """Study that is read from its database on every access.
 
     Every method raises StorageError if the database is unreachable or refuses.
@@ -33,7 +33,7 @@ class Study:
         self.url = url
 
     @classmethod
-    def open(cls, url: str, name: str, folder: Path = Path()) -> "Study":
+    def open(cls, url: str, name: str, folder: Path = Path()) -> "StoredStudy":
         """Open an existing study; create nothing.
 
         Args:
@@ -55,7 +55,7 @@ class Study:
                 raise UsageError(f"There is no study '{name}' in {masked(url)}.") from error
 
     @classmethod
-    def in_folder(cls, folder: Path) -> "Study":
+    def in_folder(cls, folder: Path) -> "StoredStudy":
         """Open the study that has its database in its own folder, which is where `tune run` puts it.
 
         Raises:
@@ -88,10 +88,10 @@ class Study:
             return tuple(placed(trial_record(t), self._folder) for t in self._study.get_trials(deepcopy=False))
 
     @property
-    def promotion(self) -> dict[str, Any]:
+    def final_run(self) -> dict[str, Any]:
         """Facts about the final run; empty before there is one."""
         with translated(self.url):
-            return found(self._study.user_attrs.get(PROMOTION, {}), self._folder)
+            return found(self._study.user_attrs.get(FINAL_RUN, {}), self._folder)
 
     @property
     def reevaluation(self) -> dict[str, Any]:
@@ -100,10 +100,10 @@ class Study:
             return dict(self._study.user_attrs.get(REEVALUATION, {}))
 
     @property
-    def rehearsal(self) -> dict[str, Any]:
+    def profiling(self) -> dict[str, Any]:
         """Results of profiling before the search; empty if there are none."""
         with translated(self.url):
-            return dict(self._study.user_attrs.get(REHEARSAL, {}))
+            return dict(self._study.user_attrs.get(PROFILING, {}))
 
     @property
     def searched_s(self) -> float:

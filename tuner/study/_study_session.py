@@ -22,7 +22,7 @@ from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal
 from tuner.study._places import found, kept, placed, renewed
 from tuner.study._records import PAUSED_AT, Proposal, StudySpec, TrialRecord, trial_record
-from tuner.study._stored_study import PROMOTION, REEVALUATION, REHEARSAL, SEARCHED, SPEC, foreign, spec_of
+from tuner.study._stored_study import FINAL_RUN, PROFILING, REEVALUATION, SEARCHED, SPEC, foreign, spec_of
 from tuner.study._witness import Witness
 from tuner.study._writer import Writer
 from tuner.system.atomic_files import write_whole
@@ -43,7 +43,7 @@ def driven_study(
     spec: StudySpec | None,
     journal: Path,
     on_event: Callable[[str], None] = lambda line: None,
-) -> Iterator["DrivenStudy"]:
+) -> Iterator["StudySession"]:
     """Drive the study of a lease within the block; create it with `spec` if it does not exist.
 
     An existing study keeps its own spec. Changes that an earlier driver left in the journal are written first. If the
@@ -81,7 +81,7 @@ def driven_study(
 
     witness = _witness(journal, lease.url)
     writer = Writer(backlog, lease, carry_out, on_event, witness.taken)
-    study = DrivenStudy(lease, spec_of(stored, journal.parent), trials, attributes, writer, journal.parent)
+    study = StudySession(lease, spec_of(stored, journal.parent), trials, attributes, writer, journal.parent)
     try:
         yield study
         if witness.taken() is not None:
@@ -102,7 +102,7 @@ def _witness(journal: Path, url: str) -> Witness:
     return Witness(journal.parent, [journal, database], later=[database.with_name(f"{database.name}-wal")])
 
 
-def _saved(study: "DrivenStudy", journal: Path) -> str:
+def _saved(study: "StudySession", journal: Path) -> str:
     """Replace the journal with one that holds the whole study; return a message about it.
 
     The old journal held only the changes that are not in the database.
@@ -138,7 +138,7 @@ def _begin(storage: RDBStorage, name: str, spec: StudySpec | None, folder: Path)
     study.set_user_attr(SPEC, kept(asdict(spec), folder))
 
 
-class DrivenStudy:
+class StudySession:
     """Study in memory. A change is safe on disk when its method returns, and reaches the database soon after.
 
     Create it with `driven_study`. Methods that change the study raise the error that made writing impossible for good:
@@ -158,10 +158,10 @@ class DrivenStudy:
         self._name = lease.study
         self._url = lease.url
         self._spec = spec
-        self._promotion = dict(attributes.get(PROMOTION, {}))
+        self._final_run = dict(attributes.get(FINAL_RUN, {}))
         self._reevaluation = dict(attributes.get(REEVALUATION, {}))
         self._searched_s = float(attributes.get(SEARCHED, 0.0))
-        self._rehearsal = dict(attributes.get(REHEARSAL, {}))
+        self._profiling = dict(attributes.get(PROFILING, {}))
         self._writer = writer
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
@@ -181,9 +181,9 @@ class DrivenStudy:
         return tuple(self._records)
 
     @property
-    def promotion(self) -> dict[str, Any]:
+    def final_run(self) -> dict[str, Any]:
         """Facts about the final run; empty before there is one."""
-        return found(self._promotion, self._folder)
+        return found(self._final_run, self._folder)
 
     @property
     def reevaluation(self) -> dict[str, Any]:
@@ -196,9 +196,9 @@ class DrivenStudy:
         return self._searched_s
 
     @property
-    def rehearsal(self) -> dict[str, Any]:
+    def profiling(self) -> dict[str, Any]:
         """Results of profiling before the search; empty if there are none."""
-        return dict(self._rehearsal)
+        return dict(self._profiling)
 
     def renew_places(self, spec: StudySpec) -> None:
         """Update the paths and names of data set and model from a spec with the same content."""
@@ -303,8 +303,8 @@ class DrivenStudy:
         for record in self.trials():
             if record.state == TrialState.RUNNING:
                 self.interrupt(record.number)
-        if self._promotion.get("state") == TrialState.RUNNING.name:
-            self.note_promotion(state=TrialState.WAITING.name)
+        if self._final_run.get("state") == TrialState.RUNNING.name:
+            self.note_final_run(state=TrialState.WAITING.name)
 
     def finish(
         self,
@@ -333,24 +333,24 @@ class DrivenStudy:
         facts = {**attributes, **({"reason": reason} if reason else {})}
         self._change(number, curve=curve, attributes=facts, state=state, value=value, infeasible=infeasible)
 
-    def begin_promotion(self, **facts: Any) -> None:
+    def begin_final_run(self, **facts: Any) -> None:
         """Start or resume the final run; replace the facts about the last one."""
-        self._promotion = _jsonable(kept(facts, self._folder))
-        self._writer.put(Change(attributes={PROMOTION: self._promotion}))
+        self._final_run = _jsonable(kept(facts, self._folder))
+        self._writer.put(Change(attributes={FINAL_RUN: self._final_run}))
 
-    def note_promotion(self, **facts: Any) -> None:
+    def note_final_run(self, **facts: Any) -> None:
         """Add facts about the final run."""
-        self.begin_promotion(**{**self.promotion, **facts})
+        self.begin_final_run(**{**self.final_run, **facts})
 
     def note_reevaluation(self, **facts: Any) -> None:
         """Replace the facts about the re-evaluation runs."""
         self._reevaluation = _jsonable(facts)
         self._writer.put(Change(attributes={REEVALUATION: self._reevaluation}))
 
-    def note_rehearsal(self, **facts: Any) -> None:
+    def note_profiling(self, **facts: Any) -> None:
         """Add results of profiling: memory (`tuner.memory`) and cost (`tuner.cost`)."""
-        self._rehearsal = {**self._rehearsal, **_jsonable(facts)}
-        self._writer.put(Change(attributes={REHEARSAL: self._rehearsal}))
+        self._profiling = {**self._profiling, **_jsonable(facts)}
+        self._writer.put(Change(attributes={PROFILING: self._profiling}))
 
     def note_searched(self, seconds: float) -> None:
         """Record the wall time of the search so far, in seconds."""
@@ -375,10 +375,10 @@ class DrivenStudy:
         """Yield the whole study as changes that complete it in a database that holds only a part of it, or nothing."""
         facts = {
             SPEC: kept(asdict(self._spec), self._folder),
-            PROMOTION: self._promotion,
+            FINAL_RUN: self._final_run,
             REEVALUATION: self._reevaluation,
             SEARCHED: self._searched_s,
-            REHEARSAL: self._rehearsal,
+            PROFILING: self._profiling,
         }
         yield Change(attributes={name: _jsonable(fact) for name, fact in facts.items() if fact})
         for trial_id in self._ids:
@@ -411,8 +411,8 @@ class DrivenStudy:
         known = dict(memory.get_trial(trial_id).system_attrs)
         if infeasible:
             optuna.Trial(self._study, trial_id).set_constraint(_INFEASIBLE, 1.0)
-        for epoch, figure in (curve or {}).items():
-            memory.set_trial_intermediate_value(trial_id, epoch, figure)
+        for epoch, metric in (curve or {}).items():
+            memory.set_trial_intermediate_value(trial_id, epoch, metric)
         facts = {key: _jsonable(fact) for key, fact in kept(attributes or {}, self._folder).items()}
         for key, fact in facts.items():
             memory.set_trial_user_attr(trial_id, key, fact)

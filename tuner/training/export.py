@@ -7,11 +7,11 @@ from ruamel.yaml import YAML
 
 from tuner.contract import ParamValue
 from tuner.exceptions import MachineError
-from tuner.study import KnownStudy, StudySpec
+from tuner.study import ReadableStudy, StudySpec
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
 from tuner.training.final_run import Winner
-from tuner.trials.requests import FULL_RUN_PATIENCE
+from tuner.trials.requests import PATIENCE
 
 
 def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str, ParamValue]:
@@ -24,13 +24,13 @@ def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str
         "epochs": epochs,
         "seed": spec.seed,
         "pretrained": spec.portable_model == spec.model_source and spec.model_source.endswith(".pt"),
-        "patience": FULL_RUN_PATIENCE,
+        "patience": PATIENCE,
         **winner.trial.params,
         "batch": winner.trial.attributes.get("batch", winner.trial.params["batch"]),
     }
 
 
-def params_yaml(study: KnownStudy, winner: Winner, epochs: int, spec: StudySpec | None = None) -> str:
+def params_yaml(study: ReadableStudy, winner: Winner, epochs: int, spec: StudySpec | None = None) -> str:
     """Return the text of the file: comments on the origin of the values, then the arguments.
 
     Args:

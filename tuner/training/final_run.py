@@ -11,7 +11,7 @@ from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
 from tuner.search.results import at_ceiling, nothing_learnt
 from tuner.search.summary import failures_by_cause
-from tuner.study import DrivenStudy, KnownStudy, StudyPaths, TrialRecord, best_trial
+from tuner.study import ReadableStudy, StudyPaths, StudySession, TrialRecord, best_trial
 from tuner.trials.requests import Inputs, every_epoch, train_request
 
 
@@ -58,7 +58,7 @@ class Winner:
         return f" Trial {self.trial.number} is chosen all the same: {why}."
 
 
-def choose_winner(study: KnownStudy) -> Winner:
+def choose_winner(study: ReadableStudy) -> Winner:
     """Return the winner by the re-evaluation's verdict; without one, the COMPLETE trial with the highest metric.
 
     A verdict counts as long as the search's best trial was part of the comparison.
@@ -83,7 +83,7 @@ def choose_winner(study: KnownStudy) -> Winner:
     return Winner(trial=trials[known.verdict.winner], baseline=baseline, verdict=known.verdict)
 
 
-def require_something_learnt(study: KnownStudy, paths: StudyPaths) -> None:
+def require_something_learnt(study: ReadableStudy, paths: StudyPaths) -> None:
     """Refuse a re-evaluation or final run if no trial of the search learned anything.
 
     Raises:
@@ -103,7 +103,7 @@ def require_something_learnt(study: KnownStudy, paths: StudyPaths) -> None:
     )
 
 
-def standing(study: KnownStudy) -> str:
+def standing(study: ReadableStudy) -> str:
     """Describe the state of a search in one statement: the verdict or, before there is one, the best trial's lead."""
     best = best_trial(study.trials())
     if best is None or best.value is None:
@@ -136,7 +136,7 @@ def waiting(trials: Sequence[TrialRecord]) -> str:
 
 
 def full_run_request(
-    study: DrivenStudy, paths: StudyPaths, winner: Winner, *, epochs: int, gpus: int, threads: int
+    study: StudySession, paths: StudyPaths, winner: Winner, *, epochs: int, gpus: int, threads: int
 ) -> TrainRequest:
     """Build the request of the final run: the winner's parameters, its own schedule and validation at every epoch.
 
@@ -152,20 +152,20 @@ def full_run_request(
         seed=study.spec.seed,
         gpus=gpus,
         threads=threads,
-        directory=paths.promoted(winner.trial.number, epochs),
+        directory=paths.final_run(winner.trial.number, epochs),
         full=True,
     )
 
 
-class PromotedRun:
+class FinalRun:
     """Final run of a study: receives the trainer's records and stores what later commands need."""
 
-    def __init__(self, study: DrivenStudy, request: TrainRequest) -> None:
+    def __init__(self, study: StudySession, request: TrainRequest) -> None:
         self._study = study
         self.request = request
         self.latest: EpochRecord | None = None
         self.best: float | None = None
-        study.begin_promotion(
+        study.begin_final_run(
             trial=request.trial,
             epochs=request.epochs,
             directory=request.directory,
@@ -173,7 +173,7 @@ class PromotedRun:
             gpus=len(request.devices),
         )
 
-    def hear(self, record: Record) -> None:
+    def report(self, record: Record) -> None:
         """Keep the latest epoch."""
         if isinstance(record, EpochRecord):
             self.latest = record
@@ -184,13 +184,13 @@ class PromotedRun:
     def end(self, end: EndRecord) -> None:
         """Record the end of the run in the study."""
         if end.outcome == Outcome.COMPLETED:
-            self._study.note_promotion(
+            self._study.note_final_run(
                 state=TrialState.COMPLETE.name, metrics=end.metrics, checkpoint=end.checkpoint, log=end.log
             )
         elif end.outcome == Outcome.STOPPED:
-            self._study.note_promotion(state=TrialState.WAITING.name)
+            self._study.note_final_run(state=TrialState.WAITING.name)
         else:
-            self._study.note_promotion(
+            self._study.note_final_run(
                 state=TrialState.FAIL.name, reason=f"{end.outcome.value}: {end.message}", log=end.log
             )
 

@@ -15,7 +15,7 @@ from tuner.exceptions import DataError, MachineError, SpaceError, UsageError
 from tuner.execution.local_trainer import train_here
 from tuner.execution.memory_probe import peak_of
 from tuner.execution.prepare import prepared_by
-from tuner.execution.watchdog import Patience
+from tuner.execution.watchdog import HangTimeouts
 from tuner.memory.batch_size import MOST, fitting_batch
 from tuner.storage.lease import folder_lock
 from tuner.system.atomic_files import write_whole
@@ -54,7 +54,7 @@ class FullRun:
     gpus: int
     threads: int
     trainer: tuple[str, ...]
-    patience: Patience
+    hang_timeouts: HangTimeouts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +90,7 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
         for line in _subject(run, prepared):
             tell(line)
         told = _Told(run, tell)
-        end = _carried_out(_request(run, prepared), run, signals, told.hear)
+        end = _carried_out(_request(run, prepared), run, signals, told.report)
     return _trained(run, end)
 
 
@@ -132,13 +132,15 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _carried_out(request: TrainRequest, run: FullRun, signals: Signals, hear: Callable[[Record], None]) -> EndRecord:
+def _carried_out(
+    request: TrainRequest, run: FullRun, signals: Signals, on_record: Callable[[Record], None]
+) -> EndRecord:
     with signals.ending(lambda reason: None):  # `should_stop` checks for it
         return train_here(
             request,
             run.trainer,
-            patience=run.patience,
-            on_record=hear,
+            hang_timeouts=run.hang_timeouts,
+            on_record=on_record,
             should_stop=lambda: signals.received is not None,
         )
 
@@ -156,7 +158,9 @@ def _with_fitting_batch(
         request = _request(run, prepared)
 
         def measure(batch: int) -> float | None:
-            return peak_of(lambda steps, hear: _carried_out(steps, run, signals, hear), request, batch=batch).memory_gib
+            return peak_of(
+                lambda steps, on_record: _carried_out(steps, run, signals, on_record), request, batch=batch
+            ).memory_gib
 
         most = min(MOST, prepared.num_images["train"])
         fit = fitting_batch(measure, memory_gib=run.memory_gib, most=most)
@@ -239,7 +243,7 @@ def _subject(run: FullRun, prepared: PreparedRecord) -> list[str]:
     start = f"from the weights {run.model}" if run.model.endswith(".pt") else "from random weights"
     sizes = ", then ".join(f"imgsz {s.imgsz}, batch {s.batch} to epoch {s.last_epoch}" for s in run.stages)
     return [
-        f"data   {run.data}: {images} pictures, {prepared.num_classes} classes",
+        f"data   {run.data}: {images} images, {prepared.num_classes} classes",
         f"model  {run.model}, {prepared.num_parameters:,} parameters, {start}",
         f"run    {run.epochs} epochs in {run.directory}, on {where}",
         *([f"stages {sizes}"] if sizes else []),
@@ -273,12 +277,12 @@ class _Told:
         self._tell = tell
         self._reached = 0
 
-    def hear(self, record: Record) -> None:
+    def report(self, record: Record) -> None:
         if not isinstance(record, EpochRecord) or record.epoch <= self._reached:
             return
         self._reached = record.epoch
-        figures = {f"{name} loss": loss for name, loss in record.losses.items()} | dict(record.metrics or {})
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        values = {f"{name} loss": loss for name, loss in record.losses.items()} | dict(record.metrics or {})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         left_s = record.seconds * (self._epochs - record.epoch)
         self._tell(
             f"epoch {record.epoch:>{len(str(self._epochs))}}/{self._epochs}  {shown}  "

@@ -6,7 +6,7 @@ from pathlib import Path
 from tuner.contract import Params, PreparedRecord, Stage, TrainRequest
 from tuner.study import StudySpec
 
-FULL_RUN_PATIENCE = 50
+PATIENCE = 50
 """Epochs without a better one, by default, after which a full run ends."""
 
 

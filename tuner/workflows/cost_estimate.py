@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from tuner.contract import PreparedRecord
 from tuner.cost.actual import noted
 from tuner.cost.epoch_times import TimedEpoch
-from tuner.cost.estimate import Quotation, quote
+from tuner.cost.estimate import CostEstimate, estimate_cost
 from tuner.cost.forecast import Forecast
-from tuner.report.cost import Terms, quotation_lines
-from tuner.study import DrivenStudy
+from tuner.report.cost import Terms, cost_lines
+from tuner.study import StudySession
 from tuner.system.disk_space import needed_bytes, require
 from tuner.workflows.options import RunOptions
 from tuner.workflows.profiling import known_epoch
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
 
 
-def estimate_cost(
+def estimate_run(
     options: RunOptions,
     prepared: PreparedRecord,
-    study: DrivenStudy,
+    study: StudySession,
     slots: "Slots",
     show: Callable[[Sequence[str]], None],
 ) -> Forecast:
     """Estimate the cost of a run. As long as its search has not begun, note the estimate in the study and show it."""
     settings = options.space.settings
-    quotation = quote(options.space, slots=slots.number)
+    estimate = estimate_cost(options.space, slots=slots.number)
     epoch = known_epoch(options, prepared, slots)
     if not study.trials():
-        study.note_rehearsal(quotation=noted(quotation, trials=settings.trials, slots=slots.number))
-        show(estimate_lines(options, quotation, study.spec.checkpoint_bytes, slots, epoch))
+        study.note_profiling(quotation=noted(estimate, trials=settings.trials, slots=slots.number))
+        show(estimate_lines(options, estimate, study.spec.checkpoint_bytes, slots, epoch))
     return Forecast(
-        quotation=quotation,
+        estimate=estimate,
         slots=slots.number,
         epochs=settings.epochs,
         promote_epochs=_final_epochs(options),
@@ -44,7 +44,7 @@ def estimate_cost(
 
 def estimate_lines(
     options: RunOptions,
-    quotation: Quotation,
+    estimate: CostEstimate,
     checkpoint_bytes: int,
     slots: "Slots",
     epoch: TimedEpoch | None,
@@ -64,10 +64,10 @@ def estimate_lines(
         source="" if epoch is None else epoch.source(time.time()),
         disk_bytes=_needed_bytes(options, checkpoint_bytes, slots, done=0),
     )
-    return quotation_lines(quotation, terms)
+    return cost_lines(estimate, terms)
 
 
-def require_room(options: RunOptions, study: DrivenStudy, slots: "Slots") -> None:
+def require_room(options: RunOptions, study: StudySession, slots: "Slots") -> None:
     """Refuse a search that the disk has no room for.
 
     Raises:
@@ -85,7 +85,7 @@ def _needed_bytes(options: RunOptions, checkpoint_bytes: int, slots: "Slots", *,
         trials=max(settings.trials - done, 0),
         reduction_factor=settings.reduction_factor if settings.rung_epochs else 1,
         promote_epochs=_final_epochs(options),
-        pausing_rungs=0 if settings.strategy == "asha" else len(settings.rung_epochs),
+        pausing_rungs=0 if settings.strategy == "asha-stopping" else len(settings.rung_epochs),
     )
 
 

@@ -11,7 +11,7 @@ from tuner.execution.single_request import ask
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
 
-Hear = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Gets the name of a step, how many images it has done, and of how many."""
 
 
@@ -22,14 +22,14 @@ def check_data(
     samples: bool = False,
     fix: Path | None = None,
     kept: bool = False,
-    hear: Hear = lambda step, done, total: None,
+    on_progress: OnProgress = lambda step, done, total: None,
 ) -> tuple[DataReport, CleanedRecord | None]:
     """Check what is in a data set and what is wrong with it; the user's files are only read.
 
     Args:
         data: the YAML's path, or `sample` or `sample:N`.
         trainer: the command of the trainer.
-        samples: with small pictures of the worst.
+        samples: with small images of the worst.
         fix: a new folder for a data set without what was found.
         kept: an earlier check will do where no file has changed since.
 
@@ -42,7 +42,7 @@ def check_data(
     def listen(record: Record) -> None:
         nonlocal cleaned
         if isinstance(record, ProgressRecord):
-            hear(record.step, record.done, record.total)
+            on_progress(record.step, record.done, record.total)
         if isinstance(record, CleanedRecord):
             cleaned = record
 

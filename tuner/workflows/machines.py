@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tuner.exceptions import MachineError
 from tuner.storage.lease import Lease, folder_lock, study_lease
-from tuner.study import DrivenStudy, StudyPaths
+from tuner.study import StudyPaths, StudySession
 from tuner.system.disk_space import require, reserve_bytes
 from tuner.system.scratch import remove, scratch_folder
 from tuner.system.signals import Signals
@@ -43,7 +43,7 @@ def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"
 
 
 @contextlib.contextmanager
-def watched_machines(machines: Machines, study: DrivenStudy, signals: Signals) -> Iterator["Slots"]:
+def watched_machines(machines: Machines, study: StudySession, signals: Signals) -> Iterator["Slots"]:
     """Connect to the machines, and end the process in order if Ray stops answering."""
     from tuner.execution.ray_health import watched
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.contract import ParamValue
-from tuner.decisions.stopping import Bounds
-from tuner.execution.watchdog import Patience
+from tuner.decisions.stopping import Budget
+from tuner.execution.watchdog import HangTimeouts
 from tuner.space import Space
 from tuner.study import StudyPaths
 
@@ -22,7 +22,7 @@ class Machines:
     """A running Ray cluster, or none to start Ray on this machine."""
     trainer: tuple[str, ...]
     """The command that starts a trainer (see `tuner.contract`)."""
-    patience: Patience
+    hang_timeouts: HangTimeouts
     """How long a trainer may be silent."""
 
 
@@ -41,5 +41,5 @@ class RunOptions:
     """Configurations of the space, by label, that a study which begins now tries right after the baseline."""
     promote: bool
     validate_every_epoch: bool
-    bounds: Bounds
+    bounds: Budget
     """When the search ends before its last trial."""

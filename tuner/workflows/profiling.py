@@ -10,7 +10,7 @@ from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Reco
 from tuner.cost.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import DataError, FailurePolicyError, MachineError
 from tuner.memory.limits import NOTHING_FITS, Measured, measured_limits
-from tuner.study import DrivenStudy, StudySpec
+from tuner.study import StudySession, StudySpec
 from tuner.system.signals import Signals
 from tuner.trials.requests import Inputs, train_request
 from tuner.workflows.options import RunOptions
@@ -62,7 +62,7 @@ def _timed_by(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> 
 
 
 def measure_memory(
-    options: RunOptions, study: DrivenStudy, slots: "Slots", signals: Signals, on_event: Callable[[str], None]
+    options: RunOptions, study: StudySession, slots: "Slots", signals: Signals, on_event: Callable[[str], None]
 ) -> None:
     """Exclude, before the search begins, the sizes that do not fit into the GPUs' memory.
 
@@ -75,12 +75,12 @@ def measure_memory(
         FailurePolicyError: nothing in the space fits.
         MachineError: the trainer does not work.
     """
-    if slots.gpus_per_trial and not study.trials() and "memory" not in study.rehearsal:
+    if slots.gpus_per_trial and not study.trials() and "memory" not in study.profiling:
         measured = _measured(options, study.spec, slots, signals, on_event)
         if measured.limits.exclude_all_of(options.space):
             raise FailurePolicyError(f"No search can begin: {NOTHING_FITS}. Choose smaller ones, or a smaller model.")
-        study.note_rehearsal(memory=asdict(measured))
-    known = Measured.of(study.rehearsal)
+        study.note_profiling(memory=asdict(measured))
+    known = Measured.of(study.profiling)
     if known is not None and known.limits.too_large:
         on_event(f"memory {known.device} has no room for {known.limits}: left out, with all that is as large in both")
 
@@ -136,7 +136,7 @@ def _in_a_slot(
         return train_remotely(
             request,
             options.machines.trainer,
-            patience=options.machines.patience,
+            hang_timeouts=options.machines.hang_timeouts,
             cpus=slots.cpus,
             on_record=on_record,
             should_stop=lambda: signals.received is not None,

@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING
 
 from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import Outcome, PreparedRecord
-from tuner.cost.estimate import quote
+from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, MachineError, NoSuccessfulTrialError, SpaceError
 from tuner.execution.prepare import prepared_by
 from tuner.report.progress import View
 from tuner.search.results import configurations
 from tuner.search.search import Search
-from tuner.study import DrivenStudy, StudyPaths, StudySpec, best_trial, content_changes, driven_study
+from tuner.study import StudyPaths, StudySession, StudySpec, best_trial, content_changes, driven_study
 from tuner.system.disk_space import reserve_bytes
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import Signals, trapped_signals
 from tuner.training.export import params_yaml, write_params
 from tuner.training.final_run import (
-    PromotedRun,
+    FinalRun,
     Winner,
     choose_winner,
     full_run_request,
@@ -27,7 +27,7 @@ from tuner.training.final_run import (
 )
 from tuner.trials.requests import TrialTerms
 from tuner.trials.retry_policy import what_helps
-from tuner.workflows.cost_estimate import estimate_cost, estimate_lines, require_room
+from tuner.workflows.cost_estimate import estimate_lines, estimate_run, require_room
 from tuner.workflows.machines import connected_machines, held_study, watched_machines
 from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
@@ -46,7 +46,7 @@ _FLUSH_S = 300.0
 class _Session:
     """A study in training: what every step of a run works with."""
 
-    study: DrivenStudy
+    study: StudySession
     paths: StudyPaths
     machines: Machines
     slots: "Slots"
@@ -77,7 +77,7 @@ def run(options: RunOptions, view: View) -> None:
             view.subject(study.spec, options.space, prepared.notes)
             with watched_machines(options.machines, study, signals) as slots:
                 require_room(options, study, slots)
-                forecast = estimate_cost(options, prepared, study, slots, view.quotation)
+                forecast = estimate_run(options, prepared, study, slots, view.cost_estimate)
                 measure_memory(options, study, slots, signals, view.note)
                 session = _Session(
                     study=study,
@@ -100,21 +100,21 @@ def run(options: RunOptions, view: View) -> None:
             view.conclusion(study, winner, options.paths)
 
 
-def quote_only(options: RunOptions, view: View) -> None:
+def estimate_only(options: RunOptions, view: View) -> None:
     """Estimate the cost of a run by one timed epoch of the default configuration; leave nothing behind.
 
     Raises:
         TunerError: see `tuner.exceptions`.
     """
     with trapped_signals() as signals, scratch_folder() as scratch:
-        folder = scratch / "quote"
+        folder = scratch / "estimate"
         folder.mkdir()
         prepared = prepared_by(options.machines.trainer, options.data, options.model, folder)
         view.subject(_spec(options, prepared), options.space, prepared.notes)
         with connected_machines(options.machines, signals) as slots:
             epoch = timed_epoch(options, prepared, slots, folder, signals)
-            quotation = quote(options.space, slots=slots.number)
-            view.quotation(estimate_lines(options, quotation, prepared.checkpoint_bytes, slots, epoch))
+            estimate = estimate_cost(options.space, slots=slots.number)
+            view.cost_estimate(estimate_lines(options, estimate, prepared.checkpoint_bytes, slots, epoch))
 
 
 def promote(
@@ -188,7 +188,7 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
     )
 
 
-def _refuse_changes(study: DrivenStudy, options: RunOptions, prepared: PreparedRecord) -> None:
+def _refuse_changes(study: StudySession, options: RunOptions, prepared: PreparedRecord) -> None:
     """Refuse another space, model or data set than the study's: its trials could not be compared otherwise."""
     changes = [
         *options.space.differences(study.spec.space),
@@ -238,7 +238,7 @@ def _terms(session: _Session) -> "Terms":
     checkpoint_bytes = session.study.spec.checkpoint_bytes
     return Terms(
         command=session.machines.trainer,
-        patience=session.machines.patience,
+        hang_timeouts=session.machines.hang_timeouts,
         folder=session.paths.root,
         reserve_bytes=reserve_bytes(checkpoint_bytes=checkpoint_bytes, slots=session.slots.number),
     )
@@ -259,22 +259,22 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
     gpus = min(slots.number * slots.gpus_per_trial, gpus_of_largest_node())
     threads = slots.number * slots.threads
     request = full_run_request(study, session.paths, winner, epochs=epochs, gpus=gpus, threads=threads)
-    promoted = PromotedRun(study, request)
+    final_run = FinalRun(study, request)
     # A signal is seen by `should_stop`.
-    with signals.ending(lambda reason: None), session.view.watching_promotion(promoted):
+    with signals.ending(lambda reason: None), session.view.watching_final_run(final_run):
         end = train_remotely(
             request,
             machines.trainer,
-            patience=machines.patience,
+            hang_timeouts=machines.hang_timeouts,
             cpus=slots.number * slots.cpus,
-            on_record=promoted.hear,
+            on_record=final_run.report,
             should_stop=lambda: signals.received is not None,
         )
-        promoted.end(end)
+        final_run.end(end)
     if end.outcome == Outcome.BAD_DATA:
-        raise DataError(f"The promoted run met data that cannot be trained on: {end.message}")
+        raise DataError(f"The final run met data that cannot be trained on: {end.message}")
     if end.outcome != Outcome.COMPLETED:
         raise MachineError(
-            f"The promoted run ended as {end.outcome.value}: {end.message}. "
+            f"The final run ended as {end.outcome.value}: {end.message}. "
             f"Log: {end.log or request.directory}. {what_helps(end, f'`tune promote {study.name}`')}"
         )

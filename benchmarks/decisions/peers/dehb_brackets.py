@@ -53,8 +53,8 @@ class Dehb:
         self._asked[job.trial] = {**asked, "config": self._table.points[row].copy()}
         return job
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
-        if not self._targets.hear(trial, epoch, metric):
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+        if not self._targets.report(trial, epoch, metric):
             return Decision.CONTINUE
         self._dehb.tell(self._asked.pop(trial), {"fitness": -metric, "cost": float(epoch)})
         if math.isfinite(metric) and -metric == self._dehb.get_incumbents()[1]:

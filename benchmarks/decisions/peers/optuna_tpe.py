@@ -95,7 +95,7 @@ class OptunaTpe:
         row = self._sampler.rows_by_trial[trial.number]
         return Job(self._history.begin(row), row)
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
         self._history.note(trial, epoch, metric)
         running = self._trials[trial]
         running.report(metric, epoch - 1)

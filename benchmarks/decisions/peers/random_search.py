@@ -23,7 +23,7 @@ class RandomSearch:
         row = self._rows.take_nearest(self._random.random(len(self._rows.names)))
         return Job(self._history.begin(row), row)
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
         self._history.note(trial, epoch, metric)
         return Decision.CONTINUE
 

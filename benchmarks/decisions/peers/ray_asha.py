@@ -54,7 +54,7 @@ class RayAsha:
         row = self._sampler.rows_by_trial[trial]
         return Job(self._history.begin(row), row)
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
         self._history.note(trial, epoch, metric)
         result = {"epoch": epoch, TRAINING_ITERATION: epoch, "metric": metric}
         if self._scheduler.on_trial_result(None, _tune_trial(trial), result) == TrialScheduler.STOP:

@@ -29,7 +29,7 @@ class Targets:
         self._targets[trial] = target
         return Job(trial, row)
 
-    def hear(self, trial: int, epoch: int, metric: float) -> bool:
+    def report(self, trial: int, epoch: int, metric: float) -> bool:
         """Record an epoch; return True if it is the target epoch."""
         self.history.note(trial, epoch, metric)
         if epoch < self._targets[trial]:

@@ -95,8 +95,8 @@ class Smac:
         self._asked[job.trial] = asked
         return job
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
-        if not self._targets.hear(trial, epoch, metric):
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+        if not self._targets.report(trial, epoch, metric):
             return Decision.CONTINUE
         self._facade.tell(self._asked.pop(trial), self._value(metric), save=False)
         return Decision.PAUSE

@@ -90,7 +90,7 @@ class SyneTune:
             self._trials[trial].config = suggestion.config
         return Job(trial, self._history.rows[trial])
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
         self._history.note(trial, epoch, metric)
         decision = self._scheduler.on_trial_result(self._trials[trial], {"epoch": epoch, "metric": metric})
         if decision != SchedulerDecision.CONTINUE:

@@ -58,7 +58,7 @@ class UltralyticsGa:
         row = self._rows.take_nearest(self._propose())
         return Job(self._history.begin(row), row)
 
-    def hear(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
+    def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
         self._history.note(trial, epoch, metric)
         lost = epoch > 1 and not math.isfinite(metric)
         self._lost_epochs[trial] = self._lost_epochs.get(trial, 0) + 1 if lost else 0

@@ -28,8 +28,8 @@ def begun(make, trials: int):
     return tuner
 
 
-def hear(tuner, trial: int, *metrics: float) -> list[Decision]:
-    return [tuner.hear(trial, epoch, metric, 0.0, 1.0) for epoch, metric in enumerate(metrics, 1)]
+def heard(tuner, trial: int, *metrics: float) -> list[Decision]:
+    return [tuner.report(trial, epoch, metric, 0.0, 1.0) for epoch, metric in enumerate(metrics, 1)]
 
 
 def test_a_proposal_goes_to_the_nearest_free_row():
@@ -72,7 +72,7 @@ def test_a_paused_row_goes_on_and_a_running_one_is_not_asked_for_again():
     targets = Targets()
     assert targets.train(5, 2).trial == 0
     assert not targets.can_go_on(5, 6)
-    assert [targets.hear(0, 1, 0.1), targets.hear(0, 2, 0.2)] == [False, True]
+    assert [targets.report(0, 1, 0.1), targets.report(0, 2, 0.2)] == [False, True]
     assert targets.can_go_on(5, 6)
     assert not targets.can_go_on(5, 2)
     assert (targets.train(5, 6).trial, targets.train(8, 2).trial) == (0, 1)
@@ -87,9 +87,9 @@ def test_fidelities_are_rounded_to_epochs(fidelity, epochs):
 def test_random_search_promotes_full_runs_first():
     tuner = begun(RandomSearch, 2)
     assert tuner.incumbent() is None
-    hear(tuner, 1, 0.9)
+    heard(tuner, 1, 0.9)
     assert tuner.incumbent() == 1
-    assert hear(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS
+    assert heard(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS
     assert tuner.incumbent() == 0
 
 
@@ -99,15 +99,15 @@ def test_optuna_is_told_the_row_that_is_trained():
     rows = Rows(searched, Pool(searched))
     for _ in range(12):
         job = tuner.ask()
-        hear(tuner, job.trial, *searched.metric[job.row])
+        heard(tuner, job.trial, *searched.metric[job.row])
         assert tuner._study.trials[job.trial].params == rows.values(job.row)
 
 
 def test_optuna_stops_the_worse_of_a_rung():
     tuner = begun(OPTUNA["optuna-tpe-sha"], 3)
-    assert hear(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS  # from it the pruner learns where its rungs are
-    assert hear(tuner, 1, 0.3, 0.3) == [CONTINUE, CONTINUE]  # the first in its rung
-    assert hear(tuner, 2, 0.2, 0.2) == [CONTINUE, STOP]
+    assert heard(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS  # from it the pruner learns where its rungs are
+    assert heard(tuner, 1, 0.3, 0.3) == [CONTINUE, CONTINUE]  # the first in its rung
+    assert heard(tuner, 2, 0.2, 0.2) == [CONTINUE, STOP]
     states = [trial.state for trial in tuner._study.trials]
     assert states == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.PRUNED]
     assert tuner.incumbent() == 0
@@ -115,16 +115,16 @@ def test_optuna_stops_the_worse_of_a_rung():
 
 def test_optuna_is_told_that_a_run_ending_in_nan_failed():
     tuner = begun(OPTUNA["optuna-tpe"], 2)
-    assert hear(tuner, 0, *[0.5] * (EPOCHS - 1), math.nan) == [CONTINUE] * EPOCHS
+    assert heard(tuner, 0, *[0.5] * (EPOCHS - 1), math.nan) == [CONTINUE] * EPOCHS
     assert tuner._study.trials[0].state == TrialState.FAIL
-    hear(tuner, 1, 0.1)
+    heard(tuner, 1, 0.1)
     assert tuner.incumbent() == 1
 
 
 def test_ray_never_stops_nan_and_leaves_its_trial_running_in_optuna():
     tuner = begun(RAY["ray-asha-1-optuna-tpe"], 2)
-    assert hear(tuner, 0, 0.5) == [CONTINUE]
-    nan = hear(tuner, 1, *[math.nan] * EPOCHS)
+    assert heard(tuner, 0, 0.5) == [CONTINUE]
+    nan = heard(tuner, 1, *[math.nan] * EPOCHS)
     assert nan == [CONTINUE] * (EPOCHS - 1) + [STOP]  # at `max_t`, like every trial
     assert tuner._searcher._ot_study.trials[1].state == TrialState.RUNNING
     assert tuner.incumbent() == 0
@@ -132,8 +132,8 @@ def test_ray_never_stops_nan_and_leaves_its_trial_running_in_optuna():
 
 def test_ray_tells_a_stopped_trial_as_complete_without_its_last_report():
     tuner = begun(RAY["ray-asha-1-optuna-tpe"], 2)
-    assert hear(tuner, 0, 0.5, 0.6, 0.7) == [CONTINUE] * 3
-    assert hear(tuner, 1, 0.55, 0.56, 0.6) == [CONTINUE, CONTINUE, STOP]
+    assert heard(tuner, 0, 0.5, 0.6, 0.7) == [CONTINUE] * 3
+    assert heard(tuner, 1, 0.55, 0.56, 0.6) == [CONTINUE, CONTINUE, STOP]
     told = tuner._searcher._ot_study.trials[1]
     assert (told.state, told.value) == (TrialState.COMPLETE, 0.6)
     assert told.intermediate_values == {1: 0.55, 2: 0.56}
@@ -141,14 +141,14 @@ def test_ray_tells_a_stopped_trial_as_complete_without_its_last_report():
 
 def test_ray_judges_nobody_in_the_grace_period():
     tuner = begun(RAY["ray-asha-10-optuna-tpe"], 2)
-    hear(tuner, 0, *[0.9] * 8)
-    assert hear(tuner, 1, *[0.1] * 8) == [CONTINUE] * 8
+    heard(tuner, 0, *[0.9] * 8)
+    assert heard(tuner, 1, *[0.1] * 8) == [CONTINUE] * 8
 
 
 def test_ultralytics_gives_a_run_up_after_three_recoveries():
     tuner = begun(UltralyticsGa, 1)
     nan = math.nan
-    assert hear(tuner, 0, nan, nan, nan, nan, 0.1, nan, nan, nan, nan) == [CONTINUE] * 8 + [STOP]
+    assert heard(tuner, 0, nan, nan, nan, nan, 0.1, nan, nan, nan, nan) == [CONTINUE] * 8 + [STOP]
 
 
 def test_ultralytics_begins_with_the_default_where_it_is_known():
@@ -168,6 +168,6 @@ def test_ultralytics_children_stay_near_the_best():
     tuner = UltralyticsGa(searched, Pool(searched), 0, 1)
     for _ in range(40):
         job = tuner.ask()
-        hear(tuner, job.trial, *[float(searched.points[job.row, 0])] * EPOCHS)
+        heard(tuner, job.trial, *[float(searched.points[job.row, 0])] * EPOCHS)
     assert searched.points[tuner._history.rows[20:], 0].mean() > searched.points[:, 0].mean()
     assert tuner.incumbent() == int(np.argmax(searched.points[tuner._history.rows, 0]))

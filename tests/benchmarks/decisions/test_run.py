@@ -98,7 +98,7 @@ def test_a_reference_without_results_is_refused(tmp_path):
     assert "--against must be a method with results" in refused.stderr
 
 
-def test_tables_align_names_left_and_figures_right():
+def test_tables_align_names_left_and_values_right():
     headers, rows = ["method", "10 %"], [["a", "0.123"], ["longer one", "1"]]
     assert as_columns(headers, rows).splitlines() == ["method       10 %", "a           0.123", "longer one      1"]
     assert as_markdown(headers, rows).splitlines() == [

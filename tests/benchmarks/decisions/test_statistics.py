@@ -1,4 +1,4 @@
-"""Means, paired differences, bootstrap: figures worked out by hand."""
+"""Means, paired differences, bootstrap: values worked out by hand."""
 
 import pytest
 

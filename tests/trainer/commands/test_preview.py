@@ -37,21 +37,21 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def user_data(tmp_path):
-    """Makes a data set of grey pictures with one red box each; returns its YAML."""
+    """Makes a data set of grey images with one red box each; returns its YAML."""
 
     def make(sizes, *, label="{}", names="{0: red}", exif=None, mode="RGB"):
         root = tmp_path / "data"
         for number, (width, height) in enumerate([*sizes, (64, 64)]):
             split = "train" if number < len(sizes) else "val"
-            picture = Image.new("RGB", (width, height), GREY)
+            image = Image.new("RGB", (width, height), GREY)
             left, top, right, bottom = width // 4, height // 2, width // 2, height // 2 + height // 4
-            picture.paste(RED, (left, top, right, bottom))
+            image.paste(RED, (left, top, right, bottom))
             box = [(left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width]
             row = " ".join(f"{value:.6f}" for value in [*box, (bottom - top) / height])
             for kind in ("images", "labels"):
                 (root / kind / split).mkdir(parents=True, exist_ok=True)
             options = {"exif": exif} if exif is not None else {}
-            stored = picture if exif is None else picture.transpose(Image.Transpose.ROTATE_90)
+            stored = image if exif is None else image.transpose(Image.Transpose.ROTATE_90)
             stored.convert(mode).save(root / "images" / split / f"{number}.png", **options)
             text = label.format(f"0 {row}")
             (root / "labels" / split / f"{number}.txt").write_text(text)
@@ -66,7 +66,7 @@ def preview_of(tmp_path):
     def make(source, **options):
         (tmp_path / "resolved").mkdir(exist_ok=True)
         data = write_resolved(resolve(source), tmp_path / "resolved" / "data.yaml")
-        return Preview(data, **{"pictures": 2, "draws": 3, "seed": 0, **options})
+        return Preview(data, **{"images": 2, "draws": 3, "seed": 0, **options})
 
     return make
 
@@ -104,7 +104,7 @@ def ask(source, out, **params):
     return end, said[0] if said else None
 
 
-def test_without_augmentation_the_draws_are_the_untouched_picture(user_data, preview_of):
+def test_without_augmentation_the_draws_are_the_untouched_image(user_data, preview_of):
     for row in preview_of(user_data([(64, 64), (128, 128), (80, 40)])).sheet("off", OFF).rows:
         untouched, *draws = row.cells
         for draw in draws:
@@ -126,10 +126,10 @@ def test_without_augmentation_the_draws_are_the_untouched_picture(user_data, pre
     ids=lambda changed: "-".join(changed),
 )
 def test_boxes_move_with_what_they_hold(user_data, preview_of, changed):
-    preview = preview_of(user_data([(96, 64), (64, 96), (64, 64)]), pictures=3, draws=8)
+    preview = preview_of(user_data([(96, 64), (64, 96), (64, 64)]), images=3, draws=8)
     for cell in cells_of(preview.sheet("changed", {**OFF, **changed})):
         found = red_pixels(cell)
-        if len(cell.boxes):  # too little of an object left in the picture, and its box is dropped
+        if len(cell.boxes):  # too little of an object left in the image, and its box is dropped
             assert len(found)
             assert all(in_a_box(cell, row, column) for row, column in found)
 
@@ -155,8 +155,8 @@ def test_the_same_seed_gives_the_same_sheet_whatever_was_drawn_before(user_data,
     assert contact_sheet.jpeg(preview_of(source, seed=1).sheet("s", EVERYTHING)) != alone
 
 
-def test_all_sheets_show_the_same_pictures_spread_over_the_data_set(user_data, preview_of):
-    preview = preview_of(user_data([(64 + number, 64) for number in range(12)]), pictures=3)
+def test_all_sheets_show_the_same_images_spread_over_the_data_set(user_data, preview_of):
+    preview = preview_of(user_data([(64 + number, 64) for number in range(12)]), images=3)
     sheets = [preview.sheet("a", OFF), preview.sheet("b", {**EVERYTHING, "imgsz": 96})]
     shown = [[row.caption for row in sheet.rows] for sheet in sheets]
     assert shown[0] == shown[1]
@@ -171,7 +171,7 @@ def test_what_reaches_ultralytics_is_what_the_space_says(user_data, preview_of, 
         YOLODataset, "build_transforms", lambda self, hyp: (seen.append(vars(hyp)), build(self, hyp))[1]
     )
     space = load_space(find_space("full", tmp_path))
-    preview = preview_of(user_data([(64, 64)] * 4), pictures=1, draws=1)
+    preview = preview_of(user_data([(64, 64)] * 4), images=1, draws=1)
     for setting in settings_of(space, imgsz=64, seed=3):
         seen.clear()
         preview.sheet(setting.title, setting.params)
@@ -208,16 +208,16 @@ def described(transform):
         ([(64, 48)] * 2, {"mode": "P"}),
         ([(64, 48)], {}),
     ],
-    ids=["tiny", "panorama", "grey", "palette", "a single picture"],
+    ids=["tiny", "panorama", "grey", "palette", "a single image"],
 )
-def test_pictures_of_every_kind_are_drawn(user_data, preview_of, sizes, options):
+def test_images_of_every_kind_are_drawn(user_data, preview_of, sizes, options):
     sheet = preview_of(user_data(sizes, **options)).sheet("everything", EVERYTHING)
     assert len(sheet.rows) == len(sizes)
     assert all(cell.pixels.shape == (64, 64, 3) for cell in cells_of(sheet))
     assert contact_sheet.jpeg(sheet)
 
 
-def test_a_picture_turned_by_its_exif_orientation_is_upright_with_its_boxes(user_data, preview_of):
+def test_a_image_turned_by_its_exif_orientation_is_upright_with_its_boxes(user_data, preview_of):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     preview = preview_of(user_data([(96, 48)] * 2, exif=exif.tobytes()))
@@ -228,10 +228,10 @@ def test_a_picture_turned_by_its_exif_orientation_is_upright_with_its_boxes(user
     assert "96 x 48" in preview.sheet("off", OFF).rows[0].caption
 
 
-def test_pictures_without_labels_are_drawn_and_said(user_data, preview_of):
+def test_images_without_labels_are_drawn_and_said(user_data, preview_of):
     sheet = preview_of(user_data([(64, 64)] * 3, label="")).sheet("everything", EVERYTHING)
     assert len(sheet.rows) == 2
-    assert any("no training picture has a label" in note for note in sheet.notes)
+    assert any("no training image has a label" in note for note in sheet.notes)
     assert contact_sheet.jpeg(sheet)
 
 
@@ -252,10 +252,10 @@ def test_objects_of_one_class_are_named_as_training_names_them(user_data, previe
     assert {class_id for cell in cells_of(sheet) for class_id in cell.classes} == {0}
 
 
-def test_pictures_that_training_leaves_out_are_left_out(user_data, preview_of):
+def test_images_that_training_leaves_out_are_left_out(user_data, preview_of):
     source = user_data([(64, 64)] * 3)
-    (source.parent / "images" / "train" / "1.png").write_bytes(b"no picture")
-    sheet = preview_of(source, pictures=3).sheet("everything", EVERYTHING)
+    (source.parent / "images" / "train" / "1.png").write_bytes(b"no image")
+    sheet = preview_of(source, images=3).sheet("everything", EVERYTHING)
     assert [row.caption[:5] for row in sheet.rows] == ["0.png", "2.png"]
 
 
@@ -290,7 +290,7 @@ def test_nothing_is_changed_or_left_beside_the_data(user_data, tmp_path):
         file.chmod(0o755 if file.is_dir() else 0o644)
 
 
-def test_sheets_are_never_put_among_the_pictures(user_data):
+def test_sheets_are_never_put_among_the_images(user_data):
     source = user_data([(64, 64)] * 2)
     before = hashes(source.parent)
     for folder in (source.parent, source.parent / "images" / "train" / "looks"):
@@ -311,7 +311,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(user_d
 def test_a_data_set_that_cannot_be_trained_on_is_told_in_a_line(user_data, tmp_path):
     source = user_data([(64, 64)] * 2)
     for file in (source.parent / "images" / "train").iterdir():
-        file.write_bytes(b"no picture")
+        file.write_bytes(b"no image")
     for data in (source, tmp_path / "nowhere.yaml"):
         end, _ = ask(data, tmp_path / "out")
         assert end.outcome == Outcome.BAD_DATA

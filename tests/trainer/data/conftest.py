@@ -1,4 +1,4 @@
-"""A cache folder of the tests' own: what is known of a picture by its content would outlive the rules under test."""
+"""A cache folder of the tests' own: what is known of an image by its content would outlive the rules under test."""
 
 import pytest
 

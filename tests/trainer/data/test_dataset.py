@@ -76,7 +76,7 @@ def test_cvat_exports_load(tmp_path: Path) -> None:
     assert dataset.names == ("cat", "dog")
 
 
-def test_labels_beside_the_pictures_load_as_labelimg_writes_them(tmp_path: Path) -> None:
+def test_labels_beside_the_images_load_as_labelimg_writes_them(tmp_path: Path) -> None:
     put_pair(tmp_path / "train/a.jpg")
     put(tmp_path / "train/classes.txt", "cat\n")
     put_pair(tmp_path / "val/b.jpg")
@@ -89,11 +89,11 @@ def test_labels_beside_the_pictures_load_as_labelimg_writes_them(tmp_path: Path)
     ["images/train/a.jpg", "./images/train/a.jpg", "images\\train\\a.jpg", ".\\images\\train\\a.jpg", "@"],
 )
 def test_lines_of_a_list_may_be_relative_dotted_backslashed_or_absolute(tmp_path: Path, line: str) -> None:
-    picture = put_pair(tmp_path / "lists/images/train/a.jpg")
+    image = put_pair(tmp_path / "lists/images/train/a.jpg")
     put_pair(tmp_path / "images/val/b.jpg")
-    put(tmp_path / "lists/train.txt", "\ufeff" + line.replace("@", str(picture)) + "\r\n\r\nnotes.md\r\n")
+    put(tmp_path / "lists/train.txt", "\ufeff" + line.replace("@", str(image)) + "\r\n\r\nnotes.md\r\n")
     yaml = put(tmp_path / "data.yaml", "train: lists/train.txt\nval: images/val\nnames: [cat]\n")
-    assert resolve(yaml).splits["train"].pictures[0].path == picture
+    assert resolve(yaml).splits["train"].images[0].path == image
 
 
 def test_lines_of_a_list_may_count_from_the_root(tmp_path: Path) -> None:
@@ -108,9 +108,7 @@ def test_list_lines_that_name_nothing_are_noted(tmp_path: Path) -> None:
     put(tmp_path / "train.txt", "images/train/a.jpg\nimages/train/gone.jpg\nimages/train/lost.jpg\n")
     dataset = resolve(put(tmp_path / "x.yaml", "train: train.txt\nval: images/val\nnames: [cat]\n"))
     assert counts(dataset)["train"] == (1, 1)
-    assert dataset.notes == (
-        f"{tmp_path}/train.txt:2: 2 pictures of this list do not exist; this line names the first.",
-    )
+    assert dataset.notes == (f"{tmp_path}/train.txt:2: 2 images of this list do not exist; this line names the first.",)
 
 
 def test_several_folders_and_lists_make_one_split(tmp_path: Path) -> None:
@@ -121,7 +119,7 @@ def test_several_folders_and_lists_make_one_split(tmp_path: Path) -> None:
     assert counts(resolve(yaml))["train"] == (4, 4)
 
 
-def test_pictures_are_found_in_any_case_at_any_depth_and_droppings_are_not(tmp_path: Path) -> None:
+def test_images_are_found_in_any_case_at_any_depth_and_droppings_are_not(tmp_path: Path) -> None:
     yaml = make(tmp_path)
     put_pair(tmp_path / "images/train/deep/er/F.JPG")
     put_pair(tmp_path / "images/train/G.Jpeg")
@@ -130,7 +128,7 @@ def test_pictures_are_found_in_any_case_at_any_depth_and_droppings_are_not(tmp_p
     assert counts(resolve(yaml))["train"] == (5, 5)
 
 
-def test_pictures_without_labels_and_labels_without_pictures_are_legal(tmp_path: Path) -> None:
+def test_images_without_labels_and_labels_without_images_are_legal(tmp_path: Path) -> None:
     yaml = make(tmp_path)
     put(tmp_path / "images/train/background.jpg")
     put(tmp_path / "labels/train/orphan.txt", ROW)
@@ -141,7 +139,7 @@ def test_links_are_read_with_the_labels_beside_the_link(tmp_path: Path) -> None:
     make(tmp_path / "data")
     (tmp_path / "data/images/train").rename(tmp_path / "photos")
     (tmp_path / "data/images/train").symlink_to(tmp_path / "photos", target_is_directory=True)
-    (tmp_path / "data/images/val/link.jpg").symlink_to(put(tmp_path / "elsewhere/z.jpg", b"picture"))
+    (tmp_path / "data/images/val/link.jpg").symlink_to(put(tmp_path / "elsewhere/z.jpg", b"image"))
     (tmp_path / "data/images/val/broken.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert counts(resolve(tmp_path / "data/dataset.yaml")) == {"train": (3, 3), "val": (3, 2)}
 
@@ -235,7 +233,7 @@ def refusal(yaml: Path) -> str:
         pytest.param(HEAD + "path: ../gone\nnames: [cat]\n", 3, "but got '../gone'", id="path missing"),
         pytest.param("val: images/val\ntrain: images/tran\nnames: [cat]\n", 2, "but got 'images/tran'", id="no folder"),
         pytest.param("train: C:\\data\\train\nval: images/val\nnames: [cat]\n", 1, "there is no", id="windows drive"),
-        pytest.param("train: empty\nval: images/val\nnames: [cat]\n", 1, "at least one picture", id="no picture"),
+        pytest.param("train: empty\nval: images/val\nnames: [cat]\n", 1, "at least one image", id="no image"),
         pytest.param("train: bare/images\nval: images/val\nnames: [cat]\n", 1, "bare/labels/x.txt", id="no label"),
         pytest.param(f"train: {'x' * 5000}\nval: images/val\nnames: [a]\n", 1, "there is no", id="long"),
         pytest.param("a: !!int\n" + HEAD, None, "must be valid YAML", id="number without digits"),
@@ -295,7 +293,7 @@ def test_nested_anchors_do_not_blow_up_the_message(tmp_path: Path) -> None:
         assert "…" in refusal(make(tmp_path, f"a0: &a0 [x]\n{levels}{use}"))
 
 
-def test_a_list_of_pictures_none_of_which_exists_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_list_of_images_none_of_which_exists_is_refused_with_its_line(tmp_path: Path) -> None:
     make(tmp_path)
     put(tmp_path / "train.txt", "\nimages/train/gone.jpg\n")
     message = refusal(put(tmp_path / "x.yaml", "train: train.txt\nval: images/val\nnames: [cat]\n"))
@@ -325,13 +323,13 @@ def test_moving_the_data_set_keeps_its_fingerprint(tmp_path: Path) -> None:
     "change",
     [
         lambda root: put(root / "labels/train/a.txt", "1 0.5 0.5 0.25 0.25\n"),
-        lambda root: put(root / "images/train/a.jpg", b"a larger picture"),
+        lambda root: put(root / "images/train/a.jpg", b"a larger image"),
         lambda root: put_pair(root / "images/train/new.jpg"),
         lambda root: (root / "images/train/a.jpg").rename(root / "images/train/z.jpg"),
         lambda root: (root / "images/val/d.jpg").rename(root / "images/train/d.jpg"),
         lambda root: (root / "labels/val/d.txt").unlink(),
     ],
-    ids=["label", "size", "new picture", "name", "split", "no labels"],
+    ids=["label", "size", "new image", "name", "split", "no labels"],
 )
 def test_a_change_to_what_is_trained_on_changes_the_fingerprint(tmp_path: Path, change: object) -> None:
     yaml = make(tmp_path)
@@ -350,8 +348,8 @@ def test_what_is_not_trained_on_does_not_change_the_fingerprint(tmp_path: Path) 
     assert fingerprint(resolve(yaml)) == before
 
 
-def test_a_picture_that_goes_away_is_a_data_error(tmp_path: Path) -> None:
+def test_a_image_that_goes_away_is_a_data_error(tmp_path: Path) -> None:
     dataset = resolve(make(tmp_path))
     (tmp_path / "images/train/a.jpg").unlink()
-    with pytest.raises(DataError, match=r"a\.jpg: Every picture"):
+    with pytest.raises(DataError, match=r"a\.jpg: Every image"):
         fingerprint(dataset)

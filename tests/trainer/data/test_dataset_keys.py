@@ -63,7 +63,7 @@ def test_the_number_of_channels_reaches_training(described, tmp_path, lines, cha
 def test_images_must_have_the_channels_that_the_model_takes(described, channels, mode, suffix, fits):
     report = check(resolve(described(f"channels: {channels}\n", mode=mode, suffix=suffix)))
     assert bool(report.refusal) != fits
-    assert ("picture-channels" in {found.kind for found in report.findings}) != fits
+    assert ("image-channels" in {found.kind for found in report.findings}) != fits
 
 
 @pytest.mark.parametrize(

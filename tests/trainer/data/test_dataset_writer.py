@@ -14,7 +14,7 @@ from trainer.data.dataset_writer import write_part, write_resolved
 from trainer.exceptions import DataError
 
 
-def test_the_resolved_yaml_names_the_same_pictures_by_absolute_paths_and_can_be_moved(tmp_path: Path) -> None:
+def test_the_resolved_yaml_names_the_same_images_by_absolute_paths_and_can_be_moved(tmp_path: Path) -> None:
     yaml = make(tmp_path / "data", HEAD.replace("/", "\\") + "names: [no, 'a: \"b\"', кот]\n")
     (tmp_path / "out").mkdir()
     target = write_resolved(resolve(yaml), tmp_path / "out/study.yaml")
@@ -46,8 +46,8 @@ def test_a_part_has_the_first_images_of_each_split(tmp_path: Path) -> None:
     (tmp_path / "part").mkdir()
     part = resolve(write_part(whole, tmp_path / "part/data.yaml", max_images=2))
     assert counts(part) == {"train": (2, 2), "val": (2, 2)}
-    first, second, *_ = resolve(whole).splits["train"].pictures
-    assert [picture.path for picture in part.splits["train"].pictures] == [first.path, second.path]
+    first, second, *_ = resolve(whole).splits["train"].images
+    assert [image.path for image in part.splits["train"].images] == [first.path, second.path]
 
 
 @pytest.mark.parametrize("place", [".", "images/train", "labels/train", "images/train/deep"])
@@ -87,8 +87,8 @@ def test_ultralytics_reads_the_resolved_yaml_from_anywhere(tmp_path: Path) -> No
         "import sys; from pathlib import Path; from ultralytics.data import utils\n"
         "utils.check_font = lambda *_: None\n"
         "data = utils.check_det_dataset(sys.argv[1])\n"
-        "pictures = Path(data['train']).read_text().splitlines()\n"
-        "print(data['names'], [Path(p).is_file() for p in utils.img2label_paths(pictures)])"
+        "images = Path(data['train']).read_text().splitlines()\n"
+        "print(data['names'], [Path(p).is_file() for p in utils.img2label_paths(images)])"
     )
     environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path / "out"), "YOLO_OFFLINE": "1"}
     done = subprocess.run(

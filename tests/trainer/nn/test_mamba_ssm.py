@@ -1,4 +1,4 @@
-"""mamba-ssm's kernels as a selective scan, and our formula against mamba-ssm's own figures (tests/data/mamba_ssm).
+"""mamba-ssm's kernels as a selective scan, and our formula against mamba-ssm's own values (tests/data/mamba_ssm).
 
 The extension needs a GPU. In its place stands `StandIn`, which takes and returns what the C++ does, to the
 type, stride and order, and raises where the C++ would; what it computes comes from our reference in float64.
@@ -27,8 +27,8 @@ from trainer.nn.selective_scan._operator import scan_operator
 from trainer.nn.selective_scan._problem import CROSS, Scan, Ways
 from trainer.nn.selective_scan._problem import Path as ScanPath
 
-FIGURES = Path(__file__).parents[2] / "data" / "mamba_ssm"
-CASES = sorted(file.stem for file in FIGURES.glob("*.npz"))
+VALUES = Path(__file__).parents[2] / "data" / "mamba_ssm"
+CASES = sorted(file.stem for file in VALUES.glob("*.npz"))
 NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
 CUDA = torch.device("cuda")
 
@@ -157,13 +157,13 @@ def assert_same(got, expected, names, tolerance):
 # Against mamba-ssm's own function
 
 
-def figures(case: str) -> dict[str, Tensor]:
-    with np.load(FIGURES / f"{case}.npz") as file:
+def values(case: str) -> dict[str, Tensor]:
+    with np.load(VALUES / f"{case}.npz") as file:
         return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
-def assert_gives_the_figures(case: str, backend: str, dtype: torch.dtype, tolerance: float):
-    arrays = figures(case)
+def assert_gives_the_values(case: str, backend: str, dtype: torch.dtype, tolerance: float):
+    arrays = values(case)
     tensors = [arrays[name].to(dtype).requires_grad_() for name in NAMES]
     y = selective_scan(*tensors, backend=backend)
     gradients = torch.autograd.grad(y, tensors, arrays["gy"].to(dtype))
@@ -171,32 +171,32 @@ def assert_gives_the_figures(case: str, backend: str, dtype: torch.dtype, tolera
     assert_same([y.detach(), *gradients], expected, ("y", *NAMES), tolerance)
 
 
-def test_figures_cover_one_and_four_groups_and_one_eight_and_sixteen_states():
-    shapes = [figures(case)["B"].shape for case in CASES]
+def test_values_cover_one_and_four_groups_and_one_eight_and_sixteen_states():
+    shapes = [values(case)["B"].shape for case in CASES]
     assert {groups for _, groups, _, _ in shapes} == {1, 4}
     assert {states for _, _, states, _ in shapes} == {1, 8, 16}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_through_the_extension_output_and_gradients_are_those_of_mamba_ssms_reference(case, on_cpu):
-    assert_gives_the_figures(case, "mamba_ssm", torch.float32, 1e-6)
+    assert_gives_the_values(case, "mamba_ssm", torch.float32, 1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_our_formula_is_that_of_mamba_ssms_reference(case):
-    assert_gives_the_figures(case, "torch", torch.float64, 1e-12)
+    assert_gives_the_values(case, "torch", torch.float64, 1e-12)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_our_formula_in_float32_is_that_of_mamba_ssms_reference(case):
-    assert_gives_the_figures(case, "torch", torch.float32, 2e-6)
+    assert_gives_the_values(case, "torch", torch.float32, 2e-6)
 
 
 @pytest.mark.parametrize("groups", [1, 4])
 def test_installed_reference_of_mamba_ssm_gives_the_same(groups):
     interface = pytest.importorskip(
         "mamba_ssm.ops.selective_scan_interface",
-        reason="mamba_ssm cannot be imported here; the saved figures stand for it",
+        reason="mamba_ssm cannot be imported here; the saved values stand for it",
         exc_type=ImportError,
     )
     g = torch.Generator().manual_seed(0)
@@ -256,7 +256,7 @@ def test_strided_tensors_are_made_contiguous(stand_in):
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_inputs_of_mixed_types_are_computed_in_float32_and_get_gradients_of_their_own_types(half, on_cpu):
-    arrays = figures("four_groups_eight_states")
+    arrays = values("four_groups_eight_states")
     dtypes = dict.fromkeys(NAMES, torch.float32) | {"u": half, "B": half, "D": half}
     tensors = [arrays[name].to(dtypes[name]).requires_grad_() for name in NAMES]
     y = selective_scan(*tensors, backend="mamba_ssm")

@@ -260,7 +260,7 @@ def test_memory_that_the_system_refuses_is_the_hosts(address_space, allocate):
 
 
 class Faulty(Dataset):
-    """Its loading process does what it is told at the first picture."""
+    """Its loading process does what it is told at the first image."""
 
     def __init__(self, fault):
         self.fault = fault

@@ -50,7 +50,7 @@ def rank_processes(request):
 
 @pytest.mark.slow
 def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start, train_request, tmp_path):
-    """Their records in order and once, their losses and figures to the last bit, and what a full run leaves."""
+    """Their records in order and once, their losses and values to the last bit, and what a full run leaves."""
     augmented = {"batch": 6, "nbs": 12, "mosaic": 1.0, "mixup": 0.3, "close_mosaic": 1}
     request = train_request(epochs=3, full=True, validation_epochs=(1, 2, 3), **augmented)
     _, undisturbed = start(replace(request, directory=str(tmp_path / "undisturbed")))
@@ -59,8 +59,8 @@ def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start,
     end, others = start(request, resume=True, trained=2)
     assert end.outcome == Outcome.COMPLETED, end
     assert [record.epoch for record in (*first, *others)] == [1, 2, 3]
-    figures = [(record.losses, record.metrics, record.learning_rate) for record in undisturbed]
-    assert [(record.losses, record.metrics, record.learning_rate) for record in (*first, *others)] == figures
+    values = [(record.losses, record.metrics, record.learning_rate) for record in undisturbed]
+    assert [(record.losses, record.metrics, record.learning_rate) for record in (*first, *others)] == values
     assert all(record.metrics is not None for record in undisturbed)
     assert Path(end.checkpoint).is_file()
     assert set(end.metrics) == {"mAP50-95", "mAP50", "precision", "recall"}

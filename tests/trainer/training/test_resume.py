@@ -1,4 +1,4 @@
-"""A run that stops and goes on is the run that never stopped: same losses, same figures, same weights."""
+"""A run that stops and goes on is the run that never stopped: same losses, same values, same weights."""
 
 import os
 import random
@@ -26,7 +26,7 @@ SETTINGS = {
 }
 
 
-def figures(records) -> list[tuple]:
+def values(records) -> list[tuple]:
     return [(r.epoch, r.losses, r.metrics, r.learning_rate) for r in records if isinstance(r, EpochRecord)]
 
 
@@ -85,10 +85,10 @@ def test_a_run_that_is_killed_at_any_moment_has_the_losses_of_one_that_is_not(
         os.killpg(pid, signal.SIGKILL)
         hear_all(trainer)
     trainer.send(killed)
-    assert figures(hear_all(trainer)) == figures(undisturbed)
+    assert values(hear_all(trainer)) == values(undisturbed)
 
 
-# Stages: the same weights and schedule at another picture size
+# Stages: the same weights and schedule at another image size
 
 
 STAGES = (Stage(last_epoch=2, imgsz=32, batch=4), Stage(last_epoch=4, imgsz=64, batch=8))

@@ -204,13 +204,13 @@ def test_a_full_run_ends_with_an_evaluated_best_checkpoint_that_a_fresh_process_
     ):
         assert (folder / name).is_file(), name
 
-    picture = next((data_yaml.parent / "images" / "val").glob("*.jpg"))
+    image = next((data_yaml.parent / "images" / "val").glob("*.jpg"))
     code = (
         "import sys; from ultralytics import YOLO;"
         "print(len(YOLO(sys.argv[1]).predict(sys.argv[2], imgsz=64, conf=0.0001, verbose=False)[0].boxes))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, end.checkpoint, str(picture)],
+        [sys.executable, "-c", code, end.checkpoint, str(image)],
         env=users_environment(),
         capture_output=True,
         text=True,

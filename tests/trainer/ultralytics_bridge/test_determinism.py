@@ -1,4 +1,4 @@
-"""The pictures of an epoch, and what augmentation makes of them, depend on seed and epoch and on nothing else."""
+"""The images of an epoch, and what augmentation makes of them, depend on seed and epoch and on nothing else."""
 
 import pickle
 
@@ -37,7 +37,7 @@ def make_loader(data_yaml, tmp_path_factory):
 
 
 def digest(loader) -> list[float]:
-    """An epoch's pictures and boxes, in a few numbers."""
+    """An epoch's images and boxes, in a few numbers."""
     return [
         float(value)
         for batch in loader
@@ -69,15 +69,15 @@ def test_another_seed_gives_other_epochs(make_loader):
     assert digest(loader) != digest(other)
 
 
-@pytest.mark.parametrize(("pictures", "ranks"), [(10, 1), (10, 2), (11, 4), (3, 5), (1, 1)])
-def test_the_ranks_share_an_epoch_evenly_and_leave_no_picture_out(pictures, ranks):
+@pytest.mark.parametrize(("images", "ranks"), [(10, 1), (10, 2), (11, 4), (3, 5), (1, 1)])
+def test_the_ranks_share_an_epoch_evenly_and_leave_no_image_out(images, ranks):
     shares = []
     for rank in range(ranks):
-        sampler = EpochSampler(pictures, batch_size=4, num_workers=2, seed=0, rank=rank, num_ranks=ranks)
+        sampler = EpochSampler(images, batch_size=4, num_workers=2, seed=0, rank=rank, num_ranks=ranks)
         shares.append(list(sampler))
         assert len(shares[-1]) == len(sampler)
     assert len({len(share) for share in shares}) == 1
-    assert set().union(*shares) == set(range(pictures))
+    assert set().union(*shares) == set(range(images))
 
 
 def test_partners_of_a_mosaic_are_from_batches_of_the_same_worker():

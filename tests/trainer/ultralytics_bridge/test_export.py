@@ -70,18 +70,18 @@ def renamed(file: str, name: str) -> Path:
     return Path(file).rename(Path(file).with_name(name))
 
 
-def head_output(checkpoint: Path, pictures: torch.Tensor) -> np.ndarray:
+def head_output(checkpoint: Path, images: torch.Tensor) -> np.ndarray:
     """(B, 4 + classes, anchors): boxes in pixels, scores from 0 to 1."""
     with torch.inference_mode():
-        return YOLO(checkpoint).model.eval().float()(pictures)[0].numpy()
+        return YOLO(checkpoint).model.eval().float()(images)[0].numpy()
 
 
-def onnx_output(file: Path, pictures: torch.Tensor) -> np.ndarray:
+def onnx_output(file: Path, images: torch.Tensor) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # the errors that tests provoke come as exceptions too
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": pictures.numpy()})[0]
+    return session.run(None, {"images": images.numpy()})[0]
 
 
 def assert_same_detections(got: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE):
@@ -92,13 +92,13 @@ def assert_same_detections(got: np.ndarray, expected: np.ndarray, tolerance: flo
     assert scores <= tolerance
 
 
-def random_pictures(batch: int = 1, height: int = HEIGHT, width: int = WIDTH) -> torch.Tensor:
+def random_images(batch: int = 1, height: int = HEIGHT, width: int = WIDTH) -> torch.Tensor:
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
 
 
 def test_onnx_file_gives_the_output_of_the_checkpoint(checkpoint, onnx_file):
-    pictures = random_pictures()
-    assert_same_detections(onnx_output(onnx_file, pictures), head_output(checkpoint, pictures))
+    images = random_images()
+    assert_same_detections(onnx_output(onnx_file, images), head_output(checkpoint, images))
 
 
 def test_onnx_file_holds_plain_operations_and_little_besides_the_weights(checkpoint, onnx_file):
@@ -110,16 +110,16 @@ def test_onnx_file_holds_plain_operations_and_little_besides_the_weights(checkpo
 
 
 def test_torchscript_file_runs_where_this_package_does_not_exist(checkpoint, torchscript_file, tmp_path):
-    pictures = random_pictures()
-    np.save(tmp_path / "pictures.npy", pictures.numpy())
+    images = random_images()
+    np.save(tmp_path / "images.npy", images.numpy())
     code = (
         "import sys; sys.modules['trainer'] = None\n"
         "import numpy, torch\n"
         "model = torch.jit.load(sys.argv[1])\n"
-        "numpy.save('output.npy', model(torch.from_numpy(numpy.load('pictures.npy'))).numpy())\n"
+        "numpy.save('output.npy', model(torch.from_numpy(numpy.load('images.npy'))).numpy())\n"
     )
     subprocess.run([sys.executable, "-S", "-c", _with_site_packages(code), torchscript_file], cwd=tmp_path, check=True)
-    assert_same_detections(np.load(tmp_path / "output.npy"), head_output(checkpoint, pictures))
+    assert_same_detections(np.load(tmp_path / "output.npy"), head_output(checkpoint, images))
 
 
 def _with_site_packages(code: str) -> str:
@@ -128,13 +128,13 @@ def _with_site_packages(code: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torchscript"])
-def test_boxes_predicted_on_a_picture_are_those_of_the_checkpoint(request, checkpoint, data_yaml, kind):
+def test_boxes_predicted_on_a_image_are_those_of_the_checkpoint(request, checkpoint, data_yaml, kind):
     file = request.getfixturevalue(f"{kind}_file")
-    picture = cv2.imread(str(next((data_yaml.parent / "images" / "val").iterdir())))
-    picture = cv2.resize(picture, (WIDTH, HEIGHT))  # of just the size that the file takes
+    image = cv2.imread(str(next((data_yaml.parent / "images" / "val").iterdir())))
+    image = cv2.resize(image, (WIDTH, HEIGHT))  # of just the size that the file takes
 
     def boxes(model: Path) -> torch.Tensor:
-        found = YOLO(model, task="detect").predict(picture, imgsz=(HEIGHT, WIDTH), conf=0.4, verbose=False)
+        found = YOLO(model, task="detect").predict(image, imgsz=(HEIGHT, WIDTH), conf=0.4, verbose=False)
         return found[0].boxes.data
 
     expected = boxes(checkpoint)
@@ -146,20 +146,20 @@ def test_boxes_predicted_on_a_picture_are_those_of_the_checkpoint(request, check
 def test_dynamic_export_takes_batches_and_sizes_up_to_its_own_and_refuses_larger_ones(checkpoint):
     exported = YOLO(checkpoint).export(format="onnx", imgsz=(HEIGHT, WIDTH), dynamic=True, simplify=False, device="cpu")
     file = renamed(exported, "dynamic.onnx")
-    for pictures in (random_pictures(2), random_pictures(1, WIDTH, HEIGHT), random_pictures(3, 32, 32)):
-        assert_same_detections(onnx_output(file, pictures), head_output(checkpoint, pictures))
+    for images in (random_images(2), random_images(1, WIDTH, HEIGHT), random_images(3, 32, 32)):
+        assert_same_detections(onnx_output(file, images), head_output(checkpoint, images))
     with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, match="out of data bounds"):
-        onnx_output(file, random_pictures(1, 4 * HEIGHT, 4 * WIDTH))
+        onnx_output(file, random_images(1, 4 * HEIGHT, 4 * WIDTH))
 
 
 @pytest.mark.slow
 def test_tiny_model_at_640_pixels(tmp_path):
     checkpoint = checkpoint_of("mamba-yolo-t", tmp_path)
-    pictures = random_pictures(1, 640, 640)
-    expected = head_output(checkpoint, pictures)
+    images = random_images(1, 640, 640)
+    expected = head_output(checkpoint, images)
     file = Path(YOLO(checkpoint).export(format="onnx", imgsz=640, device="cpu"))
-    assert_same_detections(onnx_output(file, pictures), expected)
+    assert_same_detections(onnx_output(file, images), expected)
     assert file.stat().st_size < 30 * 2**20
     script = torch.jit.load(YOLO(checkpoint).export(format="torchscript", imgsz=640, device="cpu"))
     with torch.inference_mode():
-        assert_same_detections(script(pictures).numpy(), expected)
+        assert_same_detections(script(images).numpy(), expected)

@@ -1,4 +1,4 @@
-"""Decoded pictures: none is kept, taken for a picture or removed beside the user's."""
+"""Decoded images: none is kept, taken for an image or removed beside the user's."""
 
 import os
 
@@ -42,7 +42,7 @@ def dataset_of(root, cache):
     return stock.YOLODataset(img_path=str(root / "images"), hyp=get_cfg(), **options)
 
 
-def pictures_of(dataset):
+def images_of(dataset):
     return [dataset.load_image(index)[0] for index in range(len(dataset.labels))]
 
 
@@ -50,47 +50,47 @@ def kept(cache_home):
     return sorted(path for path in (cache_home / "mamba-yolo-tuner").rglob("*.npy"))
 
 
-def test_decoded_pictures_are_kept_in_our_folder_and_equal_the_users(user_data, cache_home):
+def test_decoded_images_are_kept_in_our_folder_and_equal_the_users(user_data, cache_home):
     before = content(user_data)
-    expected = pictures_of(dataset_of(user_data, cache=False))
+    expected = images_of(dataset_of(user_data, cache=False))
     assert kept(cache_home) == []
-    assert_same(pictures_of(dataset_of(user_data, cache="disk")), expected)
+    assert_same(images_of(dataset_of(user_data, cache="disk")), expected)
     assert len(kept(cache_home)) == 3
     times = [path.stat().st_mtime_ns for path in kept(cache_home)]
-    assert_same(pictures_of(dataset_of(user_data, cache="disk")), expected)
+    assert_same(images_of(dataset_of(user_data, cache="disk")), expected)
     assert [path.stat().st_mtime_ns for path in kept(cache_home)] == times
     assert content(user_data) == before
 
 
 @pytest.mark.parametrize("cache", [False, "ram", "disk"])
-def test_an_npy_beside_a_picture_is_not_taken_for_it_and_stays(user_data, tmp_path, cache):
-    expected = pictures_of(dataset_of(user_data, cache=False))
+def test_an_npy_beside_a_image_is_not_taken_for_it_and_stays(user_data, tmp_path, cache):
+    expected = images_of(dataset_of(user_data, cache=False))
     np.save(user_data / "images" / "0.npy", np.full((30, 40, 3), 7, np.uint8))
     (user_data / "images" / "1.npy").write_bytes(b"the user's own")
     planted = np.array([Payload(tmp_path / "it-ran")], dtype=object)
     np.save(user_data / "images" / "2.npy", planted, allow_pickle=True)
     before = content(user_data)
-    assert_same(pictures_of(dataset_of(user_data, cache=cache)), expected)
+    assert_same(images_of(dataset_of(user_data, cache=cache)), expected)
     assert content(user_data) == before
     assert not (tmp_path / "it-ran").exists()
 
 
-def test_a_changed_picture_is_decoded_anew(user_data):
+def test_a_changed_image_is_decoded_anew(user_data):
     dataset_of(user_data, cache="disk")
     path = user_data / "images" / "1.png"
     Image.new("RGB", (40, 30), (9, 9, 9)).save(path)
     os.utime(path, ns=(1, 1))
-    assert (pictures_of(dataset_of(user_data, cache="disk"))[1] == 9).all()
+    assert (images_of(dataset_of(user_data, cache="disk"))[1] == 9).all()
 
 
 def test_broken_files_among_the_kept_are_replaced(user_data, cache_home):
-    expected = pictures_of(dataset_of(user_data, cache="disk"))
+    expected = images_of(dataset_of(user_data, cache="disk"))
     kept(cache_home)[0].write_bytes(b"half a f")
-    assert_same(pictures_of(dataset_of(user_data, cache="disk")), expected)
+    assert_same(images_of(dataset_of(user_data, cache="disk")), expected)
 
 
 @pytest.mark.parametrize("reason", ["no folder", "no room"])
-def test_without_a_place_to_keep_them_pictures_are_read_each_time(user_data, cache_home, monkeypatch, reason):
+def test_without_a_place_to_keep_them_images_are_read_each_time(user_data, cache_home, monkeypatch, reason):
     if reason == "no folder":
         monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
     else:
@@ -98,7 +98,7 @@ def test_without_a_place_to_keep_them_pictures_are_read_each_time(user_data, cac
 
         monkeypatch.setattr(image_caches, "_MARGIN", 1e15)
     dataset = dataset_of(user_data, cache="disk")
-    assert len(pictures_of(dataset)) == 3
+    assert len(images_of(dataset)) == 3
     assert kept(cache_home) == []
 
 

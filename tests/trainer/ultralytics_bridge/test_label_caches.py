@@ -40,7 +40,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def user_data(tmp_path):
-    """One picture of each kind, one of them with a name that is not UTF-8."""
+    """One image of each kind, one of them with a name that is not UTF-8."""
     root = tmp_path / "data"
     for kind in ("images", "labels"):
         (root / kind).mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_labels_from_the_cache_equal_those_that_ultralytics_reads(user_data, no_
 
 
 def fresh(dataset, root):
-    """The data set as it is when it asks for its labels: with all pictures, those that cannot be used as well."""
+    """The data set as it is when it asks for its labels: with all images, those that cannot be used as well."""
     dataset.im_files = dataset.get_img_files(str(root / "images"))
     return dataset
 
@@ -129,7 +129,7 @@ def test_a_changed_file_makes_the_cache_anew(user_data, changed):
     assert label["cls"].tolist() == [[2.0]]
 
 
-def test_labels_in_one_folder_are_kept_apart_for_each_list_of_pictures(user_data, cache_home):
+def test_labels_in_one_folder_are_kept_apart_for_each_list_of_images(user_data, cache_home):
     dataset_of(user_data)
     dataset_of(user_data, fraction=0.5)
     assert len(caches(cache_home)) == 2
@@ -220,9 +220,9 @@ BREAK = {
     "a box too few": lambda path: edited(path, boxes=lambda boxes: boxes[1:]),
     "a column too few": lambda path: edited(path, points=lambda points: points[:, :1]),
     "numbers of another kind": lambda path: edited(path, classes=lambda classes: classes.astype(int)),
-    "a length too few": lambda path: edited(path, boxes_of_picture=lambda lengths: lengths[:-1]),
-    "negative lengths": lambda path: edited(path, boxes_of_picture=lambda n: np.array([*n[:-2], 2, -2 + n[-2:].sum()])),
-    "a picture too few": lambda path: edited(path, pictures=[]),
+    "a length too few": lambda path: edited(path, boxes_of_image=lambda lengths: lengths[:-1]),
+    "negative lengths": lambda path: edited(path, boxes_of_image=lambda n: np.array([*n[:-2], 2, -2 + n[-2:].sum()])),
+    "an image too few": lambda path: edited(path, images=[]),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
 }
 
@@ -294,9 +294,9 @@ def test_a_read_only_data_set_is_read_and_kept(user_data, cache_home):
     assert touched.returncode, "it is read-only"
 
 
-def test_a_log_is_not_flooded_with_a_line_for_each_picture(user_data, caplog):
+def test_a_log_is_not_flooded_with_a_line_for_each_image(user_data, caplog):
     for number in range(100):
-        (user_data / "images" / f"{number}.jpg").write_bytes(b"no picture")
+        (user_data / "images" / f"{number}.jpg").write_bytes(b"no image")
     dataset_of(user_data)
     caplog.clear()
     dataset_of(user_data)

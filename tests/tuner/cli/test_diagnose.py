@@ -65,7 +65,7 @@ def test_the_file_has_all_arguments_of_the_run_with_the_changes_and_not_where_it
     }
 
 
-def test_small_figures_are_written_so_that_yolo_reads_figures(tune, tmp_path):
+def test_small_values_are_written_so_that_yolo_reads_values(tune, tmp_path):
     shutil.copytree(CURVES / "tiny-overfits", "run")
     text = (tmp_path / "run" / "args.yaml").read_text()
     (tmp_path / "run" / "args.yaml").write_text(

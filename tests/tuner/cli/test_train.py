@@ -144,7 +144,7 @@ def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
         (["--params", "none.yaml"], 3, "none.yaml: cannot be read"),
         (["--out", "/proc/run"], 5, "A run's folder must be writable"),
         (["--warm-restart", "nowhere"], 2, "--warm-restart takes the folder of a training run"),
-        (["--batch", "many"], 2, "--batch takes a number of pictures, or auto"),
+        (["--batch", "many"], 2, "--batch takes a number of images, or auto"),
         (["--batch", "auto", "--stage", "300:64:8"], 2, "--batch auto measures one size"),
         (["--distill", "nowhere.pt"], 2, "--distill takes the weights of a trained model"),
         (["--model", "no-such-model"], 2, "no-such-model"),

@@ -14,16 +14,16 @@ from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, FailurePolicyError
 from tuner.search.search import Search
-from tuner.study import Study
+from tuner.study import StoredStudy
 from tuner.training.final_run import choose_winner
 from tuner.trials.workload import Decision
 
 NOISE = {1: 0.01, 2: -0.02, 3: 0.005, 4: 0.0, 5: -0.01, 6: 0.015}
-"""What a seed adds to the figure of whatever is trained with it."""
+"""What a seed adds to the value of whatever is trained with it."""
 
 
 def searched(search, *values):
-    """As many trials run to their end with these figures, the default configuration first."""
+    """As many trials run to their end with these values, the default configuration first."""
     for value in values:
         play(search, search.suggest(), 0.1, value)
 
@@ -164,7 +164,7 @@ def test_what_trains_ahead_stops_once_it_is_decided(study, search, paths, terms)
         EndRecord(outcome=Outcome.DIVERGED, message="NaN in batch 7"),
         EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="no room"),
         EndRecord(outcome=Outcome.ERROR, message="a bug"),
-        EndRecord(outcome=Outcome.COMPLETED),  # without a figure
+        EndRecord(outcome=Outcome.COMPLETED),  # without a value
     ],
 )
 def test_a_candidate_that_fails_on_a_seed_cannot_win(reevaluation, study, end):
@@ -291,7 +291,7 @@ def test_another_driver_goes_on_and_trains_nothing_again(url, spec, space, paths
 def test_the_database_has_it_as_plain_data_and_it_reads_the_same_again(reevaluation, study, url):
     carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
     study.flush(10)
-    stored = Study.open(url, "s")
+    stored = StoredStudy.open(url, "s")
     assert json.loads(json.dumps(stored.reevaluation)) == stored.reevaluation
     assert reevaluated(stored) == reevaluated(study) == reevaluation.known
     assert choose_winner(stored).verdict == choose_winner(study).verdict

@@ -1,4 +1,4 @@
-"""What was quoted is held against what came."""
+"""What was estimate is held against what came."""
 
 import dataclasses
 import math
@@ -9,8 +9,8 @@ import pytest
 from tests.tuner.conftest import epoch, play
 from tuner.contract import EndRecord, Outcome, encode
 from tuner.cost.actual import full_run_times, noted, search_times
-from tuner.cost.estimate import quote
-from tuner.training.final_run import PromotedRun, choose_winner, full_run_request
+from tuner.cost.estimate import estimate_cost
+from tuner.training.final_run import FinalRun, choose_winner, full_run_request
 
 
 @pytest.fixture
@@ -31,24 +31,24 @@ def test_a_search_tells_its_epochs_their_pace_and_the_wall_time(searched):
     assert search_times(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
 
 
-def test_what_was_quoted_is_told_at_the_measured_pace(searched, space):
-    quotation = quote(space, slots=2)
-    searched.note_rehearsal(quotation=noted(quotation, trials=2, slots=2))
+def test_what_was_estimated_is_told_at_the_measured_pace(searched, space):
+    estimate = estimate_cost(space, slots=2)
+    searched.note_profiling(quotation=noted(estimate, trials=2, slots=2))
     (line,) = search_times(searched)
-    assert line.startswith(f"search: 18 epochs of 2.0 s in 0:00:20; quoted were {quotation.trained.shown()} epochs, ")
-    low, high = (timedelta(seconds=round(2 * end)) for end in (quotation.wall.low, quotation.wall.high))
+    assert line.startswith(f"search: 18 epochs of 2.0 s in 0:00:20; quoted were {estimate.trained.shown()} epochs, ")
+    low, high = (timedelta(seconds=round(2 * end)) for end in (estimate.wall.low, estimate.wall.high))
     assert line.endswith(f"at that pace {low} to {high} with 2 slot(s)")
 
 
-def test_the_quotation_of_another_number_of_trials_is_not_held_against_them(searched, space):
-    searched.note_rehearsal(quotation=noted(quote(space, slots=2), trials=3, slots=2))
+def test_the_cost_estimate_of_another_number_of_trials_is_not_held_against_them(searched, space):
+    searched.note_profiling(quotation=noted(estimate_cost(space, slots=2), trials=3, slots=2))
     assert search_times(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
 
 
 def test_the_full_run_is_held_against_the_pace_of_its_trial(searched, paths):
     request = full_run_request(searched, paths, choose_winner(searched), epochs=4, gpus=2, threads=1)
-    PromotedRun(searched, request)
-    folder = paths.promoted(1, 4)
+    FinalRun(searched, request)
+    folder = paths.final_run(1, 4)
     folder.mkdir(parents=True)
     assert full_run_times(searched) == [], "no record yet"
     records = [epoch(number, 0.1) for number in range(1, 5)]

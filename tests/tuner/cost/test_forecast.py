@@ -6,7 +6,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from tuner.cost.estimate import made_up_curves, quote
+from tuner.cost.estimate import estimate_cost, made_up_curves
 from tuner.cost.forecast import Forecast, Position
 from tuner.decisions.rungs import Rungs
 from tuner.decisions.strategies import Limits
@@ -38,8 +38,8 @@ class Watched(SimulatedSearch):
             self.course[-1] = self.seen()
         return job
 
-    def hear(self, trial, epoch, *figures):
-        decision = super().hear(trial, epoch, *figures)
+    def report(self, trial, epoch, *values):
+        decision = super().report(trial, epoch, *values)
         self.epochs[trial] = epoch
         if decision == Decision.PAUSE:
             self.states[trial] = "paused"
@@ -71,7 +71,9 @@ def searched(space, slots, seed):
 
 
 def forecast_of(space, slots):
-    return Forecast(quotation=quote(space, slots=slots), slots=slots, epochs=space.settings.epochs, promote_epochs=0)
+    return Forecast(
+        estimate=estimate_cost(space, slots=slots), slots=slots, epochs=space.settings.epochs, promote_epochs=0
+    )
 
 
 def errors(space, slots, share, seeds):
@@ -92,7 +94,7 @@ def errors(space, slots, share, seeds):
 
 
 @pytest.mark.parametrize("slots", [1, 2, 8])
-@pytest.mark.parametrize("strategy", ["auto", "asha"])
+@pytest.mark.parametrize("strategy", ["auto", "asha-stopping"])
 def test_in_mid_search_the_time_to_go_is_within_a_third_and_nearer_than_by_the_trials_that_have_ended(strategy, slots):
     space = load_space(SHIPPED_SPACES / "strong_aug.yaml").with_settings(strategy=strategy)
     ours, by_ended = errors(space, slots, 0.5, range(100, 106))
@@ -142,6 +144,6 @@ def test_what_was_trained_before_this_driver_began_says_nothing_of_its_pace(fore
 
 
 def test_a_comparison_takes_as_many_rounds_as_the_slots_need(forecast):
-    runs = forecast.quotation.comparison_runs.high
+    runs = forecast.estimate.comparison_runs.high
     assert forecast.comparison_s(10.0) == pytest.approx(np.ceil(runs / 2) * 54 * 10.0)
     assert dataclasses.replace(forecast, slots=64).comparison_s(10.0) == 540.0

@@ -15,7 +15,7 @@ def history():
         for number, curve in enumerate(curves):
             seen.begin(np.full(dimensions, 0.5) if points is None else np.asarray(points[number], float))
             for epoch, value in curve.items():
-                seen.hear(number, epoch, value)
+                seen.report(number, epoch, value)
         for number, status in enumerate(statuses):
             seen.set_status(number, status)
         return seen

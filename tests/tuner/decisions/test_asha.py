@@ -16,7 +16,7 @@ def history(*curves):
     for curve in curves:
         number = seen.begin(np.array([0.5]))
         for epoch, value in curve.items():
-            seen.hear(number, epoch, value)
+            seen.report(number, epoch, value)
     return seen
 
 

@@ -25,8 +25,8 @@ def searched(objective, proposer, trials, cube=LINE, status=Status.COMPLETE, see
         if np.isnan(value):
             history.set_status(number, Status.LOST)
             continue
-        history.hear(number, 3, value)
-        history.hear(number, 9, value)
+        history.report(number, 3, value)
+        history.report(number, 9, value)
         history.set_status(number, status)
     return history
 
@@ -98,7 +98,7 @@ def test_it_learns_from_trials_that_were_cut_short():
     history = History(epochs=9, dimensions=2)
     rng = np.random.default_rng(0)
     for point in rng.random((40, 2)):
-        history.hear(history.begin(point), 3, peak(point))
+        history.report(history.begin(point), 3, peak(point))
     history.status[:] = Status.STOPPED
     proposals = [ModelProposer(random_share=0).propose(history, LINE, RUNGS, seed=s, allowed=ANY) for s in range(10)]
     assert np.mean([peak(p) for p in proposals]) > np.quantile(history.last, 0.9)
@@ -129,10 +129,10 @@ def test_points_are_tidy_under_conditions_too():
     assert {0.5} < set(history.points[:, 1])
 
 
-def test_figures_before_the_first_rung_do_not_count():
+def test_values_before_the_first_rung_do_not_count():
     early, none = History(epochs=9, dimensions=2), History(epochs=9, dimensions=2)
     for point in np.random.default_rng(0).random((40, 2)):
-        early.hear(early.begin(point), 1, peak(point))
+        early.report(early.begin(point), 1, peak(point))
         none.begin(point)
     proposals = [ModelProposer().propose(history, LINE, RUNGS, seed=0, allowed=ANY) for history in (early, none)]
     assert np.array_equal(*proposals)
@@ -142,7 +142,7 @@ def test_ten_thousand_trials_are_no_burden():
     """CPU time, with a wide margin: benchmarks/decisions measures it."""
     history = History(epochs=9, dimensions=2)
     for point in np.random.default_rng(0).random((10_000, 2)):
-        history.hear(history.begin(point), 3, peak(point))
+        history.report(history.begin(point), 3, peak(point))
     proposer = ModelProposer(random_share=0)
     proposer.propose(history, LINE, RUNGS, seed=0, allowed=ANY)
     began_s = time.process_time()

@@ -1,4 +1,4 @@
-"""Figures of unlike budgets on one scale."""
+"""Values of unlike budgets on one scale."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_a_lost_trial_is_worse_than_any_and_says_no_more(history):
     assert seen[2] == seen[3] < seen[0] < seen[1]
 
 
-def test_nothing_is_known_of_a_trial_without_figures(history):
+def test_nothing_is_known_of_a_trial_without_values(history):
     seen = scores(history({3: 0.1}, {}), RUNGS)
     assert np.isfinite(seen[0])
     assert np.isnan(seen[1])
@@ -44,6 +44,6 @@ def test_only_the_order_counts(history):
     assert plain.sum() == pytest.approx(0.0)
 
 
-def test_equal_figures_have_equal_scores(history):
+def test_equal_values_have_equal_scores(history):
     seen = scores(history({3: 0.0}, {3: 0.0}, {3: 0.1}), RUNGS)
     assert seen[0] == seen[1] < seen[2]

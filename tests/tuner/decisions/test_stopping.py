@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tuner.decisions.history import History, Status
 from tuner.decisions.rungs import Rungs
-from tuner.decisions.stopping import DEAD_AFTER, Bounds, judged, only_zeros, since_best
+from tuner.decisions.stopping import DEAD_AFTER, Budget, judged, only_zeros, since_best
 from tuner.exceptions import UsageError
 
 RUNGS = Rungs(epochs=(3, 9), reduction_factor=3)
@@ -78,7 +78,7 @@ def test_only_zeros_takes_ten_results_of_which_none_is_another(values, epochs):
     made = History(epochs=27, dimensions=1)
     for value, reached in zip(values, epochs, strict=False):
         trial = made.begin(np.array([0.5]))
-        made.hear(trial, reached, value)
+        made.report(trial, reached, value)
         made.set_status(trial, COMPLETE if reached == 27 else PAUSED)
     if only_zeros(made, RUNGS):
         assert len(values) >= DEAD_AFTER
@@ -90,17 +90,22 @@ def test_only_zeros_takes_ten_results_of_which_none_is_another(values, epochs):
 
 
 def test_nothing_bounds_a_search_by_itself():
-    assert Bounds().reached(searched_s=1e9, trained_s=1e9, since_best=1000) is None
+    assert Budget().reached(searched_s=1e9, trained_s=1e9, since_best=1000) is None
 
 
 @pytest.mark.parametrize(
     ("bounds", "below", "at", "said"),
     [
-        (Bounds(hours=1.5), {"searched_s": 5399.9}, {"searched_s": 5400.0}, "--max-hours 1.5 is used up"),
-        (Bounds(gpu_hours=8), {"trained_s": 28799.9}, {"trained_s": 28800.0}, "--gpu-hours 8 is used up"),
-        (Bounds(patience=20), {"since_best": 19}, {"since_best": 20}, "--patience 20 is used up: 20 trials have"),
+        (Budget(hours=1.5), {"searched_s": 5399.9}, {"searched_s": 5400.0}, "--max-hours 1.5 is used up"),
+        (Budget(gpu_hours=8), {"trained_s": 28799.9}, {"trained_s": 28800.0}, "--gpu-hours 8 is used up"),
+        (
+            Budget(no_improvement=20),
+            {"since_best": 19},
+            {"since_best": 20},
+            "--no-improvement 20 is used up: 20 trials have",
+        ),
     ],
-    ids=["hours", "gpu_hours", "patience"],
+    ids=["hours", "gpu_hours", "no_improvement"],
 )
 def test_each_bound_is_reached_at_its_number_and_by_no_other_measure(bounds, below, at, said):
     nothing = {"searched_s": 0.0, "trained_s": 0.0, "since_best": 0}
@@ -116,12 +121,12 @@ def test_each_bound_is_reached_at_its_number_and_by_no_other_measure(bounds, bel
         ({"hours": float("nan")}, "--max-hours"),
         ({"hours": float("inf")}, "--max-hours"),
         ({"gpu_hours": -1.0}, "--gpu-hours"),
-        ({"patience": 0}, "--patience"),
+        ({"no_improvement": 0}, "--no-improvement"),
     ],
 )
 def test_a_bound_that_is_none_is_refused(wrong, option):
     with pytest.raises(UsageError, match=f"^{option} must be .* but got"):
-        Bounds(**wrong)
+        Budget(**wrong)
 
 
 # Without a better result

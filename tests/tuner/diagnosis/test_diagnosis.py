@@ -131,7 +131,7 @@ def test_a_run_is_graded_by_its_best_epoch_and_the_lower_of_its_marks(run):
     assert (found.epoch, found.mark, found.below_good_run) == (2, Mark.OK, ())
 
 
-def test_a_run_without_a_whole_figure_has_no_grade(run):
+def test_a_run_without_a_whole_value_has_no_grade(run):
     assert grade(run([2.0] * 3)) is None
     assert grade(run([2.0], map50=[float("nan")], map5095=[float("nan")])) is None
 
@@ -165,7 +165,7 @@ def test_before_a_curve_can_be_judged_it_is_told_how_long_that_takes(run):
 
 
 number = st.one_of(st.floats(), st.floats(min_value=0, max_value=10), st.sampled_from([0.0, 1e300, -1e300]))
-figures = st.none() | st.dictionaries(st.sampled_from(["mAP50", "mAP50-95", "recall", "other"]), number)
+values = st.none() | st.dictionaries(st.sampled_from(["mAP50", "mAP50-95", "recall", "other"]), number)
 losses = st.dictionaries(st.sampled_from(["box", "cls", "dfl", "x"]), number, max_size=3)
 params = st.dictionaries(
     st.sampled_from(["lr0", "batch", "imgsz", "optimizer", "warmup_epochs", "box", "mosaic", "patience", "resume"]),
@@ -175,7 +175,7 @@ params = st.dictionaries(
 
 @st.composite
 def runs(draw):
-    rows = draw(st.lists(st.tuples(losses, losses | st.none(), figures, st.none() | number), max_size=8))
+    rows = draw(st.lists(st.tuples(losses, losses | st.none(), values, st.none() | number), max_size=8))
     repeats = draw(st.integers(1, 12))
     epochs = [
         RunEpoch(epoch=i + 1, train=train, val=val, metrics=metrics, seconds=seconds)

@@ -53,7 +53,7 @@ def test_a_wrong_learning_rate_is_told_early_and_from_then_on(recorded, name, by
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_figure_that_is_no_number_is_divergence(run, bad):
+def test_a_value_that_is_no_number_is_divergence(run, bad):
     found = diverged(run([3.0, 2.5, bad, bad], params={"optimizer": "SGD", "lr0": 0.5}))
     assert found.epochs == (3, 4)
     assert dict(found.changes) == {"lr0": 0.01, "warmup_epochs": 5}
@@ -209,7 +209,7 @@ def test_map_that_falls_far_while_the_training_loss_falls_is_overfitting_whateve
         (decaying(4.0, 0.5, 100), [2.0] * 100, {"map50": straight(0, 0.75, 100)}),  # the result is good
         ([*straight(4.0, 2.0, 50), *([1.5] * 10)], straight(4.0, 2.2, 60), {}),  # the last epochs without mosaic
         (straight(4.0, 0.5, 12), [3.0] * 12, {}),  # too early
-        ([2.0] * 60, [2.0 + 0.3 * (i % 2) for i in range(60)], {}),  # few pictures to validate on
+        ([2.0] * 60, [2.0 + 0.3 * (i % 2) for i in range(60)], {}),  # few images to validate on
         (straight(4.0, 0.5, 60), (), {}),
         (straight(4.0, 0.5, 60), (), {"map5095": [*straight(0, 0.3, 20), *straight(0.3, 0.26, 40)]}),
         (

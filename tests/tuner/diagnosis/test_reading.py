@@ -53,13 +53,13 @@ def test_a_table_of_another_name_is_read(tmp_path):
 
 
 def test_our_records_count_and_only_validated_epochs_take_their_validation_losses_from_the_table(tmp_path):
-    figures = {"mAP50": 0.2, "mAP50-95": 0.1}
-    (tmp_path / "records.jsonl").write_text(f"{record(1)}\n{record(2, metrics=figures)}\n")
+    values = {"mAP50": 0.2, "mAP50-95": 0.1}
+    (tmp_path / "records.jsonl").write_text(f"{record(1)}\n{record(2, metrics=values)}\n")
     (tmp_path / "results.csv").write_text(CSV)
     (tmp_path / "request.json").write_text(json.dumps(REQUEST))
     first, second = read_run(tmp_path).epochs
     assert (first.metrics, first.val, first.seconds, first.memory_gib) == (None, None, 5.0, 1.5)
-    assert (dict(second.metrics), dict(second.val)) == (figures, {"box": 2.6})
+    assert (dict(second.metrics), dict(second.val)) == (values, {"box": 2.6})
     assert read_run(tmp_path).planned_epochs == 54
 
 
@@ -194,9 +194,9 @@ def refused(path):
 
 
 def test_a_path_that_has_no_run_is_told_what_was_looked_for(tmp_path):
-    (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8")
+    (tmp_path / "image.jpg").write_bytes(b"\xff\xd8")
     assert "No such file" in refused(tmp_path / "missing")
-    for path in (tmp_path, tmp_path / "picture.jpg"):
+    for path in (tmp_path, tmp_path / "image.jpg"):
         assert "records.jsonl or results.csv" in refused(path)
 
 

@@ -73,13 +73,13 @@ def test_a_run_begun_anew_in_the_same_file_counts_alone():
         ("1e999", math.inf),
     ],
 )
-def test_every_spelling_of_a_figure_that_is_no_number_is_read(written, value):
+def test_every_spelling_of_a_value_that_is_no_number_is_read(written, value):
     (found,) = read(HEAD, f"1,10,{written},0.1,0.05,3.1,0.01")
     assert str(found.train["box"]) == str(value)
 
 
 @pytest.mark.parametrize("written", ["", "  ", "-", "None", "null", "NA", "N/A", '""'])
-def test_every_spelling_of_a_missing_figure_is_read(written):
+def test_every_spelling_of_a_missing_value_is_read(written):
     (found,) = read(HEAD, f"1,10,3,{written},0.05,3.1,0.01")
     assert dict(found.metrics) == {"mAP50-95": 0.05}
 
@@ -89,7 +89,7 @@ def test_commas_after_the_last_column_do_not_matter(ends):
     assert read(HEAD + ends[0], *(row + ends[1] for row in ROWS)) == read(HEAD, *ROWS)
 
 
-def test_figures_that_are_no_numbers_stay_what_they_are():
+def test_values_that_are_no_numbers_stay_what_they_are():
     (found,) = read(HEAD, "1,10,nan,0.1,,inf,0.01")
     assert math.isnan(found.train["box"])
     assert found.val["box"] == math.inf

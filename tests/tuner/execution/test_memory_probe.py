@@ -42,11 +42,11 @@ def measured(outcome, *records, message=""):
     """The peak, and the request that it was measured with."""
     asked = []
 
-    def train(request, hear):
+    def train(request, on_record):
         assert Path(request.directory).parent.is_dir()
         asked.append(request)
         for record in records:
-            hear(record)
+            on_record(record)
         return EndRecord(outcome=outcome, message=message)
 
     return peak_of(train, REQUEST, batch=32, imgsz=96), asked[0]

@@ -11,7 +11,7 @@ from tuner.space import UnitCube, parse_space
 TRIALS = 16
 
 
-@pytest.fixture(params=["auto", "promotion"])
+@pytest.fixture(params=["auto", "asha-promotion"])
 def strategy(request):
     return request.param
 
@@ -57,7 +57,7 @@ def test_trials_pause_and_go_on_with_no_epoch_trained_twice_and_the_log_decides_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["promotion"], indirect=True)
+@pytest.mark.parametrize("strategy", ["asha-promotion"], indirect=True)
 def test_a_killed_driver_leaves_paused_trials_to_the_next(arena):
     process = arena.start(epoch_seconds=0.05)
     arena.wait_for(lambda: len({e["trial"] for e in arena.events("start")}) >= 6)

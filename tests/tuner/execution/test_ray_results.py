@@ -26,7 +26,7 @@ def test_a_run_that_learnt_nothing_promotes_nothing_and_every_command_says_so(ar
     code, output = play(arena, 0.0, trials=3)
     assert_orderly_end(code, output, 7)
     assert CAUSES in output.splitlines()[-1]
-    assert arena.status()["promotion"] is None
+    assert arena.status()["final_run"] is None
     refused = tune(arena, "promote", "s", "--plain")
     assert refused.returncode == 7
     assert CAUSES in refused.stderr
@@ -58,4 +58,4 @@ def test_a_search_that_finds_the_ceiling_ends_in_order_and_promotes(arena):
     assert "trials have the highest mAP50-95 that is possible, 0.995; nothing better can come" in output
     status = arena.status()
     assert len(status["trials"]) < 40
-    assert (status["counts"]["WAITING"], status["promotion"]["state"]) == (0, "COMPLETE")
+    assert (status["counts"]["WAITING"], status["final_run"]["state"]) == (0, "COMPLETE")

@@ -9,10 +9,10 @@ from ray.cluster_utils import Cluster
 from tests.support.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
 from tuner.exceptions import FailurePolicyError, MachineError
 from tuner.storage.database import sqlite_url
-from tuner.study import Study
+from tuner.study import StoredStudy
 
 
-def test_a_search_ends_with_right_states_a_promoted_run_and_parameters(arena):
+def test_a_search_ends_with_right_states_a_final_run_and_parameters(arena):
     code, output = arena.run(promote=True)
     assert code == 0, output
     status = arena.status()
@@ -23,7 +23,7 @@ def test_a_search_ends_with_right_states_a_promoted_run_and_parameters(arena):
     assert status["trials"][0]["params"]["lr0"] == 0.01
     for trial in status["trials"]:
         assert set(trial["curve"]) == ({"3", "9"} if trial["state"] == "COMPLETE" else {"3"})
-    assert status["promotion"]["state"] == "COMPLETE"
+    assert status["final_run"]["state"] == "COMPLETE"
     assert (arena.folder / "studies/s/params.yaml").exists()
 
 
@@ -36,7 +36,7 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baselin
     code, output = arena.run(more=["--study", "next", "--warm-start", "s"])
     assert code == 0, output
     assert f"start  the default configuration, then {len(best)} of earlier studies" in output
-    study = Study.open(sqlite_url(arena.folder / "studies" / "next" / "study.db"), "next")
+    study = StoredStudy.open(sqlite_url(arena.folder / "studies" / "next" / "study.db"), "next")
     tried = [trial.params["lr0"] for trial in study.trials()]
     study.close()
     assert tried[: 1 + len(best)] == [0.01, *(lr0 for _, lr0 in reversed(best))]

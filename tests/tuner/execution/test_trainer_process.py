@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import hear_all
 from tuner.contract import EpochRecord, Outcome, StartedRecord, TrainRequest
 from tuner.execution.trainer_process import TrainerProcess
-from tuner.execution.watchdog import Patience
+from tuner.execution.watchdog import HangTimeouts
 
 
 def request_for(tmp_path, *, trial=0, epochs=5, **params):
@@ -162,7 +162,7 @@ def test_closing_ends_the_trainer_and_its_children(tmp_path):
 
 # A trainer that hangs
 
-SHORT = Patience(start_s=0.3, least_s=0.3)
+SHORT = HangTimeouts(start_s=0.3, least_s=0.3)
 
 SILENT = """
 import os, signal, subprocess, sys, time
@@ -184,7 +184,7 @@ while True:
 def test_a_trainer_that_is_silent_for_too_long_is_killed_with_its_children_and_leaves_its_stacks(tmp_path, how):
     stacks = tmp_path / "stacks"
     trainer = TrainerProcess([sys.executable, "-c", SILENT, str(stacks), how])
-    trainer.send(request_for(tmp_path), Patience(start_s=2.0, least_s=0.3))
+    trainer.send(request_for(tmp_path), HangTimeouts(start_s=2.0, least_s=0.3))
     records = hear_all(trainer, timeout_s=30)
     started, end = records[0], records[-1]
     assert (end.outcome, end.retryable) == (Outcome.HUNG, True)
@@ -204,7 +204,7 @@ def test_a_trainer_that_never_says_a_word_is_killed_too(tmp_path):
 
 def test_after_a_hang_the_next_request_is_served_by_a_new_trainer(scripted_command, tmp_path):
     trainer = TrainerProcess(scripted_command)
-    trainer.send(request_for(tmp_path, epochs=500), Patience(start_s=30.0, least_s=0.3))
+    trainer.send(request_for(tmp_path, epochs=500), HangTimeouts(start_s=30.0, least_s=0.3))
     pid = trainer.receive(timeout_s=20)[0].pid
     while not any(isinstance(record, EpochRecord) for record in trainer.receive(timeout_s=20)):
         pass
@@ -217,7 +217,7 @@ def test_after_a_hang_the_next_request_is_served_by_a_new_trainer(scripted_comma
 
 def test_a_trainer_that_talks_is_never_too_slow(scripted_command, tmp_path):
     trainer = TrainerProcess([*scripted_command[:2], "--epoch-seconds", "0.1"])
-    trainer.send(request_for(tmp_path, epochs=8), Patience(start_s=30.0, least_s=0.5, factor=1.0))
+    trainer.send(request_for(tmp_path, epochs=8), HangTimeouts(start_s=30.0, least_s=0.5, factor=1.0))
     assert hear_all(trainer)[-1].outcome == Outcome.COMPLETED  # 0.8 s in all
     trainer.close()
 

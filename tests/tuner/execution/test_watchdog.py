@@ -2,9 +2,9 @@
 
 import pytest
 
-from tuner.execution.watchdog import Patience, Watch
+from tuner.execution.watchdog import HangTimeouts, Watch
 
-PATIENCE = Patience(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=0.0)
+PATIENCE = HangTimeouts(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=0.0)
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ PATIENCE = Patience(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=0.0)
     ],
 )
 def test_the_bound_follows_the_epochs(others_s, own_s, bound_s):
-    patience = Patience(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=others_s)
-    assert patience.bound_s(own_s) == bound_s
+    timeouts = HangTimeouts(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=others_s)
+    assert timeouts.bound_s(own_s) == bound_s
 
 
 def test_silence_up_to_the_bound_is_believed_in_and_longer_is_not():

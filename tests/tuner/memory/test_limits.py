@@ -213,8 +213,8 @@ def test_what_is_measured_leaves_out_all_that_does_not_fit_and_nothing_that_does
 
 def test_a_search_takes_up_what_was_measured_before_it(study, paths, terms):
     measured = Measured(device="A", limits=MemoryLimits(too_large=((16, 640),)))
-    study.note_rehearsal(memory=asdict(measured))
-    assert Measured.of(study.rehearsal) == measured
+    study.note_profiling(memory=asdict(measured))
+    assert Measured.of(study.profiling) == measured
     search = Search(study, space_of("choice", "choice", "auto"), paths, terms)
     baseline = search.suggest()
     assert (baseline.params["batch"], baseline.params["imgsz"]) == (64, 640), "which everything is compared with"

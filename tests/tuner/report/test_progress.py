@@ -16,22 +16,22 @@ import tuner.report.progress
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome, StartedRecord
-from tuner.cost.estimate import quote
+from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
-from tuner.decisions.stopping import Bounds
+from tuner.decisions.stopping import Budget
 from tuner.report.progress import (
     SearchProgress,
     View,
     conclusion_lines,
     duration,
+    final_run_line,
     live_table,
-    promotion_line,
     reevaluation_line,
 )
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import StudyPaths
-from tuner.training.final_run import PromotedRun, choose_winner, full_run_request
+from tuner.training.final_run import FinalRun, choose_winner, full_run_request
 
 CURVES = Path(__file__).parents[1] / "diagnosis" / "curves"
 METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
@@ -52,7 +52,7 @@ def console():
 def forecast_of(space, promote_epochs=20):
     """What is foreseen of a search of that space with two slots."""
     return Forecast(
-        quotation=quote(space, slots=2), slots=2, epochs=space.settings.epochs, promote_epochs=promote_epochs
+        estimate=estimate_cost(space, slots=2), slots=2, epochs=space.settings.epochs, promote_epochs=promote_epochs
     )
 
 
@@ -68,7 +68,7 @@ def view(console):
 
 @pytest.fixture
 def promoted(study, paths, winner):
-    return PromotedRun(study, full_run_request(study, paths, winner, epochs=20, gpus=0, threads=1))
+    return FinalRun(study, full_run_request(study, paths, winner, epochs=20, gpus=0, threads=1))
 
 
 def printed(console):
@@ -98,7 +98,7 @@ def test_a_line_number_is_printed_as_it_is(view, console):
 def test_the_subject_says_what_is_searched_on_what_with_what(view, console, spec, space):
     view.subject(spec, space)
     assert printed(console).splitlines()[:3] == [
-        "data   sample (the sample data set that comes with tune): 80 train, 20 val pictures, 6 classes",
+        "data   sample (the sample data set that comes with tune): 80 train, 20 val images, 6 classes",
         "model  mamba-yolo-n, 1,000 parameters",
         "space  small: 1 searched parameters, 6 trials of 9 epochs, compared at epochs 3; metric mAP50-95",
     ]
@@ -201,7 +201,7 @@ def test_where_nothing_follows_the_search_nothing_more_is_told(search, space, cl
 
 
 def test_a_bound_on_time_ends_the_search_before_its_trials_do(study, space, paths, terms, forecast, clock):
-    search = Search(study, space, paths, terms, bounds=Bounds(hours=0.01))
+    search = Search(study, space, paths, terms, bounds=Budget(hours=0.01))
     progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=1000.0))
     search.pass_time(30.0)
     assert progress.eta_s() == pytest.approx(6.0)
@@ -286,19 +286,17 @@ def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecas
 # While the winner trains
 
 
-def test_the_promoted_run_is_told_from_its_latest_epoch(promoted):
-    assert promotion_line(promoted, 5.0) == "promoted run: starting, 0:00:05"
-    promoted.hear(epoch(1))
-    assert promotion_line(promoted, 7.0) == "promoted run: epoch 1/20; 0:00:07, about 0:00:38 to go"
+def test_the_final_run_is_told_from_its_latest_epoch(promoted):
+    assert final_run_line(promoted, 5.0) == "final run: starting, 0:00:05"
+    promoted.report(epoch(1))
+    assert final_run_line(promoted, 7.0) == "final run: epoch 1/20; 0:00:07, about 0:00:38 to go"
     for number, value in ((2, 0.4), (3, 0.3)):
-        promoted.hear(epoch(number, value))
-    assert promotion_line(promoted, 11.0) == (
-        "promoted run: epoch 3/20, best so far 0.4000; 0:00:11, about 0:00:34 to go"
-    )
+        promoted.report(epoch(number, value))
+    assert final_run_line(promoted, 11.0) == ("final run: epoch 3/20, best so far 0.4000; 0:00:11, about 0:00:34 to go")
 
 
-def test_the_promoted_run_begins_with_where_it_is(view, console, promoted):
-    with view.watching_promotion(promoted):
+def test_the_final_run_begins_with_where_it_is(view, console, promoted):
+    with view.watching_final_run(promoted):
         pass
     assert printed(console) == f"promoting trial 1: 20 epochs in {promoted.request.directory}\n"
 
@@ -333,30 +331,30 @@ def test_what_the_curves_of_a_winner_without_a_full_run_show_is_told(study, winn
     assert any(line.startswith("    overfitting: ") for line in conclusion_lines(study, winner, paths))
 
 
-def test_the_conclusion_of_a_promoted_run_has_its_figures_and_weights(study, winner, paths, promoted):
+def test_the_conclusion_of_a_final_run_has_its_values_and_weights(study, winner, paths, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="/s/best.pt"))
     lines = conclusion_lines(study, winner, paths)
     assert lines[4:6] == [
-        "Promoted run (20 epochs): mAP50-95 0.4000, mAP50 0.6000, precision 0.7000, recall 0.5000",
+        "Final run (20 epochs): mAP50-95 0.4000, mAP50 0.6000, precision 0.7000, recall 0.5000",
         "    weights     /s/best.pt",
     ]
     assert not any("tune promote" in line for line in lines)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.STOPPED])
-def test_a_promoted_run_that_did_not_end_well_is_offered_again(study, winner, paths, promoted, outcome):
+def test_a_final_run_that_did_not_end_well_is_offered_again(study, winner, paths, promoted, outcome):
     promoted.end(EndRecord(outcome=outcome, message="why"))
     lines = conclusion_lines(study, winner, paths)
     assert any("tune promote s" in line for line in lines)
     assert not any("weights" in line for line in lines)
 
 
-def test_a_promoted_run_without_figures_is_concluded_too(study, winner, paths, promoted):
+def test_a_final_run_without_values_is_concluded_too(study, winner, paths, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, checkpoint="/s/best.pt"))
     assert "    weights     /s/best.pt" in conclusion_lines(study, winner, paths)
 
 
-def test_the_promoted_run_of_an_earlier_winner_is_not_shown_as_this_ones(study, search, paths, promoted):
+def test_the_final_run_of_an_earlier_winner_is_not_shown_as_this_ones(study, search, paths, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="/s/best.pt"))
     play(search, search.suggest(), 0.5, 0.6)
     winner = choose_winner(study)
@@ -393,9 +391,9 @@ def test_a_command_with_a_blank_in_a_path_can_be_typed_as_it_is_shown(study, win
 
 def test_notes_of_the_trainer_are_warnings_before_those_of_the_space(view, console, spec):
     space = parse_space(SPACE.replace("trials: 6", "trials: 1"), name="small", file="small.yaml")
-    view.subject(spec, space, ["12 pictures cannot be read"])
+    view.subject(spec, space, ["12 images cannot be read"])
     warnings = [line for line in printed(console).splitlines() if line.startswith("warning: ")]
-    assert warnings == ["warning: 12 pictures cannot be read", *(f"warning: {text}" for text in space.warnings)]
+    assert warnings == ["warning: 12 images cannot be read", *(f"warning: {text}" for text in space.warnings)]
 
 
 def test_where_the_shell_would_not_find_them_commands_are_shown_with_their_folder(console, study, winner, paths):

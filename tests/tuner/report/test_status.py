@@ -16,7 +16,7 @@ from tuner.report.status import STATUS_VERSION, status_of, status_table
 # Whoever changes these lists raises STATUS_VERSION.
 KEYS = {
     *("version", "study", "driver", "space", "model", "data", "data_sha256", "metric", "epochs", "rungs"),
-    *("counts", "baseline", "best", "standing", "reevaluation", "promotion", "trials"),
+    *("counts", "baseline", "best", "standing", "reevaluation", "final_run", "trials"),
 }
 KEYS_OF_BEST = {"trial", "value", "params"}
 KEYS_OF_COUNTS = {"RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"}
@@ -72,11 +72,11 @@ def test_every_trial_tells_the_same_and_a_trained_one_more(facts):
 def test_a_study_without_trials_has_every_key_too(study):
     facts = status_of(study)
     assert set(facts) == KEYS
-    assert (facts["baseline"], facts["best"], facts["promotion"], facts["trials"]) == (None, None, None, [])
+    assert (facts["baseline"], facts["best"], facts["final_run"], facts["trials"]) == (None, None, None, [])
     assert facts["standing"] == "no trial has run to its end yet"
 
 
-def test_the_study_in_figures(facts):
+def test_the_study_in_values(facts):
     assert facts["counts"] == {"RUNNING": 1, "PRUNED": 1, "COMPLETE": 2, "FAIL": 1, "WAITING": 1}
     assert (facts["baseline"], facts["best"]["trial"], facts["best"]["value"]) == (0.25, 1, 0.3)
     assert facts["standing"] == (
@@ -85,7 +85,7 @@ def test_the_study_in_figures(facts):
     assert facts["rungs"] == [3]
 
 
-def test_a_trial_in_figures(facts):
+def test_a_trial_in_values(facts):
     trial = facts["trials"][3]
     assert (trial["number"], trial["state"], trial["value"], trial["curve"]) == (3, "PRUNED", None, {"3": 0.1})
     assert (trial["epochs"], trial["seconds"], trial["batch"]) == (3, 6.0, 16)
@@ -102,9 +102,9 @@ def test_the_data_are_json_when_a_trial_diverged(study, search):
     json.dumps(status_of(study), allow_nan=False)
 
 
-def test_the_promoted_run_is_told_once_there_is_one(study):
-    study.note_promotion(trial=1, state="COMPLETE")
-    assert status_of(study)["promotion"] == {"trial": 1, "state": "COMPLETE"}
+def test_the_final_run_is_told_once_there_is_one(study):
+    study.note_final_run(trial=1, state="COMPLETE")
+    assert status_of(study)["final_run"] == {"trial": 1, "state": "COMPLETE"}
 
 
 def test_why_a_trial_failed_and_how_often_it_was_tried_is_told(study, search):
@@ -145,7 +145,7 @@ def test_the_table_has_a_line_a_trial_between_subject_and_totals(facts):
 def test_a_line_shows_value_epochs_minutes_and_why(facts):
     lines = shown(facts).splitlines()
     assert lines[2].rstrip().split(maxsplit=5) == ["0", "COMPLETE", "0.2500", "9", "0.3", "the default configuration"]
-    assert lines[5].split()[2:5] == ["0.1000", "3", "0.1"]  # no value: the last figure of its curve
+    assert lines[5].split()[2:5] == ["0.1000", "3", "0.1"]  # no value: the last value of its curve
     assert lines[6].split() == ["4", "RUNNING", "0.6000"]
 
 

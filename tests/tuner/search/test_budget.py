@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tuner.study.test_changes import Kept, in_memory
-from tuner.decisions.stopping import Bounds
+from tuner.decisions.stopping import Budget
 from tuner.search.budget import TimeBudget
 from tuner.trials.live import LiveTrial
 
@@ -23,15 +23,15 @@ def live(*seconds):
 
 
 def left_s(study, running, *, gpus_per_trial=0, **bounds):
-    return TimeBudget(study, running, Bounds(**bounds), gpus_per_trial=gpus_per_trial).left_s()
+    return TimeBudget(study, running, Budget(**bounds), gpus_per_trial=gpus_per_trial).left_s()
 
 
 def test_without_a_bound_on_time_nothing_is_said(study):
-    assert left_s(study, live(50.0), patience=3) is None
+    assert left_s(study, live(50.0), no_improvement=3) is None
 
 
 def test_wall_time_passes_and_is_left(study):
-    budget = TimeBudget(study, {}, Bounds(hours=0.1), gpus_per_trial=0)
+    budget = TimeBudget(study, {}, Budget(hours=0.1), gpus_per_trial=0)
     budget.pass_time(100.0)
     assert budget.left_s() == pytest.approx(260.0)
     assert budget.reached(0) is None

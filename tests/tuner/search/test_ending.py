@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome
-from tuner.decisions.stopping import Bounds
+from tuner.decisions.stopping import Budget
 from tuner.exceptions import FailurePolicyError
 from tuner.search.search import Search
 from tuner.space import parse_space
@@ -34,7 +34,7 @@ def begin(study, wide, paths, terms):
 
     def begun(told=None, **bounds):
         on_event = (lambda line: None) if told is None else told.append
-        return Search(study, wide, paths, terms, on_event, Bounds(**bounds))
+        return Search(study, wide, paths, terms, on_event, Budget(**bounds))
 
     return begun
 
@@ -47,7 +47,7 @@ def states(search):
     return [trial.state.name for trial in search.trials]
 
 
-# Figures that do not differ
+# Values that do not differ
 
 
 def play_alike(search, number, value=0.0):
@@ -80,7 +80,7 @@ def test_who_goes_on_with_such_a_search_is_told_again_after_ten_more_and_not_bef
     assert isinstance(search.problem, FailurePolicyError)
 
 
-def test_restarts_in_between_do_not_hide_that_figures_are_alike(begin):
+def test_restarts_in_between_do_not_hide_that_values_are_alike(begin):
     for _ in range(2):
         play_alike(begin(), 4)
     search = begin()
@@ -181,7 +181,7 @@ def test_many_trials_that_share_the_best_value_below_the_ceiling_are_no_reason_t
     assert not search.finished
 
 
-@pytest.mark.parametrize("strategy", ["promotion", "auto"])
+@pytest.mark.parametrize("strategy", ["asha-promotion", "auto"])
 def test_trials_that_wait_at_the_first_rung_with_zero_do_not_end_the_search(study, paths, terms, strategy):
     text = SPACE.replace("strategy: asha", f"strategy: {strategy}").replace("sampler: random", "sampler: auto")
     space = parse_space(text, name="small", file="small.yaml").with_settings(trials=40)
@@ -258,21 +258,21 @@ def test_a_trial_whose_last_epoch_spends_the_budget_is_complete(begin):
 
 def test_each_gpu_of_a_trial_is_paid(study, wide, paths):
     terms = TrialTerms(threads=1, gpus_per_trial=4, validate_every_epoch=False)
-    search = Search(study, wide, paths, terms, bounds=Bounds(gpu_hours=hours(8.0)))
+    search = Search(study, wide, paths, terms, bounds=Budget(gpu_hours=hours(8.0)))
     assert search.report(search.suggest().trial, epoch(1)) == Decision.STOP
 
 
 def test_wall_time_is_summed_over_drivers(url, spec, paths, wide, terms):
     for passed, finished in ((40.0, False), (50.0, False), (20.0, True)):
         with driven(url, spec, paths) as study:
-            search = Search(study, wide, paths, terms, bounds=Bounds(hours=hours(100.0)))
+            search = Search(study, wide, paths, terms, bounds=Budget(hours=hours(100.0)))
             search.pass_time(passed)
             search.note_time()
             assert search.finished is finished
     with driven(url, spec, paths) as study:
         assert study.searched_s == 110.0
-        assert Search(study, wide, paths, terms, bounds=Bounds(hours=hours(100.0))).finished
-        assert not Search(study, wide, paths, terms, bounds=Bounds(hours=hours(200.0))).finished
+        assert Search(study, wide, paths, terms, bounds=Budget(hours=hours(100.0))).finished
+        assert not Search(study, wide, paths, terms, bounds=Budget(hours=hours(200.0))).finished
 
 
 def test_a_killed_driver_forgets_a_minute_of_its_time_at_most(spec, wide, paths, terms):
@@ -284,7 +284,7 @@ def test_a_killed_driver_forgets_a_minute_of_its_time_at_most(spec, wide, paths,
 
 
 def test_a_search_that_is_done_is_not_ended_by_a_budget_that_was_spent_on_it(study, space, paths, terms):
-    search = Search(study, space, paths, terms, bounds=Bounds(gpu_hours=hours(6 * RUN_S)))
+    search = Search(study, space, paths, terms, bounds=Budget(gpu_hours=hours(6 * RUN_S)))
     for at_end in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
         play(search, search.suggest(), 0.1, at_end)
     assert search.finished
@@ -295,32 +295,32 @@ def test_a_search_that_is_done_is_not_ended_by_a_budget_that_was_spent_on_it(stu
 
 
 def test_so_many_trials_without_a_better_one_end_the_search(begin):
-    search = begin(patience=3)
+    search = begin(no_improvement=3)
     for at_end in (0.2, 0.3, 0.1, 0.3):
         play(search, search.suggest(), 0.1, at_end)
     assert not search.finished
     play(search, search.suggest(), 0.05, 0.0)
     assert search.trials[4].state == TrialState.PRUNED
-    assert search.stop_reason == "--patience 3 is used up: 3 trials have brought nothing better"
+    assert search.stop_reason == "--no-improvement 3 is used up: 3 trials have brought nothing better"
     assert search.problem is None
 
 
 def test_a_better_trial_begins_the_count_anew_over_restarts_too(begin):
     values = iter((0.2, 0.1, 0.1, 0.3, 0.1, 0.1, 0.1))
     for cut in (2, 3, 1):
-        search = begin(patience=3)
+        search = begin(no_improvement=3)
         for _ in range(cut):
             play(search, search.suggest(), 0.1, next(values))
         assert not search.finished
-    search = begin(patience=3)
+    search = begin(no_improvement=3)
     play(search, search.suggest(), 0.1, next(values))
     assert search.finished
-    assert begin(patience=3).finished
-    assert not begin(patience=4).finished
+    assert begin(no_improvement=3).finished
+    assert not begin(no_improvement=4).finished
 
 
 def test_failures_are_no_results(begin):
-    search = begin(patience=2)
+    search = begin(no_improvement=2)
     play(search, search.suggest(), 0.1, 0.3)
     for number in range(3):
         search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message=f"bug {number}"))

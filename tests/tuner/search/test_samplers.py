@@ -163,13 +163,13 @@ def test_tpe_comes_closer_to_the_best_than_random_search() -> None:
 
 class TestAuto:
     def test_is_tpe_where_trials_are_stopped_early(self) -> None:
-        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha", rungs=(3, 9))) == "tpe"
+        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha-stopping", rungs=(3, 9))) == "tpe"
 
     def test_is_tpe_where_there_are_choices(self) -> None:
-        assert chosen_sampler(parse(CONDITIONAL).with_settings(strategy="asha", rungs=())) == "tpe"
+        assert chosen_sampler(parse(CONDITIONAL).with_settings(strategy="asha-stopping", rungs=())) == "tpe"
 
     def test_is_tpe_for_many_trials(self) -> None:
-        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha", trials=101)) == "tpe"
+        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha-stopping", trials=101)) == "tpe"
 
     @pytest.mark.parametrize(("is_installed", "expected"), [(True, "gp"), (False, "tpe")])
     def test_is_gp_for_few_numeric_full_trials_where_it_is_installed(
@@ -177,7 +177,7 @@ class TestAuto:
     ) -> None:
         monkeypatch.setattr(samplers, "_PACKAGES", {"gp": () if is_installed else ("no_such_package",)})
 
-        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="promotion")) == expected
+        assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha-promotion")) == expected
 
     def test_is_the_model_of_the_strategy_auto(self) -> None:
         assert chosen_sampler(parse(NUMERIC)) == "model"

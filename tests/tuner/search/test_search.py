@@ -54,7 +54,7 @@ def test_as_many_trials_are_proposed_as_asked_for_and_no_more(search):
     assert search.suggest() is None
 
 
-def test_a_trial_that_reaches_the_last_epoch_is_complete_with_its_last_figure(search):
+def test_a_trial_that_reaches_the_last_epoch_is_complete_with_its_last_value(search):
     play(search, search.suggest(), 0.1, 0.25)
     trial = search.trials[0]
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.25)
@@ -106,7 +106,7 @@ def test_a_diverged_trial_is_pruned_with_where_it_happened(search):
     assert trial.reason == "diverged: the loss became NaN in epoch 1, batch 3"
 
 
-def test_a_completed_run_without_a_figure_is_a_failure(search):
+def test_a_completed_run_without_a_value_is_a_failure(search):
     request = search.suggest()
     search.report(request.trial, EndRecord(outcome=Outcome.COMPLETED))
     assert search.trials[0].state == TrialState.FAIL
@@ -202,7 +202,7 @@ def test_events_are_told_in_one_line_each(study, space, paths, terms):
 # What is judged, and when it is known
 
 
-def test_a_figure_that_comes_while_the_search_stops_is_judged_too(search):
+def test_a_value_that_comes_while_the_search_stops_is_judged_too(search):
     for _ in range(2):
         play(search, search.suggest(), 0.5, 0.6)
     weak = search.suggest()
@@ -211,7 +211,7 @@ def test_a_figure_that_comes_while_the_search_stops_is_judged_too(search):
     assert search.trials[weak.trial].state == TrialState.PRUNED
 
 
-def test_a_good_figure_that_comes_while_the_search_stops_is_kept(search):
+def test_a_good_value_that_comes_while_the_search_stops_is_kept(search):
     request = search.suggest()
     search.stop("stopped by SIGINT")
     assert search.report(request.trial, epoch(3, 0.3)) == Decision.STOP
@@ -220,7 +220,7 @@ def test_a_good_figure_that_comes_while_the_search_stops_is_kept(search):
 
 
 @pytest.mark.parametrize("survived", [0, 1, 2, 3, 4, 5, 6, 7])
-def test_a_verdict_and_its_figure_are_both_known_after_a_death_or_neither(
+def test_a_verdict_and_its_value_are_both_known_after_a_death_or_neither(
     url, spec, paths, space, terms, survived, monkeypatch
 ):
     """The driver dies after so many of the single writes of a verdict; its journal is all that it leaves."""
@@ -243,7 +243,7 @@ def test_a_verdict_and_its_figure_are_both_known_after_a_death_or_neither(
 
 
 @pytest.mark.parametrize("value", [0.1, math.nan])
-def test_a_verdict_and_its_figure_are_one_line_of_the_journal(study, search, paths, url, value):
+def test_a_verdict_and_its_value_are_one_line_of_the_journal(study, search, paths, url, value):
     for _ in range(2):
         play(search, search.suggest(), 0.5, 0.6)
     weak = search.suggest()
@@ -307,12 +307,12 @@ def told_twice(records, draw):
 @given(data=st.data())
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_records_that_are_sent_again_change_nothing(space, spec, paths, terms, data):
-    figures = data.draw(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=4), label="figures")
+    values = data.draw(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=4), label="values")
     told = []
     for repeats in (False, True):
         changes = Kept()
         search = Search(in_memory(changes, spec), space, paths, terms)
-        for at_rung, at_end in figures:
+        for at_rung, at_end in values:
             records = [epoch(number, {3: at_rung, 9: at_end}.get(number)) for number in range(1, 10)]
             request = search.suggest()
             for record in told_twice(records, data.draw) if repeats else records:

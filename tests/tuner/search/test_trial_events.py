@@ -181,15 +181,15 @@ def failing(search, number, message="no such file", **more):
         search.report(search.suggest().trial, end)
 
 
-def test_three_trials_that_fail_alike_before_any_figure_end_the_search(search, paths):
-    failing(search, 2, "no such file: picture {}.jpg")
+def test_three_trials_that_fail_alike_before_any_value_end_the_search(search, paths):
+    failing(search, 2, "no such file: image {}.jpg")
     assert not search.finished
-    failing(search, 1, "no such file: picture 4711.jpg")
+    failing(search, 1, "no such file: image 4711.jpg")
     assert search.finished
     assert search.suggest() is None
     assert isinstance(search.problem, FailurePolicyError)
     assert str(search.problem) == (
-        "The search was ended: the first 3 trials failed alike: error: no such file: picture 4711.jpg. "
+        "The search was ended: the first 3 trials failed alike: error: no such file: image 4711.jpg. "
         f"Logs: {paths.root / 'trials'}"
     )
 
@@ -200,7 +200,7 @@ def test_trials_that_fail_differently_do_not_end_the_search(search):
     assert search.problem is None
 
 
-def test_trials_that_fail_alike_after_a_figure_do_not_end_the_search(search):
+def test_trials_that_fail_alike_after_a_value_do_not_end_the_search(search):
     search.report(search.suggest().trial, epoch(3, 0.1))
     failing(search, 3)
     assert search.problem is None

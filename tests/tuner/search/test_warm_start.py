@@ -12,7 +12,7 @@ from tuner.search.search import Search
 from tuner.search.warm_start import MOST, warm_start
 from tuner.space import parse_space
 from tuner.storage.database import existing_storage
-from tuner.study import Study, TrialRecord
+from tuner.study import StoredStudy, TrialRecord
 
 
 @dataclass
@@ -114,12 +114,12 @@ def test_a_study_from_before_there_was_such_a_thing_is_read(url, spec, paths):
         study.set_user_attr(
             "spec", {name: part for name, part in study.user_attrs["spec"].items() if name != "warm_start"}
         )
-    assert Study.open(url, "s").spec.warm_start == ()
+    assert StoredStudy.open(url, "s").spec.warm_start == ()
 
 
 def test_a_study_that_was_read_is_let_go_of(url, spec, paths, space):
     with driven(url, spec, paths):
         pass
-    study = Study.open(url, "s")
+    study = StoredStudy.open(url, "s")
     study.close()
     assert study.trials() == ()  # and is connected anew when it is asked again

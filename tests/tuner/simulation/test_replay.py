@@ -23,7 +23,7 @@ class Scripted:
         self.begun += 1
         return Job(self.begun - 1, self.rows.pop(0))
 
-    def hear(self, trial, epoch, metric, loss, seconds):
+    def report(self, trial, epoch, metric, loss, seconds):
         self.heard.append((trial, epoch))
         return self.script.get((trial, epoch), Decision.CONTINUE)
 
@@ -59,9 +59,9 @@ def test_a_paused_run_goes_on_from_its_epoch(table):
 
 def test_who_has_nothing_to_do_is_idle(table):
     outcome = replay(table(np.zeros((1, 2))), Scripted([0]), workers=2, budget=2)
-    figures = measures(table(np.zeros((1, 2))), outcome)
-    assert figures["idle_share"] == pytest.approx(0.5)
-    assert (figures["trials"], figures["full_runs"]) == (1, 1)
+    values = measures(table(np.zeros((1, 2))), outcome)
+    assert values["idle_share"] == pytest.approx(0.5)
+    assert (values["trials"], values["full_runs"]) == (1, 1)
 
 
 def test_epochs_of_dead_runs_are_counted_from_the_first_dead_one(table):

@@ -41,12 +41,12 @@ def test_no_worker_is_idle_while_rows_are_left(smooth, workers):
 
 
 def test_the_search_ends_when_the_table_is_used_up(smooth):
-    figures = searched(smooth, budget=100)
-    assert figures["trials"] == 60
-    assert figures["idle_share"] > 0
+    values = searched(smooth, budget=100)
+    assert values["trials"] == 60
+    assert values["idle_share"] > 0
 
 
-@pytest.mark.parametrize("strategy", ["auto", "promotion"])
+@pytest.mark.parametrize("strategy", ["auto", "asha-promotion"])
 def test_what_is_paused_goes_on_with_what_is_left_of_the_budget_when_no_row_is(smooth, strategy):
     living = np.isfinite(smooth.metric[:, -1]).sum()
     assert searched(smooth, strategy, budget=100)["full_runs"] == living
@@ -72,18 +72,18 @@ def run(capsys, *arguments):
     return left.value.code, *capsys.readouterr()
 
 
-def test_the_command_gives_its_figures_as_json(capsys, tmp_path, smooth):
+def test_the_command_gives_its_values_as_json(capsys, tmp_path, smooth):
     save_arrays(smooth, tmp_path / "t.npz")
     code, out, _ = run(capsys, "--curves", tmp_path / "t.npz", "--workers", 2, "--budget", 5, "--seed", 3, "--json")
-    figures = json.loads(out)
+    values = json.loads(out)
     assert code == 0
-    assert figures["regret"].keys() == {"10", "25", "50", "100"}
-    assert figures.keys() >= {"trials", "full_runs", "dead_epoch_share", "decision_ms", "decision_log_sha256"}
-    assert figures["decision_ms"].keys() == {"p50", "p95"}
+    assert values["regret"].keys() == {"10", "25", "50", "100"}
+    assert values.keys() >= {"trials", "full_runs", "dead_epoch_share", "decision_ms", "decision_log_sha256"}
+    assert values["decision_ms"].keys() == {"p50", "p95"}
 
 
-def test_the_command_shows_its_figures(capsys, tmp_path):
-    code, out, _ = run(capsys, "--curves", losses(tmp_path / "small.npz"), "--strategy", "asha", "--budget", 2)
+def test_the_command_shows_its_values(capsys, tmp_path):
+    code, out, _ = run(capsys, "--curves", losses(tmp_path / "small.npz"), "--strategy", "asha-stopping", "--budget", 2)
     assert code == 0
     assert "asha on small: 4 workers, 2 full runs" in out
     assert "regret at 50 % of the budget" in out
@@ -94,7 +94,11 @@ def test_the_command_shows_its_figures(capsys, tmp_path):
     [
         (("--curves", "none.npz"), 4, "no such file"),
         (("--curves", "none.parquet"), 4, "none.parquet"),
-        (("--curves", "x.npz", "--strategy", "best"), 2, "--strategy must be one of auto, promotion, asha"),
+        (
+            ("--curves", "x.npz", "--strategy", "best"),
+            2,
+            "--strategy must be one of auto, asha-promotion, asha-stopping",
+        ),
         (("--curves", "x.npz", "--budget", "0"), 2, "--budget must be above 0"),
         (("--curves", "x.npz", "--budget", "nan"), 2, "--budget must be above 0"),
         (("--curves", "x.npz", "--workers", "0"), 2, "workers"),

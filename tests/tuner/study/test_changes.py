@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session
 from tests.tuner.conftest import SPACE
 from tuner.exceptions import StudyChangedError
 from tuner.space import parse_space
-from tuner.study import DrivenStudy
+from tuner.study import StudySession
 from tuner.study._changes import Change, Replica
 
 SMALL = parse_space(SPACE, name="small", file="small.yaml")
-FIGURES = st.floats(0, 1) | st.sampled_from([math.nan, math.inf, -math.inf])
+VALUES = st.floats(0, 1) | st.sampled_from([math.nan, math.inf, -math.inf])
 TEXTS = st.text(max_size=20) | st.sampled_from(["é \u2028 \x85 \n", "\x00", "\ud800"])
 
 
@@ -76,7 +76,7 @@ def new_study(storage):
 
 
 def in_memory(writer, spec=None):
-    return DrivenStudy(SimpleNamespace(study="s", url="sqlite:///none"), spec, [], {}, writer, Path("/s"))
+    return StudySession(SimpleNamespace(study="s", url="sqlite:///none"), spec, [], {}, writer, Path("/s"))
 
 
 def proposed(number=0, **more):
@@ -130,9 +130,9 @@ def step(draw, study):
         case "resume":
             study.resume(draw(st.sampled_from(waiting)))
         case "promotion":
-            study.note_promotion(state=draw(TEXTS))
+            study.note_final_run(state=draw(TEXTS))
         case "epoch":
-            study.record_epoch(draw(st.sampled_from(running)), draw(st.integers(1, 9)), draw(FIGURES))
+            study.record_epoch(draw(st.sampled_from(running)), draw(st.integers(1, 9)), draw(VALUES))
         case "note":
             study.note(draw(st.sampled_from(running)), device=draw(TEXTS), attempts=draw(st.integers(0, 3)))
         case "interrupt":
@@ -144,7 +144,7 @@ def step(draw, study):
                 state,
                 value=0.25 if state == TrialState.COMPLETE else None,
                 reason=draw(TEXTS),
-                curve=draw(st.dictionaries(st.integers(1, 9), FIGURES, max_size=1)),
+                curve=draw(st.dictionaries(st.integers(1, 9), VALUES, max_size=1)),
                 infeasible=state == TrialState.PRUNED and draw(st.booleans()),
             )
 
@@ -198,7 +198,7 @@ def test_a_change_comes_back_from_its_line_as_it_was(change):
     assert Change.decoded(line) == change
 
 
-def test_a_figure_that_is_no_number_comes_back_as_none():
+def test_a_value_that_is_no_number_comes_back_as_none():
     assert math.isnan(Change.decoded(Change(trial=0, curve={3: math.nan}).encoded()).curve[3])
 
 
@@ -271,7 +271,7 @@ def test_a_trial_that_was_enqueued_is_taken_up_wherever_its_driver_dies(storage,
     study = optuna.load_study(storage=storage, study_name=name)
     study.enqueue_trial({"lr0": 0.5})
     writer = Kept()
-    ours = DrivenStudy(
+    ours = StudySession(
         SimpleNamespace(study="s", url="sqlite:///none"), None, study.get_trials(), {}, writer, Path("/s")
     )
     proposal = ours.propose(RandomSampler(seed=0), SMALL)

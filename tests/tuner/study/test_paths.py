@@ -57,7 +57,7 @@ def test_paths_of_a_wrong_name_are_refused(tmp_path):
 
 def test_naming_the_paths_makes_nothing(tmp_path):
     paths = StudyPaths.of(tmp_path / "home", "s")
-    _ = paths.database, paths.trial(0), paths.promoted(0, 300), paths.params
+    _ = paths.database, paths.trial(0), paths.final_run(0, 300), paths.params
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,7 +65,7 @@ def test_everything_lies_below_the_folder_of_the_study(tmp_path):
     paths = StudyPaths.of(tmp_path, "s")
     assert paths.root == tmp_path / "s"
     assert paths.trial(7) == tmp_path / "s" / "trials" / "0007"
-    assert paths.promoted(7, 300) == tmp_path / "s" / "promoted" / "trial-0007-300-epochs"
+    assert paths.final_run(7, 300) == tmp_path / "s" / "promoted" / "trial-0007-300-epochs"
     files = [paths.database, paths.lock, paths.params]
     assert {file.parent for file in files} == {paths.root}
     assert len({file.name for file in files}) == 3

@@ -18,7 +18,7 @@ from tests.tuner.conftest import driven, stored
 from tuner.exceptions import StorageError, UsageError
 from tuner.space import parse_space
 from tuner.storage.database import masked
-from tuner.study import Study, TrialRecord, best_trial
+from tuner.study import StoredStudy, TrialRecord, best_trial
 
 ROOT = Path(__file__).parents[3]
 
@@ -92,7 +92,7 @@ def test_intermediate_values_are_kept_by_epoch_and_unvalidated_epochs_leave_none
     assert study.trials()[0].curve == {3: 0.1, 9: 0.2}
 
 
-def test_a_figure_that_is_no_number_is_kept_as_it_is(study, space):
+def test_a_value_that_is_no_number_is_kept_as_it_is(study, space):
     ask(study, space)
     study.record_epoch(0, 3, math.nan)
     study.record_epoch(0, 4, math.inf)
@@ -183,20 +183,20 @@ def test_trials_are_in_the_order_of_their_numbers_whatever_ended_first(study, sp
 def test_opening_a_study_that_does_not_exist_makes_no_file(tmp_path):
     database = tmp_path / "none" / "study.db"
     with pytest.raises(UsageError, match="There is no study 'none'"):
-        Study.open(f"sqlite:///{database}", "none")
+        StoredStudy.open(f"sqlite:///{database}", "none")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_study_is_opened_by_its_folder_alone(study, paths, monkeypatch):
     monkeypatch.chdir(paths.root.parent)
-    assert Study.in_folder(Path(paths.root.name)).spec == study.spec
+    assert StoredStudy.in_folder(Path(paths.root.name)).spec == study.spec
     with pytest.raises(UsageError, match="There is no study 'none'"):
-        Study.in_folder(Path("none"))
+        StoredStudy.in_folder(Path("none"))
 
 
 def test_another_name_in_an_existing_database_is_no_study_either(study, url):
     with pytest.raises(UsageError, match="There is no study 'other'"):
-        Study.open(url, "other")
+        StoredStudy.open(url, "other")
     assert optuna.get_all_study_names(url) == ["s"]
 
 
@@ -208,7 +208,7 @@ def test_an_existing_study_keeps_the_spec_that_it_began_with(url, spec, paths):
 
 
 def test_a_spec_comes_back_from_the_database_as_it_was(study, url, spec):
-    found = Study.open(url, "s").spec
+    found = StoredStudy.open(url, "s").spec
     assert found == spec
     assert isinstance(found.rungs, tuple)
 
@@ -216,7 +216,7 @@ def test_a_spec_comes_back_from_the_database_as_it_was(study, url, spec):
 def test_a_study_that_plain_optuna_made_has_no_spec(url):
     optuna.create_study(storage=url, study_name="foreign")
     with pytest.raises(StorageError, match="'foreign' was not made by tune"):
-        _ = Study.open(url, "foreign").spec
+        _ = StoredStudy.open(url, "foreign").spec
 
 
 def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec, paths):
@@ -232,23 +232,23 @@ def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec, paths):
 def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path):
     (tmp_path / "study.db").write_text("this is no database, and long enough to be looked at " * 40)
     with pytest.raises(StorageError, match=r"cannot be used: file is not a database; "):
-        Study.open(f"sqlite:///{tmp_path / 'study.db'}", "s")
+        StoredStudy.open(f"sqlite:///{tmp_path / 'study.db'}", "s")
 
 
 def test_what_is_no_database_url_is_told():
     with pytest.raises(UsageError, match="--storage must be a database URL"):
-        Study.open("nonsense", "s")
+        StoredStudy.open("nonsense", "s")
 
 
-# The promoted run
+# The final run
 
 
-def test_what_is_known_of_the_promoted_run_adds_up(study, url):
-    assert study.promotion == {}
-    study.note_promotion(trial=3, state="RUNNING")
-    study.note_promotion(state="COMPLETE")
+def test_what_is_known_of_the_final_run_adds_up(study, url):
+    assert study.final_run == {}
+    study.note_final_run(trial=3, state="RUNNING")
+    study.note_final_run(state="COMPLETE")
     study.flush(10)
-    assert Study.open(url, "s").promotion == {"trial": 3, "state": "COMPLETE"}
+    assert StoredStudy.open(url, "s").final_run == {"trial": 3, "state": "COMPLETE"}
 
 
 # Passwords
@@ -273,7 +273,7 @@ def test_a_password_among_the_options_of_a_url_is_hidden_too():
 
 def test_a_database_without_its_driver_is_told_without_the_password():
     with pytest.raises(StorageError, match="needs a package that is not installed: cx_Oracle") as caught:
-        Study.open("oracle+cx_oracle://user:hunter2@host/name", "s")
+        StoredStudy.open("oracle+cx_oracle://user:hunter2@host/name", "s")
     assert "hunter2" not in str(caught.value)
 
 

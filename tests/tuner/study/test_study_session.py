@@ -18,7 +18,7 @@ from tests.tuner.study.test_journal import no_file_larger_than
 from tuner.exceptions import MachineError, StorageError, StudyChangedError
 from tuner.search.samplers import make_sampler
 from tuner.space import parse_space
-from tuner.study import Study
+from tuner.study import StoredStudy
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,16 +39,16 @@ def test_what_the_driver_knows_is_what_a_reader_sees_once_all_is_written(study, 
     study.finish(1, TrialState.PRUNED, reason="früh", curve={3: 0.1})
     study.finish(2, TrialState.FAIL, reason="error: no such file")
     study.interrupt(3, setbacks=[{"failure": "hung"}])
-    study.note_promotion(trial=0)
+    study.note_final_run(trial=0)
     study.flush(10)
-    seen = Study.open(url, "s")
+    seen = StoredStudy.open(url, "s")
 
     def facts(trial):
         return repr((trial.number, trial.state, trial.value, trial.curve, trial.sampled, trial.params, trial.reason))
 
     assert [facts(t) for t in seen.trials()] == [facts(t) for t in study.trials()]
     assert [t.attributes for t in seen.trials()] == [t.attributes for t in study.trials()]
-    assert seen.promotion == study.promotion == {"trial": 0}
+    assert seen.final_run == study.final_run == {"trial": 0}
     assert (seen.spec, seen.name) == (study.spec, study.name)
 
 
@@ -81,7 +81,7 @@ baseline: {lr0: 0.01, momentum: 0.9}
     assert len({(trial.sampled["lr0"], trial.sampled["momentum"]) for trial in study.trials()}) == 8
 
 
-def test_a_trial_has_its_end_and_its_last_figure_in_one_line_of_the_journal(study, space, url, paths):
+def test_a_trial_has_its_end_and_its_last_value_in_one_line_of_the_journal(study, space, url, paths):
     ask(study, space)
     study.flush(10)
     with locked(url):

@@ -33,7 +33,7 @@ def test_what_the_disk_has_room_for_is_begun(tmp_path):
     assert shortage(tmp_path, 1) is None
 
 
-def test_what_the_disk_has_no_room_for_is_refused_with_both_figures(tmp_path):
+def test_what_the_disk_has_no_room_for_is_refused_with_both_values(tmp_path):
     needed = free_bytes(tmp_path) + 2**50
     with pytest.raises(MachineError, match=r"^The search needs about [\d,]+ MiB in '.*', but only [\d,]+ MiB are"):
         require(tmp_path, needed, "The search")

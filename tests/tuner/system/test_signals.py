@@ -93,11 +93,11 @@ import ctypes, os, threading
 from tuner.system.signals import trapped_signals
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)  # zeros are a mutex that nobody holds
 with trapped_signals() as signals:
-    def hear():
+    def heard():
         print("ready", flush=True)
         os._exit(signals.awaited(10.0).exit_code)
     libc.pthread_mutex_lock(mutex)
-    threading.Thread(target=hear).start()
+    threading.Thread(target=heard).start()
     libc.pthread_mutex_lock(mutex)
 """
     process = in_a_process(program)

@@ -17,7 +17,7 @@ from tuner.contract import EndRecord, Outcome, encode
 from tuner.exceptions import MachineError
 from tuner.search.search import Search
 from tuner.space import parse_space
-from tuner.study import KnownStudy, StudyPaths, StudySpec
+from tuner.study import ReadableStudy, StudyPaths, StudySpec
 from tuner.training.arguments_file import parameters_of
 from tuner.training.export import params_yaml, training_arguments, write_params
 from tuner.training.final_run import Winner, choose_winner, full_run_request
@@ -43,7 +43,7 @@ def text(study, winner):
 # What it says
 
 
-def test_the_header_says_where_the_figures_come_from(text):
+def test_the_header_says_where_the_values_come_from(text):
     assert header(text) == [
         "Found by tune: study s, trial 1, space small",
         "mAP50-95 0.3000 after 9 epochs (seed 0); the default configuration: 0.2500",
@@ -98,7 +98,7 @@ def test_the_arguments_are_the_winner_on_the_schedule_of_the_full_run(study, win
 class Described:
     """A study that says something else of itself."""
 
-    study: KnownStudy
+    study: ReadableStudy
     spec: StudySpec
 
     def __getattr__(self, name):
@@ -187,7 +187,7 @@ def test_every_float_of_a_search_is_read_back_as_it_was(study, winner):
     is_read_back()
 
 
-# That it trains what the promoted run trains
+# That it trains what the final run trains
 
 RESOLVE = """
 import json, sys
@@ -233,7 +233,7 @@ MODELS = [
 ]
 
 
-def test_plain_ultralytics_resolves_the_file_to_the_arguments_of_the_promoted_run(tmp_path, spec, terms):
+def test_plain_ultralytics_resolves_the_file_to_the_arguments_of_the_final_run(tmp_path, spec, terms):
     space = parse_space(WIDE_SPACE, name="wide", file="wide.yaml")
     cases = []
     for index, (source, portable) in enumerate(MODELS):

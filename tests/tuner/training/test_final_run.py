@@ -9,9 +9,9 @@ from tests.tuner.conftest import epoch, play
 from tuner.comparison.contest import Conclusion, Verdict
 from tuner.contract import EndRecord, Outcome
 from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
-from tuner.study import Study, TrialRecord
+from tuner.study import StoredStudy, TrialRecord
 from tuner.training.final_run import (
-    PromotedRun,
+    FinalRun,
     Winner,
     choose_winner,
     full_run_request,
@@ -43,7 +43,7 @@ def request_(study, paths, winner):
 
 @pytest.fixture
 def promoted(study, request_):
-    return PromotedRun(study, request_)
+    return FinalRun(study, request_)
 
 
 # The winner
@@ -54,7 +54,7 @@ def test_the_winner_is_the_best_complete_trial_beside_the_baseline(winner):
     assert winner.gain == pytest.approx(0.05)
 
 
-def test_a_higher_figure_of_a_trial_that_was_stopped_early_does_not_win(study, search):
+def test_a_higher_value_of_a_trial_that_was_stopped_early_does_not_win(study, search):
     play(search, search.suggest(), 0.1, 0.25)
     request = search.suggest()
     search.report(request.trial, epoch(3, 0.9))
@@ -185,7 +185,7 @@ def test_before_a_trial_ran_to_its_end_nothing_is_said_of_what_was_learnt(study,
 
 
 def stands(*values):
-    """A study of complete trials with these figures; none for one that failed."""
+    """A study of complete trials with these values; none for one that failed."""
     trials = [
         TrialRecord(
             number=number,
@@ -288,7 +288,7 @@ def test_the_same_promotion_again_goes_on_in_its_folder_and_another_one_does_not
 
 def test_a_run_that_begins_is_noted_where_a_later_command_finds_it(study, promoted, request_, url, paths):
     study.flush(10)
-    assert Study.open(url, "s", paths.root).promotion == {
+    assert StoredStudy.open(url, "s", paths.root).final_run == {
         "trial": 1,
         "epochs": 20,
         "directory": request_.directory,
@@ -297,42 +297,42 @@ def test_a_run_that_begins_is_noted_where_a_later_command_finds_it(study, promot
     }
 
 
-def test_a_run_to_the_end_is_noted_with_its_weights_and_figures(study, promoted):
+def test_a_run_to_the_end_is_noted_with_its_weights_and_values(study, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt", log="trainer.log"))
-    noted = study.promotion
+    noted = study.final_run
     assert noted["state"] == TrialState.COMPLETE.name
     assert (noted["metrics"], noted["checkpoint"], noted["log"]) == (METRICS, "best.pt", "trainer.log")
 
 
 def test_a_run_that_was_stopped_waits_to_go_on(study, promoted):
     promoted.end(EndRecord(outcome=Outcome.STOPPED))
-    assert study.promotion["state"] == "WAITING"
-    assert "reason" not in study.promotion
+    assert study.final_run["state"] == "WAITING"
+    assert "reason" not in study.final_run
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.OUT_OF_MEMORY, Outcome.DIVERGED])
 def test_any_other_end_is_a_failure_with_its_cause(study, promoted, outcome):
     promoted.end(EndRecord(outcome=outcome, message="why", log="trainer.log"))
-    noted = study.promotion
+    noted = study.final_run
     assert (noted["state"], noted["reason"], noted["log"]) == ("FAIL", f"{outcome.value}: why", "trainer.log")
 
 
 def test_a_run_that_goes_well_after_a_failure_has_no_reason(study, promoted, request_):
     promoted.end(EndRecord(outcome=Outcome.ERROR, message="no space left"))
-    PromotedRun(study, request_).end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt"))
-    assert study.promotion["state"] == "COMPLETE"
-    assert "reason" not in study.promotion
+    FinalRun(study, request_).end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt"))
+    assert study.final_run["state"] == "COMPLETE"
+    assert "reason" not in study.final_run
 
 
-def test_another_run_does_not_show_the_figures_of_the_one_before(study, paths, winner, promoted):
+def test_another_run_does_not_show_the_values_of_the_one_before(study, paths, winner, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt"))
-    PromotedRun(study, full_run_request(study, paths, winner, epochs=30, gpus=0, threads=4))
-    assert study.promotion["epochs"] == 30
-    assert "metrics" not in study.promotion
+    FinalRun(study, full_run_request(study, paths, winner, epochs=30, gpus=0, threads=4))
+    assert study.final_run["epochs"] == 30
+    assert "metrics" not in study.final_run
 
 
-def test_the_latest_epoch_and_the_best_figure_are_kept(promoted):
+def test_the_latest_epoch_and_the_best_value_are_kept(promoted):
     assert (promoted.latest, promoted.best) == (None, None)
     for number, value in ((1, 0.2), (2, 0.4), (3, None), (4, 0.3)):
-        promoted.hear(epoch(number, value))
+        promoted.report(epoch(number, value))
     assert (promoted.latest.epoch, promoted.best) == (4, 0.4)

@@ -52,10 +52,10 @@ def test_a_refused_data_set_is_reported_whole_and_ends_with_4_and_one_line(dirty
     code, out, err = tune("data", "check", dirty.root / "dataset.yaml", "--html", page, "--fix", tmp_path / "clean")
     assert code == 4
     assert len(err.splitlines()) == 1
-    assert err.startswith("Validation pictures must not be trained on, but 1 of 18 pictures of val are in train too")
+    assert err.startswith("Validation images must not be trained on, but 1 of 18 images of val are in train too")
     assert "rows of a class that the data set does not have: 3 in train" in out
     assert "labels/train/class.txt:2  7" in out
-    assert f"cleaned     {tmp_path}/clean/data.yaml: 71 pictures, 26 left out, 2 saved anew, 3 rows" in out
+    assert f"cleaned     {tmp_path}/clean/data.yaml: 71 images, 26 left out, 2 saved anew, 3 rows" in out
     assert "Next:" not in out
     assert "images/val/copy.jpg" in page.read_text()
     assert page.read_text().count("data:image/jpeg;base64,") > 20
@@ -65,7 +65,7 @@ def test_no_model_is_chosen_for_a_data_set_that_is_refused(dirty, tune, tmp_path
     monkeypatch.chdir(tmp_path)
     code, out, err = tune("run", "--space", "strong_aug", "--data", dirty.root / "dataset.yaml")
     assert (code, out) == (4, "")
-    assert err.startswith("Validation pictures must not be trained on")
+    assert err.startswith("Validation images must not be trained on")
     assert len(err.splitlines()) == 1
 
 
@@ -77,16 +77,16 @@ def test_a_good_data_set_ends_with_the_command_to_type_next(tune):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "imgsz", "command"),
+    ("images", "imgsz", "command"),
     [
         (600, "128", "tune run --space strong_aug --data d.yaml --model mamba-yolo-t --imgsz 128 --dry-run"),
         (20_000, "960", "tune run --space medium_aug --data d.yaml --model mamba-yolo-b --imgsz 960 --dry-run"),
         (200_000, "640", "tune run --space weak_aug --data d.yaml --model mamba-yolo-l --imgsz 640 --dry-run"),
     ],
 )
-def test_the_next_command_is_all_of_the_advice(pictures, imgsz, command):
+def test_the_next_command_is_all_of_the_advice(images, imgsz, command):
     report = made()
-    split = replace(report.splits["train"], usable=pictures)
+    split = replace(report.splits["train"], usable=images)
     report = made(advice=advice({"train": split}, replace(report.sizes, imgsz=int(imgsz))))
     assert next_command(report, "d.yaml") == command
     options = set(shlex.split(command))
@@ -104,7 +104,7 @@ def test_the_next_command_is_one_that_runs(tune, tmp_path, monkeypatch):
     assert (done.returncode, done.stderr) == (0, "")
     assert "imgsz=128 for all trials" in done.stdout
     assert "model  mamba-yolo-t, " in done.stdout
-    assert "quote  an epoch is taken as 0.0 s" in done.stdout
+    assert "cost   an epoch is taken as 0.0 s" in done.stdout
 
 
 def test_json_is_the_whole_report_and_nothing_else(dirty, tune, tmp_path):
@@ -155,7 +155,7 @@ def test_a_trainer_that_does_not_work_is_told_in_a_line_with_exit_code_5(tune, t
         (["@/none.yaml"], 4, "none.yaml: A data set is given as a YAML file, but there is none"),
         (["@"], 4, "but got a folder"),
         (["@/images/train/good00.jpg"], 4, "must be UTF-8 text"),
-        (["sample:3"], 4, "at least 8 training pictures"),
+        (["sample:3"], 4, "at least 8 training images"),
         (["@/dataset.yaml", "--html", "/none/page.html"], 2, "--html must be a file that can be written"),
         (["@/dataset.yaml", "--html", "/tmp"], 2, "--html must be a file that can be written"),
         (["@/dataset.yaml", "--fix", "@/clean"], 4, "Nothing is ever written into a user's data set"),
@@ -179,19 +179,17 @@ def made(**changes: object) -> DataReport:
     report = DataReport(
         data="/data/set.yaml",
         root="/data",
-        splits={
-            name: SplitFacts(pictures=2, usable=2, background=0, unlabelled=0, boxes=3) for name in ("train", "val")
-        },
-        classes=(ClassFacts(name="cat", pictures={"train": 2, "val": 2}, boxes={"train": 3, "val": 3}),),
+        splits={name: SplitFacts(images=2, usable=2, background=0, unlabelled=0, boxes=3) for name in ("train", "val")},
+        classes=(ClassFacts(name="cat", images={"train": 2, "val": 2}, boxes={"train": 3, "val": 3}),),
         sizes=SizeFacts(
             imgsz=640,
-            picture_sizes=((640, 480, 4),),
+            image_sizes=((640, 480, 4),),
             small=0.5,
             medium=0.25,
             large=0.25,
             median_side=40.0,
             tiny=0.0,
-            boxes_per_picture=1.5,
+            boxes_per_image=1.5,
         ),
         noise=None,
         findings=(),
@@ -212,7 +210,7 @@ def evil() -> DataReport:
     return made(
         data=EVIL,
         findings=(finding,),
-        classes=(ClassFacts(name=EVIL, pictures={"train": 1, "val": 1}, boxes={"train": 1, "val": 1}),),
+        classes=(ClassFacts(name=EVIL, images={"train": 1, "val": 1}, boxes={"train": 1, "val": 1}),),
         samples=(Sample(kind="class-id", split="train", place=place, jpeg="AAAA"),),
         notes=(EVIL,),
         refusal=EVIL,
@@ -246,7 +244,7 @@ def test_a_terminal_is_ordered_about_by_no_name_of_a_data_set():
 
 def test_of_many_classes_the_most_and_the_least_frequent_are_shown():
     classes = tuple(
-        ClassFacts(name=f"class{n}", pictures={"train": n, "val": 0}, boxes={"train": n, "val": 0}) for n in range(100)
+        ClassFacts(name=f"class{n}", images={"train": n, "val": 0}, boxes={"train": n, "val": 0}) for n in range(100)
     )
     lines = list(data_check_lines(made(classes=classes), places=3))
     assert sum(line.startswith("class") for line in lines) == 20

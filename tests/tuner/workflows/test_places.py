@@ -11,7 +11,7 @@ from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
 from tuner.exceptions import MachineError
 from tuner.search.search import Search
 from tuner.storage.database import sqlite_url
-from tuner.study import Study, StudyPaths, content_changes
+from tuner.study import StoredStudy, StudyPaths, content_changes
 from tuner.training.final_run import choose_winner, full_run_request
 
 
@@ -62,7 +62,7 @@ def test_a_study_whose_places_are_others_now_trains_where_they_are_and_refuses_o
         request = Search(study, space, paths, terms).suggest()
         assert (request.model, request.data) == ("/new/w.pt", "/new/r.yaml")
         assert (request.model_sha256, request.data_sha256) == ("a" * 64, "0" * 64)
-    seen = Study.open(url, "s", paths.root).spec
+    seen = StoredStudy.open(url, "s", paths.root).spec
     assert (seen.model, seen.data, seen.data_source) == ("/new/w.pt", "/new/d.yaml", "/new/r.yaml")
     assert seen.space == spec.space
 
@@ -136,11 +136,11 @@ def test_what_lies_in_the_studys_folder_is_found_in_its_new_place(url, spec, spa
         search = Search(study, space, paths, terms)
         play(search, search.suggest(), 0.1, 0.25)
         request = full_run_request(study, paths, choose_winner(study), epochs=2, gpus=0, threads=1)
-        study.begin_promotion(directory=request.directory, checkpoint=f"{request.directory}/weights/best.pt", trial=0)
+        study.begin_final_run(directory=request.directory, checkpoint=f"{request.directory}/weights/best.pt", trial=0)
     moved = StudyPaths(paths.root.rename(tmp_path / "moved"))
-    seen = Study.open(sqlite_url(moved.database), "s", moved.root)
-    assert seen.promotion["directory"] == str(moved.promoted(0, 2))
-    assert seen.promotion["checkpoint"] == str(moved.promoted(0, 2) / "weights/best.pt")
+    seen = StoredStudy.open(sqlite_url(moved.database), "s", moved.root)
+    assert seen.final_run["directory"] == str(moved.final_run(0, 2))
+    assert seen.final_run["checkpoint"] == str(moved.final_run(0, 2) / "weights/best.pt")
     assert seen.trials()[0].attributes["log"] == str(moved.trial(0) / "trainer.log")
     assert seen.spec.data_source == str(moved.root / "data.yaml")
     assert seen.spec.portable_model == str(moved.root / "n-untrained.pt")

@@ -69,7 +69,7 @@ def test_a_space_of_fixed_values_has_one_setting():
 
 
 def test_the_command_writes_the_sheets_and_says_what_comes_next(tmp_path):
-    options = ("--data", "sample:8", "--imgsz", "64", "--pictures", "1", "--draws", "1", "--out", "looks at")
+    options = ("--data", "sample:8", "--imgsz", "64", "--images", "1", "--draws", "1", "--out", "looks at")
     done = tune_preview(*options, cwd=tmp_path, cache=tmp_path / "cache")
     assert (done.returncode, done.stderr) == (0, "")
     *files, note, follows = done.stdout.splitlines()
@@ -101,7 +101,7 @@ def test_a_trainer_that_draws_nothing_is_told_in_a_line_with_exit_code_5(tmp_pat
         (["--draws", "0"], 2, "--draws"),
         (["--space", "strong_augg"], 3, "did you mean strong_aug?"),
         (["--data", "nowhere.yaml"], 4, "there is no"),
-        (["--data", "sample:2"], 4, "at least 8 training pictures"),
+        (["--data", "sample:2"], 4, "at least 8 training images"),
         (["--data", "sample:8", "--out", "file/out"], 5, "choose another with --out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -51,20 +51,20 @@ _MOST_NAMED = 3
 _RULES = 2
 """To be raised with every change in what is found: kept reports are made anew then."""
 
-Hear = Callable[[ProgressRecord], None]
+OnProgress = Callable[[ProgressRecord], None]
 
 
-def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
+def check(dataset: DataSet, on_progress: OnProgress = lambda progress: None) -> DataReport:
     """Judge every file. The user's files are read and never written.
 
     Args:
         dataset: as `resolve` found it.
-        hear: told how far it is, now and then.
+        on_progress: told how far it is, now and then.
 
     Raises:
-        DataError: a picture crashes what reads it, or memory ran out.
+        DataError: an image crashes what reads it, or memory ran out.
     """
-    pictures = [picture.path for split in dataset.splits.values() for picture in split.pictures]
+    images = [image.path for split in dataset.splits.values() for image in split.images]
     splits = _numbers(dataset)
     try:
         reading = Reading(
@@ -72,24 +72,24 @@ def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
             channels=dataset.channels,
             keypoint_columns=dataset.keypoints.columns if dataset.keypoints else 0,
         )
-        seen = scan(pictures, reading, _step(hear, "pictures and labels", len(pictures)))
+        seen = scan(images, reading, _step(on_progress, "images and labels", len(images)))
     except BrokenProcessPool as error:
         raise DataError(
-            f"Every picture must be readable, but one of the {len(pictures)} of {dataset.source} ended the process "
+            f"Every image must be readable, but one of the {len(images)} of {dataset.source} ended the process "
             "that read it, or memory ran out; check parts of the data set to find it."
         ) from error
-    exact = exact_twins(pictures, np.where(seen.shapes[:, 0] > 0, seen.num_bytes, 0), seen.checksums)
+    exact = exact_twins(images, np.where(seen.shapes[:, 0] > 0, seen.num_bytes, 0), seen.checksums)
     near = near_twins(comparable(seen.small), list(splits.values()))
-    lost = _elsewhere(dataset, pictures, seen)
+    lost = _elsewhere(dataset, images, seen)
     facts = split_facts(seen, splits)
     classes = class_facts(seen, splits, dataset.names)
     sizes = size_facts(seen, fitting_imgsz(seen))
     noise = _noise(seen, splits["val"])
     found = kinds.worst_first(
         (
-            *_of_forms(findings.in_files(pictures, seen, splits, dataset.root, lost.labels), seen, dataset),
-            *findings.of_twins(pictures, exact, near, splits),
-            *findings.of_shared_labels(pictures, seen, splits, dataset.root),
+            *_of_forms(findings.in_files(images, seen, splits, dataset.root, lost.labels), seen, dataset),
+            *findings.of_twins(images, exact, near, splits),
+            *findings.of_shared_labels(images, seen, splits, dataset.root),
             *_orphans(dataset, lost.labels.values()),
             *_foreign(dataset, lost),
             *odd_classes(dataset.source, classes),
@@ -107,13 +107,13 @@ def check(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
         noise=noise,
         findings=found,
         notes=dataset.notes,
-        left_out=tuple(str(path) for path, good in zip(pictures, seen.usable(), strict=True) if not good),
+        left_out=tuple(str(path) for path, good in zip(images, seen.usable(), strict=True) if not good),
         advice=advice(facts, sizes),
         refusal=refusal(facts, found, dataset.source),
     )
 
 
-def checked(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
+def checked(dataset: DataSet, on_progress: OnProgress = lambda progress: None) -> DataReport:
     """The same, from an earlier check where no file has changed since; it is kept in the user's cache folder.
 
     Raises:
@@ -123,7 +123,7 @@ def checked(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
     try:
         return decode_report(kept.read_text("ascii"))
     except (OSError, ValueError):
-        report = check(dataset, hear)
+        report = check(dataset, on_progress)
     with suppress(OSError):  # without a place to keep it, it is made anew the next time
         kept.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.write_whole(kept, encode_report(report).encode())
@@ -131,12 +131,12 @@ def checked(dataset: DataSet, hear: Hear = lambda progress: None) -> DataReport:
 
 
 def usable(dataset: DataSet, report: DataReport) -> DataSet:
-    """The data set without the pictures that cannot be trained on."""
+    """The data set without the images that cannot be trained on."""
     lost = set(report.left_out)
     if not lost:
         return dataset
     kept = {
-        name: replace(split, pictures=tuple(p for p in split.pictures if str(p.path) not in lost))
+        name: replace(split, images=tuple(p for p in split.images if str(p.path) not in lost))
         for name, split in dataset.splits.items()
     }
     return replace(dataset, splits=kept)
@@ -150,7 +150,7 @@ def notes(report: DataReport) -> tuple[str, ...]:
         if (lost := lost_images(split, report.splits, report.findings))
     ]
     lines += [
-        headline(found) for found in report.findings if found.level == Level.ERROR and not kinds.loses_picture(found)
+        headline(found) for found in report.findings if found.level == Level.ERROR and not kinds.loses_image(found)
     ]
     others = list({found.kind: found.what for found in report.findings if found.level == Level.WARNING}.values())
     if others:
@@ -160,7 +160,7 @@ def notes(report: DataReport) -> tuple[str, ...]:
 
 
 def _numbers(dataset: DataSet) -> dict[str, range]:
-    """The numbers of the pictures of each split, when all are counted one after the other."""
+    """The numbers of the images of each split, when all are counted one after the other."""
     numbers, start = {}, 0
     for name, split in dataset.splits.items():
         numbers[name] = range(start, start + split.num_images)
@@ -168,24 +168,24 @@ def _numbers(dataset: DataSet) -> dict[str, range]:
     return numbers
 
 
-def _step(hear: Hear, name: str, total: int) -> Callable[[int], None]:
-    return lambda done: hear(ProgressRecord(step=name, done=done, total=total))
+def _step(on_progress: OnProgress, name: str, total: int) -> Callable[[int], None]:
+    return lambda done: on_progress(ProgressRecord(step=name, done=done, total=total))
 
 
 def _noise(seen: Scan, val: range) -> NoiseFacts | None:
     usable = seen.usable()[val.start : val.stop]
-    picture_of_box = seen.picture_of_box() - val.start
-    inside = (picture_of_box >= 0) & (picture_of_box < len(val))
-    inside[inside] = usable[picture_of_box[inside]]
-    return expected_noise(picture_of_box[inside], seen.boxes[inside, 0], len(val))
+    image_of_box = seen.image_of_box() - val.start
+    inside = (image_of_box >= 0) & (image_of_box < len(val))
+    inside[inside] = usable[image_of_box[inside]]
+    return expected_noise(image_of_box[inside], seen.boxes[inside, 0], len(val))
 
 
-def _elsewhere(dataset: DataSet, pictures: Sequence[Path], seen: Scan) -> Elsewhere:
-    """Labels of pictures that have none where training looks; nothing is searched where none is missing."""
-    bare = [picture for picture, has_labels in zip(pictures, seen.has_labels, strict=True) if not has_labels]
+def _elsewhere(dataset: DataSet, images: Sequence[Path], seen: Scan) -> Elsewhere:
+    """Labels of images that have none where training looks; nothing is searched where none is missing."""
+    bare = [image for image, has_labels in zip(images, seen.has_labels, strict=True) if not has_labels]
     if not bare:
         return Elsewhere(labels={}, foreign=())
-    return search(bare, {label_path(picture) for picture in pictures}, dataset.folders())
+    return search(bare, {label_path(image) for image in images}, dataset.folders())
 
 
 def _of_forms(found: Iterable[Finding], seen: Scan, dataset: DataSet) -> list[Finding]:
@@ -205,7 +205,7 @@ def _foreign(dataset: DataSet, lost: Elsewhere) -> list[Finding]:
 
 
 def _orphans(dataset: DataSet, known: Collection[Path]) -> list[Finding]:
-    """Label files without a picture, but for those that belong to one elsewhere."""
+    """Label files without an image, but for those that belong to one elsewhere."""
     left = {split: [file for file in files if file not in known] for split, files in orphan_labels(dataset).items()}
     return [
         kinds.finding(kinds.ORPHAN_LABELS, split, [Place(file=str(file)) for file in orphans])
@@ -215,13 +215,13 @@ def _orphans(dataset: DataSet, known: Collection[Path]) -> list[Finding]:
 
 
 def _state(dataset: DataSet) -> str:
-    """Changes with the rules, the data set file, and names, sizes and times of all pictures and label files."""
+    """Changes with the rules, the data set file, and names, sizes and times of all images and label files."""
     read_as = [str(dataset.source), dataset.names, dataset.channels, dataset.keypoints, dataset.notes]
     digest = hashlib.sha256(json.dumps([_RULES, VERSION, *read_as]).encode())
     for name, split in dataset.splits.items():
-        for picture in split.pictures:
-            of_both = [_stamp(picture.path), _stamp(label_path(picture.path))]
-            digest.update(json.dumps([name, str(picture.path), of_both]).encode())
+        for image in split.images:
+            of_both = [_stamp(image.path), _stamp(label_path(image.path))]
+            digest.update(json.dumps([name, str(image.path), of_both]).encode())
     return digest.hexdigest()
 
 

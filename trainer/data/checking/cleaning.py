@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from trainer.data.checking import kinds
-from trainer.data.checking.images import JPEG_END, PictureFlaw
+from trainer.data.checking.images import JPEG_END, ImageFlaw
 from trainer.data.checking.labels import RowFlaw
-from trainer.data.dataset import DataSet, Picture, label_path
+from trainer.data.dataset import DataSet, Image, label_path
 from trainer.data.dataset_writer import yaml_text
 from trainer.data.dataset_yaml import Place, data_error, is_file, is_folder
 from tuner.contract import CleanedRecord, data_report
@@ -18,10 +18,10 @@ _BOX_COLUMNS = 5
 
 
 def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> CleanedRecord:
-    """Write the data set without what the report found wrong: `data.yaml`, labels, and links to the pictures.
+    """Write the data set without what the report found wrong: `data.yaml`, labels, and links to the images.
 
-    Left out are pictures that cannot be used, copies within a split, and pictures of train that are, or look like,
-    one of val or test. Rows without size or that repeat another are deleted, boxes cut at the border of the picture.
+    Left out are images that cannot be used, copies within a split, and images of train that are, or look like,
+    one of val or test. Rows without size or that repeat another are deleted, boxes cut at the border of the image.
 
     Args:
         dataset: as `resolve` found it.
@@ -35,16 +35,16 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> CleanedRec
     require_free(dataset, out)
     skipped = set(report.left_out) | _superfluous(dataset, report.findings)
     rows = _flawed_rows(report.findings)
-    trailing = {place.file for place in _places(report.findings, kinds.PICTURES[PictureFlaw.TRAILING_BYTES])}
-    done = {"pictures": 0, "rewritten": 0, "rows": 0}
+    trailing = {place.file for place in _places(report.findings, kinds.IMAGES[ImageFlaw.TRAILING_BYTES])}
+    done = {"images": 0, "rewritten": 0, "rows": 0}
     try:
         for name, split in dataset.splits.items():
-            kept = [picture for picture in split.pictures if str(picture.path) not in skipped]
-            for picture, short in zip(kept, _short_names(kept), strict=True):
+            kept = [image for image in split.images if str(image.path) not in skipped]
+            for image, short in zip(kept, _short_names(kept), strict=True):
                 target = out / "images" / name / short
-                done["pictures"] += 1
-                done["rewritten"] += _write_picture(picture.path, target, rewrite=str(picture.path) in trailing)
-                done["rows"] += _write_labels(label_path(picture.path), label_path(target), rows)
+                done["images"] += 1
+                done["rewritten"] += _write_image(image.path, target, rewrite=str(image.path) in trailing)
+                done["rows"] += _write_labels(label_path(image.path), label_path(target), rows)
         data = out / "data.yaml"
         splits = {name: f"images/{name}" for name in dataset.splits}
         data.write_text(yaml_text(dataset, out, splits), encoding="utf-8", newline="\n")
@@ -54,8 +54,8 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> CleanedRec
     total = sum(split.num_images for split in dataset.splits.values())
     return CleanedRecord(
         data=str(data),
-        num_images=done["pictures"],
-        num_left_out=total - done["pictures"],
+        num_images=done["images"],
+        num_left_out=total - done["images"],
         num_rewritten=done["rewritten"],
         num_rows=done["rows"],
     )
@@ -84,8 +84,8 @@ def require_free(dataset: DataSet, out: Path) -> None:
 
 
 def _superfluous(dataset: DataSet, found: tuple[Finding, ...]) -> set[str]:
-    """Copies within a split, and pictures of train that are in val or test too, with all that look like one of them."""
-    train = {str(picture.path) for picture in dataset.splits["train"].pictures}
+    """Copies within a split, and images of train that are in val or test too, with all that look like one of them."""
+    train = {str(image.path) for image in dataset.splits["train"].images}
     leaking = train & {place.other for place in _places(found, kinds.LEAK, kinds.NEAR_LEAK)}
     alike = [{place.file, place.other} for place in _places(found, kinds.NEAR_DUPLICATE)]
     while more := {name for pair in alike if leaking & pair for name in pair & train} - leaking:
@@ -113,11 +113,11 @@ def _flawed_rows(found: tuple[Finding, ...]) -> Mapping[str, Mapping[int, RowFla
     return rows
 
 
-def _short_names(pictures: Sequence[Picture]) -> Iterator[str]:
+def _short_names(images: Sequence[Image]) -> Iterator[str]:
     """A name for each below one folder, unlike all others, and their labels unlike too."""
     taken: set[str] = set()
-    for picture in pictures:
-        path = PurePosixPath(*[part for part in PurePosixPath(picture.name).parts if part not in ("..", "/")])
+    for image in images:
+        path = PurePosixPath(*[part for part in PurePosixPath(image.name).parts if part not in ("..", "/")])
         short, number = path, 1
         while str(short.with_suffix("")) in taken:
             number += 1
@@ -126,7 +126,7 @@ def _short_names(pictures: Sequence[Picture]) -> Iterator[str]:
         yield str(short)
 
 
-def _write_picture(source: Path, target: Path, *, rewrite: bool) -> bool:
+def _write_image(source: Path, target: Path, *, rewrite: bool) -> bool:
     """Returns whether it was rewritten."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if not rewrite:
@@ -139,7 +139,7 @@ def _write_picture(source: Path, target: Path, *, rewrite: bool) -> bool:
 
 
 def _write_labels(source: Path, target: Path, flawed: Mapping[str, Mapping[int, RowFlaw]]) -> int:
-    """Returns how many rows were changed. A picture without a label file is given none."""
+    """Returns how many rows were changed. An image without a label file is given none."""
     if not is_file(source):
         return 0
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def _mended(line: str, flaw: RowFlaw | None) -> str | None:
     if flaw != RowFlaw.BEYOND_BORDER:
         return None
     if len(words) != _BOX_COLUMNS:
-        return line  # an outline is within the picture by its points
+        return line  # an outline is within the image by its points
     x, y, width, height = map(float, words[1:])
     left, right = max(x - width / 2, 0.0), min(x + width / 2, 1.0)
     top, bottom = max(y - height / 2, 0.0), min(y + height / 2, 1.0)

@@ -1,8 +1,8 @@
-"""Pictures that are in a data set twice: byte for byte, or to the eye.
+"""Images that are in a data set twice: byte for byte, or to the eye.
 
-A picture of val that is in train too makes every metric a lie. Exact copies are found by size and checksum, and then
-compared. Near-duplicates, the same picture saved anew, scaled, brightened or mirrored, are found by small grey
-versions of the pictures.
+An image of val that is in train too makes every metric a lie. Exact copies are found by size and checksum, and then
+compared. Near-duplicates, the same image saved anew, scaled, brightened or mirrored, are found by small grey
+versions of the images.
 """
 
 from collections import defaultdict
@@ -16,33 +16,33 @@ from numpy.typing import NDArray
 from trainer.data.checking.images import SMALL_SIDE
 
 SIMILAR = 0.95
-"""Correlation of two small grey versions from which on two pictures are near-duplicates.
+"""Correlation of two small grey versions from which on two images are near-duplicates.
 
-Measured on the sample data set: pictures saved at JPEG quality 30, at half the size, brightened by a fifth, without
-colours, with noise of 4 % or without 2 % at each edge have 0.953 to 1.0; of its 281,000 pairs of pictures none has
+Measured on the sample data set: images saved at JPEG quality 30, at half the size, brightened by a fifth, without
+colours, with noise of 4 % or without 2 % at each edge have 0.953 to 1.0; of its 281,000 pairs of images none has
 more than 0.814.
 """
 
 _AXES = 16
-_ROWS, _COLUMNS = 1024, 4096  # pictures compared at a time: what they are multiplied to stays in the cache
+_ROWS, _COLUMNS = 1024, 4096  # images compared at a time: what they are multiplied to stays in the cache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Twin:
-    """A picture, and the earlier one that it repeats."""
+    """An image, and the earlier one that it repeats."""
 
-    picture: int
+    image: int
     earlier: int
     """Their numbers, in the order in which they were given."""
     similarity: float
     """1 for equal bytes; else the correlation of the small versions, `SIMILAR` to 1."""
 
 
-def exact_twins(pictures: Sequence[Path], num_bytes: NDArray[np.int64], checksums: NDArray[np.uint32]) -> list[Twin]:
-    """Each picture whose file is byte for byte an earlier one, with the first such.
+def exact_twins(images: Sequence[Path], num_bytes: NDArray[np.int64], checksums: NDArray[np.uint32]) -> list[Twin]:
+    """Each image whose file is byte for byte an earlier one, with the first such.
 
     Args:
-        pictures: paths.
+        images: paths.
         num_bytes: sizes of the files; 0 leaves one out.
         checksums: of any kind; what differs in them is not compared.
     """
@@ -53,25 +53,25 @@ def exact_twins(pictures: Sequence[Path], num_bytes: NDArray[np.int64], checksum
     groups = [group for group in alike.values() if len(group) > 1]
     return sorted(
         (
-            Twin(picture=number, earlier=first, similarity=1.0)
+            Twin(image=number, earlier=first, similarity=1.0)
             for group in groups
-            for first, *others in _equal(pictures, group)
+            for first, *others in _equal(images, group)
             for number in others
         ),
-        key=lambda twin: twin.picture,
+        key=lambda twin: twin.image,
     )
 
 
-def _equal(pictures: Sequence[Path], group: Sequence[int]) -> Iterator[list[int]]:
+def _equal(images: Sequence[Path], group: Sequence[int]) -> Iterator[list[int]]:
     """The group parted by content."""
     by_content: dict[bytes, list[int]] = defaultdict(list)
     for number in group:
-        by_content[pictures[number].read_bytes()].append(number)
+        by_content[images[number].read_bytes()].append(number)
     yield from by_content.values()
 
 
 def comparable(small: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(pictures, 256): small grey versions with a mean of 0 and a sum of squares of 1; all 0 where all is one grey."""
+    """(images, 256): small grey versions with a mean of 0 and a sum of squares of 1; all 0 where all is one grey."""
     values = small.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
@@ -80,11 +80,11 @@ def comparable(small: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def near_twins(small: NDArray[np.float32], groups: Sequence[range]) -> list[Twin]:
-    """Each picture that looks like an earlier one, mirrored or not: the most alike of the first group that has one.
+    """Each image that looks like an earlier one, mirrored or not: the most alike of the first group that has one.
 
     Args:
-        small: (pictures, 256), from `comparable`.
-        groups: numbers of pictures that belong together, as those of a split, from first to last.
+        small: (images, 256), from `comparable`.
+        groups: numbers of images that belong together, as those of a split, from first to last.
     """
     mirrored = small.reshape(-1, SMALL_SIDE, SMALL_SIDE)[:, :, ::-1].reshape(small.shape)
     axes = _axes(small)
@@ -94,16 +94,16 @@ def near_twins(small: NDArray[np.float32], groups: Sequence[range]) -> list[Twin
             twins: dict[int, Twin] = {}
             for own in (small, mirrored):
                 for twin in _near(own, small, axes, later, earlier):
-                    if twin.picture not in twins or twin.similarity > twins[twin.picture].similarity:
-                        twins[twin.picture] = twin
+                    if twin.image not in twins or twin.similarity > twins[twin.image].similarity:
+                        twins[twin.image] = twin
             found = twins | found
-    return [found[picture] for picture in sorted(found)]
+    return [found[image] for image in sorted(found)]
 
 
 def _axes(small: NDArray[np.float32]) -> NDArray[np.float32]:
     """(256, 16): the directions in which the small versions differ most.
 
-    Along them two pictures are no further apart than they are in truth, so who is too far there is so in truth.
+    Along them two images are no further apart than they are in truth, so who is too far there is so in truth.
     """
     _, directions = np.linalg.eigh(small.T @ small)
     return np.ascontiguousarray(directions[:, -_AXES:])
@@ -112,7 +112,7 @@ def _axes(small: NDArray[np.float32]) -> NDArray[np.float32]:
 def _near(
     own: NDArray[np.float32], small: NDArray[np.float32], axes: NDArray[np.float32], later: range, earlier: range
 ) -> Iterator[Twin]:
-    """For each picture of `later`, as `own` has it, the most similar earlier one of each block of `earlier`."""
+    """For each image of `later`, as `own` has it, the most similar earlier one of each block of `earlier`."""
     for rows in _blocks(later, _ROWS):
         left = _with_lengths(own[rows.start : rows.stop] @ axes, first=True)
         for columns in _blocks(earlier, _COLUMNS):
@@ -129,10 +129,10 @@ def _near(
                 yield from _twin(rows.start + row, columns.start + column, own[rows.start + row], small)
 
 
-def _twin(picture: int, earlier: int, own: NDArray[np.float32], small: NDArray[np.float32]) -> Iterator[Twin]:
+def _twin(image: int, earlier: int, own: NDArray[np.float32], small: NDArray[np.float32]) -> Iterator[Twin]:
     similarity = min(float(own @ small[earlier]), 1.0)
     if similarity >= SIMILAR:
-        yield Twin(picture=picture, earlier=earlier, similarity=similarity)
+        yield Twin(image=image, earlier=earlier, similarity=similarity)
 
 
 def _blocks(whole: range, size: int) -> Iterator[range]:

@@ -8,12 +8,12 @@ from trainer.data.checking.duplicates import Twin
 from trainer.data.checking.kinds import (
     DUPLICATE,
     EMPTY_LABELS,
+    IMAGES,
     LABELS_ELSEWHERE,
     LEAK,
     MISSING_LABELS,
     NEAR_DUPLICATE,
     NEAR_LEAK,
-    PICTURES,
     ROWS,
     SHARED_LABELS,
     Kind,
@@ -25,32 +25,32 @@ from tuner.contract.data_report import Finding, Place
 
 
 def in_files(
-    pictures: Sequence[Path], scan: Scan, splits: Mapping[str, range], root: Path, elsewhere: Mapping[Path, Path]
+    images: Sequence[Path], scan: Scan, splits: Mapping[str, range], root: Path, elsewhere: Mapping[Path, Path]
 ) -> Iterator[Finding]:
-    """What is wrong with pictures and label files.
+    """What is wrong with images and label files.
 
     Args:
-        pictures: of all splits.
+        images: of all splits.
         scan: of these.
-        splits: the numbers of the pictures of each.
+        splits: the numbers of the images of each.
         root: of the data set.
-        elsewhere: label files that lie where none is looked for, by picture.
+        elsewhere: label files that lie where none is looked for, by image.
     """
     places: dict[tuple[Kind, str], list[Place]] = defaultdict(list)
     split_of = {number: split for split, numbers in splits.items() for number in numbers}
-    for number, found in scan.picture_flaws:
-        place = Place(file=str(pictures[number]), found=found.value)
-        places[PICTURES[found.flaw], split_of[number]].append(place)
+    for number, found in scan.image_flaws:
+        place = Place(file=str(images[number]), found=found.value)
+        places[IMAGES[found.flaw], split_of[number]].append(place)
     for number, row in scan.row_flaws:
-        place = Place(file=str(label_path(pictures[number])), line=row.line, found=row.value)
+        place = Place(file=str(label_path(images[number])), line=row.line, found=row.value)
         places[ROWS[row.flaw], split_of[number]].append(place)
     for number, kind in _backgrounds(scan):
-        picture = pictures[number]
-        if label := elsewhere.get(picture):
-            found_at = f"looked for: {_short(label_path(picture), root)}, found: {_short(label, root)}"
-            places[LABELS_ELSEWHERE, split_of[number]].append(Place(file=str(picture), found=found_at))
+        image = images[number]
+        if label := elsewhere.get(image):
+            found_at = f"looked for: {_short(label_path(image), root)}, found: {_short(label, root)}"
+            places[LABELS_ELSEWHERE, split_of[number]].append(Place(file=str(image), found=found_at))
         else:
-            places[kind, split_of[number]].append(Place(file=str(picture)))
+            places[kind, split_of[number]].append(Place(file=str(image)))
     yield from (finding(kind, split, found) for (kind, split), found in places.items())
 
 
@@ -68,41 +68,39 @@ def _short(file: Path, root: Path) -> str:
     return str(file.relative_to(root) if file.is_relative_to(root) else file)
 
 
-def of_shared_labels(
-    pictures: Sequence[Path], scan: Scan, splits: Mapping[str, range], root: Path
-) -> Iterator[Finding]:
-    """Pictures whose names differ in the suffix alone: they read one label file."""
+def of_shared_labels(images: Sequence[Path], scan: Scan, splits: Mapping[str, range], root: Path) -> Iterator[Finding]:
+    """Images whose names differ in the suffix alone: they read one label file."""
     first: dict[Path, Path] = {}
     usable = scan.usable()
     for split, numbers in splits.items():
         places = []
         for number in numbers:
             if scan.has_labels[number] and usable[number]:
-                picture, label = pictures[number], label_path(pictures[number])
-                other = first.setdefault(label, picture)
-                if other != picture:
+                image, label = images[number], label_path(images[number])
+                other = first.setdefault(label, image)
+                if other != image:
                     places.append(
-                        Place(file=str(picture), found=f"reads {_short(label, root)}, as {_short(other, root)} does")
+                        Place(file=str(image), found=f"reads {_short(label, root)}, as {_short(other, root)} does")
                     )
         if places:
             yield finding(SHARED_LABELS, split, places)
 
 
 def of_twins(
-    pictures: Sequence[Path], exact: Sequence[Twin], near: Sequence[Twin], splits: Mapping[str, range]
+    images: Sequence[Path], exact: Sequence[Twin], near: Sequence[Twin], splits: Mapping[str, range]
 ) -> Iterator[Finding]:
-    """Pictures that are there twice. A picture whose file is an earlier one is not near to others too."""
+    """Images that are there twice. An image whose file is an earlier one is not near to others too."""
     split_of = {number: split for split, numbers in splits.items() for number in numbers}
-    copies = {twin.picture for twin in exact}
+    copies = {twin.image for twin in exact}
     places: dict[tuple[Kind, str], list[Place]] = defaultdict(list)
     pairs = [(twin, "", LEAK, DUPLICATE) for twin in exact]
     pairs += [
         (twin, f"similarity {twin.similarity:.3f}", NEAR_LEAK, NEAR_DUPLICATE)
         for twin in near
-        if twin.picture not in copies
+        if twin.image not in copies
     ]
     for twin, found, across, within in pairs:
-        split = split_of[twin.picture]
-        place = Place(file=str(pictures[twin.picture]), found=found, other=str(pictures[twin.earlier]))
+        split = split_of[twin.image]
+        place = Place(file=str(images[twin.image]), found=found, other=str(images[twin.earlier]))
         places[within if split == split_of[twin.earlier] else across, split].append(place)
     yield from (finding(kind, split, found) for (kind, split), found in places.items())

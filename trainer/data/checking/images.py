@@ -1,8 +1,8 @@
-"""One picture file: its size as trained on, and what is wrong or odd with it.
+"""One image file: its size as trained on, and what is wrong or odd with it.
 
-The rules are those of ultralytics 8.4.190 (`ultralytics.data.utils.check_image`), which leaves some pictures out and
-rewrites others where they lie. Here nothing is written. `test_pictures.py` holds the two side by side. One rule is
-ours: a picture counts as usable only when `decoding` has decoded it to what the model takes, for ultralytics' check
+The rules are those of ultralytics 8.4.190 (`ultralytics.data.utils.check_image`), which leaves some images out and
+rewrites others where they lie. Here nothing is written. `test_images.py` holds the two side by side. One rule is
+ours: an image counts as usable only when `decoding` has decoded it to what the model takes, for ultralytics' check
 passes files whose decoding ends its training.
 """
 
@@ -20,7 +20,7 @@ from PIL import Image
 from trainer.data.checking.decoding import UndecodableError, decode, opened
 
 MIN_SIDE = 10
-"""In pixels; ultralytics leaves smaller pictures out."""
+"""In pixels; ultralytics leaves smaller images out."""
 
 FORMATS = frozenset({"AVIF", "BMP", "DNG", "HEIC", "HEIF", "JP2", "JPEG", "JPEG2000", "MPO", "PNG", "TIFF", "WEBP"})
 """By Pillow's names; what ultralytics trains on, whatever the suffix says."""
@@ -35,10 +35,10 @@ SMALL_SIDE = 16
 """Of the small grey versions, in pixels: finer ones lose what is cropped a little, coarser ones what differs."""
 
 
-class PictureFlaw(StrEnum):
-    """What can be wrong or odd with a picture."""
+class ImageFlaw(StrEnum):
+    """What can be wrong or odd with an image."""
 
-    UNREADABLE = "no picture"
+    UNREADABLE = "no image"
     TRUNCATED = "cut off"
     UNDECODABLE = "nothing that training can decode"
     SAMPLES = "no samples of 8 or 16 bits"
@@ -52,37 +52,37 @@ class PictureFlaw(StrEnum):
     DEEP = "16 bits a channel"
 
     @property
-    def loses_picture(self) -> bool:
-        """Whether the picture cannot be trained on."""
-        return self in _LOSES_PICTURE
+    def loses_image(self) -> bool:
+        """Whether the image cannot be trained on."""
+        return self in _LOSES_IMAGE
 
 
-_LOSES_PICTURE = frozenset(
-    {PictureFlaw.UNREADABLE, PictureFlaw.TRUNCATED, PictureFlaw.TOO_SMALL, PictureFlaw.FORMAT}
-    | {PictureFlaw.UNDECODABLE, PictureFlaw.SAMPLES, PictureFlaw.CHANNELS}
+_LOSES_IMAGE = frozenset(
+    {ImageFlaw.UNREADABLE, ImageFlaw.TRUNCATED, ImageFlaw.TOO_SMALL, ImageFlaw.FORMAT}
+    | {ImageFlaw.UNDECODABLE, ImageFlaw.SAMPLES, ImageFlaw.CHANNELS}
 )
 
 
-class FlawedPicture(NamedTuple):
-    flaw: PictureFlaw
+class FlawedImage(NamedTuple):
+    flaw: ImageFlaw
     value: str
     """What was found, for a message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PictureFacts:
-    """What is known of a picture file."""
+class ImageFacts:
+    """What is known of an image file."""
 
     width: int
     height: int
     """In pixels, the EXIF orientation applied, as it is for training; 0 where it cannot be read."""
-    flaws: tuple[FlawedPicture, ...]
+    flaws: tuple[FlawedImage, ...]
     small: bytes = b""
     """Its small grey version, row by row; empty where training cannot decode it."""
 
 
-def examine(content: bytes, suffix: str, channels: int = 3) -> PictureFacts:
-    """Judge the content of a picture file.
+def examine(content: bytes, suffix: str, channels: int = 3) -> ImageFacts:
+    """Judge the content of an image file.
 
     Args:
         content: the whole file.
@@ -92,60 +92,60 @@ def examine(content: bytes, suffix: str, channels: int = 3) -> PictureFacts:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's doubts about metadata and size; what it cannot read, it raises
-            picture = opened(content)
-            picture.verify()
-            orientation = _orientation(picture)
+            image = opened(content)
+            image.verify()
+            orientation = _orientation(image)
     except Exception as error:  # Pillow's readers raise whatever broken files make them stumble over
         return _unreadable(" ".join(str(error).split()) or type(error).__name__)
-    width, height = reversed(picture.size) if orientation in _ON_ITS_SIDE else picture.size
-    flaws = [*_oddities(picture, orientation, channels), *_end_of_jpeg(picture, content)]
+    width, height = reversed(image.size) if orientation in _ON_ITS_SIDE else image.size
+    flaws = [*_oddities(image, orientation, channels), *_end_of_jpeg(image, content)]
     small = b""
-    if not any(found.flaw.loses_picture for found in flaws):
+    if not any(found.flaw.loses_image for found in flaws):
         try:
-            pixels = decode(content, suffix, channels, picture.size)
+            pixels = decode(content, suffix, channels, image.size)
         except UndecodableError as error:
-            flaws.append(_undecodable(picture, content, str(error)))
+            flaws.append(_undecodable(image, content, str(error)))
         else:
             flaws += _unfit(pixels, channels)
             small = _small(pixels)
-    return PictureFacts(width=width, height=height, flaws=tuple(flaws), small=small)
+    return ImageFacts(width=width, height=height, flaws=tuple(flaws), small=small)
 
 
-def _unreadable(reason: str) -> PictureFacts:
-    return PictureFacts(width=0, height=0, flaws=(FlawedPicture(PictureFlaw.UNREADABLE, reason),))
+def _unreadable(reason: str) -> ImageFacts:
+    return ImageFacts(width=0, height=0, flaws=(FlawedImage(ImageFlaw.UNREADABLE, reason),))
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """As the metadata say it; 1, upright, where they say nothing or cannot be read."""
     try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:
         return 1
 
 
-def _oddities(picture: Image.Image, orientation: int, channels: int) -> Iterator[FlawedPicture]:
-    if min(picture.size) < MIN_SIDE:
-        yield FlawedPicture(PictureFlaw.TOO_SMALL, "{} x {} pixels".format(*picture.size))
-    if picture.format not in FORMATS:
-        yield FlawedPicture(PictureFlaw.FORMAT, str(picture.format))
+def _oddities(image: Image.Image, orientation: int, channels: int) -> Iterator[FlawedImage]:
+    if min(image.size) < MIN_SIDE:
+        yield FlawedImage(ImageFlaw.TOO_SMALL, "{} x {} pixels".format(*image.size))
+    if image.format not in FORMATS:
+        yield FlawedImage(ImageFlaw.FORMAT, str(image.format))
     if orientation not in range(1, 9):
-        yield FlawedPicture(PictureFlaw.BAD_ORIENTATION, f"orientation {orientation}")
+        yield FlawedImage(ImageFlaw.BAD_ORIENTATION, f"orientation {orientation}")
     elif orientation != 1:
-        yield FlawedPicture(PictureFlaw.ROTATED, f"orientation {orientation}")
-    if channels == 3 and picture.mode in _GREY_MODES:
-        yield FlawedPicture(PictureFlaw.GREY, f"mode {picture.mode}")
-    if picture.mode in _DEEP_MODES:
-        yield FlawedPicture(PictureFlaw.DEEP, f"mode {picture.mode}")
+        yield FlawedImage(ImageFlaw.ROTATED, f"orientation {orientation}")
+    if channels == 3 and image.mode in _GREY_MODES:
+        yield FlawedImage(ImageFlaw.GREY, f"mode {image.mode}")
+    if image.mode in _DEEP_MODES:
+        yield FlawedImage(ImageFlaw.DEEP, f"mode {image.mode}")
 
 
-def _end_of_jpeg(picture: Image.Image, content: bytes) -> Iterator[FlawedPicture]:
+def _end_of_jpeg(image: Image.Image, content: bytes) -> Iterator[FlawedImage]:
     """A JPEG without its end mark at the end is cut off, or whole with something after it."""
-    if picture.format != "JPEG" or content.endswith(JPEG_END):
+    if image.format != "JPEG" or content.endswith(JPEG_END):
         return
     if reason := _why_not_loaded(content):
-        yield FlawedPicture(PictureFlaw.TRUNCATED, reason)
+        yield FlawedImage(ImageFlaw.TRUNCATED, reason)
     else:
-        yield FlawedPicture(PictureFlaw.TRAILING_BYTES, _after_the_end(content))
+        yield FlawedImage(ImageFlaw.TRAILING_BYTES, _after_the_end(content))
 
 
 def _why_not_loaded(content: bytes) -> str:
@@ -159,21 +159,21 @@ def _why_not_loaded(content: bytes) -> str:
     return ""
 
 
-def _undecodable(picture: Image.Image, content: bytes, reason: str) -> FlawedPicture:
+def _undecodable(image: Image.Image, content: bytes, reason: str) -> FlawedImage:
     """What neither decodes is cut off; what Pillow alone decodes is of a kind that OpenCV does not know."""
     if missing := _why_not_loaded(content):
-        return FlawedPicture(PictureFlaw.TRUNCATED, missing)
-    packed = picture.info.get("compression", "raw")
-    kind = f"{picture.format} of mode {picture.mode}{'' if packed == 'raw' else f', packed by {packed}'}"
-    return FlawedPicture(PictureFlaw.UNDECODABLE, f"{kind}: {reason}")
+        return FlawedImage(ImageFlaw.TRUNCATED, missing)
+    packed = image.info.get("compression", "raw")
+    kind = f"{image.format} of mode {image.mode}{'' if packed == 'raw' else f', packed by {packed}'}"
+    return FlawedImage(ImageFlaw.UNDECODABLE, f"{kind}: {reason}")
 
 
-def _unfit(pixels: NDArray[Any], channels: int) -> Iterator[FlawedPicture]:
+def _unfit(pixels: NDArray[Any], channels: int) -> Iterator[FlawedImage]:
     """What is decoded, and not to what the model takes."""
     if pixels.dtype != np.uint8:
-        yield FlawedPicture(PictureFlaw.SAMPLES, f"{pixels.dtype} samples")
+        yield FlawedImage(ImageFlaw.SAMPLES, f"{pixels.dtype} samples")
     if pixels.shape[2] != channels:
-        yield FlawedPicture(PictureFlaw.CHANNELS, f"{pixels.shape[2]} channels, not {channels}")
+        yield FlawedImage(ImageFlaw.CHANNELS, f"{pixels.shape[2]} channels, not {channels}")
 
 
 def _small(pixels: NDArray[Any]) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from trainer.data.checking.images import PictureFlaw
+from trainer.data.checking.images import ImageFlaw
 from trainer.data.checking.labels import RowFlaw
 from tuner.contract.data_report import Finding, Level, Place
 
@@ -18,57 +18,55 @@ class Kind(NamedTuple):
     remedy: str
 
 
-_LEFT_OUT = "ultralytics leaves the whole picture out"
-PICTURES: Mapping[PictureFlaw, Kind] = {
-    PictureFlaw.UNREADABLE: Kind(
-        "unreadable-picture", Level.ERROR, "pictures that cannot be read", "get the files anew, or remove them"
+_LEFT_OUT = "ultralytics leaves the whole image out"
+IMAGES: Mapping[ImageFlaw, Kind] = {
+    ImageFlaw.UNREADABLE: Kind(
+        "unreadable-image", Level.ERROR, "images that cannot be read", "get the files anew, or remove them"
     ),
-    PictureFlaw.TRUNCATED: Kind("truncated-picture", Level.ERROR, "pictures that are cut off", "get the files anew"),
-    PictureFlaw.UNDECODABLE: Kind(
-        "undecodable-picture",
+    ImageFlaw.TRUNCATED: Kind("truncated-image", Level.ERROR, "images that are cut off", "get the files anew"),
+    ImageFlaw.UNDECODABLE: Kind(
+        "undecodable-image",
         Level.ERROR,
         "images that OpenCV, which training decodes with, cannot decode",
         "save them as JPEG or PNG of 8 bits a channel",
     ),
-    PictureFlaw.SAMPLES: Kind(
-        "picture-samples",
+    ImageFlaw.SAMPLES: Kind(
+        "image-samples",
         Level.ERROR,
         "images whose samples are not whole numbers of 8 or 16 bits",
         "scale them to 0 to 255 and save them with 8 bits a channel",
     ),
-    PictureFlaw.CHANNELS: Kind(
-        "picture-channels",
+    ImageFlaw.CHANNELS: Kind(
+        "image-channels",
         Level.ERROR,
         "images with another number of channels than the data set",
         "save them with as many channels as `channels` in the YAML says, or change `channels`",
     ),
-    PictureFlaw.TOO_SMALL: Kind("tiny-picture", Level.ERROR, "pictures below 10 pixels", "remove them"),
-    PictureFlaw.FORMAT: Kind(
-        "picture-format", Level.ERROR, "pictures of a format that is not trained on", "save them as JPEG or PNG"
+    ImageFlaw.TOO_SMALL: Kind("tiny-image", Level.ERROR, "images below 10 pixels", "remove them"),
+    ImageFlaw.FORMAT: Kind(
+        "image-format", Level.ERROR, "images of a format that is not trained on", "save them as JPEG or PNG"
     ),
-    PictureFlaw.TRAILING_BYTES: Kind(
+    ImageFlaw.TRAILING_BYTES: Kind(
         "trailing-bytes",
         Level.WARNING,
         "JPEGs with more bytes after their end",
         "save them anew: plain ultralytics overwrites such files where they lie",
     ),
-    PictureFlaw.BAD_ORIENTATION: Kind(
+    ImageFlaw.BAD_ORIENTATION: Kind(
         "bad-orientation",
         Level.WARNING,
-        "pictures with an EXIF orientation that does not exist",
+        "images with an EXIF orientation that does not exist",
         "see that they stand upright, and save them without it",
     ),
-    PictureFlaw.ROTATED: Kind(
-        "rotated-picture",
+    ImageFlaw.ROTATED: Kind(
+        "rotated-image",
         Level.NOTE,
-        "pictures turned by their EXIF orientation, as they are for training",
-        "see that boxes sit on the turned picture: some labelling tools do not turn it",
+        "images turned by their EXIF orientation, as they are for training",
+        "see that boxes sit on the turned image: some labelling tools do not turn it",
     ),
-    PictureFlaw.GREY: Kind(
-        "grey-picture", Level.NOTE, "pictures without colours", "fine if what is to be found is grey too"
-    ),
-    PictureFlaw.DEEP: Kind(
-        "deep-picture",
+    ImageFlaw.GREY: Kind("grey-image", Level.NOTE, "images without colours", "fine if what is to be found is grey too"),
+    ImageFlaw.DEEP: Kind(
+        "deep-image",
         Level.NOTE,
         "images with 16 bits a channel, of which training sees the upper 8",
         "scale them to the full range if they use less of it, or training sees them dark",
@@ -108,7 +106,7 @@ ROWS: Mapping[RowFlaw, Kind] = {
         "class-id", Level.ERROR, "rows of a class that the data set does not have", f"mend them or names; {_LEFT_OUT}"
     ),
     RowFlaw.RANGE: Kind(
-        "label-range", Level.ERROR, "rows outside 0 to 1", f"divide by width and height of the picture; {_LEFT_OUT}"
+        "label-range", Level.ERROR, "rows outside 0 to 1", f"divide by width and height of the image; {_LEFT_OUT}"
     ),
     RowFlaw.PIXELS: Kind(
         "label-pixels",
@@ -120,7 +118,7 @@ ROWS: Mapping[RowFlaw, Kind] = {
         "mixed-labels", Level.ERROR, "label files with boxes and outlines", f"write either; {_LEFT_OUT}"
     ),
     RowFlaw.ZERO_SIZE: Kind("zero-size-box", Level.WARNING, "boxes without width or height", "delete these rows"),
-    RowFlaw.BEYOND_BORDER: Kind("box-beyond-border", Level.WARNING, "boxes that reach beyond the picture", "cut them"),
+    RowFlaw.BEYOND_BORDER: Kind("box-beyond-border", Level.WARNING, "boxes that reach beyond the image", "cut them"),
     RowFlaw.DUPLICATE: Kind("duplicate-row", Level.WARNING, "rows that repeat an earlier one", "delete them"),
     RowFlaw.NEAR_DUPLICATE: Kind(
         "near-duplicate-box",
@@ -144,8 +142,8 @@ ROWS: Mapping[RowFlaw, Kind] = {
 MISSING_LABELS = Kind(
     "missing-labels",
     Level.WARNING,
-    "pictures without a label file, trained on as background",
-    "label them; give pictures that show nothing an empty file",
+    "images without a label file, trained on as background",
+    "label them; give images that show nothing an empty file",
 )
 LABELS_ELSEWHERE = Kind(
     "labels-elsewhere",
@@ -183,27 +181,27 @@ CORNER_BOXES = Kind(
     "boxes that read like two corners",
     "write centre x, centre y, width, height in place of x1, y1, x2, y2",
 )
-EMPTY_LABELS = Kind("empty-labels", Level.NOTE, "pictures labelled as background", "see that they show nothing")
+EMPTY_LABELS = Kind("empty-labels", Level.NOTE, "images labelled as background", "see that they show nothing")
 ORPHAN_LABELS = Kind(
-    "orphan-labels", Level.WARNING, "label files without a picture", "find the pictures, or delete the files"
+    "orphan-labels", Level.WARNING, "label files without an image", "find the images, or delete the files"
 )
 LEAK = Kind(
-    "leaked-picture",
+    "leaked-image",
     Level.ERROR,
-    "pictures that are in an earlier split too, byte for byte",
-    "take them out of one of the two: figures on pictures that were trained on say nothing",
+    "images that are in an earlier split too, byte for byte",
+    "take them out of one of the two: values on images that were trained on say nothing",
 )
 NEAR_LEAK = Kind(
-    "near-leaked-picture",
+    "near-leaked-image",
     Level.WARNING,
-    "pictures that look like one of an earlier split",
-    "keep pictures of one scene or film in one split",
+    "images that look like one of an earlier split",
+    "keep images of one scene or film in one split",
 )
-DUPLICATE = Kind("duplicate-picture", Level.WARNING, "pictures that are in the split already", "delete them")
+DUPLICATE = Kind("duplicate-image", Level.WARNING, "images that are in the split already", "delete them")
 NEAR_DUPLICATE = Kind(
-    "near-duplicate-picture",
+    "near-duplicate-image",
     Level.NOTE,
-    "pictures that look like another of the split",
+    "images that look like another of the split",
     "fine if the split is of films; they count for little more than one",
 )
 CLASS_NEVER = Kind("class-without-boxes", Level.WARNING, "classes without any box", "label them, or delete the names")
@@ -220,14 +218,14 @@ SPLIT_RATIO = Kind("split-ratio", Level.WARNING, "odd shares of train and val", 
 SMALL_VALIDATION = Kind(
     "noisy-validation",
     Level.WARNING,
-    "too few validation pictures to tell good configurations apart",
-    "move pictures from train to val, or label more",
+    "too few validation images to tell good configurations apart",
+    "move images from train to val, or label more",
 )
 
 KINDS = (
     LEAK,
     NEAR_LEAK,
-    *PICTURES.values(),
+    *IMAGES.values(),
     IDS_FROM_ONE,
     *ROWS.values(),
     CORNER_BOXES,
@@ -248,8 +246,8 @@ KINDS = (
     NEAR_DUPLICATE,
 )
 _ORDER = {kind.name: number for number, kind in enumerate(KINDS)}
-_LOSING = {kind.name for flaw, kind in PICTURES.items() if flaw.loses_picture} | {
-    kind.name for flaw, kind in ROWS.items() if flaw.loses_picture
+_LOSING = {kind.name for flaw, kind in IMAGES.items() if flaw.loses_image} | {
+    kind.name for flaw, kind in ROWS.items() if flaw.loses_image
 }
 
 
@@ -265,7 +263,7 @@ def finding(kind: Kind, split: str, places: Iterable[Place]) -> Finding:
     )
 
 
-def loses_picture(found: Finding) -> bool:
+def loses_image(found: Finding) -> bool:
     """Tell whether the images at these places cannot be trained on."""
     return found.kind in _LOSING
 

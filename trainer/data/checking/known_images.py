@@ -1,4 +1,4 @@
-"""What is known of pictures by their content, so that none is decoded twice, wherever it lies.
+"""What is known of images by their content, so that none is decoded twice, wherever it lies.
 
 A database in the user's cache folder, shared by all checks. Where it cannot be read or written, each check decodes.
 """
@@ -11,20 +11,20 @@ from types import TracebackType
 from typing import Self
 
 from trainer.data.checking.decoding import VERSION
-from trainer.data.checking.images import FlawedPicture, PictureFacts, PictureFlaw
+from trainer.data.checking.images import FlawedImage, ImageFacts, ImageFlaw
 from trainer.system.cache import cache_folder
 
 _RULES = 1
-"""To be raised with every change in `pictures` or `decoding`: what was judged before is judged anew then."""
+"""To be raised with every change in `images` or `decoding`: what was judged before is judged anew then."""
 
 _MOST = 1_000_000
-"""Pictures that are kept, at half a kilobyte each; the oldest go first."""
+"""Images that are kept, at half a kilobyte each; the oldest go first."""
 
 _BUSY_SECONDS = 5.0
-_SCHEMA = "CREATE TABLE IF NOT EXISTS pictures (digest BLOB UNIQUE, about TEXT, small BLOB)"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS images (digest BLOB UNIQUE, about TEXT, small BLOB)"
 
 
-class KnownPictures:
+class KnownImages:
     """Asked and told while it is entered; what was told is kept when it is left."""
 
     def __init__(self, channels: int) -> None:
@@ -33,7 +33,7 @@ class KnownPictures:
         self._new: list[tuple[bytes, str, bytes]] = []
 
     def __enter__(self) -> Self:
-        file = cache_folder() / "pictures.sqlite"
+        file = cache_folder() / "images.sqlite"
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None)
@@ -52,10 +52,8 @@ class KnownPictures:
         with suppress(sqlite3.Error):
             if self._database is not None and self._new:
                 self._database.execute("BEGIN IMMEDIATE")
-                self._database.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?, ?)", self._new)
-                self._database.execute(
-                    "DELETE FROM pictures WHERE rowid <= (SELECT max(rowid) FROM pictures) - ?", [_MOST]
-                )
+                self._database.executemany("INSERT OR IGNORE INTO images VALUES (?, ?, ?)", self._new)
+                self._database.execute("DELETE FROM images WHERE rowid <= (SELECT max(rowid) FROM images) - ?", [_MOST])
                 self._database.execute("COMMIT")
         self._give_up()
 
@@ -65,18 +63,18 @@ class KnownPictures:
         digest.update(f"{self._salt}, {suffix}".encode())
         return digest.digest()
 
-    def get(self, digest: bytes) -> PictureFacts | None:
+    def get(self, digest: bytes) -> ImageFacts | None:
         """What is known; none where nothing is."""
         if self._database is None:
             return None
         try:
-            row = self._database.execute("SELECT about, small FROM pictures WHERE digest = ?", [digest]).fetchone()
+            row = self._database.execute("SELECT about, small FROM images WHERE digest = ?", [digest]).fetchone()
             return None if row is None else _unpacked(*row)
         except (sqlite3.Error, ValueError, TypeError):  # another program's work, or a file system's
             self._give_up()
             return None
 
-    def add(self, digest: bytes, facts: PictureFacts) -> None:
+    def add(self, digest: bytes, facts: ImageFacts) -> None:
         """Note what was found out."""
         about = json.dumps([facts.width, facts.height, [[found.flaw.name, found.value] for found in facts.flaws]])
         self._new.append((digest, about, facts.small))
@@ -88,7 +86,7 @@ class KnownPictures:
         self._database = None
 
 
-def _unpacked(about: str, small: bytes) -> PictureFacts:
+def _unpacked(about: str, small: bytes) -> ImageFacts:
     width, height, flaws = json.loads(about)
-    found = tuple(FlawedPicture(PictureFlaw[name], value) for name, value in flaws)
-    return PictureFacts(width=width, height=height, flaws=found, small=small)
+    found = tuple(FlawedImage(ImageFlaw[name], value) for name, value in flaws)
+    return ImageFacts(width=width, height=height, flaws=found, small=small)

@@ -1,6 +1,6 @@
 """One label file, row by row: the boxes that it gives, and what is wrong with the rows that give none.
 
-The rules are those of ultralytics 8.4.190 (`ultralytics.data.utils.verify_image_label`), which leaves the whole picture
+The rules are those of ultralytics 8.4.190 (`ultralytics.data.utils.verify_image_label`), which leaves the whole image
 out for one wrong row and says so in a log. Here each row is named. `test_labels.py` holds the two side by side.
 """
 
@@ -38,19 +38,19 @@ class RowFlaw(StrEnum):
     PIXELS = "pixels for shares"
     MIXED = "boxes and outlines in one file"
     ZERO_SIZE = "no width or no height"
-    BEYOND_BORDER = "reaches beyond the picture"
+    BEYOND_BORDER = "reaches beyond the image"
     DUPLICATE = "the same as an earlier row"
     NEAR_DUPLICATE = "nearly the same as an earlier row"
     OUTLINES = "outlines"
     TURNED_BOXES = "boxes by their four corners"
 
     @property
-    def loses_picture(self) -> bool:
-        """Whether the whole picture cannot be trained on for it, its other boxes neither."""
-        return self in _LOSES_PICTURE
+    def loses_image(self) -> bool:
+        """Whether the whole image cannot be trained on for it, its other boxes neither."""
+        return self in _LOSES_IMAGE
 
 
-_LOSES_PICTURE = frozenset(
+_LOSES_IMAGE = frozenset(
     {RowFlaw.UNREADABLE, RowFlaw.ENCODING, RowFlaw.COLUMNS, RowFlaw.NUMBER}
     | {RowFlaw.CLASS_ID, RowFlaw.RANGE, RowFlaw.MIXED}
     | {RowFlaw.SIXTH_COLUMN, RowFlaw.KEYPOINTS, RowFlaw.CLASS_NAME, RowFlaw.PIXELS}
@@ -104,7 +104,7 @@ def read_labels(content: bytes, num_classes: int, keypoint_columns: int = 0) -> 
 
     Args:
         content: of the file: rows `class x_center y_center width height`, or `class x1 y1 x2 y2 x3 y3 ...`, where
-            coordinates are shares of the picture's width and height. Empty rows are skipped.
+            coordinates are shares of the image's width and height. Empty rows are skipped.
         num_classes: class ids are whole numbers from 0 to one less than that.
         keypoint_columns: that may follow a box; they are passed over, as ultralytics does for a detector.
     """

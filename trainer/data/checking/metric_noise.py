@@ -1,7 +1,7 @@
-"""How much mAP50-95 would change with other validation pictures of the kind: what no comparison on them can see beyond.
+"""How much mAP50-95 would change with other validation images of the kind: what no comparison on them can see beyond.
 
 There is no detector before the first training, so a made-up one of middling quality is let loose on the boxes of the
-split, and its mAP50-95 taken on many samples of the pictures, drawn with replacement. How near that comes to the same
+split, and its mAP50-95 taken on many samples of the images, drawn with replacement. How near that comes to the same
 for real detectors: `benchmarks/validation_noise.py`.
 """
 
@@ -14,109 +14,109 @@ from numpy.typing import NDArray
 from tuner.contract.data_report import NoiseFacts
 
 NUM_SAMPLES = 200
-MAX_PICTURES = 2000
-"""Of a larger split so many are looked at; noise falls with the square root of the number of pictures."""
+MAX_IMAGES = 2000
+"""Of a larger split so many are looked at; noise falls with the square root of the number of images."""
 
 _IOUS = np.linspace(0.5, 0.95, 10)
 _IOU, _IOU_SPREAD = 0.68, 0.2
 """Of the detection of a box: mean and standard deviation, cut at 0 and 1."""
-_OF_PICTURE, _OF_BOX = 0.1, 0.5
-"""Shares of the variance of how well a box is found: of its picture, and of the box; the rest is the detector's."""
+_OF_IMAGE, _OF_BOX = 0.1, 0.5
+"""Shares of the variance of how well a box is found: of its image, and of the box; the rest is the detector's."""
 _FALSE_ALARMS = 1.0
 """Detections of nothing, for each box; on average less confident by this many standard deviations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detections:
-    """What a detector found on some pictures, sorted by falling confidence, and what there was to find."""
+    """What a detector found on some images, sorted by falling confidence, and what there was to find."""
 
-    picture: NDArray[np.int64]
+    image: NDArray[np.int64]
     """(detections,)"""
     class_id: NDArray[np.int64]
     """(detections,)"""
     is_true: NDArray[np.bool_]
     """(detections, 10): whether it is a box of that class, for IoUs from 0.5 to 0.95."""
-    picture_of_box: NDArray[np.int64]
+    image_of_box: NDArray[np.int64]
     """(boxes,)"""
     class_of_box: NDArray[np.int64]
     """(boxes,)"""
 
 
 def expected_noise(
-    picture_of_box: NDArray[np.int64], class_of_box: NDArray[np.int64], num_pictures: int
+    image_of_box: NDArray[np.int64], class_of_box: NDArray[np.int64], num_images: int
 ) -> NoiseFacts | None:
     """For the boxes of a validation split; none where it has none.
 
     Args:
-        picture_of_box: (boxes,), 0 to `num_pictures` - 1.
+        image_of_box: (boxes,), 0 to `num_images` - 1.
         class_of_box: (boxes,)
-        num_pictures: with a box or without.
+        num_images: with a box or without.
     """
-    if not len(picture_of_box):
+    if not len(image_of_box):
         return None
-    used = min(num_pictures, MAX_PICTURES)
+    used = min(num_images, MAX_IMAGES)
     rng = np.random.default_rng(0)
-    chosen = np.sort(rng.permutation(num_pictures)[:used])
-    kept = np.isin(picture_of_box, chosen)
-    where, what = np.searchsorted(chosen, picture_of_box[kept]), class_of_box[kept].astype(np.int64)
+    chosen = np.sort(rng.permutation(num_images)[:used])
+    kept = np.isin(image_of_box, chosen)
+    where, what = np.searchsorted(chosen, image_of_box[kept]), class_of_box[kept].astype(np.int64)
     first, second = _made_up(where, what, used, rng)
     times = rng.multinomial(used, np.full(used, 1 / used), size=NUM_SAMPLES).astype(np.float32)
     one, other = resampled(first, times), resampled(second, times)
-    scale = math.sqrt(used / num_pictures)
+    scale = math.sqrt(used / num_images)
     deviation, difference = float(np.nanstd(one)) * scale, 2 * float(np.nanstd(one - other)) * scale
     return NoiseFacts(
-        pictures=len(np.unique(picture_of_box)),
+        images=len(np.unique(image_of_box)),
         standard_deviation=deviation,
         least_difference=difference,
-        pictures_for_a_point=int(float(f"{num_pictures * (difference / 0.01) ** 2:.2g}")),
+        images_for_a_point=int(float(f"{num_images * (difference / 0.01) ** 2:.2g}")),
     )
 
 
 def _made_up(
-    picture_of_box: NDArray[np.int64], class_of_box: NDArray[np.int64], num_pictures: int, rng: np.random.Generator
+    image_of_box: NDArray[np.int64], class_of_box: NDArray[np.int64], num_images: int, rng: np.random.Generator
 ) -> list[Detections]:
     """What two detectors of the same quality find; what is hard for one is mostly hard for the other."""
-    num_boxes = len(picture_of_box)
-    of_picture = rng.normal(size=num_pictures)[picture_of_box] * math.sqrt(_OF_PICTURE)
-    shared = of_picture + rng.normal(size=num_boxes) * math.sqrt(_OF_BOX)
-    return [_detector(picture_of_box, class_of_box, num_pictures, shared, rng) for _ in range(2)]
+    num_boxes = len(image_of_box)
+    of_image = rng.normal(size=num_images)[image_of_box] * math.sqrt(_OF_IMAGE)
+    shared = of_image + rng.normal(size=num_boxes) * math.sqrt(_OF_BOX)
+    return [_detector(image_of_box, class_of_box, num_images, shared, rng) for _ in range(2)]
 
 
 def _detector(
-    picture_of_box: NDArray[np.int64],
+    image_of_box: NDArray[np.int64],
     class_of_box: NDArray[np.int64],
-    num_pictures: int,
+    num_images: int,
     shared: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> Detections:
-    num_boxes = len(picture_of_box)
+    num_boxes = len(image_of_box)
     num_false = round(_FALSE_ALARMS * num_boxes)
-    ease = shared + rng.normal(size=num_boxes) * math.sqrt(1 - _OF_PICTURE - _OF_BOX)
+    ease = shared + rng.normal(size=num_boxes) * math.sqrt(1 - _OF_IMAGE - _OF_BOX)
     iou = np.clip(_IOU + _IOU_SPREAD * ease, 0, 1)
     confidence = np.concatenate([ease, rng.normal(size=num_false) - _FALSE_ALARMS])
     is_true = np.concatenate([iou[:, None] >= _IOUS, np.zeros((num_false, len(_IOUS)), bool)])
     order = np.argsort(-confidence)
     return Detections(
-        picture=np.concatenate([picture_of_box, rng.integers(num_pictures, size=num_false)])[order],
+        image=np.concatenate([image_of_box, rng.integers(num_images, size=num_false)])[order],
         class_id=np.concatenate([class_of_box, rng.choice(class_of_box, num_false)])[order],
         is_true=is_true[order],
-        picture_of_box=picture_of_box,
+        image_of_box=image_of_box,
         class_of_box=class_of_box,
     )
 
 
 def resampled(found: Detections, times: NDArray[np.float32]) -> NDArray[np.float64]:
-    """mAP50-95, 0 to 1, on samples of the pictures; NaN where a sample has no box.
+    """mAP50-95, 0 to 1, on samples of the images; NaN where a sample has no box.
 
     Args:
         found: by one detector.
-        times: (samples, pictures): how often each picture is in each sample.
+        times: (samples, images): how often each image is in each sample.
     """
     precisions = []
     for class_id in np.unique(found.class_of_box):
         of_class = found.class_id == class_id
-        num_boxes = times[:, found.picture_of_box[found.class_of_box == class_id]].sum(axis=1)
-        weights = times[:, found.picture[of_class]]
+        num_boxes = times[:, found.image_of_box[found.class_of_box == class_id]].sum(axis=1)
+        weights = times[:, found.image[of_class]]
         precisions.append(_average_precisions(found.is_true[of_class], weights, num_boxes))
     if not precisions:
         return np.full(len(times), np.nan)

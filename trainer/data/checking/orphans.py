@@ -1,51 +1,51 @@
-"""Label files that belong to no picture: a sign of pictures that were lost, renamed or never copied."""
+"""Label files that belong to no image: a sign of images that were lost, renamed or never copied."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer.data.dataset import DataSet, is_picture_name, label_path
+from trainer.data.dataset import DataSet, is_image_name, label_path
 from trainer.data.dataset_yaml import is_folder
 from trainer.data.elsewhere import NO_LABELS
 
 
 def orphan_labels(dataset: DataSet) -> dict[str, list[Path]]:
-    """By split, the label files beside those of its pictures for which there is no picture of that name on disk."""
-    labels = {label_path(picture.path) for split in dataset.splits.values() for picture in split.pictures}
+    """By split, the label files beside those of its images for which there is no image of that name on disk."""
+    labels = {label_path(image.path) for split in dataset.splits.values() for image in split.images}
     lists = {source for split in dataset.splits.values() for source in split.sources}
     seen: set[Path] = set()
     found: dict[str, list[Path]] = {}
     for name, split in dataset.splits.items():
-        folders = {label_path(picture.path).parent: picture.path.parent for picture in split.pictures}
+        folders = {label_path(image.path).parent: image.path.parent for image in split.images}
         for source in filter(is_folder, split.sources):
             folders |= dict(_twin_folders(source))
         found[name] = [
             file
-            for folder, of_pictures in sorted(folders.items())
+            for folder, of_images in sorted(folders.items())
             if folder not in seen
-            for file in _without_picture(folder, of_pictures)
+            for file in _without_image(folder, of_images)
             if file not in labels and file not in lists
         ]
         seen |= folders.keys()
     return {name: files for name, files in found.items() if files}
 
 
-def _twin_folders(pictures: Path) -> Iterator[tuple[Path, Path]]:
-    """The folder of labels of this folder of pictures, and those below it, each with its folder of pictures."""
-    top = label_path(pictures / "_.jpg").parent
-    if top == pictures:
+def _twin_folders(images: Path) -> Iterator[tuple[Path, Path]]:
+    """The folder of labels of this folder of images, and those below it, each with its folder of images."""
+    top = label_path(images / "_.jpg").parent
+    if top == images:
         return
     for directory, folders, _ in os.walk(top, followlinks=False):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield Path(directory), pictures / Path(directory).relative_to(top)
+        yield Path(directory), images / Path(directory).relative_to(top)
 
 
-def _without_picture(folder: Path, of_pictures: Path) -> Iterator[Path]:
-    """Label files of the folder for which there is no picture of that name, be it one of the data set or not."""
-    pictures = {Path(name).stem for name in _names(of_pictures) if is_picture_name(name)}
+def _without_image(folder: Path, of_images: Path) -> Iterator[Path]:
+    """Label files of the folder for which there is no image of that name, be it one of the data set or not."""
+    images = {Path(name).stem for name in _names(of_images) if is_image_name(name)}
     for name in sorted(_names(folder)):
         is_label = name.lower().endswith(".txt") and not name.startswith((".", "README"))
-        if is_label and name.lower() not in NO_LABELS and Path(name).stem not in pictures:
+        if is_label and name.lower() not in NO_LABELS and Path(name).stem not in images:
             yield folder / name
 
 

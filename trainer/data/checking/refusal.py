@@ -8,10 +8,10 @@ from trainer.data.checking.labels import RowFlaw
 from tuner.contract.data_report import Finding, SplitFacts, told
 
 MAX_BROKEN_FRACTION = 0.01
-"""With more pictures of train or val than this that cannot be used, the data set is hardly the one that is meant."""
+"""With more images of train or val than this that cannot be used, the data set is hardly the one that is meant."""
 
 MAX_LEAK = 0.01
-"""The largest part of val that may be in train too: figures on pictures that were trained on say nothing."""
+"""The largest part of val that may be in train too: values on images that were trained on say nothing."""
 
 
 def refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding], source: Path) -> str:
@@ -23,13 +23,13 @@ def refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding], source: P
                 f"say so by a line such as `kpt_shape: [17, 3]` in {source}, and the boxes are trained on."
             )
     leaks = [each for each in found if each.kind == kinds.LEAK.name and each.split == "val"]
-    if leaks and len(leaks[0].places) > MAX_LEAK * facts["val"].pictures:
+    if leaks and len(leaks[0].places) > MAX_LEAK * facts["val"].images:
         return (
-            f"Validation pictures must not be trained on, but {len(leaks[0].places)} of {facts['val'].pictures} "
-            f"pictures of val are in train too, the first: {told(leaks[0].places[0])}; take them out of one of the two."
+            f"Validation images must not be trained on, but {len(leaks[0].places)} of {facts['val'].images} "
+            f"images of val are in train too, the first: {told(leaks[0].places[0])}; take them out of one of the two."
         )
     for split in ("train", "val"):
-        if _are_too_many(facts[split].pictures - facts[split].usable, facts[split]):
+        if _are_too_many(facts[split].images - facts[split].usable, facts[split]):
             return (
                 f"At most {MAX_BROKEN_FRACTION:.0%} of a split may be broken, but {lost_images(split, facts, found)}; "
                 "mend or remove them."
@@ -43,14 +43,14 @@ def _is_many(each: Finding, facts: Mapping[str, SplitFacts]) -> bool:
 
 
 def _are_too_many(broken: int, of: SplitFacts) -> bool:
-    return broken > MAX_BROKEN_FRACTION * of.pictures
+    return broken > MAX_BROKEN_FRACTION * of.images
 
 
 def lost_images(split: str, facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
     """Say how many images of a split cannot be used, and why the first cannot; empty if all can."""
-    lost, total = facts[split].pictures - facts[split].usable, facts[split].pictures
+    lost, total = facts[split].images - facts[split].usable, facts[split].images
     if not lost:
         return ""
-    first = next(each for each in found if each.split == split and kinds.loses_picture(each))
+    first = next(each for each in found if each.split == split and kinds.loses_image(each))
     place = told(first.places[0])
-    return f"{lost} of {total} pictures of {split} cannot be used, the first: {place}: {first.what}"
+    return f"{lost} of {total} images of {split} cannot be used, the first: {place}: {first.what}"

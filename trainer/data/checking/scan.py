@@ -1,4 +1,4 @@
-"""Every picture and label file of a data set, judged one by one, several processes at once."""
+"""Every image and label file of a data set, judged one by one, several processes at once."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.checking.images import SMALL_SIDE, FlawedPicture, PictureFacts, PictureFlaw, examine
-from trainer.data.checking.known_images import KnownPictures
+from trainer.data.checking.images import SMALL_SIDE, FlawedImage, ImageFacts, ImageFlaw, examine
+from trainer.data.checking.known_images import KnownImages
 from trainer.data.checking.label_forms import Form, joined
 from trainer.data.checking.labels import FlawedRow, Labels, RowFlaw, read_labels
 from trainer.data.dataset import label_path
@@ -23,36 +23,36 @@ Flaw = TypeVar("Flaw")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scan:
-    """What is known of some pictures; row i of an array belongs to picture i where nothing else is said."""
+    """What is known of some images; row i of an array belongs to image i where nothing else is said."""
 
     shapes: NDArray[np.int32]
-    """(pictures, 2): width and height in pixels as trained on, 0 where there is no picture."""
+    """(images, 2): width and height in pixels as trained on, 0 where there is no image."""
     num_bytes: NDArray[np.int64]
     checksums: NDArray[np.uint32]
-    """Of the content of the picture files: with their sizes, enough to tell which may be copies of each other."""
+    """Of the content of the image files: with their sizes, enough to tell which may be copies of each other."""
     small: NDArray[np.uint8]
-    """(pictures, 256): grey values in rows of 16, all 0 where training cannot decode the picture."""
+    """(images, 256): grey values in rows of 16, all 0 where training cannot decode the image."""
     has_labels: NDArray[np.bool_]
     """Whether there is a label file."""
     num_boxes: NDArray[np.int64]
     boxes: NDArray[np.float32]
-    """(boxes, 5), of one picture after the other: class id, centre x and y, width, height; shares of the picture."""
-    picture_flaws: tuple[tuple[int, FlawedPicture], ...]
-    """With the number of the picture."""
+    """(boxes, 5), of one image after the other: class id, centre x and y, width, height; shares of the image."""
+    image_flaws: tuple[tuple[int, FlawedImage], ...]
+    """With the number of the image."""
     row_flaws: tuple[tuple[int, FlawedRow], ...]
-    """With the number of the picture."""
+    """With the number of the image."""
     form: Form
     """What the rows have in common that are no boxes."""
 
     def usable(self) -> NDArray[np.bool_]:
-        """Which pictures can be trained on: readable, and no row of the labels loses them."""
+        """Which images can be trained on: readable, and no row of the labels loses them."""
         usable = np.ones(len(self.shapes), bool)
-        usable[[i for i, found in self.picture_flaws if found.flaw.loses_picture]] = False
-        usable[[i for i, row in self.row_flaws if row.flaw.loses_picture]] = False
+        usable[[i for i, found in self.image_flaws if found.flaw.loses_image]] = False
+        usable[[i for i, row in self.row_flaws if row.flaw.loses_image]] = False
         return usable
 
-    def picture_of_box(self) -> NDArray[np.int64]:
-        """(boxes,): the number of the picture that each is in."""
+    def image_of_box(self) -> NDArray[np.int64]:
+        """(boxes,): the number of the image that each is in."""
         return np.repeat(np.arange(len(self.num_boxes)), self.num_boxes)
 
 
@@ -66,26 +66,26 @@ class Reading:
     """That follow a box in the labels."""
 
 
-def scan(pictures: Sequence[Path], reading: Reading, hear: Callable[[int], None] = lambda done: None) -> Scan:
-    """Judge pictures and their label files. Nothing is written, and nothing raised for a bad or unreadable file.
+def scan(images: Sequence[Path], reading: Reading, on_progress: Callable[[int], None] = lambda done: None) -> Scan:
+    """Judge images and their label files. Nothing is written, and nothing raised for a bad or unreadable file.
 
-    Every picture is decoded, unless one of the same content was before; see `known_pictures`.
+    Every image is decoded, unless one of the same content was before; see `known_images`.
 
     Args:
-        pictures: paths; labels are looked for where `label_path` says.
+        images: paths; labels are looked for where `label_path` says.
         reading: how they are read.
-        hear: told how many pictures are done, now and then.
+        on_progress: told how many images are done, now and then.
 
     Raises:
         BrokenProcessPool: a process died, killed or crashed over a file.
     """
-    return _joined(list(in_processes(partial(_scanned, reading), pictures, hear)))
+    return _joined(list(in_processes(partial(_scanned, reading), images, on_progress)))
 
 
-def _scanned(reading: Reading, pictures: Sequence[Path]) -> Scan:
+def _scanned(reading: Reading, images: Sequence[Path]) -> Scan:
     with _quiet_decoders():
-        judged = _judged(pictures, reading.channels)
-    labels = [_labels(label_path(path), reading) for path in pictures]
+        judged = _judged(images, reading.channels)
+    labels = [_labels(label_path(path), reading) for path in images]
     boxes = [box[1:] for each in labels if each is not None for box in each.boxes]
     return Scan(
         shapes=np.array([(each.facts.width, each.facts.height) for each in judged], np.int32).reshape(-1, 2),
@@ -95,31 +95,31 @@ def _scanned(reading: Reading, pictures: Sequence[Path]) -> Scan:
         has_labels=np.array([each is not None for each in labels], bool),
         num_boxes=np.array([len(each.boxes) if each else 0 for each in labels], np.int64),
         boxes=np.array(boxes, np.float32).reshape(-1, 5),
-        picture_flaws=tuple((i, found) for i, each in enumerate(judged) for found in each.facts.flaws),
+        image_flaws=tuple((i, found) for i, each in enumerate(judged) for found in each.facts.flaws),
         row_flaws=tuple((i, row) for i, each in enumerate(labels) if each for row in each.flaws),
         form=joined([each.form for each in labels if each]),
     )
 
 
 class _Judged(NamedTuple):
-    facts: PictureFacts
+    facts: ImageFacts
     num_bytes: int = 0
     digest: bytes = b""
 
 
-def _judged(pictures: Sequence[Path], channels: int) -> list[_Judged]:
-    """Each picture, from what is known of its content or by decoding it."""
-    with KnownPictures(channels) as known:
-        return [_picture(path, channels, known) for path in pictures]
+def _judged(images: Sequence[Path], channels: int) -> list[_Judged]:
+    """Each image, from what is known of its content or by decoding it."""
+    with KnownImages(channels) as known:
+        return [_image(path, channels, known) for path in images]
 
 
-def _picture(path: Path, channels: int, known: KnownPictures) -> _Judged:
+def _image(path: Path, channels: int, known: KnownImages) -> _Judged:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a quarter of the time of Path.read_bytes
             content = file.read()
     except OSError as error:
-        flaw = FlawedPicture(PictureFlaw.UNREADABLE, error.strerror or type(error).__name__)
-        return _Judged(PictureFacts(width=0, height=0, flaws=(flaw,)))
+        flaw = FlawedImage(ImageFlaw.UNREADABLE, error.strerror or type(error).__name__)
+        return _Judged(ImageFacts(width=0, height=0, flaws=(flaw,)))
     suffix = path.suffix.lower()
     digest = known.digest(content, suffix)
     facts = known.get(digest)
@@ -129,7 +129,7 @@ def _picture(path: Path, channels: int, known: KnownPictures) -> _Judged:
     return _Judged(facts, len(content), digest)
 
 
-def _small(facts: PictureFacts) -> NDArray[np.uint8]:
+def _small(facts: ImageFacts) -> NDArray[np.uint8]:
     return np.frombuffer(facts.small or bytes(SMALL_SIDE**2), np.uint8)
 
 
@@ -169,13 +169,13 @@ def _joined(parts: Sequence[Scan]) -> Scan:
         has_labels=np.concatenate([part.has_labels for part in parts]),
         num_boxes=np.concatenate([part.num_boxes for part in parts]),
         boxes=np.concatenate([part.boxes for part in parts]),
-        picture_flaws=tuple(_renumbered(starts, [part.picture_flaws for part in parts])),
+        image_flaws=tuple(_renumbered(starts, [part.image_flaws for part in parts])),
         row_flaws=tuple(_renumbered(starts, [part.row_flaws for part in parts])),
         form=joined([part.form for part in parts]),
     )
 
 
 def _renumbered(starts: Sequence[int], parts: Sequence[Sequence[tuple[int, Flaw]]]) -> Iterator[tuple[int, Flaw]]:
-    """The flaws of all parts, with the number of the picture in the whole."""
+    """The flaws of all parts, with the number of the image in the whole."""
     for start, flaws in zip(starts, parts, strict=False):
         yield from ((start + number, flaw) for number, flaw in flaws)

@@ -16,14 +16,14 @@ RARE_SHARE, RARE_BOXES = 0.02, 100
 """A class is rare with fewer boxes in train than this share of those of the most frequent, and fewer than this."""
 LEAST_VAL_SHARE, MOST_VAL_SHARE = 0.05, 0.4
 """Of train and val together."""
-ENOUGH_VAL_PICTURES = 2000
-"""A val of so many pictures may be a smaller share."""
+ENOUGH_VAL_IMAGES = 2000
+"""A val of so many images may be a smaller share."""
 NOISY_DIFFERENCE = 0.02
 """mAP50-95: what tuning gains is often less, so what cannot tell it apart is too small a validation split."""
 TINY_SIDE, SMALL_SIDE, MEDIUM_SIDE = 8, 32, 96
 """In pixels: one step of a detector's finest grid; and COCO's limits."""
 LEAST_CORNER_BOXES, CORNERS_BEYOND = 10, 0.2
-"""Boxes read like two corners where there are so many, all so, and this share of them reaches beyond its picture."""
+"""Boxes read like two corners where there are so many, all so, and this share of them reaches beyond its image."""
 _SIZES_SHOWN = 5
 
 
@@ -35,7 +35,7 @@ def split_facts(scan: Scan, splits: Mapping[str, range]) -> dict[str, SplitFacts
         these = slice(numbers.start, numbers.stop)
         boxes = scan.num_boxes[these][usable[these]]
         facts[name] = SplitFacts(
-            pictures=len(numbers),
+            images=len(numbers),
             usable=int(usable[these].sum()),
             background=int((boxes == 0).sum()),
             unlabelled=int((~scan.has_labels[these]).sum()),
@@ -45,20 +45,20 @@ def split_facts(scan: Scan, splits: Mapping[str, range]) -> dict[str, SplitFacts
 
 
 def class_facts(scan: Scan, splits: Mapping[str, range], names: Sequence[str]) -> tuple[ClassFacts, ...]:
-    """How often each class is there, on usable pictures."""
-    picture_of_box = scan.picture_of_box()
-    kept = scan.usable()[picture_of_box]
-    pictures, boxes = {}, {}
+    """How often each class is there, on usable images."""
+    image_of_box = scan.image_of_box()
+    kept = scan.usable()[image_of_box]
+    images, boxes = {}, {}
     for split, numbers in splits.items():
-        here = kept & (picture_of_box >= numbers.start) & (picture_of_box < numbers.stop)
+        here = kept & (image_of_box >= numbers.start) & (image_of_box < numbers.stop)
         classes = scan.boxes[here, 0].astype(np.int64)
         boxes[split] = np.bincount(classes, minlength=len(names)).tolist()
-        each_once = np.unique(np.stack([picture_of_box[here], classes]), axis=1)[1]
-        pictures[split] = np.bincount(each_once, minlength=len(names)).tolist()
+        each_once = np.unique(np.stack([image_of_box[here], classes]), axis=1)[1]
+        images[split] = np.bincount(each_once, minlength=len(names)).tolist()
     return tuple(
         ClassFacts(
             name=name,
-            pictures={split: counts[class_id] for split, counts in pictures.items()},
+            images={split: counts[class_id] for split, counts in images.items()},
             boxes={split: counts[class_id] for split, counts in boxes.items()},
         )
         for class_id, name in enumerate(names)
@@ -66,7 +66,7 @@ def class_facts(scan: Scan, splits: Mapping[str, range], names: Sequence[str]) -
 
 
 def size_facts(scan: Scan, imgsz: int) -> SizeFacts:
-    """How large pictures and objects are."""
+    """How large images and objects are."""
     readable = scan.shapes[scan.shapes[:, 0] > 0]
     frequent = Counter(map(tuple, readable.tolist())).most_common(_SIZES_SHOWN)
     width, height = box_sides(scan, imgsz).T
@@ -74,21 +74,21 @@ def size_facts(scan: Scan, imgsz: int) -> SizeFacts:
     with_boxes = scan.num_boxes[scan.usable() & (scan.num_boxes > 0)]
     return SizeFacts(
         imgsz=imgsz,
-        picture_sizes=tuple((w, h, number) for (w, h), number in frequent),
+        image_sizes=tuple((w, h, number) for (w, h), number in frequent),
         small=_share(side < SMALL_SIDE),
         medium=_share((side >= SMALL_SIDE) & (side < MEDIUM_SIDE)),
         large=_share(side >= MEDIUM_SIDE),
         median_side=float(np.median(side)) if len(side) else 0.0,
         tiny=_share(np.minimum(width, height) < TINY_SIDE),
-        boxes_per_picture=float(with_boxes.mean()) if len(with_boxes) else 0.0,
+        boxes_per_image=float(with_boxes.mean()) if len(with_boxes) else 0.0,
     )
 
 
 def box_sides(scan: Scan, imgsz: int) -> NDArray[np.float64]:
-    """(boxes, 2): width and height in pixels, of boxes on usable pictures, when a picture's longer side is `imgsz`."""
-    picture_of_box = scan.picture_of_box()
-    kept = scan.usable()[picture_of_box]
-    shapes = scan.shapes[picture_of_box[kept]].astype(np.float64)
+    """(boxes, 2): width and height in pixels, of boxes on usable images, when an image's longer side is `imgsz`."""
+    image_of_box = scan.image_of_box()
+    kept = scan.usable()[image_of_box]
+    shapes = scan.shapes[image_of_box[kept]].astype(np.float64)
     scale: NDArray[np.float64] = imgsz / shapes.max(axis=1, keepdims=True, initial=1)
     sides: NDArray[np.float64] = scan.boxes[kept, 3:5] * shapes * scale
     return sides
@@ -152,12 +152,12 @@ def odd_splits(file: Path, splits: Mapping[str, SplitFacts], noise: NoiseFacts |
     """A validation split of an odd size, or one that tells nothing apart."""
     train, val = splits["train"].usable, splits["val"].usable
     share = val / max(train + val, 1)
-    if share > MOST_VAL_SHARE or (share < LEAST_VAL_SHARE and val < ENOUGH_VAL_PICTURES):
-        place = Place(file=str(file), found=f"{train} pictures to train, {val} to validate ({share:.0%})")
+    if share > MOST_VAL_SHARE or (share < LEAST_VAL_SHARE and val < ENOUGH_VAL_IMAGES):
+        place = Place(file=str(file), found=f"{train} images to train, {val} to validate ({share:.0%})")
         yield kinds.finding(kinds.SPLIT_RATIO, "", [place])
     if noise is not None and noise.least_difference > NOISY_DIFFERENCE:
         found = (
-            f"{noise.pictures} pictures with boxes: mAP50-95 differs by {noise.standard_deviation:.3f} from one such "
-            f"set to the next; a difference of 0.01 takes {noise.pictures_for_a_point:,}"
+            f"{noise.images} images with boxes: mAP50-95 differs by {noise.standard_deviation:.3f} from one such "
+            f"set to the next; a difference of 0.01 takes {noise.images_for_a_point:,}"
         )
         yield kinds.finding(kinds.SMALL_VALIDATION, "val", [Place(file=str(file), found=found)])

@@ -1,4 +1,4 @@
-"""Small pictures of the worst that a check found, with their boxes: what a list of file names does not show."""
+"""Small images of the worst that a check found, with their boxes: what a list of file names does not show."""
 
 import base64
 import io
@@ -23,31 +23,31 @@ _MAX_PIXELS = 100_000_000  # decoding takes three bytes for each
 
 
 def worst_samples(dataset: DataSet, found: tuple[Finding, ...]) -> Iterator[Sample]:
-    """A few pictures of each finding, of the worst findings first; what cannot be opened is passed over.
+    """A few images of each finding, of the worst findings first; what cannot be opened is passed over.
 
-    Boxes are green, and red where they are what is wrong. A picture that repeats another stands beside it.
+    Boxes are green, and red where they are what is wrong. An image that repeats another stands beside it.
     """
-    pictures = {str(label_path(p.path)): p.path for split in dataset.splits.values() for p in split.pictures}
-    pictures |= {str(path): path for path in pictures.values()}
+    images = {str(label_path(p.path)): p.path for split in dataset.splits.values() for p in split.images}
+    images |= {str(path): path for path in images.values()}
     left = MAX_SAMPLES
     for each in found:
         shown = 0
         for place in each.places:
             if shown == PER_FINDING or not left:
                 break
-            jpeg = _drawn(place, pictures, len(dataset.names))
+            jpeg = _drawn(place, images, len(dataset.names))
             if jpeg is not None:
                 yield Sample(kind=each.kind, split=each.split, place=place, jpeg=base64.b64encode(jpeg).decode())
                 shown, left = shown + 1, left - 1
 
 
-def _drawn(place: Place, pictures: Mapping[str, Path], num_classes: int) -> bytes | None:
-    """The picture of a place as a JPEG; none where it is no place of a picture, or that cannot be opened."""
-    if place.file not in pictures:
+def _drawn(place: Place, images: Mapping[str, Path], num_classes: int) -> bytes | None:
+    """The image of a place as a JPEG; none where it is no place of an image, or that cannot be opened."""
+    if place.file not in images:
         return None
-    names = [place.file, *([place.other] if place.other in pictures else [])]
+    names = [place.file, *([place.other] if place.other in images else [])]
     try:
-        small = [_small(pictures[name], place.line, num_classes) for name in names]
+        small = [_small(images[name], place.line, num_classes) for name in names]
     except Exception:  # Pillow's readers raise whatever broken files make them stumble over
         return None
     sheet = Image.new(
@@ -67,11 +67,11 @@ def _drawn(place: Place, pictures: Mapping[str, Path], num_classes: int) -> byte
 def _small(path: Path, flawed_line: int, num_classes: int) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's doubts about metadata and size
-        picture = Image.open(io.BytesIO(path.read_bytes()))
-        picture.draft("RGB", (2 * _SIDE, 2 * _SIDE))
-        if picture.width * picture.height > _MAX_PIXELS:
-            raise ValueError("too large to decode for a small picture")
-        small = ImageOps.exif_transpose(picture).convert("RGB")
+        image = Image.open(io.BytesIO(path.read_bytes()))
+        image.draft("RGB", (2 * _SIDE, 2 * _SIDE))
+        if image.width * image.height > _MAX_PIXELS:
+            raise ValueError("too large to decode for a small image")
+        small = ImageOps.exif_transpose(image).convert("RGB")
     scale = _SIDE / max(small.size)
     small = small.resize((max(1, round(small.width * scale)), max(1, round(small.height * scale))))
     labels = label_path(path)
@@ -80,10 +80,10 @@ def _small(path: Path, flawed_line: int, num_classes: int) -> Image.Image:
     return small
 
 
-def _draw(picture: Image.Image, boxes: tuple[Box, ...], flawed_line: int) -> None:
-    brush = ImageDraw.Draw(picture)
+def _draw(image: Image.Image, boxes: tuple[Box, ...], flawed_line: int) -> None:
+    brush = ImageDraw.Draw(image)
     for box in sorted(boxes, key=lambda box: box.line == flawed_line):
-        left, top = box.left * picture.width, box.top * picture.height
-        right, bottom = left + box.width * picture.width, top + box.height * picture.height
+        left, top = box.left * image.width, box.top * image.height
+        right, bottom = left + box.width * image.width, top + box.height * image.height
         brush.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="black", width=4)
         brush.rectangle((left, top, right, bottom), outline=_FLAWED if box.line == flawed_line else _GOOD, width=2)

@@ -51,13 +51,13 @@ def label_of(class_id: int, names: Mapping[int, str]) -> str:
 
 def drawn(cell: Cell, names: Mapping[int, str], side: int) -> Image.Image:
     """Draw a square of `side` pixels: the image in the middle, as large as fits, with its boxes on it."""
-    picture = Image.fromarray(cell.pixels)
-    scale = side / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.BICUBIC)
+    image = Image.fromarray(cell.pixels)
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    image = image.resize(size, Image.Resampling.BICUBIC)
     corner = ((side - size[0]) // 2, (side - size[1]) // 2)
     square = Image.new("RGB", (side, side), _PAPER)
-    square.paste(picture, corner)
+    square.paste(image, corner)
     boxes = [_on_square(box, size, corner) for box in cell.boxes]
     draw = ImageDraw.Draw(square)
     for box, class_id in zip(boxes, cell.classes, strict=True):

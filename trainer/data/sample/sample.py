@@ -75,7 +75,7 @@ def located(data: str) -> Path:
         return compose(default_directory())
     if not number.isdecimal() or int(number) < MIN_NAMED_IMAGES:
         raise DataError(
-            f"The sample data set is 'sample' or 'sample:N' with at least {MIN_NAMED_IMAGES} training pictures, "
+            f"The sample data set is 'sample' or 'sample:N' with at least {MIN_NAMED_IMAGES} training images, "
             f"but got '{data}'."
         )
     folder, train = default_directory(), int(number)
@@ -218,8 +218,8 @@ def _write(draft: Path, settings: _Settings) -> None:
             # One generator per scene: scene 7 stays the same for any number of scenes.
             rng = np.random.default_rng([settings.seed, number, index])
             scene = draw_scene(cutouts, sources[split], rng, image_size=settings.image_size)
-            picture = Image.fromarray(scene.pixels)
-            picture.save(images / f"{_stem(index)}.jpg", quality=_JPEG_QUALITY)
+            image = Image.fromarray(scene.pixels)
+            image.save(images / f"{_stem(index)}.jpg", quality=_JPEG_QUALITY)
             rows = "".join(_row(box, settings.image_size) for box in scene.boxes)
             (labels / f"{_stem(index)}.txt").write_text(rows, encoding="ascii", newline="\n")
     notice = ASSET.with_name("LICENSE-fashion-mnist.txt").read_bytes()

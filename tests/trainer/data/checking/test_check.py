@@ -71,15 +71,15 @@ def test_a_read_only_data_set_is_checked_all_the_same(dirty, tmp_path):
     assert int(done.stdout) == len(check(resolve(data)).findings)
 
 
-def test_the_counts_of_splits_and_classes_are_those_of_usable_pictures(report):
+def test_the_counts_of_splits_and_classes_are_those_of_usable_images(report):
     train = report.splits["train"]
-    assert train.pictures - train.usable == len([path for path in report.left_out if "/images/train/" in path]) == 19
-    assert report.splits["val"].usable == report.splits["val"].pictures == 18
+    assert train.images - train.usable == len([path for path in report.left_out if "/images/train/" in path]) == 19
+    assert report.splits["val"].usable == report.splits["val"].images == 18
     assert report.splits["val"].background == 2
     assert report.splits["train"].unlabelled == 1
     assert [facts.name for facts in report.classes] == list(planted.NAMES)
     assert report.classes[2].boxes == {"train": 0, "val": 0, "test": 0}
-    assert report.classes[4].boxes["train"] == report.classes[4].pictures["train"] == 30
+    assert report.classes[4].boxes["train"] == report.classes[4].images["train"] == 30
     assert sum(facts.boxes["train"] for facts in report.classes) == train.boxes
 
 
@@ -89,15 +89,15 @@ def test_a_report_survives_its_file(report):
 
 def test_what_cannot_be_used_is_left_out_and_the_rest_is_kept(dirty, report):
     dataset = resolve(dirty.root / "dataset.yaml")
-    kept = {str(p.path) for split in usable(dataset, report).splits.values() for p in split.pictures}
-    everything = {str(p.path) for split in dataset.splits.values() for p in split.pictures}
+    kept = {str(p.path) for split in usable(dataset, report).splits.values() for p in split.images}
+    everything = {str(p.path) for split in dataset.splits.values() for p in split.images}
     assert kept == everything - set(report.left_out)
 
 
 def test_worst_findings_come_first(report):
     levels = [finding.level for finding in report.findings]
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
-    assert report.findings[0].kind == "leaked-picture"
+    assert report.findings[0].kind == "leaked-image"
 
 
 # Whether it can be trained on
@@ -105,7 +105,7 @@ def test_worst_findings_come_first(report):
 
 @pytest.fixture
 def clean(tmp_path):
-    """300 training and 100 validation pictures without a flaw."""
+    """300 training and 100 validation images without a flaw."""
     made = planted.Dirty(tmp_path / "data")
     for split, number in (("train", 300), ("val", 100)):
         for index in range(number):
@@ -126,37 +126,37 @@ def test_a_clean_data_set_has_no_errors_and_is_not_refused(clean):
 
 
 @pytest.mark.parametrize(("broken", "refused"), [(3, False), (4, True)])
-def test_more_than_one_in_a_hundred_broken_pictures_are_refused(clean, broken, refused):
+def test_more_than_one_in_a_hundred_broken_images_are_refused(clean, broken, refused):
     assert MAX_BROKEN_FRACTION == 0.01
     for index in range(broken):
-        clean.put("train", f"{index:03}.jpg", b"no picture")
+        clean.put("train", f"{index:03}.jpg", b"no image")
     report = judged(clean)
     assert len(report.left_out) == broken
     assert bool(report.refusal) == refused
     if refused:
-        assert "4 of 300 pictures of train cannot be used, the first: " in report.refusal
+        assert "4 of 300 images of train cannot be used, the first: " in report.refusal
         assert "images/train/000.jpg" in report.refusal
 
 
 @pytest.mark.parametrize(("leaked", "refused"), [(1, False), (2, True)])
-def test_more_than_one_in_a_hundred_leaked_pictures_are_refused(clean, leaked, refused):
+def test_more_than_one_in_a_hundred_leaked_images_are_refused(clean, leaked, refused):
     for index in range(leaked):
         copy = (clean.root / f"images/train/{index:03}.jpg").read_bytes()
         clean.put("val", f"{index:03}.jpg", copy)
     report = judged(clean)
     assert bool(report.refusal) == refused
-    assert any("pictures that are in an earlier split too" in note for note in notes(report))
+    assert any("images that are in an earlier split too" in note for note in notes(report))
 
 
-def test_a_picture_listed_twice_under_two_names_is_a_leak(clean):
+def test_a_image_listed_twice_under_two_names_is_a_leak(clean):
     for index in range(5):
         os.link(clean.root / f"images/train/{index:03}.jpg", clean.root / f"images/val/link{index}.jpg")
-    assert "5 of 105 pictures of val are in train too" in judged(clean).refusal
+    assert "5 of 105 images of val are in train too" in judged(clean).refusal
 
 
 def test_val_is_the_training_set(clean):
     (clean.root / "dataset.yaml").write_text("train: images/train\nval: images/train\nnames: [cat]\n")
-    assert "300 of 300 pictures of val are in train too" in judged(clean).refusal
+    assert "300 of 300 images of val are in train too" in judged(clean).refusal
 
 
 # Kept results
@@ -197,7 +197,7 @@ def test_progress_is_told_to_the_end_of_each_step(clean):
     heard: list[ProgressRecord] = []
     check(resolve(clean.root / "dataset.yaml"), heard.append)
     assert [progress.step for progress in heard if progress.done == progress.total == 400] == [
-        "pictures and labels",
+        "images and labels",
     ]
 
 
@@ -208,9 +208,9 @@ def test_several_processes_find_what_one_finds(dirty, report, monkeypatch):
     assert check(resolve(dirty.root / "dataset.yaml")) == report
 
 
-def test_files_that_vanish_meanwhile_are_unreadable_pictures(clean):
+def test_files_that_vanish_meanwhile_are_unreadable_images(clean):
     dataset = resolve(clean.root / "dataset.yaml")
     shutil.rmtree(clean.root / "images/val")
     report = check(dataset)
     assert len(report.left_out) == 100
-    assert "pictures of val cannot be used" in report.refusal
+    assert "images of val cannot be used" in report.refusal

@@ -17,14 +17,14 @@ STAYS = {
     "class-not-in-val",
     "class-without-boxes",
     "empty-labels",
-    "grey-picture",
+    "grey-image",
     "missing-labels",
     "near-duplicate-box",
-    "near-duplicate-picture",
-    "near-leaked-picture",
+    "near-duplicate-image",
+    "near-leaked-image",
     "noisy-validation",
     "outline-labels",
-    "rotated-picture",
+    "rotated-image",
 }
 """What only the user can judge or mend."""
 
@@ -61,7 +61,7 @@ def test_what_is_measured_stays_and_what_leaks_into_it_is_not_trained_on(cleaned
         assert not (root / "images/train" / name).exists(), name
 
 
-def test_pictures_are_links_but_for_those_with_bytes_after_their_end(dirty, cleaned):
+def test_images_are_links_but_for_those_with_bytes_after_their_end(dirty, cleaned):
     images = Path(cleaned.data).parent / "images/train"
     assert (images / "good00.jpg").readlink() == dirty.root / "images/train/good00.jpg"
     rewritten, original = images / "trailing.jpg", dirty.root / "images/train/trailing.jpg"
@@ -88,15 +88,15 @@ def test_the_counts_are_those_of_the_files(dirty, cleaned):
     assert cleaned.num_left_out == sum(split.num_images for split in dataset.splits.values()) - written
 
 
-def test_pictures_of_one_name_from_several_folders_stay_apart(tmp_path):
+def test_images_of_one_name_from_several_folders_stay_apart(tmp_path):
     made = planted.Dirty(tmp_path / "data")
     for split in ("a/train", "b/train", "val"):
         made.put(split, "x.jpg", made.jpeg(), f"0 0.5 0.5 0.{len(split)} 0.2\n")
     (made.root / "dataset.yaml").write_text("train: [images/a/train, images/b/train]\nval: images/val\nnames: [cat]\n")
     dataset = resolve(made.root / "dataset.yaml")
     done = write_cleaned(dataset, check(dataset), tmp_path / "clean")
-    pictures = sorted((Path(done.data).parent / "images/train").iterdir())
-    assert {path.readlink() for path in pictures} == {made.root / f"images/{name}/train/x.jpg" for name in "ab"}
+    images = sorted((Path(done.data).parent / "images/train").iterdir())
+    assert {path.readlink() for path in images} == {made.root / f"images/{name}/train/x.jpg" for name in "ab"}
     again = check(resolve(Path(done.data)))
     assert again.splits["train"].boxes == 2
     assert again.splits["train"].unlabelled == 0

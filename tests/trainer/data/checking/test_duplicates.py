@@ -1,4 +1,4 @@
-"""Copies of pictures: byte for byte, and to the eye."""
+"""Copies of images: byte for byte, and to the eye."""
 
 import io
 
@@ -11,7 +11,7 @@ from trainer.data.checking.duplicates import SIMILAR, Twin, comparable, exact_tw
 from trainer.data.checking.scan import Reading, scan
 
 
-def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
+def image(seed: int, width: int = 160, height: int = 120) -> Image.Image:
     """Coarse blobs with detail, like no other seed's."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8)).resize((width, height), Image.BICUBIC)
@@ -35,7 +35,7 @@ def twins_of(tmp_path, *contents: bytes, groups=None) -> list[Twin]:
 
 
 def pairs(twins: list[Twin]) -> list[tuple[int, int]]:
-    return [(twin.picture, twin.earlier) for twin in twins]
+    return [(twin.image, twin.earlier) for twin in twins]
 
 
 def test_equal_bytes_are_copies_of_the_first_and_equal_checksums_alone_are_not(tmp_path):
@@ -60,20 +60,20 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_changed_copy_is_found_among_others(tmp_path, change):
-    contents = [jpeg(picture(seed)) for seed in range(12)]
-    (twin,) = twins_of(tmp_path, *contents, change(picture(5)))
-    assert (twin.picture, twin.earlier) == (12, 5)
+    contents = [jpeg(image(seed)) for seed in range(12)]
+    (twin,) = twins_of(tmp_path, *contents, change(image(5)))
+    assert (twin.image, twin.earlier) == (12, 5)
     assert SIMILAR <= twin.similarity <= 1
 
 
-def test_pictures_that_cannot_be_read_or_are_of_one_grey_look_like_nothing(tmp_path):
+def test_images_that_cannot_be_read_or_are_of_one_grey_look_like_nothing(tmp_path):
     grey = jpeg(Image.new("RGB", (64, 64), "grey"))
-    assert twins_of(tmp_path, grey, grey, b"", b"no picture", jpeg(picture(1))[:500]) == []
+    assert twins_of(tmp_path, grey, grey, b"", b"no image", jpeg(image(1))[:500]) == []
 
 
 def test_of_several_groups_the_first_that_has_one_counts(tmp_path):
-    same = [jpeg(picture(1), quality) for quality in (95, 90, 85, 80)]
-    other = jpeg(picture(2))
+    same = [jpeg(image(1), quality) for quality in (95, 90, 85, 80)]
+    other = jpeg(image(2))
     groups = [range(2), range(2, 4), range(4, 6)]
     assert pairs(twins_of(tmp_path, other, same[0], other, same[1], same[2], same[3], groups=groups)) == [
         (2, 0),
@@ -96,11 +96,11 @@ def test_blocks_change_nothing(monkeypatch):
     assert pairs(near_twins(small, [range(250), range(250, 300)])) == pairs(whole)
 
 
-def test_many_pictures_of_one_scene_take_no_longer_than_others():
+def test_many_images_of_one_scene_take_no_longer_than_others():
     scene = np.random.default_rng(0).normal(size=256).astype(np.float32)
     small = scene + 0.01 * np.random.default_rng(1).normal(size=(3000, 256)).astype(np.float32)
     small -= small.mean(axis=1, keepdims=True)
     small /= np.linalg.norm(small, axis=1, keepdims=True)
     twins = near_twins(small, [range(2000), range(2000, 3000)])
     assert len(twins) == 2999
-    assert all(twin.earlier < 2000 for twin in twins if twin.picture >= 2000)
+    assert all(twin.earlier < 2000 for twin in twins if twin.image >= 2000)

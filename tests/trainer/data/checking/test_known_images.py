@@ -1,4 +1,4 @@
-"""What is known of pictures by their content: none is decoded twice, and none is judged by what it was."""
+"""What is known of images by their content: none is decoded twice, and none is judged by what it was."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from trainer.data.checking import scan as scanning
-from trainer.data.checking.images import PictureFlaw
+from trainer.data.checking.images import ImageFlaw
 from trainer.data.checking.scan import Reading, scan
 
 
@@ -21,7 +21,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four pictures, of which one is turned and one is broken."""
+    """Four images, of which one is turned and one is broken."""
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(3):
@@ -29,7 +29,7 @@ def folder(tmp_path):
         exif = Image.Exif()
         exif[0x0112] = 6 if seed == 1 else 1
         Image.fromarray(pixels).save(folder / f"{seed}.jpg", exif=exif)
-    (folder / "3.jpg").write_bytes(b"no picture")
+    (folder / "3.jpg").write_bytes(b"no image")
     return folder
 
 
@@ -38,12 +38,12 @@ def seen(folder, channels=3):
 
 
 def facts(scan):
-    return scan.shapes.tolist(), scan.small.tolist(), scan.picture_flaws, scan.num_bytes.tolist()
+    return scan.shapes.tolist(), scan.small.tolist(), scan.image_flaws, scan.num_bytes.tolist()
 
 
 @pytest.fixture
 def count(monkeypatch):
-    """The pictures that are decoded, by their number of bytes."""
+    """The images that are decoded, by their number of bytes."""
     decoded = []
     stock = scanning.examine
 
@@ -78,7 +78,7 @@ def test_a_data_set_elsewhere_is_not_decoded_again(folder, tmp_path, count, move
     assert len(count) == 4
 
 
-def test_one_more_picture_is_the_only_one_that_is_decoded(folder, count):
+def test_one_more_image_is_the_only_one_that_is_decoded(folder, count):
     seen(folder)
     Image.new("RGB", (30, 30)).save(folder / "4.png")
     seen(folder)
@@ -91,7 +91,7 @@ def test_a_file_changed_behind_its_size_and_time_is_judged_anew(folder):
     before = path.stat()
     path.write_bytes(b"x" * before.st_size)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (0, PictureFlaw.UNREADABLE) in [(i, found.flaw) for i, found in seen(folder).picture_flaws]
+    assert (0, ImageFlaw.UNREADABLE) in [(i, found.flaw) for i, found in seen(folder).image_flaws]
 
 
 def test_the_same_content_is_judged_anew_for_another_number_of_channels_or_another_suffix(folder, count):
@@ -116,7 +116,7 @@ def test_rows_of_another_program_are_not_believed(folder, cache_home):
     first = facts(seen(folder))
     (file,) = cache_home.rglob("*.sqlite")
     with sqlite3.connect(file) as database:
-        database.execute("UPDATE pictures SET about = '[1]'")
+        database.execute("UPDATE images SET about = '[1]'")
     assert facts(seen(folder)) == first
 
 

@@ -98,7 +98,7 @@ def test_four_corners_are_turned_boxes_where_one_does_not_stand_upright(rows, fl
 def test_rows_of_other_kinds_have_names_of_their_own(text, flaw, value):
     (found,) = read_labels(text.encode(), 3).flaws
     assert (found.flaw, found.value) == (flaw, value)
-    assert found.flaw.loses_picture
+    assert found.flaw.loses_image
 
 
 def test_an_outline_that_touches_the_border_is_none_with_keypoints():

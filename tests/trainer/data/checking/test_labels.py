@@ -1,4 +1,4 @@
-"""Label files: each flaw at its line, and a picture is usable where ultralytics takes it."""
+"""Label files: each flaw at its line, and an image is usable where ultralytics takes it."""
 
 import warnings
 
@@ -55,7 +55,7 @@ FLAWS = {
 @pytest.mark.parametrize("case", FLAWS)
 def test_a_flaw_is_told_at_its_line_and_the_other_rows_are_kept(case):
     row, flaw = FLAWS[case]
-    loses_box = flaw.loses_picture or flaw in {RowFlaw.ZERO_SIZE, RowFlaw.DUPLICATE}
+    loses_box = flaw.loses_image or flaw in {RowFlaw.ZERO_SIZE, RowFlaw.DUPLICATE}
     labels = read_labels(f"1 0.5 0.5 0.5 0.5\n\n{row}\r\n2 0.2 0.2 0.1 0.1\n".encode(), NUM_CLASSES)
     assert [(found.line, found.flaw) for found in labels.flaws] == [(3, flaw)]
     assert [box.line for box in labels.boxes] == ([1, 4] if loses_box else [1, 3, 4])
@@ -73,7 +73,7 @@ def test_outlines_give_the_boxes_around_them():
     assert box[1:] == pytest.approx((2, 0.3, 0.5, 0.4, 0.6))
 
 
-def test_boxes_beside_outlines_lose_the_picture():
+def test_boxes_beside_outlines_lose_the_image():
     assert flaws(f"{GOOD}\n2 0.1 0.2 0.5 0.2 0.3 0.8") == [(0, RowFlaw.MIXED)]
 
 
@@ -129,23 +129,23 @@ rows = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "image.png"
     cv2.imwrite(str(path), np.zeros((32, 32, 3), np.uint8))
     return path
 
 
 @given(lines=st.lists(rows, max_size=5))
-def test_a_picture_is_usable_where_ultralytics_takes_it(picture, lines):
+def test_a_image_is_usable_where_ultralytics_takes_it(image, lines):
     """And with the same boxes, but for those without a size, which it trains on."""
     content = "\n".join(map(" ".join, lines)).encode()
-    file = picture.with_suffix(".txt")
+    file = image.with_suffix(".txt")
     file.write_bytes(content)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _, boxes, *_, is_broken, _ = verify_image_label((str(picture), str(file), "", False, NUM_CLASSES, 0, 0, False))
+        _, boxes, *_, is_broken, _ = verify_image_label((str(image), str(file), "", False, NUM_CLASSES, 0, 0, False))
     labels = read_labels(content, NUM_CLASSES)
-    is_usable = not any(row.flaw.loses_picture for row in labels.flaws)
+    is_usable = not any(row.flaw.loses_image for row in labels.flaws)
     assert is_usable == (not is_broken)
     if is_usable:
         theirs = boxes[(boxes[:, 3] > 0) & (boxes[:, 4] > 0)]

@@ -7,7 +7,7 @@ import pytest
 
 from trainer.data.checking.advice import advice, fitting_imgsz
 from trainer.data.checking.label_forms import NO_FORM
-from trainer.data.checking.metric_noise import MAX_PICTURES, Detections, expected_noise, resampled
+from trainer.data.checking.metric_noise import MAX_IMAGES, Detections, expected_noise, resampled
 from trainer.data.checking.scan import Scan
 from trainer.data.checking.statistics import odd_classes, odd_splits, size_facts, split_facts
 from tuner.contract.data_report import ClassFacts, NoiseFacts, SplitFacts
@@ -16,7 +16,7 @@ YAML = Path("/data/set.yaml")
 
 
 def seen(shapes: list[tuple[int, int]], boxes: list[list[tuple[float, ...]]]) -> Scan:
-    """A scan of pictures of these sizes with these boxes: class, centre, width, height."""
+    """A scan of images of these sizes with these boxes: class, centre, width, height."""
     flat = [box for each in boxes for box in each]
     return Scan(
         shapes=np.array(shapes, np.int32),
@@ -27,18 +27,18 @@ def seen(shapes: list[tuple[int, int]], boxes: list[list[tuple[float, ...]]]) ->
         has_labels=np.ones(len(shapes), bool),
         num_boxes=np.array([len(each) for each in boxes]),
         boxes=np.array(flat, np.float32).reshape(-1, 5),
-        picture_flaws=(),
+        image_flaws=(),
         row_flaws=(),
     )
 
 
 def facts(name: str, train: int, val: int) -> ClassFacts:
     counts = {"train": train, "val": val}
-    return ClassFacts(name=name, pictures=counts, boxes=counts)
+    return ClassFacts(name=name, images=counts, boxes=counts)
 
 
 def split(usable: int) -> SplitFacts:
-    return SplitFacts(pictures=usable, usable=usable, background=0, unlabelled=0, boxes=usable)
+    return SplitFacts(images=usable, usable=usable, background=0, unlabelled=0, boxes=usable)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_validation_splits_of_an_odd_share_are_named_unless_they_are_large(train
 
 
 def test_a_validation_split_that_tells_little_apart_is_named_with_what_would():
-    noise = NoiseFacts(pictures=90, standard_deviation=0.02, least_difference=0.03, pictures_for_a_point=900)
+    noise = NoiseFacts(images=90, standard_deviation=0.02, least_difference=0.03, images_for_a_point=900)
     (finding,) = odd_splits(YAML, {"train": split(800), "val": split(100)}, noise)
     assert finding.kind == "noisy-validation"
     assert "a difference of 0.01 takes 900" in finding.places[0].found
 
 
-def test_objects_are_measured_in_pixels_of_the_scaled_picture():
+def test_objects_are_measured_in_pixels_of_the_scaled_image():
     scan = seen(
         [(1280, 640), (100, 200)], [[(0, 0.5, 0.5, 0.05, 0.1)], [(0, 0.5, 0.5, 0.5, 0.5), (0, 0.5, 0.5, 0.02, 0.5)]]
     )
@@ -89,12 +89,12 @@ def test_objects_are_measured_in_pixels_of_the_scaled_picture():
     # 32 x 32, 160 x 320 and 6.4 x 320 pixels
     assert (sizes.small, sizes.medium, sizes.large) == pytest.approx((0, 2 / 3, 1 / 3))
     assert sizes.tiny == pytest.approx(1 / 3)
-    assert sizes.boxes_per_picture == 1.5
+    assert sizes.boxes_per_image == 1.5
 
 
-def test_a_data_set_without_boxes_or_readable_pictures_has_facts_too():
+def test_a_data_set_without_boxes_or_readable_images_has_facts_too():
     sizes = size_facts(seen([(0, 0)], [[]]), 640)
-    assert (sizes.small, sizes.median_side, sizes.boxes_per_picture, sizes.picture_sizes) == (0, 0, 0, ())
+    assert (sizes.small, sizes.median_side, sizes.boxes_per_image, sizes.image_sizes) == (0, 0, 0, ())
     assert split_facts(seen([(9, 9)], [[]]), {"train": range(1)})["train"].background == 1
     assert fitting_imgsz(seen([(0, 0)], [[]])) == 640
 
@@ -110,14 +110,14 @@ def test_a_data_set_without_boxes_or_readable_pictures_has_facts_too():
         ((640, 480), 0.001, 640),
     ],
 )
-def test_small_objects_ask_for_a_larger_imgsz_but_not_beyond_the_pictures(shape, side, imgsz):
+def test_small_objects_ask_for_a_larger_imgsz_but_not_beyond_the_images(shape, side, imgsz):
     width, height = shape
     box = (0, 0.5, 0.5, side, side * width / height)
     assert fitting_imgsz(seen([shape] * 3, [[box]] * 3)) == imgsz
 
 
 @pytest.mark.parametrize(
-    ("pictures", "model", "space"),
+    ("images", "model", "space"),
     [
         (100, "mamba-yolo-t", "strong_aug"),
         (9_999, "mamba-yolo-t", "strong_aug"),
@@ -127,9 +127,9 @@ def test_small_objects_ask_for_a_larger_imgsz_but_not_beyond_the_pictures(shape,
         (100_000, "mamba-yolo-l", "weak_aug"),
     ],
 )
-def test_advice_follows_the_number_of_training_pictures(pictures, model, space):
+def test_advice_follows_the_number_of_training_images(images, model, space):
     sizes = size_facts(seen([(640, 480)], [[(0, 0.5, 0.5, 0.2, 0.2)]]), 640)
-    choices = {each.about: each.choice for each in advice({"train": split(pictures)}, sizes)}
+    choices = {each.about: each.choice for each in advice({"train": split(images)}, sizes)}
     assert choices == {"start": "", "model": model, "space": space, "imgsz": "640"}
 
 
@@ -140,29 +140,29 @@ def test_average_precision_is_the_area_under_the_envelope():
     """Worked out by hand: two boxes; a hit, a miss, a hit give 1 x 1/2 + 2/3 x 1/2 at every IoU."""
     hits = np.repeat(np.array([[True], [False], [True]]), 10, axis=1)
     found = Detections(
-        picture=np.array([0, 0, 1]),
+        image=np.array([0, 0, 1]),
         class_id=np.zeros(3, np.int64),
         is_true=hits,
-        picture_of_box=np.array([0, 1]),
+        image_of_box=np.array([0, 1]),
         class_of_box=np.zeros(2, np.int64),
     )
     times = np.array([[1, 1], [2, 0], [0, 1], [0, 0]], np.float32)
     assert resampled(found, times) == pytest.approx([5 / 6, 1, 1, np.nan], nan_ok=True)
 
 
-def test_more_pictures_of_the_kind_mean_less_noise_by_the_square_root():
+def test_more_images_of_the_kind_mean_less_noise_by_the_square_root():
     rng = np.random.default_rng(0)
 
-    def noise(pictures: int) -> NoiseFacts:
-        found = expected_noise(np.repeat(np.arange(pictures), 3), rng.integers(0, 4, 3 * pictures), pictures)
+    def noise(images: int) -> NoiseFacts:
+        found = expected_noise(np.repeat(np.arange(images), 3), rng.integers(0, 4, 3 * images), images)
         assert found is not None
         return found
 
-    few, more, many = noise(100), noise(1600), noise(16 * MAX_PICTURES)
+    few, more, many = noise(100), noise(1600), noise(16 * MAX_IMAGES)
     assert few.standard_deviation / more.standard_deviation == pytest.approx(4, rel=0.3)
     assert many.standard_deviation < 0.3 * more.standard_deviation
-    assert few.pictures_for_a_point > 100
-    assert few.pictures_for_a_point == pytest.approx(more.pictures_for_a_point, rel=0.7)
+    assert few.images_for_a_point > 100
+    assert few.images_for_a_point == pytest.approx(more.images_for_a_point, rel=0.7)
 
 
 def test_without_a_box_there_is_no_noise_to_speak_of():

@@ -1,4 +1,4 @@
-"""Contact sheets as pictures: everything fits, and every box is to be seen."""
+"""Contact sheets as images: everything fits, and every box is to be seen."""
 
 import time
 from itertools import pairwise
@@ -43,9 +43,9 @@ def test_however_long_texts_are_a_sheet_is_as_wide_as_its_columns():
         names={0: long},
         rows=(Row(caption=long, cells=sheet_of().rows[0].cells),),
     )
-    picture = drawn_sheet(sheet)
-    assert picture.width == drawn_sheet(sheet_of()).width
-    margin = np.asarray(picture)[:, -10:]
+    image = drawn_sheet(sheet)
+    assert image.width == drawn_sheet(sheet_of()).width
+    margin = np.asarray(image)[:, -10:]
     assert (margin == 255).all()
 
 
@@ -65,7 +65,7 @@ def test_the_same_sheet_gives_the_same_bytes():
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 4000), (4000, 5), (1000, 1000)])
-def test_a_picture_of_any_shape_fills_its_square(height, width):
+def test_a_image_of_any_shape_fills_its_square(height, width):
     assert drawn(cell_of(height, width, [BOX], [0]), {0: "red"}, SIDE).size == (SIDE, SIDE)
 
 
@@ -96,7 +96,7 @@ def test_no_label_hides_the_middle_of_an_object():
 
 
 @pytest.mark.parametrize(("columns", "side"), [(1, 640), (3, 640), (6, 320), (21, 320)])
-def test_few_columns_make_large_pictures(columns, side):
+def test_few_columns_make_large_images(columns, side):
     cells = (cell_of(boxes=[BOX], classes=[0]),) * columns
     sheet = sheet_of(columns=("c",) * columns, rows=(Row(caption="a", cells=cells),))
     assert drawn_sheet(sheet).width == columns * (side + 8) - 8 + 32

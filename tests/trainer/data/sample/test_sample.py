@@ -86,7 +86,7 @@ def test_boxes_are_the_bounds_of_the_visible_pixels() -> None:
             assert bounds(drawn.owners == number) == (box.left, box.top, box.right, box.bottom)
 
 
-def test_what_an_object_changes_in_the_picture_is_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_object_changes_in_the_image_is_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compares the canvas before and after the object of each scene that has one."""
     paste = scenes._paste
     pasted: list[npt.NDArray[np.bool_]] = []
@@ -119,7 +119,7 @@ def test_every_class_appears() -> None:
 
 
 @pytest.mark.parametrize("image_size", [64, 128, 320])
-def test_objects_grow_with_the_picture_and_stay_inside(image_size: int) -> None:
+def test_objects_grow_with_the_image_and_stay_inside(image_size: int) -> None:
     longest = []
     for index in range(25):
         drawn = scene("train", index, image_size=image_size)
@@ -160,10 +160,10 @@ def test_the_layout_is_the_usual_one(tmp_path: Path) -> None:
     dataset = resolve(yaml)
     assert dataset.names == scenes.load_cutouts().names
     assert {name: split.num_images for name, split in dataset.splits.items()} == {"train": 12, "val": 6}
-    labels = {name: [label_path(p.path) for p in split.pictures] for name, split in dataset.splits.items()}
+    labels = {name: [label_path(p.path) for p in split.images] for name, split in dataset.splits.items()}
     assert {name: sum(map(Path.is_file, files)) for name, files in labels.items()} == {"train": 12, "val": 6}
-    with Image.open(tmp_path / "data/images/val/000000.jpg") as picture:
-        assert (picture.size, picture.mode, picture.format) == ((96, 96), "RGB", "JPEG")
+    with Image.open(tmp_path / "data/images/val/000000.jpg") as image:
+        assert (image.size, image.mode, image.format) == ((96, 96), "RGB", "JPEG")
 
 
 def test_label_rows_are_the_boxes_of_the_scene(tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ def test_label_rows_are_the_boxes_of_the_scene(tmp_path: Path) -> None:
             assert (left, top, right, bottom) == pytest.approx((box.left, box.top, box.right, box.bottom), abs=1e-5)
 
 
-def test_the_pictures_show_the_scenes(tmp_path: Path) -> None:
+def test_the_images_show_the_scenes(tmp_path: Path) -> None:
     sample.compose(tmp_path / "data", **SMALL)
-    with Image.open(tmp_path / "data/images/train/000004.jpg") as picture:
-        stored = np.asarray(picture, dtype=np.float64)
+    with Image.open(tmp_path / "data/images/train/000004.jpg") as image:
+        stored = np.asarray(image, dtype=np.float64)
     drawn = scene("train", 4, image_size=96, seed=3).pixels
     assert np.abs(stored - drawn).mean() < 8  # JPEG
 
@@ -194,7 +194,7 @@ def test_same_settings_give_the_same_bytes(tmp_path: Path) -> None:
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
-def test_another_seed_gives_other_pictures(tmp_path: Path) -> None:
+def test_another_seed_gives_other_images(tmp_path: Path) -> None:
     sample.compose(tmp_path / "a", **SMALL)
     sample.compose(tmp_path / "b", **(SMALL | {"seed": 4}))
     a, b = tree(tmp_path / "a"), tree(tmp_path / "b")
@@ -210,10 +210,10 @@ def test_a_scene_is_the_same_however_many_there_are(tmp_path: Path) -> None:
 
 def test_a_complete_data_set_is_reused_untouched(tmp_path: Path) -> None:
     yaml = sample.compose(tmp_path / "data", **SMALL)
-    picture = tmp_path / "data/images/train/000000.jpg"
-    before = picture.stat().st_mtime_ns
+    image = tmp_path / "data/images/train/000000.jpg"
+    before = image.stat().st_mtime_ns
     assert sample.compose(tmp_path / "data", **SMALL) == yaml
-    assert picture.stat().st_mtime_ns == before
+    assert image.stat().st_mtime_ns == before
 
 
 def test_caches_that_training_leaves_do_not_matter(tmp_path: Path) -> None:

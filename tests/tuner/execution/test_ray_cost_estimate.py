@@ -9,9 +9,9 @@ def test_a_dry_run_times_an_epoch_and_leaves_nothing_behind(arena):
     before = sorted(path.name for path in arena.folder.iterdir())
     code, output = arena.run(epoch_seconds=0.5, promote=True, more=more)
     assert_orderly_end(code, output, 0)
-    assert "quote  an epoch is taken as 0.5 s" in output
-    assert "quote  search: 8 reach epoch 3" in output or "quote  search: 7 to 8 reach epoch 3" in output
-    assert "quote  full run of the winner: 4 epochs, 0.00 slot-hours" in output
+    assert "cost   an epoch is taken as 0.5 s" in output
+    assert "cost   search: 8 reach epoch 3" in output or "cost   search: 7 to 8 reach epoch 3" in output
+    assert "cost   full run of the winner: 4 epochs, 0.00 slot-hours" in output
     assert [event["epoch"] for event in arena.events("epoch")] == [1]
     left = sorted(path.name for path in arena.folder.iterdir())
     assert set(left) - set(before) == {"played.jsonl"}
@@ -26,12 +26,12 @@ def test_a_dry_run_times_what_the_command_line_fixes(arena):
     assert (epoch["params"]["imgsz"], epoch["params"]["batch"], epoch["params"]["mosaic"]) == (32, 4, 0.5)
 
 
-def test_the_run_that_follows_a_dry_run_is_quoted_with_the_epoch_that_was_timed(arena):
+def test_the_run_that_follows_a_dry_run_is_estimated_with_the_epoch_that_was_timed(arena):
     arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
     assert arena.run(epoch_seconds=0.5, more=("--dry-run",))[0] == 0
     code, output = arena.run(epoch_seconds=0.5, more=("--trials", "1"))
     assert_orderly_end(code, output, 0)
-    assert "quote  an epoch is taken as 0.5 s, the first one of the default configuration, timed just now" in output
+    assert "cost   an epoch is taken as 0.5 s, the first one of the default configuration, timed just now" in output
     assert "has not been timed" not in output
 
 
@@ -42,7 +42,7 @@ def test_the_time_of_other_data_settings_or_trainers_is_not_taken(arena):
     space.write_text(space.read_text().replace("imgsz: 64", "imgsz: 96"))
     code, output = arena.run(epoch_seconds=0.5, more=("--trials", "1"))
     assert code == 0
-    assert "quote  an epoch has not been timed yet: `tune run --dry-run`" in output
+    assert "cost   an epoch has not been timed yet: `tune run --dry-run`" in output
 
 
 def test_a_trainer_that_fails_is_told_in_one_line(arena):
