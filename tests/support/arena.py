@@ -23,7 +23,8 @@ from tuner.storage.database import sqlite_url
 from tuner.study import StoredStudy
 
 SPACE = """
-search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: %d, sampler: random, promote_epochs: 4,
+search: {epochs: 9, rungs: [3], strategy: asha-stopping, reduction_factor: 3,
+         trials: %d, sampler: random, promote_epochs: 4,
          reevaluation_runs: 0}
 parameters:
   optimizer: SGD

@@ -18,7 +18,8 @@ from tuner.trials.requests import TrialTerms
 from tuner.trials.workload import Decision
 
 SPACE = """
-search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: 6, sampler: random, promote_epochs: 20}
+search: {epochs: 9, rungs: [3], strategy: asha-stopping, reduction_factor: 3, trials: 6, sampler: random,
+         promote_epochs: 20}
 parameters:
   optimizer: SGD
   batch: 16

@@ -98,9 +98,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _configure_logging(*, debug: bool) -> None:
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    shown = logging.StreamHandler()
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        handlers=[shown],
+    )
     if not debug:
-        logging.getLogger("tuner").setLevel(logging.CRITICAL)
+        # Messages of our own reach the user through the view; the log is for the driver's file.
+        shown.addFilter(lambda record: record.name.split(".")[0] != "tuner")
+        logging.getLogger("tuner").setLevel(logging.INFO)
         # Not of the logger `optuna`: Optuna sets that to INFO when it is imported, which is later.
         for part in ("samplers", "storages", "study", "trial"):
             logging.getLogger(f"optuna.{part}").setLevel(logging.ERROR)

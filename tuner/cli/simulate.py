@@ -34,7 +34,7 @@ def simulate(
 
         tune simulate --curves detector.parquet --workers 1000 --budget 200
 
-        tune simulate --curves taskset.npz --strategy asha --seed 3 --json
+        tune simulate --curves taskset.npz --strategy asha-stopping --seed 3 --json
     """
     from rich.console import Console
 

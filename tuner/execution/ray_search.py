@@ -55,7 +55,7 @@ class _Driver:
         except Exception as error:
             if self.failure is None:
                 self.failure = error
-                logger.exception("what trains is stopped")
+                logger.error("stopping all trials: %s", error, exc_info=not isinstance(error, TunerError))
             self.workload.stop(str(error) if isinstance(error, TunerError) else f"an internal error: {error!r}")
             return default
 

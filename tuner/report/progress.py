@@ -1,5 +1,6 @@
 """What a user sees while a study runs: a live table on a terminal, plain lines anywhere else."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from tuner.study import ReadableStudy, StudyPaths, StudySpec, best_trial
 from tuner.system.printable import printable
 from tuner.training.final_run import FinalRun, Winner, standing
 
+logger = logging.getLogger("tuner")
+
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0
 
@@ -38,7 +41,11 @@ class View:
         self._plain = plain or not console.is_terminal
 
     def note(self, line: str) -> None:
-        """One line that stays."""
+        """Print one line that stays, and log it."""
+        logger.info("%s", printable(line))
+        self._print(line)
+
+    def _print(self, line: str) -> None:
         self._console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def subject(self, spec: StudySpec, space: Space, notes: Sequence[str] = ()) -> None:
@@ -104,7 +111,7 @@ class View:
     def _shown(self, line: Callable[[], str], image: Callable[[], RenderableType]) -> Iterator[None]:
         """A line every now and then, or an image that moves, for the time of the block."""
         if self._plain:
-            with _every(_PLAIN_INTERVAL_S, lambda: self.note(line())):
+            with _every(_PLAIN_INTERVAL_S, lambda: self._print(line())):
                 yield
             return
         with Live(

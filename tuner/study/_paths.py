@@ -59,6 +59,11 @@ class StudyPaths:
         return self.root / "decisions.jsonl"
 
     @property
+    def driver_log(self) -> Path:
+        """Log of the events of all drivers, for people only; older parts are in files that end with .1, .2 and .3."""
+        return self.root / "driver.log"
+
+    @property
     def journal(self) -> Path:
         return self.root / "journal.jsonl"
 

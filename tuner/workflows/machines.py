@@ -1,6 +1,7 @@
 """Hold a study, and the machines that train it, for the time of a command."""
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,12 +11,15 @@ from tuner.exceptions import MachineError
 from tuner.storage.lease import Lease, folder_lock, study_lease
 from tuner.study import StudyPaths, StudySession
 from tuner.system.disk_space import require, reserve_bytes
+from tuner.system.driver_log import driver_log
 from tuner.system.scratch import remove, scratch_folder
 from tuner.system.signals import Signals
 from tuner.workflows.options import Machines
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
+
+logger = logging.getLogger("tuner")
 
 _LAST_FLUSH_S = 5.0
 """How long a run that must end now waits for a database that is away."""
@@ -26,9 +30,9 @@ _SIGNAL_S = 2.0
 
 @contextlib.contextmanager
 def held_study(url: str, name: str, paths: StudyPaths, on_event: Callable[[str], None]) -> Iterator[Lease]:
-    """Keep other drivers away from a study: from its folder and from its record."""
+    """Keep other drivers away from a study, from its folder and from its record, and log events in its folder."""
     require(paths.root, reserve_bytes(checkpoint_bytes=0, slots=0), "A study")
-    with folder_lock(paths.lock), study_lease(url, name, on_event) as lease:
+    with folder_lock(paths.lock), study_lease(url, name, on_event) as lease, driver_log(paths.driver_log):
         yield lease
 
 
@@ -54,7 +58,9 @@ def watched_machines(machines: Machines, study: StudySession, signals: Signals) 
             study.interrupt_all()
             study.flush(_LAST_FLUSH_S)
         remove(scratch)
-        sys.stderr.write(f"{asked or f'{what}; nothing is lost: the same command goes on from here'}\n")
+        told = asked or f"{what}; nothing is lost: the same command goes on from here"
+        logger.error("driver ended at once: %s", told)
+        sys.stderr.write(f"{told}\n")
         sys.stderr.flush()
         os._exit(asked.exit_code if asked else MachineError.exit_code)
 

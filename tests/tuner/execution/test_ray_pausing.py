@@ -19,7 +19,7 @@ def strategy(request):
 @pytest.fixture
 def arena(tmp_path, ray_cluster, strategy):
     arena = Arena(tmp_path, trials=TRIALS, address=ray_cluster)
-    text = (SPACE % TRIALS).replace("strategy: asha", f"strategy: {strategy}")
+    text = (SPACE % TRIALS).replace("strategy: asha-stopping", f"strategy: {strategy}")
     (tmp_path / "space.yaml").write_text(text.replace("sampler: random, ", "") if strategy == "auto" else text)
     yield arena
     arena.kill_everything()

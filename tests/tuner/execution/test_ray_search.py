@@ -25,6 +25,10 @@ def test_a_search_ends_with_right_states_a_final_run_and_parameters(arena):
         assert set(trial["curve"]) == ({"3", "9"} if trial["state"] == "COMPLETE" else {"3"})
     assert status["final_run"]["state"] == "COMPLETE"
     assert (arena.folder / "studies/s/params.yaml").exists()
+    logged = (arena.study_folder / "driver.log").read_text().splitlines()
+    assert "driver started: process " in logged[0]
+    assert sum(" trial 0 complete: " in line for line in logged) == 1
+    assert logged[-1].endswith(" driver ended: done")
 
 
 def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baseline(arena):

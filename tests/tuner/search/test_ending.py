@@ -183,7 +183,7 @@ def test_many_trials_that_share_the_best_value_below_the_ceiling_are_no_reason_t
 
 @pytest.mark.parametrize("strategy", ["asha-promotion", "auto"])
 def test_trials_that_wait_at_the_first_rung_with_zero_do_not_end_the_search(study, paths, terms, strategy):
-    text = SPACE.replace("strategy: asha", f"strategy: {strategy}").replace("sampler: random", "sampler: auto")
+    text = SPACE.replace("strategy: asha-stopping", f"strategy: {strategy}").replace("sampler: random", "sampler: auto")
     space = parse_space(text, name="small", file="small.yaml").with_settings(trials=40)
     search = Search(study, space, paths, terms)
     for _ in range(20):  # those that are called back do not get any further

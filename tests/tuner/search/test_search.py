@@ -20,7 +20,7 @@ from tuner.study import StudyPaths, driven_study
 from tuner.trials.workload import Decision
 
 LONG = """
-search: {epochs: 9, rungs: [3], strategy: asha, reduction_factor: 3, trials: 10, sampler: SAMPLER}
+search: {epochs: 9, rungs: [3], strategy: asha-stopping, reduction_factor: 3, trials: 10, sampler: SAMPLER}
 parameters:
   optimizer: SGD
   batch: {int: [8, 64]}
