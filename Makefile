@@ -64,7 +64,7 @@ bench-decisions: install
 	@test -n "$(TASKSET)" || { echo "Name the folder of TaskSet's npz files: make bench-decisions TASKSET=FOLDER" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.decisions.run --taskset $(TASKSET) --seeds $(SEEDS) --out build/decisions.jsonl \
 	    --table benchmarks/decisions/detector_table/detector.parquet --equal-epochs \
-	    --methods auto promotion asha random optuna-tpe optuna-tpe-median optuna-tpe-sha optuna-tpe-hyperband \
+	    --methods auto asha-promotion asha-stopping random optuna-tpe optuna-tpe-median optuna-tpe-sha optuna-tpe-hyperband \
 	    ray-asha-10-optuna-tpe ray-asha-1-optuna-tpe "ultralytics-ga (re-implementation)"
 	$(BIN)/python -m benchmarks.decisions.report build/decisions.jsonl --against ray-asha-10-optuna-tpe
 
