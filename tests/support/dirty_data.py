@@ -37,11 +37,11 @@ class Dirty:
             exif[0x0112] = orientation
         return saved(Image.fromarray(self.pixels() if pixels is None else pixels), quality=quality, exif=exif)
 
-    def put(self, split: str, name: str, image: bytes, rows: str | bytes | None = "0 0.5 0.5 0.25 0.25\n") -> None:
+    def put(self, split: str, name: str, content: bytes, rows: str | bytes | None = "0 0.5 0.5 0.25 0.25\n") -> None:
         """An image and, unless rows is none, its labels."""
         image = self.root / "images" / split / name
         image.parent.mkdir(parents=True, exist_ok=True)
-        image.write_bytes(image)
+        image.write_bytes(content)
         if rows is not None:
             labels = self.root / "labels" / split / Path(name).with_suffix(".txt")
             labels.parent.mkdir(parents=True, exist_ok=True)

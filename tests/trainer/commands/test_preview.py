@@ -217,7 +217,7 @@ def test_images_of_every_kind_are_drawn(user_data, preview_of, sizes, options):
     assert contact_sheet.jpeg(sheet)
 
 
-def test_a_image_turned_by_its_exif_orientation_is_upright_with_its_boxes(user_data, preview_of):
+def test_an_image_turned_by_its_exif_orientation_is_upright_with_its_boxes(user_data, preview_of):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     preview = preview_of(user_data([(96, 48)] * 2, exif=exif.tobytes()))

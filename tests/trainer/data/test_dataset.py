@@ -348,7 +348,7 @@ def test_what_is_not_trained_on_does_not_change_the_fingerprint(tmp_path: Path) 
     assert fingerprint(resolve(yaml)) == before
 
 
-def test_a_image_that_goes_away_is_a_data_error(tmp_path: Path) -> None:
+def test_an_image_that_goes_away_is_a_data_error(tmp_path: Path) -> None:
     dataset = resolve(make(tmp_path))
     (tmp_path / "images/train/a.jpg").unlink()
     with pytest.raises(DataError, match=r"a\.jpg: Every image"):

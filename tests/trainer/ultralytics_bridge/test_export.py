@@ -128,7 +128,7 @@ def _with_site_packages(code: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torchscript"])
-def test_boxes_predicted_on_a_image_are_those_of_the_checkpoint(request, checkpoint, data_yaml, kind):
+def test_boxes_predicted_on_an_image_are_those_of_the_checkpoint(request, checkpoint, data_yaml, kind):
     file = request.getfixturevalue(f"{kind}_file")
     image = cv2.imread(str(next((data_yaml.parent / "images" / "val").iterdir())))
     image = cv2.resize(image, (WIDTH, HEIGHT))  # of just the size that the file takes

@@ -63,7 +63,7 @@ def test_decoded_images_are_kept_in_our_folder_and_equal_the_users(user_data, ca
 
 
 @pytest.mark.parametrize("cache", [False, "ram", "disk"])
-def test_an_npy_beside_a_image_is_not_taken_for_it_and_stays(user_data, tmp_path, cache):
+def test_an_npy_beside_an_image_is_not_taken_for_it_and_stays(user_data, tmp_path, cache):
     expected = images_of(dataset_of(user_data, cache=False))
     np.save(user_data / "images" / "0.npy", np.full((30, 40, 3), 7, np.uint8))
     (user_data / "images" / "1.npy").write_bytes(b"the user's own")

@@ -298,7 +298,7 @@ def test_the_final_run_is_told_from_its_latest_epoch(promoted):
 def test_the_final_run_begins_with_where_it_is(view, console, promoted):
     with view.watching_final_run(promoted):
         pass
-    assert printed(console) == f"promoting trial 1: 20 epochs in {promoted.request.directory}\n"
+    assert printed(console) == f"final run of trial 1: 20 epochs in {promoted.request.directory}\n"
 
 
 # When it is done

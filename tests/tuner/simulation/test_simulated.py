@@ -85,7 +85,7 @@ def test_the_command_gives_its_values_as_json(capsys, tmp_path, smooth):
 def test_the_command_shows_its_values(capsys, tmp_path):
     code, out, _ = run(capsys, "--curves", losses(tmp_path / "small.npz"), "--strategy", "asha-stopping", "--budget", 2)
     assert code == 0
-    assert "asha on small: 4 workers, 2 full runs" in out
+    assert "asha-stopping on small: 4 workers, 2 full runs" in out
     assert "regret at 50 % of the budget" in out
 
 

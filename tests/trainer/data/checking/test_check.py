@@ -148,7 +148,7 @@ def test_more_than_one_in_a_hundred_leaked_images_are_refused(clean, leaked, ref
     assert any("images that are in an earlier split too" in note for note in notes(report))
 
 
-def test_a_image_listed_twice_under_two_names_is_a_leak(clean):
+def test_an_image_listed_twice_under_two_names_is_a_leak(clean):
     for index in range(5):
         os.link(clean.root / f"images/train/{index:03}.jpg", clean.root / f"images/val/link{index}.jpg")
     assert "5 of 105 images of val are in train too" in judged(clean).refusal

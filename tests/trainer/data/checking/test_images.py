@@ -94,7 +94,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("case", IMAGES)
-def test_the_flaws_of_a_image_are_found(case):
+def test_the_flaws_of_an_image_are_found(case):
     content, expected = IMAGES[case]
     assert [found.flaw for found in examine(content).flaws] == expected
 
@@ -104,7 +104,7 @@ def is_usable(facts):
 
 
 @pytest.mark.parametrize("case", IMAGES)
-def test_a_image_is_usable_and_as_large_as_ultralytics_says_and_its_file_stays_as_it_was(case, tmp_path):
+def test_an_image_is_usable_and_as_large_as_ultralytics_says_and_its_file_stays_as_it_was(case, tmp_path):
     content, _ = IMAGES[case]
     path = tmp_path / "image.jpg"  # what is in it counts, not the suffix
     path.write_bytes(content)

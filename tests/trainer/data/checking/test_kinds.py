@@ -15,7 +15,7 @@ def test_every_kind_of_finding_is_in_the_docs_as_it_is_told():
     assert rows == [(kind.name, str(kind.level), kind.what, kind.remedy) for kind in kinds.KINDS]
 
 
-def test_every_flaw_of_a_image_or_row_has_its_kind():
+def test_every_flaw_of_an_image_or_row_has_its_kind():
     assert set(kinds.IMAGES) == set(ImageFlaw)
     assert set(kinds.ROWS) == set(RowFlaw)
     names = [kind.name for kind in kinds.KINDS]

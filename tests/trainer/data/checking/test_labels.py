@@ -136,7 +136,7 @@ def image(tmp_path_factory):
 
 
 @given(lines=st.lists(rows, max_size=5))
-def test_a_image_is_usable_where_ultralytics_takes_it(image, lines):
+def test_an_image_is_usable_where_ultralytics_takes_it(image, lines):
     """And with the same boxes, but for those without a size, which it trains on."""
     content = "\n".join(map(" ".join, lines)).encode()
     file = image.with_suffix(".txt")

@@ -65,7 +65,7 @@ def test_the_same_sheet_gives_the_same_bytes():
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 4000), (4000, 5), (1000, 1000)])
-def test_a_image_of_any_shape_fills_its_square(height, width):
+def test_an_image_of_any_shape_fills_its_square(height, width):
     assert drawn(cell_of(height, width, [BOX], [0]), {0: "red"}, SIDE).size == (SIDE, SIDE)
 
 
