@@ -1,0 +1,201 @@
+"""Type the facts that a study records besides its specification and its trials' configurations and curves.
+
+The database stores them as Optuna's user attributes, plain JSON. Each record here has one `encode` and one `decode`, and
+knows the names in the database, some of which are older than the names in the code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tuner.exceptions import StorageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedAttempt:
+    """A failed attempt at a trial."""
+
+    failure: str
+    """Kind of the failure: a value of `tuner.trials.retry_policy.Failure`."""
+    epoch: int
+    """Last epoch that the trial had trained, in this attempt or before; 0 if none."""
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialFacts:
+    """Facts about a trial; None where nothing is recorded."""
+
+    device: str | None = None
+    """Device that trained last, as trainers name it."""
+    attempts: int | None = None
+    """Number of times that a trainer has started the trial."""
+    directory: str | None = None
+    log: str | None = None
+    checkpoint: str | None = None
+    epochs: int | None = None
+    """Number of trained epochs."""
+    seconds: float | None = None
+    """Training time, in seconds."""
+    memory_gib: float | None = None
+    """Peak memory of one device."""
+    batch: int | None = None
+    """Batch size that was trained with, in images."""
+    metrics: Mapping[str, float] | None = None
+    """Metrics of the last validated epoch."""
+    failure: str | None = None
+    """Kind of the failure that ended the trial."""
+    failed_attempts: tuple[FailedAttempt, ...] | None = None
+    """The oldest first."""
+    judged: int | None = None
+    """Number of trials that had a result when this one ended, this one included."""
+    paused_at: int | None = None
+    """Epoch after which the trial waits until the strategy resumes it; 0 if it is not paused."""
+
+    def encode(self) -> dict[str, Any]:
+        """Return the recorded facts by their names in the database."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.failed_attempts is not None:
+            values["failed_attempts"] = [asdict(attempt) for attempt in self.failed_attempts]
+        return {_STORED.get(name, name): value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def decode(cls, stored: Mapping[str, Any]) -> "TrialFacts":
+        """Read facts by their names in the database.
+
+        Facts that are unknown or of another type are left out: trainers may report times that are no numbers, and
+        users may add attributes of their own.
+        """
+        values = {name: stored[_STORED.get(name, name)] for name in _TYPES if _STORED.get(name, name) in stored}
+        typed = {name: value for name, value in values.items() if _is_of(value, _TYPES[name])}
+        if "failed_attempts" in typed:
+            typed["failed_attempts"] = tuple(FailedAttempt(**attempt) for attempt in typed["failed_attempts"])
+        return cls(**typed)
+
+
+_STORED = {"failed_attempts": "setbacks"}
+"""Names in the database that differ from those in the code."""
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("device", "directory", "log", "checkpoint", "failure"), (str,)),
+    **dict.fromkeys(("attempts", "epochs", "batch", "judged", "paused_at"), (int,)),
+    **dict.fromkeys(("seconds", "memory_gib"), (int, float)),
+    "metrics": (Mapping,),
+    "failed_attempts": (list, tuple),
+}
+
+
+def _is_of(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalRunFacts:
+    """Facts about the final run."""
+
+    trial: int
+    """Trial whose configuration is trained."""
+    epochs: int
+    directory: str
+    state: str
+    """Name of a `TrialState`."""
+    gpus: int = 0
+    """Number of GPUs; 0 for the CPU."""
+    metrics: Mapping[str, float] | None = None
+    """Metrics of best.pt, once the run is complete."""
+    checkpoint: str = ""
+    """Path of best.pt, once the run is complete."""
+    log: str = ""
+    reason: str = ""
+    """Cause of a failure."""
+
+    def encode(self) -> dict[str, Any]:
+        """Return the facts as they are stored, without those that say nothing."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
+
+    @classmethod
+    def decode(cls, stored: Mapping[str, Any]) -> "FinalRunFacts":
+        """Read the facts as they are stored.
+
+        Raises:
+            StorageError: The record is incomplete.
+        """
+        known = {field.name for field in fields(cls)}
+        try:
+            return cls(**{name: value for name, value in stored.items() if name in known})
+        except TypeError as error:
+            raise StorageError(
+                f"The study's record of its final run is incomplete ({error}); restore the database from a backup."
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryFacts:
+    """Sizes that ran out of memory before the search began (see `tuner.memory`)."""
+
+    device: str
+    """Device, as trainers name it."""
+    too_large: tuple[tuple[int, int], ...]
+    """Pairs (batch, imgsz) that do not fit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EstimateFacts:
+    """Parts of the cost estimate that are compared with the actual cost (see `tuner.cost`)."""
+
+    trials: int
+    slots: int
+    trained: tuple[float, float]
+    """Epochs of all trials: lowest and highest."""
+    wall: tuple[float, float]
+    """Wall time of the search, in epochs: lowest and highest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProfilingFacts:
+    """Results of profiling before the search; None where there are none."""
+
+    memory: MemoryFacts | None = None
+    estimate: EstimateFacts | None = None
+
+    def encode(self) -> dict[str, Any]:
+        """Return the results as they are stored."""
+        stored: dict[str, Any] = {}
+        if self.memory is not None:
+            stored["memory"] = {"device": self.memory.device, "limits": {"too_large": self.memory.too_large}}
+        if self.estimate is not None:
+            ranges = {name: _range(getattr(self.estimate, name)) for name in ("trained", "wall")}
+            stored["quotation"] = {"trials": self.estimate.trials, "slots": self.estimate.slots, **ranges}
+        return stored
+
+    @classmethod
+    def decode(cls, stored: Mapping[str, Any]) -> "ProfilingFacts":
+        """Read the results as they are stored.
+
+        Raises:
+            StorageError: The record is incomplete.
+        """
+        try:
+            return cls(memory=_memory(stored.get("memory")), estimate=_estimate(stored.get("quotation")))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(
+                f"The study's record of its profiling is incomplete ({error!r}); restore the database from a backup."
+            ) from error
+
+
+def _range(ends: tuple[float, float]) -> dict[str, float]:
+    return {"low": ends[0], "high": ends[1]}
+
+
+def _memory(stored: Mapping[str, Any] | None) -> MemoryFacts | None:
+    if stored is None:
+        return None
+    pairs = tuple((batch, imgsz) for batch, imgsz in stored["limits"]["too_large"])
+    return MemoryFacts(device=stored["device"], too_large=pairs)
+
+
+def _estimate(stored: Mapping[str, Any] | None) -> EstimateFacts | None:
+    if stored is None:
+        return None
+    trained, wall = ((stored[name]["low"], stored[name]["high"]) for name in ("trained", "wall"))
+    return EstimateFacts(trials=stored["trials"], slots=stored["slots"], trained=trained, wall=wall)
