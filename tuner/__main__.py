@@ -1,4 +1,4 @@
-"""`python -m tuner`: the same as the command `tune`."""
+"""Run the command `tune` as `python -m tuner`."""
 
 from tuner.cli.main import main
 

@@ -1,19 +1,19 @@
-"""Tell from its epochs whether a run has diverged. The trainer ends most such runs earlier, at the batch."""
+"""Detect from its epochs that a run has diverged. The trainer stops most of these runs earlier, after a batch."""
 
 import math
 
 EXPLODED = 1.5
-"""A run whose training loss is above this many times that of its first epoch has diverged. Of the detectors that learnt
-anything, none came near (docs/decisions-benchmark.md)."""
+"""Ratio of an epoch's training loss to that of the first epoch above which a run has diverged. No detector that learnt
+anything came near it (docs/decisions-benchmark.md)."""
 
 
 def divergence(metric: float | None, loss: float, first_loss: float) -> str | None:
-    """Say in a few words why a run has diverged; None if it has not.
+    """Return in a few words why a run has diverged; None if it has not.
 
     Args:
-        metric: after this epoch; None if the epoch was not validated.
-        loss: of this epoch, all training losses together.
-        first_loss: the same of the run's first epoch.
+        metric: Metric after this epoch; None if the epoch was not validated.
+        loss: Sum of the training losses of this epoch.
+        first_loss: Sum of the training losses of the run's first epoch.
     """
     if metric is not None and not math.isfinite(metric):
         return f"the metric is {metric}"

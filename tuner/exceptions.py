@@ -1,6 +1,6 @@
-"""The errors that `tuner` raises, split by what the user should do next.
+"""Define the errors that `tuner` raises, by what the user should do next.
 
-TunerError                      1   our own fault when raised bare
+TunerError                      1   internal error when raised itself: report it
 ├── UsageError                  2   fix the command line
 ├── SpaceError                  3   fix the search space or the settings in it
 │   └── UnfitError                  fix this value (`tuner.space`)
@@ -8,20 +8,20 @@ TunerError                      1   our own fault when raised bare
 ├── MachineError                5   fix the machine: devices, folders, packages
 ├── NoSuccessfulTrialError      6   read the causes, change the space
 ├── FailurePolicyError          7   read the failure that repeats
-├── StorageError                8   bring the database back, run the same command again
-│   ├── StudyChangedError           let no other program write to the study, run the same command again
-│   └── RecordRemovedError          leave the study's files where they are, run the same command again
+├── StorageError                8   make the database available, run the same command again
+│   ├── StudyChangedError           stop other programs from writing to the study, run the same command again
+│   └── RecordRemovedError          leave the study's files in place, run the same command again
 ├── StudyLockedError            9   wait for the other driver, or stop it
 └── ContractError                   fix the trainer: a line on the pipe is not a message of `tuner.contract`
     └── UnknownTypeError            update the trainer or the tuner: one of them does not know this type of message
 
 The number is the exit code of the `tune` command. 75 (preempted: please requeue), 129, 130 and 143 mean a signal: run
-the same command again to go on. That is no error, so `tuner.system.signals.Interrupted` stands outside the tree.
+the same command again to resume. A signal is not an error, so `tuner.system.signals.Interrupted` is outside the tree.
 """
 
 
 class TunerError(Exception):
-    """Root of the tree; one line of text, written for the user."""
+    """Base of all errors; its text is one line, written for the user."""
 
     exit_code = 1
 
@@ -33,7 +33,7 @@ class UsageError(TunerError):
 
 
 class SpaceError(TunerError):
-    """A search space, or a setting in it, breaks a rule; the message names file and line where there is one."""
+    """A search space, or a setting in it, breaks a rule; the message names file and line if there is a file."""
 
     exit_code = 3
 
@@ -45,13 +45,13 @@ class DataError(TunerError):
 
 
 class MachineError(TunerError):
-    """The machine lacks something: a GPU, a writable folder, a package of the right version."""
+    """The machine lacks a resource: a GPU, a writable folder, or a package of the right version."""
 
     exit_code = 5
 
 
 class NoSuccessfulTrialError(TunerError):
-    """The search ended and no trial has a result."""
+    """The search has ended without a complete trial."""
 
     exit_code = 6
 
@@ -69,7 +69,7 @@ class StorageError(TunerError):
 
 
 class StudyChangedError(StorageError):
-    """Another program changed the study while it ran, so that its trials are no longer those of this driver."""
+    """Another program changed the study while it ran, so its trials are no longer those of this driver."""
 
 
 class RecordRemovedError(StorageError):
@@ -77,6 +77,6 @@ class RecordRemovedError(StorageError):
 
 
 class StudyLockedError(TunerError):
-    """Another driver runs this study now."""
+    """Another driver is running this study."""
 
     exit_code = 9

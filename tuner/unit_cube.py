@@ -1,4 +1,4 @@
-"""The unit cube that a search moves in: one dimension for each searched parameter."""
+"""Define the unit cube that is searched: one dimension for each searched parameter."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,23 +13,26 @@ _INACTIVE = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dimension:
-    """One searched parameter."""
+    """Dimension of one searched parameter."""
 
     choices: int = 0
-    """How many values a choice has, the i-th of which lies at (i + 0.5) / choices; 0 for a range."""
+    """Number of values of a choice, with the i-th at (i + 0.5) / choices; 0 for a range."""
     when: tuple[tuple[int, frozenset[int]], ...] = ()
-    """(another dimension, the choices of it under which this one has a value); all must hold."""
+    """Conditions: pairs of another dimension and its choices for which this one has a value. All of them must hold."""
 
 
 @dataclass(frozen=True)
 class Cube:
-    """Points are arrays (points, dimensions). A tidy point has choices in the middle of their bins, and 0.5 wherever a
-    dimension has no value; each other dimension after those that its conditions name."""
+    """Unit cube of a search. Points are arrays of shape (points, dimensions).
+
+    A tidy point has choices in the middle of their bins, and 0.5 in every dimension without a value. Each dimension
+    follows those that its conditions name.
+    """
 
     dimensions: tuple[Dimension, ...]
 
     def tidy(self, points: Floats) -> Floats:
-        """The points that mean the same and are tidy."""
+        """Return the equivalent tidy points."""
         tidied = np.clip(points, 0.0, 1.0)
         active = np.ones(tidied.shape, bool)
         for i, dimension in enumerate(self.dimensions):
@@ -41,14 +44,17 @@ class Cube:
         return tidied
 
     def random(self, rng: np.random.Generator, number: int) -> Floats:
-        """Tidy points, evenly spread."""
+        """Return uniformly random tidy points."""
         return self.tidy(rng.random((number, len(self.dimensions))))
 
     def near(self, rng: np.random.Generator, points: Floats, number: int, *, reach: float) -> Floats:
-        """Tidy points near given ones: each differs from one of them in about half of its dimensions, one at least.
+        """Return tidy points near the given ones: each differs from one of them in about half of the dimensions.
 
         Args:
-            reach: standard deviation of a step in a range. A choice changes to any value.
+            rng: Random generator.
+            points: Points to start from.
+            number: Number of points to return. Each changes at least one dimension.
+            reach: Standard deviation of a step in a range. A choice changes to any value.
         """
         origins = points[rng.integers(len(points), size=number)]
         moved = rng.random(origins.shape) < 0.5
@@ -61,7 +67,7 @@ class Cube:
         return self.tidy(np.where(moved, targets, origins))
 
     def features(self, points: Floats) -> Floats:
-        """(points, features) of tidy points, for measuring distances: two different choices are 1 apart."""
+        """Return the features of tidy points for distances, shape (points, features); different choices are 1 apart."""
         columns = []
         for i, dimension in enumerate(self.dimensions):
             if dimension.choices:

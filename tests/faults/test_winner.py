@@ -24,7 +24,7 @@ NOT_BEATEN = (
 NOTHING_LEARNT = "Nothing was learnt in the search: the best mAP50-95 of "
 NOTHING_TO_COMPARE_WITH = (
     "the default configuration: did not finish",
-    "The default configuration did not run to its end, so there is nothing to compare with.",
+    "The default configuration is not complete, so there is nothing to compare with.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Read and write a study's record of its re-evaluation: the plan, each run that has ended, and the verdict."""
+"""Read and write a study's record of its re-evaluation: the plan, the ended runs, and the verdict."""
 
 import math
 from collections.abc import Mapping
@@ -11,39 +11,39 @@ from tuner.study import ReadableStudy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndedRun:
-    """A run that will not continue."""
+    """Run that has ended for good."""
 
     trial: int
     seed: int
     value: float | None
-    """Metric after the last epoch; none if the configuration failed on this seed."""
+    """Metric after the last epoch; None if the configuration failed on this seed."""
     reason: str = ""
-    """Why it failed."""
+    """Reason of the failure; "" if there was none."""
     epochs: int = 0
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reevaluated:
-    """A study's re-evaluation so far."""
+    """Re-evaluation of a study so far."""
 
     plan: ComparisonPlan
     runs: tuple[EndedRun, ...] = ()
-    """In the order in which they ended."""
+    """Ended runs, in the order in which they ended."""
     verdict: Verdict | None = None
-    """Once it is decided."""
+    """Verdict; None until the comparison is decided."""
 
     @property
     def evidence(self) -> Evidence:
-        """Return the runs as `tuner.comparison.verdict` reads them."""
+        """Runs in the form that `tuner.comparison.verdict` reads; NaN for a failed run."""
         return {(run.trial, run.seed): math.nan if run.value is None else run.value for run in self.runs}
 
     def judges(self, trial: int | None) -> bool:
-        """Whether a configuration has taken part; one that a later search found has not."""
+        """Check whether a trial took part in the comparison; a trial of a later search did not."""
         return trial in self.plan.trials
 
     def encoded(self) -> dict[str, Any]:
-        """Return the form that the database keeps. Its names are older than those of the classes."""
+        """Return the form that the database stores. Its names are older than those of the classes."""
         return {
             "contest": asdict(self.plan),
             "runs": [asdict(run) for run in self.runs],
@@ -52,11 +52,11 @@ class Reevaluated:
 
 
 _STORED_NAMES = {"conclusion": "decision", "results": "standings"}
-"""Fields of a verdict that the database knows by another name."""
+"""Names of the fields of a verdict that the database stores under another name."""
 
 
 def reevaluated(study: ReadableStudy) -> Reevaluated | None:
-    """Read what a study knows; none before there is anything."""
+    """Return the re-evaluation that a study has stored; None if there is none."""
     facts = study.reevaluation
     if not facts:
         return None

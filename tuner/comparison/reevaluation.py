@@ -1,9 +1,9 @@
 """Train the best configurations of a search and the default one again, on seeds that the search never used.
 
-`tuner.comparison.verdict` says which runs that takes and what they show. Here its runs become requests, and what
-trainers say becomes its evidence. As with `tuner.search`, the driver asks for requests, passes records on and carries
-out decisions, and all that must be remembered is in the study: the plan, each run that has ended, and the verdict. A
-run that was cut off is suggested again, and resumes from the checkpoint in its folder.
+`tuner.comparison.verdict` decides which runs this takes and what they show. This module turns its runs into requests,
+and the trainers' records into its evidence. As with `tuner.search`, the driver asks for requests, passes records on and
+carries out decisions. The study holds the entire state: the plan, the ended runs, and the verdict. An interrupted run
+is suggested again, and resumes from the checkpoint in its folder.
 """
 
 import math
@@ -27,33 +27,34 @@ from tuner.trials.retry_policy import Failure, failure_of
 from tuner.trials.workload import Decision
 
 LEAST_RUNS = 2 * MIN_SEEDS
-"""The default configuration and one other, on the fewest seeds that say anything."""
+"""Minimum number of runs: the default configuration and one other, on the minimum number of seeds."""
 
 MOST_RUNS = 20
-"""Unless the user asks for more."""
+"""Maximum number of runs, unless the user asks for more."""
 
 SHARE = 0.25
-"""Of what the search has trained, unless the user says how many runs."""
+"""Share of the search's training time to spend on the comparison, unless the user sets the number of runs."""
 
 
 def most_runs(asked: int | None, full_runs: float) -> int:
-    """Return how many runs a comparison may take.
+    """Return the maximum number of runs of a comparison.
 
     Args:
-        asked: by the user; none for a share of the search.
-        full_runs: what the search has trained, in runs to the last epoch.
+        asked: Number that the user sets; None for a share of the search.
+        full_runs: Epochs that the search has trained, in runs to the last epoch.
     """
     return min(max(LEAST_RUNS, int(SHARE * full_runs)), MOST_RUNS) if asked is None else asked
 
 
 def plan_for(study: ReadableStudy, runs: int | None = None) -> ComparisonPlan | None:
-    """Plan the comparison that the search's result calls for.
+    """Plan the comparison that the results of the search call for.
 
-    A plan that is under way or over stays as long as it is about the best configurations. None if there is nothing to
-    compare (the default configuration did not run to its end, or nothing was better), or no room for it.
+    A plan that has started or ended stays valid as long as it covers the best configurations. Returns None if there is
+    nothing to compare (the default configuration is not complete, or no trial was better), or too few runs are allowed.
 
     Args:
-        runs: the most that it may take; none for a quarter of what the search has trained, but 6 to 20.
+        study: Study with the results of the search.
+        runs: Maximum number of runs; None for a quarter of what the search has trained, but 6 to 20.
     """
     trials = study.trials()
     ranking = _better_than_the_baseline(trials)
@@ -69,7 +70,7 @@ def plan_for(study: ReadableStudy, runs: int | None = None) -> ComparisonPlan | 
 
 
 def _better_than_the_baseline(trials: Sequence[TrialRecord]) -> list[int]:
-    """List the trials that ran to their end with a higher value, the best first."""
+    """Return the complete trials with a higher value than the baseline, the best first."""
     ended = {t.number: t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None}
     if 0 not in ended:
         return []
@@ -79,26 +80,26 @@ def _better_than_the_baseline(trials: Sequence[TrialRecord]) -> list[int]:
 
 @dataclass(kw_only=True, slots=True)
 class LiveRun(LiveTrial):
-    """A run that trains now: a trial again, on another seed."""
+    """Running re-evaluation: a trial again, on another seed."""
 
     seed: int
     first_loss: float = math.nan
 
     @property
     def run(self) -> Run:
-        """Return its place in the plan."""
+        """Run of the plan."""
         return Run(self.number, self.seed)
 
     @property
     def label(self) -> str:
-        """Return the name of the run in tables and messages."""
+        """Name of the run in tables and messages."""
         return f"{self.number}, seed {self.seed}"
 
 
 class Reevaluation:
-    """Carries out a comparison.
+    """Comparison in progress, as a `tuner.trials.workload.Workload`.
 
-    It is a `tuner.trials.workload.Workload`, whose runs have numbers of their own while they are live: see `number_of`.
+    Live runs have their own numbers: see `number_of`.
     """
 
     def __init__(
@@ -111,10 +112,16 @@ class Reevaluation:
         slots: int,
         on_event: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Begin a comparison, or resume the one that the study has.
+        """Start a comparison, or resume the one in the study.
 
         Args:
-            slots: runs at once. Those that would be idle train ahead of the next look, once there is a leader.
+            study: Study to record the comparison in.
+            plan: Plan of the comparison.
+            paths: Paths of the study.
+            terms: Settings that all runs share.
+            slots: Number of parallel runs. Once there is a leader, slots that would be idle train ahead of the next
+                look.
+            on_event: Function that receives each line for the user.
         """
         self._study = study
         self._paths = paths
@@ -124,31 +131,31 @@ class Reevaluation:
         self._attempts: dict[Run, Attempts] = {}
         self.live: dict[int, LiveRun] = {}
         self.stop_reason: str | None = None
-        """Why it ends before it is decided, once it does."""
+        """Reason why it ends before it is decided; None if it does not."""
         self.problem: TunerError | None = None
-        """The error for the driver to raise, if it ends with one."""
+        """Error for the driver to raise at the end; None if there is none."""
         known = reevaluated(study)
         self.known = known if known is not None and known.plan == plan else Reevaluated(plan=plan)
         self.verdict = verdict(plan, self.known.evidence)
-        """So far."""
+        """Verdict so far."""
         self._write()
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be suggested."""
+        """True if no more runs will be suggested."""
         return self.stop_reason is not None or self.verdict.decided
 
     @property
     def epochs(self) -> int:
-        """Return the length of each run."""
+        """Length of each run, in epochs."""
         return self._study.spec.epochs
 
     def number_of(self, request: TrainRequest) -> int:
-        """Return the number of a run as long as it is live."""
+        """Return the number of a run while it is live: its position in the plan."""
         return self.known.plan.runs.index(Run(request.trial, request.seed))
 
     def suggest(self) -> TrainRequest | None:
-        """Return the next run to train; none if there is nothing to train now."""
+        """Return the request for the next run; None if there is nothing to train now."""
         if self.finished:
             return None
         running = [live.run for live in self.live.values()]
@@ -162,7 +169,7 @@ class Reevaluation:
         return request
 
     def report(self, number: int, record: Record) -> Decision:
-        """Take in one record of a live run and decide whether it continues."""
+        """Process a record of a live run and decide whether it continues."""
         live = self.live.get(number)
         if live is None:
             return Decision.STOP
@@ -176,12 +183,12 @@ class Reevaluation:
         return self._unless_over()
 
     def on_lost(self, number: int, cause: str) -> None:
-        """Handle a lost machine or process: the run is retried, unless that has failed too."""
+        """Handle a lost machine or process: retry the run, unless its retries are used up."""
         if number in self.live:
             self._on_failure(number, self.live[number], Failure.INFRASTRUCTURE, cause)
 
     def requeue(self, number: int) -> None:
-        """Put back a run that was cut off; it is suggested again if it is still needed."""
+        """Put an interrupted run back; it is suggested again if it is still needed."""
         self.live.pop(number, None)
 
     def stop(self, reason: str, problem: TunerError | None = None) -> None:
@@ -190,16 +197,16 @@ class Reevaluation:
             self.stop_reason, self.problem = reason, problem
 
     def pass_time(self, seconds: float) -> None:
-        """Ignore wall time. Raises whatever makes continuing impossible, such as a lost lease."""
+        """Ignore wall time. Raise any error that makes continuing impossible, such as a lost lease."""
         self._study.check()
 
     def epoch_seconds(self) -> float:
-        """Return the time of an epoch in the slowest run so far; 0 before one has ended."""
+        """Return the epoch time of the slowest run so far, in seconds; 0 before the first epoch has ended."""
         ended = [run.seconds / run.epochs for run in self.known.runs if run.epochs]
         return max((*ended, *(live.seconds / live.epoch for live in self.live.values() if live.epoch)), default=0.0)
 
     def close(self) -> None:
-        """Remove the weights of runs that will not continue: only metrics count. Call it when no trainer runs."""
+        """Remove the weights of runs that will not resume: only metrics count. Call it when no trainer is running."""
         for trial, seed in self.known.plan.runs if self.verdict.decided else self.known.evidence:
             discard_weights(self._paths.reevaluated(trial, seed))
 
@@ -240,11 +247,14 @@ class Reevaluation:
         elif live.epoch == self._study.spec.epochs and live.value is not None:
             self._end(number, live.value)
         else:
-            self._end(number, None, f"the trainer ended without a value for epoch {self._study.spec.epochs}")
+            self._end(number, None, f"the trainer ended without a metric for epoch {self._study.spec.epochs}")
 
     def _on_failure(self, number: int, live: LiveRun, failure: Failure, cause: str) -> None:
-        """Retry a run as a trial is retried. Failures of machines are not held against configurations: if retrying does
-        not help, the re-evaluation ends instead, and can resume later."""
+        """Retry a run like a trial.
+
+        Machine failures do not count against a configuration: if retries do not help, the re-evaluation ends and can
+        resume later.
+        """
         self._study.check()
         problem = place_problem(self._study.spec.sources)
         if problem is not None:
@@ -253,17 +263,15 @@ class Reevaluation:
             self.requeue(number)
         elif live.attempts.fail(failure, cause):
             self.requeue(number)
-            self._on_event(f"trial {live.label}, goes on from its last checkpoint: {cause}")
+            self._on_event(f"trial {live.label}, resumes from its last checkpoint: {cause}")
         elif failure in (Failure.INFRASTRUCTURE, Failure.HUNG):
             self.requeue(number)
             told = f"trial {live.label}, failed {len(live.attempts.failed)} times: {cause}"
-            self.stop(
-                told, FailurePolicyError(f"The re-evaluation was ended: {told}. The same command goes on with it.")
-            )
+            self.stop(told, FailurePolicyError(f"The re-evaluation stopped: {told}. The same command resumes it."))
         elif failure == Failure.BAD_DATA:
             self.requeue(number)
-            told = f"trial {live.label}, met data that cannot be trained on: {cause}"
-            self.stop(told, DataError(f"The re-evaluation was ended: {told}"))
+            told = f"trial {live.label}, cannot train on the data set: {cause}"
+            self.stop(told, DataError(f"The re-evaluation stopped: {told}"))
         else:
             self._end(number, None, f"{failure.value}: {cause}")
 
@@ -289,5 +297,5 @@ class Reevaluation:
         self._study.note_reevaluation(**self.known.encoded())
 
     def _unless_over(self) -> Decision:
-        """Stop what trains ahead of a decision once that is made."""
+        """Stop runs that train ahead once the comparison is decided."""
         return Decision.STOP if self.finished else Decision.CONTINUE

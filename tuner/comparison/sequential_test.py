@@ -1,17 +1,17 @@
-"""The group sequential test of a comparison: critical values, intervals and p-values, by simulation.
+"""Compute critical values, intervals and p-values of the group sequential test of a comparison, by simulation.
 
-The lead is divided by its standard error. Three seeds say little about a spread, so that of the differences is pooled
-over the candidates; but it is never below the leader's own, in case the leader is the noisiest.
+The test statistic is the lead divided by its standard error. Three seeds say little about a spread, so the spread of
+the differences is pooled over the candidates. It is never below the leader's own, in case the leader is the noisiest.
 
-The critical values come from a simulation of the whole procedure, selection and all looks included, with normal noise
-and no gain anywhere; boundaries from textbooks assume many more than three seeds. They hold in the worst of three
-cases: all configurations equally noisy, the baseline three times as noisy as the rest, one candidate so. The part of
-alpha that may be spent after n of N seeds grows as (n / N)² (Kim and DeMets, Biometrika 1987).
+The critical values come from a simulation of the whole procedure, including selection and all looks, with normal noise
+and without any gain; textbook boundaries assume many more than three seeds. They hold in the worst of three cases: all
+configurations are equally noisy, the baseline is three times as noisy as the rest, or one candidate is. The part of
+alpha that can be spent after n of N seeds grows as (n / N)² (Kim and DeMets, Biometrika 1987).
 
-Four fifths of alpha are spent on the claim "better", and so on the lower end of the interval; one fifth is left for
-the upper end, which misleads nobody. The lower end is above zero exactly when the claim is made.
+Four fifths of alpha are spent on the claim "better", and so on the lower end of the interval. One fifth is left for the
+upper end, which misleads nobody. The lower end is above zero exactly when the claim is made.
 
-The random numbers are always the same ones, so the same arguments give the same bits.
+The random numbers are always the same, so the same arguments give bit-identical results.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ from scipy.special import stdtrit
 from tuner.unit_cube import Floats
 
 _DRAWS = 50_000
-"""Simulated comparisons: they meet the level to within 0.1 percentage points."""
+"""Number of simulated comparisons, which keeps the level to within 0.1 percentage points."""
 _NOISE = ((1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (1.0, 3.0, 1.0))
-"""Cases that the critical values hold for: standard deviations of the baseline, of one candidate, of the others."""
+"""Noise cases that the critical values hold for: standard deviations of the baseline, one candidate and the others."""
 _LOWER_SHARE = 0.8
 _SPENDING_POWER = 2.0
 _HOPE = 1.0
-"""The leader is given up if a lead greater by this many standard errors would not be enough in the end."""
+"""Standard errors: the leader is given up if a lead greater by this much would not be enough at the last look."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """Leader and baseline at one look."""
+    """Comparison of leader and baseline at one look."""
 
     gain: float
     interval: tuple[float, float]
@@ -46,25 +46,25 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoppingBoundary:
-    """The lead that each look requires, and the leads that occur without a gain."""
+    """Lead that each look requires, and leads that occur without a gain."""
 
     min_seeds: int
     max_seeds: int
     alpha: float
     critical: tuple[float, ...]
-    """By look; in standard errors."""
+    """Critical lead by look, in standard errors."""
     spent: tuple[tuple[float, ...], ...]
-    """By look and case of noise: the part of the simulated comparisons that passed earlier."""
+    """Share of the simulated comparisons that passed at an earlier look, by look and noise case."""
     leads: tuple[tuple[Floats, ...], ...]
-    """By look and case of noise: the leads of those that had not passed, increasing."""
+    """Leads of the comparisons that had not passed earlier, by look and noise case, ascending."""
 
     def look(self, others: Floats, lead: Floats, smallest_error: float) -> Look:
         """Take one look.
 
         Args:
-            others: differences of the other candidates on the first seeds; candidates x seeds.
-            lead: those of the leader, on all seeds so far.
-            smallest_error: the least standard error to believe in.
+            others: Differences of the other candidates on the first seeds, shape (candidates, seeds).
+            lead: Differences of the leader on all seeds so far, shape (seeds,).
+            smallest_error: Lower bound on the standard error.
         """
         seeds = len(lead)
         number = seeds - self.min_seeds
@@ -82,24 +82,27 @@ class StoppingBoundary:
         )
 
     def _upper(self, seeds: int, others: int) -> float:
-        """Return Student's t for the upper end. Selection and looks call for no more: they favour the leader.
+        """Return Student's t for the upper end. Selection and looks need no correction there: they favour the leader.
 
-        The candidates' differences are correlated by the baseline that they share, about a half, so each of the
-        others adds less than its own degrees of freedom (Satterthwaite).
+        The candidates share the baseline, so their differences have a correlation of about a half. Each of the other
+        candidates therefore adds less than its own degrees of freedom (Satterthwaite).
         """
         share = (1 + others) / (1 + others / 4) - 1
         freedom = seeds - 1 + (self.min_seeds - 1) * share
         return float(stdtrit(freedom, 1 - (1 - _LOWER_SHARE) * self.alpha))
 
     def _p_value(self, number: int, ratio: float) -> float:
-        """Order results by stage (Jennison and Turnbull 2000, section 8.4), in the worst case of noise."""
+        """Return the p-value in the worst noise case, with results ordered by stage.
+
+        Source: Jennison and Turnbull 2000, section 8.4.
+        """
         cases = zip(self.spent[number], self.leads[number], strict=True)
         return max(spent + (len(leads) - int(np.searchsorted(leads, ratio))) / _DRAWS for spent, leads in cases)
 
 
 @lru_cache(maxsize=8)
 def stopping_boundary(candidates: int, min_seeds: int, max_seeds: int, alpha: float) -> StoppingBoundary:
-    """Simulate comparisons without a gain, and spend alpha on those with the greatest leads."""
+    """Simulate comparisons without a gain, and spend alpha on those with the largest leads."""
     shape = (_DRAWS, candidates + 1, max_seeds)
     noise = np.random.default_rng(20030315).standard_normal(shape)
     looks = range(min_seeds, max_seeds + 1)
@@ -126,8 +129,8 @@ def standard_error(others: Floats, lead: Floats) -> Floats:
     """Estimate the standard error of the leader's mean difference.
 
     Args:
-        others: differences of the other candidates on the first seeds; ... x candidates x seeds.
-        lead: those of the leader, on all seeds so far; ... x seeds.
+        others: Differences of the other candidates on the first seeds, shape (..., candidates, seeds).
+        lead: Differences of the leader on all seeds so far, shape (..., seeds).
     """
     seeds = lead.shape[-1]
     own = lead.var(axis=-1, ddof=1)
@@ -138,12 +141,12 @@ def standard_error(others: Floats, lead: Floats) -> Floats:
 
 
 def standardised_leads(noise: Floats, case: tuple[float, float, float], looks: Sequence[int]) -> list[Floats]:
-    """Return the leader's lead in standard errors at each look, by simulated comparison.
+    """Return the lead of each simulated comparison in standard errors, by look.
 
     Args:
-        noise: standard normal; comparisons x (baseline and candidates) x seeds.
-        case: standard deviations of the baseline, of one candidate, of the others.
-        looks: seeds at each look.
+        noise: Standard normal noise, shape (comparisons, baseline and candidates, seeds).
+        case: Standard deviations of the baseline, one candidate and the others.
+        looks: Number of seeds at each look.
     """
     baseline, one, rest = case
     comparisons, candidates = len(noise), noise.shape[1] - 1
@@ -158,6 +161,6 @@ def standardised_leads(noise: Floats, case: tuple[float, float, float], looks: S
 
 
 def _passed_by(spent: float, leads: Floats, budget: float) -> float:
-    """Return the lead that as many comparisons pass as the budget still allows."""
+    """Return the critical lead: as many comparisons exceed it as the remaining budget of alpha allows."""
     allowed = int((budget - spent) * _DRAWS + 1e-6)
     return float(leads[-1 - allowed])

@@ -1,23 +1,23 @@
-"""Decide whether a search's winner is better than the default configuration, and which runs that takes.
+"""Decide whether a search's winner is better than the default configuration, and which runs this takes.
 
 The best of many noisy scores is biased upwards, so the winner's lead over the default proves nothing. The best few
 configurations and the baseline are therefore trained again on seeds that the search never used, and only those runs
-count. A seed gives all of them the same order of data, as far as the trainer can, so what counts is the difference to
+count. A seed gives all of them the same order of data, if the trainer supports it. So the test uses the difference to
 the baseline on the same seed.
 
 The design is a group sequential test with selection of a treatment (Thall, Simon and Ellenberg, Biometrics 1989;
 Stallard and Todd, Statistics in Medicine 2003):
 
-1. Every candidate and the baseline run on the first `min_seeds` seeds. The candidate that is furthest ahead, the
-   leader, stays; the others are dropped. For the same number of runs this shows more gains than keeping them, and the
-   final run is as good: between two close candidates, it hardly matters which is trained.
-2. Leader and baseline continue, one seed at a time, until the leader's lead passes a critical value, no longer looks
-   able to, or the runs are used up. `tuner.comparison.sequential_test` has the critical values.
+1. All candidates and the baseline run on the first `min_seeds` seeds. The candidate with the largest lead, the leader,
+   stays; the others are dropped. For the same number of runs, this detects more gains than keeping them. The final run
+   is as good, because between two close candidates the choice hardly matters.
+2. Leader and baseline continue, one seed at a time, until the lead exceeds a critical value, no longer seems able to,
+   or the runs are used up. `tuner.comparison.sequential_test` computes the critical values.
 
-No test on a handful of runs sees what has not happened in them: a configuration that is a little better on most seeds
-and far worse on a rare one looks better until that seed comes up.
+No test can see in a few runs what has not happened in them: a configuration that is slightly better on most seeds and
+far worse on a rare one looks better until that seed occurs.
 
-Everything follows from plan and evidence: no clock and no state.
+The results depend only on plan and evidence: no clock, no state.
 """
 
 import math
@@ -31,20 +31,22 @@ from tuner.comparison.sequential_test import Look, stopping_boundary
 from tuner.unit_cube import Floats
 
 _RESOLUTION = 1e-9
-"""A standard error is at least this part of the baseline's metric: differences in the last digits are no gain."""
+"""Lower bound on a standard error, as a share of the baseline's metric: rounding differences are no gain."""
 
 
 def next_runs(
     plan: ComparisonPlan, evidence: Evidence, *, running: Collection[tuple[int, int]] = (), ahead: int = 0
 ) -> tuple[Run, ...]:
-    """List the runs that are needed next, the most urgent first; none if it is decided or all of them are running.
+    """Return the next runs, the most urgent first; none if the comparison is decided or all of them are running.
 
-    All runs in one answer may train at the same time. Ended runs, running ones and these never exceed `max_runs`.
+    All runs in one result can train in parallel. Ended, running and returned runs together never exceed `max_runs`.
 
     Args:
-        running: runs that have been started and have not ended.
-        ahead: looks after the next one whose runs may start before it is known that they are needed, in slots that
-            would otherwise be idle; ignored before there is a leader.
+        plan: Plan of the comparison.
+        evidence: Metrics of the ended runs.
+        running: Runs that have started and not ended.
+        ahead: Number of looks after the next one whose runs can start early, in slots that would otherwise be idle;
+            ignored until there is a leader.
     """
     state = _replay(plan, evidence, running)
     wanted = list(state.needed)
@@ -56,7 +58,7 @@ def next_runs(
 
 
 def verdict(plan: ComparisonPlan, evidence: Evidence) -> Verdict:
-    """Judge the runs so far. Once it is decided, further runs change nothing, unless a candidate fails in one."""
+    """Judge the runs so far. After a decision, further runs change nothing unless a candidate fails in one."""
     state = _replay(plan, evidence, ())
     seen = state.look
     results = tuple(_result(plan, evidence, trial) for trial in plan.trials)
@@ -77,28 +79,28 @@ def verdict(plan: ComparisonPlan, evidence: Evidence) -> Verdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _State:
-    """How far a comparison has come."""
+    """Progress of a comparison."""
 
     conclusion: Conclusion = Conclusion.UNKNOWN
     needed: tuple[Run, ...] = ()
-    """Runs that it waits for, some of them perhaps running; none when it is decided."""
+    """Runs that it waits for, possibly running already; empty once it is decided."""
     leader: int | None = None
     seeds: int = 0
     look: Look | None = None
-    """The last one."""
+    """Last look; None before the first."""
     why: str = "the first runs have not ended yet"
-    """Why nothing can be said."""
+    """Reason why there is no conclusion."""
 
 
 def _replay(plan: ComparisonPlan, evidence: Evidence, running: Collection[tuple[int, int]]) -> _State:
-    """Take the looks one after the other, each on its own runs, whatever else has ended meanwhile.
+    """Take the looks one after the other, each on its own runs only, even if more have ended.
 
-    A candidate that failed on any seed is out, and the rest is judged as though it had never taken part. A seed on
-    which the baseline failed gives no difference, so the next one takes its place: the comparison is about how well
-    both do where the baseline does its work.
+    A candidate that failed on any seed is excluded, and the rest is judged as if it had never taken part. A seed on
+    which the baseline failed gives no difference, so the next seed replaces it: the comparison covers the seeds on
+    which the baseline works.
     """
     if not plan.max_seeds:
-        return _State(why=f"that takes {plan.first_runs} runs, and there is room for {plan.max_runs}")
+        return _State(why=f"a comparison takes {plan.first_runs} runs, but only {plan.max_runs} are allowed")
     able = [trial for trial in plan.candidates if not _failures(plan, evidence, trial)]
     if not able:
         return _State(conclusion=Conclusion.NOT_SHOWN)
@@ -130,7 +132,7 @@ def _wait(
     state: _State,
     missing: Sequence[Run],
 ) -> _State:
-    """Return the state until the missing runs have ended; the last one if they cannot run."""
+    """Return the state that waits for the missing runs, or a final state if they cannot run."""
     failed = _failures(plan, evidence, plan.baseline)
     runs = _used(plan, evidence, running) + sum(run not in running for run in missing)
     if missing and failed < plan.min_seeds and runs <= plan.max_runs:
@@ -141,7 +143,7 @@ def _wait(
 
 
 def _paired_seeds(plan: ComparisonPlan, evidence: Evidence) -> list[int]:
-    """List the seeds on which the baseline has not failed, in their order."""
+    """Return the seeds on which the baseline has not failed, in their order."""
     return [s for s in plan.seeds if math.isfinite(evidence.get((plan.baseline, s), 0.0))]
 
 
@@ -158,7 +160,7 @@ def _used(plan: ComparisonPlan, evidence: Evidence, running: Collection[tuple[in
 
 
 def _differences(plan: ComparisonPlan, evidence: Evidence, trials: Sequence[int], seeds: Sequence[int]) -> Floats:
-    """Subtract the baseline's metric on the same seed; trials x seeds."""
+    """Return the differences to the baseline's metric on the same seed, shape (trials, seeds)."""
     return np.array([[evidence[trial, s] - evidence[plan.baseline, s] for s in seeds] for trial in trials])
 
 
@@ -170,7 +172,7 @@ def _result(plan: ComparisonPlan, evidence: Evidence, trial: int) -> Configurati
 
 
 def _winner(state: _State, results: Sequence[ConfigurationResult]) -> int:
-    """Choose the trial to train in full. Without a look: the best mean or, without one, the best of the search."""
+    """Choose the trial for the final run. Without a look: the best mean or, without means, the best of the search."""
     baseline, *candidates = results
     if state.look is not None and state.leader is not None:
         return state.leader if state.look.gain > 0 else baseline.trial
@@ -185,7 +187,7 @@ def _statement(plan: ComparisonPlan, state: _State, results: Sequence[Configurat
     if look is None:
         if state.conclusion == Conclusion.NOT_SHOWN:
             return "No gain over the default was shown: every candidate failed on at least one seed."
-        return f"Nothing can be said about a gain over the default: {state.why}."
+        return f"No conclusion about a gain over the default: {state.why}."
     low, high = look.interval
     values = f"{100 * (1 - plan.alpha):g} % interval [{low:.4g}, {high:.4g}], on {state.seeds} paired seeds"
     besides = f"; the baseline failed on {failed} more" if failed else ""
@@ -193,6 +195,6 @@ def _statement(plan: ComparisonPlan, state: _State, results: Sequence[Configurat
         return f"Trial {state.leader} is better than the baseline by {look.gain:.4g}, {values}{besides}."
     yet = " yet" if state.needed else ""
     return (
-        f"No gain over the default was shown{yet}: trial {state.leader}, the best of the candidates, differs from the "
+        f"No gain over the default was shown{yet}: trial {state.leader}, the best candidate, differs from the "
         f"baseline by {look.gain:.4g}, {values}{besides}."
     )

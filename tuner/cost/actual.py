@@ -33,7 +33,7 @@ def search_times(study: ReadableStudy) -> list[str]:
         return [took]
     trained, wall = Range(**estimate["trained"]), Range(**estimate["wall"]).times(pace)
     return [
-        f"{took}; quoted were {trained.shown()} epochs, at that pace {_duration(wall.low)} to {_duration(wall.high)} "
+        f"{took}; estimated {trained.shown()} epochs, at this pace {_duration(wall.low)} to {_duration(wall.high)} "
         f"with {estimate['slots']} slot(s)"
     ]
 
@@ -45,9 +45,9 @@ def full_run_times(study: ReadableStudy) -> list[str]:
     if not times:
         return []
     epochs, seconds = _trained([study.trials()[final_run["trial"]]])
-    expected = f"; at the pace of its trial {_duration(len(times) * seconds / epochs)}" if epochs else ""
+    expected = f"; expected {_duration(len(times) * seconds / epochs)} at the pace of its trial" if epochs else ""
     where = f" on {final_run['gpus']} GPUs" if final_run.get("gpus", 0) > 1 else ""
-    return [f"full run: {len(times):,} epochs in {_duration(sum(times))}{where}{expected}"]
+    return [f"final run: {len(times):,} epochs in {_duration(sum(times))}{where}{expected}"]
 
 
 def _trained(trials: Sequence[TrialRecord]) -> tuple[int, float]:

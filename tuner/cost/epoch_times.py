@@ -25,7 +25,7 @@ class TimedEpoch:
 
     def source(self, now_s: float) -> str:
         """Describe the source and age of the time in words."""
-        return f"the first one of the default configuration, timed {_age(now_s - self.when_s)}"
+        return f"measured {_age(now_s - self.when_s)} on the first epoch of the default configuration"
 
 
 def keep(what: Sequence[object], timed: TimedEpoch) -> None:

@@ -87,7 +87,7 @@ class CostEstimate:
     idle_share: Range
     """Idle share of the slots' time, 0..1."""
     comparison_runs: Range
-    """Number of re-evaluation runs of the best and the default configurations: at the first look, and at most."""
+    """Number of re-evaluation runs of the best and the default configurations, at the first look and at most."""
     courses: tuple[Course, ...]
     """Simulated searches, used to estimate the remaining time during the search."""
 
@@ -127,7 +127,7 @@ def _searched(space: Space, trials: int, workers: int, seed: int) -> Outcome:
 
 
 def made_up_curves(cube: Cube, epochs: int, configurations: int, rng: np.random.Generator) -> CurveTable:
-    """Generate curves over a cube; the default configuration is better than three in four, as defaults usually are."""
+    """Generate curves over a cube; the default configuration beats three in four, as defaults usually do."""
     points = cube.random(rng, configurations)
     quality = _quality(cube.features(points), rng)
     known = (np.arange(1, epochs + 1) / epochs) ** _KNOWN_EARLY

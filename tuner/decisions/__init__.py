@@ -1,4 +1,4 @@
-"""Which configuration to try, which trial goes on and which ends: pure functions of a search's history.
+"""Decide which configuration to try, and which trial continues, pauses or ends: pure functions of a search's history.
 
-Nothing here knows Ray, processes, clocks or databases. A search and a simulation drive the same code.
+This package knows nothing about Ray, processes, clocks or databases. Searches and simulations run the same code.
 """

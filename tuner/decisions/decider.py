@@ -1,5 +1,7 @@
-"""A search as a sequence of questions: what to train next, and what becomes of it. Two drivers ask them, Ray Tune's
-adapters through `tuner.search.search`, and `tuner.simulation`."""
+"""Answer the questions of a search: what to train next, and whether a trial continues.
+
+Two drivers ask them: Ray Tune's adapters through `tuner.search.search`, and `tuner.simulation`.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,18 +17,20 @@ from tuner.unit_cube import Floats
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lost(Stop):
-    """The trial ends because it diverged."""
+    """RungDecision: the trial ends because it diverged."""
 
 
 class Decider:
-    """Keeps the history of a search up to date and asks the engine."""
+    """History of a search, with the engine that decides by it."""
 
     def __init__(self, engine: Engine, history: History, log: Callable[[str], None] = lambda line: None) -> None:
-        """A search that has come so far.
+        """Continue a search from its history.
 
         Args:
-            log: given a line of JSON for each event; `tuner.decisions.log_check` tells from them whether the
-                same would be decided again.
+            engine: Engine that decides.
+            history: Trials so far.
+            log: Function that receives a line of JSON for each event. From these lines, `tuner.decisions.log_check`
+                checks whether the decisions are reproducible.
         """
         self._engine = engine
         self._log = log
@@ -34,42 +38,45 @@ class Decider:
         self.history = history
 
     def resumed(self) -> int | None:
-        """A paused trial that should go on before anything new begins."""
+        """Return a paused trial that should resume before a new one starts; None if there is none."""
         return self._engine.strategy.resumed(self.history)
 
     def hopeless(self) -> Mapping[int, str]:
-        """Paused trials that can never be called back, with the reason: what they keep can go."""
+        """Return the paused trials that can never resume, with the reason; their checkpoints can be deleted."""
         return self._engine.strategy.hopeless(self.history)
 
     def proposed(self, allowed: Allowed = lambda point: True) -> Floats | None:
-        """The point of a new configuration, or none when none that is allowed was found."""
+        """Return the point of a new configuration; None if no allowed one was found."""
         return self._engine.propose(self.history, allowed)
 
     def begin(self, point: Floats, *, is_proposed: bool = True) -> int:
-        """A trial begins. Returns its number.
+        """Start a trial and return its number.
 
         Args:
-            is_proposed: whether the point is the one that was `proposed`, and not chosen by somebody else.
+            point: Point of its configuration.
+            is_proposed: True if the point comes from `proposed`, False if it comes from elsewhere.
         """
         number = self.history.begin(point)
         self._note(begin=number, point=point.tolist(), proposed=is_proposed)
         return number
 
     def resume(self, trial: int) -> None:
-        """A trial goes on."""
+        """Resume a trial."""
         self.history.set_status(trial, Status.RUNNING)
         self._note(resume=trial)
 
     def note_first_loss(self, trial: int, loss: float) -> None:
-        """The loss of a trial's first epoch, by which later ones are judged."""
+        """Note the loss of a trial's first epoch, the reference for divergence later."""
         self._first_losses[trial] = loss
 
     def report(self, trial: int, epoch: int, metric: float | None, loss: float) -> RungDecision:
-        """What becomes of a running trial after an epoch (1-based).
+        """Return the verdict on a running trial after an epoch.
 
         Args:
-            metric: none where it was not validated.
-            loss: all training losses together.
+            trial: Number of the trial.
+            epoch: Epoch, 1-based.
+            metric: Metric after the epoch; None if it was not validated.
+            loss: Sum of the training losses of the epoch.
         """
         if epoch == 1:
             self.note_first_loss(trial, loss)
@@ -89,16 +96,16 @@ class Decider:
             return GoOn()
         self.history.report(trial, epoch, metric)
         if epoch == self.history.epochs:
-            return GoOn()  # its end is told by whoever trains it
+            return GoOn()  # the driver reports its end
         return self._engine.strategy.verdict(self.history, trial, epoch)
 
     def end(self, trial: int, status: Status) -> None:
-        """A trial is over."""
+        """Set the final status of a trial."""
         self.history.set_status(trial, status)
         self._note(end=trial, status=status.name)
 
     def incumbent(self) -> int | None:
-        """The trial whose configuration would be promoted now."""
+        """Return the trial that would be chosen for the final run now; None if there is none yet."""
         return self.history.incumbent()
 
     def _note(self, **facts: Any) -> None:

@@ -1,4 +1,4 @@
-"""What has happened in a search: all that a decision may depend on."""
+"""Keep the history of a search, the only input of its decisions."""
 
 from enum import IntEnum
 
@@ -8,41 +8,41 @@ from numpy.typing import NDArray
 from tuner.unit_cube import Floats
 
 BASELINE = 0
-"""The trial of the default configuration, where there is one."""
+"""Number of the trial of the default configuration, if there is one."""
 
 
 class Status(IntEnum):
-    """What a trial is doing."""
+    """Status of a trial."""
 
     RUNNING = 0
     PAUSED = 1
-    """It has trained as far as it was granted, and may be granted more."""
+    """Paused at a rung; can resume."""
     COMPLETE = 2
     STOPPED = 3
-    """Judged not worth going on, for good."""
+    """Stopped for good because it is not worth continuing."""
     LOST = 4
-    """It diverged, or the machine cannot train it: nothing is worse."""
+    """Diverged, or does not fit into the machine's memory: the worst result."""
     UNKNOWN = 5
-    """It failed for reasons of its surroundings: nothing is known of its configuration."""
+    """Failed for external reasons: nothing is known about its configuration."""
 
 
 class History:
-    """The trials of a search by number: configuration, curve, status. Decisions are functions of it.
+    """Trials of a search by number: configuration, curve and status. All decisions are functions of it.
 
-    There is no time in it, only what was heard of each trial: a search that goes on after a crash has the same.
+    It holds no times, only the reports about each trial, so a search that resumes after a crash has the same history.
     """
 
     def __init__(self, *, epochs: int, dimensions: int) -> None:
-        """An empty one.
+        """Create an empty history.
 
         Args:
-            epochs: length of a full run.
-            dimensions: of the cube that is searched.
+            epochs: Length of a full run, in epochs.
+            dimensions: Number of dimensions of the searched cube.
         """
         self.epochs = epochs
         self._number = 0
         self._points = np.empty((0, dimensions))
-        self._values = np.empty((0, epochs), order="F")  # most that is asked of it is about one epoch
+        self._values = np.empty((0, epochs), order="F")  # most queries are about a single epoch
         self._reached = np.empty(0, np.int64)
         self._status = np.empty(0, np.int64)
 
@@ -51,27 +51,27 @@ class History:
 
     @property
     def points(self) -> Floats:
-        """(trials, dimensions): tidy points of the cube."""
+        """Tidy points of the cube, shape (trials, dimensions)."""
         return self._points[: self._number]
 
     @property
     def values(self) -> Floats:
-        """(trials, epochs): the metric after each epoch, higher is better; NaN where it is not known."""
+        """Metric after each epoch, shape (trials, epochs); higher is better, NaN where unknown."""
         return self._values[: self._number]
 
     @property
     def reached(self) -> NDArray[np.int64]:
-        """By trial: the last epoch whose metric is known; 0 before there is one."""
+        """Last epoch with a known metric, by trial; 0 if there is none."""
         return self._reached[: self._number]
 
     @property
     def status(self) -> NDArray[np.int64]:
-        """By trial: its `Status`."""
+        """`Status` by trial."""
         return self._status[: self._number]
 
     @property
     def last(self) -> Floats:
-        """By trial: the last known metric; NaN before there is one, minus infinity for a lost trial."""
+        """Last known metric by trial; NaN if there is none, minus infinity for a lost trial."""
         latest = np.full(self._number, np.nan)
         some = self.reached > 0
         latest[some] = self.values[some, self.reached[some] - 1]
@@ -79,7 +79,7 @@ class History:
         return latest
 
     def begin(self, point: Floats) -> int:
-        """A trial is RUNNING. Returns its number."""
+        """Add a running trial and return its number."""
         if self._number == len(self._reached):
             self._grow()
         number = self._number
@@ -91,16 +91,19 @@ class History:
         return number
 
     def report(self, trial: int, epoch: int, value: float) -> None:
-        """The metric of a trial after an epoch (1-based); finite."""
+        """Record the metric of a trial after an epoch (1-based); it must be finite."""
         self._values[trial, epoch - 1] = value
         self._reached[trial] = max(self._reached[trial], epoch)
 
     def set_status(self, trial: int, status: Status) -> None:
-        """A trial does something else from now on."""
+        """Change the status of a trial."""
         self._status[trial] = status
 
     def incumbent(self) -> int | None:
-        """The trial whose configuration is the best known: that of the highest metric so far, the earlier of equals."""
+        """Return the running, paused or complete trial with the highest last metric; the earliest if several are equal.
+
+        None if no metric is known yet.
+        """
         known = (self.reached > 0) & np.isin(self.status, (Status.RUNNING, Status.PAUSED, Status.COMPLETE))
         return int(np.argmax(np.where(known, self.last, -np.inf))) if known.any() else None
 

@@ -1,4 +1,4 @@
-"""Whether a log of decisions, decided again, comes out the same."""
+"""Check whether the decisions in a log are reproducible."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -14,15 +14,16 @@ from tuner.unit_cube import Floats
 def differences(
     lines: Iterable[str], engine: Engine, *, epochs: int, rounded: Callable[[Floats], Floats] = lambda point: point
 ) -> list[str]:
-    """What the engine would have decided otherwise, one line each; empty where it decides the same.
+    """Return the decisions that the engine would now make differently, one line each; empty if there are none.
 
-    The log says what happened, in order: which trials began where, what they showed, which were called back. Between
-    these events the engine is asked what it would do.
+    The log holds the events in order: the starts of trials with their points, the epochs, and the resumed trials.
+    Between these events, the function asks the engine for its decision.
 
     Args:
-        lines: of a search's log (`Decider`).
-        epochs: length of a full run.
-        rounded: the point of the configuration that a proposed point leads to.
+        lines: Lines of a search's log (see `Decider`).
+        engine: Engine to check.
+        epochs: Length of a full run, in epochs.
+        rounded: Function that returns the point of the configuration that a proposed point leads to.
     """
     decider = Decider(engine, History(epochs=epochs, dimensions=len(engine.cube.dimensions)))
     found: list[str] = []
@@ -32,17 +33,19 @@ def differences(
             point = np.array(event["point"])
             proposed = decider.proposed() if event["proposed"] else None
             if proposed is not None and not np.allclose(rounded(proposed), point, atol=1e-9):
-                found.append(f"trial {event['begin']} began elsewhere than would be proposed now")
+                found.append(f"trial {event['begin']} started at another point than the engine now proposes")
             decider.begin(point, is_proposed=event["proposed"])
         elif "resume" in event:
             called = decider.resumed()
-            if called is not None and called != event["resume"]:  # none: it had been cut off
-                found.append(f"trial {event['resume']} was called back, now it would be {called}")
+            if called is not None and called != event["resume"]:  # None: the trial had been interrupted
+                found.append(f"trial {event['resume']} was resumed, but the engine would now resume trial {called}")
             decider.resume(event["resume"])
         elif "hear" in event:
             verdict = decider.report(event["hear"], event["epoch"], event["metric"], event["loss"])
             if type(verdict).__name__ != event["verdict"]:
-                found.append(f"trial {event['hear']} at epoch {event['epoch']}: {event['verdict']}, now {verdict}")
+                found.append(
+                    f"trial {event['hear']} at epoch {event['epoch']}: {event['verdict']} before, now {verdict}"
+                )
         elif "end" in event:
             decider.end(event["end"], Status[event["status"]])
     return found

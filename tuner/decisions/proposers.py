@@ -1,4 +1,4 @@
-"""Which configuration to try next."""
+"""Propose the next configuration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,28 +13,25 @@ from tuner.decisions.surrogate import Surrogate, expected_improvement, on_one_th
 from tuner.unit_cube import Cube, Floats
 
 Allowed = Callable[[Floats], bool]
-"""Whether a point may be tried at all."""
+"""Function that returns True if a point can be tried at all."""
 
 
 _TRIES = 200
-"""Random points among which one that is allowed is looked for."""
+"""Number of random points to search for an allowed one."""
 _LEFT = 1 / 8
-"""Of points, however risky all of them are."""
+"""Minimum share of the points that is kept, however risky they all are."""
 
 
 class Proposer(Protocol):
-    """Chooses a new configuration."""
+    """Rule that proposes a new configuration."""
 
     def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
-        """A tidy point, or none when none that is allowed was found.
-
-        The same history and seed give the same point.
-        """
+        """Return a tidy point; None if no allowed one was found. The same history and seed give the same point."""
 
 
 @dataclass(frozen=True, slots=True)
 class RandomProposer:
-    """Anything, with equal chances."""
+    """Uniformly random proposals."""
 
     def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
         rng = _generator(seed, history)
@@ -43,28 +40,28 @@ class RandomProposer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelProposer:
-    """Half of the time the point of the greatest expected improvement under a model of all trials, those cut short or
-    lost included; else a random one. Neither where runs are likely to be lost.
+    """Propose half of the points from a model of all trials, others at random, and avoid points at risk of a lost run.
 
-    Running trials count as known, with the score that is expected of them, so that parallel proposals keep apart. The
-    model sees at most `most_known` trials: the best half of them, and others drawn from the rest.
+    The model includes trials that were stopped early or lost, and proposes the point with the greatest expected
+    improvement. Running trials count with their expected score, so parallel proposals differ. The model sees at most
+    `most_known` trials: half of them the best ones, the others drawn from the rest.
     """
 
     first_random: int = 16
-    """Results before the model is asked."""
+    """Minimum number of results before the model proposes."""
     random_share: float = 0.5
-    """Of proposals that are random all the same. Much, because the model learns from early values for the most part:
-    where those mislead, it proposes ever more of what begins well and ends badly."""
+    """Share of random proposals after that. It is large because the model learns mostly from early metrics: if those
+    mislead, it keeps proposing configurations that start well and end badly."""
     most_known: int = 128
     near_baseline: float = 0.5
-    """Of the random proposals: those that change about half of the default configuration's values, a little. Its maker
-    has tried more configurations than a search ever will. Nothing where it is not the first trial."""
+    """Share of the random proposals that change about half of the default configuration's values, slightly. Its authors
+    have tried more configurations than a search ever will. Must be 0 if it is not the first trial."""
     risk: float = 0.1
-    """Of being lost: what is likelier to be is not proposed, as long as an eighth of all is left."""
+    """Maximum probability of a lost run: riskier points are not proposed, unless fewer than an eighth are left."""
     most_weighed: int = 256
-    """Trials that the risk is taken from, drawn from all."""
+    """Maximum number of trials to estimate the risk from, drawn from all."""
     candidates: int = 256
-    """Random points that the model chooses from, beside half as many near the best trials."""
+    """Number of random points that the model chooses from, plus half as many near the best trials."""
     best_trials: int = 12
     reach: float = 0.1
 
@@ -88,7 +85,7 @@ class ModelProposer:
         return next((candidates[i] for i in order if allowed(candidates[i])), None)
 
     def _unguided(self, rng: np.random.Generator, history: History, cube: Cube, allowed: Allowed) -> Floats | None:
-        """A random point: near the default configuration, or anywhere."""
+        """Return a random point, near the default configuration or anywhere."""
         if self.near_baseline and rng.random() < self.near_baseline and len(history):
             points = cube.near(rng, history.points[BASELINE][None], _TRIES, reach=self.reach)
         else:
@@ -97,7 +94,7 @@ class ModelProposer:
         return next((point for point in points if allowed(point)), None)
 
     def _survivable(self, rng: np.random.Generator, history: History, cube: Cube, points: Floats) -> Floats:
-        """The points that are not likely to be lost."""
+        """Return the points at which a run is unlikely to be lost."""
         lost = history.status == Status.LOST
         told = np.flatnonzero(lost | ((history.reached > 0) & (history.status != Status.UNKNOWN)))
         if len(told) > self.most_weighed:
@@ -111,7 +108,7 @@ class ModelProposer:
 
     def _scores(self, history: History, rungs: Rungs) -> Floats:
         scored = scores(history, rungs)
-        if rungs.epochs:  # before the first rung a value says little
+        if rungs.epochs:  # before the first rung, a metric says little
             early = (history.reached < rungs.epochs[0]) & (history.status != Status.LOST)
             scored[early] = np.nan
         return scored
@@ -133,7 +130,7 @@ def _improvement(
     best: Floats,
     candidates: Floats,
 ) -> Floats:
-    """Expected improvement of each candidate on the best expected of the trials so far."""
+    """Return the expected improvement of each candidate over the best expected score of the trials so far."""
     dimensions = len(cube.dimensions)
     features, known = cube.features(points[seen]), scored[seen]
     model = Surrogate(features, known, dimensions=dimensions)
@@ -148,5 +145,5 @@ def _improvement(
 
 
 def _generator(seed: int, history: History) -> np.random.Generator:
-    """A generator for this proposal alone: the next trial's number tells proposals apart."""
+    """Create the random generator of this proposal, which differs by the number of the next trial."""
     return np.random.default_rng((seed, len(history)))

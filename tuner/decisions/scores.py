@@ -1,4 +1,4 @@
-"""How good each trial will have turned out to be, on one scale, although most were never trained to their end."""
+"""Score all trials on one scale, although most were never trained to the last epoch."""
 
 from itertools import pairwise
 
@@ -14,11 +14,11 @@ _SLOPES = (0.3, 2.0)
 
 
 def scores(history: History, rungs: Rungs) -> Floats:
-    """By trial: the normal score of its metric at the last epoch, as expected; NaN where nothing is known of it.
+    """Return the normal score of each trial's expected metric at the last epoch; NaN if nothing is known about it.
 
-    A trial that was trained less is carried from rung to rung by what the others gained there, so that values of
-    unlike budgets can be compared. Lost trials share the lowest score. Only the order counts in the end: metrics may
-    be skewed as they like.
+    The metric of a trial that was trained less is extrapolated from rung to rung by the gains of the others, so metrics
+    of different budgets are comparable. Lost trials share the lowest score. Only the order counts, so the distribution
+    of the metric does not matter.
     """
     expected = expected_finals(history, rungs)
     known = ~np.isnan(expected)
@@ -28,7 +28,7 @@ def scores(history: History, rungs: Rungs) -> Floats:
 
 
 def expected_finals(history: History, rungs: Rungs) -> Floats:
-    """By trial: its metric at the last epoch, or what that is expected to be; minus infinity for a lost trial."""
+    """Return the final metric of each trial, measured or expected; minus infinity for a lost trial."""
     values, reached = history.values, history.reached
     expected = history.last.copy()
     for rung, following in pairwise((*rungs.epochs, history.epochs)):
@@ -38,14 +38,14 @@ def expected_finals(history: History, rungs: Rungs) -> Floats:
         if not both.any() or not short.any():
             continue
         slope, intercept = _line(start[both], end[both])
-        way = np.clip((reached[short] - rung) / (following - rung), 0.0, 1.0)  # in part it has been there already
+        way = np.clip((reached[short] - rung) / (following - rung), 0.0, 1.0)  # the share that is already trained
         carried = slope * expected[short] + intercept
         expected[short] = (1.0 - way) * carried + way * expected[short]
     return expected
 
 
 def _line(start: Floats, end: Floats) -> tuple[float, float]:
-    """How metrics at one rung follow from those at the one before: a slope, kept from extremes, and an intercept."""
+    """Fit the metrics at one rung to those at the previous one; return slope, clipped, and intercept."""
     slope = 1.0
     if len(start) >= _ENOUGH_FOR_SLOPE and (spread := float(start.var())) > 0:
         slope = float(np.clip(np.cov(start, end, bias=True)[0, 1] / spread, *_SLOPES))
@@ -53,7 +53,7 @@ def _line(start: Floats, end: Floats) -> tuple[float, float]:
 
 
 def _normal_scores(values: Floats) -> Floats:
-    """Quantiles of the normal distribution in the order of the values; equal values share the mean of theirs."""
+    """Return normal quantiles in the order of the values; equal values get the quantile of their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     ranks = last - (counts + 1) / 2.0

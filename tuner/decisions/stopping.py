@@ -1,6 +1,6 @@
-"""When a search ends before its last trial: its budget is used up, nothing better comes, or nothing can be learnt.
+"""Decide when a search ends before its last trial: spent budget, no improvement, or nothing to learn.
 
-Pure functions. Time is an argument: whoever drives the search measures it, and the study keeps the sum.
+Pure functions. Time is an argument: the driver of the search measures it, and the study keeps the sum.
 """
 
 import math
@@ -14,63 +14,64 @@ from tuner.decisions.rungs import Rungs
 from tuner.exceptions import UsageError
 
 DEAD_AFTER = 10
-"""As many equal results are no coincidence, in the middle of a search. At its end fewer must do (`tuner.search`)."""
+"""Number of equal results that cannot be a coincidence during a search. At its end, fewer suffice (`tuner.search`)."""
 
 _BEYOND_FIRST_RUNG = 3
-"""So many of them must have reached the second rung at least: at the first one every mAP may be 0, and all be well."""
+"""Number of them that must have reached the second rung: at the first one, every mAP of a good search can be 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What a user allows a search; none for no bound.
+    """Limits that the user sets for a search; None for no limit.
 
     Raises:
-        UsageError: a bound is no number above 0.
+        UsageError: A limit is not a number above 0.
     """
 
     hours: float | None = None
-    """Wall time of searching, over all runs of the study."""
+    """Wall time of the search in hours, over all runs of the study."""
     gpu_hours: float | None = None
-    """Time that trials trained, times the GPUs of each; a slot on the CPU counts as one GPU."""
+    """Training time of all trials in GPU-hours; a slot on the CPU counts as one GPU."""
     no_improvement: int | None = None
-    """Trials without a better result."""
+    """Number of trials without a better result."""
 
     def __post_init__(self) -> None:
         for option, bound in (("--max-hours", self.hours), ("--gpu-hours", self.gpu_hours)):
             if bound is not None and not 0 < bound < math.inf:
-                raise UsageError(f"{option} must be a number above 0, but got {bound:g}; leave it out for no bound.")
+                raise UsageError(f"{option} must be a number above 0, but got {bound:g}; leave it out for no limit.")
         if self.no_improvement is not None and self.no_improvement < 1:
             raise UsageError(
                 f"--no-improvement must be at least 1, but got {self.no_improvement}; leave it out to try all trials."
             )
 
     def reached(self, *, searched_s: float, trained_s: float, since_best: int) -> str | None:
-        """The bound that ends the search now, in a few words, or none.
+        """Return the limit that ends the search now, in a few words; None if no limit is reached.
 
         Args:
-            searched_s: see `hours`.
-            trained_s: see `gpu_hours`.
-            since_best: see `since_best`.
+            searched_s: Wall time of the search in seconds (see `hours`).
+            trained_s: Training time in GPU-seconds (see `gpu_hours`).
+            since_best: Number of trials judged since the best result (see `since_best`).
         """
         if self.hours is not None and searched_s >= self.hours * 3600:
             return f"--max-hours {self.hours:g} is used up"
         if self.gpu_hours is not None and trained_s >= self.gpu_hours * 3600:
             return f"--gpu-hours {self.gpu_hours:g} is used up"
         if self.no_improvement is not None and since_best >= self.no_improvement:
-            return f"--no-improvement {self.no_improvement} is used up: {since_best} trials have brought nothing better"
+            return f"no improvement in {since_best} trials (--no-improvement {self.no_improvement})"
         return None
 
 
 def judged(history: History) -> int:
-    """Trials that ended or wait to be called back; those that failed tell nothing of their configuration."""
+    """Count the trials that have ended or paused; failed ones say nothing about their configuration."""
     return int(np.isin(history.status, (Status.PAUSED, Status.COMPLETE, Status.STOPPED, Status.LOST)).sum())
 
 
 def since_best(complete: Iterable[tuple[float, int]], judged_now: int) -> int:
-    """How many trials have been judged since the best result came; 0 before there is any. An equal one is no better.
+    """Count the trials judged since the best result; 0 before the first result. An equal result is no better.
 
     Args:
-        complete: of each COMPLETE trial, its metric and how many trials were judged by then, itself included.
+        complete: For each COMPLETE trial, its metric and the number of trials judged by then, including itself.
+        judged_now: Number of trials judged so far.
     """
     results = list(complete)
     best = max((value for value, _ in results), default=None)
@@ -79,10 +80,10 @@ def since_best(complete: Iterable[tuple[float, int]], judged_now: int) -> int:
 
 
 def only_zeros(history: History, rungs: Rungs) -> bool:
-    """Whether a search has heard nothing but 0, at a rung or at the end, often enough to learn nothing by going on.
+    """Check whether all metrics of a search are 0, at enough rungs and last epochs that continuing is pointless.
 
-    It takes `DEAD_AFTER` results, one of them of a full run and some from beyond the first rung. Zeros beside other
-    values are no sign: in a wide space most configurations may end with 0.
+    This takes `DEAD_AFTER` results, including a full run and some from beyond the first rung. Zeros among other values
+    mean nothing: in a wide space, most configurations can end with 0.
     """
     if not np.any(history.status == Status.COMPLETE):
         return False

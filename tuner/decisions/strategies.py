@@ -1,4 +1,4 @@
-"""Who goes on: the strategies of a search, as functions of its history.
+"""Define the strategies of a search, which decide which trials continue, as functions of its history.
 
 `asha-stopping`: trials that are behind at a rung end there. `asha-promotion`: they pause, and resume if it turns out
 later that they were ahead. `auto`: the same, with half of the configurations proposed by a model of all trials so far.
@@ -22,17 +22,17 @@ Trials = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoOn:
-    """The trial goes on, up to the next rung."""
+    """RungDecision: the trial continues to the next rung."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pause:
-    """The trial makes room, and may be called back."""
+    """RungDecision: the trial frees its slot, and can resume later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stop:
-    """The trial ends."""
+    """RungDecision: the trial ends."""
 
     reason: str
 
@@ -42,37 +42,37 @@ RungDecision = GoOn | Pause | Stop
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What bounds a search."""
+    """Limits of a search."""
 
     trials: int | None = None
-    """Trials that it may begin; none where something else ends it."""
+    """Maximum number of trials; None if another limit ends the search."""
     full_runs: int = 3
-    """Trials that shall run to their end, at least, once no more begin: among them the winner is chosen."""
+    """Minimum number of trials that run to the last epoch once no more can start; the winner is one of them."""
 
 
 class Strategy(Protocol):
-    """Decides by the history alone; the same history gives the same decisions."""
+    """Rule that decides by the history alone: the same history gives the same decisions."""
 
     @property
     def rungs(self) -> Rungs: ...
 
     def resumed(self, history: History) -> int | None:
-        """A paused trial that should go on now, or none."""
+        """Return a paused trial that should resume now; None if there is none."""
 
     def verdict(self, history: History, trial: int, epoch: int) -> RungDecision:
-        """What becomes of a running trial after an epoch whose metric is in the history."""
+        """Return the verdict on a running trial after an epoch whose metric is in the history."""
 
     def hopeless(self, history: History) -> Mapping[int, str]:
-        """Paused trials that can never be called back, with the reason."""
+        """Return the paused trials that can never resume, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asha:
     """Asynchronous successive halving, stopping variant: Li et al., MLSys 2020 (arXiv 1810.05934), algorithm 2.
 
-    Departs from the paper in that a trial is stopped at its rung instead of being paused for a later promotion, and
-    from Ray's and Optuna's versions in that a rung with fewer than η values judges nobody: with two values, the
-    second of two equally good configurations would die for a hair.
+    It departs from the paper by stopping a trial at its rung instead of pausing it for a later promotion. It departs
+    from Ray's and Optuna's versions by judging no trial at a rung with fewer than η values: with two values, a tiny
+    difference would stop the second of two equally good configurations.
     """
 
     rungs: Rungs
@@ -85,8 +85,10 @@ class Asha:
         return {}
 
     def verdict(self, history: History, trial: int, epoch: int) -> RungDecision:
-        """Stopped are those behind the best 1/η so far; equal values never stop a trial: before a detector has learnt
-        anything, every mAP is 0."""
+        """Stop a trial that is behind the best 1/η so far.
+
+        Equal values never stop a trial: before a detector has learnt anything, every mAP is 0.
+        """
         if epoch not in self.rungs.epochs or (trial == BASELINE and self.has_baseline):
             return GoOn()
         values = history.values[:, epoch - 1]
@@ -102,10 +104,11 @@ class Asha:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Promotion:
-    """Asynchronous successive halving as in the paper: at its rung a trial pauses unless it is among the best 1/η of
-    those that have arrived; it is called back when it is later, as others turn out to be worse.
+    """Asynchronous successive halving as in the paper.
 
-    A trial ends for good when it never can be: where the number of trials is limited, so are the places.
+    At a rung, a trial pauses unless it is among the best 1/η of those that have arrived. It resumes if it is among them
+    later, because others turn out to be worse. It ends for good if that is impossible: a limited number of trials
+    limits the number of places.
     """
 
     rungs: Rungs
@@ -140,11 +143,11 @@ class Promotion:
             return None
         return (
             f"early stop at epoch {rung}: {better} trials are better than {value:.4f} at this rung, "
-            f"and no more than {most} can go on"
+            f"and at most {most} can continue"
         )
 
     def _ahead(self, history: History, rung: int) -> Trials:
-        """Who has earned to go on beyond a rung, the best first; the earlier of equals."""
+        """Return the trials that can continue beyond a rung, the best first; of equal ones, the earlier first."""
         arrived, values = arrivals(history, self.rungs, rung)
         places = self.rungs.places(len(arrived))
         if self._no_more_begin(history):
@@ -164,7 +167,7 @@ class Promotion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
-    """Everything that decides in one search."""
+    """Strategy and proposer of one search."""
 
     cube: Cube
     strategy: Strategy
@@ -172,14 +175,14 @@ class Engine:
     seed: int
 
     def propose(self, history: History, allowed: Allowed = lambda point: True) -> Floats | None:
-        """The configuration of the next new trial, as a tidy point, or none when none that is allowed was found."""
+        """Return the configuration of the next new trial as a tidy point; None if no allowed one was found."""
         return self.proposer.propose(history, self.cube, self.strategy.rungs, seed=self.seed, allowed=allowed)
 
 
 def make_engine(
     name: str, cube: Cube, rungs: Rungs, *, seed: int, limits: Limits | None = None, has_baseline: bool = True
 ) -> Engine:
-    """The engine of a strategy: "auto", "asha-promotion" or "asha-stopping"; the last two propose at random."""
+    """Create the engine of a strategy: "auto", "asha-promotion" or "asha-stopping". The last two propose at random."""
     strategy: Strategy
     if name == "asha-stopping":
         strategy = Asha(rungs=rungs, has_baseline=has_baseline)

@@ -1,9 +1,9 @@
-"""What the trials so far say of configurations that nobody has tried: a Gaussian process over the cube.
+"""Predict the scores of untried configurations from the trials so far: a Gaussian process over the cube.
 
-Small on purpose. The kernel's scale is fixed and short, so the model says much near what was tried and nothing far
-from it; fitting scales to the few noisy results of an early search was slower and, on curves that it was not tuned
-on, no better (docs/decisions-benchmark.md). Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006,
-algorithm 2.1; Matérn kernel of smoothness 5/2.
+It is deliberately small. The kernel's scale is fixed and short, so the model predicts much near tried configurations
+and nothing far from them. Fitting scales to the few noisy results of an early search was slower and, on curves that it
+was not tuned on, no better (docs/decisions-benchmark.md). Source: Rasmussen and Williams, Gaussian Processes for
+Machine Learning, 2006, algorithm 2.1, with a Matérn kernel of smoothness 5/2.
 """
 
 from contextlib import AbstractContextManager
@@ -18,25 +18,25 @@ from threadpoolctl import ThreadpoolController
 from tuner.unit_cube import Floats
 
 SCALE = 0.18
-"""Length scale for the square root of the number of dimensions: random points lie about 0.4 of that apart."""
+"""Length scale in units of the square root of the number of dimensions; random points are about 0.4 units apart."""
 RISK_SCALE = 0.27
-"""The same for what is lost and what is not, which hangs on whole regions."""
+"""The same for the risk of lost runs, which depends on whole regions."""
 _RISK_PRIOR = 0.025
-"""So much weight says that nothing is lost."""
+"""Prior weight of the assumption that no run is lost."""
 NOISE = 0.1
-"""Variance of what is observed, about one of what is modelled: scores of variance 1."""
+"""Variance of the observation noise, relative to scores of variance 1."""
 
 
 class Surrogate:
-    """Scores (variance about 1, higher is better) as a function of the features of configurations."""
+    """Model of the scores (variance about 1, higher is better) as a function of the features of configurations."""
 
     def __init__(self, features: Floats, scores: Floats, *, dimensions: int) -> None:
-        """Condition on what is known.
+        """Condition the model on known scores.
 
         Args:
-            features: (known, features).
-            scores: (known,).
-            dimensions: of the cube, before choices were spread over several features.
+            features: Features of the known configurations, shape (known, features).
+            scores: Their scores, shape (known,).
+            dimensions: Dimensions of the cube, before choices were encoded as several features.
         """
         self._scale = SCALE * np.sqrt(dimensions)
         self._features = features / self._scale
@@ -47,7 +47,7 @@ class Surrogate:
         self._weights = cho_solve((self._factor, True), scores - self._mean, check_finite=False)
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of the scores at new features (new, features)."""
+        """Return mean and standard deviation of the scores at new features, shape (new, features)."""
         across = _matern(features / self._scale, self._features)
         explained = solve_triangular(self._factor, across.T, lower=True, check_finite=False)
         variance = 1.0 - np.einsum("ij,ij->j", explained, explained)
@@ -55,15 +55,15 @@ class Surrogate:
 
 
 def risk(features: Floats, known: Floats, lost: NDArray[np.bool_], *, dimensions: int) -> Floats:
-    """How likely a run at new features is lost: the share of lost ones among those near it, the nearest counting most.
+    """Return the probability that a run at new features is lost: the share of lost runs nearby, weighted by distance.
 
-    Kernel regression after Nadaraya and Watson; 0 far from everything that is known.
+    Kernel regression after Nadaraya and Watson; 0 far from all known runs.
 
     Args:
-        features: (new, features).
-        known: (known, features) of runs that are lost or have told a value.
-        lost: (known,).
-        dimensions: of the cube.
+        features: New features, shape (new, features).
+        known: Features of runs that were lost or have a metric, shape (known, features).
+        lost: True for the lost runs, shape (known,).
+        dimensions: Dimensions of the cube.
     """
     scale = RISK_SCALE * np.sqrt(dimensions)
     near = _matern(features / scale, known / scale)
@@ -73,14 +73,14 @@ def risk(features: Floats, known: Floats, lost: NDArray[np.bool_], *, dimensions
 
 
 def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
-    """By how much each is expected to exceed `best`."""
+    """Return the expected improvement of each candidate over `best`."""
     z = (mean - best) / deviation
     improvement: Floats = deviation * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
     return improvement
 
 
 def on_one_thread() -> AbstractContextManager[object]:
-    """For the time of a block, linear algebra on one thread: matrices this small are ten times slower on several."""
+    """Limit linear algebra to one thread within a block: on several, matrices this small are ten times slower."""
     limited: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
     return limited
 

@@ -1,4 +1,4 @@
-"""Find the largest batch that fits into memory, by measuring. Pure: the caller measures."""
+"""Find the largest batch that fits into memory. Pure functions: the caller measures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,8 +52,8 @@ def fitting_batch(measure: Measure, *, memory_gib: float, most: int) -> Fit:
     good = next((batch for batch in (min(_FIRST, most), 2, 1) if batch <= most and fits(batch)), 0)
     if not good:
         raise SpaceError(
-            f"A batch of 1 must fit into memory, but of {memory_gib:.1f} GiB it leaves too little; "
-            "take a smaller imgsz or model."
+            f"A batch of 1 must fit into memory, but {memory_gib:.1f} GiB is too little; "
+            "choose a smaller imgsz or model."
         )
     if good == _FIRST and most > good and fits(min(_SECOND, most)):
         good = min(_SECOND, most)

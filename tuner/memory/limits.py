@@ -18,7 +18,7 @@ NOTHING_FITS = "even the smallest batch and image size of the space run out of m
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryLimits:
-    """Batch and image sizes known not to fit: these, and all that are at least as large in both."""
+    """Batch and image sizes known not to fit: the listed pairs, and all pairs at least as large in both."""
 
     too_large: tuple[tuple[int, int], ...] = ()
     """Pairs (batch, imgsz) that ran out of memory."""
@@ -61,7 +61,7 @@ def measured_limits(space: Space, fits: Callable[[int, int], bool]) -> MemoryLim
     """Measure which sizes of a space are too large: one measurement if all fit, otherwise a few.
 
     Ranges are tried at both ends and at repeated halves of the upper end. A space with a single batch and imgsz is not
-    measured, because its first trial shows the result as fast.
+    measured, because its first trial shows the result just as fast.
 
     Args:
         space: Search space.
@@ -72,7 +72,7 @@ def measured_limits(space: Space, fits: Callable[[int, int], bool]) -> MemoryLim
     if len(batches) * len(sizes) == 1 or fits(batches[-1], sizes[-1]):
         return MemoryLimits()
     too_large: list[tuple[int, int]] = []
-    for imgsz in sizes:  # the larger the images, the fewer batches fit
+    for imgsz in sizes:  # larger images leave room for fewer batches
         while batches and not fits(batches[-1], imgsz):
             too_large.append((batches.pop(), imgsz))
     return MemoryLimits(too_large=tuple(sorted(pair for pair in too_large if not _is_implied(pair, too_large))))

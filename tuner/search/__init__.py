@@ -1,1 +1,1 @@
-"""Search: propose configurations, follow trials, and say what the results amount to."""
+"""Propose configurations, follow trials, and summarise the results."""

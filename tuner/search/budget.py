@@ -1,4 +1,4 @@
-"""Account for the time that a search has used, against what the user allows."""
+"""Track the time that a search has used against the limits that the user sets."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from tuner.study import StudySession, TrialRecord
 from tuner.trials.live import LiveTrial
 
 _NOTED_EVERY_S = 60.0
-"""At most this much wall time goes unrecorded if the driver is killed."""
+"""Interval between two records in seconds: at most this much wall time goes unrecorded if the driver is killed."""
 
 
 class TimeBudget:
-    """Wall time and training time of a search, over all its drivers."""
+    """Wall time and training time of a search, summed over all its drivers."""
 
     def __init__(
         self, study: StudySession, live: Mapping[int, LiveTrial], bounds: Budget, *, gpus_per_trial: int
@@ -20,8 +20,10 @@ class TimeBudget:
         """Continue where the study's last driver stopped.
 
         Args:
-            live: what trains now, kept up to date by others.
-            gpus_per_trial: a slot on the CPU counts as one GPU.
+            study: Study that is searched.
+            live: Running trials by number; the caller keeps them up to date.
+            bounds: Limits that the user sets.
+            gpus_per_trial: GPUs of each trial; 0 (CPU) counts as 1.
         """
         self._study = study
         self._live = live
@@ -30,25 +32,25 @@ class TimeBudget:
         self._searched_s = study.searched_s
 
     def pass_time(self, seconds: float) -> None:
-        """Count wall time, and record it every now and then."""
+        """Add wall time, and record the sum at intervals."""
         self._searched_s += seconds
         if self._searched_s - self._study.searched_s >= _NOTED_EVERY_S:
             self.note_time()
 
     def note_time(self) -> None:
-        """Record the wall time of searching."""
+        """Record the wall time of the search."""
         self._study.note_searched(self._searched_s)
 
     def reached(self, since_best: int) -> str | None:
-        """Name the bound that ends the search now, if one does.
+        """Return the limit that ends the search now, in words; None if no limit is reached.
 
         Args:
-            since_best: trials judged since the best result.
+            since_best: Number of trials judged since the best result.
         """
         return self._bounds.reached(searched_s=self._searched_s, trained_s=self._trained_s(), since_best=since_best)
 
     def left_s(self) -> float | None:
-        """Return the wall time that is left at the present pace of training; none if no bound is set on time."""
+        """Return the remaining wall time in seconds at the present pace of training; None without a time limit."""
         at_once = max(len(self._live) * self._gpus, 1)
         lefts = []
         if self._bounds.hours is not None:
@@ -58,13 +60,13 @@ class TimeBudget:
         return max(min(lefts), 0.0) if lefts else None
 
     def _trained_s(self) -> float:
-        """Add up the seconds of training of all trials, times the GPUs of each."""
+        """Return the training time of all trials in GPU-seconds."""
         running = {number: trial.seconds for number, trial in dict(self._live).items()}
         each = (max(noted_seconds(trial), running.get(trial.number, 0.0)) for trial in self._study.trials())
         return math.fsum(each) * self._gpus
 
 
 def noted_seconds(trial: TrialRecord) -> float:
-    """Return how long a trial has trained, as far as it is recorded; trainers may report times that are no numbers."""
+    """Return the recorded training time of a trial in seconds; 0 if the trainer reported no number."""
     seconds = trial.attributes.get("seconds")
     return seconds if isinstance(seconds, int | float) else 0.0

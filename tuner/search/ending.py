@@ -15,11 +15,12 @@ from tuner.study import StudyPaths, StudySession, best_trial
 from tuner.trials.retry_policy import MAX_IDENTICAL, Failure, normalised_cause
 
 JUDGED = "judged"
-"""Attribute of a trial that ended well or was ended: how many had ended or been paused by then, itself included."""
+"""Trial attribute: number of trials that had ended or been paused when this one ended, including itself; failed trials
+do not have it."""
 
 
 class Ending:
-    """Ends a search: its budget is used up, nothing better can come, nothing can be learnt, or trials keep failing."""
+    """Rules that end a search: spent budget, no better result possible, nothing learnt, or trials that keep failing."""
 
     def __init__(
         self,
@@ -41,37 +42,37 @@ class Ending:
         self._lost_in_a_row = 0
         self.reason: str | None = None
         self.problem: TunerError | None = None
-        # Whoever resumes a search that cannot learn has a reason: it gets as many results again.
+        # A user who resumes a search that learns nothing has a reason to: allow it as many results again.
         self._judged_at_start = judged(decider.history) if self._why_dead() is not None else 0
 
     def stop(self, reason: str, problem: TunerError | None = None) -> None:
-        """End the search, unless it has been ended."""
+        """End the search; keep the first reason if it has been ended already."""
         if self.reason is None:
             self.reason, self.problem = reason, problem
 
     def ceiling(self) -> str | None:
-        """Return why nothing better can come, if so."""
+        """Return why no better result is possible; None if one is."""
         return found_ceiling(self._study.trials(), self._study.spec.metric, enough=DEAD_AFTER)
 
     def check(self) -> None:
-        """End the search if its results call for it; to be called when a trial has been judged."""
+        """End the search if its results call for it. Call it whenever a trial has been judged."""
         reason = self._why_dead()
         if reason is not None and judged(self._decider.history) >= self._judged_at_start + DEAD_AFTER:
             best = best_trial(self._study.trials())
-            assert best is not None, "it takes a full run to call a search dead"
+            assert best is not None, "a search counts as dead only after a full run"
             self._give_up(reason, best.number)
         self.check_ceiling()
         self.check_budget()
 
     def check_ceiling(self) -> None:
-        """End the search if nothing better can come."""
+        """End the search if no better result is possible."""
         reason = self.ceiling()
         if reason is not None and not self._is_over:
-            self._on_event(f"the search ends: {reason}; nothing better can come")
+            self._on_event(f"the search ends: {reason}; no better result is possible")
             self.stop(reason)
 
     def check_budget(self) -> None:
-        """End the search if its budget is used up."""
+        """End the search if its budget is spent."""
         if self._is_over:
             return
         judged_now = judged(self._decider.history)
@@ -79,11 +80,11 @@ class Ending:
         results = ((t.value, t.attributes.get(JUDGED, judged_now)) for t in trials if t.value is not None)
         reason = self._budget.reached(since_best(results, judged_now))
         if reason is not None:
-            self._on_event(f"the search ends: {reason}; with a larger number it goes on")
+            self._on_event(f"the search ends: {reason}; continue it with a larger number")
             self.stop(reason)
 
     def on_progress(self) -> None:
-        """Note that an epoch has been trained that no attempt had trained before."""
+        """Note an epoch that no attempt had trained before."""
         self._lost_in_a_row = 0
 
     def on_failed_trial(self, number: int, failure: Failure, reason: str) -> None:
@@ -92,16 +93,16 @@ class Ending:
         self._failures[cause] += 1
         self._lost_in_a_row += failure in (Failure.INFRASTRUCTURE, Failure.HUNG)
         if self._failures[cause] >= MAX_IDENTICAL and not any(trial.curve for trial in self._study.trials()):
-            self._give_up(f"the first {MAX_IDENTICAL} trials failed alike: {reason}", number)
+            self._give_up(f"the first {MAX_IDENTICAL} trials failed with the same error: {reason}", number)
         elif self._lost_in_a_row >= MAX_IDENTICAL:
-            self._give_up(f"{MAX_IDENTICAL} trials in a row were lost, with no epoch trained between: {reason}", number)
+            self._give_up(f"{MAX_IDENTICAL} trials in a row were lost without training an epoch: {reason}", number)
 
     @property
     def _is_over(self) -> bool:
         return self.reason is not None or self._queue.is_finished
 
     def _why_dead(self) -> str | None:
-        """Return why continuing teaches nothing; none as long as it may."""
+        """Return why nothing more can be learnt; None while something can."""
         trials = self._study.trials()
         best = best_trial(trials)
         if best is None or best.value is None:
@@ -113,7 +114,7 @@ class Ending:
         return nothing_learnt(trials, self._study.spec.metric) if is_enough else None
 
     def _give_up(self, reason: str, shown_by: int) -> None:
-        """End the search for what went wrong, with what the curves of a trial show."""
+        """End the search with an error that includes the findings from a trial's curves."""
         shown = "".join(f". Trial {shown_by} shows {line}" for line in finding_lines(self._paths.trial(shown_by)))
         logs = self._paths.root / "trials"
-        self.stop(reason, FailurePolicyError(f"The search was ended: {reason}{shown}. Logs: {logs}"))
+        self.stop(reason, FailurePolicyError(f"The search stopped: {reason}{shown}. Logs: {logs}"))

@@ -1,4 +1,4 @@
-"""Begin new trials: the baseline, those of a warm start or of a user, then what a model or a sampler proposes."""
+"""Start new trials: the baseline, those of a warm start or of the user, then proposals of a model or sampler."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from tuner.study import StudySession
 
 
 class Proposals:
-    """The new trials of one search."""
+    """Source of the new trials of one search."""
 
     def __init__(self, study: StudySession, space: Space, cube: UnitCube, decider: Decider, queue: TrialQueue) -> None:
         self._study = study
@@ -23,17 +23,17 @@ class Proposals:
         self._measured = Measured.of(study.profiling)
 
     def begin(self, device: str) -> int | None:
-        """Begin a new trial. Returns its number; none if even the smallest sizes of the space run out of memory.
+        """Start a new trial and return its number; None if even the smallest sizes of the space run out of memory.
 
         Args:
-            device: what trained last, as trainers name it; "" before anything has. A new driver may have another one
-                than the last driver.
+            device: Device that trained last, as trainers name it; "" before the first one. It can differ from the
+                device of an earlier driver.
         """
         limits = memory_limits(self._study.trials(), device, self._measured)
         if device and limits.exclude_all_of(self._space):
             return None
         sampler = chosen_sampler(self._space)
-        require_packages(sampler)  # the first trial needs none, but must not train in vain
+        require_packages(sampler)  # fail early: the baseline needs no sampler, but the next trial does
         given = self._given(limits)
         modelled = self._modelled(limits) if sampler == MODEL and given is None else None
         values = modelled if given is None else given
@@ -43,7 +43,7 @@ class Proposals:
         return number
 
     def _given(self, limits: MemoryLimits) -> Mapping[str, ParamValue] | None:
-        """Return a configuration to try before anything is proposed; none if all have been, or for a user's trial."""
+        """Return the next configuration to try before proposals; None if there is none, or the user's trial is next."""
         trials = self._study.trials()
         if not trials:
             return self._space.baseline_sampled()
@@ -53,14 +53,14 @@ class Proposals:
         return None if self._queue.has_user_trial else next(fitting, None)
 
     def _modelled(self, limits: MemoryLimits) -> Mapping[str, ParamValue] | None:
-        """Return the configuration that the model of all trials proposes; none for a user's trial."""
+        """Return the proposal of the model of all trials; None if it has none, or if the user's trial is next."""
         if self._queue.has_user_trial:
             return None
         point = self._decider.proposed(lambda point: not limits.exclude(self._space.resolve(self._cube.sampled(point))))
         return None if point is None else self._cube.sampled(point)
 
     def _sampled(self, name: str, limits: MemoryLimits) -> int:
-        """Begin a trial that a sampler chooses, or a user's, of which a sampler chooses what the user left open."""
+        """Start a trial from a sampler, or the user's trial, whose open parameters the sampler chooses."""
         sampler = make_sampler(
             "random" if name == MODEL else name,
             seed=self._study.spec.seed,

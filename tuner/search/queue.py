@@ -1,4 +1,4 @@
-"""Keep the trials of a search that wait, and end those that will never continue."""
+"""List the waiting trials of a search, and end those that will never resume."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from tuner.trials.live import LiveTrial
 
 
 class TrialQueue:
-    """The trials that wait, in the study: cut off while they trained, paused at a rung, or enqueued by a user."""
+    """Waiting trials of a study: interrupted, paused at a rung, or enqueued by the user."""
 
     def __init__(
         self,
@@ -23,11 +23,14 @@ class TrialQueue:
         *,
         target: int,
     ) -> None:
-        """Look at a study.
+        """Attach the queue to a study.
 
         Args:
-            live: what trains now, kept up to date by others.
-            target: trials that the study shall have.
+            study: Study that is searched.
+            decider: Decisions of the search.
+            live: Running trials by number; the caller keeps them up to date.
+            paths: Paths of the study.
+            target: Number of trials that the study should have in the end.
         """
         self._study = study
         self._decider = decider
@@ -37,31 +40,31 @@ class TrialQueue:
 
     @property
     def waiting(self) -> list[TrialRecord]:
-        """List the trials that wait, by number."""
+        """Waiting trials, by number."""
         return [trial for trial in self._study.trials() if trial.state == TrialState.WAITING]
 
     @property
     def interrupted(self) -> list[TrialRecord]:
-        """List the trials that were cut off while they trained: they resume before anything else."""
+        """Trials that were interrupted while they trained; they resume before all others."""
         return [trial for trial in self.waiting if trial.params and not trial.is_paused]
 
     @property
     def has_user_trial(self) -> bool:
-        """Whether a user has enqueued a trial, which has no parameters before it begins."""
+        """True if the user has enqueued a trial, which has no parameters before it starts."""
         return any(not trial.params for trial in self.waiting)
 
     @property
     def has_room(self) -> bool:
-        """Whether a new trial can begin."""
+        """True if a new trial can start."""
         return len(self._study.trials()) < self._target or self.has_user_trial
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing trains, waits or can begin."""
+        """True if no trial is running, waiting or still to start."""
         return not (self._live or self.waiting or len(self._study.trials()) < self._target)
 
     def end_hopeless(self) -> None:
-        """End the paused trials that will never continue: all of them, once nothing trains and nothing more begins."""
+        """End the paused trials that will never resume: all of them, once no trial is running and no more can start."""
         for number, reason in self._decider.hopeless().items():
             self._end(number, reason)
         if self._live or self.interrupted or self.has_room or self._decider.resumed() is not None:
@@ -73,7 +76,7 @@ class TrialQueue:
                 self._end(trial.number, reason)
 
     def end_all(self, reason: str) -> None:
-        """End every trial that has begun and waits, unless something trains."""
+        """End every waiting trial that has started, unless a trial is running."""
         if self._live:
             return
         for trial in self.waiting:

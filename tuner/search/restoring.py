@@ -1,4 +1,4 @@
-"""Take up a search where its study stands: the rungs are in the curves, the queue is in the states."""
+"""Restore a search from its study: the rungs follow from the curves, the queue from the states."""
 
 import contextlib
 import math
@@ -20,7 +20,7 @@ from tuner.trials.retry_policy import FailedAttempt, Failure
 def restored_decider(
     spec: StudySpec, space: Space, cube: UnitCube, trials: Sequence[TrialRecord], paths: StudyPaths
 ) -> Decider:
-    """Make the decider of a search, with all that is known so far."""
+    """Create the decider of a search with the history of its trials so far."""
     engine = make_engine(
         space.settings.strategy,
         cube.cube,
@@ -31,7 +31,7 @@ def restored_decider(
     history = History(epochs=spec.epochs, dimensions=len(cube.labels))
     for trial in trials:
         if not trial.params:
-            continue  # a user's, not begun
+            continue  # enqueued by the user and not started
         history.begin(cube.point(trial.sampled))
         for epoch, value in trial.curve.items():
             if math.isfinite(value) and epoch <= spec.epochs:
@@ -41,7 +41,7 @@ def restored_decider(
 
 
 def restored_trial(trial: TrialRecord) -> LiveTrial:
-    """Make the live trial that a recorded one continues as."""
+    """Create the running trial that resumes a recorded one."""
     failed = [FailedAttempt(**attempt) for attempt in trial.attributes.get("setbacks", ())]
     return LiveTrial(
         number=trial.number,
@@ -51,13 +51,13 @@ def restored_trial(trial: TrialRecord) -> LiveTrial:
 
 
 def status_of(trial: TrialRecord) -> Status:
-    """Translate a trial's state for decisions."""
+    """Translate the state of a recorded trial for decisions."""
     lost = trial.reason.startswith(DIVERGED) or trial.attributes.get("failure") == Failure.OUT_OF_MEMORY
     match trial.state:
         case TrialState.PRUNED:
             return Status.LOST if lost else Status.STOPPED
         case TrialState.WAITING:
-            return Status.PAUSED if trial.is_paused else Status.RUNNING  # cut off: it resumes before anything else
+            return Status.PAUSED if trial.is_paused else Status.RUNNING  # interrupted: it resumes before all others
         case TrialState.COMPLETE:
             return Status.COMPLETE
         case TrialState.FAIL:
@@ -68,7 +68,7 @@ def status_of(trial: TrialRecord) -> Status:
 
 def _decision_log(paths: StudyPaths) -> Callable[[str], None]:
     def log(line: str) -> None:
-        # For people: whatever must be written will report a full disk.
+        # The log is for people only. A full disk shows up in the files that must be written.
         with contextlib.suppress(OSError), paths.decisions.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
 

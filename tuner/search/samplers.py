@@ -1,8 +1,8 @@
-"""Which Optuna sampler proposes the next configuration, and how it is set up.
+"""Choose and set up the Optuna sampler that proposes the next configuration.
 
-A sampler is made anew for every proposal and seeded from the study's seed and the trial's number. So a
-proposal is a function of seed, number and the study's record alone, no sampler state is kept anywhere, and a
-search that was interrupted goes on as if it had not been.
+Each proposal uses a new sampler, seeded from the study's seed and the trial's number. So a proposal depends only on the
+seed, the number and the study's record. No sampler state is stored, and an interrupted search resumes as if it had
+never stopped.
 """
 
 import importlib.util
@@ -22,32 +22,32 @@ from tuner.memory.limits import BATCH, IMGSZ, MemoryLimits, smallest_sizes
 from tuner.space import ChoiceParameter, FloatParameter, Space, name_of
 
 MODEL = "model"
-"""The sampler that is not Optuna's but the search's own."""
+"""Name of the search's own model, the only sampler that is not from Optuna."""
 
 MOST_TRIALS_FOR_GP = 100
-"""Beyond these a Gaussian process takes seconds a proposal and gains nothing over TPE."""
+"""Maximum number of trials for a Gaussian process; above it, a proposal takes seconds and is no better than TPE's."""
 
 _PACKAGES = {"gp": ("scipy", "torch"), "cmaes": ("cmaes",)}
-"""What Optuna imports by itself once such a sampler is used."""
+"""Packages that Optuna imports when a sampler is used."""
 
 
 def make_sampler(name: str, *, seed: int, number: int, space: Space, limits: MemoryLimits | None = None) -> BaseSampler:
-    """The sampler for one proposal: set it on the study, ask, and throw it away.
+    """Create the sampler for one proposal: set it on the study, ask, and discard it.
 
-    tpe: multivariate, so that parameters are chosen together; learns from trials stopped early, too, which it
-    ranks by the epoch they reached and then by their value. gp: a Gaussian process; learns from trials that ran
-    to their end only, and may propose the others again. cmaes: an evolution strategy; choices and conditional
-    parameters come from TPE. random: the yardstick.
+    tpe: multivariate, chooses parameters jointly; also learns from trials stopped early, which it ranks by the epoch
+    they reached and then by their value. gp: a Gaussian process; learns only from trials that ran to the last epoch,
+    and can propose the others again. cmaes: an evolution strategy; choices and conditional parameters come from TPE.
+    random: the reference for comparisons.
 
     Args:
         name: "tpe", "gp", "cmaes" or "random".
-        seed: the study's.
-        number: the trial's, which need not exist yet.
-        space: what is searched; its `settings.trials` is the budget.
-        limits: what must not be proposed because memory has no room for it; none where nothing is known of that.
+        seed: Seed of the study.
+        number: Number of the trial, which need not exist yet.
+        space: Search space; its `settings.trials` is the budget.
+        limits: Sizes that must not be proposed because they do not fit into memory; None if none are known.
 
     Raises:
-        MachineError: a package that the sampler needs is not installed.
+        MachineError: A package that the sampler needs is not installed.
     """
     require_packages(name)
     trial_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
@@ -59,26 +59,26 @@ def make_sampler(name: str, *, seed: int, number: int, space: Space, limits: Mem
 
 
 def require_packages(name: str) -> None:
-    """Refuse a sampler that cannot be made on this machine.
+    """Check that the packages of a sampler are installed.
 
     Raises:
-        MachineError: a package that the sampler needs is not installed.
+        MachineError: A package that the sampler needs is not installed.
     """
     missing = _missing_packages(name)
     if missing:
         raise MachineError(
-            f"The sampler {name} needs {' and '.join(missing)}, which cannot be imported here; "
+            f"The sampler {name} needs {' and '.join(missing)}, which cannot be imported; "
             f"install {'it' if len(missing) == 1 else 'them'}, or search with the sampler tpe."
         )
 
 
 def chosen_sampler(space: Space) -> str:
-    """The sampler that a space asks for: "auto" becomes model, gp or tpe, others stay.
+    """Return the sampler that a space asks for, with "auto" replaced by model, gp or tpe.
 
-    The strategy auto has a model of its own, which learns from all trials (`tuner.decisions.proposers`). For the other
+    The strategy auto has its own model, which learns from all trials (`tuner.decisions.proposers`). For the other
     strategies, a Gaussian process is the better choice for few trials of real or whole numbers. It learns nothing from
-    trials stopped early and nothing across conditions, so auto means gp only where there are no rungs, no
-    conditions, no choices, at most 100 trials, and its packages are installed; tpe otherwise.
+    trials stopped early and nothing across conditions, so auto means gp only if there are no rungs, no conditions, no
+    choices and at most 100 trials, and its packages are installed. Otherwise it means tpe.
     """
     name = space.settings.sampler
     if name != "auto":
@@ -95,7 +95,7 @@ def chosen_sampler(space: Space) -> str:
 
 
 def _missing_packages(sampler: str) -> list[str]:
-    # Looked up, not imported: this package never loads torch.
+    # Look the packages up without importing them: this process must not load torch.
     return [name for name in _PACKAGES.get(sampler, ()) if importlib.util.find_spec(name) is None]
 
 
@@ -117,7 +117,7 @@ def _made(name: str, seed: int, space: Space) -> BaseSampler:
                 n_startup_trials=num_random,
                 independent_sampler=_tpe(seed, num_random),
                 warn_independent_sampling=False,
-                # Where most trials are stopped early, the others alone would not fill a generation.
+                # If most trials are stopped early, the complete ones alone do not fill a generation.
                 consider_pruned_trials=bool(space.settings.rung_epochs),
                 with_margin=_has_discrete_ranges(space),
             )
@@ -130,15 +130,15 @@ def _tpe(seed: int, num_random: int) -> TPESampler:
         seed=seed,
         n_startup_trials=num_random,
         multivariate=True,
-        # Conditional parameters are modelled within the trials that have them.
+        # Model conditional parameters only on the trials that have them.
         group=True,
-        # Running trials count as bad ones, so that parallel proposals keep apart.
+        # Count running trials as bad ones, so that parallel proposals differ.
         constant_liar=True,
     )
 
 
 def _num_random_trials(trials: int) -> int:
-    """How many results a model waits for: a quarter of a small budget, never more than ten."""
+    """Return the number of random trials before a model proposes: a quarter of the budget, clipped to 4..10."""
     return max(4, min(10, trials // 4))
 
 
@@ -150,7 +150,7 @@ def _has_discrete_ranges(space: Space) -> bool:
 
 
 class WithinMemory(BaseSampler):
-    """Another sampler, whose sizes are sampled anew where memory is known to have no room for them."""
+    """Wrapper of a sampler that resamples the sizes if they are known not to fit into memory."""
 
     _MAX_TRIES = 20
 
@@ -168,7 +168,7 @@ class WithinMemory(BaseSampler):
         proposed = self._sampler.sample_relative(study, trial, search_space)
         if not self._excluded(proposed):
             return proposed
-        # What is left out is sampled alone, below. Asked again, a Gaussian process would say the same, and take long.
+        # `sample_independent` samples what is left out here. A Gaussian process would repeat its answer, and slowly.
         return {label: value for label, value in proposed.items() if name_of(label) not in (BATCH, IMGSZ)}
 
     def sample_independent(
@@ -190,7 +190,7 @@ class WithinMemory(BaseSampler):
         self._sampler.after_trial(study, trial, state, values)
 
     def _excluded(self, sampled: Mapping[str, Any]) -> bool:
-        # A size that is not chosen yet can still become the smallest, and no smaller than that.
+        # A size that is not chosen yet can still become the smallest one.
         return self._limits.exclude({**self._smallest, **{name_of(label): value for label, value in sampled.items()}})
 
 

@@ -1,7 +1,7 @@
-"""Search: decide what to train next, and whether what trains continues.
+"""Decide which trial to train next, and whether a running trial continues.
 
-Knows nothing of Ray, processes or clocks: its driver asks for requests, passes on what trainers say, and carries out
-the decisions. All that it must remember is in the study.
+A search knows nothing about Ray, processes or clocks: its driver asks for requests, passes on the trainers' records,
+and carries out the decisions. The study holds its entire state.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,9 @@ from tuner.trials.workload import Decision
 
 
 class Search:
-    """The search of one study.
+    """Search of one study, as a `tuner.trials.workload.Workload`.
 
-    It is a `tuner.trials.workload.Workload`. After `stop`, which it may call itself, it suggests nothing more and stops
-    every trial.
+    After `stop`, which it also calls itself, it suggests nothing more and stops every trial.
     """
 
     def __init__(
@@ -43,11 +42,15 @@ class Search:
         on_event: Callable[[str], None] = lambda line: None,
         bounds: Budget | None = None,
     ) -> None:
-        """Take up a study where it stands.
+        """Resume the search of a study from its record.
 
         Args:
-            on_event: gets a line for whatever a user should know.
-            bounds: none for a search that ends with its last trial.
+            study: Study to search.
+            space: Search space.
+            paths: Paths of the study.
+            terms: Settings that all trials share.
+            on_event: Function that receives each line for the user.
+            bounds: Limits of the search; None to end with the last trial.
         """
         self._study = study
         self._space = space
@@ -55,7 +58,7 @@ class Search:
         self._terms = terms
         self._device = ""
         self.live: dict[int, LiveTrial] = {}
-        study.interrupt_all()  # what a dead driver left
+        study.interrupt_all()  # trials that a dead driver left running
         cube = UnitCube(space)
         self._decider = restored_decider(study.spec, space, cube, study.trials(), paths)
         self._queue = TrialQueue(study, self._decider, self.live, paths, target=self.target)
@@ -70,40 +73,40 @@ class Search:
         self._end_unneeded()
         self._ending.check_budget()
         if num_interrupted and self.stop_reason is None:
-            on_event(f"{num_interrupted} interrupted trial(s) go on from their last checkpoint")
+            on_event(f"{num_interrupted} interrupted trial(s) resume from their last checkpoint")
 
     @property
     def study(self) -> StudySession:
-        """Return the study that is searched."""
+        """Study that is searched."""
         return self._study
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
-        """Return all trials by number."""
+        """All trials, by number."""
         return self._study.trials()
 
     @property
     def target(self) -> int:
-        """Return the number of trials that the study shall have."""
+        """Number of trials that the study should have in the end."""
         return self._space.settings.trials
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be suggested; what trains now may yet fail and have to resume."""
+        """True if the search has stopped, or no trial is running (it can fail and resume), waiting or yet to start."""
         return self.stop_reason is not None or self._queue.is_finished
 
     @property
     def stop_reason(self) -> str | None:
-        """Return why the search ends before its last trial, once it does."""
+        """Reason why the search ends before its last trial; None if it does not."""
         return self._ending.reason
 
     @property
     def problem(self) -> TunerError | None:
-        """Return the error for the driver to raise in the end, if it ends with one."""
+        """Error for the driver to raise at the end; None if there is none."""
         return self._ending.problem
 
     def suggest(self) -> TrainRequest | None:
-        """Return the next trial to train; none if there is nothing to train now."""
+        """Return the request for the next trial to train; None if there is nothing to train now."""
         number = None if self.finished else self._next()
         if number is None:
             return None
@@ -112,11 +115,11 @@ class Search:
         return self._request(trial)
 
     def number_of(self, request: TrainRequest) -> int:
-        """Return the number of a trial: its own."""
+        """Return the number of the trial that a request is for."""
         return request.trial
 
     def report(self, number: int, record: Record) -> Decision:
-        """Take in one record of a live trial and decide whether it continues. Repeated records change nothing."""
+        """Process a record of a running trial and decide whether it continues. Repeated records change nothing."""
         trial = self.live.get(number)
         if trial is None:
             return Decision.STOP
@@ -133,12 +136,12 @@ class Search:
                 return Decision.CONTINUE if self.stop_reason is None else Decision.STOP
 
     def on_lost(self, number: int, cause: str) -> None:
-        """Handle a lost machine or process: the trial is retried, unless that has failed too."""
+        """Handle a lost machine or process: retry the trial, unless its retries are used up."""
         if number in self.live:
             self._events.on_failure(self.live[number], Failure.INFRASTRUCTURE, cause)
 
     def requeue(self, number: int) -> None:
-        """Put back a trial that was cut off; it resumes from its last checkpoint when it is suggested again."""
+        """Put an interrupted trial back; it resumes from its last checkpoint when it is suggested again."""
         if number in self.live:
             self._events.requeue(self.live[number])
 
@@ -146,47 +149,51 @@ class Search:
         """Suggest nothing more and stop every trial at its next record; the study can resume later.
 
         Args:
-            problem: the error for the driver to raise in the end, if it is one.
+            reason: Reason, for the user.
+            problem: Error for the driver to raise at the end; None if there is none.
         """
         self._ending.stop(reason, problem)
 
     def pass_time(self, seconds: float) -> None:
-        """Count wall time since the last call, or since the driver began.
+        """Add the wall time since the last call, or since the driver started.
 
-        Raises whatever makes continuing impossible, such as a lost lease.
+        Raises any error that makes continuing impossible, such as a lost lease.
         """
         self._study.check()
         self._budget.pass_time(seconds)
         self._ending.check_budget()
 
     def note_time(self) -> None:
-        """Record the wall time of searching; to be called when the driver ends."""
+        """Record the wall time of the search. Call it when the driver ends."""
         self._budget.note_time()
 
     def close(self) -> None:
-        """Tidy up when no trainer runs any more."""
+        """Clean up after the last trainer has ended."""
         self._end_unneeded()
         self.discard_dead_weights()
         self.note_time()
 
     def epoch_seconds(self) -> float:
-        """Return the time of an epoch in the slowest trial so far; 0 before one has ended."""
+        """Return the epoch time of the slowest trial so far, in seconds; 0 before the first epoch has ended."""
         ended = [t.attributes["seconds"] / t.attributes["epochs"] for t in self.trials if t.attributes.get("epochs")]
         running = [t.seconds / t.epoch for t in self.live.values() if t.epoch]
         return max((*ended, *running), default=0.0)
 
     def time_left_s(self) -> float | None:
-        """Return the wall time until --max-hours or --gpu-hours ends the search as it trains now; none without them."""
+        """Return the wall time in seconds until --max-hours or --gpu-hours ends the search at its present pace.
+
+        None without these limits.
+        """
         return self._budget.left_s()
 
     def discard_dead_weights(self) -> None:
-        """Remove the weights of trials that will never continue; thorough only when no trainer runs any more."""
+        """Remove the weights of trials that will never resume; complete only if no trainer is running."""
         for trial in self.trials:
             if trial.state in (TrialState.PRUNED, TrialState.FAIL):
                 discard_weights(self._paths.trial(trial.number))
 
     def _next(self) -> int | None:
-        """Let the next trial run: one that was cut off, one that is called back, or a new one."""
+        """Start or resume the next trial and return its number: interrupted trials first, paused second, new last."""
         interrupted = self._queue.interrupted
         called = interrupted[0].number if interrupted else self._decider.resumed()
         if called is not None:
@@ -197,7 +204,7 @@ class Search:
             return None
         number = self._proposals.begin(self._device)
         if number is None:
-            error = f"The search was ended: {NOTHING_FITS}. Choose smaller ones, or a smaller model."
+            error = f"The search stopped: {NOTHING_FITS}. Add smaller ones to the space, or choose a smaller model."
             self.stop(NOTHING_FITS, FailurePolicyError(error))
         return number
 
@@ -218,7 +225,7 @@ class Search:
         )
 
     def _end_unneeded(self) -> None:
-        """End what was cut off at the ceiling: unlike what a budget has cut off, it never continues."""
+        """End interrupted trials if no better result is possible; after a spent budget, they could still resume."""
         reason = self._ending.ceiling()
         if reason is not None:
-            self._queue.end_all(f"not needed any more: {reason}")
+            self._queue.end_all(f"no longer needed: {reason}")

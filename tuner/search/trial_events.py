@@ -1,4 +1,4 @@
-"""Carry the records of live trials into the study, and decide what becomes of each trial."""
+"""Record the events of running trials in the study, and decide whether each trial continues."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -22,7 +22,7 @@ from tuner.trials.workload import Decision
 
 
 class TrialEvents:
-    """Handles what happens to the live trials of one search."""
+    """Handler of the events of the running trials of one search."""
 
     def __init__(
         self,
@@ -34,10 +34,16 @@ class TrialEvents:
         paths: StudyPaths,
         on_event: Callable[[str], None],
     ) -> None:
-        """Handle the events of a study's trials.
+        """Attach the handler to a study.
 
         Args:
-            live: what trains now; trials that end or wait are removed.
+            study: Study that is searched.
+            decider: Decisions of the search.
+            queue: Waiting trials.
+            ending: Conditions that end the search.
+            live: Running trials by number; this handler removes those that end or wait.
+            paths: Paths of the study.
+            on_event: Function that receives each line for the user.
         """
         self._study = study
         self._decider = decider
@@ -50,7 +56,7 @@ class TrialEvents:
         self._epochs = study.spec.epochs
 
     def on_start(self, trial: LiveTrial, record: StartedRecord) -> Decision:
-        """Note that a trainer has begun or resumed a trial."""
+        """Record that a trainer has started or resumed a trial."""
         trial.device = record.device
         trial.starts += 1
         directory = self._paths.trial(trial.number)
@@ -64,7 +70,7 @@ class TrialEvents:
         return self._unless_stopped()
 
     def on_epoch(self, trial: LiveTrial, record: EpochRecord) -> Decision:
-        """Judge a trial by an epoch that it has trained."""
+        """Record an epoch of a trial, and judge the trial by it."""
         number, epoch = trial.number, record.epoch
         value, loss = metric_of(record, self._metric), total_loss(record)
         if trial.note_epoch(record, self._metric):
@@ -72,9 +78,9 @@ class TrialEvents:
         if epoch == 1:
             self._decider.note_first_loss(number, loss)
         if value is not None and epoch in self._study.trial(number).curve:
-            return self._unless_stopped()  # judged when it arrived; those who came since change nothing
+            return self._unless_stopped()  # already judged at this epoch; trials that arrived later change nothing
         verdict = self._decider.report(number, epoch, value, loss)
-        # One change: a driver that dies here has judged the trial and noted it, or has not heard of it.
+        # A single change: if the driver dies here, the verdict and the epoch are either both recorded or both missing.
         if isinstance(verdict, Stop):
             curve = {} if value is None else {epoch: value}
             reason = f"{DIVERGED}: {verdict.reason}" if isinstance(verdict, Lost) else verdict.reason
@@ -86,37 +92,37 @@ class TrialEvents:
             return Decision.STOP
         if value is not None:
             self._study.record_epoch(number, epoch, value)
-        if epoch < self._epochs:  # a trial that has trained its last one shall be COMPLETE
+        if epoch < self._epochs:  # after its last epoch, a trial must become COMPLETE even if the budget is spent
             self._ending.check_budget()
         return self._unless_stopped()
 
     def on_end(self, trial: LiveTrial, end: EndRecord) -> None:
-        """Close a trial, or have it retried."""
+        """End a trial, or retry it."""
         failure = failure_of(end)
         value = self._study.trial(trial.number).curve.get(self._epochs)
         if failure is not None:
             self.on_failure(trial, failure, end.message or end.outcome.value)
-        elif end.outcome == Outcome.STOPPED:  # by us, or by a machine that is wanted back: no failure either way
+        elif end.outcome == Outcome.STOPPED:  # by the tuner or by a preempted machine, which is no failure
             self.requeue(trial)
         elif end.outcome == Outcome.DIVERGED:
             self._finish(trial, TrialState.PRUNED, reason=f"{DIVERGED}: {end.message}")
         elif value is not None:
             self._finish(trial, TrialState.COMPLETE, value=value)
         else:
-            self._fail(trial, Failure.BUG, f"the trainer ended without a value for epoch {self._epochs}")
+            self._fail(trial, Failure.BUG, f"the trainer ended without a metric for epoch {self._epochs}")
 
     def on_failure(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
-        """Retry a trial whose attempt has failed, or close it."""
+        """Retry a trial after a failed attempt, or end it."""
         self._study.check()
         problem = place_problem(self._study.spec.sources)
-        if problem is not None:  # no configuration is to blame for where files lie
+        if problem is not None:  # missing files are not the configuration's fault
             self._ending.stop(str(problem), problem)
             self.requeue(trial)
         elif failure == Failure.INFRASTRUCTURE and self._ending.reason is not None:
-            self.requeue(trial)  # what ends the search, a full disk most often, is not held against the trial
+            self.requeue(trial)  # the problem that ends the search, often a full disk, does not count against the trial
         elif trial.attempts.fail(failure, cause):
             self.requeue(trial, setbacks=_failed_attempts(trial))
-            self._on_event(f"trial {trial.number} goes on from its last checkpoint: {cause}")
+            self._on_event(f"trial {trial.number} resumes from its last checkpoint: {cause}")
         elif failure == Failure.BAD_DATA:
             self._end_for_data(trial, cause)
         elif failure == Failure.OUT_OF_MEMORY:
@@ -126,23 +132,25 @@ class TrialEvents:
             self._fail(trial, failure, cause)
 
     def requeue(self, trial: LiveTrial, **attributes: object) -> None:
-        """Put a trial back in the queue."""
+        """Put a trial back into the queue."""
         del self._live[trial.number]
-        is_news = trial.seconds > noted_seconds(self._study.trial(trial.number))  # else an earlier attempt came further
+        is_news = trial.seconds > noted_seconds(
+            self._study.trial(trial.number)
+        )  # otherwise an earlier attempt got further
         progress = {"epochs": trial.epoch, "seconds": round(trial.seconds, 3)} if is_news else {}
         self._study.interrupt(trial.number, **attributes, **progress)
 
     def _pause(self, trial: LiveTrial, epoch: int, value: float) -> None:
         del self._live[trial.number]
         self._study.pause(trial.number, epoch, value, **trained(trial))
-        self._on_event(f"trial {trial.number} waits after epoch {epoch}: {self._metric} {value:.4f}")
+        self._on_event(f"trial {trial.number} pauses after epoch {epoch}: {self._metric} {value:.4f}")
         self._queue.end_hopeless()
         self._ending.check()
 
     def _end_for_data(self, trial: LiveTrial, cause: str) -> None:
-        """End the search: every trial reads the same data, so it is no trial's fault, and this one can resume later."""
+        """End the search: all trials read the same data, so the trial is not at fault and can resume later."""
         self.requeue(trial)
-        told = f"Trial {trial.number} met data that cannot be trained on: {cause}"
+        told = f"Trial {trial.number} cannot train on the data set: {cause}"
         self._ending.stop(f"bad data: {cause}", DataError(told))
 
     def _fail(self, trial: LiveTrial, failure: Failure, cause: str) -> None:
@@ -188,5 +196,5 @@ class TrialEvents:
 
 
 def _failed_attempts(trial: LiveTrial) -> list[dict[str, object]]:
-    """Return the failed attempts of a trial, for its record."""
+    """Return the failed attempts of a trial in the form that its record stores."""
     return [asdict(attempt) for attempt in trial.attempts.failed]

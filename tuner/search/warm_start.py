@@ -1,4 +1,4 @@
-"""What earlier studies teach a new one: their best configurations are tried first."""
+"""Start a study with the best configurations of earlier studies."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -11,18 +11,18 @@ from tuner.space import Space, name_of
 from tuner.study import ReadableStudy, TrialRecord
 
 MOST = 5
-"""Configurations that a study begins with, of all earlier studies together. On curves of other models they halve the
-regret; ten are no better (docs/decisions-benchmark.md)."""
+"""Maximum number of configurations that a study takes from all earlier studies together. On curves of other models they
+halve the regret; ten are no better (docs/decisions-benchmark.md)."""
 
 
 def warm_start(space: Space, earlier: Sequence[ReadableStudy]) -> tuple[dict[str, ParamValue], ...]:
-    """The configurations of this space, by label, that are nearest to the best of earlier studies, the best first.
+    """Return the configurations of this space, by label, that are nearest to the best of earlier studies, best first.
 
-    Those studies may be about other spaces, data and models. The best of each come before the second of any; what a
-    space has no words for is left out, and so are its own baseline and what occurs twice.
+    The earlier studies can have other spaces, data and models. The best of every study come before the second best of
+    any. The result leaves out configurations that the space cannot express, its own baseline, and duplicates.
 
     Raises:
-        UsageError: a study has nothing to give.
+        UsageError: A study has no suitable trial.
     """
     by_study = [_best(space, study) for study in earlier]
     found: list[dict[str, ParamValue]] = []
@@ -36,14 +36,14 @@ def _best(space: Space, study: ReadableStudy) -> list[dict[str, ParamValue]]:
     complete = [t for t in study.trials() if t.state == TrialState.COMPLETE and t.value is not None]
     if not complete:
         raise UsageError(
-            f"--warm-start takes studies with trials that were trained to their end, but '{study.name}' has none; "
-            "let it run on, or leave it out."
+            f"--warm-start takes studies with complete trials, but '{study.name}' has none; "
+            "continue it first, or leave it out."
         )
     ranked = sorted(complete, key=lambda trial: (-_value(trial), trial.number))
     best = list(islice(_adapted(space, ranked), MOST + 1))  # one of them may be the baseline
     if not best:
         raise UsageError(
-            f"--warm-start takes studies of like spaces, but no trial of '{study.name}' has a place in the space "
+            f"--warm-start takes studies of similar spaces, but no trial of '{study.name}' fits into the space "
             f"'{space.name}': other optimizers, or other choices; leave it out."
         )
     return best
@@ -55,7 +55,7 @@ def _adapted(space: Space, trials: Sequence[TrialRecord]) -> Iterator[dict[str, 
 
 
 def _values(trial: TrialRecord) -> Mapping[str, ParamValue]:
-    """All values of a trial by name: what the trainer was given, and what that was made of."""
+    """Return all values of a trial by name: the parameters of the trainer and the sampled values behind them."""
     return {**trial.params, **{name_of(label): value for label, value in trial.sampled.items()}}
 
 

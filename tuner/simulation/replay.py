@@ -37,7 +37,7 @@ class Tuner(Protocol):
         """Return the next job of a free worker; None to let it wait for the next epoch of a trial."""
 
     def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
-        """Report one epoch (1-based) of a running trial; after its last epoch the trial ends whatever the decision."""
+        """Report one epoch (1-based) of a running trial; after the last epoch, the trial ends in any case."""
 
     def incumbent(self) -> int | None:
         """Return the trial that would be chosen for the final run now; None if there is none yet."""
@@ -142,7 +142,7 @@ class _Replay:
 
     def _advance(self, to_s: float) -> None:
         while self._checkpoints and self._checkpoints[0] / 100 * self._end_s < to_s - 1e-9 * self._end_s:
-            self._note_incumbent(self._checkpoints.pop(0))  # epochs that end at this very moment are already reported
+            self._note_incumbent(self._checkpoints.pop(0))  # epochs that end exactly now are already reported
         passed_s = to_s - self._now_s
         self._outcome.idle_s += self._idle * passed_s
         self._outcome.busy_s += (self._workers - self._idle) * passed_s

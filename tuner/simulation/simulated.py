@@ -1,4 +1,4 @@
-"""Adapt our own strategies for replay."""
+"""Adapt the tuner's own strategies for replay."""
 
 from collections.abc import Sequence
 
@@ -41,8 +41,8 @@ class SimulatedSearch:
             strategy: Name from `tuner.decisions.strategies.STRATEGIES`.
             seed: Random seed of the strategy.
             rungs: Rungs of the search; None for the default.
-            limits: Limits of the search; None if only the budget ends it. Then paused trials resume once no row is
-                left.
+            limits: Limits of the search; None if only the budget ends it. In that case, paused trials resume once no
+                row is left.
             first: Points to try after the default configuration, before the strategy proposes any.
         """
         self._table = table

@@ -37,7 +37,7 @@ class CurveTable:
     baseline: int | None = None
     """Row of the default configuration; None if unknown."""
     metric: Floats
-    """Metric, higher is better, shape (configurations, epochs); NaN or infinite where a run had diverged."""
+    """Metric, higher is better, shape (configurations, epochs); NaN or infinite after a run has diverged."""
     loss: Floats
     """Loss, shape (configurations, epochs); it explodes when a run diverges, and is not finite after that."""
     seconds: Floats
@@ -102,7 +102,8 @@ def load_arrays(path: Path) -> CurveTable:
             return _restored(path.stem, arrays) if "points" in arrays else _of_losses(path.stem, arrays)
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(
-            f"A table of losses must be an npz file with hp_names, config and valid_loss, but '{path}' is not: {error}."
+            f"A table of losses must be an npz file with hp_names, config and valid_loss, but '{path}' is not "
+            f"({error}); check the file."
         ) from error
 
 
@@ -144,8 +145,8 @@ def _of_losses(name: str, arrays: Mapping[str, Any]) -> CurveTable:
     values = np.asarray(arrays["config"], float)
     if loss.ndim != 2 or 0 in loss.shape or values.shape != (len(loss), len(names)):
         raise ValueError(
-            f"config must have a row for each curve and a column for each of {len(names)} hp_names, "
-            f"but config is {values.shape} and valid_loss {loss.shape}"
+            f"config must have one row per curve and one column per name (hp_names has {len(names)}), "
+            f"but config has the shape {values.shape} and valid_loss {loss.shape}"
         )
     return CurveTable(
         name=name,
@@ -164,7 +165,7 @@ def _unit_cube(values: Floats, names: list[str]) -> Floats:
         try:
             scaled = np.log10(distances)
         except FloatingPointError:
-            raise ValueError("every hyper-parameter must be above 0, and betas below 1") from None
+            raise ValueError("all hyper-parameters must be above 0, and betas below 1") from None
     low, high = scaled.min(axis=0), scaled.max(axis=0)
     placed: Floats = (scaled - low) / np.where(high > low, high - low, 1.0)
     return placed

@@ -57,7 +57,7 @@ _File = Mapping[str, ParamValue | Sequence[ParamValue | None] | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
-    """Arguments of a training run, as far as they are given."""
+    """Arguments of a training run; None, or missing from `params`, if not given."""
 
     params: Mapping[str, ParamValue] = field(default_factory=dict)
     """Hyper-parameters by ultralytics' names; missing ones have ultralytics' defaults."""
@@ -113,7 +113,7 @@ def parameters_of(text: str, source: str, *, overridden: Collection[str] = ()) -
     root, problems = read_tree(text)
     said = [f"{source}:{problem.line}: {problem.text}." for problem in problems]
     if not isinstance(root, YamlMapping):
-        said = said or [f"{source}:1: the file must say arguments, each on a line such as `lr0: 0.01`."]
+        said = said or [f"{source}:1: the file must list arguments, one per line, such as `lr0: 0.01`."]
         raise SpaceError("\n".join(said))
     values: dict[str, ParamValue | Sequence[ParamValue | None] | None] = {}
     for name, node in root.entries.items():
@@ -137,7 +137,7 @@ def parameters_of(text: str, source: str, *, overridden: Collection[str] = ()) -
 
 
 class _Reading:
-    """Reader that handles the arguments of a file as the table defines."""
+    """Reader that takes, ignores or refuses the arguments of a file as the table defines."""
 
     def __init__(self, values: _File, overridden: Collection[str]) -> None:
         self.given: dict[str, ParamValue] = {}
@@ -174,7 +174,7 @@ class _Reading:
     def notes(self, source: str) -> tuple[str, ...]:
         """Return notes for the user, one line each."""
         passed = [f"{', '.join(names)} ({says})" for says, names in self._passed_over.items() if says]
-        told = [f"passed over in {source}: {'; '.join(passed)}"] if passed else []
+        told = [f"ignored in {source}: {'; '.join(passed)}"] if passed else []
         return (*told, *self._read_as, *implausible(self.given))
 
     def _take(self, name: str, value: ParamValue | Sequence[ParamValue | None]) -> None:
@@ -195,12 +195,12 @@ class _Reading:
             return
         if isinstance(pretrained, str) and pretrained not in ("None", model):
             raise UnfitError(
-                f"`pretrained` names the weights to start from; give them as the model: --model {pretrained}"
+                f"`pretrained` names the weights to start from; pass them as the model: --model {pretrained}"
             )
         from_weights = isinstance(model, str) and model.endswith(".pt") and not model.endswith(_RANDOM_WEIGHTS)
         if pretrained is False and from_weights and not _OF_THE_FIRST & self._values.keys():
             raise UnfitError(
-                f"`pretrained: false` starts {model} from random weights; name its YAML with --model, or give "
+                f"`pretrained: false` starts {model} from random weights; pass its YAML with --model, or pass "
                 f"--model {model} to start from its weights"
             )
 
@@ -245,7 +245,7 @@ def require_optimizer(parameters: Parameters) -> None:
     if "optimizer" not in parameters.params:
         raise SpaceError(
             f"{parameters.source}: `optimizer` must be named, but is missing, and ultralytics' default, auto, ignores "
-            "lr0 and momentum; give --set optimizer=SGD, or the one that these values were found with."
+            "lr0 and momentum; pass --set optimizer=SGD, or the optimizer that these values were found with."
         )
 
 
@@ -255,7 +255,7 @@ def _unknown(name: str) -> str:
     if (said := unknown_argument(name)).startswith("`"):
         return said
     near = meant_argument(name)
-    return f"`{name}` is no training argument of ultralytics; {f'did you mean {near}?' if near else 'leave it out'}"
+    return f"`{name}` is not a training argument of ultralytics; {f'did you mean {near}?' if near else 'leave it out'}"
 
 
 def _checked(name: str, value: ParamValue) -> ParamValue:
@@ -305,7 +305,9 @@ def warm_restart_of(run: Path, *, overridden: Collection[str] = ()) -> Parameter
     weights, file = run / run_folder.WEIGHTS / run_folder.BEST_WEIGHTS, run / run_folder.ARGUMENTS
     for path in (weights, file):
         if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-            raise UsageError(f"--warm-restart takes the folder of a training run, but there is no '{path}'.")
+            raise UsageError(
+                f"--warm-restart takes the folder of a training run, but '{path}' does not exist; check the folder."
+            )
     before = read_parameters(file, overridden=(*overridden, "model", "epochs"))
     adam = before.params.get("optimizer") in ADAM_FAMILY
     return replace(

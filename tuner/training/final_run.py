@@ -43,10 +43,10 @@ class Winner:
         if self.verdict is not None:
             return self.verdict.statement + self._chosen_without_a_gain(self.verdict)
         if self.trial.is_baseline:
-            perfect = " Its value is the highest that is possible." if self.is_perfect else ""
+            perfect = " Its value is the highest possible." if self.is_perfect else ""
             return f"The default configuration was not beaten: keep it.{perfect}"
         if self.gain is None:
-            return "The default configuration did not run to its end, so there is nothing to compare with."
+            return "The default configuration is not complete, so there is nothing to compare with."
         return f"Trial {self.trial.number} is {_lead(self.gain)}."
 
     def _chosen_without_a_gain(self, verdict: Verdict) -> str:
@@ -54,8 +54,8 @@ class Winner:
             return ""
         if self.trial.is_baseline:
             return " The default configuration is kept."
-        why = "its lead is above zero" if verdict.leader == self.trial.number else "it is the best of the candidates"
-        return f" Trial {self.trial.number} is chosen all the same: {why}."
+        why = "its lead is above zero" if verdict.leader == self.trial.number else "it is the best candidate"
+        return f" Trial {self.trial.number} is still chosen: {why}."
 
 
 def choose_winner(study: ReadableStudy) -> Winner:
@@ -94,12 +94,12 @@ def require_something_learnt(study: ReadableStudy, paths: StudyPaths) -> None:
     best, reason = best_trial(trials), nothing_learnt(trials, study.spec.metric)
     if best is None or reason is None:
         return
-    from tuner.diagnosis import finding_lines  # `tune status` asks this module too, and diagnoses nothing
+    from tuner.diagnosis import finding_lines  # `tune status` imports this module too, and needs no diagnosis
 
     shown = "".join(f". Trial {best.number} shows {line}" for line in finding_lines(paths.trial(best.number)))
     raise FailurePolicyError(
-        f"Nothing was learnt, so nothing is promoted: {reason}{shown}. Logs: {paths.root / 'trials'}. "
-        f"If the epochs were too few, `tune promote {study.name} --epochs N` trains trial {best.number} all the same."
+        f"Nothing was learnt, so there is no final run: {reason}{shown}. Logs: {paths.root / 'trials'}. "
+        f"If the search had too few epochs, `tune promote {study.name} --epochs N` trains trial {best.number} anyway."
     )
 
 
@@ -107,7 +107,7 @@ def standing(study: ReadableStudy) -> str:
     """Describe the state of a search in one statement: the verdict or, before there is one, the best trial's lead."""
     best = best_trial(study.trials())
     if best is None or best.value is None:
-        return "no trial has run to its end yet"
+        return "no trial is complete yet"
     winner = choose_winner(study)
     if winner.verdict is not None:
         return winner.said()
@@ -120,16 +120,16 @@ def standing(study: ReadableStudy) -> str:
 
 
 def _lead(gain: float) -> str:
-    """Describe a lead in the search with its limit: it rests on one run per configuration."""
-    return f"{gain:.4f} ahead of the default configuration on one seed, which shows no gain yet"
+    """Describe a lead in the search and its limit: it rests on one run per configuration."""
+    return f"{gain:.4f} ahead of the default configuration on one seed, which does not prove a gain"
 
 
 def waiting(trials: Sequence[TrialRecord]) -> str:
-    """Describe the unfinished trials, such as "2 wait to go on, 1 is training"; "" if there are none."""
+    """Describe the unfinished trials, such as "2 wait to resume, 1 is training"; "" if there are none."""
     cut_off = sum(t.state == TrialState.WAITING and not t.is_paused for t in trials)
     paused = sum(t.is_paused for t in trials)
     training = sum(t.state == TrialState.RUNNING for t in trials)
-    parts = [(cut_off, "to go on"), (paused, "to be called back")]
+    parts = [(cut_off, "to resume"), (paused, "at a rung")]
     said = [f"{number} {'waits' if number == 1 else 'wait'} {what}" for number, what in parts if number]
     said += [f"{training} {'is' if training == 1 else 'are'} training"] if training else []
     return ", ".join(said)
@@ -198,14 +198,14 @@ class FinalRun:
 def _nothing_complete(name: str, trials: Sequence[TrialRecord]) -> str:
     """Explain why there is no winner: no trial is complete yet, or all have ended without completing."""
     if not trials:
-        return f"No trial of '{name}' has begun yet; the command that began the study goes on with it."
+        return f"No trial of '{name}' has started yet; the command that started the study continues it."
     unfinished = waiting(trials)
     if unfinished:
         return (
-            f"No trial of '{name}' has run to its end yet: {unfinished}{_ended_besides(trials)}; "
-            "the command that began the study goes on with it."
+            f"No trial of '{name}' is complete yet: {unfinished}{_ended_besides(trials)}; "
+            "the command that started the study continues it."
         )
-    return f"No trial of '{name}' ran to its end: {_what_became(trials)}."
+    return f"No trial of '{name}' is complete: {_what_became(trials)}."
 
 
 def _ended_besides(trials: Sequence[TrialRecord]) -> str:
@@ -217,5 +217,5 @@ def _ended_besides(trials: Sequence[TrialRecord]) -> str:
 def _what_became(trials: Sequence[TrialRecord]) -> str:
     counts = {s: sum(t.state == s for t in trials) for s in (TrialState.PRUNED, TrialState.FAIL)}
     causes = failures_by_cause(trials).most_common(1)
-    first = f"; most often '{causes[0][0]}'" if causes else ""
+    first = f"; most common failure: '{causes[0][0]}'" if causes else ""
     return f"{counts[TrialState.PRUNED]} stopped early, {counts[TrialState.FAIL]} failed{first}"

@@ -115,8 +115,8 @@ def check_stages(run: FullRun) -> None:
     lasts = [stage.last_epoch for stage in run.stages]
     if lasts and (lasts != sorted(set(lasts)) or lasts[-1] != run.epochs or lasts[0] < 1):
         raise UsageError(
-            f"Stages must end at rising epochs, the last at the last of the run ({run.epochs}), but they end at "
-            f"{', '.join(map(str, lasts))}."
+            f"Stages must end at increasing epochs, the last one at the last epoch of the run ({run.epochs}), but they "
+            f"end at {', '.join(map(str, lasts))}; correct --stage."
         )
 
 
@@ -154,7 +154,7 @@ def _with_fitting_batch(
     if "params.batch" in begun:
         batch = int(begun["params.batch"])
     else:
-        tell("batch  measuring what fits into memory")
+        tell("batch  measuring the largest batch that fits into memory")
         request = _request(run, prepared)
 
         def measure(batch: int) -> float | None:
@@ -201,26 +201,27 @@ def _refuse_changes(run: FullRun, prepared: PreparedRecord) -> None:
     except FileNotFoundError:
         if (run.directory / WEIGHTS).exists():
             raise UsageError(
-                f"A run needs a folder of its own, but '{run.directory}' has weights of another; choose one with --out."
+                f"A run needs its own folder, but '{run.directory}' has weights of another run; "
+                "choose another folder with --out."
             ) from None
         write_whole(file, (json.dumps(now, indent=1) + "\n").encode())
         return
     except (OSError, ValueError) as error:
         raise MachineError(f"'{file}' cannot be read ({error}); choose another folder with --out.") from error
     changes = [
-        f"{name.removeprefix('params.')} was {before.get(name)}, now it is {now.get(name)}"
+        f"{name.removeprefix('params.')} {before.get(name)} -> {now.get(name)}"
         for name in sorted((before.keys() | now.keys()) - _CONTENT.keys() - set(_CONTENT.values()))
         if before.get(name) != now.get(name)
     ]
     changes += [
-        f"the content of the {place} was that of {before.get(place)} (sha256 {str(before.get(content))[:12]}), "
-        f"now it is that of {now[place]} ({str(now[content])[:12]})"
+        f"content of the {place} {before.get(place)} (sha256 {str(before.get(content))[:12]}) -> "
+        f"{now[place]} ({str(now[content])[:12]})"
         for place, content in _CONTENT.items()
         if before.get(content) != now[content]
     ]
     if changes:
         raise SpaceError(
-            f"The run in '{run.directory}' was begun differently: {'; '.join(changes)}. "
+            f"The run in '{run.directory}' was started with different settings: {'; '.join(changes)}. "
             f"{_more_epochs(run, before)}Undo the change, or train in another folder with --out."
         )
 
@@ -232,7 +233,7 @@ def _more_epochs(run: FullRun, before: Mapping[str, Any]) -> str:
         return ""
     folder = shlex.quote(printable(str(run.directory)))
     return (
-        f"The schedule of a run is laid out for its epochs; for more, start a new run from its weights: `tune train "
+        f"The schedule of a run is fixed to its epochs; to train longer, start a new run from its weights: `tune train "
         f"--warm-restart {folder}`, or --model {folder}/weights/last.pt with another --out. "
     )
 
@@ -286,7 +287,7 @@ class _Told:
         left_s = record.seconds * (self._epochs - record.epoch)
         self._tell(
             f"epoch {record.epoch:>{len(str(self._epochs))}}/{self._epochs}  {shown}  "
-            f"{record.seconds:.0f} s, {record.memory_gib:.1f} GiB, about {left_s / 3600:.1f} h to go"
+            f"{record.seconds:.0f} s, {record.memory_gib:.1f} GiB, about {left_s / 3600:.1f} h left"
         )
 
 
@@ -296,7 +297,7 @@ def _trained(run: FullRun, end: EndRecord) -> Trained:
         return Trained(weights=end.checkpoint, metrics=dict(end.metrics or {}), note=end.message)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
-    said = f"The run ended as {end.outcome.value}: {end.message}. Log: {log}."
+    said = f"The run ended ({end.outcome.value}): {end.message}. Log: {log}."
     if end.outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY):
-        raise SpaceError(f"{said} `tune diagnose {printable(str(run.directory))}` says what to change.")
+        raise SpaceError(f"{said} Run `tune diagnose {printable(str(run.directory))}` to see what to change.")
     raise MachineError(f"{said} {what_helps(end, 'The same command')}")

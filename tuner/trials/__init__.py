@@ -1,1 +1,1 @@
-"""Describe a workload and the trials that train now, build their requests, and decide which failures are retried."""
+"""Define workloads and running trials, build training requests, and decide which failures are retried."""

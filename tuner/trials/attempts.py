@@ -1,4 +1,4 @@
-"""Retry a run: count its failed attempts, and how far they came."""
+"""Count the failed attempts at a run, and retry it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,24 +9,24 @@ from tuner.trials.retry_policy import FailedAttempt, Failure, failure_of, is_ret
 
 @dataclass(kw_only=True, slots=True)
 class Attempts:
-    """The attempts at one run. Progress between two failures starts the count again (see `retry_policy`)."""
+    """Attempts at one run. Progress between two failures resets the count (see `retry_policy`)."""
 
     failed: list[FailedAttempt] = field(default_factory=list)
-    """The oldest first."""
+    """Failed attempts, the oldest first."""
     reached: int = 0
-    """The last epoch that any attempt has trained; 0 for none."""
+    """Last epoch that any attempt has trained; 0 before the first."""
 
     def __post_init__(self) -> None:
         self.reached = max((self.reached, *(attempt.epoch for attempt in self.failed)))
 
     def note_epoch(self, epoch: int) -> bool:
-        """Note an epoch that has been trained. Returns whether it is news, not told again after a restart."""
+        """Note a trained epoch. Return True if it is new, False if an earlier attempt had trained it."""
         is_news = epoch > self.reached
         self.reached = max(self.reached, epoch)
         return is_news
 
     def fail(self, failure: Failure, cause: str) -> bool:
-        """Note that an attempt has failed. Returns whether the run is retried."""
+        """Note a failed attempt. Return True if the run is retried."""
         self.failed.append(FailedAttempt(failure=failure, epoch=self.reached, cause=cause))
         return is_retried(self.failed)
 
@@ -34,11 +34,11 @@ class Attempts:
 def run_with_retries(
     attempt: Callable[[Callable[[Record], None]], EndRecord], on_record: Callable[[Record], None]
 ) -> EndRecord:
-    """Attempt one run until it ends for good.
+    """Attempt a run until it ends for good, and return its last end record.
 
     Args:
-        attempt: carries out one attempt, passing on every record but the end, which it returns.
-        on_record: gets every record of every attempt but the ends.
+        attempt: Function that makes one attempt: it passes on every record except the end record, which it returns.
+        on_record: Function that receives the records of all attempts, except the end records.
     """
     attempts = Attempts()
 

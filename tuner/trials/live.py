@@ -1,4 +1,4 @@
-"""Follow a trial that trains now."""
+"""Track a running trial."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,32 +7,32 @@ from tuner.contract import EpochRecord
 from tuner.trials.attempts import Attempts
 
 DIVERGED = "diverged"
-"""The first word of the reason of a trial that diverged."""
+"""First word of the reason of a trial that diverged."""
 
 
 @dataclass(kw_only=True, slots=True)
 class LiveTrial:
-    """A trial that trains now."""
+    """Running trial."""
 
     number: int
     attempts: Attempts = field(default_factory=Attempts)
     starts: int = 0
-    """How often a trainer has begun or resumed it."""
+    """Number of times that a trainer has started or resumed it."""
     device: str = ""
     epoch: int = 0
     value: float | None = None
-    """Metric at the last validated epoch."""
+    """Metric at the last validated epoch; None before the first, NaN if the trainer does not know the metric."""
     seconds: float = 0.0
     memory_gib: float = 0.0
     latest: EpochRecord | None = None
 
     @property
     def label(self) -> str:
-        """Return the name of the trial in tables and messages."""
+        """Name of the trial in tables and messages."""
         return str(self.number)
 
     def note_epoch(self, record: EpochRecord, metric: str) -> bool:
-        """Take in the record of an epoch. Returns whether no attempt at this trial had trained that epoch before."""
+        """Note the record of an epoch. Return True if the epoch is new, False if an earlier attempt had trained it."""
         if record.epoch > self.epoch:
             self.epoch = record.epoch
             self.seconds += record.seconds
@@ -44,17 +44,17 @@ class LiveTrial:
 
 
 def metric_of(record: EpochRecord, metric: str) -> float | None:
-    """Return a metric of an epoch: none if it was not validated, NaN if the trainer does not know the metric."""
+    """Return a metric of an epoch; None if it was not validated, NaN if the trainer does not know the metric."""
     return None if record.metrics is None else record.metrics.get(metric, math.nan)
 
 
 def total_loss(record: EpochRecord) -> float:
-    """Add up the training losses of an epoch."""
+    """Return the sum of the training losses of an epoch."""
     return math.fsum(record.losses.values())
 
 
 def trained(trial: LiveTrial) -> dict[str, object]:
-    """Return how far a trial has come, for its record."""
+    """Return the progress of a trial, for its record."""
     return {
         "epochs": trial.epoch,
         "seconds": round(trial.seconds, 3),
@@ -64,7 +64,7 @@ def trained(trial: LiveTrial) -> dict[str, object]:
 
 
 def _what_ran(latest: EpochRecord | None) -> dict[str, object]:
-    """Return what the last epoch says about the trial, for its record."""
+    """Return the facts about a trial from its last epoch, for its record."""
     if latest is None:
         return {}
     metrics = {} if latest.metrics is None else {"metrics": dict(latest.metrics)}

@@ -1,4 +1,4 @@
-"""Build the request to train one run, whoever asks for it."""
+"""Build the request to train one run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +7,12 @@ from tuner.contract import Params, PreparedRecord, Stage, TrainRequest
 from tuner.study import StudySpec
 
 PATIENCE = 50
-"""Epochs without a better one, by default, after which a full run ends."""
+"""Default patience of a full run: number of epochs without improvement after which it ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialTerms:
-    """Settings that are the same for every trial of a search."""
+    """Settings that all trials of a search share."""
 
     threads: int
     gpus_per_trial: int
@@ -21,7 +21,7 @@ class TrialTerms:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
-    """The data set and the model of a run, as the trainer has prepared them."""
+    """Data set and model of a run, as the trainer has prepared them."""
 
     data: str
     model: str
@@ -30,7 +30,7 @@ class Inputs:
 
     @classmethod
     def of_study(cls, spec: StudySpec) -> "Inputs":
-        """Return the inputs of every run of a study."""
+        """Return the inputs that all runs of a study share."""
         return cls(
             data=spec.data_source,
             model=spec.model_source,
@@ -40,7 +40,7 @@ class Inputs:
 
     @classmethod
     def prepared(cls, record: PreparedRecord) -> "Inputs":
-        """Return what the trainer has just prepared."""
+        """Return the inputs that the trainer has just prepared."""
         return cls(
             data=record.data,
             model=record.model,
@@ -50,7 +50,7 @@ class Inputs:
 
 
 def every_epoch(epochs: int) -> tuple[int, ...]:
-    """Return the epochs of a run that is validated after each of them."""
+    """Return the validation epochs of a run that is validated after every epoch."""
     return tuple(range(1, epochs + 1))
 
 
@@ -71,11 +71,9 @@ def train_request(
     stages: tuple[Stage, ...] = (),
     backup: str = "",
 ) -> TrainRequest:
-    """Build a request; the arguments mean what `tuner.contract.TrainRequest` says.
+    """Build a request. `tuner.contract.TrainRequest` describes all fields.
 
-    Args:
-        gpus: the first so many devices; 0 for the CPU.
-        stop_epoch: none for the last of `epochs`.
+    The run uses devices 0 to `gpus` - 1, or the CPU if `gpus` is 0. If `stop_epoch` is None, it is the last epoch.
     """
     return TrainRequest(
         study=study,

@@ -1,4 +1,4 @@
-"""Classify failures, and decide how often each kind is retried: one table, no clock, no processes."""
+"""Classify failures, and decide how often each kind is retried. The rules use no clock and no processes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,17 @@ from tuner.contract import EndRecord, Outcome
 
 
 class Failure(StrEnum):
-    """The kind of a failure, by its cause."""
+    """Kind of a failure, by its cause."""
 
     INFRASTRUCTURE = "infrastructure"
-    """A machine, a process or a disk: the same trial may succeed when it is retried."""
+    """Failure of a machine, a process or a disk: the same trial can succeed when it is retried."""
     HUNG = "hung"
-    """No sign of life for too long."""
+    """No sign of life within the watchdog's time limit."""
     OUT_OF_MEMORY = "out of memory"
-    """The GPU or the host cannot train this configuration."""
+    """Configuration that needs more memory than the GPU or the host has."""
     BAD_DATA = "bad data"
     BUG = "error"
-    """It would fail again in the same way."""
+    """Permanent failure: a retry would fail with the same error."""
 
 
 MAX_RETRIES: Mapping[Failure, int] = {
@@ -29,10 +29,11 @@ MAX_RETRIES: Mapping[Failure, int] = {
     Failure.BAD_DATA: 0,
     Failure.BUG: 0,
 }
-"""How often a trial is retried after a failure of this kind, without an epoch trained in between."""
+"""Maximum number of retries after failures of one kind without a new epoch in between."""
 
 MAX_IDENTICAL = 3
-"""This many trials that fail for one cause, before any has a metric, are not the configurations' fault."""
+"""Number of failed trials with one cause that ends a search before any trial has a metric: then the configurations are
+not at fault. The same number of trials lost in a row without a new epoch ends it too."""
 
 _OUTCOMES: Mapping[Outcome, Failure] = {
     Outcome.HUNG: Failure.HUNG,
@@ -45,35 +46,35 @@ _OUTCOMES: Mapping[Outcome, Failure] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailedAttempt:
-    """A failed attempt at a trial."""
+    """Failed attempt at a trial."""
 
     failure: Failure
     epoch: int
-    """The last epoch that the trial had trained, in this attempt or before (0: none)."""
+    """Last epoch that the trial had trained, in this attempt or an earlier one; 0 if none."""
     cause: str
 
 
 def failure_of(end: EndRecord) -> Failure | None:
-    """Classify an end record; none if it is no failure."""
+    """Return the kind of failure of an end record; None if it is not a failure."""
     if end.outcome == Outcome.ERROR and end.retryable:
         return Failure.INFRASTRUCTURE
     return _OUTCOMES.get(end.outcome)
 
 
 def what_helps(end: EndRecord, command: str) -> str:
-    """Say what to do after a failed run: running the command again helps only against transient failures."""
+    """Return the remedy for a failed run: running the command again helps only against transient failures."""
     if failure_of(end) in (Failure.INFRASTRUCTURE, Failure.HUNG):
-        return f"{command} goes on with it."
-    return "It would fail again in the same way: correct the cause first."
+        return f"{command} resumes it."
+    return "It would fail again with the same error: fix the cause first."
 
 
 def is_retried(failed: Sequence[FailedAttempt]) -> bool:
-    """Whether a trial is retried after the last of its failed attempts, the oldest first."""
+    """Check whether a trial is retried after these failed attempts (the oldest first)."""
     last = failed[-1]
     at_this_epoch = [attempt for attempt in failed if attempt.epoch == last.epoch and attempt.failure == last.failure]
     return len(at_this_epoch) <= MAX_RETRIES[last.failure]
 
 
 def normalised_cause(cause: str) -> str:
-    """Replace the numbers in a cause, so that failures at different batches or addresses count as the same."""
+    """Replace the numbers in a cause, so that failures at different batches or addresses count as the same one."""
     return re.sub(r"0x[0-9a-f]+|\d+", "#", cause)

@@ -1,4 +1,4 @@
-"""Define a driver's interface to what it trains, a search or a re-evaluation, and the decisions it carries out."""
+"""Define the interface between a driver and the workload that it trains: a search or a re-evaluation."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,59 +9,59 @@ from tuner.exceptions import TunerError
 
 
 class Decision(StrEnum):
-    """Tell a trainer what to do after a record."""
+    """Instruction for a trainer after a record."""
 
     CONTINUE = "continue"
     STOP = "stop"
 
 
 class Workload(Protocol):
-    """Requests to train, one for each free slot, until the workload is finished.
+    """Source of training requests, one for each free slot, until the workload is finished.
 
     `tuner.search.search.Search` and `tuner.comparison.reevaluation.Reevaluation` are workloads. The driver calls
     `suggest` when a slot is free, `report` for each record of a run, `on_lost` when its machine is gone, `requeue` when
-    it was cut off without an end record, and `pass_time` every now and then.
+    it was interrupted without an end record, and `pass_time` at intervals.
     """
 
     @property
     def stop_reason(self) -> str | None:
-        """Return why it ends early, once it does."""
+        """Reason why the workload ends early; None if it does not."""
 
     @property
     def problem(self) -> TunerError | None:
-        """Return the error for the driver to raise in the end, if it ends with one."""
+        """Error for the driver to raise at the end; None if there is none."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be suggested."""
+        """True if no more runs will be suggested."""
 
     @property
     def live(self) -> Mapping[int, object]:
-        """Return what trains now, by number."""
+        """Live runs, by number."""
 
     def suggest(self) -> TrainRequest | None:
-        """Return the next run to train; none if there is nothing to train now."""
+        """Return the request for the next run; None if there is nothing to train now."""
 
     def number_of(self, request: TrainRequest) -> int:
-        """Return the number by which the methods below know a suggested run."""
+        """Return the number that identifies a suggested run in the methods below."""
 
     def report(self, number: int, record: Record) -> Decision:
-        """Take in one record of a live run and decide whether it continues. Repeated records change nothing."""
+        """Process a record of a live run and decide whether it continues. Repeated records change nothing."""
 
     def on_lost(self, number: int, cause: str) -> None:
-        """Handle a lost machine or process: the run is retried, unless that has failed too."""
+        """Handle a lost machine or process: retry the run, unless its retries are used up."""
 
     def requeue(self, number: int) -> None:
-        """Put back a run that was cut off; it resumes from its last checkpoint when it is suggested again."""
+        """Put an interrupted run back; it resumes from its last checkpoint when it is suggested again."""
 
     def stop(self, reason: str, problem: TunerError | None = None) -> None:
         """Suggest nothing more and stop every run at its next record; the study can resume later."""
 
     def pass_time(self, seconds: float) -> None:
-        """Account for wall time. Raises whatever makes continuing impossible, such as a lost lease."""
+        """Account for wall time. Raise any error that makes continuing impossible, such as a lost lease."""
 
     def epoch_seconds(self) -> float:
-        """Return the time of an epoch in the slowest run so far; 0 before one has ended."""
+        """Return the epoch time of the slowest run so far, in seconds; 0 before the first epoch has ended."""
 
     def close(self) -> None:
-        """Tidy up when no trainer runs any more."""
+        """Clean up after the last trainer has ended."""

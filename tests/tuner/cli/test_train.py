@@ -76,7 +76,7 @@ def test_a_run_that_was_begun_differently_is_refused_and_left_alone(tune, tmp_pa
     code, _, err = tune("--epochs", 3, "--set", "lr0=0.02", "--out", "run")
     assert code == 3
     assert len(err.splitlines()) == 1
-    assert "epochs was 2, now it is 3; lr0 was 0.01, now it is 0.02" in err
+    assert "epochs 2 -> 3; lr0 0.01 -> 0.02" in err
     kept = {path: path.read_bytes() for path in before if path.name not in ("tune-train.lock", "prepare.log")}
     assert kept == {path: before[path] for path in kept}
 
@@ -108,23 +108,23 @@ def test_what_is_passed_over_is_told_and_what_is_refused_can_be_replaced(tune, t
     given = ("--set", "optimizer=SGD", "--batch", 8, "--epochs", 2)
     code, out, err = tune("--params", "args.yaml", "--out", "run", *given)
     assert (code, err) == (0, "")
-    (note,) = [line for line in out.splitlines() if "passed over" in line]
-    assert note.startswith("note   passed over in args.yaml: device (`--gpus` and the machine decide); half (")
+    (note,) = [line for line in out.splitlines() if "ignored in" in line]
+    assert note.startswith("note   ignored in args.yaml: device (`--gpus` and the machine decide); half (")
 
 
 def test_after_a_failure_that_would_come_again_no_command_is_said_to_go_on(tune):
     code, _, err = tune("--epochs", 2, "--out", "run", trainer=f"{SCRIPTED} --fail broken")
     assert code == 5
-    assert "The run ended as error: broken." in err
-    assert "goes on" not in err
-    assert "correct the cause first" in err
+    assert "The run ended (error): broken." in err
+    assert "resumes it" not in err
+    assert "fix the cause first" in err
 
 
 def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
     (tmp_path / "run/weights").mkdir(parents=True)
     code, _, err = tune("--epochs", 2, "--out", "run")
     assert code == 2
-    assert "has weights of another" in err
+    assert "has weights of another run" in err
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
         (["--set", "patience=-1"], 3, "`patience` must be a whole number of at least 0"),
         (["--stage", "3:64"], 2, "--stage takes the last epoch, imgsz"),
         (["--stage", "3:65:8"], 2, "a multiple of 32"),
-        (["--epochs", "3", "--stage", "2:64:8"], 2, "Stages must end at rising epochs"),
-        (["--epochs", "3", "--stage", "3:64:8", "--stage", "2:64:8"], 2, "Stages must end at rising epochs"),
+        (["--epochs", "3", "--stage", "2:64:8"], 2, "Stages must end at increasing epochs"),
+        (["--epochs", "3", "--stage", "3:64:8", "--stage", "2:64:8"], 2, "Stages must end at increasing epochs"),
         (["--gpus", "99"], 5, "--gpus asks for 99, but there are 0"),
         (["--params", "none.yaml"], 3, "none.yaml: cannot be read"),
         (["--out", "/proc/run"], 5, "A run's folder must be writable"),
@@ -290,7 +290,7 @@ def test_weights_are_copied_to_a_second_place_that_counts_from_the_working_direc
 def test_a_measured_batch_is_kept_when_the_run_goes_on(tune, tmp_path):
     code, out, _ = tune("--epochs", 2, "--out", "run", "--batch", "auto")
     assert code == 0
-    assert "batch  measuring what fits into memory" in out
+    assert "batch  measuring the largest batch that fits into memory" in out
     batch = json.loads((tmp_path / "run/tune-train.json").read_text())["params.batch"]
     assert f"batch  {batch}: " in out
     code, out, _ = tune("--epochs", 2, "--out", "run", "--batch", "auto")

@@ -19,10 +19,10 @@ def test_a_plan_has_as_many_candidates_as_get_three_seeds(max_runs, candidates, 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"candidates": ()}, "needs a candidate"),
-        ({"candidates": (1, 0)}, "takes part once"),
-        ({"seeds": (1, 1, 2)}, "used once"),
-        ({"min_seeds": 1}, "takes two seeds"),
+        ({"candidates": ()}, "needs at least one candidate"),
+        ({"candidates": (1, 0)}, "Trials must be unique"),
+        ({"seeds": (1, 1, 2)}, "Seeds must be unique"),
+        ({"min_seeds": 1}, "min_seeds must be at least 2"),
         ({"alpha": 0.0}, "alpha must be"),
     ],
 )

@@ -314,7 +314,7 @@ def test_until_it_is_decided_the_best_of_the_search_stands(reevaluation, study):
     train(reevaluation, reevaluation.suggest(), 0.3)
     winner = choose_winner(study)
     assert (winner.trial.number, winner.verdict) == (3, None)
-    assert "on one seed, which shows no gain yet" in winner.said()
+    assert "on one seed, which does not prove a gain" in winner.said()
 
 
 def test_a_search_that_goes_on_and_finds_better_is_compared_anew_on_fresh_seeds(reevaluation, study, search):

@@ -76,9 +76,7 @@ def test_a_leader_behind_the_baseline_ends_it_and_the_baseline_is_promoted():
     seen = evidence([0.50, 0.52, 0.51], [0.48, 0.51, 0.52], [0.45, 0.46, 0.45], [0.41, 0.43, 0.40])
     found = verdict(comparison(), seen)
     assert (found.conclusion, found.decided, found.winner, found.leader) == (Conclusion.NOT_SHOWN, True, 0, 1)
-    assert found.statement.startswith(
-        "No gain over the default was shown: trial 1, the best of the candidates, differs"
-    )
+    assert found.statement.startswith("No gain over the default was shown: trial 1, the best candidate, differs")
     assert next_runs(comparison(), seen) == ()
 
 
@@ -138,7 +136,7 @@ def test_running_ones_are_not_asked_for_again_and_count():
 def test_before_the_first_look_nothing_can_be_said():
     found = verdict(comparison(), evidence([0.5, 0.5], [0.7, 0.6], [0.8, 0.8]))
     assert (found.conclusion, found.decided, found.gain, found.p_value) == (Conclusion.UNKNOWN, False, None, None)
-    assert found.statement == ("Nothing can be said about a gain over the default: the first runs have not ended yet.")
+    assert found.statement == ("No conclusion about a gain over the default: the first runs have not ended yet.")
 
 
 def test_too_little_room_for_a_comparison_is_said_so():
@@ -146,7 +144,7 @@ def test_too_little_room_for_a_comparison_is_said_so():
     assert next_runs(about, {}) == ()
     found = verdict(about, {})
     assert (found.conclusion, found.decided, found.winner) == (Conclusion.UNKNOWN, True, 1)
-    assert found.statement.endswith("that takes 6 runs, and there is room for 5.")
+    assert found.statement.endswith("a comparison takes 6 runs, but only 5 are allowed.")
 
 
 # Failures

@@ -35,9 +35,9 @@ def test_what_was_estimated_is_told_at_the_measured_pace(searched, space):
     estimate = estimate_cost(space, slots=2)
     searched.note_profiling(quotation=noted(estimate, trials=2, slots=2))
     (line,) = search_times(searched)
-    assert line.startswith(f"search: 18 epochs of 2.0 s in 0:00:20; quoted were {estimate.trained.shown()} epochs, ")
+    assert line.startswith(f"search: 18 epochs of 2.0 s in 0:00:20; estimated {estimate.trained.shown()} epochs, ")
     low, high = (timedelta(seconds=round(2 * end)) for end in (estimate.wall.low, estimate.wall.high))
-    assert line.endswith(f"at that pace {low} to {high} with 2 slot(s)")
+    assert line.endswith(f"at this pace {low} to {high} with 2 slot(s)")
 
 
 def test_the_cost_estimate_of_another_number_of_trials_is_not_held_against_them(searched, space):
@@ -53,7 +53,9 @@ def test_the_full_run_is_held_against_the_pace_of_its_trial(searched, paths):
     assert full_run_times(searched) == [], "no record yet"
     records = [epoch(number, 0.1) for number in range(1, 5)]
     (folder / "records.jsonl").write_text("".join(f"{encode(record)}\n" for record in records))
-    assert full_run_times(searched) == ["full run: 4 epochs in 0:00:08 on 2 GPUs; at the pace of its trial 0:00:08"]
+    assert full_run_times(searched) == [
+        "final run: 4 epochs in 0:00:08 on 2 GPUs; expected 0:00:08 at the pace of its trial"
+    ]
 
 
 @pytest.mark.parametrize("told", [math.nan, math.inf])

@@ -67,4 +67,4 @@ def test_without_a_cache_folder_nothing_is_kept_and_nothing_fails(monkeypatch):
 )
 def test_the_source_of_a_time_says_how_old_it_is(age_s, told):
     source = TimedEpoch(seconds=1.0, when_s=1000.0).source(1000.0 + age_s)
-    assert source == f"the first one of the default configuration, timed {told}"
+    assert source == f"measured {told} on the first epoch of the default configuration"

@@ -66,7 +66,7 @@ def test_where_trials_are_limited_a_trial_ends_when_no_place_can_be_left_for_it(
 def test_the_reason_says_how_many_are_better_and_how_many_can_go_on(history):
     strategy = Promotion(rungs=RUNGS, limits=Limits(trials=6, full_runs=1), has_baseline=False)
     assert strategy.verdict(history({3: 0.9}, {3: 0.8}, {3: 0.1}), 2, 3) == Stop(
-        reason="early stop at epoch 3: 2 trials are better than 0.1000 at this rung, and no more than 2 can go on"
+        reason="early stop at epoch 3: 2 trials are better than 0.1000 at this rung, and at most 2 can continue"
     )
 
 

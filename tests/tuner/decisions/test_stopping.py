@@ -102,7 +102,7 @@ def test_nothing_bounds_a_search_by_itself():
             Budget(no_improvement=20),
             {"since_best": 19},
             {"since_best": 20},
-            "--no-improvement 20 is used up: 20 trials have",
+            "no improvement in 20 trials (--no-improvement 20)",
         ),
     ],
     ids=["hours", "gpu_hours", "no_improvement"],

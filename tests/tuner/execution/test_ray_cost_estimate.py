@@ -31,7 +31,9 @@ def test_the_run_that_follows_a_dry_run_is_estimated_with_the_epoch_that_was_tim
     assert arena.run(epoch_seconds=0.5, more=("--dry-run",))[0] == 0
     code, output = arena.run(epoch_seconds=0.5, more=("--trials", "1"))
     assert_orderly_end(code, output, 0)
-    assert "cost   an epoch is taken as 0.5 s, the first one of the default configuration, timed just now" in output
+    assert (
+        "cost   an epoch is taken as 0.5 s, measured just now on the first epoch of the default configuration" in output
+    )
     assert "has not been timed" not in output
 
 

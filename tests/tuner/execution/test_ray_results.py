@@ -48,14 +48,14 @@ def test_a_run_that_learnt_nothing_ends_alike_when_it_is_given_again(arena):
 def test_one_trial_at_zero_that_is_not_to_be_promoted_ends_in_order_and_says_so(arena):
     code, output = play(arena, 0.0, trials=1, promote=False)
     assert_orderly_end(code, output, 0)
-    assert "Nothing was learnt in the search: the best mAP50-95 of the one trial that ran to its end is 0" in output
+    assert "Nothing was learnt in the search: the best mAP50-95 of the only complete trial is 0" in output
     assert "tune promote" not in output
 
 
 def test_a_search_that_finds_the_ceiling_ends_in_order_and_promotes(arena):
     code, output = play(arena, 0.995, trials=40)
     assert_orderly_end(code, output, 0)
-    assert "trials have the highest mAP50-95 that is possible, 0.995; nothing better can come" in output
+    assert "trials have the highest possible mAP50-95, 0.995; no better result is possible" in output
     status = arena.status()
     assert len(status["trials"]) < 40
     assert (status["counts"]["WAITING"], status["final_run"]["state"]) == (0, "COMPLETE")

@@ -129,8 +129,8 @@ def test_the_search_ends_when_nothing_smaller_is_left(study, paths, terms, batch
         train(search, request, room=0)
     assert isinstance(search.problem, FailurePolicyError)
     assert str(search.problem) == (
-        "The search was ended: even the smallest batch and image size of the space run out of memory. "
-        "Choose smaller ones, or a smaller model."
+        "The search stopped: even the smallest batch and image size of the space run out of memory. "
+        "Add smaller ones to the space, or choose a smaller model."
     )
     assert len(search.trials) < 12
 

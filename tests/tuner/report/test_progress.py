@@ -139,8 +139,8 @@ def test_progress_counts_trials_by_what_became_of_them(search, forecast):
     assert progress.counts() == {"running": 1, "complete": 2, "pruned": 1, "fail": 1}
     assert progress.num_done == 4
     assert progress.line().startswith(
-        "4/6 trials (1 running, 2 complete, 1 pruned, 1 fail); "
-        "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which shows no gain yet; 0:00:0"
+        "4/6 trials (1 running, 2 complete, 1 pruned, 1 fail); best 0.3000 (trial 1), "
+        "0.0500 ahead of the default configuration on one seed, which does not prove a gain; 0:00:0"
     )
 
 
@@ -228,7 +228,7 @@ def test_the_live_table_has_a_row_a_running_trial(search, forecast):
     assert lines[0].split() == ["trial", "epoch", "metric", "s/epoch", "GiB", "device"]
     assert lines[1].split(maxsplit=5)[:5] == ["0", "3", "0.2000", "2.0", "0.5"]
     assert lines[2].split() == [str(second.trial), "…"]
-    assert lines[3].startswith("0/6 trials (2 running, 0 complete, 0 pruned, 0 fail); no trial has run to its end yet")
+    assert lines[3].startswith("0/6 trials (2 running, 0 complete, 0 pruned, 0 fail); no trial is complete yet")
 
 
 def test_brackets_in_the_name_of_a_device_are_shown(search, forecast):
@@ -311,7 +311,7 @@ def test_the_conclusion_of_a_search_without_promotion(study, winner, paths):
         "",
         "Best: trial 1, mAP50-95 0.3000 after 9 epochs",
         f"    lr0 = {lr0}",
-        "Trial 1 is 0.0500 ahead of the default configuration on one seed, which shows no gain yet.",
+        "Trial 1 is 0.0500 ahead of the default configuration on one seed, which does not prove a gain.",
         f"    parameters  {paths.params}",
         f"    everything  {paths.root}",
         "Next:",
@@ -374,7 +374,7 @@ def test_without_a_baseline_there_is_nothing_to_compare_with(study, search, path
     search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
     play(search, search.suggest(), 0.1, 0.3)
     lines = conclusion_lines(study, choose_winner(study), paths)
-    assert "The default configuration did not run to its end, so there is nothing to compare with." in lines
+    assert "The default configuration is not complete, so there is nothing to compare with." in lines
 
 
 def test_the_default_home_is_not_spelt_out(study, winner, tmp_path, monkeypatch):

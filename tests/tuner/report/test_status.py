@@ -73,14 +73,14 @@ def test_a_study_without_trials_has_every_key_too(study):
     facts = status_of(study)
     assert set(facts) == KEYS
     assert (facts["baseline"], facts["best"], facts["final_run"], facts["trials"]) == (None, None, None, [])
-    assert facts["standing"] == "no trial has run to its end yet"
+    assert facts["standing"] == "no trial is complete yet"
 
 
 def test_the_study_in_values(facts):
     assert facts["counts"] == {"RUNNING": 1, "PRUNED": 1, "COMPLETE": 2, "FAIL": 1, "WAITING": 1}
     assert (facts["baseline"], facts["best"]["trial"], facts["best"]["value"]) == (0.25, 1, 0.3)
     assert facts["standing"] == (
-        "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which shows no gain yet"
+        "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which does not prove a gain"
     )
     assert facts["rungs"] == [3]
 
@@ -138,7 +138,7 @@ def test_the_table_has_a_line_a_trial_between_subject_and_totals(facts):
     ]
     assert lines[8] == (
         "1 RUNNING, 2 COMPLETE, 1 PRUNED, 1 FAIL, 1 WAITING; "
-        "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which shows no gain yet"
+        "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which does not prove a gain"
     )
 
 
@@ -159,7 +159,7 @@ def test_a_narrow_terminal_still_shows_every_trial(facts):
 
 
 def test_a_study_without_trials_says_so(study):
-    assert shown(status_of(study)).splitlines()[-1] == "no trials yet; no trial has run to its end yet"
+    assert shown(status_of(study)).splitlines()[-1] == "no trials yet; no trial is complete yet"
 
 
 def test_a_trial_that_never_reported_is_shown_empty(study, space):
@@ -233,6 +233,7 @@ def test_a_verdict_on_others_than_the_best_is_no_verdict_on_the_best(reevaluatio
     play(search, search.suggest(), 0.5, 0.4)
     text = shown(status_of(study))
     assert (
-        "best 0.4000 (trial 2), 0.1500 ahead of the default configuration on one seed, which shows no gain yet" in text
+        "best 0.4000 (trial 2), 0.1500 ahead of the default configuration on one seed, which does not prove a gain"
+        in text
     )
     assert "better than the baseline" not in text

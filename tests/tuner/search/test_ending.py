@@ -64,8 +64,7 @@ def test_ten_trials_alike_end_the_search_with_the_likely_causes(begin, paths):
     assert isinstance(search.problem, FailurePolicyError)
     assert search.problem.exit_code == 7
     assert str(search.problem).startswith(
-        "The search was ended: the best mAP50-95 of the 10 trials that ran to their end is 0; "
-        "likely causes: labels that are not found"
+        "The search stopped: the best mAP50-95 of the 10 complete trials is 0; likely causes: labels that are not found"
     )
     assert str(paths.root / "trials") in str(search.problem)
 
@@ -138,10 +137,10 @@ def test_ten_trials_at_the_ceiling_end_the_search_in_order_and_the_default_is_ke
     assert search.finished
     assert search.problem is None
     assert told[-1] == (
-        "the search ends: 10 trials have the highest mAP50-95 that is possible, 0.995; nothing better can come"
+        "the search ends: 10 trials have the highest possible mAP50-95, 0.995; no better result is possible"
     )
     assert choose_winner(study).said() == (
-        "The default configuration was not beaten: keep it. Its value is the highest that is possible."
+        "The default configuration was not beaten: keep it. Its value is the highest possible."
     )
 
 
@@ -170,7 +169,7 @@ def test_trials_that_are_cut_off_at_the_ceiling_wait_for_nobody(begin):
     search.report(other.trial, EndRecord(outcome=Outcome.STOPPED))
     search.close()
     assert search.trials[other.trial].state == TrialState.PRUNED
-    assert search.trials[other.trial].reason.startswith("not needed any more: 10 trials have the highest")
+    assert search.trials[other.trial].reason.startswith("no longer needed: 10 trials have the highest")
 
 
 def test_many_trials_that_share_the_best_value_below_the_ceiling_are_no_reason_to_end(begin):
@@ -210,7 +209,7 @@ def test_a_spent_budget_ends_the_search_in_order_without_an_error_and_with_a_win
     assert states(search) == ["COMPLETE", "COMPLETE", "WAITING", "WAITING"]
     assert search.problem is None
     assert choose_winner(study).trial.number == 1
-    assert told[-1] == "the search ends: --gpu-hours 0.0125 is used up; with a larger number it goes on"
+    assert told[-1] == "the search ends: --gpu-hours 0.0125 is used up; continue it with a larger number"
 
 
 def test_the_same_budget_again_is_spent_at_once_and_a_larger_one_goes_on_with_what_waits(begin):
@@ -301,7 +300,7 @@ def test_so_many_trials_without_a_better_one_end_the_search(begin):
     assert not search.finished
     play(search, search.suggest(), 0.05, 0.0)
     assert search.trials[4].state == TrialState.PRUNED
-    assert search.stop_reason == "--no-improvement 3 is used up: 3 trials have brought nothing better"
+    assert search.stop_reason == "no improvement in 3 trials (--no-improvement 3)"
     assert search.problem is None
 
 

@@ -184,4 +184,4 @@ def test_only_what_was_cut_off_is_told_to_go_on(study, space, paths, terms):
     assert states(search) == "RWW"
     told = []
     Search(study, space, paths, terms, on_event=told.append)
-    assert told == ["1 interrupted trial(s) go on from their last checkpoint"]
+    assert told == ["1 interrupted trial(s) resume from their last checkpoint"]

@@ -29,7 +29,7 @@ def trial(number, value, *, lr0, state=TrialState.COMPLETE, curve=None, reason="
 @pytest.mark.parametrize("values", [[0.0], [0.0] * 6, [0.0] * 1000, [0.0, 0.00003, 0.00001]])
 def test_where_the_best_value_is_zero_nothing_was_learnt_whatever_the_number(values):
     said = nothing_learnt(trials(*values), METRIC)
-    assert f"best {METRIC} of the {len(values) if len(values) > 1 else 'one'} trial" in said
+    assert f"best {METRIC} of the {len(values) if len(values) > 1 else 'only'} complete trial" in said
     assert "labels that are not found" in said
     assert "too few epochs" in said
 
@@ -39,7 +39,7 @@ def test_where_the_best_value_is_zero_nothing_was_learnt_whatever_the_number(val
 def test_where_all_configurations_have_one_value_nothing_was_learnt(metric, value, number):
     said = nothing_learnt(trials(*[value] * number), metric)
     assert said.startswith(f"{number} different configurations all have the same {metric}, {value:.4g}; likely causes")
-    assert "does not depend on what is searched" in said
+    assert "does not depend on the searched parameters" in said
     assert "labels that are not found" not in said
 
 
@@ -66,7 +66,8 @@ def test_one_trial_that_differs_shows_that_parameters_have_an_effect(other):
 @pytest.mark.parametrize(("metric", "value"), [(METRIC, 0.995), ("mAP50", 0.995), ("recall", 1.0), (METRIC, 1.0)])
 def test_the_ceiling_is_no_sign_that_nothing_was_learnt(metric, value):
     assert nothing_learnt(trials(*[value] * 12), metric) is None
-    assert found_ceiling(trials(*[value] * 12), metric, enough=10).startswith(f"12 trials have the highest {metric}")
+    said = found_ceiling(trials(*[value] * 12), metric, enough=10)
+    assert said.startswith(f"12 trials have the highest possible {metric}")
 
 
 @pytest.mark.parametrize("values", [[0.995] * 9, [0.99] * 1000, [0.9, 0.8] * 500], ids=["nine", "below", "others"])

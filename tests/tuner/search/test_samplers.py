@@ -189,5 +189,5 @@ class TestAuto:
 def test_a_sampler_whose_package_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samplers, "_PACKAGES", {"gp": ("no_such_package",)})
 
-    with pytest.raises(MachineError, match="no_such_package, which cannot be imported here; install it"):
+    with pytest.raises(MachineError, match="no_such_package, which cannot be imported; install it"):
         make_sampler("gp", seed=0, number=0, space=parse(NUMERIC))

@@ -288,7 +288,7 @@ def test_what_a_preempted_driver_left_is_handed_out_again_by_the_next(url, spec,
         again = search.suggest()
         assert (again.trial, again.params) == (request.trial, request.params)
         assert search.trials[0].curve == {3: 0.3}
-    assert told == ["1 interrupted trial(s) go on from their last checkpoint"]
+    assert told == ["1 interrupted trial(s) resume from their last checkpoint"]
 
 
 # Records that are sent again

@@ -154,7 +154,7 @@ def test_each_retry_is_told(study, space, paths, terms):
     told = []
     attempts(Search(study, space, paths, terms, on_event=told.append), HUNG)
     assert told == [
-        f"trial 0 goes on from its last checkpoint: {HUNG.message}",
+        f"trial 0 resumes from its last checkpoint: {HUNG.message}",
         f"trial 0 fail: hung: {HUNG.message}",
     ]
 
@@ -189,7 +189,7 @@ def test_three_trials_that_fail_alike_before_any_value_end_the_search(search, pa
     assert search.suggest() is None
     assert isinstance(search.problem, FailurePolicyError)
     assert str(search.problem) == (
-        "The search was ended: the first 3 trials failed alike: error: no such file: image 4711.jpg. "
+        "The search stopped: the first 3 trials failed with the same error: error: no such file: image 4711.jpg. "
         f"Logs: {paths.root / 'trials'}"
     )
 
@@ -224,7 +224,7 @@ def test_three_trials_in_a_row_that_are_lost_end_the_search_at_any_time(search):
     assert not search.finished
     lose_three_attempts(search)
     assert isinstance(search.problem, FailurePolicyError)
-    assert "3 trials in a row were lost, with no epoch trained between: infrastructure:" in str(search.problem)
+    assert "3 trials in a row were lost without training an epoch: infrastructure:" in str(search.problem)
 
 
 def test_hung_trials_count_as_lost(search):

@@ -63,7 +63,8 @@ def test_there_are_no_more_than_help(space):
 
 
 def test_a_study_without_full_runs_has_nothing_to_give(space):
-    with pytest.raises(UsageError, match=r"--warm-start takes studies with trials .* but 'e' has none; let it run on"):
+    rule = r"--warm-start takes studies with complete trials, but 'e' has none; continue it first"
+    with pytest.raises(UsageError, match=rule):
         warm_start(space, [Earlier("e", {0.02: None})])
 
 
@@ -71,7 +72,7 @@ def test_a_study_of_another_kind_has_nothing_to_give():
     other = parse_space(
         "parameters: {optimizer: {choice: [Adam, AdamW]}}\nbaseline: {optimizer: Adam}", name="other", file=""
     )
-    with pytest.raises(UsageError, match=r"no trial of 'e' has a place in the space 'other'"):
+    with pytest.raises(UsageError, match=r"no trial of 'e' fits into the space 'other'"):
         warm_start(other, [Earlier("e", {0.02: 0.5})])
 
 

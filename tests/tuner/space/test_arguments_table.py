@@ -167,7 +167,7 @@ def test_a_value_that_is_read_as_another_is_told(name: str) -> None:
 
 def test_what_is_passed_over_is_told_in_one_line() -> None:
     (note,) = of_args(device=[0, 1], workers=2, half=True, line_width=3, erasing=0.1).notes
-    assert note.startswith("passed over in args.yaml: device, workers (`--gpus` and the machine decide); ")
+    assert note.startswith("ignored in args.yaml: device, workers (`--gpus` and the machine decide); ")
     for name in ("half", "line_width", "erasing"):
         assert name in note
 
@@ -195,7 +195,7 @@ def test_what_is_passed_over_is_told_in_one_line() -> None:
         ({"task": "segment"}, "`task` names another task"),
         ({"resume": "runs/detect/train/weights/last.pt"}, "`resume` continues another run"),
         ({"resume": True}, "--warm-restart RUN"),
-        ({"pretrained": "coco.pt"}, "give them as the model: --model coco.pt"),
+        ({"pretrained": "coco.pt"}, "pass them as the model: --model coco.pt"),
         ({"pretrained": False, "model": "yolov8n.pt"}, "`pretrained: false` starts yolov8n.pt from random weights"),
         ({"optimizer": "Lion"}, "`optimizer` must be one of"),
     ],

@@ -47,7 +47,7 @@ def test_the_header_says_where_the_values_come_from(text):
     assert header(text) == [
         "Found by tune: study s, trial 1, space small",
         "mAP50-95 0.3000 after 9 epochs (seed 0); the default configuration: 0.2500",
-        "Trial 1 is 0.0500 ahead of the default configuration on one seed, which shows no gain yet.",
+        "Trial 1 is 0.0500 ahead of the default configuration on one seed, which does not prove a gain.",
         "Trained with torch 2.14.1",
         f"Data set sha256 {'0' * 64}",
         "model: mamba-yolo-n with random weights, as a file that a plain `yolo` command can read",

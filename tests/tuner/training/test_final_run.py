@@ -23,8 +23,8 @@ METRICS = {"mAP50-95": 0.4, "mAP50": 0.6, "precision": 0.7, "recall": 0.5}
 
 
 CAUSES = (
-    "likely causes: labels that are not found or are of other classes, a wrong data path, a validation split without "
-    "objects, or too few epochs for the metric to leave 0"
+    "likely causes: labels that are not found or have other classes, a wrong data path, a validation split without "
+    "objects, or too few epochs for the metric to rise above 0"
 )
 
 
@@ -84,13 +84,13 @@ def test_without_a_complete_trial_it_is_told_what_became_of_them(study, search):
     with pytest.raises(NoSuccessfulTrialError) as caught:
         choose_winner(study)
     assert str(caught.value) == (
-        "No trial of 's' ran to its end: 1 stopped early, 3 failed; most often 'error: no such file'."
+        "No trial of 's' is complete: 1 stopped early, 3 failed; most common failure: 'error: no such file'."
     )
 
 
 def test_without_any_trial_there_is_no_cause_to_tell(study):
     with pytest.raises(
-        NoSuccessfulTrialError, match=r"^No trial of 's' has begun yet; the command that began the study "
+        NoSuccessfulTrialError, match=r"^No trial of 's' has started yet; the command that started the study "
     ):
         choose_winner(study)
 
@@ -108,9 +108,9 @@ def interrupted(search, *, cut_off, paused=0):
 @pytest.mark.parametrize(
     ("cut_off", "paused", "told"),
     [
-        (2, 0, "2 wait to go on"),
-        (1, 1, "1 waits to go on, 1 waits to be called back"),
-        (0, 3, "3 wait to be called back"),
+        (2, 0, "2 wait to resume"),
+        (1, 1, "1 waits to resume, 1 waits at a rung"),
+        (0, 3, "3 wait at a rung"),
     ],
 )
 def test_of_an_interrupted_study_it_is_told_what_waits_and_how_to_go_on(study, search, cut_off, paused, told):
@@ -118,7 +118,7 @@ def test_of_an_interrupted_study_it_is_told_what_waits_and_how_to_go_on(study, s
     with pytest.raises(NoSuccessfulTrialError) as caught:
         choose_winner(study)
     assert str(caught.value) == (
-        f"No trial of 's' has run to its end yet: {told}; the command that began the study goes on with it."
+        f"No trial of 's' is complete yet: {told}; the command that started the study continues it."
     )
 
 
@@ -127,9 +127,7 @@ def test_trials_that_train_now_are_told_beside_those_that_wait_and_failed(study,
     interrupted(search, cut_off=1)
     search.suggest()  # the one that was cut off
     search.suggest()
-    with pytest.raises(
-        NoSuccessfulTrialError, match=r"has run to its end yet: 2 are training, 1 stopped early; the command"
-    ):
+    with pytest.raises(NoSuccessfulTrialError, match=r"is complete yet: 2 are training, 1 stopped early; the command"):
         choose_winner(study)
 
 
@@ -143,7 +141,7 @@ def test_a_search_whose_best_value_is_zero_has_nothing_to_promote(study, search,
     with pytest.raises(FailurePolicyError) as caught:
         require_something_learnt(study, paths)
     assert caught.value.exit_code == 7
-    assert str(caught.value).startswith("Nothing was learnt, so nothing is promoted: the best mAP50-95 of the ")
+    assert str(caught.value).startswith("Nothing was learnt, so there is no final run: the best mAP50-95 of the ")
     assert CAUSES in str(caught.value)
     assert choose_winner(study).said().startswith("Nothing was learnt in the search: the best mAP50-95 of the ")
 
@@ -205,15 +203,15 @@ def stands(*values):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ((), "no trial has run to its end yet"),
-        ((None,), "no trial has run to its end yet"),
+        ((), "no trial is complete yet"),
+        ((None,), "no trial is complete yet"),
         ((0.3, 0.2), "best 0.3000 (trial 0, the default configuration)"),
         (
             (0.25, 0.3),
-            "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which shows no gain yet",
+            "best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed, which does not prove a gain",
         ),
         ((None, 0.3), "best 0.3000 (trial 1)"),
-        ((0.0, 0.0), f"nothing was learnt: the best mAP50-95 of the 2 trials that ran to their end is 0; {CAUSES}"),
+        ((0.0, 0.0), f"nothing was learnt: the best mAP50-95 of the 2 complete trials is 0; {CAUSES}"),
     ],
     ids=["no trials", "none complete", "baseline best", "lead", "no baseline", "zeros"],
 )
@@ -244,9 +242,9 @@ def judged(better, lead, *, leader=1):
     ("winner", "told"),
     [
         (judged(True, 0.04), "What the runs show."),
-        (judged(False, 0.01), "What the runs show. Trial 1 is chosen all the same: its lead is above zero."),
+        (judged(False, 0.01), "What the runs show. Trial 1 is still chosen: its lead is above zero."),
         (judged(False, -0.01), "What the runs show. The default configuration is kept."),
-        (judged(False, 0.01, leader=2), "What the runs show. Trial 2 is chosen all the same: its lead is above zero."),
+        (judged(False, 0.01, leader=2), "What the runs show. Trial 2 is still chosen: its lead is above zero."),
     ],
 )
 def test_where_no_gain_was_shown_it_is_told_which_is_chosen_and_why(winner, told):
