@@ -30,8 +30,8 @@ def test_the_trials_of_a_lost_machine_go_on_elsewhere(tmp_path, two_machines):
     output, _ = process.communicate(timeout=150)
     assert_orderly_end(process.returncode, output, 0)
     status = assert_nothing_lost(arena, most_redone=2)
-    setbacks = [setback for trial in status["trials"] for setback in trial.get("setbacks", ())]
-    assert {setback["failure"] for setback in setbacks} == {"infrastructure"}
+    attempts = [attempt for trial in status["trials"] for attempt in trial.get("failed_attempts", ())]
+    assert {attempt["failure"] for attempt in attempts} == {"infrastructure"}
     arena.kill_everything()
 
 

@@ -96,7 +96,7 @@ def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_fu
     disk.fill(leave=8 * MIB)  # trainers still write what they like
     output, _ = process.communicate(timeout=60)
     before = assert_ended_for_want_of_room(process.returncode, output, arena)
-    assert not any("setbacks" in trial for trial in before["trials"])
+    assert not any("failed_attempts" in trial for trial in before["trials"])
     assert "The run was ended in order: only 8 MiB are left on the disk" in last_line(output)
     disk.empty()
     assert_goes_on(arena, before=before)
@@ -112,7 +112,7 @@ def test_trials_that_find_no_room_are_not_failed_for_it(arena, disk):
     output, _ = process.communicate(timeout=60)
     before = assert_ended_for_want_of_room(process.returncode, output, arena)
     assert arena.events("fault")
-    assert not any("setbacks" in trial for trial in before["trials"])
+    assert not any("failed_attempts" in trial for trial in before["trials"])
     for fault in arena.faults.iterdir():
         fault.unlink()
     disk.empty()
@@ -144,9 +144,9 @@ def test_a_trainer_alone_in_finding_no_room_is_tried_again(arena):
     assert_orderly_end(code, output, 0)
     trial = assert_nothing_lost(arena, most_redone=0)["trials"][0]
     assert (trial["state"], trial["attempts"]) == ("COMPLETE", 2)
-    (setback,) = trial["setbacks"]
-    assert setback["failure"] == "infrastructure"
-    assert "no space left" in setback["cause"]
+    (attempt,) = trial["failed_attempts"]
+    assert attempt["failure"] == "infrastructure"
+    assert "no space left" in attempt["cause"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 PLACES = [
     "tuner.storage.lease:_taken:after:1",  # holds the study, has done nothing yet
-    "tuner.study._study_session:_begin:after:1",  # the study exists and is empty
+    "tuner.study._opening:_begin:after:1",  # the study exists and is empty
     "tuner.study._journal:Journal.append:before:3",  # proposed, and nobody knows
     "tuner.study._journal:Journal.append:after:3",  # in the journal only
     "tuner.study._changes:Replica._insert:after:2",  # in the database, and in the journal still

@@ -24,10 +24,10 @@ def test_a_killed_trainer_goes_on_from_its_last_epoch_as_the_same_trial(arena, e
     trial = assert_nothing_lost(arena, most_redone=0)["trials"][0]
     assert trial["state"] == "COMPLETE"
     assert trial["attempts"] == 2
-    (setback,) = trial["setbacks"]
-    assert setback["failure"] == "infrastructure"
-    assert setback["epoch"] == epoch - 1
-    assert "SIGKILL" in setback["cause"]
+    (attempt,) = trial["failed_attempts"]
+    assert attempt["failure"] == "infrastructure"
+    assert attempt["epoch"] == epoch - 1
+    assert "SIGKILL" in attempt["cause"]
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_a_trainer_that_dies_once_too_often_without_progress_fails_with_its_caus
     failed = [t for t in status["trials"] if t["state"] == "FAIL"]
     assert [t["number"] for t in failed] == [1]
     assert failed[0]["failure"] == "infrastructure"
-    assert len(failed[0]["setbacks"]) == 3
+    assert len(failed[0]["failed_attempts"]) == 3
     assert "SIGKILL" in failed[0]["reason"]
 
 
@@ -58,7 +58,7 @@ def test_a_killed_actor_costs_its_trial_one_attempt(arena):
     output, _ = process.communicate(timeout=120)
     assert_orderly_end(process.returncode, output, 0)
     status = assert_nothing_lost(arena)
-    assert sum(len(t.get("setbacks", ())) for t in status["trials"]) == 1
+    assert sum(len(t.get("failed_attempts", ())) for t in status["trials"]) == 1
 
 
 @pytest.mark.slow
@@ -141,9 +141,9 @@ def test_a_hung_trainer_is_killed_and_its_trial_goes_on(arena, kind):
     run(arena, more=["--hang-after", "3"])
     trial = assert_nothing_lost(arena, most_redone=0)["trials"][0]
     assert trial["state"] == "COMPLETE"
-    (setback,) = trial["setbacks"]
-    assert setback["failure"] == "hung"
-    assert "no sign of life" in setback["cause"]
+    (attempt,) = trial["failed_attempts"]
+    assert attempt["failure"] == "hung"
+    assert "no sign of life" in attempt["cause"]
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_a_first_epoch_that_takes_long_is_no_hang(arena):
     arena.fault("any-1-slow=4")
     run(arena, more=["--hang-after", "1"])
     status = assert_nothing_lost(arena, most_redone=0)
-    assert not any("setbacks" in trial for trial in status["trials"])
+    assert not any("failed_attempts" in trial for trial in status["trials"])
 
 
 # Row 18: failures that repeat

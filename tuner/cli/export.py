@@ -62,8 +62,9 @@ def export(
 
     opened, paths = open_study(study[0], home, storage)
     winner = choose_winner(opened)
-    begun = opened.final_run if opened.final_run.get("trial") == winner.trial.number else {}
-    length = epochs or int(begun.get("epochs", opened.spec.promote_epochs))
+    begun = opened.final_run
+    is_winners = begun is not None and begun.trial == winner.trial.number
+    length = epochs or (begun.epochs if begun is not None and is_winners else opened.spec.promote_epochs)
     target = output or Path("params.yaml")
     write_params(params_yaml(opened, winner, length, _with_places_of_now(opened, paths, trainer, data, model)), target)
     if winner.nothing_learnt:

@@ -58,7 +58,7 @@ def plan_for(study: ReadableStudy, runs: int | None = None) -> ComparisonPlan | 
     """
     trials = study.trials()
     ranking = _better_than_the_baseline(trials)
-    trained = sum(trial.attributes.get("epochs", 0) for trial in trials)
+    trained = sum(trial.facts.epochs or 0 for trial in trials)
     most = most_runs(runs, trained / study.spec.epochs)
     if not ranking or most < LEAST_RUNS:
         return None
@@ -294,7 +294,7 @@ class Reevaluation:
     def _write(self) -> None:
         decided = self.verdict if self.verdict.decided else None
         self.known = replace(self.known, verdict=decided)
-        self._study.note_reevaluation(**self.known.encoded())
+        self._study.record_reevaluation(self.known.encoded())
 
     def _unless_over(self) -> Decision:
         """Stop runs that train ahead once the comparison is decided."""

@@ -1,20 +1,19 @@
 """Compare the cost estimate of a search with its actual cost."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from tuner.cost.estimate import CostEstimate, Range
 from tuner.diagnosis import epoch_seconds, read_run
 from tuner.exceptions import TunerError
-from tuner.study import ReadableStudy, TrialRecord
+from tuner.study import EstimateFacts, ReadableStudy, TrialRecord
 
 
-def noted(estimate: CostEstimate, *, trials: int, slots: int) -> dict[str, Any]:
+def noted(estimate: CostEstimate, *, trials: int, slots: int) -> EstimateFacts:
     """Return the parts of a cost estimate that a study keeps for comparison; the unit of time is one epoch."""
-    return {"trials": trials, "slots": slots, "trained": asdict(estimate.trained), "wall": asdict(estimate.wall)}
+    trained, wall = ((ends.low, ends.high) for ends in (estimate.trained, estimate.wall))
+    return EstimateFacts(trials=trials, slots=slots, trained=trained, wall=wall)
 
 
 def search_times(study: ReadableStudy) -> list[str]:
@@ -28,32 +27,32 @@ def search_times(study: ReadableStudy) -> list[str]:
         return []
     pace = seconds / epochs
     took = f"search: {epochs:,} epochs of {pace:.1f} s in {_duration(study.searched_s)}"
-    estimate = study.profiling.get("quotation")
-    if not estimate or estimate["trials"] != len(study.trials()):
+    estimate = study.profiling.estimate
+    if estimate is None or estimate.trials != len(study.trials()):
         return [took]
-    trained, wall = Range(**estimate["trained"]), Range(**estimate["wall"]).times(pace)
+    trained, wall = Range(*estimate.trained), Range(*estimate.wall).times(pace)
     return [
         f"{took}; estimated {trained.shown()} epochs, at this pace {_duration(wall.low)} to {_duration(wall.high)} "
-        f"with {estimate['slots']} slot(s)"
+        f"with {estimate.slots} slot(s)"
     ]
 
 
 def full_run_times(study: ReadableStudy) -> list[str]:
     """Return one line about the final run and the pace of its trial, or no line if its times are unknown."""
     final_run = study.final_run
-    times = _epoch_times(Path(final_run["directory"]))
-    if not times:
+    times = [] if final_run is None else _epoch_times(Path(final_run.directory))
+    if final_run is None or not times:
         return []
-    epochs, seconds = _trained([study.trials()[final_run["trial"]]])
+    epochs, seconds = _trained([study.trials()[final_run.trial]])
     expected = f"; expected {_duration(len(times) * seconds / epochs)} at the pace of its trial" if epochs else ""
-    where = f" on {final_run['gpus']} GPUs" if final_run.get("gpus", 0) > 1 else ""
+    where = f" on {final_run.gpus} GPUs" if final_run.gpus > 1 else ""
     return [f"final run: {len(times):,} epochs in {_duration(sum(times))}{where}{expected}"]
 
 
 def _trained(trials: Sequence[TrialRecord]) -> tuple[int, float]:
     """Sum the training epochs and seconds of these trials; skip values from trainers that are not numbers."""
-    told = [(t.attributes.get("epochs"), t.attributes.get("seconds")) for t in trials]
-    known = [(e, s) for e, s in told if isinstance(e, int) and isinstance(s, int | float)]
+    told = [(trial.facts.epochs, trial.facts.seconds) for trial in trials]
+    known = [(epochs, seconds) for epochs, seconds in told if epochs is not None and seconds is not None]
     return sum(e for e, _ in known), float(sum(s for _, s in known))
 
 

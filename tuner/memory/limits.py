@@ -3,11 +3,10 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tuner.contract import ParamValue
 from tuner.space import ARGUMENTS, ChoiceParameter, FixedParameter, IntParameter, Space
-from tuner.study import TrialRecord
+from tuner.study import MemoryFacts, TrialRecord
 from tuner.trials.retry_policy import Failure
 
 BATCH, IMGSZ = "batch", "imgsz"
@@ -36,27 +35,6 @@ class MemoryLimits:
         return ", ".join(f"batch {batch} at imgsz {imgsz}" for batch, imgsz in self.too_large)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """Memory limits measured before the search, from a few steps with the larger sizes of the space."""
-
-    device: str
-    """Device, as trainers name it."""
-    limits: MemoryLimits
-
-    @classmethod
-    def of(cls, rehearsal: Mapping[str, Any]) -> "Measured | None":
-        """Read the limits from a study's record, which keeps them under `memory` as `asdict` wrote them.
-
-        Returns None if the record has none.
-        """
-        noted = rehearsal.get("memory")
-        if noted is None:
-            return None
-        pairs = tuple((batch, imgsz) for batch, imgsz in noted["limits"]["too_large"])
-        return cls(device=noted["device"], limits=MemoryLimits(too_large=pairs))
-
-
 def measured_limits(space: Space, fits: Callable[[int, int], bool]) -> MemoryLimits:
     """Measure which sizes of a space are too large: one measurement if all fit, otherwise a few.
 
@@ -78,7 +56,7 @@ def measured_limits(space: Space, fits: Callable[[int, int], bool]) -> MemoryLim
     return MemoryLimits(too_large=tuple(sorted(pair for pair in too_large if not _is_implied(pair, too_large))))
 
 
-def memory_limits(trials: Iterable[TrialRecord], device: str, measured: Measured | None = None) -> MemoryLimits:
+def memory_limits(trials: Iterable[TrialRecord], device: str, measured: MemoryFacts | None = None) -> MemoryLimits:
     """Return the memory limits of a device that the trials of one study show.
 
     Args:
@@ -89,11 +67,10 @@ def memory_limits(trials: Iterable[TrialRecord], device: str, measured: Measured
     found = {
         sizes_of(trial.params)
         for trial in trials
-        if trial.attributes.get("failure") == Failure.OUT_OF_MEMORY
-        and device in ("", trial.attributes.get("device", ""))
+        if trial.facts.failure == Failure.OUT_OF_MEMORY and device in ("", trial.facts.device or "")
     }
     if measured is not None and device in ("", measured.device):
-        found.update(measured.limits.too_large)
+        found.update(measured.too_large)
     return MemoryLimits(too_large=tuple(sorted(found)))
 
 

@@ -153,7 +153,7 @@ class SearchProgress:
         live = dict(self._search.live)
         begun: dict[str, list[int]] = {"training": [], "paused": [], "ended": []}
         for trial in (trial for trial in self._search.trials if trial.params):
-            epoch = max(trial.attributes.get("epochs", 0), live[trial.number].epoch if trial.number in live else 0)
+            epoch = max(trial.facts.epochs or 0, live[trial.number].epoch if trial.number in live else 0)
             waits = "paused" if trial.is_paused else "training"
             begun["ended" if trial.state.is_finished() else waits].append(epoch)
         to_begin = self.num_wanted - sum(map(len, begun.values()))
@@ -278,13 +278,13 @@ def conclusion_lines(study: ReadableStudy, winner: Winner, paths: StudyPaths, pr
     lines += [f"    {name} = {value}" for name, value in sorted(trial.sampled.items())]
     lines.append(winner.said())
     noted = study.final_run
-    is_trained = noted.get("state") == TrialState.COMPLETE.name and noted.get("trial") == trial.number
-    if is_trained:
-        values = ", ".join(f"{name} {value:.4f}" for name, value in (noted["metrics"] or {}).items())
+    is_trained = noted is not None and noted.state == TrialState.COMPLETE.name and noted.trial == trial.number
+    if noted is not None and is_trained:
+        values = ", ".join(f"{name} {value:.4f}" for name, value in (noted.metrics or {}).items())
         lines += [
-            f"Final run ({noted['epochs']} epochs){': ' if values else ''}{values}",
-            f"    weights     {noted['checkpoint']}",
-            *(f"    {line}" for line in (*summary_lines(Path(noted["directory"])), *full_run_times(study))),
+            f"Final run ({noted.epochs} epochs){': ' if values else ''}{values}",
+            f"    weights     {noted.checkpoint}",
+            *(f"    {line}" for line in (*summary_lines(Path(noted.directory)), *full_run_times(study))),
         ]
     else:
         lines += [f"    {line}" for line in finding_lines(paths.trial(trial.number))]

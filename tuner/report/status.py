@@ -1,6 +1,7 @@
 """The state of a study: as plain data, and as a table."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from optuna.trial import TrialState
@@ -8,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tuner.study import PAUSED_AT, ReadableStudy, TrialRecord, best_trial
+from tuner.study import ReadableStudy, TrialFacts, TrialRecord, best_trial, jsonable
 from tuner.system.printable import printable
 from tuner.training.final_run import standing
 
@@ -40,7 +41,7 @@ def status_of(study: ReadableStudy, driver: str | None = None) -> dict[str, Any]
         "best": None if best is None else {"trial": best.number, "value": best.value, "params": dict(best.params)},
         "standing": standing(study),
         "reevaluation": study.reevaluation or None,
-        "final_run": study.final_run or None,
+        "final_run": None if study.final_run is None else study.final_run.encode(),
         "trials": [_facts(trial) for trial in trials],
     }
 
@@ -81,11 +82,11 @@ def _reevaluation(facts: dict[str, Any] | None) -> list[Text]:
 def _why(trial: dict[str, Any]) -> str:
     if trial["reason"]:
         return str(trial["reason"])
-    setbacks = trial.get("setbacks")
-    if setbacks:
-        return f"tried again after epoch {setbacks[-1]['epoch']}: {setbacks[-1]['cause']}"
-    if trial["state"] == TrialState.WAITING.name and trial.get(PAUSED_AT):
-        return f"waits after epoch {trial[PAUSED_AT]}, to be called back if it turns out to be ahead"
+    failed = trial.get("failed_attempts")
+    if failed:
+        return f"tried again after epoch {failed[-1]['epoch']}: {failed[-1]['cause']}"
+    if trial["state"] == TrialState.WAITING.name and trial.get("paused_at"):
+        return f"waits after epoch {trial['paused_at']}, to be called back if it turns out to be ahead"
     return "the default configuration" if trial["number"] == 0 else ""
 
 
@@ -101,7 +102,7 @@ def _who(facts: dict[str, Any]) -> list[Text]:
 
 def _facts(trial: TrialRecord) -> dict[str, Any]:
     return {
-        **trial.attributes,
+        **_recorded(trial.facts),
         "number": trial.number,
         "state": trial.state.name,
         "value": trial.value,
@@ -121,3 +122,8 @@ def _finite(value: float) -> float | None:
 
 def _last(curve: dict[str, float]) -> float | None:
     return curve[max(curve, key=int)] if curve else None
+
+
+def _recorded(facts: TrialFacts) -> dict[str, Any]:
+    """The facts that are known."""
+    return {name: value for name, value in jsonable(asdict(facts)).items() if value is not None}

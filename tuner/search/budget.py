@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from tuner.decisions.stopping import Budget
-from tuner.study import StudySession, TrialRecord
+from tuner.study import StudySession
 from tuner.trials.live import LiveTrial
 
 _NOTED_EVERY_S = 60.0
@@ -62,11 +62,5 @@ class TimeBudget:
     def _trained_s(self) -> float:
         """Return the training time of all trials in GPU-seconds."""
         running = {number: trial.seconds for number, trial in dict(self._live).items()}
-        each = (max(noted_seconds(trial), running.get(trial.number, 0.0)) for trial in self._study.trials())
+        each = (max(trial.facts.seconds or 0.0, running.get(trial.number, 0.0)) for trial in self._study.trials())
         return math.fsum(each) * self._gpus
-
-
-def noted_seconds(trial: TrialRecord) -> float:
-    """Return the recorded training time of a trial in seconds; 0 if the trainer reported no number."""
-    seconds = trial.attributes.get("seconds")
-    return seconds if isinstance(seconds, int | float) else 0.0

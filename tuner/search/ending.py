@@ -14,10 +14,6 @@ from tuner.search.results import complete, found_ceiling, is_zero, nothing_learn
 from tuner.study import StudyPaths, StudySession, best_trial
 from tuner.trials.retry_policy import MAX_IDENTICAL, Failure, normalised_cause
 
-JUDGED = "judged"
-"""Trial attribute: number of trials that had ended or been paused when this one ended, including itself; failed trials
-do not have it."""
-
 
 class Ending:
     """Rules that end a search: spent budget, no better result possible, nothing learnt, or trials that keep failing."""
@@ -77,7 +73,7 @@ class Ending:
             return
         judged_now = judged(self._decider.history)
         trials = self._study.trials()
-        results = ((t.value, t.attributes.get(JUDGED, judged_now)) for t in trials if t.value is not None)
+        results = ((t.value, t.facts.judged or judged_now) for t in trials if t.value is not None)
         reason = self._budget.reached(since_best(results, judged_now))
         if reason is not None:
             self._on_event(f"the search ends: {reason}; continue it with a larger number")

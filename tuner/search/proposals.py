@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tuner.contract import ParamValue
 from tuner.decisions.decider import Decider
-from tuner.memory.limits import Measured, MemoryLimits, memory_limits
+from tuner.memory.limits import MemoryLimits, memory_limits
 from tuner.search.queue import TrialQueue
 from tuner.search.samplers import MODEL, chosen_sampler, make_sampler, require_packages
 from tuner.space import Space, UnitCube
@@ -20,7 +20,7 @@ class Proposals:
         self._cube = cube
         self._decider = decider
         self._queue = queue
-        self._measured = Measured.of(study.profiling)
+        self._measured = study.profiling.memory
 
     def begin(self, device: str) -> int | None:
         """Start a new trial and return its number; None if even the smallest sizes of the space run out of memory.

@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 
 from tuner.decisions.decider import Decider
 from tuner.decisions.history import Status
-from tuner.study import PAUSED_AT, StudyPaths, StudySession, TrialRecord
+from tuner.study import StudyPaths, StudySession, TrialRecord
 from tuner.system.disk_space import discard_weights
 from tuner.trials.live import LiveTrial
 
@@ -71,7 +71,7 @@ class TrialQueue:
             return
         for trial in self.waiting:
             if trial.is_paused:
-                epoch = trial.attributes[PAUSED_AT]
+                epoch = trial.facts.paused_at or 0
                 reason = f"early stop at epoch {epoch}: {trial.curve[epoch]:.4f} was not among the best at this rung"
                 self._end(trial.number, reason)
 

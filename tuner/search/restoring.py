@@ -14,7 +14,7 @@ from tuner.space import Space, UnitCube
 from tuner.study import StudyPaths, StudySpec, TrialRecord
 from tuner.trials.attempts import Attempts
 from tuner.trials.live import DIVERGED, LiveTrial
-from tuner.trials.retry_policy import FailedAttempt, Failure
+from tuner.trials.retry_policy import Failure
 
 
 def restored_decider(
@@ -42,17 +42,16 @@ def restored_decider(
 
 def restored_trial(trial: TrialRecord) -> LiveTrial:
     """Create the running trial that resumes a recorded one."""
-    failed = [FailedAttempt(**attempt) for attempt in trial.attributes.get("setbacks", ())]
     return LiveTrial(
         number=trial.number,
-        attempts=Attempts(failed=failed, reached=max(trial.curve, default=0)),
-        starts=trial.attributes.get("attempts", 0),
+        attempts=Attempts(failed=list(trial.facts.failed_attempts or ()), reached=max(trial.curve, default=0)),
+        starts=trial.facts.attempts or 0,
     )
 
 
 def status_of(trial: TrialRecord) -> Status:
     """Translate the state of a recorded trial for decisions."""
-    lost = trial.reason.startswith(DIVERGED) or trial.attributes.get("failure") == Failure.OUT_OF_MEMORY
+    lost = trial.reason.startswith(DIVERGED) or trial.facts.failure == Failure.OUT_OF_MEMORY
     match trial.state:
         case TrialState.PRUNED:
             return Status.LOST if lost else Status.STOPPED

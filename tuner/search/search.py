@@ -175,7 +175,7 @@ class Search:
 
     def epoch_seconds(self) -> float:
         """Return the epoch time of the slowest trial so far, in seconds; 0 before the first epoch has ended."""
-        ended = [t.attributes["seconds"] / t.attributes["epochs"] for t in self.trials if t.attributes.get("epochs")]
+        ended = [(t.facts.seconds or 0.0) / t.facts.epochs for t in self.trials if t.facts.epochs]
         running = [t.seconds / t.epoch for t in self.live.values() if t.epoch]
         return max((*ended, *running), default=0.0)
 

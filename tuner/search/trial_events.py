@@ -1,20 +1,20 @@
 """Record the events of running trials in the study, and decide whether each trial continues."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 
 from optuna.trial import TrialState
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, StartedRecord
+from tuner.contract.run_folder import LOG
 from tuner.decisions.decider import Decider, Lost
 from tuner.decisions.stopping import judged
 from tuner.decisions.strategies import Pause, Stop
 from tuner.exceptions import DataError
-from tuner.search.budget import noted_seconds
-from tuner.search.ending import JUDGED, Ending
+from tuner.search.ending import Ending
 from tuner.search.queue import TrialQueue
 from tuner.search.restoring import status_of
-from tuner.study import StudyPaths, StudySession, place_problem
+from tuner.study import NO_FACTS, StudyPaths, StudySession, TrialFacts, place_problem
 from tuner.system.disk_space import discard_weights
 from tuner.trials.live import DIVERGED, LiveTrial, metric_of, total_loss, trained
 from tuner.trials.retry_policy import Failure, failure_of
@@ -60,13 +60,10 @@ class TrialEvents:
         trial.device = record.device
         trial.starts += 1
         directory = self._paths.trial(trial.number)
-        self._study.note(
-            trial.number,
-            device=record.device,
-            attempts=trial.starts,
-            directory=str(directory),
-            log=str(directory / "trainer.log"),
+        facts = TrialFacts(
+            device=record.device, attempts=trial.starts, directory=str(directory), log=str(directory / LOG)
         )
+        self._study.record(trial.number, facts)
         return self._unless_stopped()
 
     def on_epoch(self, trial: LiveTrial, record: EpochRecord) -> Decision:
@@ -121,7 +118,7 @@ class TrialEvents:
         elif failure == Failure.INFRASTRUCTURE and self._ending.reason is not None:
             self.requeue(trial)  # the problem that ends the search, often a full disk, does not count against the trial
         elif trial.attempts.fail(failure, cause):
-            self.requeue(trial, setbacks=_failed_attempts(trial))
+            self.requeue(trial, TrialFacts(failed_attempts=tuple(trial.attempts.failed)))
             self._on_event(f"trial {trial.number} resumes from its last checkpoint: {cause}")
         elif failure == Failure.BAD_DATA:
             self._end_for_data(trial, cause)
@@ -131,18 +128,16 @@ class TrialEvents:
         else:
             self._fail(trial, failure, cause)
 
-    def requeue(self, trial: LiveTrial, **attributes: object) -> None:
+    def requeue(self, trial: LiveTrial, facts: TrialFacts = NO_FACTS) -> None:
         """Put a trial back into the queue."""
         del self._live[trial.number]
-        is_news = trial.seconds > noted_seconds(
-            self._study.trial(trial.number)
-        )  # otherwise an earlier attempt got further
-        progress = {"epochs": trial.epoch, "seconds": round(trial.seconds, 3)} if is_news else {}
-        self._study.interrupt(trial.number, **attributes, **progress)
+        if trial.seconds > (self._study.trial(trial.number).facts.seconds or 0.0):  # no earlier attempt got further
+            facts = replace(facts, epochs=trial.epoch, seconds=round(trial.seconds, 3))
+        self._study.interrupt(trial.number, facts)
 
     def _pause(self, trial: LiveTrial, epoch: int, value: float) -> None:
         del self._live[trial.number]
-        self._study.pause(trial.number, epoch, value, **trained(trial))
+        self._study.pause(trial.number, epoch, value, trained(trial))
         self._on_event(f"trial {trial.number} pauses after epoch {epoch}: {self._metric} {value:.4f}")
         self._queue.end_hopeless()
         self._ending.check()
@@ -178,10 +173,12 @@ class TrialEvents:
             reason=reason,
             curve=curve,
             infeasible=infeasible,
-            **({"failure": failure.value} if failure else {}),
-            **({"setbacks": _failed_attempts(trial)} if trial.attempts.failed else {}),
-            **({JUDGED: judged(self._decider.history) + 1} if state != TrialState.FAIL else {}),
-            **trained(trial),
+            facts=replace(
+                trained(trial),
+                failure=None if failure is None else failure.value,
+                failed_attempts=tuple(trial.attempts.failed) or None,
+                judged=None if state == TrialState.FAIL else judged(self._decider.history) + 1,
+            ),
         )
         self._decider.end(number, status_of(self._study.trial(number)))
         if state != TrialState.COMPLETE:
@@ -193,8 +190,3 @@ class TrialEvents:
 
     def _unless_stopped(self) -> Decision:
         return Decision.CONTINUE if self._ending.reason is None else Decision.STOP
-
-
-def _failed_attempts(trial: LiveTrial) -> list[dict[str, object]]:
-    """Return the failed attempts of a trial in the form that its record stores."""
-    return [asdict(attempt) for attempt in trial.attempts.failed]

@@ -6,25 +6,43 @@ change goes through a journal on the local disk into the database, in order and 
 unreachable for a while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
 """
 
+from tuner.study._facts import (
+    NO_FACTS,
+    EstimateFacts,
+    FailedAttempt,
+    FinalRunFacts,
+    MemoryFacts,
+    ProfilingFacts,
+    TrialFacts,
+    jsonable,
+)
+from tuner.study._opening import driven_study
 from tuner.study._paths import StudyPaths, checked_study_name
 from tuner.study._places import content_changes, place_problem
-from tuner.study._records import PAUSED_AT, Proposal, ReadableStudy, StudySpec, TrialRecord, best_trial
+from tuner.study._records import Proposal, ReadableStudy, StudySpec, TrialRecord, best_trial
 from tuner.study._stored_study import StoredStudy, study_names
-from tuner.study._study_session import StudySession, driven_study
+from tuner.study._study_session import StudySession
 
 __all__ = [
-    "PAUSED_AT",
+    "NO_FACTS",
+    "EstimateFacts",
+    "FailedAttempt",
+    "FinalRunFacts",
+    "MemoryFacts",
+    "ProfilingFacts",
     "Proposal",
     "ReadableStudy",
     "StoredStudy",
     "StudyPaths",
     "StudySession",
     "StudySpec",
+    "TrialFacts",
     "TrialRecord",
     "best_trial",
     "checked_study_name",
     "content_changes",
     "driven_study",
+    "jsonable",
     "place_problem",
     "study_names",
 ]

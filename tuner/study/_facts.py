@@ -1,9 +1,11 @@
 """Type the facts that a study records besides its specification and its trials' configurations and curves.
 
-The database stores them as Optuna's user attributes, plain JSON. Each record here has one `encode` and one `decode`, and
-knows the names in the database, some of which are older than the names in the code.
+The database stores them as Optuna's user attributes, plain JSON. Each record here has one `encode` and one `decode`,
+and knows the names in the database, some of which are older than the names in the code. The record of a re-evaluation
+is in `tuner.comparison.record`, with the classes that it consists of.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -48,7 +50,7 @@ class TrialFacts:
     failed_attempts: tuple[FailedAttempt, ...] | None = None
     """The oldest first."""
     judged: int | None = None
-    """Number of trials that had a result when this one ended, this one included."""
+    """Number of trials that had ended or been paused when this one ended, including itself; None for failed trials."""
     paused_at: int | None = None
     """Epoch after which the trial waits until the strategy resumes it; 0 if it is not paused."""
 
@@ -68,10 +70,13 @@ class TrialFacts:
         """
         values = {name: stored[_STORED.get(name, name)] for name in _TYPES if _STORED.get(name, name) in stored}
         typed = {name: value for name, value in values.items() if _is_of(value, _TYPES[name])}
-        if "failed_attempts" in typed:
-            typed["failed_attempts"] = tuple(FailedAttempt(**attempt) for attempt in typed["failed_attempts"])
+        for name, convert in (("metrics", _metrics), ("failed_attempts", _failed_attempts)):
+            if name in typed:
+                typed[name] = convert(typed[name])
         return cls(**typed)
 
+
+NO_FACTS = TrialFacts()
 
 _STORED = {"failed_attempts": "setbacks"}
 """Names in the database that differ from those in the code."""
@@ -83,6 +88,21 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "metrics": (Mapping,),
     "failed_attempts": (list, tuple),
 }
+
+
+def _metrics(stored: Mapping[str, Any]) -> dict[str, float] | None:
+    """Read metrics, with NaN and infinities, which are stored as text; None if one is not a number."""
+    try:
+        return {name: float(value) for name, value in stored.items()}
+    except (TypeError, ValueError):
+        return None
+
+
+def _failed_attempts(stored: list[Any]) -> tuple[FailedAttempt, ...] | None:
+    try:
+        return tuple(FailedAttempt(**attempt) for attempt in stored)
+    except TypeError:
+        return None
 
 
 def _is_of(value: Any, types: tuple[type, ...]) -> bool:
@@ -199,3 +219,12 @@ def _estimate(stored: Mapping[str, Any] | None) -> EstimateFacts | None:
         return None
     trained, wall = ((stored[name]["low"], stored[name]["high"]) for name in ("trained", "wall"))
     return EstimateFacts(trials=stored["trials"], slots=stored["slots"], trained=trained, wall=wall)
+
+
+def jsonable(value: Any) -> Any:
+    """Convert a value to what Optuna can store: tuples to lists, NaN and infinities to text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    return [jsonable(item) for item in value] if isinstance(value, list | tuple) else value

@@ -7,7 +7,7 @@ from typing import Any
 
 from tuner.contract import PreparedRecord
 from tuner.exceptions import MachineError
-from tuner.study._records import StudySpec, TrialRecord
+from tuner.study._records import StudySpec
 
 _HERE = "./"
 """Prefix of a path relative to the study's folder; no trainer and no user writes paths like this."""
@@ -44,11 +44,6 @@ def _each(fact: Any, change: Any) -> Any:
     if isinstance(fact, str):
         return change(fact)
     return tuple(change(place) for place in fact) if isinstance(fact, list | tuple) else fact
-
-
-def placed(record: TrialRecord, folder: Path) -> TrialRecord:
-    """Return a trial of the record with absolute paths, for a study in this folder."""
-    return replace(record, attributes=found(record.attributes, folder))
 
 
 def renewed(spec: StudySpec, now: StudySpec) -> StudySpec:

@@ -1,13 +1,14 @@
 """Describe a study and its trials as plain records."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.contract import ParamValue
+from tuner.study._facts import NO_FACTS, FinalRunFacts, ProfilingFacts, TrialFacts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,10 +49,6 @@ class StudySpec:
     """Files that trials read; if one is missing, the failure is not the trial's."""
 
 
-PAUSED_AT = "paused_at"
-"""Trial attribute: epoch after which a paused trial waits until the strategy resumes it; 0 if it is not paused."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
     """Trial as the study records it."""
@@ -68,8 +65,7 @@ class TrialRecord:
     """All hyper-parameters passed to the trainer."""
     reason: str
     """Reason for the end of a PRUNED or FAIL trial."""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    """All other recorded facts: batch, seconds, device, checkpoint, directory, log, metrics."""
+    facts: TrialFacts = NO_FACTS
     began: datetime | None = None
     ended: datetime | None = None
 
@@ -80,7 +76,7 @@ class TrialRecord:
     @property
     def is_paused(self) -> bool:
         """True if the trial waits until the strategy resumes it; False if it waits after an interruption."""
-        return self.state == TrialState.WAITING and bool(self.attributes.get(PAUSED_AT))
+        return self.state == TrialState.WAITING and bool(self.facts.paused_at)
 
 
 class ReadableStudy(Protocol):
@@ -96,16 +92,16 @@ class ReadableStudy(Protocol):
         """Return all trials, ordered by number."""
 
     @property
-    def final_run(self) -> dict[str, Any]:
-        """Facts about the final run; empty before there is one."""
+    def final_run(self) -> FinalRunFacts | None:
+        """Facts about the final run; None before there is one."""
 
     @property
     def reevaluation(self) -> dict[str, Any]:
         """Facts about the re-evaluation runs; empty before there are any (see `tuner.comparison`)."""
 
     @property
-    def profiling(self) -> dict[str, Any]:
-        """Results of profiling before the search; empty if there are none."""
+    def profiling(self) -> ProfilingFacts:
+        """Results of profiling before the search."""
 
     @property
     def searched_s(self) -> float:
@@ -120,18 +116,22 @@ class Proposal:
     params: dict[str, ParamValue]
 
 
-def trial_record(trial: FrozenTrial) -> TrialRecord:
-    """Convert Optuna's trial to our record."""
-    attributes = dict(trial.user_attrs)
+def trial_record(trial: FrozenTrial, attributes: Mapping[str, Any]) -> TrialRecord:
+    """Convert Optuna's trial to our record.
+
+    Args:
+        trial: Trial of Optuna.
+        attributes: Its user attributes, with absolute paths.
+    """
     return TrialRecord(
         number=trial.number,
         state=trial.state,
         value=trial.values[0] if trial.state == TrialState.COMPLETE else None,
         curve=dict(trial.intermediate_values),
         sampled=dict(trial.params),
-        params=attributes.pop("params", {}),
-        reason=attributes.pop("reason", ""),
-        attributes=attributes,
+        params=attributes.get("params", {}),
+        reason=attributes.get("reason", ""),
+        facts=TrialFacts.decode(attributes),
         began=trial.datetime_start,
         ended=trial.datetime_complete,
     )

@@ -9,8 +9,9 @@ from sqlalchemy import Engine
 
 from tuner.exceptions import StorageError, UsageError
 from tuner.storage.database import existing_storage, masked, open_storage, sqlite_path, sqlite_url, translated
+from tuner.study._facts import FinalRunFacts, ProfilingFacts
 from tuner.study._paths import StudyPaths
-from tuner.study._places import found, placed
+from tuner.study._places import found
 from tuner.study._records import StudySpec, TrialRecord, trial_record
 
 SPEC = "spec"
@@ -85,13 +86,15 @@ class StoredStudy:
     def trials(self) -> tuple[TrialRecord, ...]:
         """Return all trials, ordered by number."""
         with translated(self.url):
-            return tuple(placed(trial_record(t), self._folder) for t in self._study.get_trials(deepcopy=False))
+            trials = self._study.get_trials(deepcopy=False)
+        return tuple(trial_record(trial, found(trial.user_attrs, self._folder)) for trial in trials)
 
     @property
-    def final_run(self) -> dict[str, Any]:
-        """Facts about the final run; empty before there is one."""
+    def final_run(self) -> FinalRunFacts | None:
+        """Facts about the final run; None before there is one."""
         with translated(self.url):
-            return found(self._study.user_attrs.get(FINAL_RUN, {}), self._folder)
+            stored = self._study.user_attrs.get(FINAL_RUN)
+        return FinalRunFacts.decode(found(stored, self._folder)) if stored else None
 
     @property
     def reevaluation(self) -> dict[str, Any]:
@@ -100,10 +103,10 @@ class StoredStudy:
             return dict(self._study.user_attrs.get(REEVALUATION, {}))
 
     @property
-    def profiling(self) -> dict[str, Any]:
-        """Results of profiling before the search; empty if there are none."""
+    def profiling(self) -> ProfilingFacts:
+        """Results of profiling before the search."""
         with translated(self.url):
-            return dict(self._study.user_attrs.get(PROFILING, {}))
+            return ProfilingFacts.decode(self._study.user_attrs.get(PROFILING, {}))
 
     @property
     def searched_s(self) -> float:

@@ -26,7 +26,7 @@ def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str
         "pretrained": spec.portable_model == spec.model_source and spec.model_source.endswith(".pt"),
         "patience": PATIENCE,
         **winner.trial.params,
-        "batch": winner.trial.attributes.get("batch", winner.trial.params["batch"]),
+        "batch": winner.trial.facts.batch or winner.trial.params["batch"],
     }
 
 

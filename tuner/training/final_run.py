@@ -1,7 +1,7 @@
 """Choose the winner of a search, and request and record its final run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 
@@ -11,7 +11,7 @@ from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
 from tuner.search.results import at_ceiling, nothing_learnt
 from tuner.search.summary import failures_by_cause
-from tuner.study import ReadableStudy, StudyPaths, StudySession, TrialRecord, best_trial
+from tuner.study import FinalRunFacts, ReadableStudy, StudyPaths, StudySession, TrialRecord, best_trial
 from tuner.trials.requests import Inputs, every_epoch, train_request
 
 
@@ -165,13 +165,14 @@ class FinalRun:
         self.request = request
         self.latest: EpochRecord | None = None
         self.best: float | None = None
-        study.begin_final_run(
+        self._facts = FinalRunFacts(
             trial=request.trial,
             epochs=request.epochs,
             directory=request.directory,
             state=TrialState.RUNNING.name,
             gpus=len(request.devices),
         )
+        study.record_final_run(self._facts)
 
     def report(self, record: Record) -> None:
         """Keep the latest epoch."""
@@ -183,16 +184,15 @@ class FinalRun:
 
     def end(self, end: EndRecord) -> None:
         """Record the end of the run in the study."""
+        ended = replace(self._facts, log=end.log)
         if end.outcome == Outcome.COMPLETED:
-            self._study.note_final_run(
-                state=TrialState.COMPLETE.name, metrics=end.metrics, checkpoint=end.checkpoint, log=end.log
-            )
+            state = TrialState.COMPLETE.name
+            self._study.record_final_run(replace(ended, state=state, metrics=end.metrics, checkpoint=end.checkpoint))
         elif end.outcome == Outcome.STOPPED:
-            self._study.note_final_run(state=TrialState.WAITING.name)
+            self._study.record_final_run(replace(self._facts, state=TrialState.WAITING.name))
         else:
-            self._study.note_final_run(
-                state=TrialState.FAIL.name, reason=f"{end.outcome.value}: {end.message}", log=end.log
-            )
+            reason = f"{end.outcome.value}: {end.message}"
+            self._study.record_final_run(replace(ended, state=TrialState.FAIL.name, reason=reason))
 
 
 def _nothing_complete(name: str, trials: Sequence[TrialRecord]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tuner.contract import EndRecord, EpochRecord, Record
-from tuner.trials.retry_policy import FailedAttempt, Failure, failure_of, is_retried
+from tuner.study import FailedAttempt
+from tuner.trials.retry_policy import Failure, failure_of, is_retried
 
 
 @dataclass(kw_only=True, slots=True)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from tuner.contract import EpochRecord
+from tuner.study import TrialFacts
 from tuner.trials.attempts import Attempts
 
 DIVERGED = "diverged"
@@ -53,19 +54,14 @@ def total_loss(record: EpochRecord) -> float:
     return math.fsum(record.losses.values())
 
 
-def trained(trial: LiveTrial) -> dict[str, object]:
-    """Return the progress of a trial, for its record."""
-    return {
-        "epochs": trial.epoch,
-        "seconds": round(trial.seconds, 3),
-        "memory_gib": round(trial.memory_gib, 3),
-        **_what_ran(trial.latest),
-    }
-
-
-def _what_ran(latest: EpochRecord | None) -> dict[str, object]:
-    """Return the facts about a trial from its last epoch, for its record."""
-    if latest is None:
-        return {}
-    metrics = {} if latest.metrics is None else {"metrics": dict(latest.metrics)}
-    return {"batch": latest.batch, "checkpoint": latest.checkpoint, **metrics}
+def trained(trial: LiveTrial) -> TrialFacts:
+    """Return the progress of a trial and the facts from its last epoch, for its record."""
+    latest = trial.latest
+    return TrialFacts(
+        epochs=trial.epoch,
+        seconds=round(trial.seconds, 3),
+        memory_gib=round(trial.memory_gib, 3),
+        batch=None if latest is None else latest.batch,
+        checkpoint=None if latest is None else latest.checkpoint,
+        metrics=None if latest is None or latest.metrics is None else dict(latest.metrics),
+    )

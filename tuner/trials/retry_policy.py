@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from tuner.contract import EndRecord, Outcome
+from tuner.study import FailedAttempt
 
 
 class Failure(StrEnum):
@@ -44,16 +44,6 @@ _OUTCOMES: Mapping[Outcome, Failure] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FailedAttempt:
-    """Failed attempt at a trial."""
-
-    failure: Failure
-    epoch: int
-    """Last epoch that the trial had trained, in this attempt or an earlier one; 0 if none."""
-    cause: str
-
-
 def failure_of(end: EndRecord) -> Failure | None:
     """Return the kind of failure of an end record; None if it is not a failure."""
     if end.outcome == Outcome.ERROR and end.retryable:
@@ -72,7 +62,7 @@ def is_retried(failed: Sequence[FailedAttempt]) -> bool:
     """Check whether a trial is retried after these failed attempts (the oldest first)."""
     last = failed[-1]
     at_this_epoch = [attempt for attempt in failed if attempt.epoch == last.epoch and attempt.failure == last.failure]
-    return len(at_this_epoch) <= MAX_RETRIES[last.failure]
+    return len(at_this_epoch) <= MAX_RETRIES[Failure(last.failure)]
 
 
 def normalised_cause(cause: str) -> str:

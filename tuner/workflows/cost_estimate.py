@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner.contract import PreparedRecord
@@ -31,7 +32,8 @@ def estimate_run(
     estimate = estimate_cost(options.space, slots=slots.number)
     epoch = known_epoch(options, prepared, slots)
     if not study.trials():
-        study.note_profiling(quotation=noted(estimate, trials=settings.trials, slots=slots.number))
+        known = noted(estimate, trials=settings.trials, slots=slots.number)
+        study.record_profiling(replace(study.profiling, estimate=known))
         show(estimate_lines(options, estimate, study.spec.checkpoint_bytes, slots, epoch))
     return Forecast(
         estimate=estimate,

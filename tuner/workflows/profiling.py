@@ -2,15 +2,15 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Record, TrainRequest
 from tuner.cost.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import DataError, FailurePolicyError, MachineError
-from tuner.memory.limits import NOTHING_FITS, Measured, measured_limits
-from tuner.study import StudySession, StudySpec
+from tuner.memory.limits import NOTHING_FITS, MemoryLimits, measured_limits
+from tuner.study import MemoryFacts, StudySession, StudySpec
 from tuner.system.signals import Signals
 from tuner.trials.requests import Inputs, train_request
 from tuner.workflows.options import RunOptions
@@ -75,19 +75,20 @@ def measure_memory(
         FailurePolicyError: nothing in the space fits.
         MachineError: the trainer does not work.
     """
-    if slots.gpus_per_trial and not study.trials() and "memory" not in study.profiling:
+    if slots.gpus_per_trial and not study.trials() and study.profiling.memory is None:
         measured = _measured(options, study.spec, slots, signals, on_event)
-        if measured.limits.exclude_all_of(options.space):
+        if MemoryLimits(too_large=measured.too_large).exclude_all_of(options.space):
             raise FailurePolicyError(f"No search can begin: {NOTHING_FITS}. Choose smaller ones, or a smaller model.")
-        study.note_profiling(memory=asdict(measured))
-    known = Measured.of(study.profiling)
-    if known is not None and known.limits.too_large:
-        on_event(f"memory {known.device} has no room for {known.limits}: left out, with all that is as large in both")
+        study.record_profiling(replace(study.profiling, memory=measured))
+    known = study.profiling.memory
+    if known is not None and known.too_large:
+        limits = MemoryLimits(too_large=known.too_large)
+        on_event(f"memory {known.device} has no room for {limits}: left out, with all that is as large in both")
 
 
 def _measured(
     options: RunOptions, spec: StudySpec, slots: "Slots", signals: Signals, on_event: Callable[[str], None]
-) -> Measured:
+) -> MemoryFacts:
     from tuner.execution.memory_probe import peak_of
 
     inputs = Inputs(data=spec.data_source, model=spec.model_source)
@@ -106,7 +107,7 @@ def _measured(
         return peak.memory_gib is not None
 
     limits = measured_limits(options.space, fits)
-    return Measured(device=device, limits=limits)
+    return MemoryFacts(device=device, too_large=limits.too_large)
 
 
 def _first_epoch(options: RunOptions, inputs: Inputs, slots: "Slots", folder: Path) -> TrainRequest:

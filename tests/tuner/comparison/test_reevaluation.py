@@ -98,7 +98,7 @@ def test_nothing_is_compared_where_nobody_wants_it(study, search):
 def test_unless_it_is_said_how_many_a_quarter_of_the_search_but_6_to_20_runs_go_into_it(study, search, trained, runs):
     searched(search, 0.3, 0.35)
     baseline, better = study.trials()
-    longer = replace(better, attributes={**better.attributes, "epochs": trained - 9})
+    longer = replace(better, facts=replace(better.facts, epochs=trained - 9))
     known = SimpleNamespace(trials=lambda: (baseline, longer), spec=study.spec, reevaluation={})
     assert plan_for(known).max_runs == runs
 

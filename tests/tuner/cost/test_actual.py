@@ -10,6 +10,7 @@ from tests.tuner.conftest import epoch, play
 from tuner.contract import EndRecord, Outcome, encode
 from tuner.cost.actual import full_run_times, noted, search_times
 from tuner.cost.estimate import estimate_cost
+from tuner.study import ProfilingFacts
 from tuner.training.final_run import FinalRun, choose_winner, full_run_request
 
 
@@ -33,7 +34,7 @@ def test_a_search_tells_its_epochs_their_pace_and_the_wall_time(searched):
 
 def test_what_was_estimated_is_told_at_the_measured_pace(searched, space):
     estimate = estimate_cost(space, slots=2)
-    searched.note_profiling(quotation=noted(estimate, trials=2, slots=2))
+    searched.record_profiling(ProfilingFacts(estimate=noted(estimate, trials=2, slots=2)))
     (line,) = search_times(searched)
     assert line.startswith(f"search: 18 epochs of 2.0 s in 0:00:20; estimated {estimate.trained.shown()} epochs, ")
     low, high = (timedelta(seconds=round(2 * end)) for end in (estimate.wall.low, estimate.wall.high))
@@ -41,7 +42,8 @@ def test_what_was_estimated_is_told_at_the_measured_pace(searched, space):
 
 
 def test_the_cost_estimate_of_another_number_of_trials_is_not_held_against_them(searched, space):
-    searched.note_profiling(quotation=noted(estimate_cost(space, slots=2), trials=3, slots=2))
+    estimate = noted(estimate_cost(space, slots=2), trials=3, slots=2)
+    searched.record_profiling(ProfilingFacts(estimate=estimate))
     assert search_times(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from dataclasses import asdict
 
 import pytest
 from optuna.trial import TrialState
@@ -11,10 +10,10 @@ from tests.tuner.conftest import driven, epoch
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.exceptions import FailurePolicyError
-from tuner.memory.limits import Measured, MemoryLimits, measured_limits, memory_limits, smallest_sizes
+from tuner.memory.limits import MemoryLimits, measured_limits, memory_limits, smallest_sizes
 from tuner.search.search import Search
 from tuner.space import parse_space
-from tuner.study import TrialRecord
+from tuner.study import MemoryFacts, ProfilingFacts, TrialFacts, TrialRecord
 
 OUT_OF_MEMORY = EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="the GPU has no room")
 
@@ -62,7 +61,7 @@ def trial(batch, imgsz, failure="out of memory", device="A"):
         sampled={},
         params={"batch": batch, "imgsz": imgsz},
         reason="",
-        attributes={"failure": failure, "device": device},
+        facts=TrialFacts(failure=failure, device=device),
     )
 
 
@@ -119,7 +118,7 @@ def test_a_trial_that_ran_out_of_memory_is_stopped_and_no_failure(search):
     search.report(request.trial, OUT_OF_MEMORY)
     noted = search.trials[0]
     assert (noted.state, noted.reason) == (TrialState.PRUNED, "out of memory: the GPU has no room")
-    assert noted.attributes["failure"] == "out of memory"
+    assert noted.facts.failure == "out of memory"
 
 
 @pytest.mark.parametrize(("batch", "imgsz"), [("fixed", "fixed"), ("choice", "fixed"), ("range", "choice")])
@@ -212,21 +211,21 @@ def test_what_is_measured_leaves_out_all_that_does_not_fit_and_nothing_that_does
 
 
 def test_a_search_takes_up_what_was_measured_before_it(study, paths, terms):
-    measured = Measured(device="A", limits=MemoryLimits(too_large=((16, 640),)))
-    study.note_profiling(memory=asdict(measured))
-    assert Measured.of(study.profiling) == measured
+    measured = MemoryFacts(device="A", too_large=((16, 640),))
+    study.record_profiling(ProfilingFacts(memory=measured))
+    assert study.profiling.memory == measured
     search = Search(study, space_of("choice", "choice", "auto"), paths, terms)
     baseline = search.suggest()
     assert (baseline.params["batch"], baseline.params["imgsz"]) == (64, 640), "which everything is compared with"
     train(search, baseline, room=math.inf)
     while (request := search.suggest()) is not None:
-        assert not measured.limits.exclude(request.params)
+        assert not MemoryLimits(too_large=measured.too_large).exclude(request.params)
         train(search, request, room=math.inf)
     assert len(search.trials) == 12
 
 
 def test_what_was_measured_on_another_device_says_nothing():
-    known = Measured(device="A", limits=MemoryLimits(too_large=((16, 640),)))
+    known = MemoryFacts(device="A", too_large=((16, 640),))
     assert memory_limits([trial(64, 640)], "A", known).too_large == ((16, 640), (64, 640))
     assert memory_limits([trial(64, 640)], "B", known).too_large == ()
     assert memory_limits([], "", known).too_large == ((16, 640),)

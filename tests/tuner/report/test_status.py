@@ -12,6 +12,7 @@ from tests.tuner.conftest import epoch, play
 from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome
 from tuner.report.status import STATUS_VERSION, status_of, status_table
+from tuner.study import FinalRunFacts
 
 # Whoever changes these lists raises STATUS_VERSION.
 KEYS = {
@@ -103,8 +104,10 @@ def test_the_data_are_json_when_a_trial_diverged(study, search):
 
 
 def test_the_final_run_is_told_once_there_is_one(study):
-    study.note_final_run(trial=1, state="COMPLETE")
-    assert status_of(study)["final_run"] == {"trial": 1, "state": "COMPLETE"}
+    study.record_final_run(FinalRunFacts(trial=1, epochs=20, directory="/d", state="COMPLETE", metrics=None))
+    assert status_of(study)["final_run"] == {
+        "trial": 1, "epochs": 20, "directory": "/d", "state": "COMPLETE", "gpus": 0,
+    }  # fmt: skip
 
 
 def test_why_a_trial_failed_and_how_often_it_was_tried_is_told(study, search):
@@ -112,7 +115,7 @@ def test_why_a_trial_failed_and_how_often_it_was_tried_is_told(study, search):
         search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="killed", retryable=True))
     (trial,) = status_of(study)["trials"]
     assert (trial["state"], trial["failure"], trial["reason"]) == ("FAIL", "infrastructure", "infrastructure: killed")
-    assert trial["setbacks"] == [{"failure": "infrastructure", "epoch": 0, "cause": "killed"}] * 3
+    assert trial["failed_attempts"] == [{"failure": "infrastructure", "epoch": 0, "cause": "killed"}] * 3
 
 
 def test_looking_changes_nothing(played):

@@ -5,6 +5,7 @@ import pytest
 from tests.tuner.study.test_changes import Kept, in_memory
 from tuner.decisions.stopping import Budget
 from tuner.search.budget import TimeBudget
+from tuner.study import TrialFacts
 from tuner.trials.live import LiveTrial
 
 
@@ -14,7 +15,7 @@ def study(spec, space):
     study = in_memory(Kept(), spec)
     for lr0 in (0.1, 0.2):
         study.begin({"lr0": lr0}, space)
-    study.note(0, seconds=100.0)
+    study.record(0, TrialFacts(seconds=100.0))
     return study
 
 

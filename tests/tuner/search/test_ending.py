@@ -218,7 +218,7 @@ def test_the_same_budget_again_is_spent_at_once_and_a_larger_one_goes_on_with_wh
     for number in range(1, 6):
         search.report(request.trial, epoch(number))
     search.requeue(request.trial)
-    assert search.trials[0].attributes["seconds"] == 10.0
+    assert search.trials[0].facts.seconds == 10.0
     assert begin(gpu_hours=hours(10.0)).finished
     again = begin(gpu_hours=hours(20.0))
     assert again.suggest().trial == request.trial
@@ -234,7 +234,7 @@ def test_epochs_that_are_told_again_are_not_paid_twice(begin):
     assert not search.finished
     request = search.suggest()
     search.requeue(request.trial)  # before its trainer told anything
-    assert search.trials[0].attributes["seconds"] == 10.0
+    assert search.trials[0].facts.seconds == 10.0
 
 
 def test_what_a_trial_trained_before_it_failed_for_good_is_paid(begin):

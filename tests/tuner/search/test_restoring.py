@@ -8,11 +8,11 @@ from optuna.trial import TrialState
 from tuner.decisions.history import Status
 from tuner.search.restoring import restored_decider, restored_trial, status_of
 from tuner.space import UnitCube
-from tuner.study import PAUSED_AT, TrialRecord
+from tuner.study import FailedAttempt, TrialFacts, TrialRecord
 from tuner.trials.retry_policy import Failure
 
 
-def trial(number=0, state=TrialState.RUNNING, *, curve=None, reason="", lr0=0.01, **attributes):
+def trial(number=0, state=TrialState.RUNNING, *, curve=None, reason="", lr0=0.01, **facts):
     return TrialRecord(
         number=number,
         state=state,
@@ -21,7 +21,7 @@ def trial(number=0, state=TrialState.RUNNING, *, curve=None, reason="", lr0=0.01
         sampled={"lr0": lr0},
         params={"lr0": lr0},
         reason=reason,
-        attributes=attributes,
+        facts=TrialFacts(**facts),
     )
 
 
@@ -30,7 +30,7 @@ def trial(number=0, state=TrialState.RUNNING, *, curve=None, reason="", lr0=0.01
     [
         (trial(state=TrialState.RUNNING), Status.RUNNING),
         (trial(state=TrialState.WAITING), Status.RUNNING),
-        (trial(state=TrialState.WAITING, **{PAUSED_AT: 3}), Status.PAUSED),
+        (trial(state=TrialState.WAITING, paused_at=3), Status.PAUSED),
         (trial(state=TrialState.COMPLETE), Status.COMPLETE),
         (trial(state=TrialState.FAIL, reason="error: why"), Status.UNKNOWN),
         (trial(state=TrialState.PRUNED, reason="early stop at epoch 3"), Status.STOPPED),
@@ -51,14 +51,12 @@ def test_decisions_know_the_curves_without_what_is_no_number_or_beyond_the_last_
 
 
 def test_a_users_trial_that_has_not_begun_is_unknown_to_decisions(spec, space, paths):
-    enqueued = TrialRecord(
-        number=0, state=TrialState.WAITING, value=None, curve={}, sampled={}, params={}, reason="", attributes={}
-    )
+    enqueued = TrialRecord(number=0, state=TrialState.WAITING, value=None, curve={}, sampled={}, params={}, reason="")
     assert len(restored_decider(spec, space, UnitCube(space), [enqueued], paths).history) == 0
 
 
 def test_a_trial_continues_with_its_failed_attempts_and_the_epoch_that_it_reached():
-    failed = {"failure": "infrastructure", "epoch": 2, "cause": "killed"}
-    live = restored_trial(trial(7, curve={3: 0.2}, setbacks=[failed] * 2, attempts=3))
+    failed = FailedAttempt(failure="infrastructure", epoch=2, cause="killed")
+    live = restored_trial(trial(7, curve={3: 0.2}, failed_attempts=(failed, failed), attempts=3))
     assert (live.number, live.starts, live.attempts.reached) == (7, 3, 3)
     assert live.attempts.fail(Failure.INFRASTRUCTURE, "killed"), "it was an epoch further"

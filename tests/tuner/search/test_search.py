@@ -63,9 +63,9 @@ def test_a_trial_that_reaches_the_last_epoch_is_complete_with_its_last_value(sea
 
 def test_what_ran_is_noted(search):
     play(search, search.suggest(), 0.1, 0.25)
-    noted = search.trials[0].attributes
-    assert (noted["batch"], noted["epochs"], noted["device"]) == (16, 9, "CPU")
-    assert noted["seconds"] == pytest.approx(18.0)
+    noted = search.trials[0].facts
+    assert (noted.batch, noted.epochs, noted.device) == (16, 9, "CPU")
+    assert noted.seconds == pytest.approx(18.0)
 
 
 def test_a_weak_trial_is_pruned_at_its_rung_with_the_reason(search):

@@ -75,7 +75,7 @@ def test_a_trial_that_gets_on_between_its_setbacks_goes_on(search):
         assert search.suggest().trial == request.trial
     assert play(search, request, 0.1, 0.25) == Decision.STOP
     assert (search.trials[0].state, search.trials[0].value) == (TrialState.COMPLETE, 0.25)
-    assert [s["epoch"] for s in search.trials[0].attributes["setbacks"]] == list(range(1, 9))
+    assert [attempt.epoch for attempt in search.trials[0].facts.failed_attempts] == list(range(1, 9))
 
 
 def test_epochs_that_are_told_again_are_no_progress(search):
@@ -112,7 +112,7 @@ def test_what_is_lost_while_the_search_ends_is_not_held_against_the_trial(search
     search.stop("only 0 MiB are left on the disk")
     lose(search)
     assert search.trials[0].state == TrialState.WAITING
-    assert len(search.trials[0].attributes["setbacks"]) == MAX_RETRIES[Failure.INFRASTRUCTURE]
+    assert len(search.trials[0].facts.failed_attempts) == MAX_RETRIES[Failure.INFRASTRUCTURE]
 
 
 def test_a_machine_that_is_wanted_back_is_no_failure_however_often(search):
@@ -121,7 +121,7 @@ def test_a_machine_that_is_wanted_back_is_no_failure_however_often(search):
         assert request.trial == 0
         search.report(request.trial, EndRecord(outcome=Outcome.STOPPED))
         assert search.trials[0].state == TrialState.WAITING
-    assert "setbacks" not in search.trials[0].attributes
+    assert search.trials[0].facts.failed_attempts is None
     assert not search.finished
 
 

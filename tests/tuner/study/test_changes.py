@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from tests.tuner.conftest import SPACE
 from tuner.exceptions import StudyChangedError
 from tuner.space import parse_space
-from tuner.study import StudySession
+from tuner.study import FailedAttempt, FinalRunFacts, StudySession, TrialFacts
 from tuner.study._changes import Change, Replica
 
 SMALL = parse_space(SPACE, name="small", file="small.yaml")
@@ -130,13 +130,16 @@ def step(draw, study):
         case "resume":
             study.resume(draw(st.sampled_from(waiting)))
         case "promotion":
-            study.note_final_run(state=draw(TEXTS))
+            study.record_final_run(FinalRunFacts(trial=0, epochs=9, directory="/d", state=draw(TEXTS)))
         case "epoch":
             study.record_epoch(draw(st.sampled_from(running)), draw(st.integers(1, 9)), draw(VALUES))
         case "note":
-            study.note(draw(st.sampled_from(running)), device=draw(TEXTS), attempts=draw(st.integers(0, 3)))
+            study.record(
+                draw(st.sampled_from(running)), TrialFacts(device=draw(TEXTS), attempts=draw(st.integers(0, 3)))
+            )
         case "interrupt":
-            study.interrupt(draw(st.sampled_from(running)), setbacks=[draw(TEXTS)])
+            failed = FailedAttempt(failure="hung", epoch=0, cause=draw(TEXTS))
+            study.interrupt(draw(st.sampled_from(running)), TrialFacts(failed_attempts=(failed,)))
         case "finish":
             state = draw(st.sampled_from([TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]))
             study.finish(

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven
 from tuner.exceptions import RecordRemovedError
 from tuner.storage.database import sqlite_url
-from tuner.study import StudyPaths
+from tuner.study import StudyPaths, TrialFacts
 from tuner.study._witness import Witness
 
 
@@ -40,9 +40,9 @@ def began(study, space, backup=None):
             source.backup(target)
     for _ in range(3):
         study.propose(RandomSampler(seed=0), space)
-    study.note(0, directory=str(study._folder / "trials/0000"))
+    study.record(0, TrialFacts(directory=str(study._folder / "trials/0000")))
     study.record_epoch(0, 3, 0.1)
-    study.finish(0, TrialState.COMPLETE, value=0.25, epochs=9, metrics={"mAP50": 0.5})
+    study.finish(0, TrialState.COMPLETE, value=0.25, facts=TrialFacts(epochs=9, metrics={"mAP50": 0.5}))
     study.finish(1, TrialState.PRUNED, reason="early stop", curve={3: 0.05})
     study.pause(2, 3, 0.08)
     study.note_searched(12.5)
@@ -52,7 +52,7 @@ def began(study, space, backup=None):
 def known(study):
     """All that must not be lost. Who was being trained waits for the next driver."""
     trials = [(t.number, t.state, t.value, t.curve, t.sampled, t.params, t.reason) for t in study.trials()]
-    return repr(trials), study.searched_s, study.trials()[0].attributes["metrics"]
+    return repr(trials), study.searched_s, study.trials()[0].facts.metrics
 
 
 def remove(paths, backup):
@@ -103,7 +103,9 @@ def test_whatever_of_the_record_is_taken_away_the_run_says_so_and_the_next_one_h
     lines, backup = [], tmp_path / "backup.db"
     drive = Drive(url, spec, paths, lines.append)
     with pytest.raises(RecordRemovedError) as caught:
-        drive(lambda study: (began(study, space, backup), take(paths, backup), study.note(3, device="CPU")))
+        drive(
+            lambda study: (began(study, space, backup), take(paths, backup), study.record(3, TrialFacts(device="CPU")))
+        )
     assert told in str(caught.value)
     assert lines[-1] == (
         f"all that is known of the study is kept in '{paths.journal}': the next run there writes it into the database"
@@ -120,12 +122,18 @@ def test_a_study_that_is_moved_while_it_runs_is_whole_in_its_new_place(url, spec
     moved.root.parent.mkdir()
     drive = Drive(url, spec, paths, lines.append)
     with pytest.raises(RecordRemovedError, match=f"moved to '{moved.root}'"):
-        drive(lambda study: (began(study, space), paths.root.rename(moved.root), study.note(3, device="CPU")))
+        drive(
+            lambda study: (
+                began(study, space),
+                paths.root.rename(moved.root),
+                study.record(3, TrialFacts(device="CPU")),
+            )
+        )
     assert str(moved.journal) in lines[-1]
     assert not paths.root.exists(), "nothing is left in the old place"
     with driven(sqlite_url(moved.database), spec, moved) as again:
         assert known(again) == known(drive.study)
-        assert again.trials()[0].attributes["directory"] == str(moved.root / "trials/0000")
+        assert again.trials()[0].facts.directory == str(moved.root / "trials/0000")
 
 
 @pytest.mark.parametrize("notice", [lambda study: study.check(), lambda study: study.flush(10), lambda study: None])
@@ -146,7 +154,7 @@ def test_a_home_that_is_a_link_and_readers_of_the_database_are_no_reason_to_stop
             with sqlite3.connect(linked.database) as reader:
                 reader.execute("select count(*) from trials").fetchone()
             reader.close()
-            study.note(3, device="CPU")
+            study.record(3, TrialFacts(device="CPU"))
             study.flush(30)
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.tuner.conftest import driven, stored
 from tuner.exceptions import StorageError, UsageError
 from tuner.space import parse_space
 from tuner.storage.database import masked
-from tuner.study import StoredStudy, TrialRecord, best_trial
+from tuner.study import FinalRunFacts, StoredStudy, TrialFacts, TrialRecord, best_trial
 
 ROOT = Path(__file__).parents[3]
 
@@ -61,7 +62,7 @@ def test_a_trial_that_ran_to_its_end_is_complete_with_its_value_for_optuna_too(s
 def test_a_stopped_trial_is_pruned_with_the_reason_among_its_attributes(study, space, url):
     ask(study, space)
     study.record_epoch(0, 3, 0.1)
-    study.finish(0, TrialState.PRUNED, reason="early stop at epoch 3", batch=16)
+    study.finish(0, TrialState.PRUNED, reason="early stop at epoch 3", facts=TrialFacts(batch=16))
     trial = seen_by_optuna(study, url)
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["reason"] == "early stop at epoch 3"
@@ -117,10 +118,10 @@ def test_the_range_that_was_searched_is_in_the_database(study, space, url):
 
 def test_a_note_on_a_trial_is_for_optuna_too(study, space, url):
     ask(study, space)
-    study.note(0, device="Straße \u2028 GPU", log="/studies/ü/trainer.log", sizes=(1, 2), worst=math.inf)
+    study.record(0, TrialFacts(device="Straße \u2028 GPU", log="/studies/ü/trainer.log", metrics={"mAP50": math.inf}))
     noted = seen_by_optuna(study, url).user_attrs
     assert (noted["device"], noted["log"]) == ("Straße \u2028 GPU", "/studies/ü/trainer.log")
-    assert (noted["sizes"], noted["worst"]) == ([1, 2], "inf")
+    assert noted["metrics"] == {"mAP50": "inf"}
 
 
 def test_times_are_of_this_trial(study, space):
@@ -165,7 +166,7 @@ def test_a_trial_that_is_closed_stays_as_it_is(study, space):
 def test_a_trial_that_is_closed_takes_no_second_reason(study, space):
     ask(study, space)
     study.finish(0, TrialState.PRUNED, reason="first")
-    study.finish(0, TrialState.FAIL, reason="second", epochs=3)
+    study.finish(0, TrialState.FAIL, reason="second", facts=TrialFacts(epochs=3))
     assert (study.trials()[0].state, study.trials()[0].reason) == (TrialState.PRUNED, "first")
 
 
@@ -244,11 +245,12 @@ def test_what_is_no_database_url_is_told():
 
 
 def test_what_is_known_of_the_final_run_adds_up(study, url):
-    assert study.final_run == {}
-    study.note_final_run(trial=3, state="RUNNING")
-    study.note_final_run(state="COMPLETE")
+    assert study.final_run is None
+    begun = FinalRunFacts(trial=3, epochs=300, directory="/d", state="RUNNING")
+    study.record_final_run(begun)
+    study.record_final_run(replace(begun, state="COMPLETE", checkpoint="/d/best.pt"))
     study.flush(10)
-    assert StoredStudy.open(url, "s").final_run == {"trial": 3, "state": "COMPLETE"}
+    assert StoredStudy.open(url, "s").final_run == replace(begun, state="COMPLETE", checkpoint="/d/best.pt")
 
 
 # Passwords
@@ -298,12 +300,12 @@ def test_without_a_complete_trial_none_is_best():
 
 READER = """
 import json, sys
-from tuner.study import Study
+from tuner.study import StoredStudy
 
 longest = 0
 print("reading", flush=True)
 while longest < 50:
-    study = Study.open(sys.argv[1], "s")
+    study = StoredStudy.open(sys.argv[1], "s")
     curve = study.trials()[0].curve
     assert list(curve) == list(range(1, len(curve) + 1)), curve  # never a gap
     longest = len(curve)

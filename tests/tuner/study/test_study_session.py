@@ -18,7 +18,7 @@ from tests.tuner.study.test_journal import no_file_larger_than
 from tuner.exceptions import MachineError, StorageError, StudyChangedError
 from tuner.search.samplers import make_sampler
 from tuner.space import parse_space
-from tuner.study import StoredStudy
+from tuner.study import FailedAttempt, FinalRunFacts, StoredStudy, TrialFacts
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,13 +33,14 @@ def ask(study, space):
 def test_what_the_driver_knows_is_what_a_reader_sees_once_all_is_written(study, space, url):
     for _ in range(4):
         ask(study, space)
-    study.note(0, device="Straße", attempts=1)
+    study.record(0, TrialFacts(device="Straße", attempts=1))
     study.record_epoch(0, 3, math.nan)
-    study.finish(0, TrialState.COMPLETE, value=0.25, epochs=9, metrics={"mAP50": math.inf})
+    study.finish(0, TrialState.COMPLETE, value=0.25, facts=TrialFacts(epochs=9, metrics={"mAP50": math.inf}))
     study.finish(1, TrialState.PRUNED, reason="früh", curve={3: 0.1})
     study.finish(2, TrialState.FAIL, reason="error: no such file")
-    study.interrupt(3, setbacks=[{"failure": "hung"}])
-    study.note_final_run(trial=0)
+    study.interrupt(3, TrialFacts(failed_attempts=(FailedAttempt(failure="hung", epoch=0, cause="silent"),)))
+    final_run = FinalRunFacts(trial=0, epochs=300, directory="/d", state="RUNNING")
+    study.record_final_run(final_run)
     study.flush(10)
     seen = StoredStudy.open(url, "s")
 
@@ -47,8 +48,8 @@ def test_what_the_driver_knows_is_what_a_reader_sees_once_all_is_written(study, 
         return repr((trial.number, trial.state, trial.value, trial.curve, trial.sampled, trial.params, trial.reason))
 
     assert [facts(t) for t in seen.trials()] == [facts(t) for t in study.trials()]
-    assert [t.attributes for t in seen.trials()] == [t.attributes for t in study.trials()]
-    assert seen.final_run == study.final_run == {"trial": 0}
+    assert [t.facts for t in seen.trials()] == [t.facts for t in study.trials()]
+    assert seen.final_run == study.final_run == final_run
     assert (seen.spec, seen.name) == (study.spec, study.name)
 
 
@@ -85,7 +86,7 @@ def test_a_trial_has_its_end_and_its_last_value_in_one_line_of_the_journal(study
     ask(study, space)
     study.flush(10)
     with locked(url):
-        study.finish(0, TrialState.PRUNED, reason="early stop", curve={3: 0.1}, epochs=3)
+        study.finish(0, TrialState.PRUNED, reason="early stop", curve={3: 0.1}, facts=TrialFacts(epochs=3))
         assert len(paths.journal.read_text().splitlines()) == 1
 
 
@@ -114,7 +115,7 @@ from tests.tuner.conftest import SPACE
 from tuner.storage.lease import study_lease
 from tuner.study import StudyPaths
 from tuner.space import parse_space
-from tuner.study import driven_study
+from tuner.study import TrialFacts, driven_study
 from pathlib import Path
 
 url, root = sys.argv[1:]
@@ -125,7 +126,7 @@ with study_lease(url, "s") as lease, driven_study(lease, None, paths.journal) as
     sys.stdin.readline()
     study.begin({"lr0": 0.5}, space)
     study.record_epoch(0, 3, 0.1)
-    study.note(0, device="Straße")
+    study.record(0, TrialFacts(device="Straße"))
     study.finish(0, TrialState.COMPLETE, value=0.25)
     study.propose(RandomSampler(seed=2), space)
     study.record_epoch(1, 3, float("nan"))
@@ -156,7 +157,7 @@ def test_what_a_killed_driver_could_not_write_is_written_by_the_next(url, spec, 
         first, second = study.trials()
         assert paths.journal.read_bytes() == b""
     assert (first.state, first.value, first.curve, first.params["lr0"]) == (TrialState.COMPLETE, 0.25, {3: 0.1}, 0.5)
-    assert first.attributes["device"] == "Straße"
+    assert first.facts.device == "Straße"
     assert (second.state, list(second.curve)) == (TrialState.RUNNING, [3])
     assert math.isnan(second.curve[3])
 
@@ -258,7 +259,7 @@ def test_a_full_disk_ends_the_study_with_what_to_do(url, spec, paths, space):
         ask(study, space)
         study.flush(10)
         with no_file_larger_than(100), pytest.raises(MachineError, match="make room"):
-            study.note(0, device="x" * 200)
+            study.record(0, TrialFacts(device="x" * 200))
     with driven(url, spec, paths) as study:
         assert [t.state for t in study.trials()] == [TrialState.RUNNING]
 

@@ -17,7 +17,7 @@ from tuner.contract import EndRecord, Outcome, encode
 from tuner.exceptions import MachineError
 from tuner.search.search import Search
 from tuner.space import parse_space
-from tuner.study import ReadableStudy, StudyPaths, StudySpec
+from tuner.study import NO_FACTS, ReadableStudy, StudyPaths, StudySpec
 from tuner.training.arguments_file import parameters_of
 from tuner.training.export import params_yaml, training_arguments, write_params
 from tuner.training.final_run import Winner, choose_winner, full_run_request
@@ -129,7 +129,7 @@ def test_the_batch_that_ran_is_written_and_not_the_one_that_was_asked_for(study,
 
 
 def test_the_batch_that_was_asked_for_is_written_when_none_was_noted(study, winner):
-    unnoted = Winner(trial=dataclasses.replace(winner.trial, attributes={}), baseline=None)
+    unnoted = Winner(trial=dataclasses.replace(winner.trial, facts=NO_FACTS), baseline=None)
     assert training_arguments(study.spec, unnoted, 20)["batch"] == 16
 
 

@@ -9,7 +9,7 @@ from tests.tuner.conftest import epoch, play
 from tuner.comparison.contest import Conclusion, Verdict
 from tuner.contract import EndRecord, Outcome
 from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
-from tuner.study import StoredStudy, TrialRecord
+from tuner.study import FinalRunFacts, StoredStudy, TrialRecord
 from tuner.training.final_run import (
     FinalRun,
     Winner,
@@ -286,47 +286,43 @@ def test_the_same_promotion_again_goes_on_in_its_folder_and_another_one_does_not
 
 def test_a_run_that_begins_is_noted_where_a_later_command_finds_it(study, promoted, request_, url, paths):
     study.flush(10)
-    assert StoredStudy.open(url, "s", paths.root).final_run == {
-        "trial": 1,
-        "epochs": 20,
-        "directory": request_.directory,
-        "state": "RUNNING",
-        "gpus": 0,
-    }
+    assert StoredStudy.open(url, "s", paths.root).final_run == FinalRunFacts(
+        trial=1, epochs=20, directory=request_.directory, state="RUNNING", gpus=0
+    )
 
 
 def test_a_run_to_the_end_is_noted_with_its_weights_and_values(study, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt", log="trainer.log"))
     noted = study.final_run
-    assert noted["state"] == TrialState.COMPLETE.name
-    assert (noted["metrics"], noted["checkpoint"], noted["log"]) == (METRICS, "best.pt", "trainer.log")
+    assert noted.state == TrialState.COMPLETE.name
+    assert (noted.metrics, noted.checkpoint, noted.log) == (METRICS, "best.pt", "trainer.log")
 
 
 def test_a_run_that_was_stopped_waits_to_go_on(study, promoted):
     promoted.end(EndRecord(outcome=Outcome.STOPPED))
-    assert study.final_run["state"] == "WAITING"
-    assert "reason" not in study.final_run
+    assert study.final_run.state == "WAITING"
+    assert study.final_run.reason == ""
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.OUT_OF_MEMORY, Outcome.DIVERGED])
 def test_any_other_end_is_a_failure_with_its_cause(study, promoted, outcome):
     promoted.end(EndRecord(outcome=outcome, message="why", log="trainer.log"))
     noted = study.final_run
-    assert (noted["state"], noted["reason"], noted["log"]) == ("FAIL", f"{outcome.value}: why", "trainer.log")
+    assert (noted.state, noted.reason, noted.log) == ("FAIL", f"{outcome.value}: why", "trainer.log")
 
 
 def test_a_run_that_goes_well_after_a_failure_has_no_reason(study, promoted, request_):
     promoted.end(EndRecord(outcome=Outcome.ERROR, message="no space left"))
     FinalRun(study, request_).end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt"))
-    assert study.final_run["state"] == "COMPLETE"
-    assert "reason" not in study.final_run
+    assert study.final_run.state == "COMPLETE"
+    assert study.final_run.reason == ""
 
 
 def test_another_run_does_not_show_the_values_of_the_one_before(study, paths, winner, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt"))
     FinalRun(study, full_run_request(study, paths, winner, epochs=30, gpus=0, threads=4))
-    assert study.final_run["epochs"] == 30
-    assert "metrics" not in study.final_run
+    assert study.final_run.epochs == 30
+    assert study.final_run.metrics is None
 
 
 def test_the_latest_epoch_and_the_best_value_are_kept(promoted):

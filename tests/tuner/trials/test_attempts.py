@@ -4,8 +4,9 @@ import pytest
 
 from tests.tuner.conftest import epoch
 from tuner.contract import EndRecord, Outcome, StartedRecord
+from tuner.study import FailedAttempt
 from tuner.trials.attempts import Attempts, run_with_retries
-from tuner.trials.retry_policy import MAX_RETRIES, FailedAttempt, Failure
+from tuner.trials.retry_policy import MAX_RETRIES, Failure
 
 LOST = EndRecord(outcome=Outcome.ERROR, message="killed", retryable=True)
 HUNG = EndRecord(outcome=Outcome.HUNG, message="silent", retryable=True)

@@ -3,9 +3,9 @@
 import pytest
 
 from tuner.contract import EndRecord, Outcome
+from tuner.study import FailedAttempt
 from tuner.trials.retry_policy import (
     MAX_RETRIES,
-    FailedAttempt,
     Failure,
     failure_of,
     is_retried,

@@ -11,7 +11,7 @@ from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
 from tuner.exceptions import MachineError
 from tuner.search.search import Search
 from tuner.storage.database import sqlite_url
-from tuner.study import StoredStudy, StudyPaths, content_changes
+from tuner.study import FinalRunFacts, StoredStudy, StudyPaths, content_changes
 from tuner.training.final_run import choose_winner, full_run_request
 
 
@@ -136,12 +136,15 @@ def test_what_lies_in_the_studys_folder_is_found_in_its_new_place(url, spec, spa
         search = Search(study, space, paths, terms)
         play(search, search.suggest(), 0.1, 0.25)
         request = full_run_request(study, paths, choose_winner(study), epochs=2, gpus=0, threads=1)
-        study.begin_final_run(directory=request.directory, checkpoint=f"{request.directory}/weights/best.pt", trial=0)
+        best = f"{request.directory}/weights/best.pt"
+        study.record_final_run(
+            FinalRunFacts(trial=0, epochs=2, directory=request.directory, state="COMPLETE", checkpoint=best)
+        )
     moved = StudyPaths(paths.root.rename(tmp_path / "moved"))
     seen = StoredStudy.open(sqlite_url(moved.database), "s", moved.root)
-    assert seen.final_run["directory"] == str(moved.final_run(0, 2))
-    assert seen.final_run["checkpoint"] == str(moved.final_run(0, 2) / "weights/best.pt")
-    assert seen.trials()[0].attributes["log"] == str(moved.trial(0) / "trainer.log")
+    assert seen.final_run.directory == str(moved.final_run(0, 2))
+    assert seen.final_run.checkpoint == str(moved.final_run(0, 2) / "weights/best.pt")
+    assert seen.trials()[0].facts.log == str(moved.trial(0) / "trainer.log")
     assert seen.spec.data_source == str(moved.root / "data.yaml")
     assert seen.spec.portable_model == str(moved.root / "n-untrained.pt")
     assert seen.spec.model_source == "/old/weights.pt"
