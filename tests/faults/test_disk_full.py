@@ -64,7 +64,7 @@ def last_line(output):
 def assert_ended_for_want_of_room(code, output, arena):
     """In order: every trial that was not at its end waits, none has failed for it. Returns the status."""
     assert_orderly_end(code, output, 5)
-    assert "make room" in last_line(output)
+    assert "free disk space" in last_line(output)
     assert_nothing_runs(arena)
     status = arena.status()
     assert status["counts"]["WAITING"] >= 1
@@ -83,7 +83,7 @@ def test_without_room_nothing_begins_and_the_cause_is_one_line(arena, disk, leav
     disk.fill(leave=leave_mib * MIB)
     code, output = arena.run()
     assert_orderly_end(code, output, 5)
-    assert last_line(output).endswith(f"but only {leave_mib} MiB are free; make room, or choose another --home.")
+    assert last_line(output).endswith(f"but only {leave_mib} MiB are free; free disk space, or choose another --home.")
     assert arena.events("start") == []
     if leave_mib:
         assert arena.status()["trials"] == []
@@ -97,7 +97,7 @@ def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_fu
     output, _ = process.communicate(timeout=60)
     before = assert_ended_for_want_of_room(process.returncode, output, arena)
     assert not any("failed_attempts" in trial for trial in before["trials"])
-    assert "The run was ended in order: only 8 MiB are left on the disk" in last_line(output)
+    assert "The run stopped cleanly: only 8 MiB are left on the disk" in last_line(output)
     disk.empty()
     assert_goes_on(arena, before=before)
 
@@ -128,7 +128,7 @@ def test_a_disk_that_is_full_all_at_once_loses_nothing(arena, disk, seed):
     disk.fill()
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 5)
-    assert "make room" in last_line(output)
+    assert "free disk space" in last_line(output)
     assert_nothing_runs(arena)
     disk.empty()
     before = arena.status()
@@ -155,7 +155,7 @@ def test_a_journal_that_the_disk_does_not_take_ends_the_run_and_loses_nothing(tm
     arena = Arena(tmp_path, trials=6, address=ray_cluster)
     code, output = arena.run(die=f"tuner.study._journal:Journal.append:full:{append}", epoch_seconds=0.05)
     assert_orderly_end(code, output, 5)
-    assert "cannot be written (No space left on device); make room" in last_line(output)
+    assert "is not (No space left on device); free disk space" in last_line(output)
     assert_nothing_runs(arena)
     before = arena.status()
     assert before["counts"]["FAIL"] == 0
@@ -197,6 +197,6 @@ def test_a_database_whose_own_disk_is_full_catches_up_when_there_is_room(tmp_pat
     database_disk.empty()
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 0)
-    assert "training goes on, and what it tells waits in the journal" in output
-    assert "the database is back after" in output
+    assert "training continues, and its results are saved in the journal" in output
+    assert "the database is available again after" in output
     assert_nothing_lost(arena, most_redone=0)

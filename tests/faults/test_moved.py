@@ -82,7 +82,7 @@ def test_a_data_set_that_is_away_while_it_is_trained_on_fails_no_trial(arena, da
     arena.wait_for(lambda: not data.parent.exists())
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 5)
-    assert f"'{data}', which trials read, is gone. Put it back" in " ".join(output.split())
+    assert f"'{data}', which trials read, does not exist any more. Restore it" in " ".join(output.split())
     before = arena.status()
     assert before["counts"]["FAIL"] == 0
     (tmp_path / "data-away").rename(data.parent)

@@ -35,7 +35,7 @@ def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_
     assert time.monotonic() - asked < 30
     assert_orderly_end(process.returncode, output, code)
     assert output.strip().splitlines()[-1] == (
-        f"stopped by {signal.Signals(signum).name}; the same command goes on from here"
+        f"stopped by {signal.Signals(signum).name}; run the same command to resume"
     )
     before = arena.status()
     assert before["counts"]["RUNNING"] == 0
@@ -141,7 +141,7 @@ def assert_ended_in_order(arena, process, name):
     output, _ = process.communicate(timeout=30)
     assert time.monotonic() - asked < 30
     assert_orderly_end(process.returncode, output, CODES[name])
-    assert output.strip().splitlines()[-1] == f"stopped by SIG{name}; the same command goes on from here"
+    assert output.strip().splitlines()[-1] == f"stopped by SIG{name}; run the same command to resume"
     assert arena.status()["counts"]["RUNNING"] == 0
     assert_nothing_runs(arena)
 
@@ -183,7 +183,7 @@ def test_a_run_that_timeout_ends_is_one_request_though_the_signal_comes_twice(lo
     process = lone_arena.start(under=["timeout", "-s", name, "25"], epoch_seconds=1.0)
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 124)  # timeout's own
-    assert output.strip().splitlines()[-1] == f"stopped by SIG{name}; the same command goes on from here"
+    assert output.strip().splitlines()[-1] == f"stopped by SIG{name}; run the same command to resume"
     assert lone_arena.status()["counts"]["RUNNING"] == 0
     assert_nothing_runs(lone_arena)
 

@@ -1,6 +1,6 @@
-"""What is wrong with a run, by the rules of the training guide: records -> conditions, evidence, changes.
+"""Diagnose a finished or running training by the rules of the training guide: conditions, evidence, changes.
 
-Pure functions but for `reading`, which reads the records; nothing here trains, searches or knows a clock.
+Only `reading` touches files; everything else is pure functions, without training, search or clock.
 """
 
 from tuner.diagnosis.curves import epoch_seconds

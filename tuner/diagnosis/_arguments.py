@@ -1,4 +1,4 @@
-"""The arguments a run was trained with: ultralytics' args.yaml, or the request that our trainer keeps."""
+"""Read the arguments of a run from the args.yaml of ultralytics or from the request.json of our trainer."""
 
 import json
 import re
@@ -13,14 +13,14 @@ _TASKS = {"seg": Task.SEGMENT, "pose": Task.POSE, "obb": Task.OBB, "cls": Task.C
 
 
 def arguments_of_yaml(text: str) -> tuple[dict[str, ArgumentValue], tuple[str, ...]]:
-    """What args.yaml says, and what could not be read in it, one line each.
+    """Return the arguments in an args.yaml, and one line for each problem in it.
 
-    What is neither a value nor a list of values is left out, and so is what is not set (null).
+    Unset arguments (null) and values that are neither a scalar nor a list of scalars are left out.
     """
     root, problems = read_tree(text)
     notes = tuple(f"args.yaml:{problem.line} was skipped: {problem.text}" for problem in problems[:1])
     if not isinstance(root, YamlMapping):
-        return {}, notes or ("args.yaml was skipped, since it is not a mapping of arguments",)
+        return {}, notes or ("args.yaml was skipped because it is not a mapping of arguments",)
     found: dict[str, ArgumentValue] = {}
     for name, node in root.entries.items():
         value = node.value if isinstance(node, Scalar) else _values(node) if isinstance(node, Sequence) else None
@@ -30,7 +30,7 @@ def arguments_of_yaml(text: str) -> tuple[dict[str, ArgumentValue], tuple[str, .
 
 
 def arguments_of_request(text: str) -> dict[str, ArgumentValue]:
-    """What request.json says; empty where it is none."""
+    """Return the arguments in a request.json, or an empty dict if the text is not a valid request."""
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):
@@ -42,18 +42,18 @@ def arguments_of_request(text: str) -> dict[str, ArgumentValue]:
 
 
 def trains_from_scratch(arguments: Mapping[str, ArgumentValue]) -> bool | None:
-    """Whether a run began with random weights; none where its arguments do not tell."""
+    """Check whether a run started from random weights; None if its arguments do not show it."""
     model, pretrained = arguments.get("model"), arguments.get("pretrained", True)
-    if not isinstance(model, str) or arguments.get("resume", False):  # a resumed run names its own last.pt
+    if not isinstance(model, str) or arguments.get("resume", False):  # the model of a resumed run is its own last.pt
         return None
     if isinstance(pretrained, str):
         return False
-    # Ours with random weights, for a plain `yolo` command, are called so.
+    # We save models with random weights for a plain `yolo` command under this suffix.
     return not model.endswith(".pt") or pretrained is False or model.endswith("-untrained.pt")
 
 
 def task_of(arguments: Mapping[str, ArgumentValue]) -> Task | None:
-    """The task that a run was made for, by its arguments or its model's name; none where they do not tell."""
+    """Return the task of a run, from its arguments or the name of its model; None if neither shows it."""
     said = arguments.get("task")
     if said in list(Task):
         return Task(str(said))

@@ -1,4 +1,4 @@
-"""The text of a results.csv -> parts, each with columns of its own: it is appended to by whatever resumes the run."""
+"""Split a results.csv into parts with one set of columns each; a resumed run appends to the file of the old one."""
 
 import math
 import re
@@ -11,50 +11,50 @@ from tuner.exceptions import UsageError
 from tuner.system.printable import printable
 
 MOST_EPOCHS = 100_000
-"""More than any schedule; what lies beyond is no epoch."""
+"""More epochs than any schedule has; a higher number is not an epoch."""
 
 _OURS = ("train/", "metrics/")
 _SHOWN = 60  # characters of a value repeated in a message
 _ENOUGH_ROWS = 3
-"""From which on what stands in a column tells what it is."""
+"""Minimum number of rows to recognise a column by its values."""
 _MOST_TOLD = 3
 _MORE_RATES = 3
-"""Groups of parameters that another version may have more or less."""
+"""Maximum difference in the number of parameter groups between two versions."""
 _MISSING = frozenset({"", "-", "na", "n/a", "none", "null"})
 _BY_C = {"1.#inf": math.inf, "-1.#inf": -math.inf, "1.#qnan": math.nan, "-1.#ind": math.nan, "-nan(ind)": math.nan}
-"""Values that are no numbers as C writes them on Windows."""
+"""NaN and infinity as the C runtime of Windows writes them."""
 _SHARE = re.compile(r"metrics/.*(mAP|precision|recall|accuracy|IoU).*")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a line says of an epoch."""
+    """One line of the file, the values of one epoch."""
 
     line: int
     epoch: int
-    """As it is written: some count from 0."""
+    """As written; some trainers count from 0."""
     cells: Mapping[str, float]
-    """Without the empty ones."""
+    """Values by column, without the empty cells."""
 
     @property
     def time_s(self) -> float | None:
-        """Seconds since the program began."""
+        """Seconds since the program started; None if missing, negative or not finite."""
         time = self.cells.get("time", math.nan)
         return time if math.isfinite(time) and time >= 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows that have the same columns."""
+    """Consecutive rows with the same columns."""
 
     names: tuple[str, ...]
     rows: tuple[Row, ...]
     is_named: bool
-    """Whether a line of the file says so; else the columns are known by what stands in them."""
+    """True if a header line names the columns; False if they were recognised by their values."""
 
     @property
     def filled(self) -> tuple[str, ...]:
-        """The columns in which anything stands."""
+        """Columns with at least one value."""
         return tuple(name for name in self.names if any(name in row.cells for row in self.rows))
 
 
@@ -65,20 +65,21 @@ class _Line:
 
 
 def parts_of_csv(text: str, file: str) -> tuple[tuple[Part, ...], tuple[str, ...], tuple[str, ...]]:
-    """The parts in their order; which lines' columns are not known; which lines were left out.
+    """Return the parts in order, the lines with unknown columns, and the lines that were skipped.
 
     Args:
-        file: how to name the file in an error.
+        text: the content of the file.
+        file: the name of the file for error messages.
 
     Raises:
-        UsageError: it is no results.csv, or fewer of its lines can be read than cannot.
+        UsageError: the text is not a results.csv, or more than half of its lines cannot be read.
     """
     lines = list(_lines(text))
     if not lines or not _is_header(lines[0]) or not any(name.startswith(_OURS) for name in lines[0].cells):
         first = next((line for line in text.splitlines() if line.strip(" \0")), "")
         raise UsageError(
             f"{file}:1: A results.csv must begin with the columns epoch, train/... and metrics/..., "
-            f"but got {_shown(first)}; name the file that ultralytics wrote."
+            f"but got {_shown(first)}; give the file that ultralytics wrote."
         )
     parts: list[Part] = []
     unknown: list[str] = []
@@ -92,13 +93,15 @@ def parts_of_csv(text: str, file: str) -> tuple[tuple[Part, ...], tuple[str, ...
             broken |= {line.number: _wrong_width(names, width) for line in rows}
         else:
             where = f"lines {rows[0].number} to {rows[-1].number} of results.csv"
-            unknown.append(f"what the {width} values of {where} are: the columns named before are {len(names)}")
+            unknown.append(
+                f"the meaning of the {width} values in {where}: the header above them has {len(names)} columns"
+            )
     read = sum(len(part.rows) for part in parts)
     return _joined(parts), tuple(unknown), tuple(_left_out(broken, read, lines[-1].number, file))
 
 
 def _lines(text: str) -> Iterator[_Line]:
-    """The lines that are not blank, without empty cells after the last column."""
+    """Yield the lines that are not blank, without empty cells after the last column."""
     width = 0
     for number, line in enumerate(text.splitlines(), start=1):
         cells = [cell.strip(" \t\0").strip('"') for cell in line.split(",")]
@@ -117,7 +120,7 @@ def _is_header(line: _Line) -> bool:
 
 
 def _sections(lines: list[_Line]) -> Iterator[tuple[tuple[str, ...], int, list[_Line]]]:
-    """Lines in a row of one width, below the columns that were named last."""
+    """Yield consecutive lines of one width, with the columns of the header above them."""
     names: tuple[str, ...] = ()
     for is_header, group in groupby(lines, key=_is_header):
         if is_header:
@@ -129,12 +132,12 @@ def _sections(lines: list[_Line]) -> Iterator[tuple[tuple[str, ...], int, list[_
 
 
 def _order_of(names: tuple[str, ...], lines: list[_Line]) -> tuple[str, ...] | None:
-    """The columns of lines of another width than the columns named; none where they cannot be told for sure.
+    """Return the columns of lines that are wider or narrower than their header; None if they are ambiguous.
 
-    ultralytics names columns only in a new file, so a later version that resumes the run writes below old names.
+    ultralytics writes a header only into a new file, so a later version that resumes the run appends below the old one.
     """
     width = len(lines[0].cells)
-    if len(lines) == 1 and width < len(names):  # cut off while it was written
+    if len(lines) == 1 and width < len(names):  # cut off in the middle of a write
         return None
     later = [order for order in _of_other_versions(names, width) if _fits(order, lines)]
     if len(later) == 1 or (later and len(lines) >= _ENOUGH_ROWS):
@@ -144,7 +147,7 @@ def _order_of(names: tuple[str, ...], lines: list[_Line]) -> tuple[str, ...] | N
 
 
 def _of_other_versions(names: tuple[str, ...], width: int) -> list[tuple[str, ...]]:
-    """The same columns with the time that ultralytics 8.3 brought, or without it, and other groups of parameters."""
+    """List the same columns with or without `time` (new in ultralytics 8.3) and with other parameter groups."""
     timeless = tuple(name for name in names if name != "time")
     at = timeless.index("epoch") + 1
     timed = (*timeless[:at], "time", *timeless[at:])
@@ -158,7 +161,7 @@ def _of_other_versions(names: tuple[str, ...], width: int) -> list[tuple[str, ..
 
 
 def _fits(order: tuple[str, ...], lines: list[_Line]) -> bool:
-    """Whether what stands in the lines can be what these columns say."""
+    """Check whether the values in the lines are possible for these columns."""
     try:
         rows = [_row(order, line) for line in lines]
     except ValueError:
@@ -169,7 +172,7 @@ def _fits(order: tuple[str, ...], lines: list[_Line]) -> bool:
 
 
 def _can_be(name: str, value: float) -> bool:
-    """Whether a column may have that value: a share and a learning rate lie within 0 and 1."""
+    """Check whether a column can hold a value: ratios and learning rates are between 0 and 1."""
     return not (name.startswith("lr/") or _SHARE.fullmatch(name)) or math.isnan(value) or 0 <= value <= 1
 
 
@@ -185,7 +188,7 @@ def _row(names: tuple[str, ...], line: _Line) -> Row:
     cells = dict(_values(names, line.cells))
     epoch = cells.get("epoch", math.nan)
     if not (0 <= epoch <= MOST_EPOCHS and epoch == int(epoch)):
-        raise ValueError(f"Its epoch must be a whole number from 0 to {MOST_EPOCHS}, but got {epoch:g}")
+        raise ValueError(f"Epoch must be a whole number from 0 to {MOST_EPOCHS}, but got {epoch:g}")
     return Row(line.number, int(epoch), cells)
 
 
@@ -200,7 +203,7 @@ def _values(names: tuple[str, ...], cells: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def _joined(parts: list[Part]) -> tuple[Part, ...]:
-    """Neighbours of the same columns as one part."""
+    """Merge neighbouring parts that have the same columns."""
     joined: list[Part] = []
     for each in parts:
         part = each
@@ -215,7 +218,7 @@ def _joined(parts: list[Part]) -> tuple[Part, ...]:
 def _left_out(broken: dict[int, str], read: int, last_line: int, file: str) -> Iterator[str]:
     if len(broken) > max(read, 1):
         line, problem = min(broken.items())
-        raise UsageError(f"{file}:{line}: {problem}; remove the lines that training did not write.")
+        raise UsageError(f"{file}:{line}: {problem}; remove the lines that the training did not write.")
     if last_line in broken:
         yield f"line {last_line} of results.csv is cut off and was skipped"
         del broken[last_line]
@@ -226,7 +229,7 @@ def _left_out(broken: dict[int, str], read: int, last_line: int, file: str) -> I
 
 
 def _wrong_width(names: tuple[str, ...], width: int) -> str:
-    return f"It must have {len(names)} values, one for each column, but has {width}"
+    return f"A line must have {len(names)} values, one for each column, but got {width}"
 
 
 def _shown(text: str) -> str:

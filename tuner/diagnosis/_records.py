@@ -14,13 +14,14 @@ _OUTCOMES = {"Diverged": Outcome.DIVERGED, "OutOfMemory": Outcome.OUT_OF_MEMORY}
 
 
 def epochs_of_records(text: str, file: str) -> tuple[tuple[RunEpoch, ...], tuple[str, ...]]:
-    """The epochs in their order, without validation losses, and what was left out, one line each.
+    """Return the epochs in order, without validation losses, and one line for each record that was skipped.
 
     Args:
-        file: how to name the file in an error.
+        text: the content of the file.
+        file: the name of the file for error messages.
 
     Raises:
-        UsageError: a line before the last is no epoch record.
+        UsageError: a line other than the last is not an epoch record.
     """
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     kept: list[RunEpoch] = []
@@ -39,7 +40,7 @@ def epochs_of_records(text: str, file: str) -> tuple[tuple[RunEpoch, ...], tuple
 
 
 def with_validation_losses(epochs: tuple[RunEpoch, ...], table: tuple[RunEpoch, ...]) -> tuple[RunEpoch, ...]:
-    """The epochs with what only results.csv has, where they were validated: elsewhere that repeats old values."""
+    """Add the validation losses of results.csv to validated epochs; rows of other epochs repeat old values."""
     losses = {epoch.epoch: epoch.val for epoch in table}
     return tuple(replace(e, val=losses.get(e.epoch)) if e.metrics is not None else e for e in epochs)
 
@@ -70,7 +71,7 @@ def _epoch(line: str) -> RunEpoch:
         raise ValueError(f"it is a record of type {record.type}")
     values = (record.epoch, record.seconds, record.memory_gib, record.learning_rate)
     if not all(isinstance(value, int | float) for value in values) or record.epoch < 1:
-        raise ValueError("a value is no number")
+        raise ValueError("epoch, seconds, memory and learning rate must be numbers, and epoch at least 1")
     if not isinstance(record.losses, Mapping) or not isinstance(record.metrics, Mapping | None):
         raise ValueError("losses and metrics must map names to values")
     return RunEpoch(

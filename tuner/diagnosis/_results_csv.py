@@ -1,4 +1,4 @@
-"""results.csv of ultralytics and its kin -> epochs, what their columns are, and what is not known about them."""
+"""Read the results.csv of ultralytics and related trainers: epochs, kind of columns, and what remains unknown."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,20 +13,20 @@ from tuner.system.printable import printable
 _MOST_NAMED = 6
 _SHOWN = 40  # characters of a column's name
 _ENOUGH_EPOCHS = 3
-_BY_VALUES = "they are known by their values"
+_BY_VALUES = "the columns were identified by their values"
 _RATES = ("lr/pg0", "x/lr0", "lr/0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """What a results.csv tells."""
+    """The content of a results.csv."""
 
     epochs: tuple[RunEpoch, ...]
     columns: Columns
     unknown: tuple[str, ...]
-    """What is not known, so that not everything can be judged, one line each."""
+    """Missing or ambiguous information that prevents a full diagnosis, one line each."""
     notes: tuple[str, ...]
-    """What was left out or put together, one line each."""
+    """Skipped lines and merged parts, one line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,15 @@ class _Kept:
 
 
 def table_of_csv(text: str, file: str, task: Task | None = None) -> Table:
-    """The epochs in their order, what their columns are, and what was left out.
+    """Return the epochs in order, the kind of columns, and what was skipped.
 
     Args:
-        file: how to name the file in an error.
-        task: what the run's arguments say; not every task can be told by its columns.
+        text: the content of the file.
+        file: the name of the file for error messages.
+        task: the task in the run's arguments; the columns do not identify every task.
 
     Raises:
-        UsageError: it is no results.csv, or most of its lines cannot be read.
+        UsageError: the text is not a results.csv, or most of its lines cannot be read.
     """
     parts, unknown, left_out = parts_of_csv(text, file)
     last = parts[-1]
@@ -56,13 +57,13 @@ def table_of_csv(text: str, file: str, task: Task | None = None) -> Table:
         unknown = (*unknown, *_unknown(last, columns), *_uncounted(epochs))
     highest = _highest_share(epochs, columns)
     if highest > 1:
-        unknown = (*unknown, f"the metrics: they must lie between 0 and 1, but reach {highest:g}")
+        unknown = (*unknown, f"the metrics: they must be between 0 and 1, but reach {highest:g}")
         epochs = tuple(replace(epoch, metrics=None) for epoch in epochs)
     return Table(epochs=epochs, columns=columns, unknown=unknown, notes=notes)
 
 
 def _kept(parts: Sequence[Part], columns: Columns) -> tuple[list[_Kept], list[str]]:
-    """The epochs that count: what a resume trains again replaces what was there."""
+    """Return the valid epochs; rows of a resumed run replace earlier rows of the same epochs."""
     first = min((row.epoch for part in parts for row in part.rows), default=1)
     shift = 1 if first == 0 else 0  # YOLOv5 and the first YOLOv8 count from 0
     kept: list[_Kept] = []
@@ -75,29 +76,29 @@ def _kept(parts: Sequence[Part], columns: Columns) -> tuple[list[_Kept], list[st
                 kept.pop()
             if known > len(kept):
                 dropped = f"{known - len(kept)} earlier rows were" if known - len(kept) > 1 else "an earlier row was"
-                notes.append(f"line {row.line} of results.csv begins again at epoch {epoch}: {dropped} replaced")
+                notes.append(f"line {row.line} of results.csv restarts at epoch {epoch}: {dropped} replaced")
             kept.append(_Kept(part, row, _epoch(row, epoch, _seconds(row, before), columns)))
             before = row
     return kept, notes
 
 
 def _changes(parts: Sequence[Part]) -> Iterator[str]:
-    """Where the columns change, a line each."""
+    """Yield one line for each change of columns."""
     if parts[0].rows and not parts[0].is_named:
-        yield f"the first line of results.csv names other columns than its rows have; {_BY_VALUES}"
+        yield f"the header of results.csv does not match its rows; {_BY_VALUES}"
     for before, after in pairwise(parts):
         gained = [name for name in after.names if name not in before.names]
         lost = [name for name in before.names if name not in after.names]
         told = "; ".join(f"{how} {_named(names)}" for how, names in (("added", gained), ("removed", lost)) if names)
-        unnamed = "" if after.is_named else f" No line names them; {_BY_VALUES}."
+        unnamed = "" if after.is_named else f" There is no new header; {_BY_VALUES}."
         yield (
-            f"the columns of results.csv change at line {after.rows[0].line} ({told or 'another order'}).{unnamed} "
-            f"It is read in two parts: epochs {_range(before)}, then {_range(after)}"
+            f"the columns of results.csv change at line {after.rows[0].line} ({told or 'different order'}).{unnamed} "
+            f"The two parts are epochs {_range(before)} and {_range(after)}"
         )
 
 
 def _comparable(kept: _Kept, last: Part) -> RunEpoch:
-    """The epoch, without its losses where those of the last part are others: they cannot be compared."""
+    """Return the epoch, without its losses if they differ from those of the last part and cannot be compared."""
     alike = kept.part is last or _losses_in(kept.part) == _losses_in(last)
     return kept.epoch if alike else replace(kept.epoch, train={}, val=None)
 
@@ -107,52 +108,52 @@ def _losses_in(part: Part) -> set[str]:
 
 
 def _unknown(part: Part, columns: Columns) -> Iterator[str]:
-    """What the columns do not tell that a diagnosis needs."""
+    """Yield one line for each piece of information that a diagnosis needs and the columns lack."""
     there = set(part.filled)
     strange = [name for name in part.filled if not is_known(name, columns)]
     if strange:
-        yield f"what {_named(strange)} mean{'s' if len(strange) == 1 else ''}"
+        yield f"{_named(strange)}: unrecognised {'column' if len(strange) == 1 else 'columns'}"
     for split, what in (("train", "training"), ("val", "validation")):
         losses = {loss_of(name, split) for name in there}
         if not losses & set(columns.losses):
-            yield f"the {what} loss: no column has a known one"
+            yield f"the {what} loss: no column holds a known loss"
             continue
         suffix = "_loss" if any(name.endswith("_loss") for name in there) else ""
         missing = [f"{split}/{loss}{suffix}" for loss in columns.losses if loss not in losses]
         if missing:
-            yield f"a part of the {what} loss: there is no {_named(missing)}"
+            yield f"part of the {what} loss: {_named(missing)} is missing"
     metrics = {metric_of(name, columns.task) for name in there}
     if columns.task is Task.DETECT:
-        yield from (f"{name}: there is no such column" for name in scores(columns.task) if name not in metrics)
+        yield from (f"{name}: the column is missing" for name in scores(columns.task) if name not in metrics)
 
 
 def _uncounted(epochs: Sequence[RunEpoch]) -> Iterator[str]:
-    """Losses that were not computed, which some trainers write as 0."""
+    """Yield a line for losses that were not computed, which some trainers write as 0."""
     for what, parts in (("training", [e.train for e in epochs]), ("validation", [e.val or {} for e in epochs])):
         values = [value for losses in parts for value in losses.values()]
         if len(epochs) >= _ENOUGH_EPOCHS and values and not any(values):
-            yield f"the {what} loss: it is written as 0 in every epoch"
+            yield f"the {what} loss: it is 0 in every epoch"
 
 
 def _highest_share(epochs: Sequence[RunEpoch], columns: Columns) -> float:
-    """The highest of the metrics that a run is told by; some trainers write percent."""
+    """Return the highest score of a run; above 1 the trainer probably writes percent."""
     metrics = [epoch.metrics or {} for epoch in epochs]
     values = [found.get(name, 0.0) for found in metrics for name in scores(columns.task)]
     return max((value for value in values if math.isfinite(value)), default=0.0)
 
 
 def _gaps(epochs: Sequence[RunEpoch]) -> Iterator[str]:
-    """The epochs between others that have no row; ultralytics writes none for one that it lost to NaN."""
+    """Yield a line for missing epochs; ultralytics writes no row for an epoch lost to NaN."""
     known = {epoch.epoch for epoch in epochs}
     missing = [epoch for epoch in range(min(known, default=0), max(known, default=0)) if epoch not in known]
     if missing:
         named = ", ".join(map(str, missing[:_MOST_NAMED]))
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
-        yield f"results.csv has no row for epoch {named}{more}; ultralytics writes none for an epoch lost to NaN"
+        yield f"results.csv has no row for epoch {named}{more}; ultralytics writes no row for an epoch lost to NaN"
 
 
 def _seconds(row: Row, before: Row | None) -> float | None:
-    """What the epoch took. The clock begins anew with each program, so after a resume it is behind."""
+    """Return the duration of an epoch. The clock restarts with the program, so a resume sets it back to 0."""
     if row.time_s is None:
         return None
     if before is None:

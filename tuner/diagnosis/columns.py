@@ -1,4 +1,4 @@
-"""What the columns of a table of curves mean, by the trainer that writes them and the task that it trains."""
+"""Interpret the columns of a results table, by the trainer that wrote them and its task."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,17 +22,17 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """What a trainer writes after each epoch."""
+    """The values that a kind of trainer writes after each epoch."""
 
     name: str
-    """What models of this kind are called."""
+    """Name of this kind of model."""
     losses: tuple[str, ...]
-    """Their parts, in the order in which they are written, without `train/` and `_loss`."""
+    """Loss components in the order of the columns, without `train/` and `_loss`."""
     task: Task = Task.DETECT
     box: str = ""
-    """The loss that the guide's ranges of a box loss are about; empty where there is none."""
+    """Loss to which the guide's ranges for the box loss apply; empty if there is none."""
     takes_our_arguments: bool = True
-    """Whether the trainer takes the arguments of ultralytics; YOLOv5 and YOLOv9 of their own have other ones."""
+    """True if the trainer takes the arguments of ultralytics; the original YOLOv5 and YOLOv9 have their own."""
 
 
 YOLO = Columns(name="YOLO", losses=("box", "cls", "dfl"), box="box")
@@ -83,28 +83,28 @@ _SCORES = {
     Task.DEPTH: ("delta1", "delta1"),
 }
 _BESIDE = re.compile(r"|epoch|time|fitness|(x/)?lr/?\w*")
-"""Columns that no rule needs; the first is the index that pandas writes."""
+"""Columns that no rule needs; the first alternative is the unnamed index that pandas writes."""
 
 
 def scores(task: Task) -> tuple[str, str]:
-    """The metric that chooses the best epoch of such a run, and the one that shows its course."""
+    """Return the metric that selects the best epoch for a task, and the metric that shows its progress."""
     return _SCORES[task]
 
 
 def columns_of_records(losses: Iterable[str]) -> Columns:
-    """The columns of a trainer that speaks our contract: a detector's, of which all losses count."""
+    """Return the columns of a trainer that follows our contract: a detector whose losses all count."""
     names = tuple(losses)
     known = (kind for kind in _KINDS if kind.task is Task.DETECT and set(kind.losses) == set(names))
     return next(known, Columns(name="unknown", losses=names, box="box" if "box" in names else ""))
 
 
 def loss_of(column: str, split: str) -> str | None:
-    """The name of a loss of that split ("train" or "val"); none for another column."""
+    """Return the name of a loss of a split ("train" or "val"); None for any other column."""
     return column.removeprefix(f"{split}/").removesuffix("_loss") if column.startswith(f"{split}/") else None
 
 
 def metric_of(column: str, task: Task) -> str | None:
-    """The name of a metric: one of METRICS for a detector, else with what it is about; none where it is not known."""
+    """Return the name of a metric: one of METRICS for a detector, with a prefix for other tasks; None if unknown."""
     found = _METRIC.fullmatch(column)
     if found is None:
         return None
@@ -118,10 +118,11 @@ def metric_of(column: str, task: Task) -> str | None:
 
 
 def columns_of(names: Iterable[str], task: Task | None) -> Columns:
-    """The kind of trainer that writes such columns: the closest one that shares a loss with it, or one without losses.
+    """Return the kind of trainer that writes these columns: the closest with a common loss, else one without losses.
 
     Args:
-        task: what the run's arguments say, which counts where the columns could be a detector's.
+        names: the names of the columns.
+        task: the task in the run's arguments, used if the columns could also belong to a detector.
     """
     names = tuple(names)
     losses = {loss for name in names if (loss := loss_of(name, "train")) is not None}
@@ -133,7 +134,7 @@ def columns_of(names: Iterable[str], task: Task | None) -> Columns:
 
 
 def is_known(column: str, kind: Columns) -> bool:
-    """Whether it is known what that column means."""
+    """Check whether the meaning of a column is known."""
     loss = loss_of(column, "train") or loss_of(column, "val")
     if loss is not None:
         return loss in kind.losses
@@ -141,7 +142,7 @@ def is_known(column: str, kind: Columns) -> bool:
 
 
 def usual_orders(length: int) -> list[tuple[str, ...]]:
-    """The columns of so many that a version of ultralytics writes, in its order, of each kind."""
+    """List the column orders with this many columns that ultralytics writes, over its versions and model kinds."""
     orders = [
         ("epoch", *time, *_written(kind), *(f"lr/pg{group}" for group in range(3)))
         for kind in _KINDS
@@ -169,7 +170,7 @@ def _metrics_written(task: Task) -> Sequence[str]:
 
 
 def _task_of(names: Iterable[str]) -> Task | None:
-    """The task that metrics of its own tell; none where they are a detector's, which others have too."""
+    """Return the task that has metrics of its own among the columns; None if they could belong to a detector."""
     for name in names:
         found = _METRIC.fullmatch(name)
         if found and found[2] in _MARKS:

@@ -1,4 +1,4 @@
-"""Run -> what is wrong with it, how good it is, what is not known about it, and how long it still takes."""
+"""Diagnose a run: problems, grade, missing information and remaining time."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,37 +17,37 @@ from tuner.diagnosis.validation import validation_notes, validation_overflow
 
 _RECENT_EPOCHS = 20
 _TELL_NUMBERS = {Condition.DIVERGED, Condition.VALIDATION_OVERFLOW, Condition.NO_VALIDATION_LABELS}
-"""These tell already what is NaN or infinite."""
+"""Conditions whose evidence already names the values that are NaN or infinite."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Diagnosis:
-    """What is known of a run after looking at it."""
+    """The result of the diagnosis of a run."""
 
     run: Run
     condition: Condition
-    """The first of the findings', NORMAL, NOT_JUDGED or TOO_EARLY."""
+    """Condition of the first finding, or NORMAL, NOT_JUDGED or TOO_EARLY without findings."""
     findings: tuple[Finding, ...]
-    """At most one about learning: the one that explains the others. Mend it, train again, look again."""
+    """At most one finding about learning: the one that explains the others. Fix it, retrain, diagnose again."""
     learning: Condition
-    """The same without what concerns validation, time and memory only."""
+    """Condition of the learning alone, without findings about validation, time and memory."""
     unknown: tuple[str, ...]
-    """What is not known of the run, so that nobody can call it normal, one line each."""
+    """Missing information that prevents the verdict NORMAL, one line each."""
     grade: Grade | None
     standing: Standing | None
     seconds_left: float | None
-    """To the planned end, at the pace of the last epochs; none where nothing is left or the pace is not known."""
+    """Time to the planned end at the pace of the last epochs; None if no epoch is left or the pace is unknown."""
     notes: tuple[str, ...]
-    """What the reader should know about the records, one line each."""
+    """Remarks about the records for the user, one line each."""
 
     @property
     def changes(self) -> Mapping[str, ParamValue]:
-        """All that the findings change; where two change the same, the first one's."""
+        """Changes of all findings; the first finding wins if two change the same argument."""
         return {name: value for finding in reversed(self.findings) for name, value in finding.changes.items()}
 
 
 def diagnose(run: Run) -> Diagnosis:
-    """Look at a run by all rules that hold for its task."""
+    """Apply all rules for the task of a run."""
     rules = LEARNING if run.columns.task is Task.DETECT else (diverged,)
     learning = next((found for rule in rules if (found := rule(run))), None)
     validation = None if learning and learning.condition is Condition.DIVERGED else validation_overflow(run)
@@ -70,28 +70,28 @@ def diagnose(run: Run) -> Diagnosis:
 
 
 def _without_finding(run: Run, unknown: tuple[str, ...]) -> Condition:
-    """What a run is in which nothing was found: only one of which all is known can be normal."""
+    """Return the condition of a run without findings: NORMAL only if no information is missing."""
     if run.unknown or run.columns.task is not Task.DETECT:
         return Condition.NOT_JUDGED
-    # Before, nobody can say that a curve is as it should be; what is plainly wrong is told all the same.
+    # A curve this short cannot be called normal yet, but clear problems are already reported.
     if run.last_epoch < judged_from(run) or len(train_loss(run)) < CURVE_EPOCHS:
         return Condition.TOO_EARLY
     return Condition.NOT_JUDGED if unknown else Condition.NORMAL
 
 
 def _not_measured(run: Run, validation: Finding | None) -> Iterator[str]:
-    """What there would be columns for, but no values."""
+    """Yield a line for each column that exists but holds no usable values."""
     if run.epochs and not score(run) and not run.unknown:
-        yield f"{scores(run.columns.task)[1]}: no epoch has one that is a number"
+        yield f"{scores(run.columns.task)[1]}: no epoch has a finite value"
     if validation is not None and len(val_loss(run)) < CURVE_EPOCHS:
-        yield "the validation loss: NaN or infinite, so that overfitting shows in mAP only"
+        yield "the validation loss: it is NaN or infinite, so only mAP can show overfitting"
 
 
 def _notes(run: Run, findings: tuple[Finding, ...]) -> Iterator[str]:
     if not _TELL_NUMBERS & {finding.condition for finding in findings}:
         yield from validation_notes(run)
     if not run.columns.takes_our_arguments and any(finding.changes for finding in findings):
-        yield "this trainer has arguments of its own, so no change of an argument is named"
+        yield "this trainer has its own arguments, so no argument changes are suggested"
 
 
 def _seconds_left(run: Run) -> float | None:

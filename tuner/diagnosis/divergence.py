@@ -1,4 +1,4 @@
-"""When a run has diverged: its log says so, a training loss is no number, a loss has exploded, or mAP is gone."""
+"""Detect divergence: reported in the log, a training loss that is NaN, an exploding loss, or a collapsed mAP."""
 
 import math
 
@@ -11,24 +11,24 @@ from tuner.diagnosis.runs import Run, RunEpoch
 from tuner.divergence import EXPLODED
 
 EXPLODED_VAL = 10_000.0
-"""Times the training loss of the same epoch. Measured: 100 millions and more where lr0 is 0.3 or 1; up to 108 in single
-early epochs of healthy runs under SGD, 551 with wrong labels."""
+"""Validation loss as a multiple of the training loss of the same epoch. Measured: 100 million and more with lr0 of 0.3
+or 1; up to 108 in single early epochs of healthy runs with SGD, 551 with wrong labels."""
 EXPLODED_EPOCHS = 3
-"""Epochs at least whose training or validation loss has exploded."""
+"""Minimum number of epochs with an exploded training or validation loss."""
 RECOVERED_MAP50 = 0.1
-"""A run that finds objects has come back from whatever it was."""
+"""mAP50 from which a run has recovered, since it finds objects."""
 NOTHING_MAP50 = 0.02
-"""A run below finds nothing: measured were 0.00 to 0.01 with labels of other images."""
+"""mAP50 below which a run finds nothing; measured 0.00 to 0.01 with labels of other images."""
 FALLEN_LOSS = 0.1
-"""The share by which the training loss of a run that learns has fallen."""
+"""Relative decrease of the training loss from which a run is learning."""
 _MOST_NAMED = 4
 
 Shown = tuple[tuple[int, int], str]
-"""The epochs, and one line of what they show."""
+"""First and last epoch, and one line of evidence."""
 
 
 def diverged(run: Run) -> Finding | None:
-    """NaN, infinity, a loss that has exploded, or a model that finds nothing any more [guide 15, 27]."""
+    """Detect NaN, infinity, an exploding loss, or a model that no longer finds anything [guide 15, 27]."""
     shown = _told(run) or _broken(run) or _exploded(run) or _exploded_in_validation(run) or _collapsed(run)
     if shown is None:
         return None
@@ -37,18 +37,18 @@ def diverged(run: Run) -> Finding | None:
         epochs=shown[0],
         evidence=shown[1],
         advice="lower the learning rate and warm up longer; if it diverges again, check the data for unreadable images "
-        "and for boxes without a size or outside their image",
+        "and for boxes that are empty or outside their image",
         changes={**remedies.lower_lr0(run), **remedies.longer_warm_up(run), **remedies.full_precision(run)},
     )
 
 
 def broken_in_training(run: Run) -> tuple[RunEpoch, ...]:
-    """The epochs with a training loss that is NaN or infinite, whatever that loss is."""
+    """Return the epochs in which any training loss is NaN or infinite."""
     return tuple(epoch for epoch in run.epochs if broken(epoch.train))
 
 
 def broken_in_validation(run: Run) -> tuple[RunEpoch, ...]:
-    """The epochs with a validation loss that is NaN or infinite although the training losses are numbers."""
+    """Return the epochs with a NaN or infinite validation loss and finite training losses."""
     return tuple(epoch for epoch in run.epochs if broken(epoch.val) and not broken(epoch.train))
 
 
@@ -74,14 +74,14 @@ def _told_broken(epochs: tuple[RunEpoch, ...]) -> Shown:
 
 
 def _broken_values(epoch: RunEpoch) -> list[str]:
-    """What of an epoch is NaN or infinite, as one says it."""
+    """List the values of an epoch that are NaN or infinite, in words."""
     train = (f"train {name} loss" for name in broken(epoch.train))
     val = (f"val {name} loss" for name in broken(epoch.val))
     return [*train, *val, *broken(epoch.metrics)]
 
 
 def _has_recovered(run: Run, epoch: int) -> bool:
-    """Whether the model finds objects after that epoch, or more than ever before. A classifier also guesses right."""
+    """Check whether the model finds objects after an epoch, or more than before; a classifier also guesses right."""
     after = best(since(score(run), epoch + 1), 0.0)
     before = best(tuple(point for point in score(run) if point[0] <= epoch), 0.0)
     if after >= RECOVERED_MAP50 and run.columns.task is not Task.CLASSIFY:
@@ -90,7 +90,7 @@ def _has_recovered(run: Run, epoch: int) -> bool:
 
 
 def _exploded(run: Run) -> Shown | None:
-    """A search stops a trial at the first such epoch. Here one odd epoch is no proof, so it takes several."""
+    """Detect an exploding training loss over several epochs; a search stops a trial at the first such epoch."""
     curve = train_loss(run)
     high = [epoch for epoch, value in curve[-EXPLODED_EPOCHS:] if value > EXPLODED * curve[0][1]]
     if len(curve) <= EXPLODED_EPOCHS or len(high) < EXPLODED_EPOCHS:
@@ -119,7 +119,7 @@ def _exploded_in_validation(run: Run) -> Shown | None:
 
 
 def _may_be_half_precision(run: Run) -> bool:
-    """Whether the training is as it should be, so that only its validation, in half precision, may be at fault."""
+    """Check whether the training is healthy, so that validation in half precision may be the cause."""
     curve = train_loss(run)
     learns = fall(first(curve), last(curve)) >= FALLEN_LOSS
     return learns and remedies.validates_in_half_precision(run) and not remedies.has_high_lr0(run)
@@ -131,7 +131,7 @@ def _collapsed(run: Run) -> Shown | None:
     values = [(epoch.metrics or {})[name] for epoch in validated]
     found = [value if math.isfinite(value) else 0.0 for value in values]
     recent = validated[-EXPLODED_EPOCHS:]
-    # Where the validation losses are no numbers either, its precision may be at fault: `tuner.diagnosis.validation`.
+    # If the validation losses are not finite either, half precision may be the cause: see `tuner.diagnosis.validation`.
     if len(found) <= EXPLODED_EPOCHS or any(broken(epoch.val) or broken(epoch.metrics) for epoch in recent):
         return None
     highest = max(found)

@@ -1,4 +1,4 @@
-"""What a diagnosis can find, and what it says of it."""
+"""Conditions that a diagnosis can find, and findings with evidence and advice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from tuner.contract import ParamValue
 
 
 class Condition(StrEnum):
-    """The state of a run, as the training guide tells them apart."""
+    """The state of a run, by the distinctions of the training guide."""
 
     NORMAL = "normal"
     TOO_EARLY = "too-early"
@@ -27,14 +27,14 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A condition that holds, what shows it, and what to do."""
+    """A condition that applies, its evidence, and a remedy."""
 
     condition: Condition
     epochs: tuple[int, int]
-    """First and last, 1-based; both 0 where the run has no whole epoch."""
+    """First and last epoch, 1-based; both 0 if the run has no complete epoch."""
     evidence: str
-    """One line with the values."""
+    """One line with the measured values."""
     advice: str
-    """One line."""
+    """Remedy in one line."""
     changes: Mapping[str, ParamValue] = field(default_factory=dict)
-    """Training arguments and their new values; empty where no argument would help."""
+    """Training arguments and their new values; empty if no argument would help."""

@@ -1,4 +1,4 @@
-"""How good a result is by the targets of the training guide [guide 19]."""
+"""Grade a result by the targets of the training guide [guide 19]."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tuner.diagnosis.runs import Run, RunEpoch
 
 
 class Mark(StrEnum):
-    """The guide's words for a result, the lowest first."""
+    """The guide's marks for a result, from lowest to highest."""
 
     BELOW = "below the targets"
     OK = "OK"
@@ -17,28 +17,28 @@ class Mark(StrEnum):
 
 
 TARGETS = {"mAP50": (0.6, 0.7, 0.8), "mAP50-95": (0.4, 0.5, 0.6)}
-"""Above which a result is OK, good and excellent, after 300 epochs and more."""
+"""Values above which a result is OK, good and excellent, after 300 epochs or more."""
 GOOD_RUN = {"mAP50": (0.60, 0.75), "mAP50-95": (0.40, 0.55), "precision": (0.65, 0.80), "recall": (0.60, 0.75)}
-"""What a good run from scratch shows."""
+"""Ranges of the metrics of a good run from scratch."""
 TARGET_EPOCHS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grade:
-    """The best epoch of a run, judged."""
+    """The mark of the best epoch of a run."""
 
     epoch: int
     metrics: Mapping[str, float]
     mark: Mark
-    """The lower of those for mAP50 and mAP50-95."""
+    """Lower one of the marks for mAP50 and mAP50-95."""
     below_good_run: tuple[str, ...]
-    """The metrics that are lower than those of a good run from scratch."""
+    """Metrics below the range of a good run from scratch."""
 
 
 def grade(run: Run) -> Grade | None:
-    """The grade of the epoch with the highest mAP50-95, whose weights are best.pt; none without a validated epoch.
+    """Grade the epoch with the highest mAP50-95 (its weights are best.pt); None without a validated epoch.
 
-    The targets are a detector's: a run of another task has metrics of other names, and so no grade.
+    The targets apply to detectors: the metrics of other tasks have other names, so these runs get no grade.
     """
     best = max(filter(_is_validated, run.epochs), key=lambda e: (e.metrics or {})["mAP50-95"], default=None)
     if best is None or best.metrics is None:
@@ -53,10 +53,10 @@ def grade(run: Run) -> Grade | None:
 
 
 def mark(name: str, value: float) -> Mark:
-    """The mark for one of the metrics that have targets; what equals a target is not above it."""
+    """Return the mark for a metric that has targets; a value equal to a target is not above it."""
     return list(Mark)[sum(value > target for target in TARGETS[name])]
 
 
 def _is_validated(epoch: RunEpoch) -> bool:
-    """A value that is NaN or infinite is no result."""
+    """Check whether an epoch has valid mAP values; NaN and infinity do not count."""
     return all(0 <= (epoch.metrics or {}).get(name, -1.0) <= 1 for name in TARGETS)

@@ -1,7 +1,7 @@
-"""What may be wrong with the learning: a rule for each condition, a pure function of the run.
+"""Rules for problems with learning: one for each condition, a pure function of the run.
 
-A rule says nothing where it cannot tell. They stand in `LEARNING` in the order in which they explain each other: a run
-that diverged does not fall either, and one whose loss does not fall has no mAP.
+A rule returns None if it cannot decide. `LEARNING` lists causes before their consequences: the loss of a diverged run
+does not fall either, and a run whose loss does not fall has no mAP.
 """
 
 from collections.abc import Callable
@@ -31,25 +31,27 @@ from tuner.diagnosis.runs import Run
 from tuner.diagnosis.validation import blind_validation, no_validation_labels
 
 REVERSAL, REVERSAL_SHARE = 0.15, 0.3
-"""Up and down by so much, at so many of the epochs. Measured: at most 0.03 in healthy runs, 0.10 with 12 images."""
+"""Relative size of a reversal, and its share of epochs. Measured share: at most 0.03 in healthy runs, 0.10 with 12
+images."""
 LEARNS_BY = 1 / 3
-"""By epoch 100 of 300 the loss has fallen and mAP has risen [guide 15]."""
+"""Progress by which the loss has fallen and mAP has risen: epoch 100 of 300 [guide 15]."""
 HARDLY = 0.1
-"""The guide's loss that does not fall goes from 2.5 to 2.3 within 50 of 300 epochs, by 0.08 [26]."""
+"""Relative decrease below which a loss does not fall; the guide's example goes from 2.5 to 2.3 (0.08) within 50 of 300
+epochs [26]."""
 HIGH_BOX_LOSS, LOW_MAP50 = 2.0, 0.2
-"""From epoch 50 of 300 on the guide has box losses below and mAP above [14]; the loss at its usual weight."""
+"""Box loss (at its default weight) and mAP50: from epoch 50 of 300 the guide expects a lower loss, higher mAP [14]."""
 FIRST_PHASE_EPOCHS = 50
-"""In which mAP may be near 0 [14]."""
+"""Epochs in which mAP may still be near 0 [14]."""
 SCRATCH_EPOCHS = 300
-"""The guide's plan from scratch [1, 7]."""
+"""Epochs that the guide plans from scratch [1, 7]."""
 STUCK_EPOCHS = 20
-"""So many at least must not have risen; the guide's goes from 0.45 to 0.46 within the last 100 of 300 [30]."""
+"""Minimum number of epochs without a rise; the guide's example goes from 0.45 to 0.46 in the last 100 of 300 [30]."""
 OK_MAP50, OK_MAP = 0.6, 0.4
-"""A curve that is flat above the guide's targets has arrived [19]."""
+"""Targets of the guide above which a flat curve has converged [19]."""
 
 
 def oscillating(run: Run) -> Finding | None:
-    """A training loss that goes up and down from epoch to epoch [15, 21]."""
+    """Detect a training loss that oscillates from epoch to epoch [15, 21]."""
     curve = since(train_loss(run), run.warm_up_epochs + 1)
     turns = reversals(curve, REVERSAL)
     if len(curve) < CURVE_EPOCHS or len(turns) < REVERSAL_SHARE * len(curve):
@@ -58,8 +60,8 @@ def oscillating(run: Run) -> Finding | None:
     return Finding(
         condition=Condition.OSCILLATING,
         epochs=(curve[0][0], curve[-1][0]),
-        evidence=f"the training loss turns by {REVERSAL:.0%} or more at {len(turns)} of {len(curve)} epochs, "
-        f"up and down between {min(v for _, v in curve):.3g} and {max(v for _, v in curve):.3g}",
+        evidence=f"the training loss reverses by {REVERSAL:.0%} or more at {len(turns)} of {len(curve)} epochs, "
+        f"between {min(v for _, v in curve):.3g} and {max(v for _, v in curve):.3g}",
         advice="lower the learning rate: above 0.1, training oscillates instead of converging"
         if changes
         else "use a larger batch and check the labels: the learning rate is already low",
@@ -68,7 +70,7 @@ def oscillating(run: Run) -> Finding | None:
 
 
 def loss_not_falling(run: Run) -> Finding | None:
-    """A training loss that is where it was [15, 26]."""
+    """Detect a training loss that does not fall [15, 26]."""
     curve = train_loss(run)
     if len(curve) < judged_from(run) or best(metric(run, "mAP50"), inf) >= LOW_MAP50 or last(curve) <= 0:
         return None
@@ -88,7 +90,7 @@ def loss_not_falling(run: Run) -> Finding | None:
 
 
 def not_learning(run: Run) -> Finding | None:
-    """mAP that stays near 0 although the training loss falls [15]."""
+    """Detect an mAP that stays near 0 although the training loss falls [15]."""
     curve = metric(run, "mAP50")
     is_over = run.planned_epochs is not None and run.progress >= 1
     enough = run.last_epoch >= FIRST_PHASE_EPOCHS and run.progress >= LEARNS_BY
@@ -102,7 +104,7 @@ def not_learning(run: Run) -> Finding | None:
         condition=Condition.NOT_LEARNING,
         epochs=(curve[0][0], curve[-1][0]),
         evidence=f"mAP50 does not exceed {best(curve, 0.0):.4f} in {run.last_epoch} epochs",
-        advice=f"train longer: such a short run may not find anything yet; if that does not help, {labels}"
+        advice=f"train longer: a run this short may not find anything yet; if that does not help, {labels}"
         if too_short
         else labels,
         changes={"epochs": SCRATCH_EPOCHS} if too_short else {},
@@ -110,7 +112,7 @@ def not_learning(run: Run) -> Finding | None:
 
 
 def plateau(run: Run) -> Finding | None:
-    """mAP that is stuck below the targets in the last third [30]."""
+    """Detect an mAP that is stuck below the targets in the last third [30]."""
     recent = since(metric(run, "mAP50-95"), round(run.last_epoch * 2 / 3))
     if run.progress < 2 / 3 or len(recent) < STUCK_EPOCHS:
         return None
@@ -130,7 +132,7 @@ def plateau(run: Run) -> Finding | None:
 def _against_high_loss(run: Run) -> tuple[str, dict[str, ParamValue]]:
     changes = remedies.higher_lr0(run)
     if changes:
-        return "raise the learning rate: training crawls at such a low one", changes
+        return "raise the learning rate: it is so low that training is very slow", changes
     changes = remedies.weaker_augmentation(run)
     check = "check the labels first: coordinates, classes, and whether they match their images; more images help"
     return (f"{check}, and weaker augmentation may help" if changes else check), changes
@@ -145,7 +147,7 @@ def _against_plateau(run: Run) -> tuple[str, dict[str, ParamValue]]:
 
 
 def _is_high_and_flat(curve: Curve, run: Run) -> bool:
-    """Whether so long a stretch of the training loss stays where it is, above what the guide has there."""
+    """Check whether a stretch of the training loss is long, flat, and above the guide's value for the box loss."""
     is_flat = fall(first(curve), last(curve)) < HARDLY
     return len(curve) >= CURVE_EPOCHS and is_flat and last(box_loss(run)) >= HIGH_BOX_LOSS
 

@@ -1,4 +1,4 @@
-"""When a run learns its training images by heart [guide 28]."""
+"""Detect a run that memorises its training images [guide 28]."""
 
 from tuner.diagnosis import remedies
 from tuner.diagnosis.curves import (
@@ -20,22 +20,22 @@ from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.runs import Run
 
 RISEN = 0.1
-"""Of the validation loss from its lowest, as a share."""
+"""Relative rise of the validation loss from its minimum."""
 APART = 3.0
-"""Validation loss to training loss. The guide's overfitted run has 4 [28]; measured: 3 and 5, healthy ones end at 1."""
+"""Validation loss / training loss. The guide's overfitted run has 4 [28]; measured 3 and 5, healthy runs end at 1."""
 FALLEN, LEAST_MAP = 0.2, 0.1
-"""Of mAP50-95 from its best, as a share, and how high that was: a smaller one may be chance."""
+"""Relative fall of mAP50-95 from its maximum, and the smallest maximum that counts; below it a fall may be chance."""
 LEARNT = 0.1
-"""What the training loss has fallen meanwhile, as a share."""
+"""Relative fall of the training loss in the same epochs."""
 GOOD_MAP50 = 0.7
-"""Where the result is good [19] nothing needs a remedy, however far the losses lie apart."""
+"""mAP50 from which a result is good [19] and needs no remedy, however far apart the losses are."""
 
 Sign = tuple[tuple[int, int], str]
-"""The epochs, and one line of what they show."""
+"""First and last epoch, and one line of evidence."""
 
 
 def overfitting(run: Run) -> Finding | None:
-    """Validation gets worse, or is far worse than training, while the training loss falls and mAP does not rise."""
+    """Detect validation that gets worse, or is far worse than training, while training improves and mAP does not."""
     train = since(train_loss(run), run.warm_up_epochs + 1)
     val = since(val_loss(run), run.warm_up_epochs + 1)
     if len(train) < CURVE_EPOCHS or best(metric(run, "mAP50"), 0.0) >= GOOD_MAP50:
@@ -59,7 +59,7 @@ def _rising_loss(run: Run, train: Curve, val: Curve) -> Sign | None:
         return None
     turn, lowest = min(smoothed(val), key=lambda point: point[1])
     has_learnt = fall(around(train, turn), last(train)) >= LEARNT
-    # Late in a good run the validation loss may rise a little while mAP still does.
+    # Late in a good run the validation loss may rise a little while mAP still rises too.
     if last(val) <= (1 + RISEN) * lowest or not has_learnt or has_risen(metric(run, "mAP50-95"), turn):
         return None
     shown = f"the validation loss rose from {lowest:.3g} in epoch {turn} to {last(val):.3g}, {_training(train)}"

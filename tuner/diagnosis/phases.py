@@ -1,4 +1,4 @@
-"""What the training guide calls normal from scratch, phase by phase [guide 14]."""
+"""Compare a run from scratch with the normal values of the training guide, phase by phase [guide 14]."""
 
 from dataclasses import dataclass
 
@@ -9,31 +9,31 @@ from tuner.diagnosis.runs import Run
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """A stretch of a training from scratch."""
+    """A phase of a training from scratch."""
 
     share: tuple[float, float]
-    """From where to where, as shares of the planned epochs."""
+    """Start and end, as shares of the planned epochs."""
     loss: tuple[float, float]
-    """Of the boxes: the guide does not say which, and only this one has such values from start to end."""
+    """Range of the box loss: the guide does not name the loss, and only this one has these values throughout."""
     map50: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """Where a run is, and what it shows there."""
+    """The phase of a run, and its values in that phase."""
 
     number: int
-    """1-based, of `PHASES`."""
+    """Index in `PHASES`, 1-based."""
     phase: Phase
     epochs: tuple[int, int]
-    """The phase in epochs of this run."""
+    """First and last epoch of the phase in this run."""
     loss: float
-    """NaN where it is not known; so is `map50`."""
+    """Box loss; NaN if unknown, as is `map50`."""
     map50: float
 
     @property
     def is_behind(self) -> bool:
-        """Whether mAP50 is lower than the phase has it; the loss depends on too much else."""
+        """True if mAP50 is below the range of the phase; the loss depends on too much else."""
         return self.map50 < self.phase.map50[0]
 
 
@@ -42,11 +42,11 @@ PHASES = (
     Phase(share=(1 / 6, 1 / 2), loss=(1.0, 2.0), map50=(0.2, 0.4)),
     Phase(share=(1 / 2, 1), loss=(0.0, 1.0), map50=(0.5, 0.7)),
 )
-"""The guide's epochs 1-50, 50-150 and 150-300, of 300. The mAP of its last one is that of its targets for mAP50."""
+"""The guide's epochs 1-50, 50-150 and 150-300 of 300. The mAP of the last phase is the guide's target for mAP50."""
 
 
 def standing(run: Run) -> Standing | None:
-    """The phase that the last epoch is in; none for fine-tuning, another task, without a plan or without an epoch."""
+    """Return the phase of the last epoch; None for fine-tuning, other tasks, and runs without a plan or an epoch."""
     if run.columns.task is not Task.DETECT or run.from_scratch is False or not run.planned_epochs or not run.epochs:
         return None
     number = next(i for i, phase in enumerate(PHASES, 1) if run.progress <= phase.share[1])

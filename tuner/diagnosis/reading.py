@@ -1,4 +1,4 @@
-"""Finds the records of a run and reads them, within bounds; nothing is made or changed."""
+"""Find the records of a run and read them, within size limits and without changing anything."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ from tuner.exceptions import UsageError
 from tuner.system.printable import printable
 
 MAX_BYTES = 16 * 2**20
-"""A row of results.csv has some 150 bytes: a hundred thousand epochs."""
+"""Largest file that is read; at about 150 bytes for a row of results.csv this holds 100,000 epochs."""
 
 _SIGNS = (RECORDS, RESULTS, REQUEST)
 _TAIL_BYTES = 64 * 1024
@@ -31,10 +31,10 @@ _NOTHING = Table(epochs=(), columns=YOLO, unknown=(), notes=())
 
 
 def read_run(path: Path) -> Run:
-    """The run whose folder, results.csv or records.jsonl is named.
+    """Read the run with this folder, results.csv or records.jsonl.
 
     Raises:
-        UsageError: there is none, or its records cannot be read.
+        UsageError: there is no run, or its records cannot be read.
     """
     folder, table = _places(path)
     arguments, argument_notes = _arguments(folder)
@@ -44,7 +44,7 @@ def read_run(path: Path) -> Run:
         epochs = _without_stale_metrics(epochs, arguments)
     end = end_of_record(_tail(folder / END)) or end_of_log(_tail(folder / LOG))
     if not epochs and (end is None or end.outcome not in _JUDGED_WITHOUT_EPOCHS):
-        raise UsageError(f"A run must have an epoch to be diagnosed, but '{path}' has none yet; wait for the first.")
+        raise UsageError(f"A diagnosis needs at least one epoch, but '{path}' has none yet; wait for the first.")
     planned = arguments.get("epochs")
     best = folder / WEIGHTS / BEST_WEIGHTS
     return Run(
@@ -63,7 +63,7 @@ def read_run(path: Path) -> Run:
 
 
 def _places(path: Path) -> tuple[Path, Path]:
-    """The run's folder, and the results.csv in it (which may have another name)."""
+    """Return the folder of the run, and its results.csv, which may have another name."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
@@ -77,7 +77,7 @@ def _places(path: Path) -> tuple[Path, Path]:
         return path.parent, path.parent / RESULTS
     raise UsageError(
         f"A run must be a folder with {RECORDS} or {RESULTS} in it, or one of these files, but got '{path}'; "
-        "name the folder that training wrote."
+        "give the folder that the training wrote."
     )
 
 
@@ -89,11 +89,11 @@ def _folder(path: Path) -> Path:
         raise UsageError(f"A run's folder must hold {RECORDS} or {RESULTS}, but '{path}' has neither.")
     named = ", ".join(f"'{run}'" for run in found[:_MOST_NAMED])
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-    raise UsageError(f"One run is diagnosed at a time, but '{path}' has {len(found)}; name one of {named}{more}.")
+    raise UsageError(f"The path must contain one run, but '{path}' has {len(found)}; give one of {named}{more}.")
 
 
 def _below(root: Path, name: str) -> Iterator[Path]:
-    """Files of that name, at most four folders down: a study's runs lie two below it."""
+    """Yield files with this name, at most four folders deep; the runs of a study are two folders below it."""
     for number, (folder, folders, files) in enumerate(os.walk(root)):
         if number >= _MOST_LOOKED_AT:
             return
@@ -105,7 +105,7 @@ def _below(root: Path, name: str) -> Iterator[Path]:
 
 
 def _told(folder: Path, table: Path, task: Task | None) -> Table:
-    """What the records of our trainer tell, with the validation losses of the table, or what the table alone does."""
+    """Return the content of our trainer's records, with the validation losses of the table, or of the table alone."""
     records = folder / RECORDS
     in_table = table_of_csv(_text(table), _named(table), task) if table.is_file() else _NOTHING
     if not records.is_file() or table.name != RESULTS:
@@ -126,12 +126,12 @@ def _arguments(folder: Path) -> tuple[dict[str, ArgumentValue], tuple[str, ...]]
     elif (folder / REQUEST).is_file():
         found, notes = arguments_of_request(_text(folder / REQUEST)), ()
     else:
-        return {}, (f"there is no {ARGUMENTS} beside the records, so the plan and the arguments are unknown",)
+        return {}, (f"there is no {ARGUMENTS} next to the records, so the plan and the arguments are unknown",)
     return found | _portable_model(folder, found), notes
 
 
 def _portable_model(folder: Path, arguments: Mapping[str, ArgumentValue]) -> dict[str, ArgumentValue]:
-    """The model of a study's run as a plain `yolo` can read it, which its study keeps two folders up."""
+    """Return the model of a study's run in the form that a plain `yolo` reads; the study keeps it two folders up."""
     model = arguments.get("model")
     if not (folder / REQUEST).is_file() or not isinstance(model, str):
         return {}
@@ -142,7 +142,7 @@ def _portable_model(folder: Path, arguments: Mapping[str, ArgumentValue]) -> dic
 def _without_stale_metrics(
     epochs: tuple[RunEpoch, ...], arguments: Mapping[str, ArgumentValue]
 ) -> tuple[RunEpoch, ...]:
-    """With val: false only the last planned epoch is validated; the others' rows repeat what was there before."""
+    """Remove repeated values: with val=False only the last planned epoch is validated."""
     return tuple(e if e.epoch == arguments.get("epochs") else replace(e, val=None, metrics=None) for e in epochs)
 
 
@@ -153,12 +153,14 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"The records of a run must be readable, but '{path}' is not ({error.strerror}).") from error
     if len(content) > MAX_BYTES:
-        raise UsageError(f"A run's file must not exceed {MAX_BYTES} bytes, but '{path}' does; is this the right file?")
+        raise UsageError(
+            f"A run's file must not exceed {MAX_BYTES} bytes, but '{path}' does; check that it is the right file."
+        )
     return content.decode("utf-8-sig", errors="replace")
 
 
 def _tail(path: Path) -> str:
-    """The end of a file; empty where there is none."""
+    """Return the end of a file; empty if there is no file."""
     try:
         if not path.is_file():
             return ""

@@ -1,4 +1,4 @@
-"""What may be wrong with a run's time and memory, whatever it learns: a rule for each condition."""
+"""Rules for problems with time and memory, independent of learning: one for each condition."""
 
 from collections.abc import Callable
 from statistics import median
@@ -10,13 +10,13 @@ from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.runs import Run
 
 VERY_SLOW_S = 7200.0
-"""The guide's very slow epoch [29]."""
+"""Seconds for one epoch that the guide calls very slow [29]."""
 STALLED, STALLED_EPOCHS = 3.0, 3
-"""Times the run's own median, at so many of its epochs."""
+"""Multiple of the run's median epoch time, and the minimum number of epochs that exceed it."""
 
 
 def out_of_memory(run: Run) -> Finding | None:
-    """The run ended because memory ran out [guide 25]."""
+    """Detect a run that ended because memory ran out [guide 25]."""
     if run.outcome is not Outcome.OUT_OF_MEMORY:
         return None
     return Finding(
@@ -29,7 +29,7 @@ def out_of_memory(run: Run) -> Finding | None:
 
 
 def slow(run: Run) -> Finding | None:
-    """Epochs of hours, or many that take far longer than the others [29]."""
+    """Detect epochs that take hours, or several that take far longer than the others [29]."""
     times = _times(run)
     usual = median(times.values()) if times else 0.0
     stalled = [epoch for epoch, seconds in times.items() if seconds > STALLED * usual]
@@ -42,7 +42,7 @@ def _very_slow(run: Run, times: dict[int, float], usual: float) -> Finding:
     return Finding(
         condition=Condition.SLOW,
         epochs=(min(times), max(times)),
-        evidence=f"an epoch takes {usual / 3600:.1f} h; the records do not tell how much of it is data loading",
+        evidence=f"an epoch takes {usual / 3600:.1f} h; the records do not show how much of it is data loading",
         advice="load images faster if the GPU waits for them; smaller images or more GPUs help in any case",
         changes=remedies.faster_loading(run),
     )
@@ -54,12 +54,12 @@ def _stalled(times: dict[int, float], stalled: list[int], usual: float) -> Findi
         epochs=(stalled[0], stalled[-1]),
         evidence=f"{len(stalled)} of {len(times)} epochs took more than {STALLED:g} times the median of {usual:.3g} s, "
         f"up to {max(times.values()):.3g} s",
-        advice="look for what held them up: another program on the machine, a network disk, or swapping",
+        advice="look for the cause of the delay: another program on the machine, a network disk, or swapping",
     )
 
 
 def _times(run: Run) -> dict[int, float]:
-    """Seconds by epoch without the first, which fills caches, of whichever kind is more: validated or not."""
+    """Return seconds by epoch, without the first (it fills caches), of validated or other epochs: the larger group."""
     times, validated = dict(epoch_seconds(run)), {e.epoch for e in run.epochs if e.metrics is not None}
     later = times.keys() - {e.epoch for e in run.epochs[:1]}
     alike = max(later & validated, later - validated, key=len)

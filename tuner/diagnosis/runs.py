@@ -1,4 +1,4 @@
-"""A training run as its records tell it."""
+"""A training run, as read from its records."""
 
 import math
 from collections.abc import Mapping
@@ -9,24 +9,24 @@ from tuner.diagnosis.columns import YOLO, Columns
 from tuner.space import ADAM_FAMILY
 
 ArgumentValue = ParamValue | tuple[ParamValue, ...]
-"""What a training argument may be; ultralytics takes lists too, as of layers to freeze."""
+"""Value of a training argument; ultralytics also takes lists, for example of layers to freeze."""
 
 _ADAM_FAMILY = frozenset(name.lower() for name in ADAM_FAMILY)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEpoch:
-    """The values of one epoch; any of them may be NaN or infinite where a run has diverged."""
+    """The values of one epoch; any of them may be NaN or infinite if the run has diverged."""
 
     epoch: int
-    """1-based."""
+    """Epoch number, 1-based."""
     train: Mapping[str, float]
     """Mean training losses by name (box, cls, dfl)."""
     val: Mapping[str, float] | None = None
-    """The same on the validation split; none where the epoch was not validated or nobody kept them."""
+    """Losses on the validation split; None if the epoch was not validated or they were not recorded."""
     metrics: Mapping[str, float] | None = None
-    """0..1, by the contract's METRICS for a detector and by the names of its task for any other model; none where the
-    epoch was not validated."""
+    """Metrics, 0..1: METRICS of the contract for a detector, names of the task for other models; None if the epoch was
+    not validated."""
     seconds: float | None = None
     memory_gib: float | None = None
     learning_rate: float | None = None
@@ -34,56 +34,56 @@ class RunEpoch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What is known of a run."""
+    """The records of a run."""
 
     source: str
-    """Where its records lie, as it was named."""
+    """Path of the records, as the user gave it."""
     epochs: tuple[RunEpoch, ...]
-    """Without gaps that matter, in their order; empty for a run that ended in its first epoch."""
+    """Epochs in order, without gaps that matter; empty for a run that ended in its first epoch."""
     columns: Columns = YOLO
-    """What kind of model it trains, and what its losses are."""
+    """Kind of model and names of its losses."""
     unknown: tuple[str, ...] = ()
-    """What its records do not tell of what is judged, one line each."""
+    """Information that the diagnosis needs and the records lack, one line each."""
     planned_epochs: int | None = None
     params: Mapping[str, ArgumentValue] = field(default_factory=dict)
-    """Training arguments by the names of ultralytics; empty where nobody kept them."""
+    """Training arguments by their ultralytics names; empty if they were not recorded."""
     from_scratch: bool | None = None
     outcome: Outcome | None = None
-    """How it ended, if its end record or its log says so."""
+    """Outcome of the run, if its end record or its log shows it."""
     message: str = ""
-    """What these say about that."""
+    """Explanation of the outcome."""
     best_weights: str = ""
-    """Absolute path of the best checkpoint, if it is still there."""
+    """Absolute path of the best checkpoint; empty if it does not exist any more."""
     notes: tuple[str, ...] = ()
-    """What the reader should know about the records, one line each."""
+    """Remarks about the records for the user, one line each."""
 
     @property
     def last_epoch(self) -> int:
-        """The last whole epoch, 0 for none."""
+        """Last complete epoch; 0 if there is none."""
         return self.epochs[-1].epoch if self.epochs else 0
 
     @property
     def progress(self) -> float:
-        """The share of the planned epochs that is trained, 0..1; 1 where the plan is not known."""
+        """Completed share of the planned epochs, 0..1; 1 if the plan is unknown."""
         return min(self.last_epoch / self.planned_epochs, 1.0) if self.planned_epochs else 1.0
 
     @property
     def warm_up_epochs(self) -> int:
-        """Epochs that the learning rate takes to rise: nobody is judged by them."""
+        """Epochs of the learning rate warm-up, which the rules ignore."""
         return math.ceil(max(0.0, min(self.number("warmup_epochs", 3.0), 1e6)))
 
     @property
     def optimizer(self) -> str:
-        """As it was named; "auto", ultralytics' default, chooses one and lr0 by itself."""
+        """Optimizer as given; "auto", the default of ultralytics, chooses an optimizer and lr0."""
         return str(self.params.get("optimizer", "auto"))
 
     @property
     def is_adam_like(self) -> bool:
-        """Whether the optimizer is of Adam's kind, for which a good lr0 is about ten times smaller [guide 21]."""
+        """True for the Adam family, for which a good lr0 is about ten times smaller [guide 21]."""
         return self.optimizer.lower() in _ADAM_FAMILY
 
     def number(self, name: str, default: float) -> float:
-        """A parameter, or the default where it is not known or no number."""
+        """Return a parameter, or the default if it is unknown or not a finite number."""
         value = self.params.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return default

@@ -1,4 +1,4 @@
-"""A run in a line or two, for the end of a longer report."""
+"""Summarise a run in a line or two, for the end of a longer report."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ def summary_lines(folder: Path) -> tuple[str, ...]:
     diagnosis = _diagnosis(folder)
     if diagnosis is None or diagnosis.grade is None:
         return _findings(diagnosis)
-    meant = f", which are for {TARGET_EPOCHS} epochs and more" if diagnosis.run.last_epoch < TARGET_EPOCHS else ""
-    return (f"by the training guide's marks{meant}: {diagnosis.grade.mark}", *_findings(diagnosis))
+    meant = f", which apply from {TARGET_EPOCHS} epochs" if diagnosis.run.last_epoch < TARGET_EPOCHS else ""
+    return (f"mark by the training guide's targets{meant}: {diagnosis.grade.mark}", *_findings(diagnosis))
 
 
 def finding_lines(folder: Path) -> tuple[str, ...]:

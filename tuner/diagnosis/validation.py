@@ -1,4 +1,4 @@
-"""What may be wrong with the validation of a run while its training is sound."""
+"""Rules for problems with the validation of a run whose training is healthy."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.runs import Run, RunEpoch
 
 LASTING_SHARE = 1 / 3
-"""Of the validated epochs: fewer are told in a note, unless they are the last ones."""
+"""Share of the validated epochs for a finding; fewer lead to a note only, unless they are the last ones."""
 LASTING_EPOCHS = 3
 
 
 def validation_overflow(run: Run) -> Finding | None:
-    """Validation losses that are no numbers although the model finds objects: nothing is wrong with the model."""
+    """Detect validation losses that are not finite although the model finds objects, so the model is fine."""
     found = _lasting(run)
     reached = _best_score(run, found)
     if not found or reached < RECOVERED_MAP50:
@@ -25,13 +25,13 @@ def validation_overflow(run: Run) -> Finding | None:
         condition=Condition.VALIDATION_OVERFLOW,
         epochs=(found[0].epoch, found[-1].epoch),
         evidence=f"{_lost(run, found)}, where {scores(run.columns.task)[1]} reaches {reached:.3f}; {_trained(run)}",
-        advice="keep the learning rate: the training is sound, and best.pt is chosen by metrics, not by this loss. "
+        advice="keep the learning rate: the training is healthy, and best.pt is chosen by metrics, not by this loss. "
         + _cause(run),
     )
 
 
 def blind_validation(run: Run) -> Finding | None:
-    """Validation losses that are no numbers and a model that finds nothing, although its training loss is a number."""
+    """Detect validation losses that are not finite and a model that finds nothing, with a finite training loss."""
     found = _lasting(run)
     reached = _best_score(run, found)
     if len(found) < LASTING_EPOCHS or reached >= RECOVERED_MAP50:
@@ -48,7 +48,7 @@ def blind_validation(run: Run) -> Finding | None:
 
 
 def no_validation_labels(run: Run) -> Finding | None:
-    """No object to be found in the validation split: its metrics are 0 or NaN, and so is its loss of the boxes."""
+    """Detect a validation split without objects: its metrics and its box loss are 0 or NaN."""
     name = scores(run.columns.task)[1]
     validated = [epoch for epoch in run.epochs if name in (epoch.metrics or {})]
     values = [(epoch.metrics or {})[name] for epoch in validated]
@@ -57,25 +57,25 @@ def no_validation_labels(run: Run) -> Finding | None:
     if all(math.isnan(value) for value in values):
         shown = f"the metrics are NaN in all {len(validated)} validated epochs"
     elif all(value == 0 or math.isnan(value) for value in values) and _has_no_boxes(run, validated):
-        shown = f"the metrics and the validation loss of the boxes are 0 in all {len(validated)} validated epochs"
+        shown = f"the metrics and the box loss in validation are 0 in all {len(validated)} validated epochs"
     else:
         return None
     return Finding(
         condition=Condition.NO_VALIDATION_LABELS,
         epochs=(validated[0].epoch, validated[-1].epoch),
         evidence=shown,
-        advice="give the validation split its labels: tune data check names the images without labels and the place "
-        "where ultralytics looks for them",
+        advice="add the labels of the validation split: tune data check lists the images without labels and the "
+        "location where ultralytics looks for them",
     )
 
 
 def validation_notes(run: Run) -> Iterator[str]:
-    """Which epochs have values that are no numbers, where no finding is about them, a line each."""
+    """Yield one line for each kind of values that are not finite, if no finding covers them."""
     trained, validated = broken_in_training(run), broken_in_validation(run)
     if trained:
         yield f"a training loss is NaN or infinite in {_where(trained)}, but the run has recovered since"
     if validated:
-        yield f"a validation loss is NaN or infinite in {_where(validated)}, while the training losses are numbers"
+        yield f"a validation loss is NaN or infinite in {_where(validated)}, while the training losses are finite"
     measured = [epoch for epoch in run.epochs if broken(epoch.metrics)]
     if measured:
         yield f"NaN or infinite in {_where(measured)}: {', '.join(broken(measured[0].metrics))}"
@@ -84,16 +84,16 @@ def validation_notes(run: Run) -> Iterator[str]:
 def _cause(run: Run) -> str:
     if not remedies.validates_in_half_precision(run):
         return (
-            "Half precision is not the cause, since the run does not use it: check the labels of the validation split"
+            "Half precision is not the cause because the run does not use it: check the labels of the validation split"
         )
-    cause = "Validation runs in half precision, in which a loss can overflow"
+    cause = "Validation runs in half precision, where a loss can overflow"
     if not run.columns.takes_our_arguments:
         return cause
     return f"{cause}; amp=False validates in full precision, but trains more slowly and takes more memory"
 
 
 def _lasting(run: Run) -> tuple[RunEpoch, ...]:
-    """The epochs whose validation losses are no numbers, where there are many or they are the last ones."""
+    """Return the epochs whose validation losses are not finite, if they are many or the last ones."""
     found = broken_in_validation(run)
     validated = [epoch for epoch in run.epochs if epoch.val]
     is_last = len(validated) >= LASTING_EPOCHS and all(epoch in found for epoch in validated[-LASTING_EPOCHS:])
@@ -106,7 +106,7 @@ def _best_score(run: Run, epochs: Sequence[RunEpoch]) -> float:
 
 
 def _has_no_boxes(run: Run, epochs: Sequence[RunEpoch]) -> bool:
-    """Whether the loss of the boxes, the first of all, is 0 in each, and another one is not."""
+    """Check whether the box loss (the first loss) is 0 in every epoch while another loss is not."""
     name = run.columns.losses[0] if run.columns.losses else ""
     losses = [epoch.val or {} for epoch in epochs]
     return all(parts.get(name) == 0 for parts in losses) and any(any(parts.values()) for parts in losses)
@@ -120,7 +120,7 @@ def _lost(run: Run, epochs: Sequence[RunEpoch]) -> str:
 
 def _trained(run: Run) -> str:
     loss = train_loss(run)
-    return f"the training loss goes from {first(loss):.3g} to {last(loss):.3g}" if loss else "the training goes on"
+    return f"the training loss goes from {first(loss):.3g} to {last(loss):.3g}" if loss else "the training continues"
 
 
 def _where(epochs: Sequence[RunEpoch]) -> str:

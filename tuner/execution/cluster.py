@@ -14,7 +14,7 @@ from tuner.execution import ray_node
 from tuner.system.scratch import scratch_folder
 
 _GIB_PER_CPU_SLOT = 2.0
-"""Memory that a small detector's trainer needs on a CPU, including torch."""
+"""Memory in GiB that the trainer of a small detector needs on a CPU, including torch."""
 
 _MAX_LOADERS = 8
 """Maximum data-loading processes of one trial; more rarely help one GPU."""
@@ -60,7 +60,7 @@ def connected(*, gpus: int | None, parallel: int | None, address: str | None) ->
         if wanted > available:
             raise MachineError(
                 f"--gpus must be at most the number of GPUs that Ray sees, {available}, but got {wanted}; "
-                "--gpus 0 trains on the CPU."
+                "use --gpus 0 to train on the CPU."
             )
         total_cpus = ray.cluster_resources().get("CPU", 1.0)
         yield _gpu_slots(wanted, parallel, total_cpus) if wanted else _slots_on_cpu(number, total_cpus)

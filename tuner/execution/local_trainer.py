@@ -1,4 +1,4 @@
-"""Carry out one long run on this machine, without Ray."""
+"""Train one long run on this machine, without Ray."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ def train_here(
     on_record: Callable[[Record], None],
     should_stop: Callable[[], bool],
 ) -> EndRecord:
-    """Carry out a request, through lost processes; `on_record` gets every record but the end."""
+    """Train a request, despite lost processes; `on_record` receives every record except the end."""
     trainer = TrainerProcess(command)
 
     def attempt(listen: Callable[[Record], None]) -> EndRecord:

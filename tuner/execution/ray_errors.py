@@ -33,23 +33,23 @@ _STARTING = (
     ),
     _Known(
         r"Too many open files|\[Errno (23|24)\]",
-        "it may not open enough files",
-        "raise the limit, `ulimit -n 4096` or more, and begin again",
+        "the limit on open files is too low",
+        "raise it (`ulimit -n 4096` or more) and run the command again",
     ),
     _Known(
         r"No space left on device|Disk quota exceeded|\[Errno (28|122)\]",
         "the disk of its temporary folder is full",
-        "make room there, or set TMPDIR to a folder on another disk",
+        "free disk space there, or set TMPDIR to a folder on another disk",
     ),
     _Known(
         r"Resource temporarily unavailable|can't start new thread|pthread_create|\[Errno 11\]",
-        "it may not start enough processes and threads",
-        "raise the limit, `ulimit -u 4096` or more, or that of the container (pids), and begin again",
+        "the limit on processes and threads is too low",
+        "raise it (`ulimit -u 4096` or more) or the limit of the container (pids), and run the command again",
     ),
     _Known(
         r"Cannot allocate memory|bad_alloc|memory on this node available|MemoryError|\[Errno 12\]",
         "there is too little memory",
-        "end other programs, or raise the limit of the container or job (`ulimit -v` too), and begin again",
+        "close other programs, or raise the limit of the container or job (and `ulimit -v`), and run the command again",
     ),
     _Known(
         r"/dev/shm|plasma directory|object store",
@@ -58,21 +58,21 @@ _STARTING = (
     ),
     _Known(
         r"Address already in use|ports? \S+ is (already )?in use|[Tt]he specified port is \d+|\[Errno 98\]",
-        "a port that it needs is taken",
-        "unset RAY_GCS_SERVER_PORT and other variables that fix its ports, or end the program that has the port",
+        "a port that it needs is already in use",
+        "unset RAY_GCS_SERVER_PORT and other variables that set its ports, or stop the program that uses the port",
     ),
     _Known(
         r"Permission denied|Read-only file system|Operation not permitted|\[Errno (1|13|30)\]",
-        "it may not write to its temporary folder, or run its own programs",
-        "set TMPDIR to a folder that can be written to, and keep the Python environment on a disk without noexec",
+        "it cannot write to its temporary folder, or run its own programs",
+        "set TMPDIR to a writable folder, and keep the Python environment on a disk without noexec",
     ),
     _Known(
         r"GLIBC|Exec format error|cannot open shared object|No such file or directory: '[^']*(gcs_server|raylet)'",
         "its programs do not run on this machine",
-        "install it again for this system: `pip install --force-reinstall ray`",
+        "reinstall it for this system: `pip install --force-reinstall ray`",
     ),
 )
-"""Known errors when Ray starts; the first match counts, so the more certain ones come first."""
+"""Known errors when Ray starts; the first match counts, so more specific patterns come first."""
 
 _JOINING = (
     _Known(
@@ -82,45 +82,45 @@ _JOINING = (
     ),
     _Known(
         r"[Aa]uthenticat|[Uu]nauthorized|token",
-        "it does not accept this command's token, or wants one",
-        "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token that it was started with",
+        "it requires a token, or does not accept the token of this command",
+        "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token of the cluster",
     ),
     _Known(
         r"Could not find any running Ray instance",
-        "none runs on this machine",
+        "no cluster runs on this machine",
         "start one with `ray start --head`, give its host:port, or leave --address out",
     ),
     _Known(
         r"[Mm]alformed address|Invalid address|Unable to parse|must be a|ray://|Expected '<host>",
-        "that is no address of a cluster",
-        "give host:port (port 6379 by default), or auto for the one on this machine",
+        "this is not the address of a cluster",
+        "give host:port (port 6379 by default), or auto for the cluster on this machine",
     ),
     _Known(
         r"Name or service not known|name resolution|No address associated|nodename nor servname",
-        "no machine has that name",
-        "correct the name, or give the address in numbers",
+        "the host name is unknown",
+        "correct the name, or give an IP address",
     ),
     _Known(
         r"Connection refused|timed out|TimedOut|No route|unreachable|reset by peer|Failed to connect|GCS",
-        "no Ray cluster answers there",
-        "see on its first machine that it runs (`ray status`) and on which port (6379 by default, not the dashboard's "
-        "8265), and that no firewall is in between",
+        "no Ray cluster answers at this address",
+        "check on its head node that it runs (`ray status`) and on which port (6379 by default, not the dashboard's "
+        "8265), and that no firewall blocks it",
     ),
 )
 
 
 def failed_start(error: Exception, folder: Path) -> MachineError:
-    """Explain why Ray could not be started.
+    """Explain why Ray cannot be started.
 
     Args:
-        error: Error that Ray raised. A server that did not start in time gives its reason only in its log.
+        error: Error that Ray raised. A server that does not start in time gives the reason only in its log.
         folder: Folder with Ray's logs.
     """
     return _problem("Ray cannot be started on this machine", _STARTING, [_said(error), *_logged(folder)])
 
 
 def failed_join(error: Exception, address: str) -> MachineError:
-    """Explain why the cluster at an address could not be joined."""
+    """Explain why the cluster at an address cannot be joined."""
     return _problem(f"The Ray cluster at '{address}' cannot be joined", _JOINING, [_said(error)])
 
 
@@ -131,7 +131,7 @@ def _problem(what: str, table: Iterable[_Known], texts: Sequence[str]) -> Machin
             if found := re.search(known.says, text):
                 return MachineError(f"{what}: {known.means} ({_around(found)}); {known.remedy}.")
     more = f"; its log: {texts[1][:_LONGEST]}" if texts[1:] else ""
-    return MachineError(f"{what}: {texts[0][:_LONGEST]}{more}. `tune doctor` looks at the machine.")
+    return MachineError(f"{what}: {texts[0][:_LONGEST]}{more}. Run `tune doctor` to check the machine.")
 
 
 def _around(found: re.Match[str]) -> str:

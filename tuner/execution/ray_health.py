@@ -1,4 +1,4 @@
-"""Watch whether Ray is alive. Ray's own client would wait a minute and then end this process without our message."""
+"""Watch whether Ray is alive; Ray's own client would wait a minute, then end this process without our message."""
 
 import contextlib
 import threading
@@ -13,7 +13,7 @@ _SILENCE_S = 20.0
 """Time without an answer after which a cluster counts as lost, in seconds; a busy one answers in milliseconds."""
 
 _SILENCE_AT_THE_END_S = 5.0
-"""The same time while the run is ending, in seconds: its cause may have ended Ray too."""
+"""Time without an answer while the run is ending, in seconds; the cause of the end may have stopped Ray too."""
 
 _OWN_SERVERS = frozenset({"gcs_server", "raylet"})
 

@@ -21,9 +21,9 @@ from tuner.system.signals import Interrupted
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # no progress tables of Tune: we show our own
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files: the database has it all
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files: the database stores everything
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # we handle Ctrl+C and stop the search in order
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # we handle Ctrl+C and stop the search cleanly
     "TUNE_WARN_THRESHOLD_S": "10",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -35,11 +35,11 @@ _ENVIRONMENT = {
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 _OBJECT_STORE_BYTES = 100 << 20
-"""Size close to Ray's minimum; only a few lines per epoch pass through. Ray's default is a third of the memory."""
+"""Size near Ray's minimum, since only a few lines per epoch pass through it; Ray's default is 1/3 of the memory."""
 
 _SETTINGS = 4
 _EMPTY_SETTINGS = bytes((0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0))
-"""HTTP/2 frame: length, type, flags, stream."""
+"""Empty HTTP/2 settings frame: length, type, flags, stream."""
 
 _MOST_FILES = 65536
 
@@ -50,7 +50,7 @@ _THREADS = 150
 """Minimum number of threads that Ray needs, in its servers and this process together."""
 
 _CONNECT_S = 10.0
-"""Timeout of a connection, in seconds. Ray itself tries an address without an answer for more than two minutes."""
+"""Timeout of a connection, in seconds; Ray itself tries an unreachable address for more than two minutes."""
 
 
 def start(num_cpus: int, folder: Path) -> None:
@@ -129,9 +129,9 @@ def _keep_to_this_machine() -> None:
     """Make Ray's processes listen on loopback only and require this run's token.
 
     Anyone who reaches a port of Ray can run code as its user. Ray listens on every interface, even if it is given
-    127.0.0.1, unless clusters are disabled (the default outside Linux). Ray would keep its own token in ~/.ray for
-    every run, where other users may be able to read it. Our token is in the environment of this run's processes, where
-    they cannot.
+    127.0.0.1, unless clusters are disabled (the default outside Linux). Ray would keep one token in ~/.ray for every
+    run, where other users may be able to read it. Our token is in the environment of this run's processes, which other
+    users cannot read.
     """
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that Ray starts
     ray_constants.ENABLE_RAY_CLUSTER = False  # for this process, which has already read the variable
@@ -146,7 +146,7 @@ def _require_loopback() -> None:
             opened.enter_context(socket.create_connection(servers[0].getsockname(), 1.0))
         except OSError as error:
             raise MachineError(
-                f"Ray's processes speak to each other on {_PORTS} ports of 127.0.0.1, which cannot be had "
+                f"Ray's processes need {_PORTS} ports of 127.0.0.1 to communicate, but they are not available "
                 f"({error.strerror or error}); bring the loopback interface up (`ip link set lo up`), widen "
                 "net.ipv4.ip_local_port_range, or raise `ulimit -n`."
             ) from error
@@ -163,8 +163,8 @@ def _require_threads() -> None:
             started.append(thread)
     except RuntimeError as error:
         raise MachineError(
-            f"Ray needs {_THREADS} threads and more, but no more than {len(started)} can be started; raise the limit, "
-            "`ulimit -u 4096` or more, or that of the container (pids)."
+            f"Ray needs at least {_THREADS} threads, but only {len(started)} can be started; raise the limit "
+            "(`ulimit -u 4096` or more) or the limit of the container (pids)."
         ) from error
     finally:
         done.set()
@@ -184,7 +184,7 @@ def _require_answer(address: str) -> None:
     except (OSError, OverflowError) as error:
         raise failed_join(error, address) from error
     if not is_grpc:
-        raise failed_join(ConnectionError("what answers there is not Ray's GCS"), address)
+        raise failed_join(ConnectionError("the server at this address is not Ray's GCS"), address)
 
 
 def _answers_as_grpc(connection: socket.socket) -> bool:

@@ -1,7 +1,7 @@
-"""Train a workload with Ray Tune as the scheduler: two thin adapters, and the run.
+"""Train a workload with Ray Tune as the scheduler, through two thin adapters.
 
-The searcher hands requests to Tune; the scheduler passes the trainers' records on, and the decisions back to Tune. No
-state of ours is pickled or restored: a restart is a start (see `tuner.search.search`).
+The searcher gives requests to Tune. The scheduler passes the trainers' records to the workload, and its decisions to
+Tune. None of our state is pickled or restored: a restart is a new start (see `tuner.search.search`).
 """
 
 import logging
@@ -33,10 +33,10 @@ _DISK_CHECK_S = 5.0
 
 
 class _Driver:
-    """The state that the two adapters share: the workload, and which Ray trial trains which run.
+    """Shared state of the two adapters: the workload, and the run of each Ray trial.
 
-    Tune must never see an exception of ours: one that leaves a hook ends every trial without a word to the searcher. So
-    the first one is kept, the workload is stopped in order, and `train_on_ray` raises the exception at the end.
+    Tune must never see our exceptions: an exception in a hook ends every trial without notifying the searcher. So the
+    first one is stored, the workload is stopped cleanly, and `train_on_ray` raises the exception at the end.
     """
 
     def __init__(self, workload: Workload, slots: Slots, terms: "Terms", at_start: Callable[[], object]) -> None:
@@ -55,16 +55,17 @@ class _Driver:
         except Exception as error:
             if self.failure is None:
                 self.failure = error
-                logger.error("stopping all trials: %s", error, exc_info=not isinstance(error, TunerError))
-            self.workload.stop(str(error) if isinstance(error, TunerError) else f"an internal error: {error!r}")
+                logger.error("an error stops the run: %s", error, exc_info=not isinstance(error, TunerError))
+            told = str(error) if isinstance(error, TunerError) else f"internal error, please report: {error!r}"
+            self.workload.stop(told)
             return default
 
     def look_around(self, *, attempt_failed: bool = False) -> None:
-        """Stop if continuing would lose something: the lease is gone, or the disk is nearly full.
+        """Stop if continuing would lose data: the lease is lost, or the disk is nearly full.
 
         Args:
-            attempt_failed: a trial has ended, perhaps because the disk is full: check the disk in any case. Trials that
-                find it full are retried, and fail, faster than the clock would have it checked.
+            attempt_failed: An attempt has failed, perhaps because the disk is full, so check the disk now. Retries on a
+                full disk fail faster than the regular check detects it.
         """
         now_s = time.monotonic()
         self.workload.pass_time(now_s - self.looked_s)
@@ -73,18 +74,18 @@ class _Driver:
             self.next_disk_check_s = now_s + _DISK_CHECK_S
             missing = shortage(self.terms.folder, self.terms.reserve_bytes)
             if missing is not None:
-                problem = MachineError(f"The run was ended in order: {missing}, then the same command goes on.")
+                problem = MachineError(f"The run stopped cleanly: {missing}, then run the same command to resume.")
                 self.workload.stop(missing, problem)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Driver":
-        return self  # Tune copies what it is given; there is one
+        return self  # Tune copies its arguments, but there must be only one driver
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        return object, ()  # Tune pickles its arguments to disk; nothing of ours is ever read back
+        return object, ()  # Tune pickles its arguments to disk; ours are never read again
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
-    """Gives Tune the requests, one for each free slot."""
+    """Searcher that gives Tune the requests, one for each free slot."""
 
     def __init__(self, driver: _Driver) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if driver.workload.finished:
             return str(Searcher.FINISHED)
         if len(driver.numbers) >= driver.slots.number:
-            return None  # asked ahead of a free slot, a suggestion would not know the results still to come
+            return None  # a suggestion ahead of a free slot would miss the results that arrive until then
         request = driver.guarded(self._next_request, None)
         if request is None:
             return str(Searcher.FINISHED) if driver.workload.finished else None
@@ -125,17 +126,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
     def _lose(self, number: int) -> None:
         self._driver.look_around(attempt_failed=True)
-        self._driver.workload.on_lost(number, "its process or its machine was lost")
+        self._driver.workload.on_lost(number, "its process or machine was lost")
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the study has it."""
+        """Do nothing: the study stores the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Do nothing: the study stores the state."""
 
 
 class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
-    """Passes the trainers' records on, and carries out the decisions."""
+    """Scheduler that passes the trainers' records to the workload and executes its decisions."""
 
     def __init__(self, driver: _Driver) -> None:
         super().__init__()
@@ -165,28 +166,31 @@ def _is_infrastructure_failure(record: object) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """How to carry out requests."""
+    """Conditions for training the requests."""
 
     command: tuple[str, ...]
-    """Starts a trainer that speaks `tuner.contract`."""
+    """Command that starts a trainer with the protocol of `tuner.contract`."""
     hang_timeouts: HangTimeouts
     folder: Path
-    """The trials write below it."""
+    """Folder below which the trials write."""
     reserve_bytes: int
-    """Space that must stay free there."""
+    """Space in bytes that must stay free there."""
 
 
 def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Callable[[], object]) -> None:
-    """Train until the workload is finished or stopped; afterwards none of it is live.
+    """Train until the workload is finished or stopped; no trial runs afterwards.
 
     Args:
-        at_start: called once when Tune is up, which has taken SIGUSR1 for itself by then.
+        workload: Trials to train.
+        slots: Number of parallel trials and resources of each.
+        terms: Command, limits and folder of the trainers.
+        at_start: Called once when Tune has started; by then, Tune has replaced the handler of SIGUSR1.
 
     Raises:
-        TunerError: the error that ended it, if one did.
+        TunerError: The error that ended the training, if any.
     """
     driver = _Driver(workload, slots, terms, at_start)
-    # Tune would start one actor at a time; all slots may start at once, and `suggest` never asks ahead.
+    # By default, Tune starts one actor at a time. All slots can start at once, because `suggest` never runs ahead.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.number)
     with tempfile.TemporaryDirectory(prefix="tune-ray-") as scratch:
         tuner = tune.Tuner(
@@ -194,15 +198,15 @@ def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Calla
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(driver),
                 scheduler=SearchScheduler(driver),
-                num_samples=-1,  # the searcher says when it is finished
+                num_samples=-1,  # the searcher reports when it is finished
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name="search",
                 storage_path=scratch,
                 verbose=0,
-                # Trainers keep their own checkpoints and resume from them. The workload decides about retries: to
-                # Tune, a lost actor is the end of its trial.
+                # Trainers write their own checkpoints and resume from them. The workload decides about retries, so
+                # for Tune, a lost actor ends its trial.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),

@@ -1,4 +1,4 @@
-"""Carry out one long run on a machine of the cluster that has room."""
+"""Train one long run on a machine of the cluster with enough free resources."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ _RemoteTrainer: Any = ray.remote(_TrainerHost)
 
 
 def gpus_of_largest_node() -> int:
-    """Return the GPU count of the machine with the most GPUs, since one run cannot span machines."""
+    """Return the GPU count of the machine with the most GPUs, because one run cannot span machines."""
     return max((int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
 
 
@@ -46,7 +46,7 @@ def train_remotely(
     on_record: Callable[[Record], None],
     should_stop: Callable[[], bool],
 ) -> EndRecord:
-    """Carry out a request, despite lost processes and machines; `on_record` receives every record except the end."""
+    """Train a request, despite lost processes and machines; `on_record` receives every record except the end."""
 
     def attempt(listen: Callable[[Record], None]) -> EndRecord:
         return _attempt(request, command, hang_timeouts, cpus=cpus, on_record=listen, should_stop=should_stop)
@@ -74,7 +74,7 @@ def _attempt(
                     on_record(record)  # type: ignore[arg-type]  # trainers send records only
             return EndRecord(outcome=Outcome.STOPPED)
     except ray.exceptions.RayActorError:
-        return EndRecord(outcome=Outcome.ERROR, message="its process or its machine was lost", retryable=True)
+        return EndRecord(outcome=Outcome.ERROR, message="its process or machine was lost", retryable=True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Define the Ray Tune trainable, which holds the trainer process of one slot. It is light, so Ray can reuse it."""
+"""Define the Ray Tune trainable that holds the trainer process of one slot; it is light, so Ray can reuse it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ HANG_TIMEOUTS_KEY = "hang_timeouts"
 RECORDS_KEY = "records"
 
 _HEARTBEAT_S = 1.0
-"""Maximum wait of an actor, in seconds: it cannot receive anything while it waits."""
+"""Maximum time that an actor waits for records, in seconds; it cannot receive calls while it waits."""
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
@@ -50,8 +50,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
     def _assign(self, config: dict[str, Any]) -> None:
         """Accept a trial; the first step starts it.
 
-        Tune creates an actor for a trial. If another actor becomes free first, Tune gives the trial to that one: the
-        new actor is set up, but never stepped, and discarded. Starting the trial here would run it twice.
+        Tune creates an actor for a trial. If another actor becomes free first, Tune gives the trial to that one, and
+        discards the new actor after its setup. Starting the trial here would run it twice.
         """
         request = decode(config[REQUEST_KEY])
         assert isinstance(request, TrainRequest)

@@ -1,4 +1,4 @@
-"""Decide after how long a silence a trainer counts as hung. Pure: the caller supplies the clock."""
+"""Decide when a silent trainer counts as hung; pure, because the caller supplies the clock."""
 
 import statistics
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Watch:
         self._epochs_s: list[float] = []
 
     def heard(self, now_s: float, epoch_s: float | None = None) -> None:
-        """Note that a record arrived; pass the epoch's duration in seconds if the record is of an epoch."""
+        """Note the arrival of a record; pass the epoch's duration in seconds for the record of an epoch."""
         self._heard_s = now_s
         if epoch_s is not None:
             self._epochs_s.append(epoch_s)
@@ -48,4 +48,4 @@ class Watch:
         if silence_s <= bound_s:
             return None
         after = f"epoch {len(self._epochs_s)}" if self._epochs_s else "the start"
-        return f"no sign of life for {silence_s:.0f} s after {after}, where {bound_s:.0f} s is the most expected"
+        return f"no sign of life for {silence_s:.0f} s after {after}; at most {bound_s:.0f} s is expected"

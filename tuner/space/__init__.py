@@ -1,4 +1,4 @@
-"""Search spaces: a YAML file -> checked parameters -> Optuna's suggestions -> what the trainer gets."""
+"""Search spaces: from a YAML file to checked parameters, Optuna's suggestions and the trainer's arguments."""
 
 from tuner.space._arguments import (
     ADAM_FAMILY,

@@ -1,7 +1,7 @@
-"""What ultralytics calls its training arguments, and what a search may do with each.
+"""Names, ranges and types of ultralytics' training arguments, and the role of each in a search.
 
-The ranges are those that ultralytics enforces (`check_cfg`), narrowed where it checks nothing although a
-value outside cannot be meant. A test compares names, defaults and types with the installed ultralytics.
+The ranges are those that ultralytics enforces (`check_cfg`), narrowed where it does not check values that make no
+sense. A test compares names, defaults and types with the installed ultralytics.
 """
 
 import difflib
@@ -18,7 +18,7 @@ _Number = TypeVar("_Number", int, float)
 
 
 class Kind(StrEnum):
-    """What an argument's values are."""
+    """The type of an argument's values."""
 
     FLOAT = "a number"
     INT = "a whole number"
@@ -27,31 +27,31 @@ class Kind(StrEnum):
 
 
 class UnfitError(SpaceError):
-    """A value breaks an argument's rule; the text says rule, value given and remedy, without a full stop."""
+    """A value breaks an argument's rule; the text gives rule, value and remedy, without a full stop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Argument:
-    """One training argument that a space may name."""
+    """A training argument that a space may name."""
 
     name: str
     kind: Kind
     default: ParamValue | None
-    """ultralytics' own, and none where it decides for itself."""
+    """Default of ultralytics; None if ultralytics decides at run time."""
     low: float = 0.0
     high: float = math.inf
     excludes_low: bool = False
     multiple_of: int = 1
     options: tuple[ParamValue, ...] = ()
-    """The values of a CHOICE."""
+    """Values of a CHOICE."""
     fixed_only: str = ""
-    """Why every trial must have the same value; empty where it may be searched."""
+    """Reason why every trial needs the same value; empty if the argument may be searched."""
 
     def checked(self, value: object) -> ParamValue:
-        """The value in its own type (1 becomes 1.0 where numbers are real).
+        """Check a value and return it in the argument's type (1 becomes 1.0 for a FLOAT).
 
         Raises:
-            UnfitError: wrong type, outside the range, or no option.
+            UnfitError: the value has the wrong type, is outside the range, or is not an option.
         """
         match self.kind:
             case Kind.FLOAT:
@@ -65,7 +65,7 @@ class Argument:
 
     @property
     def range_text(self) -> str:
-        """The allowed values, as one says them."""
+        """Allowed values, in words."""
         if self.kind is Kind.CHOICE:
             return f"one of {listed(self.options)}"
         if self.kind is Kind.BOOL:
@@ -143,12 +143,12 @@ class Argument:
         raise UnfitError(f"{text}; did you mean {near}?" if near else f"{text}; choose one of them")
 
 
-_NAMED_BATCH = "name the size: an automatic one differs from trial to trial and is not what was recorded"
+_NAMED_BATCH = "give a number: an automatic batch size differs between trials and does not match the record"
 _LONGEST_SHOWN = 100
 
 
 def shown(value: object) -> str:
-    """A value as YAML has it: true, not True; quotes around text, so that '0.1' is seen to be text."""
+    """Format a value as in YAML: true instead of True, and quotes around text, so '0.1' is visibly text."""
     if isinstance(value, bool):
         return str(value).lower()
     text = "nothing" if value is None else repr(value)
@@ -160,7 +160,7 @@ def listed(values: Iterable[object]) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """The candidate most like a mistyped name, or the empty string."""
+    """Return the candidate most similar to a mistyped name, or an empty string."""
     by_folded = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.lower()[:100], by_folded, n=1, cutoff=0.7)
     return by_folded[close[0]] if close else ""
@@ -177,7 +177,7 @@ def _number_remedy(value: object, example: str) -> str:
 
 
 def _floats(**defaults: tuple[float, float, float]) -> list[Argument]:
-    """Real-valued arguments as name=(default, low, high)."""
+    """Create FLOAT arguments from name=(default, low, high)."""
     return [
         Argument(name=name, kind=Kind.FLOAT, default=default, low=low, high=high)
         for name, (default, low, high) in defaults.items()
@@ -188,22 +188,22 @@ def _flags(**defaults: bool) -> list[Argument]:
     return [Argument(name=name, kind=Kind.BOOL, default=default) for name, default in defaults.items()]
 
 
-_SPEED_ONLY = "it changes how fast a trial runs, not what it learns"
-_MEASURE = "trials must be measured alike"
+_SPEED_ONLY = "it changes the speed of a trial, not what it learns"
+_MEASURE = "all trials must be measured in the same way"
 
 OPTIMIZERS = ("SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop")
 ADAM_FAMILY = frozenset({"Adam", "Adamax", "AdamW", "NAdam", "RAdam"})
-"""Where `momentum` means beta1 and a good lr0 is about ten times smaller."""
+"""Optimizers for which `momentum` means beta1 and a good lr0 is about ten times smaller."""
 
 AUGMENTATION_STRENGTH = "augmentation_strength"
-"""Our own: moves all augmentation arguments together, and is never passed to the trainer."""
+"""Our own argument: moves all augmentation arguments together, and is never passed to the trainer."""
 
 ARGUMENTS: dict[str, Argument] = {
     argument.name: argument
     for argument in [
         # Optimizer and schedule.
         Argument(name="optimizer", kind=Kind.CHOICE, default="auto", options=OPTIMIZERS),
-        # ultralytics refuses an lr0 above 1; our trainer does not, so that a search may show where training breaks.
+        # ultralytics refuses an lr0 above 1; our trainer accepts it, so a search can show where training breaks.
         Argument(name="lr0", kind=Kind.FLOAT, default=0.01, excludes_low=True),
         *_floats(
             lrf=(0.01, 0, 1),
@@ -255,7 +255,7 @@ ARGUMENTS: dict[str, Argument] = {
             name="single_cls",
             kind=Kind.BOOL,
             default=False,
-            fixed_only="with it a trial learns an easier task, which cannot be compared",
+            fixed_only="it makes the task easier, so trials with and without it cannot be compared",
         ),
         Argument(name="iou", kind=Kind.FLOAT, default=0.7, high=1, fixed_only=_MEASURE),
         Argument(name="max_det", kind=Kind.INT, default=300, low=1, fixed_only=_MEASURE),
@@ -292,31 +292,31 @@ REFUSED: dict[str, str] = {
     "label_smoothing": "was removed from ultralytics; leave it out",
     "crop_fraction": "was removed from ultralytics; leave it out",
     "conf": "changes how mAP is measured, not the model; leave it out",
-    "distill_model": "is no part of a search; distil the promoted model afterwards",
-    "dis": "acts only with distill_model, which is no part of a search; leave it out",
+    "distill_model": "is not part of a search; distil the model of the final run afterwards",
+    "dis": "acts only with distill_model, which is not part of a search; leave it out",
     "augmentations": "cannot be written in YAML; search the named augmentation arguments",
     "epochs": "is the length of every trial's schedule; set `epochs` under `search`",
-    "seed": "is set for each trial from the study's; set `seed` under `search`",
-    "patience": "is replaced by the comparison at the rungs; set `rungs` under `search`",
-    "data": "is the study's; set `data` at the top of the file or on the command line",
-    "model": "is the study's; set `model` at the top of the file or on the command line",
+    "seed": "is derived for each trial from the seed of the study; set `seed` under `search`",
+    "patience": "is replaced by early stopping at the rungs; set `rungs` under `search`",
+    "data": "belongs to the study; set `data` at the top of the file or on the command line",
+    "model": "belongs to the study; set `model` at the top of the file or on the command line",
     "pretrained": "follows from `model`: a name or a .yaml starts from scratch, a .pt from its weights",
     "cls_remap": "acts only on pretrained weights, which follow from `model`; leave it out",
-    "quantize": "is for export; quantise the promoted model afterwards",
+    "quantize": "is for export; quantise the model of the final run afterwards",
     **_same(
         "is set by the tuner for every trial; leave it out",
         "device workers project name save save_dir save_period save_json val plots resume exist_ok "
         "deterministic verbose time task mode split profile cfg",
     ),
     **_same(
-        "has no part in training a detector; leave it out",
+        "plays no role in training a detector; leave it out",
         "overlap_mask mask_ratio pose kobj rle angle dlog dgrad dlam dnn nms source vid_stride stream_buffer "
         "visualize augment classes retina_masks embed show save_frames save_txt save_conf "
         "save_crop show_labels show_conf show_boxes line_width format optimize dynamic simplify opset "
         "workspace tracker half int8 keras save_hybrid",
     ),
 }
-"""Arguments that a space must not name: why, and what to do instead."""
+"""Arguments that a space must not name, with the reason and the remedy."""
 
 _OTHER_NAMES = {
     "lr": "lr0",
@@ -339,5 +339,5 @@ _OTHER_NAMES = {
 
 
 def meant_argument(name: str) -> str:
-    """The argument that an unknown name may stand for, or the empty string."""
+    """Return the argument that an unknown name probably means, or an empty string."""
     return _OTHER_NAMES.get(name.lower()) or nearest(name, ARGUMENTS)

@@ -1,8 +1,7 @@
 """Augmentation strength: one number for the ten augmentation arguments that belong together.
 
-0 is the training guide's weak preset (many images), 0.5 its medium one, 1 its strong one (few images)
-[guide 23]; between them each argument moves in a straight line. What the guide leaves unsaid of a preset
-is ultralytics' default.
+0 is the training guide's weak preset (many images), 0.5 the medium and 1 the strong preset (few images) [guide 23];
+values in between are interpolated linearly. Arguments that the guide does not give have ultralytics' default.
 """
 
 from types import MappingProxyType
@@ -38,8 +37,8 @@ STRONG = MappingProxyType(
 
 
 def augmentation_of(strength: float) -> dict[str, float]:
-    """The augmentation arguments for a strength in 0..1."""
+    """Return the augmentation arguments for a strength in 0..1."""
     lower, upper, start = (WEAK, MEDIUM, 0.0) if strength <= 0.5 else (MEDIUM, STRONG, 0.5)
     share = (strength - start) / 0.5
-    # Rounded, so that a preset comes out as the guide prints it and not as 0.8999999999999999.
+    # Rounded, so that a preset has the guide's values and not 0.8999999999999999.
     return {name: round(lower[name] + (upper[name] - lower[name]) * share, 6) for name in lower}

@@ -1,4 +1,4 @@
-"""A space's canonical form, as a study or a table keeps it, back to the space."""
+"""Restore a space from its canonical form, which studies and tables store."""
 
 import json
 from collections.abc import Mapping
@@ -12,14 +12,18 @@ from tuner.space._space import CANONICAL_VERSION, Space
 from tuner.space._yaml_nodes import plain_value
 
 _VERSIONS = (1, CANONICAL_VERSION)
-"""Version 1 had no names and conditions but those in the labels."""
+"""Known versions; version 1 had names and conditions only in the labels."""
 
 
 def space_of(canonical: Mapping[str, Any], *, name: str) -> Space:
-    """Make the space whose `canonical` this is; description, data, model and what a study may change are the defaults.
+    """Restore a space; description, data, model and the settings that a study may change get their defaults.
+
+    Args:
+        canonical: the result of `Space.canonical`.
+        name: the name of the space.
 
     Raises:
-        SpaceError: it is no canonical form of a known version, or it describes no space.
+        SpaceError: the form has an unknown version, or does not describe a valid space.
     """
     version = canonical.get("version") if isinstance(canonical, Mapping) else None
     if version not in _VERSIONS:
@@ -34,23 +38,23 @@ def space_of(canonical: Mapping[str, Any], *, name: str) -> Space:
             "parameters": _variants(_from_labels(parameters) if version == 1 else parameters),
             "baseline": {**canonical["baseline"]},
         }
-        text = json.dumps(tree, indent=0, allow_nan=False)  # JSON is YAML: all rules of a space are checked once more
+        text = json.dumps(tree, indent=0, allow_nan=False)  # JSON is YAML, so this checks all rules of a space again
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpaceError(
             f"A canonical space must have settings, parameters and baseline as `Space.canonical` writes them, "
-            f"but it has not ({type(error).__name__}: {error})."
+            f"but this one does not ({type(error).__name__}: {error})."
         ) from error
     return replace(parse_space(text, name=name, file=f"{name} (canonical)"), file="")
 
 
 def _variants(canonical: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """List the variants by name, in the form that YAML has them."""
+    """Return the variants by name, in their YAML form."""
     variants: dict[str, list[dict[str, Any]]] = {}
     for form in canonical.values():
         variant = {key: value for key, value in form.items() if value not in (None, False) or key == "fixed"}
         name = variant.pop("name")
         if variant.get("step") == 1 and "int" in variant:
-            del variant["step"]  # what a range of whole numbers has without it
+            del variant["step"]  # the default for a range of whole numbers
         if not variant["when"]:
             del variant["when"]
         variants.setdefault(name, []).append(variant)
@@ -58,9 +62,9 @@ def _variants(canonical: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict
 
 
 def _from_labels(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Give forms of version 1 their names and conditions: `lr0 [optimizer=AdamW|Adam, cos_lr=true]`.
+    """Add names and conditions to forms of version 1, from labels like `lr0 [optimizer=AdamW|Adam, cos_lr=true]`.
 
-    Values in a label are words, numbers and truths, none of which has a mark in it.
+    Values in a label are words, numbers and booleans, which contain no separators.
     """
     forms = {}
     for label, form in parameters.items():

@@ -1,13 +1,13 @@
-"""What changed between two spaces, for the message that a study cannot go on."""
+"""List the differences between two spaces, for the message that a study cannot be resumed."""
 
 from collections.abc import Iterator, Mapping
 
 _IN_THE_LABEL = frozenset({"name", "when"})
-"""What a canonical parameter says that its label shows; older forms lack it."""
+"""Keys of a canonical parameter that repeat its label; older forms lack them."""
 
 
 def differences_between(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """Lines for a person, from two canonical forms; an older form may lack parts."""
+    """Describe the differences between two canonical forms, one line each; an older form may lack parts."""
     return [
         *_part_differences("parameters", "", old, new),
         *_part_differences("baseline", "baseline ", old, new),
@@ -19,11 +19,11 @@ def _part_differences(part: str, prefix: str, old: Mapping[str, object], new: Ma
     before, now = _mapping(old.get(part)), _mapping(new.get(part))
     for name in sorted({*before, *now}):
         if name not in before:
-            yield f"{prefix}{name}: new, {_text(now[name])}"
+            yield f"{prefix}{name}: added, {_text(now[name])}"
         elif name not in now:
-            yield f"{prefix}{name}: gone, was {_text(before[name])}"
+            yield f"{prefix}{name}: removed, was {_text(before[name])}"
         elif _text(before[name]) != _text(now[name]):
-            yield f"{prefix}{name}: was {_text(before[name])}, is {_text(now[name])}"
+            yield f"{prefix}{name}: {_text(before[name])} -> {_text(now[name])}"
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -31,7 +31,7 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 
 def _text(value: object) -> str:
-    """A canonical value as the YAML format writes it."""
+    """Format a canonical value as in YAML."""
     if isinstance(value, Mapping):
         shown = {key: item for key, item in value.items() if key not in _IN_THE_LABEL and item not in (None, False)}
         return ", ".join(f"{key} {_text(item)}" for key, item in shown.items())

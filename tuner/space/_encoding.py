@@ -1,4 +1,4 @@
-"""A space as a unit cube: one dimension for each searched parameter, variants one by one."""
+"""Encode a space as a unit cube, with one dimension for each searched parameter; variants count separately."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -17,71 +17,74 @@ from tuner.unit_cube import Cube, Dimension
 
 _INACTIVE = 0.5
 _DIGITS = 12
-"""Values of a range are rounded to so many: beyond the noise of the way to the cube and back, and 0.01 is 0.01."""
+"""Significant digits of decoded values, which removes the rounding errors of encoding: 0.01 stays 0.01."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """The way of one parameter's values into 0..1 and back."""
+    """The mapping of one parameter's values into 0..1 and back."""
 
     place: Callable[[ParamValue], float]
     value: Callable[[float], ParamValue]
-    """Of a place in 0..1; where several places mean one value, `place` gives one of them."""
+    """Inverse of `place`, for any place in 0..1; several places may map to the same value."""
 
 
 class UnitCube:
-    """Configurations as points of the unit cube, and back.
+    """Conversion of configurations to points of the unit cube, and back.
 
-    The i-th of k choices lies at (i + 0.5) / k, a number where it lies between low and high, on a logarithmic scale if
-    its range is one. Dimensions without a value are 0.5. Steps and whole numbers are the nearest ones on the way back.
-    A point that came from a configuration leads back to it, to 12 digits of a range, and from there to the same point.
+    The i-th of k choices maps to (i + 0.5) / k, a number to its relative position between low and high, on a
+    logarithmic scale for a logarithmic range. Dimensions without a value are 0.5. Decoding rounds to the nearest step
+    or whole number. The point of a configuration decodes to the same configuration, to 12 digits of a range, and that
+    encodes to the same point.
     """
 
     def __init__(self, space: Space) -> None:
         self._space = space
         self._axes = {parameter.label: _axis(parameter) for parameter in space.searched}
         self.labels: tuple[str, ...] = tuple(self._axes)
-        """The searched parameters in the order of their dimensions, which is the space's."""
+        """Labels of the searched parameters, in the order of the dimensions and of the space."""
         self.choices: tuple[int, ...] = tuple(
             len(parameter.choices) if isinstance(parameter, ChoiceParameter) else 0 for parameter in space.searched
         )
-        """By dimension: how many values a choice has; 0 for a range."""
+        """Number of values of each dimension; 0 for a range."""
         self.conditions: tuple[tuple[tuple[int, frozenset[int]], ...], ...] = tuple(
             tuple(_conditions(parameter, space)) for parameter in space.searched
         )
-        """By dimension: (an earlier dimension, the choices of it under which this one has a value), all of which must
-        hold. A condition on a parameter that has variants itself is left out."""
+        """Conditions of each dimension: pairs of an earlier dimension and its choices under which this one has a value;
+        all must hold. Conditions on a parameter that has variants itself are left out."""
 
     @property
     def cube(self) -> Cube:
-        """The same without names and values."""
+        """Dimensions without names and values."""
         pairs = zip(self.choices, self.conditions, strict=True)
         return Cube(tuple(Dimension(choices=choices, when=when) for choices, when in pairs))
 
     def point(self, sampled: Mapping[str, ParamValue]) -> NDArray[np.float64]:
-        """Where a configuration lies.
+        """Encode a configuration as a point.
 
         Args:
             sampled: the values of the active searched parameters, by label.
 
         Raises:
-            SpaceError: a value is not of this space.
+            SpaceError: a value does not belong to this space.
         """
         point = np.full(len(self.labels), _INACTIVE)
         for label, value in sampled.items():
             if label not in self._axes:
-                raise SpaceError(f"A point has a dimension for each searched parameter, but {label!r} is none of them.")
+                raise SpaceError(
+                    f"A point has a dimension for each searched parameter, but {label!r} is not one of them."
+                )
             try:
                 point[self.labels.index(label)] = self._axes[label].place(value)
             except UnfitError as unfit:
-                raise SpaceError(f"A point must lie inside the space, but {label}={value!r} {unfit}.") from unfit
+                raise SpaceError(f"A point must be inside the space, but {label}={value!r} {unfit}.") from unfit
         return point
 
     def sampled(self, point: NDArray[np.float64]) -> dict[str, ParamValue]:
-        """The configuration at a point, for `Space.resolve`: the active searched parameters by label.
+        """Decode a point to a configuration for `Space.resolve`: the active searched parameters by label.
 
         Args:
-            point: finite numbers; what lies outside 0..1 counts as the nearer end.
+            point: finite numbers; values outside 0..1 are clipped.
         """
         places = dict(zip(self.labels, np.clip(point, 0.0, 1.0).tolist(), strict=True))
         params: dict[str, ParamValue] = {}
@@ -130,7 +133,7 @@ def _choice_axis(parameter: ChoiceParameter) -> _Axis:
 
 
 def _stepped_axis(parameter: FloatParameter | IntParameter, step: float) -> _Axis:
-    # In decimal, so that 0.1 and two steps of 0.1 make 0.3.
+    # In decimal, so that 0.1 plus two steps of 0.1 is 0.3.
     low, high, width = (Decimal(str(number)) for number in (parameter.low, parameter.high, step))
     steps = round((high - low) / width)
     kind = int if isinstance(parameter, IntParameter) else float

@@ -1,4 +1,4 @@
-"""Space files: those that a user writes, and those that are shipped."""
+"""Find and load space files, from users and from the package."""
 
 import os
 from pathlib import Path
@@ -11,17 +11,17 @@ from tuner.space._yaml_nodes import MAX_BYTES
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PLACES = (_PACKAGE / "search_spaces", _PACKAGE.parent / "search_spaces")
-"""Of an installed package, and of a checkout."""
+"""Folders of the shipped spaces in an installed package and in a checkout."""
 
 SHIPPED_SPACES = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
-"""The folder of the spaces that are shipped."""
+"""Folder of the shipped spaces."""
 
 
 def find_space(name: str, cwd: Path) -> Path:
-    """The file that a name means: a path that exists, or else the name of a shipped space.
+    """Return the space file for a name: an existing path, or else the name of a shipped space.
 
     Raises:
-        SpaceError: neither; names the shipped spaces and the nearest of them.
+        SpaceError: the name is neither; the text lists the shipped spaces and suggests the most similar one.
     """
     path = cwd / name
     if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
@@ -35,7 +35,7 @@ def find_space(name: str, cwd: Path) -> Path:
     guess = f"did you mean {near}? " if near else ""
     raise SpaceError(
         f"A space is a file or one of the shipped spaces, but there is no {name!r} in {cwd}; "
-        f"{guess}Shipped are {', '.join(shipped) or 'none'}."
+        f"{guess}The shipped spaces are {', '.join(shipped) or 'none'}."
     )
 
 
@@ -43,7 +43,7 @@ def load_space(path: Path) -> Space:
     """Read and check a space file.
 
     Raises:
-        SpaceError: the file cannot be read, or breaks rules; one line each.
+        SpaceError: the file cannot be read, or breaks rules; one line for each problem.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Values as ultralytics' own files have them, in the form in which they are trained with."""
+"""Convert values from ultralytics' own files to the form used in training."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ _WHOLE = frozenset(
     {"epochs", "patience", "seed", *(name for name, argument in ARGUMENTS.items() if argument.kind is Kind.INT)}
 )
 _OLD_MULTI_SCALE = 0.5
-"""What `multi_scale: true` of ultralytics 8.1 to 8.3 means as a share of the image size."""
+"""Meaning of `multi_scale: true` of ultralytics 8.1 to 8.3, as a share of the image size."""
 
 Given = ParamValue | Sequence[ParamValue | None]
 
 
 def normalised(name: str, given: Given) -> ParamValue:
-    """One value for what a file gives: a list where one version has it, a whole number that was written as 9.0.
+    """Return one value for the content of a file, which may be a list in some versions, or a whole number like 9.0.
 
     Raises:
-        UnfitError: a list that no single value stands for, or an automatic batch or optimizer.
+        UnfitError: the value is a list that no single value can represent, or an automatic batch or optimizer.
     """
     value = given if isinstance(given, bool | int | float | str) else _one_of(name, given)
     if name in _WHOLE and isinstance(value, float) and value.is_integer():
         value = int(value)
     if name == "close_mosaic" and isinstance(value, float) and math.isfinite(value):
-        return round(value)  # as ultralytics does with what its tuner proposes
+        return round(value)  # as ultralytics does with the proposals of its tuner
     if name == "optimizer" and isinstance(value, str):
         return _optimizer(value)
     if name == "multi_scale" and isinstance(value, bool):
@@ -33,15 +33,15 @@ def normalised(name: str, given: Given) -> ParamValue:
     if name == "imgsz" and isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return math.ceil(value / 32) * 32
     if name == "batch" and isinstance(value, int | float) and not isinstance(value, bool) and value < 1:
-        raise UnfitError(f"`batch` must be a number of images, but got {value}; name one, or give --batch auto")
+        raise UnfitError(f"`batch` must be a number of images, but got {value}; give a number, or use --batch auto")
     return value
 
 
 def _optimizer(value: str) -> str:
     if value.lower() == "auto":
         raise UnfitError(
-            "`optimizer` must be named, but got 'auto', which ignores lr0 and momentum; give --set optimizer=SGD, or "
-            "another by name"
+            "`optimizer` must be named, but got 'auto', which ignores lr0 and momentum; use --set optimizer=SGD or "
+            "another optimizer"
         )
     return {name.lower(): name for name in OPTIMIZERS}.get(value.lower(), value)
 
@@ -55,9 +55,9 @@ def _one_of(name: str, given: Sequence[ParamValue | None]) -> ParamValue:
             return len(numbers)
     remedy = {
         "freeze": "write N for the first N layers",
-        "scale": "write one number, as 0.5 for 0.5 to 1.5",
+        "scale": "write one number, such as 0.5 for 0.5 to 1.5",
         "fraction": "write the share of the training images",
         "batch": "write a number of images",
-    }.get(name, "write one")
+    }.get(name, "write one value")
     values = ", ".join("null" if item is None else shown(item).strip("'") for item in given)
     raise UnfitError(f"`{name}` must be one value, but got [{values[:60]}]; {remedy}")

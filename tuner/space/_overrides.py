@@ -1,4 +1,4 @@
-"""Values from a command line, `lr0=0.005`, and a space in which they are fixed."""
+"""Parse settings from the command line (`lr0=0.005`), and fix them in a space."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ _OWN_OPTIONS = {"epochs": "--epochs", "seed": "--seed", "data": "--data", "model
 
 
 def setting_of(text: str) -> tuple[str, ParamValue]:
-    """Split `name=value` as the command line has it; the value is read as YAML reads it.
+    """Split `name=value` from the command line; the value is parsed as YAML.
 
     Raises:
-        UnfitError: it has another form.
+        UnfitError: the text has another form.
     """
     name, equals, value = text.partition("=")
     tree, problems = read_tree(f"value: {value}\n")
@@ -39,22 +39,24 @@ def setting_of(text: str) -> tuple[str, ParamValue]:
 
 
 def sentence(text: str) -> str:
-    """End a message with a full stop where it does not end with a question."""
+    """Append a full stop to a message unless it ends with a question mark."""
     return text if text.endswith("?") else f"{text}."
 
 
 def with_fixed(space: Space, settings: Sequence[str]) -> Space:
-    """Fix parameters for all trials, the baseline included; the last one counts where a name is repeated.
+    """Fix parameters for all trials, including the baseline; the last setting wins if a name is repeated.
 
-    A fixed value replaces the space's own parameter, or joins the space. What is conditional on that parameter stays
-    where its condition holds. What becomes active in the baseline thereby starts in the middle of its range, a choice
-    at its first value.
+    A fixed value replaces the space's own parameter, or is added to the space. Parameters that depend on it remain if
+    their condition holds. Parameters that become active in the baseline start in the middle of their range, and
+    choices at their first value.
 
     Args:
-        settings: each as `name=value`.
+        space: the space to change.
+        settings: settings as `name=value`.
 
     Raises:
-        SpaceError: a setting breaks a rule of spaces, or the space cannot do without what it replaces; one line each.
+        SpaceError: a setting breaks a rule of spaces, or the space depends on the parameter that it replaces; one line
+            for each problem.
     """
     values: dict[str, ParamValue] = {}
     said = []
@@ -72,7 +74,7 @@ def with_fixed(space: Space, settings: Sequence[str]) -> Space:
 
 def _checked(name: str, value: ParamValue) -> ParamValue:
     if name in _OWN_OPTIONS:
-        raise UnfitError(f"--set takes a parameter of the space, but got '{name}'; give {_OWN_OPTIONS[name]} instead")
+        raise UnfitError(f"--set takes a parameter of the space, but got '{name}'; use {_OWN_OPTIONS[name]} instead")
     if name not in ARGUMENTS:
         raise UnfitError(f"--set {name}: {unknown_argument(name)}")
     try:
@@ -96,12 +98,12 @@ def _problems(space: Space, values: Mapping[str, ParamValue]) -> list[str]:
 
 
 def _fixed(space: Space, values: Mapping[str, ParamValue]) -> Space:
-    """The space with these values, once more held to the rules between parameters."""
+    """Return the space with these values, checked again by the rules between parameters."""
     parameters, baseline = _reduced(space, values)
     problems = [problem.text for problem in parameter_problems(parameters, set(), 0)]
     if not any(isinstance(p, SearchedParameter) for p in parameters):
         problems = [
-            f"nothing is left to search in the space '{space.name}'; leave one setting out, or train that one "
+            f"nothing is left to search in the space '{space.name}'; remove a setting, or train this one "
             "configuration with `tune train`"
         ]
     if problems:
@@ -111,7 +113,7 @@ def _fixed(space: Space, values: Mapping[str, ParamValue]) -> Space:
 
 
 def _reduced(space: Space, values: Mapping[str, ParamValue]) -> tuple[list[Parameter], dict[str, ParamValue]]:
-    """The parameters that can still be active, without conditions that are settled, and the baseline of them."""
+    """Return the parameters that can still be active, without conditions that always hold, and their baseline."""
     in_old_baseline = _active_in_baseline(space)
     parameters: list[Parameter] = [FixedParameter(name=name, value=value) for name, value in values.items()]
     params, baseline = dict(values), {}
@@ -143,7 +145,7 @@ def _active_in_baseline(space: Space) -> set[str]:
 
 
 def _under(parameter: Parameter, others: Sequence[Parameter]) -> Parameter | None:
-    """The parameter with the conditions that these leave open; none where it can never be active."""
+    """Return the parameter with the conditions that the others leave open; None if it can never be active."""
     left = []
     for condition in parameter.when:
         variants = [other for other in others if other.name == condition.parameter]

@@ -1,4 +1,4 @@
-"""The `parameters` part of a space: from YAML nodes to parameters, with every problem noted by line."""
+"""Read the `parameters` of a space from YAML nodes, and record every problem with its line."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,7 @@ _EXAMPLE = "{float: [low, high]}, {int: [low, high]}, {choice: [a, b]} or a bare
 
 
 def unknown_argument(name: str) -> str:
-    """Why a space cannot name this argument, and what to do instead."""
+    """Explain why a space cannot name an argument, with a remedy."""
     reason = REFUSED.get(name.lower()) or _reason_of_the_table(name)
     if reason:
         return f"`{name}` {reason}"
@@ -47,25 +47,25 @@ def unknown_argument(name: str) -> str:
 
 
 def _reason_of_the_table(name: str) -> str:
-    """Why an argument of another version, or of YOLOv5, has no place in a space; empty where it is unknown."""
+    """Explain why an argument of YOLOv5 or of another version cannot be in a space; empty if it is unknown."""
     if name in YOLOV5_NAMES:
         return "is a hyper-parameter of YOLOv5, which ultralytics 8 does not have; leave it out"
     row = TABLE.get(name)
     if row is None:
         return ""
-    return row.says if row.fate is Fate.REFUSED else "has no part in training a detector; leave it out"
+    return row.says if row.fate is Fate.REFUSED else "plays no role in training a detector; leave it out"
 
 
 class ParameterReader:
-    """Reads parameters one by one and remembers which could not be read."""
+    """A reader of single parameters that remembers which of them could not be read."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.unreadable: set[str] = set()
-        """Names about which enough was said: other rules keep quiet about them."""
+        """Names that already have a problem, so other rules do not report them again."""
         self._problems = problems
 
     def read(self, part: Mapping) -> list[Parameter]:
-        """The parameters that could be read."""
+        """Return the parameters that could be read."""
         parameters: list[Parameter] = []
         for name, node in part.entries.items():
             before = len(self._problems)
@@ -102,8 +102,8 @@ class ParameterReader:
             is_range = kind is not None and len(node.items) == 2 and not argument.fixed_only
             self._refuse(
                 line,
-                f"`{argument.name}`: a list holds variants with `when`, but got [{values}]; "
-                f"write {{choice: [{values or 'a, b'}]}} to search among values"
+                f"`{argument.name}`: a list must contain variants with `when`, but got [{values}]; "
+                f"write {{choice: [{values or 'a, b'}]}} to search these values"
                 + (f", or {{{kind}: [{values}]}} for the range between them" if is_range else ""),
             )
             return []
@@ -120,7 +120,7 @@ class ParameterReader:
             if key not in _KEYS:
                 near = nearest(key, _KEYS)
                 remedy = f"did you mean {near}?" if near else f"write {_EXAMPLE}"
-                self._refuse(node.key_lines[key], f"`{name}` knows {', '.join(_KEYS)}, but got {shown(key)}; {remedy}")
+                self._refuse(node.key_lines[key], f"`{name}` takes {', '.join(_KEYS)}, but got {shown(key)}; {remedy}")
         forms = [form for form in _FORMS if form in node.entries]
         if len(forms) != 1:
             if len(self._problems) == before:
@@ -150,13 +150,13 @@ class ParameterReader:
             self._refuse(line, f"`{name}` takes whole numbers, but got float; write {{int: [low, high]}}")
         elif form in ("int", "float") and argument.kind in (Kind.BOOL, Kind.CHOICE):
             values = "true, false" if argument.kind is Kind.BOOL else listed(argument.options[:2])
-            self._refuse(line, f"`{name}` has no range, but got {form}; write {{choice: [{values}]}}")
+            self._refuse(line, f"`{name}` cannot have a range, but got {form}; write {{choice: [{values}]}}")
         if form in ("choice", "fixed"):
             for key in ("log", "step"):
                 if key in node.entries:
                     self._refuse(
                         node.key_lines[key],
-                        f"`{name}`: `{key}` belongs to a range, but got it beside {form}; leave it out",
+                        f"`{name}`: `{key}` belongs to a range, but got it with {form}; leave it out",
                     )
 
     def _parameter(
@@ -196,10 +196,10 @@ class ParameterReader:
         return None
 
     def _listed_values(self, argument: Argument, form: str, content: Node) -> list[ParamValue] | None:
-        """The values between the brackets, or none where one of them is refused."""
+        """Return the values of a list, or None if any of them is refused."""
         if not isinstance(content, Sequence) or (form != "choice" and len(content.items) != 2):
             wanted, example = _LIST_FORMS[form]
-            given = f"{len(content.items)} values" if isinstance(content, Sequence) else "no list"
+            given = f"{len(content.items)} values" if isinstance(content, Sequence) else "something else"
             if not isinstance(content, Refused):
                 self._refuse(
                     content.line,
@@ -248,7 +248,7 @@ class ParameterReader:
         given = shown(value) if isinstance(content, Scalar) else "a list or mapping"
         self._refuse(
             content.line,
-            f"`{argument.name}`: step takes {wanted}, but got {given}; write one or leave it out",
+            f"`{argument.name}`: step takes {wanted}, but got {given}; write a number or leave it out",
         )
         return None
 
@@ -277,6 +277,6 @@ class ParameterReader:
             return ()
         items = node.items if isinstance(node, Sequence) else [node]
         if not items:
-            self._refuse(line, f"`when` needs a value of `{other}`, but got an empty list; name at least one")
+            self._refuse(line, f"`when` needs a value of `{other}`, but got an empty list; list at least one")
         values = [self._checked(argument, item) for item in items]
         return tuple(value for value in values if value is not None)

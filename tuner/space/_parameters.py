@@ -1,4 +1,4 @@
-"""The parameters of a search space: fixed, or drawn from a range or a list, perhaps under a condition."""
+"""Parameters of a search space: fixed, or drawn from a range or a list, optionally under conditions."""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 from tuner.contract import ParamValue
 from tuner.space._arguments import UnfitError, listed, shown
 
-if TYPE_CHECKING:  # Optuna takes long to import, and most that read a space do not search it
+if TYPE_CHECKING:  # Optuna takes long to import, and most readers of a space do not search it
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
 
 def name_of(label: str) -> str:
-    """The name of a parameter, from its label (see `Parameter.label`)."""
+    """Return the name of a parameter from its label (see `Parameter.label`)."""
     return label.partition(" [")[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """Another parameter has one of these values."""
+    """A condition that another parameter has one of these values."""
 
     parameter: str
     values: tuple[ParamValue, ...]
 
     def holds(self, params: Mapping[str, ParamValue]) -> bool:
-        """Whether it does; false where the other parameter is itself inactive."""
+        """Check whether the condition holds; False if the other parameter is itself inactive."""
         return self.parameter in params and params[self.parameter] in self.values
 
     def __str__(self) -> str:
@@ -37,50 +37,50 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter(ABC):
-    """One parameter, or one of its variants: those share a name, and their conditions exclude each other."""
+    """A parameter or a variant of it: variants share a name, and their conditions exclude each other."""
 
     name: str
-    """ultralytics' name for it."""
+    """Name of the argument in ultralytics."""
     when: tuple[Condition, ...] = ()
-    """All must hold; empty for a parameter that is always active."""
+    """Conditions that must all hold; empty for a parameter that is always active."""
     line: int = field(default=0, compare=False)
-    """Where it stands in its file, 0 where it stands in none."""
+    """Line number in the file; 0 without a file."""
 
     @property
     def label(self) -> str:
-        """The name that tells variants apart, `lr0 [optimizer=SGD]`: what a study's record calls it."""
+        """Name in the records of a study, unique for each variant: `lr0 [optimizer=SGD]`."""
         return f"{self.name} [{', '.join(map(str, self.when))}]" if self.when else self.name
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """The parameters that its conditions name."""
+        """Names of the parameters in the conditions."""
         return tuple(condition.parameter for condition in self.when)
 
     def is_active(self, params: Mapping[str, ParamValue]) -> bool:
-        """Whether it has a value under these values of others, by plain name."""
+        """Check whether the parameter has a value, given the values of others by plain name."""
         return all(condition.holds(params) for condition in self.when)
 
     def problems(self) -> list[str]:
-        """What is wrong with it in itself."""
+        """List the problems of this parameter alone, independent of others."""
         return []
 
     @abstractmethod
     def values_text(self) -> str:
-        """The values it may take, as one says them."""
+        """Describe the possible values in words."""
 
     def canonical(self) -> dict[str, object]:
-        """Describe all that makes it what it is, for JSON."""
+        """Return everything that defines the parameter, for JSON."""
         when = {condition.parameter: list(condition.values) for condition in self.when}
         return {"name": self.name, **self._form(), "when": when}
 
     @abstractmethod
     def _form(self) -> dict[str, object]:
-        """Describe the values that it may take, for JSON."""
+        """Return the possible values, for JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FixedParameter(Parameter):
-    """The same value for every trial in which it is active."""
+    """A parameter with the same value in every trial in which it is active."""
 
     value: ParamValue
 
@@ -97,26 +97,26 @@ class SearchedParameter(Parameter):
 
     @abstractmethod
     def distribution(self) -> "BaseDistribution":
-        """Give its range as Optuna's class."""
+        """Return the range as an Optuna distribution."""
 
     @abstractmethod
     def suggest(self, trial: "Trial") -> ParamValue:
-        """A value from the trial's sampler, recorded under `label`."""
+        """Ask the trial's sampler for a value, which is recorded under `label`."""
 
     @abstractmethod
     def fitted(self, value: ParamValue) -> ParamValue:
-        """The value as this parameter has it.
+        """Check a value and return it as this parameter stores it.
 
         Raises:
-            UnfitError: it lies outside, or between two steps.
+            UnfitError: the value is outside the range, or between two steps.
         """
 
     @abstractmethod
     def nearest(self, value: ParamValue) -> ParamValue:
-        """The value of this parameter that comes nearest to another.
+        """Return the possible value nearest to another value.
 
         Raises:
-            UnfitError: nothing is near it.
+            UnfitError: no possible value is near it.
         """
 
 
@@ -136,8 +136,8 @@ class _Range(SearchedParameter):
             )
         if self.log and self.low <= 0:
             found.append(
-                f"`{self.name}`: a logarithmic range must begin above 0, but got low={self.low!r}; "
-                "begin at a small positive number or leave `log` out"
+                f"`{self.name}`: a logarithmic range must start above 0, but got low={self.low!r}; "
+                "start at a small positive number or leave `log` out"
             )
         if self.log and self.step is not None:
             found.append(f"`{self.name}`: `log` and `step` exclude each other, but both are given; leave one out")
@@ -147,20 +147,20 @@ class _Range(SearchedParameter):
 
     def fitted(self, value: ParamValue) -> ParamValue:
         if isinstance(value, bool | str) or not self.low <= value <= self.high:
-            raise UnfitError(f"lies outside {self.values_text()}")
+            raise UnfitError(f"is outside {self.values_text()}")
         if self.step is not None:
             steps = (value - self.low) / self.step
             if abs(steps - round(steps)) > 1e-8:
-                raise UnfitError(f"lies between two steps of {self.values_text()}")
+                raise UnfitError(f"is between two steps of {self.values_text()}")
         return value
 
     def _nearest(self, value: ParamValue) -> float:
         if isinstance(value, bool | str) or not math.isfinite(value):
-            raise UnfitError(f"is no number of {self.values_text()}")
+            raise UnfitError(f"is not a number in {self.values_text()}")
         inside = min(max(value, self.low), self.high)
         if self.step is None:
             return inside
-        # In decimal, so that 0.1 and two steps of 0.1 make 0.3.
+        # In decimal, so that 0.1 plus two steps of 0.1 is 0.3.
         low, step = Decimal(str(self.low)), Decimal(str(self.step))
         return float(low + round((Decimal(str(inside)) - low) / step) * step)
 
@@ -170,8 +170,8 @@ class _Range(SearchedParameter):
 
     def _step_problems(self, step: float) -> list[str]:
         if not math.isfinite(step) or step <= 0:
-            return [f"`{self.name}`: `step` must be above 0, but got {step!r}; leave it out for any value"]
-        # In decimal, because 0.3 is no multiple of 0.1 in binary.
+            return [f"`{self.name}`: `step` must be above 0, but got {step!r}; leave it out to allow any value"]
+        # In decimal, because 0.3 is not a multiple of 0.1 in binary.
         width = Decimal(str(self.high)) - Decimal(str(self.low))
         whole_steps = width // Decimal(str(step))
         if width == whole_steps * Decimal(str(step)):
@@ -185,7 +185,7 @@ class _Range(SearchedParameter):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FloatParameter(_Range):
-    """A real number from low to high, both included."""
+    """A real number from low to high, including both."""
 
     def distribution(self) -> "BaseDistribution":
         from optuna.distributions import FloatDistribution
@@ -204,7 +204,7 @@ class FloatParameter(_Range):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntParameter(_Range):
-    """A whole number from low to high, both included."""
+    """A whole number from low to high, including both."""
 
     low: int
     high: int
@@ -227,7 +227,7 @@ class IntParameter(_Range):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChoiceParameter(SearchedParameter):
-    """One of a list of values, without an order between them."""
+    """A choice from a list of unordered values."""
 
     choices: tuple[ParamValue, ...]
 
@@ -240,7 +240,7 @@ class ChoiceParameter(SearchedParameter):
             found.append(f"`{self.name}`: a value may be listed once, but got {', '.join(repeated)} again")
         if len(self.choices) == 1:
             value = shown(self.choices[0]).strip("'")
-            found.append(f"`{self.name}`: a choice needs two or more values, but got {value} alone; "
+            found.append(f"`{self.name}`: a choice needs two or more values, but got only {value}; "
                          f"write `{self.name}: {value}` to fix it")  # fmt: skip
         return found
 
@@ -256,7 +256,7 @@ class ChoiceParameter(SearchedParameter):
         for choice in self.choices:
             if type(choice) is type(value) and choice == value:
                 return choice
-        raise UnfitError(f"is none of {listed(self.choices)}")
+        raise UnfitError(f"is not one of {listed(self.choices)}")
 
     def nearest(self, value: ParamValue) -> ParamValue:
         return self.fitted(value)

@@ -1,4 +1,4 @@
-"""A space's YAML text -> a checked `Space`, or every problem in it at once."""
+"""Read the YAML text of a space into a checked `Space`, or report all problems at once."""
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
@@ -19,12 +19,12 @@ def parse_space(text: str, *, name: str, file: str) -> Space:
     """Read a space from YAML.
 
     Args:
-        text: the YAML.
-        name: what the space is called in records and reports.
-        file: what messages call the place that the text is from.
+        text: the YAML text.
+        name: the name of the space in records and reports.
+        file: the name of the file in messages.
 
     Raises:
-        SpaceError: the text breaks rules; one line "file:line: rule, value given; remedy" for each.
+        SpaceError: the text breaks rules; one line "file:line: rule, value given; remedy" for each problem.
     """
     root, problems = read_tree(text)
     reader = _Reader(problems)
@@ -43,16 +43,16 @@ class _Reader:
         self._problems = problems
 
     def read(self, root: Node, *, name: str, file: str) -> Space | None:
-        """The space, or none where it has problems."""
+        """Return the space, or None if it has problems."""
         if not isinstance(root, Mapping):
             if not isinstance(root, Refused):
-                self._refuse(root.line, f"a space is a mapping, but got something else; begin with {_KEYS[-2]}:")
+                self._refuse(root.line, f"a space must be a mapping, but got something else; start with {_KEYS[-2]}:")
             return None
         if "lr0" in root.entries and "parameters" not in root.entries:
-            text = "these are training arguments, no search space; give the file to `tune train --params`, or write"
-            self._refuse(root.line, f"{text} what is to be searched below `parameters`")
+            text = "these are training arguments, not a search space; pass the file to `tune train --params`, or write"
+            self._refuse(root.line, f"{text} the arguments to search below `parameters`")
             return None
-        self._check_keys(root, _KEYS, "a space knows")
+        self._check_keys(root, _KEYS, "a space takes")
         description, data, model = (self._text(root, key) for key in _KEYS[:3])
         settings = self._settings(root)
         parameters, baseline = self._parameters_and_baseline(root)
@@ -85,7 +85,7 @@ class _Reader:
             return None
         if isinstance(node, Scalar) and isinstance(node.value, str) and node.value.strip():
             return node.value.strip()
-        self._refuse(node.line, f"`{key}` takes text, but got none; write it in quotes or leave the key out")
+        self._refuse(node.line, f"`{key}` takes text, but got something else; write it in quotes or leave the key out")
         return None
 
     def _part(self, root: Mapping, key: str, remedy: str) -> Mapping | None:
@@ -104,7 +104,7 @@ class _Reader:
         part = self._part(root, "search", "write settings such as `epochs: 50` below it, or leave it out")
         if part is None:
             return None
-        self._check_keys(part, SETTING_NAMES, "`search` knows")
+        self._check_keys(part, SETTING_NAMES, "`search` takes")
         values: dict[str, object] = {}
         for key in SETTING_NAMES:
             node = part.entries.get(key)
@@ -120,7 +120,7 @@ class _Reader:
         return None if found else SearchSettings(**values)  # type: ignore[arg-type]
 
     def _parameters_and_baseline(self, root: Mapping) -> tuple[list[Parameter], dict[str, ParamValue]]:
-        remedy = "write one a line, such as `lr0: {float: [0.001, 0.1], log: true}`"
+        remedy = "write one parameter per line, such as `lr0: {float: [0.001, 0.1], log: true}`"
         part = self._part(root, "parameters", remedy)
         baseline_part = self._part(root, "baseline", "give each searched parameter its default value below it")
         if part is None:
@@ -131,7 +131,7 @@ class _Reader:
         found = parameter_problems(parameters, reader.unreadable, line)
         self._problems.extend(found)
         if found or baseline_part is None:
-            # Which parameters are active under the baseline is anyone's guess.
+            # The parameters that are active in the baseline cannot be determined.
             return parameters, {}
         parameters = in_order(parameters)
         given = self._given_values(baseline_part, reader.unreadable)
@@ -147,5 +147,7 @@ class _Reader:
                 continue
             unreadable.add(name)
             if not isinstance(node, Refused):
-                self._refuse(node.line, f"baseline: `{name}` takes one value, but got a list or mapping; choose one")
+                self._refuse(
+                    node.line, f"baseline: `{name}` takes one value, but got a list or mapping; choose one value"
+                )
         return given

@@ -1,4 +1,4 @@
-"""The rules between parameters: conditions, the search as a whole, the baseline."""
+"""Check the rules between parameters: conditions, the search as a whole, and the baseline."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from tuner.space._yaml_nodes import Problem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GivenValue:
-    """A value of the baseline, before anything is known about it."""
+    """A value of the baseline, not checked yet."""
 
     line: int
     value: ParamValue | None
 
 
 def in_order(parameters: Sequence[Parameter]) -> list[Parameter]:
-    """Each after those its conditions name, otherwise by name: the order of lines in a file means nothing.
+    """Sort parameters after the parents in their conditions, then by name, independent of the order in a file.
 
     Raises:
-        CycleError: the conditions go round in circles.
+        CycleError: the conditions form a cycle.
     """
     by_name: dict[str, list[Parameter]] = {}
     for parameter in sorted(parameters, key=lambda p: (p.name, p.label)):
@@ -42,7 +42,7 @@ def in_order(parameters: Sequence[Parameter]) -> list[Parameter]:
 
 
 def values_of(parameters: Sequence[Parameter], name: str) -> list[ParamValue] | None:
-    """All values that a choice has over its variants, or none where the parameter is no choice."""
+    """Return all values of a choice over its variants, or None if the parameter is not a choice."""
     variants = [parameter for parameter in parameters if parameter.name == name]
     if not any(isinstance(variant, ChoiceParameter) for variant in variants):
         return None
@@ -59,7 +59,7 @@ def values_of(parameters: Sequence[Parameter], name: str) -> list[ParamValue] | 
 
 
 def parameter_problems(parameters: Sequence[Parameter], unreadable: set[str], line: int) -> list[Problem]:
-    """What is wrong between parameters; nothing is said about those that could not be read."""
+    """List the problems between parameters, without those that could not be read."""
     problems = [
         Problem(line=parameter.line, text=text)
         for parameter in parameters
@@ -72,7 +72,7 @@ def parameter_problems(parameters: Sequence[Parameter], unreadable: set[str], li
     except CycleError as error:
         names = " -> ".join(error.args[1])
         first = min(p.line for p in parameters if p.name in error.args[1])
-        text = f"conditions must not go round in circles, but got {names}; remove one of these conditions"
+        text = f"conditions must not form a cycle, but got {names}; remove one of these conditions"
         problems.append(Problem(line=first, text=text))
     return [*problems, *_whole_problems(parameters, unreadable, line)]
 
@@ -86,15 +86,15 @@ def _condition_problems(parameter: Parameter, parameters: Sequence[Parameter], u
         if values is None:
             given = "is not a choice" if any(p.name == other for p in parameters) else "is not in this space"
             yield (
-                f"`{parameter.name}`: a condition names a choice of this space, but `{other}` {given}; "
+                f"`{parameter.name}`: a condition must name a choice of this space, but `{other}` {given}; "
                 f"search it as `{other}: {{choice: [..]}}` or remove the condition"
             )
             continue
         for value in condition.values:
             if value not in values:
                 yield (
-                    f"`{parameter.name}`: a condition names a value that `{other}` can have, but got "
-                    f"{shown(value)}; choose among {listed(values)}"
+                    f"`{parameter.name}`: a condition must name a possible value of `{other}`, but got "
+                    f"{shown(value)}; choose from {listed(values)}"
                 )
 
 
@@ -103,7 +103,7 @@ def _overlaps(parameters: Sequence[Parameter]) -> list[Problem]:
         Problem(
             line=second.line,
             text=f"`{first.name}`: variants must exclude each other by a condition on one parameter, but "
-            f"got {_when_text(first)} (line {first.line}) and {_when_text(second)}; give each value to one",
+            f"got {_when_text(first)} (line {first.line}) and {_when_text(second)}; assign each value to one variant",
         )
         for first, second in combinations(parameters, 2)
         if first.name == second.name and not _exclude_each_other(first, second)
@@ -126,7 +126,7 @@ def _whole_problems(parameters: Sequence[Parameter], unreadable: set[str], line:
     if "optimizer" not in unreadable and not any(p.name == "optimizer" for p in parameters):
         yield Problem(
             line=line,
-            text="`parameters` must name the optimizer, but it is left out and ultralytics' default (auto) "
+            text="`parameters` must name the optimizer, but it is missing, and ultralytics' default (auto) "
             "ignores lr0 and momentum; add `optimizer: SGD` or search {choice: [SGD, AdamW]}",
         )
     if not unreadable and not any(isinstance(p, SearchedParameter) for p in parameters):
@@ -140,9 +140,9 @@ def _whole_problems(parameters: Sequence[Parameter], unreadable: set[str], line:
 def checked_baseline(
     parameters: Sequence[Parameter], given: Mapping[str, GivenValue], unreadable: set[str], line: int
 ) -> tuple[dict[str, ParamValue], list[Problem]]:
-    """The baseline's value for every searched parameter that is active under it, and what is wrong with it.
+    """Return the baseline's values of its active searched parameters, and its problems.
 
-    `parameters` in an order in which conditions come first.
+    Conditions must come before the parameters that depend on them, as `in_order` sorts them.
     """
     check = _BaselineCheck(given, line)
     for parameter in parameters:
@@ -178,7 +178,7 @@ class _BaselineCheck:
             if name in self.params or name in self.failed or name in unreadable:
                 continue
             if name in names:
-                text = f"baseline: `{name}` has no value under the baseline's choices; leave it out"
+                text = f"baseline: `{name}` is not active under the baseline's choices; leave it out"
             elif name in WEAK and "augmentation_strength" in names:
                 text = f"baseline: `{name}` follows from augmentation_strength here; leave it out"
             else:
@@ -210,7 +210,7 @@ class _BaselineCheck:
         except UnfitError as unfit:
             self._refuse(
                 given.line,
-                f"baseline: a value must lie inside the space, but {parameter.name}={shown(value)} {unfit}; "
+                f"baseline: a value must be inside the space, but {parameter.name}={shown(value)} {unfit}; "
                 "change it or widen the space",
             )
             return None

@@ -1,4 +1,4 @@
-"""How long, how often and by what measure a space is searched."""
+"""Settings of a search: length, number of trials, metric, rungs and strategy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -13,14 +13,14 @@ SAMPLERS = ("auto", "model", "tpe", "gp", "cmaes", "random")
 MAX_SEED = 2**31 - 1
 
 _RUNG_RATIO = 3
-"""Of a rung to the one before."""
+"""Ratio of a rung to the previous rung."""
 WARM_UP_EPOCHS = 3
-"""By default nobody is judged so early: ultralytics' learning rates still rise, and a detector that is trained from
-scratch has found next to nothing."""
+"""Epochs without comparison by default: ultralytics' learning rates still rise, and a detector trained from scratch
+has found next to nothing."""
 
 
 def default_rungs(epochs: int, *, after: int = WARM_UP_EPOCHS) -> tuple[int, ...]:
-    """Where to compare trials of this length when nobody says: at 1/18, 1/6 and 1/2 of it, what comes after `after`.
+    """Return the default rungs for trials of this length: 1/18, 1/6 and 1/2 of it, without rungs up to `after`.
 
     Chosen on recorded curves: docs/decisions-benchmark.md, "Variants we tried".
     """
@@ -33,30 +33,30 @@ class SearchSettings:
     """The `search` part of a space.
 
     Raises:
-        SpaceError: a value breaks a rule, alone or beside the others.
+        SpaceError: a value breaks a rule, alone or together with the others.
     """
 
     epochs: int = 50
-    """Length of every trial's learning-rate schedule, and the most that a trial trains."""
+    """Length of every trial's learning rate schedule, and maximum epochs of a trial."""
     grace_epochs: int | None = None
-    """The first rung, with others at 3, 9, 27, ... times as many epochs; none for `default_rungs`."""
+    """First rung, with further rungs at 3, 9, 27, ... times as many epochs; None for `default_rungs`."""
     rungs: tuple[int, ...] | None = None
-    """The epochs at which trials are compared, in the place of `grace_epochs`."""
+    """Epochs at which trials are compared, instead of `grace_epochs`."""
     reduction_factor: int = 4
-    """One trial of so many goes on at each rung."""
+    """At each rung one in this many trials continues."""
     trials: int = 40
-    """How many configurations are tried, the baseline among them."""
+    """Number of configurations, including the baseline."""
     strategy: str = "auto"
-    """Who goes on at a rung (`tuner.decisions.strategies`)."""
+    """Strategy that selects the trials to continue at a rung (`tuner.decisions.strategies`)."""
     sampler: str = "auto"
-    """Who proposes; auto for the strategy's own."""
+    """Sampler that proposes configurations; auto for the default of the strategy."""
     seed: int = 0
     metric: str = METRICS[0]
     reevaluation_runs: int | None = None
-    """The most runs that go into comparing the best with the baseline on other seeds; 0 for no comparison, none for a
-    quarter of what the search has trained (`tuner.comparison.reevaluation`)."""
+    """Maximum number of re-evaluation runs, which compare the best with the baseline on other seeds; 0 for no
+    comparison, None for a quarter of the search's training (`tuner.comparison.reevaluation`)."""
     promote_epochs: int = 300
-    """Length of the winner's full training run."""
+    """Epochs of the final run."""
 
     def __post_init__(self) -> None:
         found = setting_problems({f.name: getattr(self, f.name) for f in fields(self)})
@@ -65,7 +65,7 @@ class SearchSettings:
 
     @property
     def rung_epochs(self) -> tuple[int, ...]:
-        """The epochs below `epochs` at which trials are compared; empty where none is stopped early."""
+        """Epochs below `epochs` at which trials are compared; empty if no trial is stopped early."""
         if self.rungs is not None:
             return tuple(rung for rung in self.rungs if rung < self.epochs)
         if self.grace_epochs is None:
@@ -78,7 +78,7 @@ class SearchSettings:
         return tuple(rungs)
 
     def canonical(self) -> dict[str, object]:
-        """What may not change while a study goes on, for JSON: more trials, another sampler or strategy may."""
+        """Return the settings that a study cannot change, for JSON; trials, sampler and strategy may change."""
         return {
             "epochs": self.epochs,
             "rungs": list(self.rung_epochs),
@@ -92,12 +92,12 @@ SETTING_NAMES = tuple(f.name for f in fields(SearchSettings))
 DEFAULT_SETTINGS: Mapping[str, object] = {f.name: f.default for f in fields(SearchSettings)}
 _LOWEST = {"epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "trials": 1, "seed": 0, "promote_epochs": 1}
 _LEAST_RUNS = 6
-"""Two configurations on three seeds: with fewer nothing could be said of them."""
+"""Minimum number of re-evaluation runs: two configurations on three seeds; fewer allow no conclusion."""
 _OPTIONAL = frozenset({"grace_epochs", "rungs", "reevaluation_runs"})
 
 
 def setting_problems(values: Mapping[str, object]) -> list[tuple[str, str]]:
-    """What is wrong with these settings, as (setting, text); missing settings count as the defaults."""
+    """List the problems of settings as (setting, text); missing settings have their defaults."""
     settings = {**DEFAULT_SETTINGS, **values}
     alone = [
         (name, text)
@@ -136,12 +136,12 @@ def _runs_problems(value: object) -> list[str]:
 
 
 def _rungs_problems(value: object) -> list[str]:
-    example = "write whole numbers that rise, such as [10, 30]"
+    example = "write increasing whole numbers, such as [10, 30]"
     if not isinstance(value, tuple) or any(isinstance(r, bool) or not isinstance(r, int) for r in value):
         given = list(value) if isinstance(value, tuple) else value
         return [f"`rungs` takes a list of epochs, but got {shown(given)}; {example}"]
     if any(rung < 1 for rung in value) or any(a >= b for a, b in pairwise(value)):
-        return [f"`rungs` must begin at 1 or later and rise, but got {list(value)}; {example}"]
+        return [f"`rungs` must start at 1 or later and increase, but got {list(value)}; {example}"]
     return []
 
 
@@ -171,7 +171,7 @@ def _problems_together(settings: Mapping[str, object]) -> list[tuple[str, str]]:
             (
                 "rungs",
                 f"`rungs` must not exceed `epochs`, but got {rungs[-1]} with epochs={epochs}; "
-                "leave it out or train longer",
+                "remove it or train longer",
             )
         ]
     return []

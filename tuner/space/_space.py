@@ -1,4 +1,4 @@
-"""A search space: what is searched, from where it starts, and how long."""
+"""A search space: parameters, baseline and settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,49 +21,49 @@ CANONICAL_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
-    """A search space that keeps every rule of its format; `load_space` and `parse_space` make them.
+    """A valid search space; `load_space` and `parse_space` create it.
 
-    Two names for a parameter occur. Its *name* is ultralytics' (`lr0`); its *label* tells variants apart
-    (`lr0 [optimizer=SGD]`) and is what the study's record holds. "Sampled" mappings are keyed by label and
-    hold searched parameters only; "params" are keyed by name and are what the trainer gets.
+    A parameter has a *name*, the one of ultralytics (`lr0`), and a *label*, which is unique for each variant
+    (`lr0 [optimizer=SGD]`) and appears in the records of a study. "Sampled" mappings are keyed by label and contain
+    searched parameters only; "params" are keyed by name and go to the trainer.
     """
 
     name: str
     file: str = field(default="", compare=False)
-    """Where it was read, for messages."""
+    """File that it was read from, for messages."""
     description: str = ""
     data: str | None = None
     model: str | None = None
     settings: SearchSettings
     parameters: tuple[Parameter, ...]
-    """In the order in which they are suggested: each after those that its conditions name."""
+    """Parameters in the order of suggestion: each after the parameters in its conditions."""
     baseline: Mapping[str, ParamValue]
-    """A value for every searched parameter that is active under it, by name."""
+    """Values of the searched parameters that are active in the baseline, by name."""
 
     @property
     def searched(self) -> tuple[SearchedParameter, ...]:
-        """The parameters that the sampler chooses, variants one by one."""
+        """Parameters that the sampler chooses; variants are separate."""
         return tuple(p for p in self.parameters if isinstance(p, SearchedParameter))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed and yet probably not meant, one line each."""
+        """Warnings about settings that are allowed but probably unintended, one line each."""
         return tuple(
             f"{self.file}:{problem.line}: {problem.text}" if self.file and problem.line else problem.text
             for problem in warnings_about(self.parameters, self.settings)
         )
 
     def suggest(self, trial: "Trial") -> dict[str, ParamValue]:
-        """Values for the active searched parameters, by label, asked from the trial in a fixed order."""
+        """Ask the trial for values of the active searched parameters, in a fixed order; return them by label."""
         return self._sampled(lambda parameter: parameter.suggest(trial))
 
     def resolve(self, sampled: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
-        """What the trainer gets: fixed values, variants by plain name, augmentation strength spelt out.
+        """Return the trainer's arguments: fixed values, variants by plain name, augmentation strength expanded.
 
-        Arguments that the space does not name are left to ultralytics' defaults.
+        Arguments that the space does not name keep ultralytics' defaults.
 
         Raises:
-            SpaceError: `sampled` lacks an active parameter, or holds one that is not.
+            SpaceError: `sampled` lacks an active parameter, or contains an inactive one.
         """
         params: dict[str, ParamValue] = {}
         unused = set(sampled)
@@ -83,14 +83,14 @@ class Space:
         return params if strength is None else {**augmentation_of(float(strength)), **params}
 
     def baseline_sampled(self) -> dict[str, ParamValue]:
-        """The baseline by label, ready for `study.enqueue_trial`."""
+        """Return the baseline by label, ready for `study.enqueue_trial`."""
         return self._sampled(lambda parameter: self.baseline[parameter.name])
 
     def adapted(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue] | None:
-        """The configuration of this space, by label, that is nearest to values from elsewhere, by name.
+        """Return the configuration of this space, by label, that is nearest to values from elsewhere, by name.
 
-        Numbers outside a range become its nearer end; what has no value there has the baseline's. None where a choice
-        is not in this space, or where neither has a value for what is active.
+        Numbers outside a range are clipped to it; missing values come from the baseline. Returns None if a choice is
+        not in this space, or if an active parameter has a value in neither.
         """
         known = {**self.baseline, **params}
         try:
@@ -99,7 +99,7 @@ class Space:
             return None
 
     def _sampled(self, chosen: Callable[[SearchedParameter], ParamValue]) -> dict[str, ParamValue]:
-        """Values for the active searched parameters, by label, chosen one by one in a fixed order."""
+        """Choose values for the active searched parameters one by one in a fixed order; return them by label."""
         params: dict[str, ParamValue] = {}
         sampled: dict[str, ParamValue] = {}
         for parameter in self.parameters:
@@ -126,12 +126,12 @@ class Space:
         reevaluation_runs: int | None = None,
         promote_epochs: int | None = None,
     ) -> "Space":
-        """The same space with other settings; none leaves a setting as it is.
+        """Return this space with other settings; None keeps a setting.
 
-        New `rungs` take the place of `grace_epochs`, and the other way round.
+        New `rungs` replace `grace_epochs`, and vice versa.
 
         Raises:
-            SpaceError: a value breaks a rule, alone or beside the others.
+            SpaceError: a value breaks a rule, alone or together with the others.
         """
         given = {
             "epochs": epochs,
@@ -154,9 +154,9 @@ class Space:
         return replace(self, settings=replace(self.settings, **changes))
 
     def canonical(self) -> dict[str, object]:
-        """All that may not change while a study goes on, for JSON.
+        """Return everything that a study cannot change, for JSON.
 
-        Left out is what a study may change: description, data and model (the study has its own), `trials`,
+        It leaves out what a study may change: description, data and model (the study has its own), `trials`,
         `strategy`, `sampler` and `promote_epochs`.
         """
         return {
@@ -167,9 +167,9 @@ class Space:
         }
 
     def differences(self, other: Mapping[str, object]) -> list[str]:
-        """How this space differs from an older `canonical`, one line each; empty where it does not."""
+        """List the differences from an older `canonical`, one line each; empty if there are none."""
         return differences_between(other, self.canonical())
 
 
 def _of_another_space(detail: str) -> str:
-    return f"These values are of another space: {detail}; use the space that the study began with."
+    return f"These values belong to another space: {detail}; use the space that the study started with."

@@ -1,7 +1,7 @@
-"""What becomes of each argument in a file of ultralytics 8.0 to 8.4: one table for the code and for docs/arguments.md.
+"""Treatment of each argument in a file of ultralytics 8.0 to 8.4: one table for the code and for docs/arguments.md.
 
-Files hold every argument, the untouched defaults of their version included, and versions differ in names and defaults.
-A value that was the default in any of them asks for nothing. What changes training is taken or refused, never passed
+Files contain every argument, including the defaults of their version, and versions differ in names and defaults. A
+value that was the default in any version is ignored. Values that change training are taken or refused, never passed
 over.
 """
 
@@ -15,7 +15,7 @@ Untouched = bool | int | float | str
 
 
 class Fate(StrEnum):
-    """What becomes of an argument that has another value than a default."""
+    """The treatment of an argument whose value is not a default."""
 
     TAKEN = "taken"
     PASSED_OVER = "passed over"
@@ -24,19 +24,19 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One argument."""
+    """The treatment of one argument."""
 
     name: str
     fate: Fate
     says: str = ""
-    """How a value is normalised, why it is passed over, or why it is refused and what to do; empty where there is
-    nothing to say. An argument that is passed over for no reason given is so without a word."""
+    """Normalisation of the value, reason for passing it over, or reason for refusing it with a remedy; empty if there
+    is nothing to report. An argument that is passed over without a reason gives no message."""
     untouched: tuple[Untouched, ...] = ()
-    """Defaults of any version, besides null: they ask for nothing."""
+    """Defaults of all versions, which are ignored, as null is."""
     versions: str = "8.0 to 8.4"
 
     def is_untouched(self, value: object) -> bool:
-        """Whether a value is one that nobody has chosen; `None` is how older files write null."""
+        """Check whether a value is a default of any version; older files write null as `None`."""
         if value is None or value == "None":
             return True
         return any(type(value) is type(default) and value == default for default in self.untouched)
@@ -50,12 +50,12 @@ _TAKEN = {
     "seed": f"{_WHOLE}; `--seed` overrides it",
     "patience": f"{_WHOLE}; `--patience` overrides it",
     "distill_model": "`--distill` overrides it",
-    "optimizer": "upper and lower case are the same; none and `auto`, which ignores lr0 and momentum, are refused: "
-    "give `--set optimizer=SGD`",
-    "batch": f"{_WHOLE}; an automatic size (-1, 0.9) is refused: name one, or give `--batch auto`",
-    "imgsz": f"{_WHOLE}; of [640, 480] the larger, and the next multiple of 32, as ultralytics trains",
+    "optimizer": "case does not matter; no value and `auto`, which ignores lr0 and momentum, are refused: "
+    "use `--set optimizer=SGD`",
+    "batch": f"{_WHOLE}; an automatic size (-1, 0.9) is refused: give a number, or use `--batch auto`",
+    "imgsz": f"{_WHOLE}; [640, 480] is read as the larger value; rounded up to a multiple of 32, as in ultralytics",
     "freeze": f"{_WHOLE}; [0, 1, 2] is read as 3; other lists and names are refused",
-    "multi_scale": "true of 8.1 to 8.3 is 0.5",
+    "multi_scale": "`true` of 8.1 to 8.3 is read as 0.5",
     "close_mosaic": "8.7 of `yolo tune` is read as 9",
     "nbs": _WHOLE,
     "max_det": _WHOLE,
@@ -93,22 +93,22 @@ def _refused(name: str, says: str, *untouched: Untouched, versions: str = "8.0 t
     return Row(name=name, fate=Fate.REFUSED, says=says, untouched=untouched, versions=versions)
 
 
-_OTHER_TASKS = "of other tasks than detection"
-_PREDICTION = "of prediction and export, not of training"
-_VALIDATION = "validation is that of ultralytics' defaults, after every epoch"
-_DRAWING = "of drawing, not of training"
+_OTHER_TASKS = "for tasks other than detection"
+_PREDICTION = "for prediction and export, not for training"
+_VALIDATION = "validation uses ultralytics' defaults, after every epoch"
+_DRAWING = "for drawing, not for training"
 _RUN = {"mode": ("train",), **dict.fromkeys(("project", "name", "save_dir", "exist_ok", "cfg"), ())}
 
 _ROWS: tuple[Row, ...] = (
     *_taken(),
-    # Where the file's own run lay, and what its program was called with: a new run has places of its own.
+    # Locations and mode of the old run; a new run has its own.
     *_passed_over("", _RUN),
     *_passed_over("", {"hydra": (), "defaults": ()}, "8.0"),
     *_passed_over("`--gpus` and the machine decide", {"device": ("",), "workers": (8,)}),
     *_passed_over("every epoch is saved; see `--save-period`", {"save": (True,), "save_period": (-1,)}),
     *_passed_over("training is always deterministic", {"deterministic": (True,)}),
-    *_passed_over("of reports, not of training", {"verbose": (True, False), "plots": (True,)}),
-    *_passed_over("of reports, not of training", {"profile": (False,)}),
+    *_passed_over("for reports, not for training", {"verbose": (True, False), "plots": (True,)}),
+    *_passed_over("for reports, not for training", {"profile": (False,)}),
     *_passed_over(_VALIDATION, {"val": (True,), "split": ("val",), "save_json": (False,)}),
     *_passed_over(_VALIDATION, {"conf": (0.001,), "half": (False,)}),
     *_passed_over(_VALIDATION, {"save_hybrid": (False,)}, "8.0 to 8.3"),
@@ -148,22 +148,22 @@ _ROWS: tuple[Row, ...] = (
         {"boxes": (True,), "hide_labels": (False,), "hide_conf": (False,), "line_thickness": (3,)},
         "8.0",
     ),
-    *_passed_over("it saved memory, and changes nothing that is learnt", {"min_memory": (False,)}, "8.0"),
+    *_passed_over("it saved memory and does not change what is learnt", {"min_memory": (False,)}, "8.0"),
     *_passed_over(_OTHER_TASKS, {"overlap_mask": (True,), "mask_ratio": (4,), "dropout": (0.0,)}),
     *_passed_over(_OTHER_TASKS, {"pose": (12.0,), "kobj": (1.0,)}),
     *_passed_over(_OTHER_TASKS, {"auto_augment": ("randaugment",), "erasing": (0.4,)}, "8.1 to 8.4"),
     *_passed_over(_OTHER_TASKS, {"crop_fraction": (1.0,)}, "8.1 to 8.3"),
     *_passed_over(_OTHER_TASKS, {"rle": (1.0,), "angle": (1.0,)}, "8.4"),
     *_passed_over(_OTHER_TASKS, {"dlog": (1.0,), "dgrad": (0.5,), "dlam": (1.0,)}, "8.4"),
-    _refused("task", "names another task, but only detectors are trained; take the arguments of a detector", "detect"),
+    _refused("task", "names another task, but only detectors are supported; use the arguments of a detector", "detect"),
     _refused(
         "classes",
-        "trains on some classes of the data set only, which is not supported; make a data set of those classes, and "
+        "trains on some classes of the data set only, which is not supported; create a data set with those classes and "
         "remove the line",
     ),
     _refused(
         "time",
-        "ends training after so many hours and stretches the schedule to them, which is not supported; set `epochs` "
+        "limits training to a number of hours and adapts the schedule, which is not supported; set `epochs` "
         "and remove the line",
         0,
         0.0,
@@ -171,19 +171,19 @@ _ROWS: tuple[Row, ...] = (
     ),
     _refused(
         "pretrained",
-        "says what training starts from, which follows from the model: give weights (a .pt) or a YAML with --model",
+        "selects the initial weights, which follow from the model; give weights (a .pt) or a YAML with --model",
         True,
         False,
     ),
     _refused(
         "resume",
-        "continues another run, so that `model` is not what training started from; give that with --model, or continue "
+        "resumes another run, so `model` is not the initial model; give that with --model, or continue "
         "from the best weights with --warm-restart RUN",
         False,
     ),
     _refused(
         "image_weights",
-        "was removed from ultralytics; search `cls_pw` for rare classes, and remove the line",
+        "was removed from ultralytics; search `cls_pw` for rare classes and remove the line",
         False,
         versions="8.0",
     ),
@@ -213,7 +213,7 @@ _ROWS: tuple[Row, ...] = (
     ),
     _refused(
         "augmentations",
-        "is a list of Albumentations, which cannot be passed on; use the augmentation arguments",
+        "is a list of Albumentations, which cannot be passed to the trainer; use the augmentation arguments",
         versions="8.4",
     ),
 )

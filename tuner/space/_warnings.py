@@ -1,4 +1,4 @@
-"""What is allowed in a space and yet probably not meant."""
+"""Warn about settings in a space that are allowed but probably unintended."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ _HIGHEST_PERSPECTIVE = 0.01
 
 
 def warnings_about(parameters: tuple[Parameter, ...], settings: SearchSettings) -> list[Problem]:
-    """The warnings, in the order of lines."""
+    """Return the warnings, in the order of lines."""
     found = [
         *_learning_rate(parameters),
         *_optimizer_arguments(parameters),
@@ -36,7 +36,7 @@ def _named(parameters: tuple[Parameter, ...], name: str) -> list[Parameter]:
 
 
 def _highest(parameter: Parameter) -> float:
-    """The largest value of a numeric parameter."""
+    """Return the largest value of a numeric parameter."""
     match parameter:
         case FloatParameter() | IntParameter():
             return parameter.high
@@ -48,7 +48,7 @@ def _highest(parameter: Parameter) -> float:
 
 
 def _optimizers_of(parameter: Parameter, parameters: tuple[Parameter, ...]) -> set[ParamValue]:
-    """Under which optimizers a parameter has a value."""
+    """Return the optimizers under which a parameter has a value."""
     optimizers = values_of(parameters, "optimizer")
     if optimizers is None:
         optimizers = [p.value for p in _named(parameters, "optimizer") if isinstance(p, FixedParameter)]
@@ -59,18 +59,18 @@ def _optimizers_of(parameter: Parameter, parameters: tuple[Parameter, ...]) -> s
 def _learning_rate(parameters: tuple[Parameter, ...]) -> Iterator[Problem]:
     for lr0 in _named(parameters, "lr0"):
         if _highest(lr0) > _HIGHEST_LR0:
-            text = f"`{lr0.label}` reaches {_highest(lr0):g}: above {_HIGHEST_LR0} training seldom converges"
+            text = f"`{lr0.label}` reaches {_highest(lr0):g}: training rarely converges above {_HIGHEST_LR0}"
             yield Problem(line=lr0.line, text=text)
         if isinstance(lr0, FloatParameter) and not lr0.log:
             yield Problem(
                 line=lr0.line,
-                text=f"`{lr0.label}` is searched linearly: most trials get a large one; add `log: true`",
+                text=f"`{lr0.label}` is searched linearly: most trials get a large value; add `log: true`",
             )
 
 
 def _optimizer_arguments(parameters: tuple[Parameter, ...]) -> Iterator[Problem]:
     reasons = {
-        "lr0": "the Adam family needs one about ten times smaller",
+        "lr0": "the Adam family needs a value about ten times smaller",
         "momentum": "for the Adam family it is beta1",
     }
     for name, reason in reasons.items():
@@ -81,14 +81,14 @@ def _optimizer_arguments(parameters: tuple[Parameter, ...]) -> Iterator[Problem]
                 yield Problem(
                     line=parameter.line,
                     text=f"`{parameter.label}` is shared by {listed(sorted(map(str, optimizers)))}: "
-                    f"{reason}; give each its own with `when`",
+                    f"{reason}; add a variant with `when` for each",
                 )
     for parameter in _named(parameters, "warmup_momentum"):
         optimizers = _optimizers_of(parameter, parameters)
         if optimizers and optimizers <= ADAM_FAMILY:
             yield Problem(
                 line=parameter.line,
-                text=f"`{parameter.label}` has no effect: the Adam family's momentum is not warmed up",
+                text=f"`{parameter.label}` has no effect: the Adam family does not warm up momentum",
             )
 
 
@@ -97,7 +97,7 @@ def _augmentation(parameters: tuple[Parameter, ...]) -> Iterator[Problem]:
         if _highest(parameter) > 0:
             yield Problem(
                 line=parameter.line,
-                text="`copy_paste` has an effect only where labels are polygons; leave it out for boxes",
+                text="`copy_paste` has an effect only on polygon labels; leave it out for boxes",
             )
     for parameter in _named(parameters, "perspective"):
         if _highest(parameter) > _HIGHEST_PERSPECTIVE:
@@ -121,7 +121,7 @@ def _schedule(parameters: tuple[Parameter, ...], settings: SearchSettings) -> It
             yield Problem(
                 line=parameter.line,
                 text=f"`warmup_epochs` reaches {_highest(parameter):g}, but trials are compared from epoch "
-                f"{rungs[0]} on, some of them while they warm up; begin with a later rung or shorten it",
+                f"{rungs[0]}, some of them during their warm-up; start with a later rung or shorten the warm-up",
             )
     close = _named(parameters, "close_mosaic")
     default = ARGUMENTS["close_mosaic"].default
@@ -130,20 +130,20 @@ def _schedule(parameters: tuple[Parameter, ...], settings: SearchSettings) -> It
     if last >= settings.epochs and not _is_off(parameters, "mosaic"):
         yield Problem(
             line=close[0].line if close else 0,
-            text=f"`close_mosaic` is up to {last:g} of {settings.epochs} epochs, so that trials train "
+            text=f"`close_mosaic` is up to {last:g} of {settings.epochs} epochs, so trials may train "
             "without mosaic, mixup and copy_paste; lower it or train longer",
         )
     if settings.sampler == "gp" and rungs:
         yield Problem(
             line=0,
-            text="the sampler gp learns nothing from trials stopped early, and may propose them again; "
-            "use tpe, or write `rungs: []` to let every trial run to its end",
+            text="the sampler gp ignores trials stopped early and may propose them again; "
+            "use tpe, or write `rungs: []` to train every trial to its end",
         )
     if settings.promote_epochs < settings.epochs:
         yield Problem(
             line=0,
             text=f"`promote_epochs` is {settings.promote_epochs}, but trials train {settings.epochs} epochs: "
-            "the winner would be trained for less long than in the search",
+            "the final run would be shorter than the trials; raise it",
         )
 
 
@@ -152,7 +152,7 @@ def _is_off(parameters: tuple[Parameter, ...], name: str) -> bool:
 
 
 def _gaps(parameters: tuple[Parameter, ...]) -> Iterator[Problem]:
-    """Values of a choice under which a parameter that has variants for the others has none."""
+    """Warn about values of a choice for which a parameter with variants has no variant."""
     for name in dict.fromkeys(parameter.name for parameter in parameters):
         variants = _named(parameters, name)
         parents = {condition.parameter for variant in variants for condition in variant.when}

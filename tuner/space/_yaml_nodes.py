@@ -1,8 +1,8 @@
-"""YAML text -> a tree of plain values that know their line; everything a space has no use for is refused.
+"""Parse YAML text into a tree of plain values with line numbers, and refuse every feature that a space does not need.
 
-Built from the parser's events instead of its objects, so that a hostile file is refused before anything is made of
-it: no aliases (a small file can unfold into gigabytes), no anchors, no tags (they name classes), and bounds on size,
-lines and depth, so that reading takes no time to speak of. Values are read as YAML 1.2 has them: 1e-5 is a number,
+The tree is built from the parser's events instead of its objects, so a hostile file is refused before any object
+exists: no aliases (a small file can expand to gigabytes), no anchors, no tags (they name classes), and limits on size,
+line length and depth, which keep parsing fast. Values follow YAML 1.2: 1e-5 is a number,
 `yes` and `on` are text.
 """
 
@@ -28,17 +28,17 @@ from tuner.contract import ParamValue
 from tuner.space._arguments import shown
 
 MAX_BYTES = 256 * 1024
-"""The largest shipped space has 4 KiB; the slowest text of this size takes a third of a second."""
+"""Maximum file size. The largest shipped space has 4 KiB; the slowest text of this size takes 1/3 of a second."""
 MAX_LINE_LENGTH = 10_000
-"""Characters. The parser's time for a tag grows with the square of its length, and no tag outlives its line."""
+"""Maximum characters in a line. The parser's time for a tag is quadratic in its length, and a tag fits in one line."""
 MAX_DEPTH = 32
 MAX_NODES = 5000
-"""Keys and values; the largest shipped space has a few hundred."""
+"""Maximum number of keys and values; the largest shipped space has a few hundred."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """A rule that a file breaks, and where."""
+    """A broken rule and its line."""
 
     line: int
     text: str
@@ -52,7 +52,7 @@ class Scalar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """Stands for what was reported already, so that nothing else is said about it."""
+    """A placeholder for a part that is already reported, so no other rule reports it."""
 
     line: int
 
@@ -74,7 +74,7 @@ Node = Scalar | Refused | Sequence | Mapping
 
 
 def read_tree(text: str) -> tuple[Node | None, list[Problem]]:
-    """The document's tree, or none where it cannot be read to its end, with what is wrong with it as YAML."""
+    """Return the tree of a document, or None if it cannot be read completely, and its problems as YAML."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         return None, [Problem(line=1, text=f"a space must not exceed {MAX_BYTES} bytes; is this the right file?")]
     for number, line in enumerate(text.splitlines(), start=1):
@@ -83,7 +83,7 @@ def read_tree(text: str) -> tuple[Node | None, list[Problem]]:
             return None, [Problem(line=number, text=f"{rule}; is this the right file?")]
     builder = _Builder()
     try:
-        # A generator: the builder sees each event before the parser reads on.
+        # A generator, so the builder sees each event before the parser continues.
         for event in YAML(typ="safe", pure=True).parse(text):
             if not builder.takes(event):
                 return None, builder.problems
@@ -97,13 +97,13 @@ def read_tree(text: str) -> tuple[Node | None, list[Problem]]:
 
 def _syntax_problem(error: YAMLError | ValueError, text: str) -> Problem:
     if isinstance(error, ValueError):
-        # Escapes beyond Unicode and version numbers of thousands of digits get past the parser's own checks.
+        # Escapes beyond Unicode and version numbers with thousands of digits pass the parser's own checks.
         return Problem(line=1, text="not YAML: a number in an escape or a directive is out of range; remove it")
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return Problem(line=error.problem_mark.line + 1, text=f"not YAML: {error.problem}; mind the indentation")
+        return Problem(line=error.problem_mark.line + 1, text=f"not YAML: {error.problem}; check the indentation")
     position = getattr(error, "position", 0)
     line = text.count("\n", 0, position if isinstance(position, int) else 0) + 1
-    return Problem(line=line, text="not YAML: a character that no text has; save the file as UTF-8 text")
+    return Problem(line=line, text="not YAML: an invalid character; save the file as UTF-8 text")
 
 
 def _name(anchor: str) -> str:
@@ -113,18 +113,18 @@ def _name(anchor: str) -> str:
 class _Key(Enum):
     COMES_NEXT = auto()
     REFUSED = auto()
-    """Its value is dropped."""
+    """The key's value is dropped."""
 
 
 class _Builder:
-    """Takes events one by one and grows the tree."""
+    """A builder that takes events one by one and extends the tree."""
 
     def __init__(self) -> None:
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self._open: list[Sequence | Mapping] = []
         self._keys: list[str | _Key] = []
-        """The key that waits for its value, for each open mapping."""
+        """Key that waits for its value, for each open mapping."""
         self._documents = 0
         self._num_nodes = 0
 
@@ -132,13 +132,13 @@ class _Builder:
         self.problems.append(Problem(line=line, text=text))
 
     def takes(self, event: Event) -> bool:
-        """Add what the event says; false where reading on makes no sense."""
+        """Process an event; False to stop reading."""
         line = event.start_mark.line + 1
         match event:
             case DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
-                    self.refuse(line, "a space is one document, but got a second after `---`; remove it")
+                    self.refuse(line, "a space must be one document, but got a second one after `---`; remove it")
                     return False
             case MappingEndEvent() | SequenceEndEvent():
                 closed = self._open.pop()
@@ -204,7 +204,7 @@ class _Builder:
         key = node.value if isinstance(node.value, str) else str(node.value)
         if key in mapping.entries:
             first = mapping.key_lines[key]
-            self.refuse(line, f"a key may stand once, but {shown(key)} stands in line {first} too; remove one")
+            self.refuse(line, f"a key may occur once, but {shown(key)} is also in line {first}; remove one")
         else:
             mapping.key_lines[key] = line
         return key
@@ -220,13 +220,13 @@ _MOST_DIGITS = 18
 
 
 def plain_value(text: str) -> ParamValue | None:
-    """What YAML 1.2's core schema reads in an unquoted scalar."""
+    """Return the value of an unquoted scalar in YAML 1.2's core schema."""
     if _NULL.fullmatch(text):
         return None
     if _BOOL.fullmatch(text):
         return text.lower() == "true"
     if _INT.fullmatch(text):
-        # Python refuses to read thousands of digits; as a float such a number fails its range instead.
+        # Python refuses to parse thousands of digits; a float fails the range check instead.
         return int(text) if len(text) <= _MOST_DIGITS else float(text)
     if _HEX_OR_OCTAL.fullmatch(text):
         return int(text, 0) if len(text) <= _MOST_DIGITS else float("inf")

@@ -43,27 +43,27 @@ _LIBPQ_OPTIONS = {
 _REMEDIES = {
     "password authentication failed|no password supplied|role .* does not exist": "correct the user or the password "
     "in --storage (TUNE_STORAGE), or in ~/.pgpass",
-    "database .* does not exist": "make the database first, with createdb, or correct its name in --storage",
+    "database .* does not exist": "create the database with createdb, or correct its name in --storage",
     "connection refused|no such file or directory|network is unreachable|no route to host": "start the server, or "
     "correct host and port in --storage",
     "resolve host|translate host name|name or service not known|name resolution": "correct the host in --storage",
-    "timeout expired|timed out": "see that the server runs and that no firewall is in between",
-    "permission denied|must be owner|insufficient privilege": "let the database's owner grant this user the right to "
-    "make and write tables there",
-    "no pg_hba.conf entry": "let the server's pg_hba.conf admit this user from this machine",
-    "too many clients|connection slots": "end other clients, or raise the server's max_connections",
+    "timeout expired|timed out": "check that the server runs and that no firewall blocks it",
+    "permission denied|must be owner|insufficient privilege": "ask the owner of the database for the right to "
+    "create and write tables",
+    "no pg_hba.conf entry": "allow this user and machine in the server's pg_hba.conf",
+    "too many clients|connection slots": "close other clients, or raise the server's max_connections",
     "starting up|shutting down|recovery mode|closed the connection|terminating connection|connection is closed|"
-    "connection is lost|connection reset": "run the same command again when the server is back",
-    "read-only transaction": "name the primary server in --storage, not a copy that only reads",
-    "readonly database|read-only": "let this user write the file and its folder",
-    "unable to open database file": "its folder must exist, and this user must be able to write there",
-    "is locked": f"another program has held it for more than {_BUSY_TIMEOUT_S} s: end that program",
-    "not a database|file is encrypted": "give another file to --storage; if this one held studies, it is damaged: "
-    "put a backup in its place",
-    "malformed|decode|not among the defined enum|unreadable value": "it is damaged: put a backup in its place, or "
-    "save what can be read with `sqlite3 FILE .recover`",
-    "disk is full|no space left": "make room on the disk",
-    "disk i/o error": "see to the disk that it is on",
+    "connection is lost|connection reset": "run the same command again when the server is available",
+    "read-only transaction": "give the primary server in --storage, not a read-only replica",
+    "readonly database|read-only": "give this user write access to the file and its folder",
+    "unable to open database file": "check that its folder exists and that this user can write there",
+    "is locked": f"another program has locked it for more than {_BUSY_TIMEOUT_S} s: stop that program",
+    "not a database|file is encrypted": "give another file with --storage; if this one contained studies, "
+    "it is damaged: restore a backup",
+    "malformed|decode|not among the defined enum|unreadable value": "it is damaged: restore a backup, or "
+    "recover the readable part with `sqlite3 FILE .recover`",
+    "disk is full|no space left": "free disk space",
+    "disk i/o error": "check the disk",
 }
 
 
@@ -72,7 +72,7 @@ def open_storage(url: str) -> RDBStorage:
 
     Raises:
         UsageError: The URL is not a database URL.
-        StorageError: The database cannot be used; the message says what to do.
+        StorageError: The database cannot be used; the message contains a remedy.
     """
     with translated(url):
         path = sqlite_path(url)
@@ -122,12 +122,12 @@ def schema_problem(storage: RDBStorage, url: str) -> str:
         return ""
     if found in storage.get_all_versions():
         return (
-            f"The database {masked(url)} was made by an older Optuna: its tables are of version {found}, and Optuna "
-            f"{optuna.__version__} needs {needed}. `tune db upgrade` brings them up to date, after a backup."
+            f"The database {masked(url)} was created by an older Optuna: its tables have version {found}, and Optuna "
+            f"{optuna.__version__} needs {needed}. Run `tune db upgrade`, after a backup."
         )
     return (
-        f"The database {masked(url)} was made by a newer Optuna: its tables are of version {found}, which Optuna "
-        f"{optuna.__version__} does not know. Install a newer mamba-yolo-tuner, or use a backup from before."
+        f"The database {masked(url)} was created by a newer Optuna: its tables have version {found}, which Optuna "
+        f"{optuna.__version__} does not know. Install a newer mamba-yolo-tuner, or use an older backup."
     )
 
 
@@ -245,11 +245,11 @@ def _refuse_network(path: Path) -> None:
 
 
 def network_problem(path: Path, kind: str) -> str:
-    """Return why an SQLite file cannot be on a network file system of this type, and what to do."""
+    """Explain why an SQLite file cannot be on a network file system of this type, with a remedy."""
     return (
-        f"SQLite needs a disk of this machine, since its locks do not hold on a network file system, but '{path}' is "
+        f"SQLite needs a local disk, because its locks do not work on a network file system, but '{path}' is "
         f"on {kind}. Give --storage a local path (sqlite:////var/tmp/study.db) or a PostgreSQL database "
-        "(postgresql://user@host/name); the study's folder may stay where it is."
+        "(postgresql://user@host/name); the study's folder can stay where it is."
     )
 
 
@@ -299,7 +299,7 @@ def _without_secrets(text: str, url: URL) -> str:
 def _missing_driver(url: str, error: ImportError) -> str:
     if parsed_url(url).drivername == "postgresql+psycopg":
         return (
-            f"The database {masked(url)} needs psycopg, which is not installed here: "
+            f"The database {masked(url)} needs psycopg, which is not installed: "
             "pip install 'mamba-yolo-tuner[postgres]'"
         )
     missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None) or "its driver"

@@ -2,8 +2,8 @@
 
 The lock excludes a second driver on the same machine or the same shared folder. The operating system releases it when
 the holder dies. The lease excludes drivers on other machines: the holder increments a counter in the database every
-few seconds. A driver that wants the lease watches this counter on its own monotonic clock. So clocks of different
-machines are never compared, and no clock can jump.
+few seconds. A driver that wants the lease watches this counter on its own monotonic clock. This avoids comparing the
+clocks of different machines, and clocks that jump.
 """
 
 import contextlib
@@ -82,11 +82,11 @@ class Holder:
         return f"process {self.pid} on {self.host}"
 
     def is_surely_dead(self) -> bool:
-        """Check whether it ran on this system and is gone; False for a process elsewhere."""
+        """Check whether the process ran on this system and has ended; False for a process elsewhere."""
         return self.system == _system() and (not psutil.pid_exists(self.pid) or _started(self.pid) != self.started)
 
     def is_surely_alive(self) -> bool:
-        """Check whether it runs on this system; False for a process elsewhere."""
+        """Check whether the process runs on this system; False for a process elsewhere."""
         return self.system == _system() and not self.is_surely_dead()
 
 
@@ -143,7 +143,7 @@ class Lease:
             try:
                 self._beat()
             except StorageError:
-                continue  # nobody can take the lease while the database is unreachable
+                continue  # no driver can take the lease while the database is unreachable
             except StudyLockedError as error:
                 self._lost = error  # `ensure` raises it before the next write
                 return
@@ -214,7 +214,7 @@ def _taken(url: str, engine: sqlalchemy.Engine, study: str, on_event: Callable[[
         if holder.is_surely_alive() or (seen is not None and seen != (row.token, row.beats)):
             raise _refusal(str(holder))
         if seen is None:
-            on_event(f"{holder} drove this study last; waiting {TIMEOUT_S:.0f} s to see whether it lives")
+            on_event(f"{holder} ran this study last; waiting {TIMEOUT_S:.0f} s to check whether it is still alive")
         seen = (row.token, row.beats)
         time.sleep(1.0)
 
@@ -260,4 +260,4 @@ def _holder(text: str) -> Holder:
 
 
 def _refusal(holder: str) -> StudyLockedError:
-    return StudyLockedError(f"Only one driver may run a study, and {holder} runs this one; wait for it, or stop it.")
+    return StudyLockedError(f"A study can have only one driver, but {holder} runs this one; wait for it, or stop it.")

@@ -44,7 +44,7 @@ class Report:
     studies: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """Number of trials by state, for each study."""
     foreign: list[str] = field(default_factory=list)
-    """Studies that were not made by tune."""
+    """Studies that tune did not create."""
     problems: list[str] = field(default_factory=list)
     """Problems with their remedies, one line each."""
 
@@ -85,17 +85,17 @@ def backup(url: str, output: Path | None = None, *, force: bool = False) -> Path
         Path of the copy.
 
     Raises:
-        UsageError: There is no such database, or `output` cannot be written.
+        UsageError: The database does not exist, or `output` cannot be written.
         StorageError: The database cannot be read.
     """
     source = _existing(url)
     target = (output or _backup_name(url, source)).absolute()
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     if source is not None and source.resolve() == target.resolve():
-        raise UsageError(f"A backup must be another file than its database, but --output is '{target}' itself.")
+        raise UsageError(f"A backup must not be the database itself, but got --output '{target}'; choose another file.")
     try:
         if target.exists() and not force:
-            raise UsageError(f"A backup replaces no file, but '{target}' is there; choose another -o, or add --force.")
+            raise UsageError(f"A backup must be a new file, but '{target}' exists; choose another -o, or add --force.")
         partial.touch()
         with translated(url):
             if source is not None:
@@ -117,7 +117,7 @@ def backup(url: str, output: Path | None = None, *, force: bool = False) -> Path
 def upgrade(url: str, *, confirmed: bool = False) -> tuple[str, Path | None]:
     """Upgrade the tables to the version that this Optuna needs; back up an SQLite database first.
 
-    Optuna 4 and older wrote local times, which Optuna 5 reads as UTC. So the times of older trials are shifted by
+    Optuna 4 and older wrote local times, which Optuna 5 reads as UTC, so the times of older trials are shifted by
     their time zone. No decision of a search uses them.
 
     Args:
@@ -128,8 +128,8 @@ def upgrade(url: str, *, confirmed: bool = False) -> tuple[str, Path | None]:
         The version found ("" if no upgrade was needed), and the path of the backup.
 
     Raises:
-        UsageError: There is no such database, or it needs a confirmation.
-        StorageError: The database cannot be used, or was made by a newer Optuna.
+        UsageError: The database does not exist, or the upgrade needs a confirmation.
+        StorageError: The database cannot be used, or was created by a newer Optuna.
         StudyLockedError: A driver is running one of its studies.
     """
     path = _existing(url)
@@ -144,8 +144,8 @@ def upgrade(url: str, *, confirmed: bool = False) -> tuple[str, Path | None]:
         _refuse_driven(url, engine)
         if path is None and not confirmed:
             raise UsageError(
-                "An upgrade cannot be taken back: copy the database first, with pg_dump or its like, and then run "
-                "this again with --yes."
+                "An upgrade cannot be undone: copy the database first, for example with pg_dump, then run "
+                "this command again with --yes."
             )
         copy = backup(url) if path is not None else None
         with existing_storage(url) as storage, warnings.catch_warnings():
@@ -206,7 +206,7 @@ def _round_trip_ms(connection: sqlalchemy.Connection) -> float:
 
 def _look_at_studies(engine: sqlalchemy.Engine, url: str, report: Report) -> None:
     if not _has_tables(engine):
-        report.facts["tables"] = "none: no study has begun here"
+        report.facts["tables"] = "none: no study has been started here"
         return
     with existing_storage(url) as storage:
         found, needed = storage.get_current_version(), storage.get_head_version()
@@ -228,7 +228,7 @@ def _states(storage: RDBStorage, study: FrozenStudy, report: Report) -> dict[str
     except (AssertionError, LookupError, TypeError, ValueError) as error:  # the file is intact, its content is not
         reason = " ".join(str(error).split())[:200]
         report.problems.append(
-            f"The trials of '{study.study_name}' cannot be read ({reason}): put a backup of the database in its place."
+            f"The trials of '{study.study_name}' cannot be read ({reason}): restore a backup of the database."
         )
         return {}
     return dict(sorted(Counter(trial.state.name for trial in trials).items()))
@@ -243,7 +243,7 @@ def _backup_name(url: str, source: Path | None) -> Path:
 
 def _copy_file(source: Path, target: Path) -> None:
     with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
-        old.backup(new)  # copies all pages under one read lock, which blocks nobody in WAL mode
+        old.backup(new)  # copies all pages under one read lock, which does not block writers in WAL mode
         found = new.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(f"malformed: {found}")
@@ -252,7 +252,7 @@ def _copy_file(source: Path, target: Path) -> None:
 def _copy_studies(url: str, target: Path) -> None:
     with plain_engine(url) as engine:
         _refuse_empty(engine, url)
-    # With this isolation level, all trials of a study are read as of one moment.
+    # With this isolation level, all trials of a study are read from one snapshot.
     with existing_storage(url, isolation_level="REPEATABLE READ") as source:
         problem = schema_problem(source, url)
         if problem:
@@ -266,7 +266,7 @@ def _copy_studies(url: str, target: Path) -> None:
 
 def _refuse_empty(engine: sqlalchemy.Engine, url: str) -> None:
     if not _has_tables(engine):
-        raise StorageError(f"There are no studies in {masked(url)} yet: check the name of the database.")
+        raise StorageError(f"There are no studies in {masked(url)}: check the name of the database.")
 
 
 def _refuse_driven(url: str, engine: sqlalchemy.Engine) -> None:
@@ -275,9 +275,7 @@ def _refuse_driven(url: str, engine: sqlalchemy.Engine) -> None:
     for name in names:
         holder = holder_of(url, name)
         if holder is not None:
-            raise StudyLockedError(
-                f"No driver may run while tables are changed, but {holder} runs '{name}': stop it first."
-            )
+            raise StudyLockedError(f"An upgrade needs exclusive access, but {holder} runs '{name}': stop it first.")
 
 
 def _sync(path: Path) -> None:

@@ -24,7 +24,7 @@ _ENQUEUED = "fixed_params"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """Change of a trial or of the study itself. Applying it twice has the same effect as applying it once.
+    """Change of a trial or of the study itself; applying it twice has the same effect as applying it once.
 
     All values are plain JSON; NaN and infinities are written as Python's `json` writes them.
     """
@@ -88,10 +88,12 @@ class Replica:
             else:
                 self._follow_trial(change, change.trial)
         except UpdateFinishedTrialError:
-            return  # the trial is already closed: the state is written last, so nothing of ours is missing or needed
+            return  # the trial is already closed; the state is written last, so nothing of this change is missing
         except KeyError as error:
             what = "the study" if change.trial is None else f"trial {change.trial}, or the whole study"
-            raise StudyChangedError(f"Another program has removed {what}.") from error
+            raise StudyChangedError(
+                f"Another program has removed {what}. Stop it and run the same command again."
+            ) from error
 
     def _follow_trial(self, change: Change, number: int) -> None:
         if number not in self._trial_ids:
@@ -122,9 +124,14 @@ class Replica:
 
     def _created(self, change: Change, number: int) -> int:
         if change.params is None or change.distributions is None:
-            raise StudyChangedError(f"Another program has removed trial {number} from the study.")
+            raise StudyChangedError(
+                f"Another program has removed trial {number} from the study. Stop it and run the same command again."
+            )
         if number > 0 and self._found(number - 1) is None:  # the new trial would get another number
-            raise StudyChangedError(f"Another program has removed trial {number - 1} from the study.")
+            raise StudyChangedError(
+                f"Another program has removed trial {number - 1} from the study. "
+                "Stop it and run the same command again."
+            )
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(change.params),
@@ -174,6 +181,6 @@ class Replica:
 
 def _added(number: int) -> StudyChangedError:
     return StudyChangedError(
-        f"Another program has added trials to the study while it ran: trial {number} is not ours. "
-        "Run it again, with nothing else writing to it."
+        f"Another program has added trials to the study during the run: trial {number} is not from this run. "
+        "Stop it and run the same command again."
     )

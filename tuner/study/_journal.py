@@ -32,7 +32,9 @@ class Journal:
             try:
                 changes.append(Change.decoded(line))
             except ValueError:
-                logger.warning("%s ends with a line that is no change; trainers will tell its record again", self._path)
+                logger.warning(
+                    "%s ends with an invalid line, which is skipped; trainers will report it again", self._path
+                )
                 break
         return tuple(changes)
 
@@ -51,8 +53,8 @@ class Journal:
         except OSError as error:
             os.ftruncate(self._fd, before)
             raise MachineError(
-                f"The study's folder must take its journal, but '{self._path}' cannot be written ({error.strerror}); "
-                "make room, then the same command goes on."
+                f"The study's journal must be writable, but '{self._path}' is not ({error.strerror}); "
+                "free disk space, then run the same command to resume."
             ) from error
 
     def set_aside(self) -> Path:

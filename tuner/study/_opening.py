@@ -23,7 +23,7 @@ from tuner.study._writer import Writer
 from tuner.system.atomic_files import write_whole
 
 _LAST_CHANCE_S = 5.0
-"""Time that a driver waits at its end for a database that does not answer, in seconds."""
+"""Time that a driver waits at exit for a database that does not answer, in seconds."""
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def driven_study(
         on_event: Receives one-line messages, for example when the database becomes unreachable or answers again.
 
     Raises:
-        StorageError: The database cannot be used, or tune did not make the study.
+        StorageError: The database cannot be used, or tune did not create the study.
         RecordRemovedError: The files of the record were removed, moved or replaced.
         UsageError: The study does not exist, and there is no `spec` to create it.
     """
@@ -58,8 +58,8 @@ def driven_study(
             for change in backlog.read():
                 replica.follow(change)
             backlog.clear()
-        except StudyChangedError as error:  # a retry cannot help: the database is right about the study
-            on_event(f"{error} What the last driver could not write any more is kept in '{backlog.set_aside()}'.")
+        except StudyChangedError as error:  # a retry cannot help: the database counts
+            on_event(f"{error} The pending changes of the last driver are saved in '{backlog.set_aside()}'.")
         stored = optuna.load_study(storage=storage, study_name=lease.study)
         trials = stored.get_trials(deepcopy=False)
         attributes = stored.user_attrs
@@ -101,15 +101,15 @@ def _saved(study: StudySession, journal: Path) -> str:
         journal.parent.mkdir(parents=True, exist_ok=True)
         write_whole(journal, content.encode())
     except OSError as error:
-        return f"what is known of the study could not be kept in '{journal}' ({error.strerror})"
-    return f"all that is known of the study is kept in '{journal}': the next run there writes it into the database"
+        return f"the state of the study could not be saved in '{journal}' ({error.strerror})"
+    return f"the complete state of the study is saved in '{journal}': the next run there writes it to the database"
 
 
 def _replica(storage: RDBStorage, name: str) -> Replica:
     try:
         return Replica(storage, name)
     except KeyError as error:
-        raise UsageError(f"There is no study '{name}' any more; `tune status` lists the studies.") from error
+        raise UsageError(f"The study '{name}' does not exist any more; `tune status` lists the studies.") from error
 
 
 def _begin(storage: RDBStorage, name: str, spec: StudySpec | None, folder: Path) -> None:

@@ -40,7 +40,7 @@ class StudyPaths:
         root = home.absolute() / checked_study_name(name)
         if set("?%") & set(checked_path("--home", str(home.absolute()))):
             raise UsageError(
-                f"--home must have no '?' or '%', which mean something in URLs, but got '{home}'; rename it."
+                f"--home must not contain '?' or '%', which are special in URLs, but got '{home}'; rename it."
             )
         _refuse_link_out(root)
         return cls(root)
@@ -55,7 +55,7 @@ class StudyPaths:
 
     @property
     def decisions(self) -> Path:
-        """Log of the search's events and decisions, in order; for people only, the program never reads it."""
+        """Log of the search's events and decisions, in order; it is for users, the program never reads it."""
         return self.root / "decisions.jsonl"
 
     @property
@@ -99,18 +99,17 @@ class StudyPaths:
 
 
 def _refuse_link_out(root: Path) -> None:
-    """Refuse a study folder that is a link to outside `--home`: its files would be written there.
+    """Refuse a study folder that links to a location outside `--home`, where its files would be written.
 
-    The home itself can be a link, because the user named it.
+    The home itself can be a link, because the user chose it.
     """
     try:
         target = root.resolve() if root.is_symlink() else root
         leads_out = target != root and not target.is_relative_to(root.parent.resolve())
     except (OSError, RuntimeError) as error:  # RuntimeError: circular links
-        reason = getattr(error, "strerror", None) or "it leads in a circle"
-        raise MachineError(f"A study's folder must be within reach, but '{root}' is not ({reason}).") from error
+        reason = getattr(error, "strerror", None) or "it is a circular link"
+        raise MachineError(f"A study's folder must be accessible, but '{root}' is not ({reason}).") from error
     if leads_out:
         raise MachineError(
-            f"A study's folder must lie in --home, but '{root}' is a link to '{target}'; "
-            f"name the folder where it lies with --home '{target.parent}'."
+            f"A study's folder must be in --home, but '{root}' is a link to '{target}'; use --home '{target.parent}'."
         )

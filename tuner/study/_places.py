@@ -65,20 +65,20 @@ def content_changes(spec: StudySpec, prepared: PreparedRecord, *, data: str, mod
     changes = []
     if not (spec.model_sha256 and prepared.model_sha256):
         if spec.model_source != prepared.model:
-            changes.append(f"the model was {spec.model_source}, now it is {prepared.model}")
+            changes.append(f"model {spec.model_source} -> {prepared.model}")
     elif spec.model_sha256 != prepared.model_sha256:
         changes.append(_change("model", spec.model, spec.model_sha256, model, prepared.model_sha256))
     if spec.data_sha256 != prepared.data_sha256:
         changes.append(_change("data set", spec.data, spec.data_sha256, data, prepared.data_sha256))
     elif spec.num_classes != prepared.num_classes:
-        changes.append(f"the data set had {spec.num_classes} classes, now it has {prepared.num_classes}")
+        changes.append(f"classes of the data set {spec.num_classes} -> {prepared.num_classes}")
     return changes
 
 
 def _change(what: str, was: str, sha_was: str, now: str, sha_now: str) -> str:
     if was != now:
-        return f"the {what} was {was} (sha256 {sha_was[:12]}), now it is {now} ({sha_now[:12]})"
-    return f"the content of the {what} {now} has changed (sha256 {sha_was[:12]}, now {sha_now[:12]})"
+        return f"{what} {was} (sha256 {sha_was[:12]}) -> {now} ({sha_now[:12]})"
+    return f"content of the {what} {now} (sha256 {sha_was[:12]} -> {sha_now[:12]})"
 
 
 def place_problem(sources: Sequence[str]) -> MachineError | None:
@@ -87,6 +87,6 @@ def place_problem(sources: Sequence[str]) -> MachineError | None:
     if missing is None:
         return None
     return MachineError(
-        f"The run was ended in order: '{missing}', which trials read, is gone. Put it back, or name its new place with "
-        "--data or --model; the same command goes on."
+        f"The run stopped cleanly: '{missing}', which trials read, does not exist any more. Restore it, or give its "
+        "new path with --data or --model; the same command resumes the run."
     )

@@ -46,7 +46,7 @@ class StudySpec:
     model_sha256: str = ""
     """SHA-256 of the model's content; empty if the trainer does not report it."""
     sources: tuple[str, ...] = ()
-    """Files that trials read; if one is missing, the failure is not the trial's."""
+    """Files that trials read; if one is missing, failures do not count against the trial."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ PROFILING = "rehearsal"
 class StoredStudy:
     """Study that is read from its database on every access.
 
-    Every method raises StorageError if the database is unreachable or refuses.
+    Every method raises StorageError if the database cannot be used.
     """
 
     def __init__(self, study: optuna.Study, url: str, engine: Engine, folder: Path) -> None:
@@ -43,11 +43,11 @@ class StoredStudy:
             folder: Current folder of the study; relative paths in the record start there.
 
         Raises:
-            UsageError: There is no such study.
+            UsageError: The study does not exist.
         """
         path = sqlite_path(url)
         if path is not None and not path.exists():
-            raise UsageError(f"There is no study '{name}': nothing at '{path}'. `tune status` lists the studies.")
+            raise UsageError(f"There is no study '{name}': '{path}' does not exist. `tune status` lists the studies.")
         with translated(url):
             try:
                 storage = open_storage(url)
@@ -57,10 +57,10 @@ class StoredStudy:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "StoredStudy":
-        """Open the study that has its database in its own folder, which is where `tune run` puts it.
+        """Open a study whose database is in its own folder, as `tune run` creates it.
 
         Raises:
-            UsageError: there is no study of that folder's name.
+            UsageError: There is no study with the name of the folder.
         """
         paths = StudyPaths(folder.absolute())
         return cls.open(sqlite_url(paths.database), paths.root.name, paths.root)
@@ -116,7 +116,7 @@ class StoredStudy:
 
 
 def study_names(url: str) -> set[str]:
-    """Return the names of the studies that tune made in a database; create nothing.
+    """Return the names of the studies that tune created in a database; create nothing.
 
     Raises:
         StorageError: The database cannot be used.
@@ -142,5 +142,7 @@ def spec_of(study: optuna.Study, folder: Path) -> StudySpec:
 
 
 def foreign(name: str) -> str:
-    """Return the message for a study that was not made by tune."""
-    return f"The study '{name}' was not made by tune: it has no record of its space. Choose another name with --study."
+    """Return the message for a study that tune did not create."""
+    return (
+        f"The study '{name}' was not created by tune: it has no record of its space. Choose another name with --study."
+    )

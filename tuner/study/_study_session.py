@@ -32,7 +32,7 @@ _INFEASIBLE = "resources"
 
 
 class StudySession:
-    """Study in memory. A change is safe on disk when its method returns, and reaches the database soon after.
+    """Study in memory; a change is safe on disk when its method returns, and reaches the database soon after.
 
     Create it with `driven_study`. Methods that change the study raise the error that made writing impossible for good:
     StudyChangedError, StudyLockedError (the lease was lost) or MachineError (the disk is full).
@@ -257,7 +257,7 @@ class StudySession:
         if not flushed:
             raise StorageError(
                 f"The database {masked(self._url)} does not answer: {self._writer.pending} changes of the study "
-                f"'{self.name}' wait in its journal. Bring it back and run the same command again."
+                f"'{self.name}' are saved in its journal. Restart the database and run the same command again."
             )
 
     def as_changes(self) -> Iterator[Change]:

@@ -142,21 +142,28 @@ class Writer:
                 self._journal.clear()
                 if self._away_since is not None:
                     away_s, self._away_since = time.monotonic() - self._away_since, None
-                    self._on_event(f"the database is back after {away_s:.0f} s; everything is written")
+                    self._on_event(
+                        f"the database is available again after {away_s:.0f} s; all pending changes are written"
+                    )
             self._changed.notify_all()
             return True
 
     def _away(self, error: StorageError) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
-            self._on_event(f"{error}; training goes on, and what it tells waits in the journal")
+            self._on_event(f"{error}; training continues, and its results are saved in the journal")
 
     def _look(self) -> bool:
         """Check whether the files of the record were removed, moved or replaced; later writes may then be lost."""
         with self._changed:
             what = None if self._closed and self._given_up else self._taken()
             if what is not None and self._failure is None:
-                self._fail(RecordRemovedError(f"The study's record was taken away while it ran: {what}."))
+                self._fail(
+                    RecordRemovedError(
+                        f"A study's record must stay in place during the run, but {what}; run the same command to "
+                        "resume, with --home if the folder was moved."
+                    )
+                )
             return what is not None
 
     def _fail(self, error: Exception) -> None:

@@ -16,12 +16,12 @@ _UNSUPPORTED = frozenset({errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP
 
 
 def write_whole(target: Path, content: bytes) -> None:
-    """Write a file in the place of what may be there.
+    """Write a file atomically, replacing an existing one.
 
     Raises:
         OSError: it cannot be written. What was there is as it was, unless only the folder could not be synced.
     """
-    # A name that nobody can foresee, and "x": in a shared folder it could be laid out as a link to a file of ours.
+    # An unpredictable name and mode "x": in a shared folder somebody could prepare a link from it to one of our files.
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     try:
         with temporary.open("xb") as file:

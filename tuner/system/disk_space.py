@@ -1,4 +1,4 @@
-"""Room on the disk: what a study needs, what there is, and what can go."""
+"""Estimate the disk space that a study needs, check the free space, and remove files that are not needed."""
 
 import shutil
 from pathlib import Path
@@ -7,13 +7,13 @@ from tuner.contract import WEIGHTS
 from tuner.exceptions import MachineError
 
 _KEPT_WHILE_RUNNING = 4
-"""Checkpoints of a running trial: the last two, the best, and the one that is being written."""
+"""Checkpoints of a running trial: the last two, the best, and one that is being written."""
 
 _KEPT_WHEN_COMPLETE = 2
-"""The best and the last; of a paused trial, the last two."""
+"""Checkpoints of a complete trial (best and last) or of a paused trial (the last two)."""
 
 _FULL_RUN_EVERY = 10
-"""A full run keeps the checkpoint of so many epochs too, besides those of any trial."""
+"""Interval in epochs of the checkpoints that the final run keeps in addition to those of any trial."""
 
 _LOGS_BYTES = 64 * 2**20
 
@@ -27,13 +27,16 @@ def needed_bytes(
     promote_epochs: int,
     pausing_rungs: int = 0,
 ) -> int:
-    """What a search and the winner's full run write at most, roughly.
+    """Estimate the maximum disk usage of a search and the final run, in bytes.
 
     Args:
-        trials: still to be trained.
-        reduction_factor: One in so many trials is expected to run to its end, where there are rungs; else 1.
-        promote_epochs: 0 where nothing is promoted.
-        pausing_rungs: Rungs at which trials wait to be called back: at each as many as may go on from there, at most.
+        checkpoint_bytes: Size of one checkpoint.
+        slots: Number of trials that train at the same time.
+        trials: Number of trials left to train.
+        reduction_factor: With rungs, one in this many trials is expected to run to its end; else 1.
+        promote_epochs: Epochs of the final run; 0 without a final run.
+        pausing_rungs: Number of rungs at which trials pause until they are resumed; at each of them at most as many
+            wait as may continue from there.
     """
     places = -(-trials // reduction_factor)
     complete = places * (1 + pausing_rungs) + slots
@@ -43,37 +46,37 @@ def needed_bytes(
 
 
 def reserve_bytes(*, checkpoint_bytes: int, slots: int) -> int:
-    """What must stay free while trials train: one more checkpoint each, and room for the records."""
+    """Return the bytes that must stay free while trials train: one more checkpoint each, and space for the records."""
     return slots * checkpoint_bytes + _LOGS_BYTES // 4
 
 
 def free_bytes(folder: Path) -> int:
-    """Room that this user has on the disk of an existing folder."""
+    """Return the free bytes for this user on the disk of an existing folder."""
     return shutil.disk_usage(folder).free
 
 
 def require(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Check that the disk has enough free space to start.
 
     Raises:
-        MachineError: it has not.
+        MachineError: the disk has too little free space.
     """
     free = free_bytes(folder)
     if free < needed:
         raise MachineError(
             f"{what} needs about {_mib(needed)} in '{folder}', but only {_mib(free)} are free; "
-            "make room, or choose another --home."
+            "free disk space, or choose another --home."
         )
 
 
 def shortage(folder: Path, reserve: int) -> str | None:
-    """What is wrong, when less than `reserve` bytes are left."""
+    """Return the problem if fewer than `reserve` bytes are free; else None."""
     free = free_bytes(folder)
-    return f"only {_mib(free)} are left on the disk of '{folder}'; make room" if free < reserve else None
+    return f"only {_mib(free)} are left on the disk of '{folder}'; free disk space" if free < reserve else None
 
 
 def discard_weights(trial_directory: Path) -> None:
-    """Remove the weights of a trial that will never go on. What a dying trainer still writes goes at the next call."""
+    """Remove the weights of a trial that will not continue; a second call removes what a dying trainer still writes."""
     shutil.rmtree(trial_directory / WEIGHTS, ignore_errors=True)
 
 

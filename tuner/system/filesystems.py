@@ -1,12 +1,12 @@
-"""Find the file system that a path is on: SQLite's locks do not hold on those of a network."""
+"""Detect the file system of a path, because SQLite's locks do not work on network file systems."""
 
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 import psutil
 
-# Types as the kernel names them; those in user space have `fuse.` before it. Their locks are missing, or are those of
-# one machine alone, and the shared memory that a write-ahead log needs is never shared.
+# Names of the types in the kernel; file systems in user space have the prefix `fuse.`. Their locks are missing or work
+# on one machine only, and the shared memory that a write-ahead log needs is never shared.
 _NETWORK = (
     "9p acfs afs beegfs beegfs_nodev ceph ceph-fuse cifs coda davfs davfs2 fhgfs gcsfuse glusterfs goofys gpfs "
     "juicefs kafs lustre lustre_lite mfs moosefs ncpfs nfs nfs4 orangefs panfs pvfs2 quobyte rclone s3fs smb2 "
@@ -15,7 +15,7 @@ _NETWORK = (
 
 
 def file_system(path: Path) -> str:
-    """Find the type of the file system that holds a path, or would hold it; "" if the system does not say."""
+    """Return the type of the file system of an existing or new path; "" if the system does not report it."""
     try:
         mounts = [(PurePath(mount.mountpoint), mount.fstype) for mount in psutil.disk_partitions(all=True)]
     except OSError:
@@ -24,11 +24,11 @@ def file_system(path: Path) -> str:
 
 
 def mount_type(path: PurePath, mounts: Iterable[tuple[PurePath, str]]) -> str:
-    """Find the type of the mount that holds an absolute path; "" for none.
+    """Return the type of the mount that contains an absolute path; "" for none.
 
     Args:
-        mounts: mount points and types, in the order in which they were mounted: of several at one point, the last one
-            covers the others.
+        path: absolute path.
+        mounts: mount points and types in the order of mounting; the last one at a mount point hides the others.
     """
     holding = [(point, kind) for point, kind in mounts if path.is_relative_to(point)]
     _, kind = max(reversed(holding), key=lambda mount: len(mount[0].parts), default=(path, ""))
@@ -36,5 +36,5 @@ def mount_type(path: PurePath, mounts: Iterable[tuple[PurePath, str]]) -> str:
 
 
 def is_network(kind: str) -> bool:
-    """Tell whether a file system of this type is on another machine."""
+    """Check whether a file system of this type is on another machine."""
     return kind.removeprefix("fuse.") in _NETWORK.split()

@@ -1,7 +1,7 @@
-"""One temporary folder for all that a command and its children put aside; it goes with the command.
+"""One temporary folder for a command and its child processes, removed when the command ends.
 
-A command that was killed leaves its folder behind. The lock in the folder is gone with its holder, so the next command
-sees that nobody uses the folder, and removes it.
+A command that is killed leaves its folder behind. Its death releases the lock in the folder, so the next command
+detects that the folder is unused, and removes it.
 """
 
 import atexit
@@ -17,35 +17,35 @@ from pathlib import Path
 from tuner.exceptions import MachineError
 
 LONGEST_BYTES = 43
-"""Of a folder's path. Ray's sockets lie 64 bytes deeper, and Unix takes 107 for a socket, whatever TMPDIR is."""
+"""Maximum length of the folder's path. Ray's sockets need 64 more bytes, and Unix allows 107 for a socket."""
 
 _PREFIX = "tune-"
 _SUFFIX_BYTES = len("/tune-") + 8
 _LOCK = "lock"
 _ROOM_BYTES = 64 << 20
-"""That must be free. Ray writes 1.5 MB at first, and logs as it goes."""
+"""Minimum free space. Ray writes 1.5 MB at first, and then logs."""
 
 _REMOVALS = 3
-"""Attempts: a child that is just dying may still write."""
+"""Number of attempts, because a dying child process may still write."""
 
 _held: Path | None = None
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make a new folder the place for temporary files of this process and its children, for the time of the block.
+    """Create a folder and use it for temporary files of this process and its children within the block.
 
-    Inside such a block it is the folder of the outer one.
+    A nested block uses the folder of the outer block.
 
     Raises:
-        MachineError: no folder can be used for that.
+        MachineError: no folder is usable.
     """
     global _held
     if _held is not None:
         yield _held
         return
     _held = folder = _made()
-    atexit.register(remove, folder)  # before Ray registers: what Ray ends only at the exit may still write
+    atexit.register(remove, folder)  # before Ray registers: processes that Ray stops only at exit may still write
     environment, module = os.environ.get("TMPDIR"), tempfile.tempdir
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     try:
@@ -61,7 +61,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder, as far as that is possible."""
+    """Remove a folder as completely as possible."""
     for attempt in range(_REMOVALS):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -70,7 +70,7 @@ def remove(folder: Path) -> None:
 
 
 def _made() -> Path:
-    """Make the folder in the first place that can hold it, rid of what killed commands left there."""
+    """Create the folder in the first usable location, and remove abandoned folders there."""
     refused = []
     for base in _bases():
         problem = _unusable(base)
@@ -82,20 +82,20 @@ def _made() -> Path:
                 problem = error.strerror or str(error)
         refused.append(f"'{base}': {problem}")
     raise MachineError(
-        f"A folder for temporary files is needed, but none can be used ({'; '.join(refused)}). Make room in one of "
-        f"them, or set TMPDIR to a folder that can be written to, with a path of at most "
+        f"The command needs a folder for temporary files, but none is usable ({'; '.join(refused)}). Free space in "
+        f"one of them, or set TMPDIR to a writable folder with a path of at most "
         f"{LONGEST_BYTES - _SUFFIX_BYTES} bytes."
     )
 
 
 def _bases() -> list[str]:
-    """List the places for temporary files: the user's first, then those that every machine has."""
+    """List the locations for temporary files: the user's first, then those that every machine has."""
     named = [os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
     return list(dict.fromkeys([*map(os.path.abspath, named), "/tmp", "/var/tmp", "/dev/shm"]))
 
 
 def _unusable(base: str) -> str | None:
-    """Say why a place cannot hold the folder; None if it can."""
+    """Return why a location is unusable; None if it is usable."""
     length = len(os.fsencode(base)) + _SUFFIX_BYTES
     if length > LONGEST_BYTES:
         return "its path is too long for Unix sockets"
@@ -110,7 +110,7 @@ def _unusable(base: str) -> str | None:
 
 @contextlib.contextmanager
 def _in_use(folder: Path) -> Iterator[None]:
-    """Hold the lock that says so. It gets its name only once it is held, so nobody takes a new folder for abandoned."""
+    """Hold the folder's lock. It gets its name only when it is held, so a new folder never looks abandoned."""
     staged = folder / f"{_LOCK}.new"
     with staged.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -126,7 +126,7 @@ def _remove_abandoned(base: str) -> None:
 
 
 def _is_abandoned(entry: "os.DirEntry[str]") -> bool:
-    """Tell whether a folder is ours and nobody holds its lock."""
+    """Check whether a folder is ours and its lock is free."""
     try:
         if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid != os.geteuid():
             return False

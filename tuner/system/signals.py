@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: it does so in order, with an exit code that says which one came."""
+"""Stop a run cleanly on a signal, with an exit code for each signal."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ from types import FrameType
 from typing import Any
 
 PREEMPTED = 75
-"""Exit code after SIGUSR1 or SIGUSR2, with which schedulers warn: please requeue. (EX_TEMPFAIL of sysexits.h)"""
+"""Exit code after SIGUSR1 or SIGUSR2, which schedulers send as a warning: requeue the job. (EX_TEMPFAIL, sysexits.h)"""
 
 _ONE_REQUEST_S = 0.25
-"""Signals this close together are one request: `timeout` signals its child, and then the group with the child in it."""
+"""Seconds within which signals count as one request: `timeout` signals its child, then the group with the child."""
 
 
 def _exit_code(signum: int) -> int:
@@ -21,40 +21,40 @@ def _exit_code(signum: int) -> int:
 
 
 class Interrupted(BaseException):
-    """The run was ended by a signal, in order; the same command goes on with it.
+    """A signal has stopped the run cleanly; the same command resumes it.
 
-    Not an Exception: it is raised wherever the main thread is, and nothing on the way may take it for an error.
+    It is not an Exception: it is raised anywhere in the main thread, and no handler must catch it as an error.
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}; the same command goes on from here")
+        super().__init__(f"stopped by {signal.Signals(signum).name}; run the same command to resume")
         self.exit_code = _exit_code(signum)
 
 
 class Signals:
-    """What came so far."""
+    """The signals received so far."""
 
     def __init__(self, arrivals: int) -> None:
         self.received: int | None = None
         self._arrivals = arrivals
-        """A pipe with the number of each signal, put there as it arrives."""
+        """Pipe that receives the number of each signal on arrival."""
         self._arrived: int | None = None
         self._received_s = 0.0
         self._end: Callable[[str], None] | None = None
         self._handled = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup: a closed terminal means nothing
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup, closing the terminal must have no effect
             self._handled.append(signal.SIGHUP)
 
     def arm(self) -> dict[int, Any]:
-        """Take the signals; returns who had them. To be repeated after Ray and Tune, which take some of them.
+        """Install our handlers and return the previous ones. Repeat this after Ray and Tune, which replace some.
 
-        Ray does so when it is joined and when it is left, Tune when it begins.
+        Ray does so on connecting and on disconnecting, Tune on starting.
         """
         return {signum: signal.signal(signum, self._handle) for signum in self._handled}
 
     @contextlib.contextmanager
     def ending(self, end: Callable[[str], None]) -> Iterator[None]:
-        """Let a signal that comes in the block call `end`, with the reason, instead of breaking off at once."""
+        """Within the block, let a signal call `end` with the reason instead of raising at once."""
         self.check()
         self._end = end
         try:
@@ -67,16 +67,16 @@ class Signals:
         if self.received is not None:
             if self._is_repeated(signum):
                 return
-            os._exit(_exit_code(signum))  # asked twice: at once; Ray's processes and the trainers end with this one
+            os._exit(_exit_code(signum))  # a second request: Ray's processes and the trainers end too
         self.received, self._received_s = signum, time.monotonic()
         if self._end is None:
             raise Interrupted(signum)
         self._end(f"stopped by {signal.Signals(signum).name}")
 
     def _is_repeated(self, signum: int) -> bool:
-        """Tell whether a further signal is the first request once more, and nobody's impatience.
+        """Check whether another signal repeats the first request, and is not a second request of the user.
 
-        A terminal that closes hangs up several times: the kernel, then the shell, then the kernel for the shell.
+        A closing terminal sends SIGHUP several times: the kernel, the shell, and the kernel again for the shell.
         """
         return signum == signal.SIGHUP or time.monotonic() - self._received_s < _ONE_REQUEST_S
 
@@ -85,9 +85,9 @@ class Signals:
             raise Interrupted(self.received)
 
     def awaited(self, timeout_s: float = 0.0) -> Interrupted | None:
-        """The signal that has come, or comes within that time, even if the main thread hangs and cannot handle it.
+        """Wait for a signal and return it, even if the main thread hangs and cannot handle it; None after the timeout.
 
-        For another thread, and one only.
+        Only one thread other than the main thread may call this.
         """
         if self.received is None and self._arrived is None and select.select([self._arrivals], [], [], timeout_s)[0]:
             self._arrived = os.read(self._arrivals, 1)[0]
@@ -97,7 +97,7 @@ class Signals:
 
 @contextlib.contextmanager
 def trapped_signals() -> Iterator[Signals]:
-    """The signals that ask a process to end do so in order; a second one ends it at once."""
+    """Handle signals that stop a process: the first stops it cleanly, a second one at once."""
     arrivals, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signals = Signals(arrivals)
     before = signals.arm()

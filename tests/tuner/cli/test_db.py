@@ -83,7 +83,7 @@ def test_an_index_that_misses_a_row_is_a_problem(file, url):
     code, said = tune_db("check", "--storage", url)
     assert code == 8
     assert "row 1 missing from index ix_studies_study_name" in said
-    assert "it is damaged: put a backup in its place" in said
+    assert "it is damaged: restore a backup" in said
 
 
 def test_a_trial_that_cannot_be_read_is_a_problem(file, url):
@@ -113,13 +113,13 @@ def test_sqlite_on_a_network_file_system_is_a_problem(file, url, tmp_path, monke
     code, said = tune_db("check", "--storage", url)
     assert code == 8
     assert "file system        cifs" in said
-    assert "SQLite needs a disk of this machine" in said
+    assert "SQLite needs a local disk" in said
 
 
 def test_a_server_is_described(postgres):
     empty = postgres.new_database()
     code, said = tune_db("check", "--storage", empty)
-    assert (code, "PostgreSQL 1" in said, "none: no study has begun here" in said) == (0, True, True)
+    assert (code, "PostgreSQL 1" in said, "none: no study has been started here" in said) == (0, True, True)
     with plain_engine(empty) as engine, engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").scalar() == 0
     fill(empty)
@@ -301,7 +301,7 @@ def test_a_database_of_a_newer_optuna_is_not_upgraded(file, url):
     with plain_engine(url) as engine, engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v9.0.0.a'")
     code, said = tune_db("upgrade", "--storage", url)
-    assert (code, "made by a newer Optuna" in said) == (8, True)
+    assert (code, "created by a newer Optuna" in said) == (8, True)
     assert list(file.parent.glob("study-*.db")) == []
 
 

@@ -99,7 +99,7 @@ def test_json_says_the_same(tune):
         (
             "train/odd_loss",
             "detect",
-            ["what train/odd_loss means", "a part of the training loss: there is no train/dfl_loss"],
+            ["train/odd_loss: unrecognised column", "part of the training loss: train/dfl_loss is missing"],
         ),
         ("metrics/mAP50(M)", "segment", []),
         ("metrics/accuracy_top1", "classify", []),

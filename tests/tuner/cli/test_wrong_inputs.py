@@ -107,7 +107,7 @@ def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
         (["run", "--space", "space.yaml", "--storage", "nonsense"], 2, ["--storage"]),
         (["run", "--space", "space.yaml", "--imgsz", "100"], 3, ["--set imgsz: `imgsz`", "100", "write 128"]),
         (["run", "--space", "space.yaml", "--set", "lr=1"], 3, ["--set lr:", "did you mean lr0?"]),
-        (["run", "--space", "space.yaml", "--set", "epochs=1"], 3, ["'epochs'", "give --epochs instead"]),
+        (["run", "--space", "space.yaml", "--set", "epochs=1"], 3, ["'epochs'", "use --epochs instead"]),
         (
             ["run", "--space", "space.yaml", "--imgsz", "64", "--set", "imgsz=96"],
             2,

@@ -61,16 +61,16 @@ def test_the_guides_box_loss_is_compared_with_no_other_one(written, kind, box):
 @pytest.mark.parametrize(
     ("names", "unknown"),
     [
-        (columns(("box", "cls", "dfl", "kd")), "what train/kd_loss, val/kd_loss mean"),
-        (columns(("box", "cls")), "a part of the training loss: there is no train/dfl_loss"),
-        (columns(V10[:-1], suffix=""), "a part of the training loss: there is no train/dfl_oo"),
-        (columns(("giou", "cls")), "a part of the training loss: there is no train/l1_loss"),
-        (columns(("sinkhorn", "focal")), "the training loss: no column has a known one"),
-        ([name for name in PLAIN if not name.startswith("val/")], "the validation loss: no column has a known one"),
-        ([name for name in PLAIN if name != "val/cls_loss"], "a part of the validation loss: there is no val/cls_loss"),
-        (columns(("box", "cls", "dfl"), BOXES[:2]), "mAP50: there is no such column"),
-        (columns(("box", "cls", "dfl"), (*BOXES, "mAP75(B)")), "what metrics/mAP75(B) means"),
-        ([*PLAIN, "gate"], "what gate means"),
+        (columns(("box", "cls", "dfl", "kd")), "train/kd_loss, val/kd_loss: unrecognised columns"),
+        (columns(("box", "cls")), "part of the training loss: train/dfl_loss is missing"),
+        (columns(V10[:-1], suffix=""), "part of the training loss: train/dfl_oo is missing"),
+        (columns(("giou", "cls")), "part of the training loss: train/l1_loss is missing"),
+        (columns(("sinkhorn", "focal")), "the training loss: no column holds a known loss"),
+        ([name for name in PLAIN if not name.startswith("val/")], "the validation loss: no column holds a known loss"),
+        ([name for name in PLAIN if name != "val/cls_loss"], "part of the validation loss: val/cls_loss is missing"),
+        (columns(("box", "cls", "dfl"), BOXES[:2]), "mAP50: the column is missing"),
+        (columns(("box", "cls", "dfl"), (*BOXES, "mAP75(B)")), "metrics/mAP75(B): unrecognised column"),
+        ([*PLAIN, "gate"], "gate: unrecognised column"),
     ],
 )
 def test_what_a_table_does_not_tell_is_named_and_nothing_is_called_normal(written, names, unknown):
@@ -84,21 +84,21 @@ def test_what_a_table_does_not_tell_is_named_and_nothing_is_called_normal(writte
 
 def test_a_column_without_a_value_is_missing(written):
     found = diagnose(written(PLAIN, changed={"val/dfl_loss": lambda _: ""}))
-    assert found.unknown == ("a part of the validation loss: there is no val/dfl_loss",)
+    assert found.unknown == ("part of the validation loss: val/dfl_loss is missing",)
 
 
 def test_validation_losses_that_are_0_throughout_were_not_computed(written):
     zeros = {name: lambda _: 0 for name in PLAIN if name.startswith("val/")}
     found = diagnose(written(PLAIN, changed=zeros))
     assert found.condition is Condition.NOT_JUDGED
-    assert found.unknown == ("the validation loss: it is written as 0 in every epoch",)
+    assert found.unknown == ("the validation loss: it is 0 in every epoch",)
 
 
 def test_training_losses_that_are_0_throughout_were_not_computed(written):
     zeros = {name: lambda _: 0 for name in PLAIN if name.startswith("train/")}
     found = diagnose(written(PLAIN, changed=zeros))
     assert found.condition is Condition.NOT_JUDGED
-    assert found.unknown == ("the training loss: it is written as 0 in every epoch",)
+    assert found.unknown == ("the training loss: it is 0 in every epoch",)
 
 
 @pytest.mark.parametrize("kind", ["YOLOv5", "YOLOv10"])
@@ -107,7 +107,7 @@ def test_metrics_in_percent_have_no_mark(written, kind):
     percent = {name: lambda epoch: epoch for name in names if name.startswith("metrics/")}
     found = diagnose(written(names, changed=percent))
     assert (found.condition, found.grade) == (Condition.NOT_JUDGED, None)
-    assert "the metrics: they must lie between 0 and 1, but reach 60" in found.unknown
+    assert "the metrics: they must be between 0 and 1, but reach 60" in found.unknown
 
 
 def test_an_epoch_without_a_row_is_told(tmp_path, written):
@@ -116,7 +116,9 @@ def test_an_epoch_without_a_row_is_told(tmp_path, written):
     (tmp_path / "results.csv").write_text("\n".join([*lines[:20], *lines[22:]]) + "\n")
     found = diagnose(read_run(tmp_path))
     assert found.condition is Condition.NORMAL
-    assert found.notes == ("results.csv has no row for epoch 20, 21; ultralytics writes none for an epoch lost to NaN",)
+    assert found.notes == (
+        "results.csv has no row for epoch 20, 21; ultralytics writes no row for an epoch lost to NaN",
+    )
 
 
 @pytest.mark.parametrize("column", ["train/kd_loss", "train/box_loss"])
@@ -196,7 +198,7 @@ def exploding(names):
 def test_a_trainer_with_arguments_of_its_own_is_told_no_change_of_ours(written, kind):
     found = diagnose(written(DETECTORS[kind], changed=exploding(DETECTORS[kind]), arguments=None))
     assert (found.condition, dict(found.changes)) == (Condition.DIVERGED, {})
-    assert any("arguments of its own" in note for note in found.notes)
+    assert any("this trainer has its own arguments" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(

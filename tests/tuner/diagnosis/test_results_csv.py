@@ -107,11 +107,11 @@ def test_a_last_line_that_is_cut_off_is_left_out_and_told(cut):
     ("bad", "said"),
     [
         ("2,18,x,0.2,0.1,2.6,0.009", "train/box_loss must be a number, but got 'x'"),
-        ("2,18", "It must have 7 values, one for each column, but has 2"),
+        ("2,18", "A line must have 7 values, one for each column, but got 2"),
         ("1.5,18,2.5,0.2,0.1,2.6,0.009", "1.5"),
         ("-1,18,2.5,0.2,0.1,2.6,0.009", "-1"),
         (",18,2.5,0.2,0.1,2.6,0.009", "nan"),
-        ("2,18,2.5,0.2,0.13,27,2.2,0.3,0.2,2.4,0.008", "has 11"),  # killed while it wrote, and resumed
+        ("2,18,2.5,0.2,0.13,27,2.2,0.3,0.2,2.4,0.008", "got 11"),  # killed while it wrote, and resumed
     ],
 )
 def test_a_bad_line_in_the_middle_is_left_out_and_named(bad, said):
@@ -170,7 +170,7 @@ def test_columns_that_another_version_writes_from_the_middle_on_are_read_in_two_
     ]
     (note,) = found.notes
     assert change in note
-    assert "in two parts: epochs 1 to 3, then 4 to 6" in note
+    assert "The two parts are epochs 1 to 3 and 4 to 6" in note
     assert found.unknown == whole.unknown
 
 
@@ -202,15 +202,18 @@ def test_rows_whose_columns_nobody_names_are_left_out_and_said_to_be_unknown():
     strange = [f"{epoch},1,2,3,4,5,6,7,8,9,10,11,12" for epoch in (4, 5, 6)]
     found = table(HEAD, *ROWS, *strange)
     assert found.epochs[-1].epoch == 3
-    assert "what the 13 values of lines 5 to 7 of results.csv are: the columns named before are 7" in found.unknown
+    assert (
+        "the meaning of the 13 values in lines 5 to 7 of results.csv: the header above them has 7 columns"
+        in found.unknown
+    )
 
 
 def test_epochs_that_begin_again_are_told():
     assert table(HEAD, *ROWS, HEAD, ROWS[0]).notes == (
-        "line 6 of results.csv begins again at epoch 1: 3 earlier rows were replaced",
+        "line 6 of results.csv restarts at epoch 1: 3 earlier rows were replaced",
     )
     assert table(HEAD, *ROWS, ROWS[2]).notes == (
-        "line 5 of results.csv begins again at epoch 3: an earlier row was replaced",
+        "line 5 of results.csv restarts at epoch 3: an earlier row was replaced",
     )
 
 
@@ -218,7 +221,7 @@ def test_a_first_line_of_another_version_than_all_rows_is_told():
     found = table(TIMELESS, *ROWS)
     assert [e.seconds for e in found.epochs] == [10, 8, 9]
     assert found.notes == (
-        "the first line of results.csv names other columns than its rows have; they are known by their values",
+        "the header of results.csv does not match its rows; the columns were identified by their values",
     )
 
 

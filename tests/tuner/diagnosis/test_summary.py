@@ -11,7 +11,7 @@ CURVES = Path(__file__).parent / "curves"
 
 def test_a_healthy_run_has_its_mark_and_nothing_else():
     assert summary_lines(CURVES / "healthy") == (
-        "by the training guide's marks, which are for 300 epochs and more: below the targets",
+        "mark by the training guide's targets, which apply from 300 epochs: below the targets",
     )
 
 

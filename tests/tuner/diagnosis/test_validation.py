@@ -32,7 +32,7 @@ def test_a_single_part_of_the_validation_loss_that_overflows_is_named(written):
     assert found.findings[0].evidence.startswith(
         "val cls loss NaN or infinite in 60 of 60 validated epochs, where mAP50"
     )
-    assert found.unknown == ("the validation loss: NaN or infinite, so that overfitting shows in mAP only",)
+    assert found.unknown == ("the validation loss: it is NaN or infinite, so only mAP can show overfitting",)
     assert not any(line.startswith("NORMAL") for line in diagnosis_lines(found))
 
 
@@ -47,7 +47,7 @@ def test_a_validation_loss_that_is_a_number_again_is_told_in_a_note(written, epo
     found = diagnose(written(NAMES, changed={"val/cls_loss": lambda epoch: "inf" if epoch in epochs else None}))
     assert (found.condition, found.findings) == (Condition.NORMAL, ())
     where = f"epochs {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"epoch {epochs[0]}"
-    assert found.notes == (f"a validation loss is NaN or infinite in {where}, while the training losses are numbers",)
+    assert found.notes == (f"a validation loss is NaN or infinite in {where}, while the training losses are finite",)
 
 
 def test_a_single_training_loss_that_is_no_number_and_comes_back_is_told_in_a_note(written):

@@ -26,16 +26,16 @@ STARTS = {
         "Timed out waiting for file /tmp/ray/session_2026-11-28_09-00-43_051343_6539/gcs_server_port_ed5e5100",
         "[2026-11-28 09:00:43,093 E 6552 6552] (gcs_server) logging.cc:118: Unhandled exception: "
         "N5boost10wrapexceptINS_6system12system_errorEEE. what(): epoll: Too many open files [system:24]",
-        "may not open enough files",
+        "limit on open files is too low",
         "ulimit -n",
     ),
-    "disk": ("[Errno 28] No space left on device: '/tmp/ray/session_x/logs'", "", "disk of its", "make room"),
-    "quota": ("[Errno 122] Disk quota exceeded: '/tmp/ray/session_x/logs'", "", "disk of its", "make room"),
-    "processes": ("[Errno 11] Resource temporarily unavailable", "", "enough processes", "ulimit -u"),
+    "disk": ("[Errno 28] No space left on device: '/tmp/ray/session_x/logs'", "", "disk of its", "free disk space"),
+    "quota": ("[Errno 122] Disk quota exceeded: '/tmp/ray/session_x/logs'", "", "disk of its", "free disk space"),
+    "processes": ("[Errno 11] Resource temporarily unavailable", "", "limit on processes", "ulimit -u"),
     "threads": (
         "The current node timed out during startup. This could happen because some of the raylet failed to startup.",
         "[2026-11-28 09:00:43,093 E 1 1] (raylet) logging.cc:118: what(): thread: Resource temporarily unavailable",
-        "enough processes and threads",
+        "limit on processes and threads",
         "pids",
     ),
     "shared memory": (
@@ -49,13 +49,13 @@ STARTS = {
         "for tasks and actors (0.05 GB) is less than 2% of total.",
         "",
         "too little memory",
-        "end other programs",
+        "close other programs",
     ),
     "allocation": ("[Errno 12] Cannot allocate memory", "", "too little memory", "ulimit -v"),
     "port": (
         "The current node timed out during startup.",
         "[2026-11-28 09:00:43,093 E 1 1] (gcs_server) grpc_server.cc:125: bind: Address already in use",
-        "a port that it needs is taken",
+        "a port that it needs is already in use",
         "RAY_GCS_SERVER_PORT",
     ),
     "fixed port": (
@@ -63,10 +63,10 @@ STARTS = {
         "grpc_server.cc:134: An unexpected system state has occurred. You have likely discovered a bug in Ray. Check "
         "failed: server_ Failed to start the grpc server. The specified port is 16379.",
         "",
-        "a port that it needs is taken",
+        "a port that it needs is already in use",
         "RAY_GCS_SERVER_PORT",
     ),
-    "read-only": ("[Errno 30] Read-only file system: '/tmp/ray'", "", "may not write", "TMPDIR"),
+    "read-only": ("[Errno 30] Read-only file system: '/tmp/ray'", "", "cannot write", "TMPDIR"),
     "noexec": ("[Errno 13] Permission denied: '/env/ray/core/src/ray/gcs/gcs_server'", "", "run its own", "noexec"),
 }
 
@@ -81,15 +81,19 @@ JOINS = {
     "no token": ("Token authentication is enabled but no authentication token was found", "token", "RAY_AUTH_TOKEN"),
     "none here": (
         "Could not find any running Ray instance. Please specify the one",
-        "none runs",
+        "no cluster runs",
         "ray start",
     ),
-    "no address": ("Invalid address format: nonsense", "no address of a cluster", "host:port"),
-    "no port": ("Malformed address 1.2.3.4. Expected '<host>:<port>'.", "no address of a cluster", "host:port"),
-    "no host": ("[Errno -2] Name or service not known", "no machine has that name", "correct the name"),
-    "gone": ("Failed to connect to Ray cluster at 10.0.0.1:6379", "no Ray cluster answers there", "ray status"),
-    "refused": ("[Errno 111] Connection refused", "no Ray cluster answers there", "6379"),
-    "firewall": ("timed out", "no Ray cluster answers there", "firewall"),
+    "no address": ("Invalid address format: nonsense", "not the address of a cluster", "host:port"),
+    "no port": ("Malformed address 1.2.3.4. Expected '<host>:<port>'.", "not the address of a cluster", "host:port"),
+    "no host": ("[Errno -2] Name or service not known", "the host name is unknown", "correct the name"),
+    "gone": (
+        "Failed to connect to Ray cluster at 10.0.0.1:6379",
+        "no Ray cluster answers at this address",
+        "ray status",
+    ),
+    "refused": ("[Errno 111] Connection refused", "no Ray cluster answers at this address", "6379"),
+    "firewall": ("timed out", "no Ray cluster answers at this address", "firewall"),
 }
 
 
@@ -218,7 +222,7 @@ def test_an_address_at_which_nobody_listens_is_told_at_once():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     told, seconds = connecting(f"127.0.0.1:{port}")
-    assert "no Ray cluster answers there" in told
+    assert "no Ray cluster answers at this address" in told
     assert seconds < 10
 
 
@@ -234,7 +238,7 @@ def other_server():
 
 def test_an_address_of_something_else_is_told_at_once(other_server):
     told, seconds = connecting(other_server)
-    assert "no Ray cluster answers there" in told
+    assert "no Ray cluster answers at this address" in told
     assert "8265" in told
     assert seconds < 15
 

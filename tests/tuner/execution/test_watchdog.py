@@ -28,7 +28,7 @@ def test_the_bound_follows_the_epochs(others_s, own_s, bound_s):
 def test_silence_up_to_the_bound_is_believed_in_and_longer_is_not():
     watch = Watch(PATIENCE, now_s=1000.0)
     assert watch.complaint(1100.0) is None
-    assert watch.complaint(1101.0) == ("no sign of life for 101 s after the start, where 100 s is the most expected")
+    assert watch.complaint(1101.0) == ("no sign of life for 101 s after the start; at most 100 s is expected")
 
 
 def test_every_record_is_a_sign_of_life():
@@ -42,4 +42,4 @@ def test_after_an_epoch_its_length_decides():
     watch = Watch(PATIENCE, now_s=1000.0)
     watch.heard(1003.0, epoch_s=3.0)
     assert watch.complaint(1018.0) is None
-    assert watch.complaint(1019.0) == "no sign of life for 16 s after epoch 1, where 15 s is the most expected"
+    assert watch.complaint(1019.0) == "no sign of life for 16 s after epoch 1; at most 15 s is expected"

@@ -92,14 +92,14 @@ def test_a_trial_whose_machine_is_lost_goes_on_as_one_whose_trainer_is(search):
     for _ in range(3):
         request = search.suggest()
         assert request.trial == 0
-        search.on_lost(request.trial, "its process or its machine was lost")
+        search.on_lost(request.trial, "its process or machine was lost")
     assert search.trials[0].state == TrialState.FAIL
-    assert search.trials[0].reason == "infrastructure: its process or its machine was lost"
+    assert search.trials[0].reason == "infrastructure: its process or machine was lost"
 
 
 def test_losing_a_trial_that_nobody_trains_changes_nothing(search):
     play(search, search.suggest(), 0.1, 0.25)
-    search.on_lost(0, "its process or its machine was lost")
+    search.on_lost(0, "its process or machine was lost")
     assert search.trials[0].state == TrialState.COMPLETE
 
 

@@ -101,7 +101,7 @@ def test_untouched_defaults_ask_for_nothing(version: str) -> None:
 def test_the_optimizer_of_untouched_defaults_is_named_on_the_command_line(version: str) -> None:
     text = yaml_of(DEFAULTS[version])
     if DEFAULTS[version]["optimizer"] == "auto":
-        with pytest.raises(SpaceError, match="give --set optimizer=SGD"):
+        with pytest.raises(SpaceError, match="use --set optimizer=SGD"):
             read(text)
     given = overridden(read(text, given=("optimizer",)), ["optimizer=AdamW"])
     require_optimizer(given)
@@ -177,14 +177,14 @@ def test_what_is_passed_over_is_told_in_one_line() -> None:
     [
         ({"classes": 1}, "`classes` trains on some classes"),
         ({"classes": [0, 2]}, "`classes` trains on some classes"),
-        ({"time": 3.5}, "`time` ends training after so many hours"),
+        ({"time": 3.5}, "`time` limits training to a number of hours"),
         ({"freeze": [0, 5]}, "`freeze` must be one value, but got [0, 5]; write N for the first N layers"),
         ({"freeze": ["23.cv2"]}, "`freeze` must be one value"),
         ({"scale": [0.5, 1.5]}, "`scale` must be one value"),
         ({"fraction": 200}, "`fraction` must be above 0 and at most 1"),
         ({"fraction": [0.5, 1, 1]}, "`fraction` must be one value"),
-        ({"batch": -1}, "`batch` must be a number of images, but got -1; name one, or give --batch auto"),
-        ({"batch": 0.7}, "give --batch auto"),
+        ({"batch": -1}, "`batch` must be a number of images, but got -1; give a number, or use --batch auto"),
+        ({"batch": 0.7}, "use --batch auto"),
         ({"label_smoothing": 0.1}, "`label_smoothing` was removed from ultralytics"),
         ({"image_weights": True}, "`image_weights` was removed"),
         ({"v5loader": True}, "`v5loader`"),
@@ -193,7 +193,7 @@ def test_what_is_passed_over_is_told_in_one_line() -> None:
         ({"quantize": 8}, "`quantize`"),
         ({"augmentations": ["Blur"]}, "`augmentations`"),
         ({"task": "segment"}, "`task` names another task"),
-        ({"resume": "runs/detect/train/weights/last.pt"}, "`resume` continues another run"),
+        ({"resume": "runs/detect/train/weights/last.pt"}, "`resume` resumes another run"),
         ({"resume": True}, "--warm-restart RUN"),
         ({"pretrained": "coco.pt"}, "pass them as the model: --model coco.pt"),
         ({"pretrained": False, "model": "yolov8n.pt"}, "`pretrained: false` starts yolov8n.pt from random weights"),
@@ -267,11 +267,11 @@ YOLOV5 = "lr0: 0.01\nmomentum: 0.937\nbox: 0.05\ncls: 0.3\ncls_pw: 1.0\n"
         ("lr0: 0.01\nbox: 7.5\ndfl: 1.5\nobj_pw: 1.0\n", "YOLOv5 or YOLOv7"),
         (YOLOV5 + "loss_ota: 1\npaste_in: 0.15\n", "`loss_ota`, `paste_in`"),
         ("weights: yolov5s.pt\nhyp: {lr0: 0.01}\nepochs: 3\n", "its opt.yaml"),
-        (YOLOV5, "YOLOv5: with `box` 0.05 and `cls_pw` 1.0"),
+        (YOLOV5, "YOLOv5: `box` is 0.05 and `cls_pw` is 1.0"),
         ("[net]\nbatch=64\nsubdivisions=16\n", "a Darknet configuration"),
-        ("path: /d\ntrain: images/train\nval: images/val\nnames: [a]\n", "describes a data set; give it with --data"),
-        ("nc: 80\nbackbone: []\nhead: []\n", "describes a model; give it with --model"),
-        ("parameters:\n  lr0: {float: [0.1, 0.2]}\nbaseline: {lr0: 0.1}\n", "a search space; give it to `tune run"),
+        ("path: /d\ntrain: images/train\nval: images/val\nnames: [a]\n", "describes a data set; pass it with --data"),
+        ("nc: 80\nbackbone: []\nhead: []\n", "describes a model; pass it with --model"),
+        ("parameters:\n  lr0: {float: [0.1, 0.2]}\nbaseline: {lr0: 0.1}\n", "a search space; pass it to `tune run"),
     ],
 )
 def test_a_file_of_something_else_is_recognised(text: str, said: str) -> None:

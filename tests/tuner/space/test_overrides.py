@@ -78,9 +78,9 @@ def test_no_setting_changes_nothing() -> None:
 
 def test_a_study_sees_which_values_were_fixed() -> None:
     assert fixed("imgsz=416", "batch=8").differences(space().canonical()) == [
-        "batch: was choice [16, 32], is fixed 8",
-        "imgsz: was fixed 640, is fixed 416",
-        "baseline batch: gone, was 32",
+        "batch: choice [16, 32] -> fixed 8",
+        "imgsz: fixed 640 -> fixed 416",
+        "baseline batch: removed, was 32",
     ]
 
 
@@ -103,10 +103,10 @@ def test_every_shipped_space_stays_a_space(name: str, setting: str, tmp_path) ->
         ("optimizer=auto", "--set optimizer: `optimizer` must be named"),
         ("learning_rate=0.1", "did you mean lr0?"),
         ("dropout=0.5", "--set dropout: `dropout` acts on classification heads only"),
-        ("epochs=5", "give --epochs instead"),
-        ("data=x.yaml", "give --data instead"),
-        ("seed=1", "give --seed instead"),
-        ("device=0", "give --gpus instead"),
+        ("epochs=5", "use --epochs instead"),
+        ("data=x.yaml", "use --data instead"),
+        ("seed=1", "use --seed instead"),
+        ("device=0", "use --gpus instead"),
         ("lr0", "--set takes an argument and its value as lr0=0.005, but got 'lr0'"),
         ("lr0=", "--set takes an argument and its value"),
         ("=3", "--set"),

@@ -109,14 +109,14 @@ MISTAKES = [
     ("imgsz: 640", "imgsz: *size", "s.yaml:13: aliases are not allowed, but got *size; write the value out"),
     ("imgsz: 640", "imgsz: !!int 640", "tags are not allowed, but got 'tag:yaml.org,2002:int'"),
     ("imgsz: 640", "imgsz: !!python/object/apply:os.system [ls]", "s.yaml:13: tags are not allowed"),
-    ("mosaic: 1", "imgsz: 320", "s.yaml:14: a key may stand once, but 'imgsz' stands in line 13 too; remove"),
+    ("mosaic: 1", "imgsz: 320", "s.yaml:14: a key may occur once, but 'imgsz' is also in line 13; remove"),
     ("mosaic: 1", "[a]: 1", "s.yaml:14: a key must be a name, but got something else"),
     ("mosaic: 1", "mosaic: [1", "not YAML"),
-    ("mosaic: 1", "mosaic: \x07", "s.yaml:14: not YAML: a character that no text has"),
-    ("  batch: 32\n", "  batch: 32\n---\na: 1\n", "a space is one document"),
+    ("mosaic: 1", "mosaic: \x07", "s.yaml:14: not YAML: an invalid character"),
+    ("  batch: 32\n", "  batch: 32\n---\na: 1\n", "a space must be one document"),
     ("mosaic: 1", "mosaic: " + "[" * 40, "s.yaml:14: a space must not nest deeper than 32 levels"),
     # Keys.
-    ("description:", "descripton:", "s.yaml:1: a space knows description,"),
+    ("description:", "descripton:", "s.yaml:1: a space takes description,"),
     ("description:", "descripton:", "but got 'descripton'; did you mean description?"),
     ("search: {", "search: {epoch: 3, ", "but got 'epoch'; did you mean epochs?"),
     ("data: aerial.yaml", "data: 3", "s.yaml:2: `data` takes text"),
@@ -133,7 +133,7 @@ MISTAKES = [
         "grace_epochs: 60",
         "`grace_epochs` must not exceed `epochs`, but got 60 with epochs=54",
     ),
-    ("grace_epochs: 6", "rungs: [9, 3]", "`rungs` must begin at 1 or later and rise, but got [9, 3]"),
+    ("grace_epochs: 6", "rungs: [9, 3]", "`rungs` must start at 1 or later and increase, but got [9, 3]"),
     ("grace_epochs: 6", "rungs: [9, 55]", "`rungs` must not exceed `epochs`, but got 55 with epochs=54"),
     ("trials: 20", "rungs: [9]", "`rungs` and `grace_epochs` exclude each other"),
     ("grace_epochs: 6", "rungs: 9", "`rungs` takes a list of epochs, but got 9"),
@@ -176,8 +176,8 @@ MISTAKES = [
     ("mosaic: 1", "degrees: 400", "`degrees` must be at least 0 and at most 180, but got 400.0"),
     ("imgsz: 640", "imgsz: 650", "`imgsz` must be at least 32 and a multiple of 32, but got 650; write 672"),
     ("imgsz: 640", "imgsz: 640.0", "`imgsz` takes a whole number, but got 640.0; write 640"),
-    ("batch: {choice: [16, 32]}", "batch: -1", "`batch` must be at least 1, but got -1; name the size"),
-    ("batch: {choice: [16, 32]}", "batch: 0.7", "`batch` takes a whole number, but got 0.7; name the size"),
+    ("batch: {choice: [16, 32]}", "batch: -1", "`batch` must be at least 1, but got -1; give a number"),
+    ("batch: {choice: [16, 32]}", "batch: 0.7", "`batch` takes a whole number, but got 0.7; give a number"),
     ("batch: {choice: [16, 32]}", "batch: 16.5", "`batch` takes a whole number, but got 16.5; write 17"),
     ("batch: {choice: [16, 32]}", "batch: '16'", "`batch` takes a whole number, but got '16'; write 16 without quotes"),
     ("batch: {choice: [16, 32]}", "batch: auto", "but got 'auto'; write a whole number such as 16"),
@@ -188,7 +188,7 @@ MISTAKES = [
     (
         "imgsz: 640",
         "line_thickness: 3",
-        "`line_thickness` has no part in training a detector",
+        "`line_thickness` plays no role in training a detector",
     ),
     ("imgsz: 640", "mixup: [0, 0.3]", "or {float: [0, 0.3]} for the range between them"),
     ("{choice: [SGD, AdamW]}", "auto", "`optimizer` must be named, but got 'auto', which ignores lr0"),
@@ -202,7 +202,7 @@ MISTAKES = [
     ),
     ("{int: [0, 15]}", "{int: [5, 5]}", "low must be below high, but got [5, 5]; write 5 to fix it"),
     ("{int: [0, 15]}", "{float: [0, 15]}", "`close_mosaic` takes whole numbers, but got float; write {int:"),
-    ("{int: [0, 15]}", "{int: [0, 15], log: true}", "a logarithmic range must begin above 0, but got low=0"),
+    ("{int: [0, 15]}", "{int: [0, 15], log: true}", "a logarithmic range must start above 0, but got low=0"),
     (
         "{int: [0, 15]}",
         "{int: [0, 15], step: 4}",
@@ -212,14 +212,14 @@ MISTAKES = [
     ("{int: [0, 15]}", "{int: [0, 15], step: 0.5}", "step takes a whole number, but got 0.5"),
     ("{int: [0, 15]}", "{int: [1, 15], log: true, step: 2}", "`log` and `step` exclude each other"),
     ("{int: [0, 15]}", "{int: [0, 15], log: 1}", "log takes true or false, but got 1; write `log: true`"),
-    ("{int: [0, 15]}", "{int: 15}", "int takes [low, high], but got no list; write {int: [1, 9]}"),
+    ("{int: [0, 15]}", "{int: 15}", "int takes [low, high], but got something else; write {int: [1, 9]}"),
     ("{int: [0, 15]}", "{int: [1, 2, 3]}", "int takes [low, high], but got 3 values"),
     ("{int: [0, 15]}", "{int: [0, many]}", "`close_mosaic` takes a whole number, but got 'many'"),
     ("{int: [0, 15]}", "{min: 0, max: 15}", "but got 'min'; write {float: [low, high]}"),
     (
         "{int: [0, 15]}",
         "{itn: [0, 15]}",
-        "`close_mosaic` knows float, int, choice, fixed, log, step, when, but",
+        "`close_mosaic` takes float, int, choice, fixed, log, step, when, but",
     ),
     ("{int: [0, 15]}", "{log: true}", "`close_mosaic` needs one of float, int, choice, fixed, but got none"),
     ("{int: [0, 15]}", "{int: [0, 15], choice: [1]}", "but got int and choice"),
@@ -228,20 +228,20 @@ MISTAKES = [
         "{int: [0, 5]}",
         "`warmup_epochs` takes real numbers, but got int; write {float:",
     ),
-    ("{choice: [16, 32]}", "[16, 32]", "but got [16, 32]; write {choice: [16, 32]} to search among values"),
+    ("{choice: [16, 32]}", "[16, 32]", "but got [16, 32]; write {choice: [16, 32]} to search these values"),
     ("{choice: [16, 32]}", "{choice: []}", "`choice` must not be empty; list two or more values"),
-    ("{choice: [16, 32]}", "{choice: [32]}", "but got 32 alone; write `batch: 32` to fix it"),
+    ("{choice: [16, 32]}", "{choice: [32]}", "but got only 32; write `batch: 32` to fix it"),
     ("{choice: [16, 32]}", "{choice: [16, 32, 16]}", "a value may be listed once, but got 16 again"),
     (
         "{choice: [16, 32]}",
         "{choice: [16, 32], step: 2}",
-        "`step` belongs to a range, but got it beside choice",
+        "`step` belongs to a range, but got it with choice",
     ),
     ("imgsz: 640", "imgsz: {int: [320, 640]}", "`imgsz` moves in steps of 32, but got 1; add `step: 32`"),
     (
         "mosaic: 1",
         "cos_lr: {float: [0, 1]}",
-        "`cos_lr` has no range, but got float; write {choice: [true, false]}",
+        "`cos_lr` cannot have a range, but got float; write {choice: [true, false]}",
     ),
     (
         "mosaic: 1",
@@ -253,7 +253,7 @@ MISTAKES = [
     (
         "optimizer: AdamW}, float",
         "optimizer: Adam}, float",
-        "a value that `optimizer` can have, but got 'Adam'",
+        "a possible value of `optimizer`, but got 'Adam'",
     ),
     (
         "optimizer: AdamW}, float",
@@ -272,13 +272,13 @@ MISTAKES = [
     (
         "{choice: [16, 32]}",
         "{choice: [16, 32], when: {batch: 16}}",
-        "must not go round in circles, but got batch -> batch",
+        "must not form a cycle, but got batch -> batch",
     ),
     # The baseline.
     (
         "  lr0: 0.01",
         "  lr0: 0.5",
-        "s.yaml:17: baseline: a value must lie inside the space, but lr0=0.5 lies outside",
+        "s.yaml:17: baseline: a value must be inside the space, but lr0=0.5 is outside",
     ),
     (
         "  lr0: 0.01\n",
@@ -289,9 +289,9 @@ MISTAKES = [
     (
         "warmup_epochs: 3",
         "warmup_epochs: 3.2",
-        "warmup_epochs=3.2 lies between two steps of 0..5 in steps of 0.5",
+        "warmup_epochs=3.2 is between two steps of 0..5 in steps of 0.5",
     ),
-    ("  batch: 32", "  batch: 64", "batch=64 is none of 16, 32; change it or widen the space"),
+    ("  batch: 32", "  batch: 64", "batch=64 is not one of 16, 32; change it or widen the space"),
     (
         "  batch: 32",
         "  batch: '32'",
@@ -341,7 +341,7 @@ def test_a_baseline_value_without_effect_is_named() -> None:
 
     found = messages(text + "  nbs: 64\n")
 
-    assert found == ["s.yaml:21: baseline: `nbs` has no value under the baseline's choices; leave it out"]
+    assert found == ["s.yaml:21: baseline: `nbs` is not active under the baseline's choices; leave it out"]
 
 
 def test_a_baseline_may_not_name_what_follows_from_the_augmentation_strength() -> None:
@@ -371,7 +371,7 @@ def test_a_file_that_is_no_space_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["lr0: 0.01\n", "task: detect\nmode: train\nlr0: 0.01\n", "lr0: 0.01\nobj_pw: 1.0\n"])
 def test_a_file_of_training_arguments_is_recognised(text: str) -> None:
     (said,) = messages(text)
-    assert "these are training arguments, no search space; give the file to `tune train --params`" in said
+    assert "these are training arguments, not a search space; pass the file to `tune train --params`" in said
 
 
 def test_a_large_file_is_refused() -> None:

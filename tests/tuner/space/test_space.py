@@ -256,20 +256,20 @@ class TestIdentity:
     @pytest.mark.parametrize(
         ("old", "new", "difference"),
         [
-            ("imgsz: 640", "imgsz: 320", "imgsz: was fixed 640, is fixed 320"),
-            ("imgsz: 640", "nbs: 64", "imgsz: gone, was fixed 640"),
-            ("imgsz: 640", "imgsz: 640\n  nbs: 64", "nbs: new, fixed 64"),
-            ("[0.8, 0.98]", "[0.8, 0.95]", "momentum [optimizer=SGD]: was float [0.8, 0.98], is float [0.8, 0.95]"),
+            ("imgsz: 640", "imgsz: 320", "imgsz: fixed 640 -> fixed 320"),
+            ("imgsz: 640", "nbs: 64", "imgsz: removed, was fixed 640"),
+            ("imgsz: 640", "imgsz: 640\n  nbs: 64", "nbs: added, fixed 64"),
+            ("[0.8, 0.98]", "[0.8, 0.95]", "momentum [optimizer=SGD]: float [0.8, 0.98] -> float [0.8, 0.95]"),
             (
                 "[1e-3, 0.1], log: true",
                 "[1e-3, 0.1]",
-                "lr0 [optimizer=SGD]: was float [0.001, 0.1], log true, is float [0.001, 0.1]",
+                "lr0 [optimizer=SGD]: float [0.001, 0.1], log true -> float [0.001, 0.1]",
             ),
-            ("lr0: 0.01", "lr0: 0.02", "baseline lr0: was 0.01, is 0.02"),
-            ("epochs: 54", "epochs: 60", "search epochs: was 54, is 60"),
-            ("grace_epochs: 6", "grace_epochs: 7", "search rungs: was [6, 18], is [7, 21]"),
-            ("trials: 20", "metric: mAP50", "search metric: was mAP50-95, is mAP50"),
-            ("trials: 20", "seed: 1", "search seed: was 0, is 1"),
+            ("lr0: 0.01", "lr0: 0.02", "baseline lr0: 0.01 -> 0.02"),
+            ("epochs: 54", "epochs: 60", "search epochs: 54 -> 60"),
+            ("grace_epochs: 6", "grace_epochs: 7", "search rungs: [6, 18] -> [7, 21]"),
+            ("trials: 20", "metric: mAP50", "search metric: mAP50-95 -> mAP50"),
+            ("trials: 20", "seed: 1", "search seed: 0 -> 1"),
         ],
     )
     def test_changes_are_told_line_by_line(self, old: str, new: str, difference: str) -> None:
@@ -282,7 +282,7 @@ class TestIdentity:
         assert parse().differences(parse().canonical()) == []
 
     def test_differs_in_everything_from_a_record_that_says_nothing(self) -> None:
-        assert "search epochs: new, 54" in parse().differences({})
+        assert "search epochs: added, 54" in parse().differences({})
 
 
 class TestSettings:
@@ -339,9 +339,13 @@ class TestWarnings:
     @pytest.mark.parametrize(
         ("old", "new", "warning"),
         [
-            ("[1e-3, 0.1]", "[1e-3, 0.5]", "s.yaml:5: `lr0 [optimizer=SGD]` reaches 0.5: above 0.1 training seldom"),
+            (
+                "[1e-3, 0.1]",
+                "[1e-3, 0.5]",
+                "s.yaml:5: `lr0 [optimizer=SGD]` reaches 0.5: training rarely converges above 0.1",
+            ),
             ("[1e-3, 0.1], log: true", "[1e-3, 0.1]", "s.yaml:5: `lr0 [optimizer=SGD]` is searched linearly"),
-            ("  imgsz: 640", "  copy_paste: 0.5", "`copy_paste` has an effect only where labels are polygons"),
+            ("  imgsz: 640", "  copy_paste: 0.5", "`copy_paste` has an effect only on polygon labels"),
             ("  imgsz: 640", "  perspective: 0.1", "`perspective` reaches 0.1"),
             ("  imgsz: 640", "  rect: true", "`rect` switches mosaic and shuffling off"),
             (
@@ -350,12 +354,12 @@ class TestWarnings:
                 "s.yaml:13: `warmup_epochs` reaches 6, but trials are compared from",
             ),
             ("[0, 15], step: 5", "[0, 60], step: 5", "s.yaml:12: `close_mosaic` is up to 60 of 54 epochs"),
-            ("trials: 20", "sampler: gp", "the sampler gp learns nothing from trials stopped early"),
+            ("trials: 20", "sampler: gp", "the sampler gp ignores trials stopped early"),
             ("trials: 20", "promote_epochs: 20", "`promote_epochs` is 20, but trials train 54 epochs"),
             (
                 "  imgsz: 640",
                 "  warmup_momentum: {when: {optimizer: Adam}, fixed: 0.5}",
-                "the Adam family's momentum is not warmed up",
+                "the Adam family does not warm up momentum",
             ),
             (
                 "[AdamW, Adam]}, fixed",

@@ -269,7 +269,7 @@ def test_sqlite_on_a_network_file_system_is_refused_with_advice(file, tmp_path, 
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     with pytest.raises(StorageError, match=r"study.db' is on nfs4. Give --storage a local path .* PostgreSQL") as told:
         open_storage(f"sqlite:///{file}")
-    assert "the study's folder may stay" in str(told.value)
+    assert "the study's folder can stay" in str(told.value)
     assert not file.exists()
 
 
@@ -303,7 +303,7 @@ def damage(file, offset, new):
 def test_a_damaged_header_is_told(file, offset):
     sound(file, trials=1)
     damage(file, offset, b"\xff" * 16)
-    with pytest.raises(StorageError, match="put a backup in its place"):
+    with pytest.raises(StorageError, match="restore a backup"):
         open_storage(f"sqlite:///{file}")
 
 
@@ -311,7 +311,7 @@ def test_damage_in_the_middle_of_the_file_is_told_before_anything_is_written(fil
     sound(file)
     damage(file, page_of(file, "trial_intermediate_values")[0], b"\xff" * 64)  # a table that opening does not read
     before = file.read_bytes()
-    with pytest.raises(StorageError, match=r"malformed.*; it is damaged: put a backup in its place"):
+    with pytest.raises(StorageError, match=r"malformed.*; it is damaged: restore a backup"):
         open_storage(f"sqlite:///{file}")
     assert file.read_bytes() == before
 
@@ -345,7 +345,7 @@ def test_a_value_that_nobody_wrote_is_told(file, change):
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(change)
     with (
-        pytest.raises(StorageError, match="it is damaged: put a backup in its place"),
+        pytest.raises(StorageError, match="it is damaged: restore a backup"),
         translated(f"sqlite:///{file}"),
     ):
         told(f"sqlite:///{file}")
@@ -354,13 +354,13 @@ def test_a_value_that_nobody_wrote_is_told(file, change):
 def test_a_file_that_is_no_database_is_told_and_left_alone(file):
     file.write_text("this is no database, and long enough to be looked at " * 40)
     before = file.read_bytes()
-    with pytest.raises(StorageError, match="file is not a database; give another file to --storage"):
+    with pytest.raises(StorageError, match="file is not a database; give another file with --storage"):
         open_storage(f"sqlite:///{file}")
     assert file.read_bytes() == before
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path):
-    with pytest.raises(StorageError, match="unable to open database file; its folder must exist"):
+    with pytest.raises(StorageError, match="unable to open database file; check that its folder exists"):
         open_storage(f"sqlite:///{tmp_path / 'none' / 'study.db'}")
 
 
@@ -372,7 +372,10 @@ def test_a_file_that_may_not_be_written_can_be_read_and_the_first_write_is_told(
     with unprivileged(file):
         assert told(url) == whole
         study = optuna.load_study(storage=open_storage(url), study_name="s")
-        with pytest.raises(StorageError, match="let this user write the file and its folder"), translated(url):
+        with (
+            pytest.raises(StorageError, match="give this user write access to the file and its folder"),
+            translated(url),
+        ):
             study.set_user_attr("note", "")
 
 
@@ -380,14 +383,17 @@ def test_a_file_in_a_folder_that_may_not_be_written_is_told(file):
     sound(file, trials=1)
     file.chmod(0o444)
     file.parent.chmod(0o555)
-    with unprivileged(file), pytest.raises(StorageError, match="let this user write the file and its folder"):
+    with (
+        unprivileged(file),
+        pytest.raises(StorageError, match="give this user write access to the file and its folder"),
+    ):
         open_storage(f"sqlite:///{file}")
 
 
 @pytest.mark.parametrize("version", ["2.10.1", "3.1.1"])
 def test_a_database_of_an_older_optuna_names_the_upgrade_and_stays_as_it_was(file, version):
     shutil.copy(OLDER / f"optuna-{version}.db", file)
-    with pytest.raises(StorageError, match=r"made by an older Optuna.* `tune db upgrade` brings them up to date"):
+    with pytest.raises(StorageError, match=r"created by an older Optuna.* Run `tune db upgrade`, after a backup"):
         open_storage(f"sqlite:///{file}")
     with (
         contextlib.closing(sqlite3.connect(file)) as ours,
@@ -422,7 +428,7 @@ def test_a_database_of_a_newer_optuna_is_told(either):
     with storage.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v9.0.0.a'")
     assert "v9.0.0.a" in schema_problem(storage, either)
-    with pytest.raises(StorageError, match=r"made by a newer Optuna.* Install a newer mamba-yolo-tuner"):
+    with pytest.raises(StorageError, match=r"created by a newer Optuna.* Install a newer mamba-yolo-tuner"):
         open_storage(either)
 
 
@@ -431,11 +437,11 @@ def test_every_way_that_a_server_refuses_has_its_remedy(postgres):
     url = postgres.url()
     ways = {
         postgres.url(password="wr0ngword"): "correct the user or the password",
-        postgres.url("none"): "make the database first, with createdb",
+        postgres.url("none"): "create the database with createdb",
         url.replace(f":{postgres.port}/", ":1/"): "start the server, or correct host and port",
         url.replace("127.0.0.1", "no.such.host.invalid"): "correct the host in --storage",
-        postgres.url(user="poor", password="poor"): "the right to make and write tables",
-        f"{url}?options=-cdefault_transaction_read_only%3Don": "name the primary server",
+        postgres.url(user="poor", password="poor"): "the right to create and write tables",
+        f"{url}?options=-cdefault_transaction_read_only%3Don": "give the primary server",
     }
     for refused, remedy in ways.items():
         with pytest.raises(StorageError, match=remedy) as caught:
@@ -449,7 +455,7 @@ def test_a_server_that_hangs_is_told_and_the_url_says_after_how_long(postgres):
     url = f"{postgres.new_database()}?connect_timeout=2"
     postgres.freeze()
     try:
-        with pytest.raises(StorageError, match="see that the server runs and that no firewall is in between"):
+        with pytest.raises(StorageError, match="check that the server runs and that no firewall blocks it"):
             open_storage(url)
     finally:
         postgres.thaw()

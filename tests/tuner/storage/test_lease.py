@@ -232,7 +232,7 @@ def test_a_holder_on_another_machine_that_shows_nothing_is_succeeded_after_a_whi
     began = time.monotonic()
     with study_lease(url, "s", told.append):
         assert time.monotonic() - began > lease.TIMEOUT_S
-    assert told == ["process 4711 on node7 drove this study last; waiting 0 s to see whether it lives"]
+    assert told == ["process 4711 on node7 ran this study last; waiting 0 s to check whether it is still alive"]
 
 
 def test_a_holder_on_another_machine_that_counts_keeps_the_study(url, fast):

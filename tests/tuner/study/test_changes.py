@@ -218,14 +218,16 @@ def test_what_is_no_change_is_none(line):
 
 def test_a_trial_that_another_program_began_in_our_place_is_told(storage, name):
     optuna.load_study(storage=storage, study_name=name).ask()
-    with pytest.raises(StudyChangedError, match="added trials to the study while it ran: trial 0 is not ours"):
+    with pytest.raises(
+        StudyChangedError, match="added trials to the study during the run: trial 0 is not from this run"
+    ):
         follow_all(storage, name, [proposed()])
 
 
 def test_a_trial_that_another_program_enqueued_in_our_place_is_told(storage, name):
     optuna.load_study(storage=storage, study_name=name).enqueue_trial({"lr0": 0.5})
     before = facts(storage, name)
-    with pytest.raises(StudyChangedError, match="trial 0 is not ours"):
+    with pytest.raises(StudyChangedError, match="trial 0 is not from this run"):
         follow_all(storage, name, [proposed()])
     assert facts(storage, name) == before
 

@@ -78,7 +78,7 @@ def test_a_tail_that_the_disk_never_wrote_is_left_out(journal, path):
 def test_a_full_disk_leaves_the_journal_as_it_was_and_says_what_to_do(journal, path, room):
     journal.append(CHANGES[0])
     before = path.read_bytes()
-    with no_file_larger_than(len(before) + room), pytest.raises(MachineError, match=r"journal\.jsonl.*make room"):
+    with no_file_larger_than(len(before) + room), pytest.raises(MachineError, match=r"journal\.jsonl.*free disk space"):
         journal.append(CHANGES[1])
     assert path.read_bytes() == before
     journal.append(CHANGES[2])

@@ -108,7 +108,7 @@ def test_whatever_of_the_record_is_taken_away_the_run_says_so_and_the_next_one_h
         )
     assert told in str(caught.value)
     assert lines[-1] == (
-        f"all that is known of the study is kept in '{paths.journal}': the next run there writes it into the database"
+        f"the complete state of the study is saved in '{paths.journal}': the next run there writes it to the database"
     )
     paths.create()
     with driven(url, spec, paths) as again:

@@ -216,14 +216,14 @@ def test_a_spec_comes_back_from_the_database_as_it_was(study, url, spec):
 
 def test_a_study_that_plain_optuna_made_has_no_spec(url):
     optuna.create_study(storage=url, study_name="foreign")
-    with pytest.raises(StorageError, match="'foreign' was not made by tune"):
+    with pytest.raises(StorageError, match="'foreign' was not created by tune"):
         _ = StoredStudy.open(url, "foreign").spec
 
 
 def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec, paths):
     foreign = optuna.create_study(storage=url, study_name="foreign", direction="minimize")
     with (
-        pytest.raises(StorageError, match="'foreign' was not made by tune"),
+        pytest.raises(StorageError, match="'foreign' was not created by tune"),
         driven(url, spec, paths, name="foreign"),
     ):
         pass

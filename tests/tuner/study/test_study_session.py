@@ -101,7 +101,7 @@ def test_a_study_goes_on_while_its_database_takes_nothing(study, space, url):
         study.finish(0, TrialState.COMPLETE, value=0.2)
         assert ask(study, space).number == 1
         assert stored(url)[0].state == TrialState.RUNNING
-        with pytest.raises(StorageError, match="does not answer: 3 changes of the study 's' wait in its journal"):
+        with pytest.raises(StorageError, match="does not answer: 3 changes of the study 's' are saved in its journal"):
             study.flush(0.05)
     study.flush(10)
     assert [t.state for t in stored(url)] == [TrialState.COMPLETE, TrialState.RUNNING]
@@ -182,7 +182,7 @@ def test_a_study_to_which_another_program_adds_trials_is_given_up(study, space, 
     study.flush(10)
     optuna.load_study(storage=url, study_name="s").ask()
     ask(study, space)
-    with pytest.raises(StudyChangedError, match="trial 1 is not ours"):
+    with pytest.raises(StudyChangedError, match="trial 1 is not from this run"):
         study.flush(10)
     with pytest.raises(StudyChangedError):
         study.record_epoch(0, 3, 0.1)
@@ -227,7 +227,7 @@ def test_what_does_not_fit_the_study_any_more_is_kept_aside_and_the_study_goes_o
         assert ask(study, space).number == 1
         study.flush(10)
     (line,) = told
-    assert "trial 0 is not ours" in line
+    assert "trial 0 is not from this run" in line
     assert (paths.root / "journal.refused.jsonl").read_text() == left
     assert str(paths.root / "journal.refused.jsonl") in line
 
@@ -258,7 +258,7 @@ def test_a_full_disk_ends_the_study_with_what_to_do(url, spec, paths, space):
     with driven(url, spec, paths) as study:
         ask(study, space)
         study.flush(10)
-        with no_file_larger_than(100), pytest.raises(MachineError, match="make room"):
+        with no_file_larger_than(100), pytest.raises(MachineError, match="free disk space"):
             study.record(0, TrialFacts(device="x" * 200))
     with driven(url, spec, paths) as study:
         assert [t.state for t in study.trials()] == [TrialState.RUNNING]

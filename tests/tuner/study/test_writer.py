@@ -112,13 +112,13 @@ def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_tol
         writer.put(change)
     wait_for(lambda: database.calls > 5)
     assert told == [
-        "The database cannot be used: connection refused.; training goes on, and what it tells waits in the journal"
+        "The database cannot be used: connection refused.; training continues, and its results are saved in the journal"
     ]
     assert Journal(path).read() == tuple(CHANGES)
     database.problem = None
     assert writer.flush(10)
     assert database.taken == CHANGES
-    assert told[1:] == ["the database is back after 0 s; everything is written"]
+    assert told[1:] == ["the database is available again after 0 s; all pending changes are written"]
     assert path.read_bytes() == b""
 
 

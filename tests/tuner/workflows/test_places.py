@@ -73,11 +73,11 @@ def test_a_study_whose_places_are_others_now_trains_where_they_are_and_refuses_o
         ({}, []),
         ({"model": "/anywhere.pt", "data": "/any.yaml"}, []),
         ({"data_sha256": "1" * 64},
-         ["the data set was /old/data.yaml (sha256 000000000000), now it is /d (111111111111)"]),
+         ["data set /old/data.yaml (sha256 000000000000) -> /d (111111111111)"]),
         ({"model_sha256": "b" * 64},
-         ["the model was /old/weights.pt (sha256 aaaaaaaaaaaa), now it is /m (bbbbbbbbbbbb)"]),
-        ({"num_classes": 7}, ["the data set had 6 classes, now it has 7"]),
-        ({"model_sha256": ""}, ["the model was /old/weights.pt, now it is /new/weights.pt"]),
+         ["model /old/weights.pt (sha256 aaaaaaaaaaaa) -> /m (bbbbbbbbbbbb)"]),
+        ({"num_classes": 7}, ["classes of the data set 6 -> 7"]),
+        ({"model_sha256": ""}, ["model /old/weights.pt -> /new/weights.pt"]),
         ({"model_sha256": "", "model": "/old/weights.pt"}, []),
     ],
 )  # fmt: skip
@@ -88,7 +88,7 @@ def test_content_counts_and_place_does_not(spec, facts, told):
 def test_content_that_has_changed_in_its_place_is_told_as_such(spec):
     changed = prepared(spec, data_sha256="1" * 64)
     assert content_changes(spec, changed, data=spec.data, model=spec.model) == [
-        "the content of the data set /old/data.yaml has changed (sha256 000000000000, now 111111111111)"
+        "content of the data set /old/data.yaml (sha256 000000000000 -> 111111111111)"
     ]
 
 
@@ -103,7 +103,7 @@ def test_no_trial_fails_for_a_file_that_is_gone(study, space, paths, terms, file
         search.report(request.trial, EndRecord(outcome=outcome, message="no such file"))
         assert study.trials()[request.trial].state == TrialState.WAITING
         assert isinstance(search.problem, MachineError)
-        assert f"'{file}', which trials read, is gone" in str(search.problem)
+        assert f"'{file}', which trials read, does not exist any more" in str(search.problem)
         file.touch()
         search = Search(study, space, paths, terms)
     assert search.suggest().trial == 0
