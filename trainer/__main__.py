@@ -1,4 +1,4 @@
-"""Run `python -m trainer serve`, which answers requests of the contract, or compose the sample data set."""
+"""Answer requests of the contract (`python -m trainer serve`), or compose the sample data set."""
 
 import argparse
 import sys
@@ -8,13 +8,15 @@ from trainer.exceptions import TrainerError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0, or 1 with one line on standard error."""
+    """Run the command line, and return the exit code: 0, or 1 with one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("serve", help="answer requests on standard input")
     sample = verbs.add_parser("sample-data", help="compose the sample data set")
     sample.add_argument("directory", type=Path)
-    sample.add_argument("--images", type=int, default=600, help="training images; a quarter as many to validate")
+    sample.add_argument(
+        "--images", type=int, default=600, help="number of training images; a quarter as many are added for validation"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.verb == "serve":

@@ -1,4 +1,4 @@
-"""Registers our modules with ultralytics right after its parser is imported, and never imports it itself."""
+"""Register our modules with ultralytics right after its parser is imported, without importing it here."""
 
 import importlib
 import sys
@@ -12,7 +12,7 @@ _REGISTRATION = "trainer.ultralytics_bridge.registration"
 
 
 class _RegisteringLoader(Loader):
-    """Runs the real loader, then the registration."""
+    """Run the real loader, then the registration."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -23,13 +23,13 @@ class _RegisteringLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = self._loader
         if module.__spec__ is not None:
-            module.__spec__.loader = self._loader  # the finished module shows no trace of this detour
+            module.__spec__.loader = self._loader  # the finished module shows only its real loader
         self._loader.exec_module(module)
         importlib.import_module(_REGISTRATION)
 
 
 class _ParserFinder(MetaPathFinder):
-    """Finds the parser where the other finders find it, and puts our loader around theirs."""
+    """Find the parser with the other finders, and wrap their loader in ours."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -45,7 +45,7 @@ class _ParserFinder(MetaPathFinder):
 
 
 def install() -> None:
-    """Register now if the parser is loaded already, else as soon as it is; calling again changes nothing."""
+    """Register now if the parser is loaded already, else as soon as it is; further calls change nothing."""
     if _PARSER in sys.modules:
         importlib.import_module(_REGISTRATION)
     elif not any(isinstance(finder, _ParserFinder) for finder in sys.meta_path):

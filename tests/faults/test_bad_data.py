@@ -93,20 +93,20 @@ def all_empty_files(data):
 
 TOLD_BY_A_RUN = [
     (no_yaml, ["--data must be the YAML file"]),
-    (no_images, ["train must hold at least one image"]),
-    (empty_val, ["val must hold at least one image"]),
-    (no_labels, ["No image of train has a label file"]),
-    (val_is_train, ["100 of 100 images of val are in train too"]),
-    (val_links_to_train, ["8 of 8 images of val are in train too"]),
+    (no_images, ["train must have at least one image"]),
+    (empty_val, ["val must have at least one image"]),
+    (no_labels, ["At least one image of train must have a label file"]),
+    (val_is_train, ["100 of 100 images of val are also in train"]),
+    (val_links_to_train, ["8 of 8 images of val are also in train"]),
     (
         classes_out_of_range,
-        ["At most 1% of a split may be broken", "2 of 100 images of train", "txt:1 (99): rows of a class"],
+        ["At most 1% of a split may be unusable", "2 of 100 images of train", "txt:1 (99): rows with a class"],
     ),
 ]
 TOLD_BY_THE_SCAN = [
-    (coordinates_above_one, ["2 of 100 images of train", "txt:1 (32): rows in pixels"]),
-    (cut_off_images, ["2 of 100 images of train", "images that are cut off"]),
-    (one_cut_off_image_of_few, ["1 of 8 images of val", "images that are cut off"]),
+    (coordinates_above_one, ["2 of 100 images of train", "txt:1 (32): rows with coordinates in pixels"]),
+    (cut_off_images, ["2 of 100 images of train", "truncated images"]),
+    (one_cut_off_image_of_few, ["1 of 8 images of val", "truncated images"]),
     (all_empty_files, ["100 of 100 images of train", "images that cannot be read"]),
 ]
 
@@ -162,10 +162,10 @@ def test_what_can_be_survived_is_a_note_and_no_file_of_the_user_is_touched(data,
     record = prepared(data, tmp_path)
     left_out, others = record.notes
     assert left_out.startswith("1 of 100 images of train cannot be used, the first: ")
-    assert left_out.endswith("they are left out")
+    assert left_out.endswith("training skips them")
     assert others == (
-        "seen in the data: JPEGs with more bytes after their end, images without a label file, trained on as "
-        "background, too few validation images to tell good configurations apart; `tune data check` says where"
+        "the data have JPEGs with extra bytes after their end, images without a label file, trained on as "
+        "background, too few validation images to distinguish good configurations; `tune data check` shows where"
     )
     assert record.num_images == {"train": 99, "val": 8}
     assert {path: path.read_bytes() for path in data.parent.rglob("*") if path.is_file()} == before

@@ -94,7 +94,7 @@ def test_a_name_that_is_no_model_is_neither_searched_for_nor_fetched(monkeypatch
 
 def test_a_file_that_is_no_yaml_is_no_model(tmp_path):
     (tmp_path / "model.txt").write_text(GOOD)
-    with pytest.raises(ModelError, match=r"a \.yaml or a \.pt file"):
+    with pytest.raises(ModelError, match=r"a \.yaml or \.pt file"):
         models.locate(str(tmp_path / "model.txt"))
 
 

@@ -183,10 +183,10 @@ def test_each_bound_of_a_space_says_its_rule(tmp_path, attack, rule):
 @pytest.mark.parametrize(
     ("attack", "rule"),
     [
-        ("a long tag", "got one of 500 characters"),
-        ("deep flow lists", "32 levels deep, but got more"),
+        ("a long tag", "got a tag of 500 characters"),
+        ("deep flow lists", "30000 keys and values in 32 levels, but this file has more"),
         ("many nothings", "may have 30000 keys and values"),
-        ("many keys", "may have 262144 bytes"),
+        ("many keys", "may have at most 262144 bytes"),
         ("a version of thousands of digits", "could not be read"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_release_that_was_malware_is_refused_before_it_is_imported(monkeypatch
     end = prepare.run(PrepareRequest(data="sample:8", model="mamba-yolo-n", directory=str(tmp_path)), said.append)
     assert said == []
     assert end.outcome == Outcome.ERROR
-    assert end.message.startswith(f"ultralytics {version} carried malicious code on PyPI: remove it")
+    assert end.message.startswith(f"ultralytics {version} contained malicious code on PyPI: remove it")
     with pytest.raises(TrainerError, match="malicious code"):
         environment.configure()
     assert list(tmp_path.iterdir()) == []
@@ -81,7 +81,7 @@ def test_no_command_imports_malware_and_both_tell_of_it(tmp_path, malware_instal
         check=False,
     )
     assert done.returncode == 5, done.stdout + done.stderr
-    assert "ultralytics 8.3.41 carried malicious code on PyPI" in done.stdout + done.stderr
+    assert "ultralytics 8.3.41 contained malicious code on PyPI" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "imported").exists()
 

@@ -150,4 +150,4 @@ def test_a_full_run_and_its_data_that_are_moved_go_on_where_they_stopped(arena, 
     )
     assert_orderly_end(done.returncode, done.stdout + done.stderr, 0)
     assert trained_epochs(elsewhere / "run") == list(range(1, EPOCHS + 1))
-    assert "going on from epoch" in (elsewhere / "run" / "trainer.log").read_text()
+    assert "resuming from epoch" in (elsewhere / "run" / "trainer.log").read_text()

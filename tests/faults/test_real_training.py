@@ -80,7 +80,7 @@ def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_
         (arena.study_folder / name).write_bytes(evil_pickle(marker))
     go_on(arena, before)
     assert not marker.exists()
-    assert f"going on from epoch {previous} (previous.pt); refused last.pt: The checkpoint" in trial.log
+    assert f"resuming from epoch {previous} (previous.pt); refused last.pt: The checkpoint" in trial.log
     assert trial.redone() == max(trained) - previous
     assert max(trained) - last <= 1
 
@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_costs_one_epoch_more(arena, damage):
     last = trial.good_epoch()
     trial.replace_last(damage((trial.weights / "last.pt").read_bytes()), listed=damage is with_nan)
     go_on(arena, before)
-    assert f"going on from epoch {last - 1} (previous.pt)" in trial.log
+    assert f"resuming from epoch {last - 1} (previous.pt)" in trial.log
     assert trial.redone() <= 2
 
 
@@ -140,7 +140,7 @@ def test_with_no_checkpoint_left_a_trial_starts_afresh_and_says_so(arena):
     for name in ("last.pt", "previous.pt"):
         rewrite(trial.weights / name, flipped((trial.weights / name).read_bytes()))
     go_on(arena, before)
-    assert "starting afresh; refused last.pt: it is not as it was written" in trial.log
+    assert "starting from scratch; refused last.pt: it does not match its checksum" in trial.log
     assert trial.trained()[1] == 2
 
 

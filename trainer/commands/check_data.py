@@ -1,4 +1,4 @@
-"""Check a data set, and leave a report of what was found."""
+"""Check a data set, and write a report of the findings."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tuner.contract.run_folder import DATA_REPORT
 
 
 def run(request: DataCheckRequest, emit: Callable[[Record], None]) -> EndRecord:
-    """Check the data set, write the report, and the clean copy if one is asked for."""
+    """Check the data set, and write the report and, if requested, the cleaned copy."""
     try:
         dataset = resolve(sample.located(request.data))
         out = Path(request.clean_copy) if request.clean_copy else None

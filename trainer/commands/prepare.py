@@ -1,4 +1,4 @@
-"""Check data set and model before the first trial, and build what all trials share."""
+"""Check the data set and the model before the first trial, and write the files that all trials share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,22 +15,22 @@ from tuner.contract.data_report import encode_report
 from tuner.contract.run_folder import DATA_REPORT, log_of
 
 _CHECKPOINT_BYTES_PER_PARAMETER = 20
-"""At 4 bytes each: two moments of Adam or AdamW, the weights and their average, and gradients that no step has used yet
-where an epoch ends between two steps; with other optimizers it is less."""
+"""Bytes of a checkpoint per parameter, at 4 bytes per value: two moments of Adam or AdamW, the weights and their
+average, and unused gradients if an epoch ends between two optimizer steps. Other optimizers need less."""
 
 _CHECKPOINT_BYTES_BESIDES = 2 * 2**20
-"""The modules, the names of the 1500 or so parts of the file, 350 bytes each, and room for the curves of the run."""
+"""Other bytes of a checkpoint: modules, about 1500 file entries of 350 bytes each, and space for the run's curves."""
 
 _MAX_SOURCES = 64
 
 
 def run(request: PrepareRequest, emit: Callable[[Record], None]) -> EndRecord:
-    """Check data set and model, and say what trials are to be given."""
+    """Check the data set and the model, and report the settings for the trials."""
     if malware := environment.known_malware():
         return EndRecord(outcome=Outcome.ERROR, message=malware)
     directory = Path(request.directory)
     try:
-        with atomic_files.held(directory / log_of(request.type)):  # others may prepare the same study now
+        with atomic_files.held(directory / log_of(request.type)):  # another process may prepare the same study now
             emit(_prepared(request))
     except DataError as error:
         return EndRecord(outcome=Outcome.BAD_DATA, message=str(error))
@@ -40,7 +40,7 @@ def run(request: PrepareRequest, emit: Callable[[Record], None]) -> EndRecord:
 
 
 def _prepared(request: PrepareRequest) -> PreparedRecord:
-    """Read the data set first and without torch, so that a wrong path is reported in a second."""
+    """Prepare a study; read the data set first and without torch, so that a wrong path is reported in a second."""
     found = dataset.resolve(sample.located(request.data))
     report = check.checked(found)
     atomic_files.write_whole(Path(request.directory) / DATA_REPORT, encode_report(report).encode())
@@ -51,7 +51,7 @@ def _prepared(request: PrepareRequest) -> PreparedRecord:
     data = write_resolved(trained, Path(request.directory) / "data.yaml")
     environment.configure()
     from trainer.ultralytics_bridge import (
-        dataset_scan,  # imports torch: seconds
+        dataset_scan,  # imports torch, which takes seconds
         models,
     )
 
@@ -75,7 +75,7 @@ def _prepared(request: PrepareRequest) -> PreparedRecord:
 
 
 def _sources(trained: dataset.DataSet, data: Path, model: str) -> tuple[str, ...]:
-    """The first image of each folder, the resolved YAML, and the model where it is a file."""
+    """Return the resolved YAML, the model if it is a file, and the first image of each folder."""
     images = {image.path.parent: str(image.path) for s in trained.splits.values() for image in reversed(s.images)}
     own = [str(data), *([model] if Path(model).is_absolute() else [])]
     return (*own, *sorted(images.values())[:_MAX_SOURCES])

@@ -1,4 +1,4 @@
-"""Draw contact sheets of augmented training images, one for each configuration."""
+"""Draw contact sheets of augmented training images, one per configuration."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from tuner.contract import EndRecord, Outcome, PreviewRecord, PreviewRequest, Re
 
 
 def run(request: PreviewRequest, emit: Callable[[Record], None]) -> EndRecord:
-    """Draw the sheets. The outcome is `bad_data` if the data set is at fault, `error` if the machine or folder is."""
+    """Draw the sheets; the outcome is `bad_data` for an invalid data set, `error` for a machine or folder problem."""
     written: list[str] = []
     notes: dict[str, list[str]] = {}
     try:
@@ -39,7 +39,7 @@ class _MachineError(TrainerError):
 
 
 def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
-    """Each file that was written, and what the user should know beside it."""
+    """Yield each written file with its notes for the user."""
     found = resolve(sample.located(request.data))
     folder = Path(request.out)
     check_target(found, folder / "sheet.jpg")
@@ -50,7 +50,7 @@ def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
     with tempfile.TemporaryDirectory(prefix="trainer-preview-") as resolved:
         data = write_resolved(found, Path(resolved) / "data.yaml")
         environment.configure()
-        from trainer.ultralytics_bridge.preview import Preview  # imports torch: seconds
+        from trainer.ultralytics_bridge.preview import Preview  # imports torch, which takes seconds
 
         preview = Preview(data, images=request.images, draws=request.draws, seed=request.seed)
         for settings in request.sheets:
@@ -71,7 +71,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _unwritten_names(sheet: contact_sheet.Sheet) -> Iterator[str]:
-    """What the numbers on a sheet stand for."""
+    """Yield a note for each class that a sheet shows by its number."""
     for class_id in sorted({class_id for row in sheet.rows for cell in row.cells for class_id in cell.classes}):
         if label_of(class_id, sheet.names) != on_one_line(name := sheet.names[class_id]):
-            yield f"class {class_id} is {name}, which no font on this machine can write"
+            yield f"class {class_id} is {name}, which no font on this machine can display"

@@ -1,4 +1,4 @@
-"""Run one rank of a training on several devices: `python -m trainer.commands.rank PLAN`, started by torchrun."""
+"""Run one rank of a multi-device training run: `python -m trainer.commands.rank PLAN`, started by torchrun."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tuner.contract import EndRecord, Outcome, TrainRequest, decode, encode
 
 
 def main(plan: Path) -> int:
-    """Train, and say how it ended. Returns the exit code: torchrun ends the other ranks when it is not 0."""
+    """Train, record the end, and return the exit code; if it is not 0, torchrun stops the other ranks."""
     die_with_parent()
     dump_on_request(plan.parent)
     environment.configure()
@@ -34,7 +34,7 @@ def main(plan: Path) -> int:
 
 
 def _note(end: EndRecord, path: Path, rank: int) -> None:
-    """Keep the end of the run: rank 0's when all went well, else the first failure, which stops the others."""
+    """Write the end of the run: rank 0's if all ranks completed, else the first failure, which stops the others."""
     if path.exists() or (end.outcome == Outcome.COMPLETED and rank != 0):
         return
     staged = path.with_name(f"{path.name}.{rank}")

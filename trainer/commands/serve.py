@@ -1,8 +1,8 @@
-"""The warm fork server: torch and ultralytics are imported once, then each request runs in a fork of its own.
+"""Answer requests in a fork server: import torch and ultralytics once, then run each request in its own fork.
 
-A fork starts in milliseconds where a fresh process imports for seconds, and when it ends the operating system
-takes back all it had, GPU memory included. The server itself never touches CUDA and never starts threads:
-neither survives a fork.
+A fork starts in milliseconds, while a new process spends seconds on imports. When it ends, the operating system frees
+all its resources, including GPU memory. The server itself never uses CUDA and never starts threads, because neither
+survives a fork.
 """
 
 import faulthandler
@@ -41,17 +41,17 @@ from tuner.contract import (
 _POLL_S = 0.05
 
 _THE_TUNERS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that the tuner handles, and that others, such as systemd or SLURM, send to every process: a server ends with
-its standard input, a training process by what its tuner sends."""
+"""Signals that the tuner handles, and that systemd or SLURM may send to every process. The server ignores them: it ends
+with its standard input, and a training process by the signals of its tuner."""
 
 logger = logging.getLogger("trainer")
 
 
 def serve() -> int:
-    """Answer requests from standard input until it closes. Returns the exit code."""
+    """Answer requests from standard input until it closes, and return the exit code."""
     environment.isolate()
     records = os.dup(1)
-    os.dup2(2, 1)  # whatever prints must not end up between the records
+    os.dup2(2, 1)  # other output must not mix with the records
     requests = _Lines(0)
     for signum in _THE_TUNERS:
         signal.signal(signum, signal.SIG_IGN)
@@ -72,7 +72,7 @@ def serve() -> int:
 
 
 def _request_on(line: str) -> Request | EndRecord:
-    """Read a request, or say in an end record why the line is none that can be answered."""
+    """Decode a request, or return an end record that explains why the line cannot be answered."""
     try:
         message = decode(line)
     except UnknownTypeError as error:
@@ -81,11 +81,13 @@ def _request_on(line: str) -> Request | EndRecord:
         return EndRecord(outcome=Outcome.ERROR, message=str(error))
     if isinstance(message, Request):
         return message
-    return EndRecord(outcome=Outcome.ERROR, message=f"Not a request: {message.type}")
+    return EndRecord(
+        outcome=Outcome.ERROR, message=f"A line must be a request, but got a message of type {message.type}"
+    )
 
 
 class _Lines:
-    """Lines from a file descriptor, without the read-ahead that a fork would copy."""
+    """Lines from a file descriptor, without a read-ahead buffer that a fork would copy."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -93,14 +95,14 @@ class _Lines:
         self.closed = False
 
     def next(self) -> str | None:
-        """The next line, or none when the other side has closed."""
+        """Return the next line, or None if the other side has closed."""
         while b"\n" not in self._buffer and not self.closed:
             self._fill()
         line, newline, self._buffer = self._buffer.partition(b"\n")
         return line.decode() if newline else None
 
     def fill_if_ready(self, timeout_s: float) -> None:
-        """Wait for input, at most that long, and notice when the other side closes."""
+        """Wait for input at most `timeout_s`, and notice if the other side closes."""
         if select.select([self._fd], [], [], timeout_s)[0]:
             self._fill()
 
@@ -111,7 +113,7 @@ class _Lines:
 
 
 def _warm_up() -> None:
-    """Import what every trial needs, with one thread: a thread pool would not survive the fork."""
+    """Import the modules for every trial, with one thread, because a thread pool does not survive a fork."""
     if "trainer.training.trial" in sys.modules:
         return
     import torch
@@ -122,9 +124,10 @@ def _warm_up() -> None:
 
 
 def _await(child: int, request: Request, requests: _Lines, records: int, watch: OomWatch) -> bool:
-    """Wait for the child, or for the tuner to go away. Returns whether to serve on.
+    """Wait until the child ends or the tuner is gone; return whether to continue serving.
 
-    Meanwhile the stacks that its processes wrote go to its log, those of an earlier try that died with its server too.
+    Meanwhile, copy the stack dumps of its processes to its log, including those of an earlier attempt that died with
+    its server.
     """
     run, log = Path(request.directory), failures.log_path(request)
     while True:
@@ -142,7 +145,7 @@ def _await(child: int, request: Request, requests: _Lines, records: int, watch: 
             stack_dumps.collect_finally(run, log)
             return False
     with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what the trial left behind: loaders, ranks
+        os.killpg(child, signal.SIGKILL)  # processes that the trial left behind: loaders, ranks
     stack_dumps.collect_finally(run, log)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:
@@ -153,14 +156,14 @@ def _await(child: int, request: Request, requests: _Lines, records: int, watch: 
 
 
 def _keep(end: EndRecord, request: Request) -> None:
-    """Leave the end of a training that could not do so itself in the run's folder, if there is one."""
+    """Write the end record of a training run that could not write it itself, if the run's folder exists."""
     if isinstance(request, TrainRequest):
         with suppress(OSError):
             end_record.write(Path(request.directory), end)
 
 
 def _run_and_exit(request: Request, records: int, watch: OomWatch) -> NoReturn:
-    """In the fork: run the request, send its end record, leave without the parent's clean-up."""
+    """Run the request in the fork, send its end record, and exit without the parent's clean-up."""
     code = 1
     try:
         os.setsid()
@@ -171,12 +174,12 @@ def _run_and_exit(request: Request, records: int, watch: OomWatch) -> NoReturn:
         be_killed_first()
         try:
             end = _answer(request, records)
-        except (Exception, Stopped) as error:  # before training itself, which tells of its own
+        except (Exception, Stopped) as error:  # errors before training; training reports its own
             logger.exception("the request failed")
             end = failures.end_of(error, request, oom_kill=watch.killed())
             _keep(end, request)
-        # A stop that crosses with the end must not make this a failed exit: the server would tell a second end,
-        # which the tuner would take for that of its next request.
+        # A stop that arrives at the same time as the end must not fail the exit: the server would send a second end
+        # record, and the tuner would take it for that of its next request.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _send(records, end)
         code = 0
@@ -201,7 +204,7 @@ def _answer(request: Request, records: int) -> EndRecord:
 def _serve_once(
     request: PrepareRequest | DataCheckRequest | PreviewRequest | EnvironmentRequest, emit: Callable[[Record], None]
 ) -> EndRecord:
-    """Answer a request other than training; what it needs is imported here, in the fork."""
+    """Answer a request other than training; its modules are imported here, in the fork."""
     match request:
         case PrepareRequest():
             from trainer.commands import prepare
@@ -239,7 +242,7 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
 
 
 def _print_to(path: Path) -> None:
-    """Let all that this process prints or logs go to a file, and where it stood if it crashes."""
+    """Redirect all output and logs of this process to a file, and write its stacks there if it crashes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)

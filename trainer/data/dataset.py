@@ -1,4 +1,4 @@
-"""Find the images and labels of a data set on disk, and hash them. A user's own files are only read."""
+"""Find the images and labels of a data set on disk, and hash them. This module only reads the user's files."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from trainer.data.elsewhere import search
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg"} | {".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
 )
-"""Lower case; what ultralytics 8.4 takes for an image."""
+"""Suffixes that ultralytics 8.4 accepts as images, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +32,9 @@ class Image:
     """One image file of a split."""
 
     path: Path
-    """Absolute, links not followed."""
+    """Absolute path; links are not followed."""
     name: str
-    """Path from the folder or list file that it was found by, with slashes; moving the data set keeps it."""
+    """Path relative to its source folder or list file, with slashes; it stays the same if the data set is moved."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +42,9 @@ class Split:
     """The images of train, val or test."""
 
     sources: tuple[Path, ...]
-    """Absolute folders and list files."""
+    """Absolute paths of folders and list files."""
     images: tuple[Image, ...]
-    """In the order of their paths."""
+    """Images in the order of their paths."""
 
     @property
     def num_images(self) -> int:
@@ -54,44 +54,46 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSet:
-    """A data set as it lies on disk."""
+    """A data set on disk."""
 
     source: Path
     """Absolute path of the YAML file."""
     root: Path
-    """Absolute folder that the YAML's paths count from."""
+    """Absolute folder that the paths in the YAML are relative to."""
     names: tuple[str, ...]
     """Class names by class id."""
     splits: Mapping[str, Split]
-    """By train, val and, where there is one, test."""
+    """Splits by name: train, val and, if present, test."""
     channels: int = 3
-    """Of its images."""
+    """Number of channels of the images."""
     keypoints: Keypoints | None = None
-    """What follows each box in its labels; none where nothing does."""
+    """Layout of the keypoints after each box in the labels; None if there are none."""
     notes: tuple[str, ...] = ()
-    """What the user should know though it stops nothing; one line each."""
+    """Notes for the user that stop nothing, one line each."""
 
     def folders(self) -> tuple[Path, ...]:
-        """Where its files lie: its root, and the folders of images outside of that."""
+        """Return the folders of its files: the root, and the image folders outside the root."""
         sources = {source if is_folder(source) else source.parent for s in self.splits.values() for source in s.sources}
         outside = sorted(source.parent for source in sources if not source.is_relative_to(self.root))
         return tuple(dict.fromkeys((self.root, *outside)))
 
 
 def resolve(source: Path) -> DataSet:
-    """Find what a data set YAML describes.
+    """Find the files of the data set that a YAML describes.
 
     Raises:
-        DataError: the YAML is at fault; train or val has a source that is missing or holds no image; or no training
-            image has a label file.
+        DataError: the YAML is invalid; a source of train or val is missing or has no images; or no training image has
+            a label file.
     """
     description = read_description(source)
     notes: list[str] = list(description.notes)
     splits = {}
     for name, entries in description.splits.items():
         if name == "test" and not any(_existing(entry) for entry in entries):
-            # Roboflow names a test folder in every export, also when it made none.
-            notes.append(f"{entries[0].place}: test is left out, for there is no {shown(entries[0].text)}.")
+            # Roboflow names a test folder in every export, even if the export has none.
+            notes.append(
+                f"{entries[0].place}: the data set has no test split, because {shown(entries[0].text)} does not exist."
+            )
             continue
         splits[name] = _split(name, entries, description, notes)
     found = DataSet(
@@ -107,24 +109,22 @@ def resolve(source: Path) -> DataSet:
 
 
 def label_path(image: Path) -> Path:
-    """Where the labels of an image are: the last folder `images` becomes `labels`, the suffix .txt.
+    """Return the path of an image's labels: the last folder `images` becomes `labels`, and the suffix `.txt`.
 
-    Without such a folder, they lie beside the image.
+    Without a folder `images`, the labels are next to the image.
     """
     head, separator, tail = str(image).rpartition(f"{os.sep}images{os.sep}")
     return (Path(f"{head}{os.sep}labels{os.sep}{tail}") if separator else image).with_suffix(".txt")
 
 
 def fingerprint(dataset: DataSet) -> str:
-    """SHA-256, in hex, of names and sizes of the images and content of the label files, split by split.
+    """Return a SHA-256 in hex of the names and sizes of the images and the content of the label files of all splits.
 
-    And of how these are read, where that is out of the ordinary.
-
-    The same wherever the data set lies. An image without a label file counts as one with an empty file:
-    both train as background.
+    The hash includes channels and keypoints if they are not the defaults. It does not depend on the location of the
+    data set. An image without a label file counts as one with an empty file: both train as background.
 
     Raises:
-        DataError: a file cannot be read, or has gone since the data set was resolved.
+        DataError: a file cannot be read, or has disappeared since the data set was resolved.
     """
     digest = hashlib.sha256()
     if dataset.channels != 3 or dataset.keypoints is not None:
@@ -148,16 +148,16 @@ def _split(name: str, entries: tuple[SplitEntry, ...], description: Description,
         if source is None:
             raise data_error(
                 entry.place,
-                f"{name} must be a folder or a .txt list, from {shown(str(description.root))}, "
-                f"but got {shown(entry.text)} and there is no {shown(str(entry.candidates[0]))}",
-                "fetch the data first (`download` is not followed here), or mend the path in this line"
+                f"{name} must be a folder or a .txt list, relative to {shown(str(description.root))}, "
+                f"but got {shown(entry.text)} and {shown(str(entry.candidates[0]))} does not exist",
+                "download the data first (this tool ignores `download`), or correct the path in this line"
                 if description.download
-                else "mend the path in this line",
+                else "correct the path in this line",
             )
         sources.append(source)
         images += _listed(source, description.root, notes) if is_file(source) else _in_folder(source)
     if not images:
-        rule = f"{name} must hold at least one image ({_suffixes()}), but got none in "
+        rule = f"{name} must have at least one image ({_suffixes()}), but there are none in "
         raise data_error(entries[0].place, rule + shown([str(s) for s in sources]), "check the path")
     return Split(
         sources=tuple(sources),
@@ -178,8 +178,8 @@ def _is_list(path: Path) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of that name is taken for an image."""
-    # Names with a leading dot are other programs' droppings, such as the ._x.jpg of a Mac.
+    """Check whether a file name is that of an image."""
+    # Names with a leading dot belong to other programs, such as the ._x.jpg files of macOS.
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
@@ -192,7 +192,7 @@ def _in_folder(folder: Path) -> Iterator[Image]:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder once, links followed; two links to one folder, or a link upwards, count once."""
+    """Yield every folder once, following links; two links to one folder, or a link upwards, count once."""
     seen = set()
 
     def refuse(error: OSError) -> None:
@@ -210,7 +210,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _listed(file: Path, root: Path, notes: list[str]) -> list[Image]:
-    """The images named in a list file; lines that name none that exists are noted."""
+    """Return the images named in a list file; add a note about images that do not exist."""
     images, missing = [], []
     for number, line in enumerate(_lines(file), start=1):
         text = line.strip()
@@ -222,29 +222,29 @@ def _listed(file: Path, root: Path, notes: list[str]) -> list[Image]:
             continue
         images.append(Image(path=path, name=Path(os.path.relpath(path, file.parent)).as_posix()))
     if missing and not images:
-        rule = f"A list must name images that exist, but none of its {len(missing)} does"
+        rule = f"A list must name existing images, but none of its {len(missing)} images exists"
         raise data_error(
             Place(file=file, line=missing[0]),
             rule,
-            "write paths from the folder of the list, or absolute ones",
+            "write absolute paths, or paths relative to the folder of the list",
         )
     if missing:
         place = Place(file=file, line=missing[0])
-        notes.append(f"{place}: {len(missing)} images of this list do not exist; this line names the first.")
+        notes.append(f"{place}: {len(missing)} images of this list do not exist, the first in this line.")
     return images
 
 
 def _meanings(text: str, file: Path, root: Path) -> Iterator[Path]:
     yield joined(file.parent, text)
     yield joined(root, text)
-    # Darknet's habit, kept by some exports: a folder data that the archive does not have.
+    # Some exports follow Darknet and prepend a folder `data` that the archive does not have.
     if text.replace("\\", "/").startswith("data/"):
         yield joined(file.parent, text[len("data/") :])
 
 
 def _lines(file: Path) -> list[str]:
     try:
-        # Names on disk need not be UTF-8; surrogates bring such bytes back to the file system unharmed.
+        # File names need not be UTF-8; surrogateescape passes these bytes back to the file system unchanged.
         return file.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
         rule = f"A list must be readable, but got {error.strerror!r}"
@@ -259,30 +259,33 @@ def _check_labels(
             continue
         expected = label_path(split.images[0].path)
         place = description.splits[name][0].place
-        rule = f"No image of {name} has a label file, the first would be {shown(str(expected))}"
+        rule = (
+            f"At least one image of {name} must have a label file, "
+            f"but {shown(str(expected))} and all others are missing"
+        )
         if name == "train":
             raise data_error(place, rule, _where_labels_are([p.path for p in split.images], folders))
         notes.append(f"{place}: {rule}; every metric on {name} will be 0.")
 
 
 def _where_labels_are(images: Sequence[Path], folders: Sequence[Path]) -> str:
-    """What to do about images none of which has a label file."""
+    """Return the remedy if no image has a label file."""
     elsewhere = search(images, (), folders)
     if elsewhere.labels:
         image, label = next(iter(elsewhere.labels.items()))
         what = f"{len(elsewhere.labels)} label files of these names" if len(elsewhere.labels) > 1 else "one"
-        return f"{what} lie elsewhere, that of {image.name} as {shown(str(label))}: move them there"
+        return f"found {what} elsewhere, for {image.name} {shown(str(label))}: move them to the expected folder"
     if elsewhere.foreign:
         file, kind = elsewhere.foreign[0]
-        return f"{shown(str(file))} has annotations of {kind}, which are not read: convert them to YOLO's rows"
-    return "put labels where images has its twin folder labels"
+        return f"{shown(str(file))} has {kind} annotations, which are not supported: convert them to YOLO label files"
+    return "put the label files in a folder `labels` next to the folder `images`"
 
 
 # Reading
 
 
 def _read_pair(image: Path) -> tuple[int, bytes]:
-    """Size of the image and content of its label file."""
+    """Return the size of an image in bytes and the content of its label file."""
     file = image
     try:
         size = image.stat().st_size
@@ -290,4 +293,4 @@ def _read_pair(image: Path) -> tuple[int, bytes]:
         return size, file.read_bytes() if is_file(file) else b""
     except OSError as error:
         rule = f"Every image and label file must be readable, but got {error.strerror!r}"
-        raise data_error(Place(file=file), rule, "check that it is there, and its permissions") from error
+        raise data_error(Place(file=file), rule, "check that it exists, and its permissions") from error

@@ -62,7 +62,9 @@ def channels_of(document: Mapping[str, object]) -> int:
     number = _whole(value)
     if number is None or not 1 <= number <= MAX_CHANNELS:
         rule = f"channels must be the number of channels of the images, 1 to {MAX_CHANNELS}, but got"
-        raise RefusedKeyError("channels", rule, "write 3 for colour images and 1 for grey ones, or delete the line")
+        raise RefusedKeyError(
+            "channels", rule, "write 3 for colour images or 1 for greyscale images, or delete the line"
+        )
     return number
 
 
@@ -77,9 +79,9 @@ def keypoints_of(document: Mapping[str, object]) -> Keypoints | None:
         return None
     numbers = [_whole(item) for item in value] if isinstance(value, list) else []
     if len(numbers) != 2 or numbers[0] is None or numbers[0] < 1 or numbers[1] not in (2, 3):
-        rule = "kpt_shape must be the number of keypoints and 2 or 3 values for each, but got"
+        rule = "kpt_shape must be the number of keypoints and 2 or 3 values per keypoint, but got"
         raise RefusedKeyError(
-            "kpt_shape", rule, "write it as 'kpt_shape: [17, 3]', or delete the line where labels are boxes"
+            "kpt_shape", rule, "write it as 'kpt_shape: [17, 3]', or delete the line if the labels are boxes"
         )
     return Keypoints(number=numbers[0], dimensions=numbers[1])
 
@@ -90,13 +92,13 @@ def passed_over(document: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         if value is None:
             continue
         if key == "kpt_shape":
-            yield key, "a detector trains on the boxes of these labels, without their keypoints"
+            yield key, "a detector trains on the boxes of these labels and ignores the keypoints"
         elif key in _OTHER_TASKS:
-            yield key, f"{key} is for {_OTHER_TASKS[key]} and changes nothing for a detector"
+            yield key, f"{key} is for {_OTHER_TASKS[key]} and has no effect on a detector"
         elif key == "task" and str(value).strip().lower() not in ("detect", "detection"):
-            yield key, f"task is passed over: detectors are trained here, and got {value!r:.40}"
+            yield key, f"task is ignored: only detectors are supported, but got {value!r:.40}"
         elif key in _ARGUMENTS:
-            yield key, f"{key} is an argument of training and changes nothing in a data set, in ultralytics neither"
+            yield key, f"{key} is a training argument and has no effect in a data set file, nor does it in ultralytics"
 
 
 def _whole(value: object) -> int | None:

@@ -1,4 +1,4 @@
-"""Write a data set as a YAML and lists that ultralytics and others read alike, and nothing among a user's own files."""
+"""Write a data set as a YAML and lists that ultralytics and other tools read the same, outside the user's own files."""
 
 import json
 import os
@@ -12,23 +12,23 @@ from trainer.system import atomic_files
 
 
 def write_resolved(dataset: DataSet, target: Path) -> Path:
-    """Write a YAML that ultralytics reads the same from any working directory, and its list files beside it.
+    """Write a YAML that ultralytics reads the same from any working directory, with its list files next to it.
 
-    It names no folder, so it can be moved together with its lists. Each split becomes `<target's stem>.<split>.txt`,
-    a list of absolute paths: lists keep links as they are written, where ultralytics would follow a folder's link and
-    look for labels at its far end.
+    The YAML names no folder, so it can be moved together with its lists. Each split becomes
+    `<target's stem>.<split>.txt`, a list of absolute paths. Lists keep links as written; for a folder, ultralytics
+    would follow the link and look for labels at its target.
 
     Args:
-        dataset: what `resolve` returned.
+        dataset: the data set as returned by `resolve`.
         target: the YAML to write; its folder exists.
 
     Returns:
         Absolute path of the YAML.
 
     Raises:
-        DataError: the target lies among the user's data, or an image's path cannot be written in a list.
+        DataError: the target is in a folder of the user's data, or an image's path cannot be written in a list.
     """
-    target = Path(os.path.abspath(target))  # noqa: PTH100 - a path as the caller wrote it
+    target = Path(os.path.abspath(target))  # noqa: PTH100 - keep the path as the caller wrote it
     check_target(dataset, target)
     lists = {split: target.with_name(f"{target.stem}.{split}.txt") for split in dataset.splits}
     for split, file in lists.items():
@@ -40,12 +40,12 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
 
 
 def write_part(source: Path, target: Path, *, max_images: int) -> Path:
-    """Write a YAML like `write_resolved`, of the first images of each split.
+    """Write a YAML like `write_resolved` with only the first images of each split.
 
     Args:
         source: the YAML of the whole data set.
         target: the YAML to write; its folder exists.
-        max_images: of each split, 1 or more.
+        max_images: maximum number of images of each split, 1 or more.
 
     Returns:
         Absolute path of the YAML.
@@ -59,8 +59,8 @@ def write_part(source: Path, target: Path, *, max_images: int) -> Path:
 
 
 def yaml_text(dataset: DataSet, root: Path | None, splits: Mapping[str, str]) -> str:
-    """A YAML for that data set with its splits elsewhere: relative to the folder `root`, or to that of the file."""
-    # JSON strings are YAML too, and mean the same to readers of YAML 1.1, who take a bare no for False.
+    """Return a YAML of the data set with other split paths, relative to `root`, or to the file's folder if None."""
+    # JSON strings are valid YAML and mean the same in YAML 1.1, which reads a bare no as False.
     fields = {**({} if root is None else {"path": str(root)}), **splits}
     lines = [f"{key}: {_quoted(value)}" for key, value in fields.items()]
     if dataset.channels != 3:
@@ -73,16 +73,16 @@ def yaml_text(dataset: DataSet, root: Path | None, splits: Mapping[str, str]) ->
 
 
 def check_target(dataset: DataSet, target: Path) -> None:
-    """Nothing is written among a user's images and labels, or beside the YAML.
+    """Check that a file to write is outside the user's images and labels, and not next to the YAML.
 
     Raises:
-        DataError: the target, a file to write, would lie there.
+        DataError: the target is in one of these folders.
     """
     folder = target.parent.resolve()
     beside = {dataset.source.parent.resolve(), dataset.root.resolve()}
     within = {path.resolve() for path in _data_folders(dataset)}
     if folder in beside or any(folder.is_relative_to(path) for path in within):
-        rule = "Nothing is ever written beside a user's data, but that is where this file would go"
+        rule = "Output must be outside the data set's folders, but this file would be in one of them"
         raise data_error(Place(file=target), rule, "choose another folder")
 
 
@@ -96,10 +96,10 @@ def _data_folders(dataset: DataSet) -> Iterable[Path]:
 
 def _listable(path: Path, source: Path) -> str:
     text = str(path)
-    # splitlines, because that is how ultralytics will take the list apart.
+    # ultralytics splits the list with splitlines.
     if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
         rule = f"The path of an image must be UTF-8 text on one line, but got {shown(text)}"
-        raise data_error(Place(file=source), rule, "rename it")
+        raise data_error(Place(file=source), rule, "rename the image")
     return text
 
 

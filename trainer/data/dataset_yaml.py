@@ -94,7 +94,7 @@ def read_description(source: Path) -> Description:
         raise data_error(
             Place(file=file),
             f"A data set YAML must be a mapping with train, val and names, but got {shown(document)}",
-            "write it as 'train: images/train' and so on",
+            "write lines such as 'train: images/train'",
         )
     root = _root(document, file)
     splits = {split: _entries(document, file, root, split) for split in SPLIT_KEYS}
@@ -158,40 +158,42 @@ def _parse(file: Path) -> Any:
         # Only the first is the reader's own error. The others come from values that it cannot convert, such as a 13th
         # month or a number without digits.
         rule = f"The file must be valid YAML, but it could not be read ({type(error).__name__}: {error!s:.80})"
-        raise data_error(Place(file=file), rule, "mend the file") from error
+        raise data_error(Place(file=file), rule, "correct the file") from error
 
 
 def _check_size(text: str, file: Path) -> None:
     """Refuse text that would take the loader minutes or gigabytes, based on the parser's stream of events."""
     if long_tag := _LONG_TAG.search(text):  # the parser's time for a tag grows with the square of its length
         place = Place(file=file, line=text.count("\n", 0, long_tag.start()) + 1)
-        raise data_error(place, "A data set YAML needs no tags, but got one of 500 characters", "delete it")
+        raise data_error(place, "A data set YAML needs no tags, but got a tag of 500 characters", "delete it")
     depth = num_nodes = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         depth += isinstance(event, CollectionStartEvent)
         depth -= isinstance(event, CollectionEndEvent)
         num_nodes += isinstance(event, NodeEvent)
         if depth > MAX_DEPTH or num_nodes > MAX_NODES:
-            rule = f"A data set YAML may have {MAX_NODES} keys and values, {MAX_DEPTH} levels deep, but got more"
+            rule = f"A data set YAML may have {MAX_NODES} keys and values in {MAX_DEPTH} levels, but this file has more"
             place = Place(file=file, line=event.start_mark.line + 1)
             raise data_error(place, rule, "check that this is the right file")
 
 
 def _syntax(problem: str) -> tuple[str, str]:
-    problem = problem.strip().splitlines()[0][: 2 * _SHOWN] if problem.strip() else "no detail known"
+    problem = problem.strip().splitlines()[0][: 2 * _SHOWN] if problem.strip() else "the parser gives no detail"
     if "duplicate key" in problem:
-        return f"Every key may be given once, but {problem}", "delete one of them"
+        return f"Every key may occur only once, but {problem}", "delete one of them"
     if "escape" in problem:
-        return f"The file must be valid YAML, but {problem}", "write paths with / or between single quotes"
-    return f"The file must be valid YAML, but {problem}", "mend that line"
+        return f"The file must be valid YAML, but {problem}", "write paths with / or in single quotes"
+    return f"The file must be valid YAML, but {problem}", "correct that line"
 
 
 def _text(file: Path) -> str:
     place = Place(file=file)
     if is_folder(file):
-        raise data_error(place, "A data set is given as a YAML file, but got a folder", "name the YAML in it")
+        raise data_error(place, "A data set must be given as a YAML file, but got a folder", "give the YAML file in it")
     if not is_file(file):
-        raise data_error(place, "A data set is given as a YAML file, but there is none", "check the path")
+        raise data_error(
+            place, "A data set must be given as a YAML file, but the file does not exist", "check the path"
+        )
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -199,8 +201,8 @@ def _text(file: Path) -> str:
         rule = f"The file must be readable, but got {error.strerror!r}"
         raise data_error(place, rule, "check its permissions") from error
     if len(content) > MAX_BYTES:
-        rule = f"A data set YAML may have {MAX_BYTES} bytes, but got more"
-        raise data_error(place, rule, "list images in a .txt file and name that file")
+        rule = f"A data set YAML may have at most {MAX_BYTES} bytes, but this file has more"
+        raise data_error(place, rule, "list the images in a .txt file and give that file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -226,14 +228,14 @@ def _root(document: CommentedMap, file: Path) -> Path:
     place = _place(document, file, "path")
     if not isinstance(value, str):
         rule = f"path must be the data set's folder, but got {shown(value)}"
-        raise data_error(place, rule, "write a folder, or leave path out")
+        raise data_error(place, rule, "write the path of a folder, or delete the line")
     root = joined(file.parent, value)
     if not is_folder(root):
         raise data_error(
             place,
-            f"path must be a folder, absolute or from the folder of this file, but got {shown(value)} "
-            f"and there is no folder {shown(str(root))}",
-            "mend path, or leave it out where this file lies in the data set's folder",
+            f"path must be a folder, absolute or relative to the folder of this file, but got {shown(value)} "
+            f"and the folder {shown(str(root))} does not exist",
+            "correct the path, or delete the line if this file is in the data set's folder",
         )
     return root
 
@@ -243,7 +245,7 @@ def _entries(document: CommentedMap, file: Path, root: Path, split: str) -> tupl
     if key is None:
         if split == "test":
             return ()
-        rule = f"A data set needs training and validation images, but {split} is not given"
+        rule = f"A data set must have training and validation images, but {split} is missing"
         raise data_error(Place(file=file), rule, f"add a line '{split}: images/{split}'")
     place = _place(document, file, key)
     value = document[key]
@@ -280,17 +282,17 @@ def is_file(path: Path) -> bool:
 def _names(document: CommentedMap, file: Path) -> tuple[str, ...]:
     names, number = document.get("names"), _class_count(document, file)
     if names is None and number is None:
-        rule = "A data set must name its classes, but neither names nor nc is given"
+        rule = "A data set must name its classes, but names and nc are both missing"
         raise data_error(Place(file=file), rule, "add a line such as 'names: [cat, dog]'")
     if names is None:
         return tuple(f"class_{index}" for index in range(number or 0))
     place = _place(document, file, "names")
     listed = _listed_names(names, place)
     if not listed:
-        raise data_error(place, "A data set needs at least one class, but names is empty", "name the classes")
+        raise data_error(place, "A data set must have at least one class, but names is empty", "name the classes")
     if number is not None and number != len(listed):
         rule = f"nc must be the number of names, but got nc {number} and {len(listed)} names"
-        raise data_error(_place(document, file, "nc"), rule, "mend one of them, or delete nc")
+        raise data_error(_place(document, file, "nc"), rule, "correct one of them, or delete nc")
     return listed
 
 
@@ -317,12 +319,12 @@ def _listed_names(names: object, place: Place) -> tuple[str, ...]:
         names = [by_id.get(str(index)) for index in range(len(by_id))]
         if None in names:
             rule = f"The keys of names must be 0 to {len(by_id) - 1}, but got {shown(list(by_id))}"
-            raise data_error(place, rule, "number the classes from 0 without a gap")
+            raise data_error(place, rule, "number the classes from 0 without gaps")
     if not isinstance(names, list):
         rule = f"names must be a list, or a mapping from class id to name, but got {shown(names)}"
         raise data_error(place, rule, "write it as 'names: [cat, dog]'")
     for index, name in enumerate(names):
         if name is None or isinstance(name, list | Mapping) or not str(name).strip():
             rule = f"Every class must have a name, but class {index} got {shown(name)}"
-            raise data_error(place, rule, "name it")
+            raise data_error(place, rule, "name the class")
     return tuple(_one_line(str(name)) for name in names)

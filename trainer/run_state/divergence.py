@@ -1,26 +1,26 @@
-"""When a run is lost: the loss is no number any more, or has exploded."""
+"""Detect diverged runs: the loss is NaN or infinite, or has exploded."""
 
 import math
 from statistics import median
 
 EXPLOSION_FACTOR = 100.0
-"""A loss this many times the loss at the start never came back in any run that we have seen."""
+"""Multiple of the loss at the start from which no run that we have seen recovered."""
 
 _REFERENCE_BATCHES = 10
 
 
 class LossWatch:
-    """Follows the training loss per image, batch by batch.
+    """Watch the training loss per image, batch by batch.
 
-    The reference is the median of the first ten losses seen: a single batch of images without objects has a
-    loss near zero, so a minimum would call the next normal batch an explosion.
+    The reference is the median of the first ten losses. A single batch of images without objects has a loss near zero,
+    so with a minimum the next normal batch would count as an explosion.
     """
 
     def __init__(self) -> None:
         self._first: list[float] = []
 
     def verdict(self, loss: float) -> str | None:
-        """Why the run is lost, in a few words, or none while it is not. `loss` is per image."""
+        """Return why the run has diverged, in a few words, or None if it has not. `loss` is per image."""
         if not math.isfinite(loss):
             return f"the loss became {'NaN' if math.isnan(loss) else 'infinite'}"
         if len(self._first) < _REFERENCE_BATCHES:

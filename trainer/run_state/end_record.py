@@ -1,6 +1,6 @@
-"""Keep the end record of a run in its folder: whole or not at all, and only while the run has ended.
+"""Keep the end record of a run in its folder: complete or not at all, and only while the run has ended.
 
-A later attempt reads there that a full run is complete, `tune diagnose` how a run ended.
+A later attempt reads from it whether a full run is complete, and `tune diagnose` how a run ended.
 """
 
 from pathlib import Path
@@ -14,16 +14,16 @@ def write(directory: Path, end: EndRecord) -> None:
     """Write how the run in this folder ended.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the record could not be written.
     """
     atomic_files.write_whole(directory / END, encode(end).encode())
 
 
 def read(directory: Path) -> EndRecord | None:
-    """Read how the run in this folder ended; none if it has not.
+    """Read how the run in this folder ended; None if it has not ended.
 
     Raises:
-        ContractError: the file is not a record: somebody has changed it.
+        ContractError: the file is not a record, because someone has changed it.
     """
     try:
         end = decode((directory / END).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The epoch records of one run on disk: what a restarted run sends again, and never trains twice."""
+"""Keep the epoch records of one run on disk; a restarted run sends them again and does not train these epochs again."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ from tuner.contract.run_folder import RECORDS, RESULTS
 
 
 def trim_results(directory: Path, last_epoch: int) -> None:
-    """Leave the first row of each epoch up to `last_epoch` (1-based) in ultralytics' `results.csv`, if there is one.
+    """Keep the first row of each epoch up to `last_epoch` (1-based) in ultralytics' `results.csv`, if it exists.
 
-    A run that goes on appends its rows, those of epochs that are trained again too.
+    A resumed run appends its rows, including those of epochs that it trains again.
     """
     path = directory / RESULTS
     if not path.exists():
@@ -26,11 +26,11 @@ def trim_results(directory: Path, last_epoch: int) -> None:
 
 
 class RecordLog:
-    """`records.jsonl` in the run's directory, one epoch record a line, in the order of the epochs.
+    """`records.jsonl` in the run's directory, with one epoch record per line, in the order of the epochs.
 
-    A record is on disk before the checkpoint of its epoch becomes visible, so the checkpoint never knows an
-    epoch that the log does not. The reverse can happen, after a crash between the two: `restore` forgets
-    such records, since their epoch will be trained again.
+    A record is on disk before the checkpoint of its epoch becomes visible, so the checkpoint is never ahead of the
+    log. After a crash between the two, the log can be ahead: `restore` drops these records, because their epochs are
+    trained again.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -44,13 +44,13 @@ class RecordLog:
             os.fsync(file.fileno())
 
     def restore(self, last_epoch: int) -> tuple[EpochRecord, ...]:
-        """The records up to `last_epoch` (1-based; 0 for none); later or broken lines are dropped from the file."""
+        """Return the records up to `last_epoch` (1-based; 0 for none); drop later and broken lines from the file."""
         kept = tuple(record for record in self.read() if record.epoch <= last_epoch)
         atomic_files.write_whole(self._path, "".join(encode(record) + "\n" for record in kept).encode())
         return kept
 
     def read(self) -> tuple[EpochRecord, ...]:
-        """All whole records; a last line cut short by a crash is left out."""
+        """Return all complete records; skip a last line that a crash truncated."""
         if not self._path.exists():
             return ()
         records = []

@@ -1,7 +1,7 @@
-"""What a failure is called: from an exception, or the way a process died, to the end record that says so.
+"""Classify failures: turn an exception, or the way a process died, into an end record.
 
-The tuner acts on the class alone, so it has to be right: a full disk or a lost GPU is worth another try, a batch
-that does not fit is a fact about the configuration, and a bug fails again however often it is tried.
+The tuner acts on the class alone, so the class must be right: a full disk or a lost GPU is worth a retry, a batch that
+does not fit in memory is a property of the configuration, and a bug fails again on every retry.
 """
 
 import errno
@@ -28,21 +28,21 @@ from tuner.contract.run_folder import log_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rule:
-    """A failure is known by the type, the error number or the words of an exception in the chain."""
+    """A rule that recognises a failure by the type, error number or words of an exception in the chain."""
 
     said: Callable[[Request], str]
-    """What happened, in a few words."""
+    """Description of the failure, in a few words."""
     outcome: Outcome = Outcome.ERROR
     retryable: bool = False
     types: tuple[type[BaseException], ...] = ()
     type_names: tuple[str, ...] = ()
-    """For types of packages that are not imported here."""
+    """Names of types from packages that are not imported here."""
     errnos: tuple[int, ...] = ()
-    """The system's own words for them count as well: data loaders pass on nothing but text."""
+    """Error numbers; the system's texts for them count too, because data loaders only pass on text."""
     words: tuple[str, ...] = ()
-    """In lower case."""
+    """Words of the message, in lower case."""
     lost_process: bool = False
-    """A process of the run is gone: when the kernel has just killed one for memory, that is what happened."""
+    """True if a process of the run died; if the kernel has just killed one for memory, the failure is out of memory."""
 
     def fits(self, error: BaseException) -> bool:
         text = str(error).lower()
@@ -56,20 +56,20 @@ class _Rule:
 
 
 def log_path(request: Request) -> Path:
-    """Where a request's process writes all that it prints."""
+    """Return the path of the log of a request's process."""
     return Path(request.directory) / log_of(request.type)
 
 
 def end_of(error: BaseException, request: Request, *, oom_kill: bool) -> EndRecord:
-    """The end record of a request that raised.
+    """Return the end record of a request that raised.
 
     Args:
-        error: what was raised; its causes, and what was being handled, are looked at too.
-        request: what ran; a train request's directory, batch and image size are told.
-        oom_kill: whether the kernel killed a process for want of memory while the request ran.
+        error: the exception; its causes and contexts are examined too.
+        request: the request; the message contains the directory, batch and image size of a train request.
+        oom_kill: True if the kernel killed a process for lack of memory while the request ran.
     """
     chain = tuple(_chain(error))
-    if any(isinstance(link, Stopped) for link in chain):  # whatever went wrong while it was being stopped
+    if any(isinstance(link, Stopped) for link in chain):  # any other error came from stopping
         return _end(request, Outcome.STOPPED)
     for kind, outcome in _OURS:
         if isinstance(error, kind):
@@ -84,12 +84,13 @@ def end_of(error: BaseException, request: Request, *, oom_kill: bool) -> EndReco
 
 
 def end_of_dead(code: int, request: Request, *, who: str = "the training process", oom_kill: bool) -> EndRecord:
-    """The end record of a request whose process died without one.
+    """Return the end record of a request whose process died without writing one.
 
     Args:
-        code: exit code, or minus the number of the signal that killed it.
-        who: what died, as the message is to call it.
-        oom_kill: whether the kernel has killed a process for want of memory lately.
+        code: exit code, or minus the number of the signal that killed the process.
+        request: the request that the process answered.
+        who: name of the process in the message.
+        oom_kill: True if the kernel has recently killed a process for lack of memory.
     """
     if code == -signal.SIGKILL and oom_kill:
         message = f"{_host_memory(request)}: {who} was killed by the kernel"
@@ -98,12 +99,12 @@ def end_of_dead(code: int, request: Request, *, who: str = "the training process
         return _end(request, Outcome.ERROR, f"{who} ended with exit code {code}")
     message = f"{who} was killed by {signal.Signals(-code).name}"
     if code == -signal.SIGBUS:
-        message = f"{_SHARED_MEMORY}, or a file it had mapped was cut short: {message}"
+        message = f"{_SHARED_MEMORY}, or a memory-mapped file was truncated: {message}"
     return _end(request, Outcome.ERROR, message, retryable=True)
 
 
 def end_of_lost_rank(request: Request, *, oom_kill: bool) -> EndRecord:
-    """The end record of a run on several devices one of whose ranks is gone without a word."""
+    """Return the end record of a multi-device run after one rank died without a record."""
     message = "a rank of the run was killed"
     if oom_kill:
         return _end(request, Outcome.OUT_OF_MEMORY, f"{_host_memory(request)}: {message}")
@@ -115,7 +116,7 @@ def _end(request: Request, outcome: Outcome, message: str = "", *, retryable: bo
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and those it came from, the outermost first."""
+    """Yield the exception, its causes and contexts, the outermost first."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -125,7 +126,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _told(error: BaseException) -> str:
-    """One line: type and text; of an error that a data loader passed on, those of the original."""
+    """Return type and text in one line; for an error that a data loader passed on, those of the original."""
     text = str(error).strip()
     if _ORIGINAL in text:
         return _short(text.splitlines()[-1])
@@ -133,7 +134,7 @@ def _told(error: BaseException) -> str:
 
 
 def _passed_on(error: BaseException) -> str:
-    """The text of an error of ours; of one that a data loader passed on, that of the original."""
+    """Return the text of our own error; if a data loader passed it on, the text of the original."""
     text = str(error)
     return text.splitlines()[-1].partition(": ")[2] if _ORIGINAL in text else text
 
@@ -143,7 +144,7 @@ def _short(text: str) -> str:
 
 
 def _sizes(request: Request) -> str:
-    """What the need for memory hangs on."""
+    """Describe the settings or the activity that the memory use depends on."""
     if not isinstance(request, TrainRequest):
         return _DOING[request.type]
     named = {"batch": "batch", "imgsz": "image size"}
@@ -168,7 +169,7 @@ def _full_disk(request: Request) -> str:
 
 
 def _bad_disk(request: Request) -> str:
-    return f"writing failed on the disk of {_disk(request)}, which is full or at fault"
+    return f"writing failed on the disk of {_disk(request)}, which is full or faulty"
 
 
 def _disk(request: Request) -> str:
@@ -176,7 +177,7 @@ def _disk(request: Request) -> str:
         free_mib = shutil.disk_usage(request.directory).free / 2**20
     except OSError:
         return request.directory
-    return f"{request.directory} ({free_mib:.0f} MiB are free there)"
+    return f"{request.directory} ({free_mib:.0f} MiB free)"
 
 
 def _saying(text: str) -> Callable[[Request], str]:
@@ -187,13 +188,13 @@ _DOING = {
     PrepareRequest.type: "while preparing the study",
     DataCheckRequest.type: "while checking the data set",
     PreviewRequest.type: "while drawing the preview",
-    EnvironmentRequest.type: "while looking at the environment",
+    EnvironmentRequest.type: "while checking the environment",
 }
 
 _ORIGINAL = "Original Traceback"
-"""What torch puts before the text of an exception of a data loader, and after words of its own."""
+"""Text that torch puts between its own message and the original exception of a data loader."""
 
-_SHARED_MEMORY = "the data loaders' shared memory ran out (give /dev/shm more room, or train with fewer threads)"
+_SHARED_MEMORY = "the data loaders ran out of shared memory (enlarge /dev/shm, or train with fewer threads)"
 
 _OURS: tuple[tuple[type[BaseException], Outcome], ...] = (
     (DivergedError, Outcome.DIVERGED),
@@ -202,7 +203,7 @@ _OURS: tuple[tuple[type[BaseException], Outcome], ...] = (
 )
 
 _RULES = (
-    # Before the disk and the memory, with whose words these begin or end.
+    # Before the rules for disk and memory, because these messages contain their words too.
     _Rule(
         said=_saying(_SHARED_MEMORY),
         retryable=True,
@@ -243,18 +244,18 @@ _RULES = (
         words=("pytorchstreamwriter failed", "inline_container.cc", "iostream error"),
     ),
     _Rule(
-        said=_saying("a process that loads data is gone"),
+        said=_saying("a data loader process died"),
         retryable=True,
         words=("is killed by signal", ") exited unexpectedly"),
         lost_process=True,
     ),
-    # The kernel of a GPU found what the code got wrong: fails again, and not for the device's sake.
+    # A GPU kernel detected an error in the code: it fails again, on any device.
     _Rule(
-        said=_saying("a check on the GPU failed, of a class number out of range most often"),
+        said=_saying("an assertion failed on the GPU, most often because a class id is out of range"),
         words=("device-side assert",),
     ),
     _Rule(
-        said=_saying("the NVIDIA driver and this PyTorch do not fit (`tune doctor` tells both)"),
+        said=_saying("the NVIDIA driver does not match this PyTorch (`tune doctor` shows both versions)"),
         words=(
             "driver version is insufficient",
             "nvidia driver on your system is too old",
@@ -280,7 +281,7 @@ _RULES = (
         ),
     ),
     _Rule(
-        said=_saying("the ranks of the run lost each other"),
+        said=_saying("the ranks of the run lost their connection"),
         retryable=True,
         words=(
             "connection closed by peer",
@@ -295,4 +296,4 @@ _RULES = (
         lost_process=True,
     ),
 )
-"""The first that fits an exception of the chain says what it is."""
+"""Rules in order; the first that fits an exception of the chain decides."""

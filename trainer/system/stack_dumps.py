@@ -70,4 +70,4 @@ def _read(path: Path) -> str:
 
 def _append(dump: str, process: str, log: Path) -> None:
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"SIGUSR1: where process {process} stands\n{dump}")
+        file.write(f"SIGUSR1: stacks of process {process}\n{dump}")

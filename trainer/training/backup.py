@@ -1,7 +1,7 @@
-"""Copies of a run's weights and records in a second place, made by a process of its own while training goes on.
+"""Back up a run's weights and records to another location, in a separate process while training continues.
 
-`python -m trainer.training.backup URL FILE...` copies files into a folder that fsspec knows: a path, or a URL such as
-s3://bucket/runs. Each file there is the old one or the new one, never half of it.
+`python -m trainer.training.backup URL FILE...` copies files into a folder that fsspec supports: a path, or a URL such
+as s3://bucket/runs. Each file there is the old or the new version, never a partial one.
 """
 
 import logging
@@ -15,26 +15,26 @@ from trainer.exceptions import TrainerError
 from trainer.system.processes import die_with_parent
 
 _LAST_WAIT_S = 3600.0
-"""How long the end of a run waits for its last copy."""
+"""Time that the end of a run waits for its last copy, in seconds."""
 
 logger = logging.getLogger("trainer")
 
 
 class Backup:
-    """One folder to copy to. A copy that fails costs the run nothing: the next one is made all the same."""
+    """A folder to copy to. A failed copy does not affect the run, and the next copy is made as usual."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._running: subprocess.Popen[str] | None = None
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as there are copies to come
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open for all later copies
         self.problem = ""
-        """Why the latest copy failed, one line; empty where it did not."""
+        """Reason why the latest copy failed, one line; empty if it succeeded."""
 
     def probe(self) -> None:
-        """See that the folder can be written, before anything is trained.
+        """Check before training that the folder is writable.
 
         Raises:
-            TrainerError: it cannot.
+            TrainerError: the folder is not writable.
         """
         with tempfile.TemporaryDirectory() as folder:
             probe = Path(folder) / ".probe"
@@ -45,15 +45,15 @@ class Backup:
             raise TrainerError(f"{self.problem}; choose another place with --backup.")
 
     def copy(self, files: Iterable[Path]) -> None:
-        """Begin to copy these files as they are; where the last copy is still going on, this one is left out."""
+        """Start to copy these files as they are now; skip this copy if the last one is still running."""
         if self._running is not None and self._running.poll() is None:
-            logger.warning("the backup to %s takes longer than the time between two; one is left out", self._url)
+            logger.warning("the backup to %s takes longer than the interval between backups; skipping one", self._url)
             return
         self._finish()
         self._start([file for file in files if file.is_file()])
 
     def close(self, files: Iterable[Path]) -> None:
-        """Copy these files as they are now, and wait for it."""
+        """Copy these files as they are now, and wait for the copy."""
         self._finish()
         self._start([file for file in files if file.is_file()])
         self._finish()
@@ -67,7 +67,7 @@ class Backup:
         )
 
     def _finish(self) -> None:
-        """Wait for the copy that is being made, if there is one, and note how it ended."""
+        """Wait for the running copy, if any, and record how it ended."""
         if self._running is None:
             return
         try:
@@ -86,10 +86,10 @@ class Backup:
 
 
 def copy_all(url: str, files: Iterable[Path]) -> None:
-    """Copy files into a folder, which is made where it is missing.
+    """Copy files into a folder, and create the folder if it is missing.
 
     Raises:
-        Exception: whatever the file system behind the URL raises.
+        Exception: any error of the file system behind the URL.
     """
     import fsspec
 
@@ -105,12 +105,12 @@ def copy_all(url: str, files: Iterable[Path]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code: 0, or 1 with one line on standard error."""
+    """Copy the files, and return the exit code: 0, or 1 with one line on standard error."""
     die_with_parent()
     url, *files = arguments
     try:
         copy_all(url, map(Path, files))
-    except Exception as error:  # every file system has errors of its own
+    except Exception as error:  # each file system raises its own errors
         sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}\n")
         return 1
     return 0

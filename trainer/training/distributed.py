@@ -1,7 +1,7 @@
-"""One run on several devices: a process each, started by torchrun; rank 0 keeps the records.
+"""Train one run on several devices, with one process per device, started by torchrun; rank 0 keeps the records.
 
-ultralytics would start the ranks itself, but removes the run's folder first, and starts them in sessions of
-their own, where a kill of the run leaves them behind with the GPU's memory.
+ultralytics could start the ranks itself, but it removes the run's folder first, and starts the ranks in new sessions.
+If the run is then killed, they survive and keep their GPU memory.
 """
 
 import json
@@ -21,10 +21,10 @@ from tuner.contract import EndRecord, EpochRecord, Outcome, TrainRequest, decode
 _POLL_S = 0.2
 _STOP_GRACE_S = 4.0
 PLAN = "ranks.json"
-"""What the ranks are to do, in the run's folder."""
+"""Name of the file in the run's folder with the plan for the ranks."""
 
 END = "ranks-end.json"
-"""How they ended."""
+"""Name of the file with the end record of the ranks."""
 
 
 def train(
@@ -39,19 +39,22 @@ def train(
     """Train on `num_ranks` processes and pass on the records as they are written.
 
     Args:
-        overrides: ultralytics' arguments, `device` among them ("0,1", or "cpu" for ranks on the CPU).
-        begins_stage: whether the weights come from a stage before, and the best of that does not count.
-        trained: epochs already trained and told; records up to there are not told again.
+        request: the request to train.
+        overrides: ultralytics' arguments, including `device` ("0,1", or "cpu" for ranks on the CPU).
+        num_ranks: number of processes.
+        trained: number of epochs already trained and reported; their records are not reported again.
+        begins_stage: True if the weights come from an earlier stage, whose best epoch does not count.
+        emit: called with each record.
 
     Returns:
-        How the ranks ended. An interruption by an exception ends all of them first.
+        The end record of the ranks. An exception ends all ranks before it propagates.
     """
     directory = Path(request.directory)
     (directory / END).unlink(missing_ok=True)
     plan = write_plan(request, overrides, begins_stage=begins_stage)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     watch = OomWatch()
-    with blocked(signal.SIGUSR1):  # of which torchrun would die, and take the ranks along before they are heard
+    with blocked(signal.SIGUSR1):  # it would kill torchrun, and with it the ranks before they report
         process = subprocess.Popen([*command, "-m", "trainer.commands.rank", str(plan)])
     told = trained
     try:
@@ -69,7 +72,7 @@ def train(
 
 
 def write_plan(request: TrainRequest, overrides: Mapping[str, Any], *, begins_stage: bool) -> Path:
-    """What `trainer.commands.rank` is to do, in a file of the run's folder; the arguments are those of `train`."""
+    """Write the plan for `trainer.commands.rank` to the run's folder; the arguments are those of `train`."""
     path = Path(request.directory) / PLAN
     plan = {"request": encode(request), "overrides": dict(overrides), "begins_stage": begins_stage}
     path.write_text(json.dumps(plan), encoding="utf-8")
@@ -80,7 +83,7 @@ def _end_of_ranks(request: TrainRequest, code: int, watch: OomWatch) -> EndRecor
     path = Path(request.directory) / END
     end = decode(path.read_text(encoding="utf-8")) if path.exists() else None
     if isinstance(end, EndRecord):
-        # Nobody stopped this run, or an exception would have ended it: torchrun stopped the others of a dead rank.
+        # A stop would have raised an exception here, so torchrun stopped this rank after another one died.
         if end.outcome == Outcome.STOPPED:
             return failures.end_of_lost_rank(request, oom_kill=watch.killed())
         return end
@@ -88,7 +91,7 @@ def _end_of_ranks(request: TrainRequest, code: int, watch: OomWatch) -> EndRecor
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """torchrun passes SIGTERM on to its ranks; killed itself, it takes them along (see `trainer.commands.rank`)."""
+    """Stop torchrun, which passes SIGTERM on to its ranks; if killed, they die too (see `trainer.commands.rank`)."""
     if process.poll() is None:
         process.terminate()
         try:

@@ -1,4 +1,4 @@
-"""Train one configuration: request in, epoch records out, one end record."""
+"""Train one configuration: take a request, and send epoch records and one end record."""
 
 import json
 import logging
@@ -26,21 +26,21 @@ from tuner.contract.run_folder import ARGUMENTS, LOCK, LOG, RECORDS, REQUEST, RE
 logger = logging.getLogger("trainer")
 
 _SAVE_PERIOD = 10
-"""Epochs between two checkpoints of a full run that are kept, and between two copies of the last one elsewhere."""
+"""Epochs between two kept checkpoints of a full run, and between two backups of the last checkpoint."""
 
 _OPTIONAL = ("stages", "max_images")
-"""Left out of what is noted where they are empty, as in notes of versions that had no such fields."""
+"""Fields that the stored identity omits if empty, like versions without these fields."""
 
 _IDENTITY = ("params", "epochs", "seed", "full", *_OPTIONAL)
 _PLACES = ("model", "data")
-"""What must be equal for a checkpoint to belong to a request: of places the content, where its hash is known."""
+"""Fields that must be equal for a checkpoint to belong to a request; for files, the content if its hash is known."""
 
 
 def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
-    """Train until `stop_epoch`, divergence, a stop signal or an error; never raises for what training can do wrong.
+    """Train until `stop_epoch`, divergence, a stop signal or an error; never raise for a failure of training.
 
-    Epochs that an earlier process already trained in `request.directory` are sent again, not trained again. While such
-    a process is still on its way out, as after a pause, this one waits for it.
+    Epochs that an earlier process already trained in `request.directory` are sent again, not trained again. If that
+    process has not ended yet, for example after a pause, this one waits for it.
     """
     directory = Path(request.directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
     def train() -> EndRecord:
         with atomic_files.held(directory / LOCK):
             end = _ended(request, _Run(request, emit).train)
-            with suppress(OSError):  # of a full disk: the record on the pipe says so
+            with suppress(OSError):  # for example a full disk, which the record on the pipe reports
                 end_record.write(directory, end)
             return end
 
@@ -56,7 +56,7 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
 
 
 def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any], *, begins_stage: bool) -> EndRecord:
-    """The part of one rank of a run on several devices; what came before is in `overrides`."""
+    """Train one rank of a multi-device run; `overrides` contains the state to resume from."""
 
     def train() -> EndRecord:
         run = _Run(request, lambda record: None)
@@ -70,11 +70,11 @@ def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any], *, begins
 
 
 def _ended(request: TrainRequest, train: Callable[[], EndRecord]) -> EndRecord:
-    """The end record of a training, whatever it raises."""
+    """Call `train` and return its end record, or that of the exception it raises."""
     watch = OomWatch()
     try:
         return train()
-    except (Exception, Stopped) as error:  # the one place where a crash becomes a record
+    except (Exception, Stopped) as error:  # the only place that turns a crash into a record
         end = failures.end_of(error, request, oom_kill=watch.killed())
         if end.outcome == Outcome.STOPPED:
             logger.info("stopped")
@@ -84,7 +84,7 @@ def _ended(request: TrainRequest, train: Callable[[], EndRecord]) -> EndRecord:
 
 
 class _Run:
-    """Stands between ultralytics' trainer and the pipe for one request."""
+    """Connection between ultralytics' trainer and the pipe for one request."""
 
     def __init__(self, request: TrainRequest, emit: Callable[[Record], None]) -> None:
         self._request = request
@@ -164,40 +164,41 @@ class _Run:
         return self.end(named_metrics(trainer.metrics)) if part.is_last else EndRecord(outcome=Outcome.COMPLETED)
 
     def _epochs_already_trained(self) -> int:
-        """Epochs in last.pt, made to be one to go on from; 0 if there is none of this very request.
+        """Make last.pt a checkpoint to resume from, and return its epochs; 0 if this request has none.
 
-        Checkpoints of another request are gone before this one is noted, and so never taken for its own.
+        Checkpoints of another request are removed before this request is recorded, so they are never mistaken for its
+        own.
         """
         identity = _identity(self._request)
         path, note = self._directory / REQUEST, json.dumps(identity, sort_keys=True).encode()
         with suppress(FileNotFoundError, ValueError):
             if _is_same(json.loads(path.read_text(encoding="utf-8")), identity):
-                atomic_files.write_whole(path, note)  # places may be others now
+                atomic_files.write_whole(path, note)  # the files may have moved
                 return self.checkpoints.recover(check_resumable)
         self.checkpoints.clear()
         atomic_files.write_whole(path, note)
         return 0
 
     def _finished_run(self) -> EndRecord | None:
-        """A full run strips its checkpoints at the end, so its end record alone says that it is complete."""
+        """Return the end record of a completed full run; its stripped checkpoints do not show that it is complete."""
         end = end_record.read(self._directory) if self._request.full else None
-        if end is None or end.outcome != Outcome.COMPLETED or not end.checkpoint:  # that of a full run names one
+        if end is None or end.outcome != Outcome.COMPLETED or not end.checkpoint:  # that of a full run has one
             return None
         for record in self._records.read():
             self._emit(self._here(record))
         return replace(end, checkpoint=str(self._weights / BEST), log=str(self._directory / LOG))
 
     def _here(self, record: EpochRecord) -> EpochRecord:
-        """A record of an earlier process, whose directory may have lain elsewhere."""
+        """Return the record of an earlier process with the current path, as the directory may have moved."""
         return replace(record, checkpoint=str(self._weights / LAST))
 
     def _best_recorded(self) -> Mapping[str, float] | None:
-        """The values of best.pt as its epoch was validated: all there is when the last evaluation was cut off."""
+        """Return the metrics of best.pt from its epoch, for a run whose last evaluation was interrupted."""
         validated = [record.metrics for record in self._records.read() if record.metrics is not None]
         return max(validated, key=lambda metrics: metrics["mAP50-95"], default=None)
 
     def end(self, metrics: Mapping[str, float] | None) -> EndRecord:
-        """The end record of a run that trained its last epoch; that of a full run is kept before its weights change."""
+        """Return the end record after the last epoch; that of a full run is written before its weights change."""
         end = EndRecord(outcome=Outcome.COMPLETED, log=str(self._directory / LOG))
         if self._request.full:
             end = replace(end, checkpoint=str(self._weights / BEST), metrics=metrics)
@@ -214,7 +215,7 @@ class _Run:
 
 
 def _identity(request: TrainRequest) -> dict[str, Any]:
-    """What tells a request from others, as JSON gives it back."""
+    """Return the fields that identify a request, as decoded from JSON."""
     body = asdict(request)
     names = (*_IDENTITY, *_PLACES, *(f"{place}_sha256" for place in _PLACES))
     identity: dict[str, Any] = json.loads(
@@ -224,7 +225,7 @@ def _identity(request: TrainRequest) -> dict[str, Any]:
 
 
 def _is_same(known: object, identity: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint of the one belongs to the other."""
+    """Check whether a checkpoint of one request belongs to the other."""
 
     if not isinstance(known, dict):
         return False
@@ -247,7 +248,7 @@ def _told(record: EpochRecord, epochs: int) -> str:
 
 
 def _on_few_images(request: TrainRequest) -> TrainRequest:
-    """The request with a data set of as many images of each split as it asks for, written into its directory."""
+    """Limit the data set to `max_images` per split, written into the directory of the request."""
     if not request.max_images:
         return request
     data = write_part(Path(request.data), Path(request.directory) / "data.yaml", max_images=request.max_images)
@@ -255,19 +256,19 @@ def _on_few_images(request: TrainRequest) -> TrainRequest:
 
 
 class _Part(NamedTuple):
-    """What of a run is trained without a break: all of it, or a stage."""
+    """Part of a run that is trained without a break: the whole run, or a stage."""
 
     request: TrainRequest
-    """As if the run ended with the part; `full` where it does."""
+    """Request of this part, as if the run ended with it; `full` only if the run does."""
     overrides: Mapping[str, Any]
     """ultralytics' arguments."""
     begins_stage: bool
-    """Whether another stage came before, and this one has trained nothing yet."""
+    """True if an earlier stage has trained and this one has not."""
     is_last: bool
 
 
 def _parts(request: TrainRequest, trained: int) -> Iterator[_Part]:
-    """What is left to train after so many epochs; at least one part where any epoch is."""
+    """Yield the parts left to train after `trained` epochs; at least one if any epoch is left."""
     arguments = _arguments(request)
     stages = [stage for stage in request.stages if stage.last_epoch > trained]
     if not stages:
@@ -275,7 +276,7 @@ def _parts(request: TrainRequest, trained: int) -> Iterator[_Part]:
     first_epochs = [0, *(stage.last_epoch for stage in request.stages)]
     for stage in stages:
         is_last = min(stage.last_epoch, request.epochs) >= request.stop_epoch
-        # Who stops in a stage for want of progress has not seen the next size.
+        # No early stopping before the last stage, because the next image size may improve the model.
         patience = arguments["patience"] if stage is request.stages[-1] else 0
         yield _Part(
             replace(
@@ -293,9 +294,12 @@ def _parts(request: TrainRequest, trained: int) -> Iterator[_Part]:
 
 
 def _arguments(request: TrainRequest) -> dict[str, Any]:
-    """ultralytics' arguments for a request: the parameters, and what a search fixes for every trial."""
+    """Return ultralytics' arguments for a request: its parameters and the values that a search fixes for all trials."""
     if str(request.params.get("optimizer", "auto")).lower() == "auto":
-        raise ValueError("`optimizer` must be named: ultralytics' default, auto, ignores lr0 and momentum")
+        raise ValueError(
+            "`optimizer` must be named, but is ultralytics' default, auto, which ignores lr0 and momentum; "
+            "write SGD or AdamW"
+        )
     directory = Path(request.directory)
     return {
         "patience": 50 if request.full else 0,

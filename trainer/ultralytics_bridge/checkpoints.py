@@ -32,11 +32,11 @@ _OTHER_CODE = ("models.", "yolov6.", "mmengine.", "super_gradients.")
 """Module prefixes of classes in checkpoints of YOLOv5, YOLOv7, YOLOv9, YOLOv6, MMDetection and YOLO-NAS."""
 
 _REASONS = {
-    "references types outside the supported": "it holds weights without their model, or something else altogether",
-    "Weights only load failed": "it is no file that PyTorch saved",
-    "not in a subdirectory": "it is an archive, but none that PyTorch saved",
-    "Invalid argument": "it is cut off",
-    "failed finding central directory": "it is cut off",
+    "references types outside the supported": "it has weights without their model, or other content",
+    "Weights only load failed": "it was not saved by PyTorch",
+    "not in a subdirectory": "it is an archive that was not saved by PyTorch",
+    "Invalid argument": "it is truncated",
+    "failed finding central directory": "it is truncated",
 }
 """Meaning of errors while reading a file, keyed by a part of their text."""
 
@@ -128,12 +128,12 @@ def check_resumable(path: Path, epoch: int) -> None:
     """
     model, checkpoint = load(path)
     if not checkpoint.get("optimizer") or _EXACT not in checkpoint:
-        raise ModelError("it has no optimizer and weights in training to go on with")
+        raise ModelError("it has no optimizer state and training weights to resume from")
     if checkpoint.get("epoch") != epoch - 1:
-        raise ModelError(f"it must be of epoch {epoch}, but counts {checkpoint.get('epoch')!r} epochs before its own")
+        raise ModelError(f"it must be from epoch {epoch}, but its zero-based epoch is {checkpoint.get('epoch')!r}")
     for tensor in (*model.state_dict().values(), *_tensors(checkpoint["optimizer"]), *_tensors(checkpoint[_EXACT])):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ModelError("it holds weights that are NaN or infinite")
+            raise ModelError("it has weights that are NaN or infinite")
 
 
 def stripped(path: Path, updates: Mapping[str, Any]) -> bytes:
@@ -165,13 +165,13 @@ def _told(path: str | Path, error: Exception) -> str:
     found = _REFUSED_GLOBAL.search(str(refusal)) if refusal else None
     if found and (found[1] or found[2]).startswith(_OTHER_CODE):
         return (
-            f"The checkpoint '{path}' must be one that ultralytics saved, but is of other code, for it holds "
-            f"'{found[1] or found[2]}'; choose weights that ultralytics trained, or a model by its name."
+            f"The checkpoint '{path}' must be one that ultralytics saved, but it comes from other code and "
+            f"contains '{found[1] or found[2]}'; choose weights that ultralytics trained, or the name of a model."
         )
     if found:
         return (
-            f"The checkpoint '{path}' must hold only tensors and modules of torch, ultralytics and this package, but "
-            f"holds '{found[1] or found[2]}': use weights from whom you trust, saved by ultralytics or by this package."
+            f"The checkpoint '{path}' must have only tensors and modules of torch, ultralytics and this package, but "
+            f"has '{found[1] or found[2]}'; use weights from a trusted source, saved by ultralytics or this package."
         )
     return (
         f"The checkpoint '{path}' must be one that ultralytics saved, but cannot be loaded: {_reason(causes[-1])}; "

@@ -50,8 +50,8 @@ def require_all(dataset: Any) -> None:
     first, number = dataset.left_out[0], len(dataset.left_out)
     more = f", and {number - 1} more" if number > 1 else ""
     raise DataError(
-        f"Every image and label file must stay as it was checked, but {first} cannot be trained on any more "
-        f"({_reason(first, dataset.data)}){more}; put it back, or run `tune data check`."
+        f"Images and label files must not change after the check, but {first} can no longer be used "
+        f"({_reason(first, dataset.data)}){more}; restore it, or run `tune data check`."
     )
 
 

@@ -73,7 +73,7 @@ def known_malware() -> str:
     if installed not in KNOWN_BAD_VERSIONS:
         return ""
     return (
-        f"ultralytics {installed} carried malicious code on PyPI: remove it, check the machine, "
+        f"ultralytics {installed} contained malicious code on PyPI: remove it, check the machine, "
         f"then install ultralytics=={TESTED_VERSION}"
     )
 

@@ -15,7 +15,7 @@ _PURPOSES = {
     "OBB": "oriented bounding boxes",
     "Classify": "classification",
     "Depth": "depth estimation",
-    "RTDETRDecoder": "RT-DETR, which needs a trainer of its own",
+    "RTDETRDecoder": "RT-DETR, which needs its own trainer",
     "WorldDetect": "YOLO-World, which also learns from text",
     "YOLOE": "YOLOE, which also learns from text",
 }
@@ -38,9 +38,9 @@ def check(layers: Any, model: str) -> None:
     if not last or last in DETECTORS:
         return
     purpose = next((text for name, text in _PURPOSES.items() if last.startswith(name)), "")
-    of_purpose = f", the layer of {purpose}" if purpose else ""
+    of_purpose = f", the layer for {purpose}" if purpose else ""
     raise ModelError(
-        f"The model must be a detector whose last layer is {' or '.join(sorted(DETECTORS))}, but that of '{model}' is "
+        f"The model must be a detector that ends with {' or '.join(sorted(DETECTORS))}, but '{model}' ends with "
         f"{last}{of_purpose}; choose a detection model such as mamba-yolo-t or yolov8n.yaml."
     )
 

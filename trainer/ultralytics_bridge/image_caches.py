@@ -61,11 +61,11 @@ def _has_room(dataset: Any) -> bool:
         _folder().mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(_folder()).free
     except OSError as error:
-        logger.warning("images are not kept decoded: %s", error)
+        logger.warning("decoded images are not cached: %s", error)
         free = -1
     if needed > free >= 0:
         told = needed / 2**30, free / 2**30, _folder()
-        logger.warning("images are not kept decoded: that takes %.1f GiB, and %.1f GiB are free for %s", *told)
+        logger.warning("decoded images are not cached: they need %.1f GiB, but %.1f GiB are free for %s", *told)
     fits = bool(needed <= free)
     if not fits:
         dataset.cache = None
@@ -86,7 +86,7 @@ def _keep_decoded(dataset: Any, index: int) -> None:
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        logger.warning("the image %s is not kept decoded: %s", dataset.im_files[index], error)
+        logger.warning("the decoded image %s is not cached: %s", dataset.im_files[index], error)
 
 
 BaseDataset.npy_files = property(_kept, _keep)

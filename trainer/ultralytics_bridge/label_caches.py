@@ -54,7 +54,7 @@ def labels_of(dataset: Any, beside_labels: Path, fingerprint: str) -> tuple[dict
         return kept, True
     scanned: dict[str, Any] = dataset.cache_labels(beside_labels)
     if not scanned["labels"]:
-        first = " ".join(scanned["msgs"][0].split())[:300] if scanned["msgs"] else "no reason is known"
+        first = " ".join(scanned["msgs"][0].split())[:300] if scanned["msgs"] else "the reason is unknown"
         raise DataError(f"At least one image must be readable, but none of {len(dataset.im_files)} is: {first}.")
     _write(path, fingerprint, scanned)
     dataset.left_out = _left_out(dataset, scanned)
@@ -72,7 +72,7 @@ def _left_out(dataset: Any, scanned: Mapping[str, Any]) -> list[str]:
 def _told(messages: list[str]) -> list[str]:
     """Shorten the messages: each trial logs them, and there may be a hundred thousand images."""
     left_out = len(messages) - _MOST_TOLD
-    return messages if left_out <= 0 else [*messages[:_MOST_TOLD], f"... and {left_out} more of the kind"]
+    return messages if left_out <= 0 else [*messages[:_MOST_TOLD], f"... and {left_out} more of this kind"]
 
 
 def _path(images: Sequence[str]) -> Path:
@@ -91,7 +91,7 @@ def _read(path: Path, fingerprint: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # a partial or foreign file can be wrong in any way; write a new one
-        logger.info("the label cache %s cannot be read and is made anew: %s: %s", path, type(error).__name__, error)
+        logger.info("the label cache %s cannot be read and is built again: %s: %s", path, type(error).__name__, error)
         return None
 
 
@@ -106,7 +106,7 @@ def _write(path: Path, fingerprint: str, scanned: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        logger.warning("the labels could not be kept in %s and will be read again: %s", path.parent, error)
+        logger.warning("the labels could not be cached in %s and will be read again: %s", path.parent, error)
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def _packed(fingerprint: str, scanned: Mapping[str, Any]) -> dict[str, NDArray[A
 def _unpacked(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     classes, boxes, points = (_numbers(arrays, name) for name in _COLUMNS)
     if len(classes) != len(boxes):
-        raise ValueError("its parts do not belong together")
+        raise ValueError("its parts do not match")
     starts = _starts(arrays["boxes_of_image"], len(classes))
     outlines = _parts(points, arrays["points_of_outline"])
     outline_starts = _starts(arrays["outlines_of_image"], len(outlines))
@@ -192,7 +192,7 @@ def _numbers(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
 def _starts(lengths: NDArray[np.int64], total: int) -> list[int]:
     """Return where each part begins and where the last one ends."""
     if (lengths < 0).any() or lengths.sum() != total:
-        raise ValueError("its parts do not belong together")
+        raise ValueError("its parts do not match")
     return [0, *np.cumsum(lengths).tolist()]
 
 
@@ -202,7 +202,7 @@ def _parts(whole: NDArray[Any], lengths: NDArray[np.int64]) -> list[NDArray[Any]
 
 
 def _read_nothing(path: Path) -> dict[str, Any]:
-    raise FileNotFoundError(f"{path} is not read: it could run code")
+    raise FileNotFoundError(f"{path} is not read, because it could run code")
 
 
 def _write_nothing(prefix: str, path: Path, scanned: dict[str, Any], version: str) -> None:

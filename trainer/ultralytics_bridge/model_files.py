@@ -29,14 +29,18 @@ def check(path: Path) -> None:
         ModelError: The file is refused. The message is one line, with the position if there is one.
     """
     if path.suffix not in (".yaml", ".yml"):
-        raise ModelError(f"A model is a .yaml or a .pt file, but got '{path}'; rename it or choose another.")
+        raise ModelError(f"A model must be a .yaml or .pt file, but got '{path}'; rename it or choose another.")
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"A model's YAML must be readable as UTF-8, but '{path}' is not ({error}).") from error
+        raise ModelError(
+            f"A model's YAML must be readable as UTF-8, but '{path}' is not ({error}); save it as UTF-8."
+        ) from error
     if len(text.encode()) > MAX_BYTES:
-        raise ModelError(f"A model's YAML must not exceed {MAX_BYTES} bytes, but '{path}' does; is it the right file?")
+        raise ModelError(
+            f"A model's YAML may have {MAX_BYTES} bytes, but '{path}' has more; check that it is the right file."
+        )
     depth = num_nodes = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -48,7 +52,7 @@ def check(path: Path) -> None:
                 raise ModelError(f"{path}:{_line(event)}: {fault}")
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"A model's YAML must be YAML, but '{path}' is not: {reason}; mend it.") from error
+        raise ModelError(f"A model's YAML must be valid, but '{path}' is not: {reason}; correct it.") from error
 
 
 def _line(event: yaml.Event) -> int:
@@ -58,11 +62,13 @@ def _line(event: yaml.Event) -> int:
 def _fault(event: yaml.Event, depth: int, num_nodes: int) -> str:
     """Return the fault in the next part of the file; empty if there is none."""
     if isinstance(event, yaml.AliasEvent):
-        return "a model's YAML must have no aliases, which unfold into more than the file holds; write the value out"
+        return "a model's YAML must not have aliases, which can expand to a huge model; write the value out"
     if depth > MAX_DEPTH or num_nodes > MAX_NODES:
-        return f"a model's YAML has at most {MAX_NODES} keys and values, {MAX_DEPTH} levels deep; is it the right file?"
+        return f"a model's YAML may have {MAX_NODES} keys and values in {MAX_DEPTH} levels; is this the right file?"
     if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_TEXT:
-        return f"a value must not exceed {MAX_TEXT} characters, but this one has {len(event.value)}; shorten it"
+        return f"a value may have at most {MAX_TEXT} characters, but this one has {len(event.value)}; shorten it"
     if isinstance(event, yaml.ScalarEvent) and event.value == _DOWNLOADS:
-        return f"the layer {_DOWNLOADS} downloads weights while the model is built; use layers of your own"
+        return (
+            f"the layer {_DOWNLOADS} downloads weights while the model is built, which is not allowed; use other layers"
+        )
     return ""

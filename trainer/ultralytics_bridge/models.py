@@ -39,7 +39,9 @@ def locate(name: str) -> str:
     path = Path(name)
     if name.endswith(".pt"):
         if not os.path.isfile(path):  # noqa: PTH113
-            raise ModelError(f"A checkpoint to fine-tune from must exist (nothing is downloaded), but got '{name}'.")
+            raise ModelError(
+                f"A checkpoint to fine-tune from must exist (nothing is downloaded), but '{name}' does not."
+            )
         return str(path.resolve())
     if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
         model_files.check(path)

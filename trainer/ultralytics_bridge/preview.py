@@ -184,14 +184,14 @@ def _notes(args: Any, labels: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the requested effects that the preview cannot show."""
     notes = []
     if args.copy_paste and not any(len(label["segments"]) for label in labels):
-        notes.append("copy_paste has no effect: it needs outlines, and the labels are boxes")
+        notes.append("copy_paste has no effect: it needs outlines, but the labels are boxes")
     mixing = [name for name in _MIXING if getattr(args, name)]
     if args.rect and mixing:
-        notes.append(f"{', '.join(mixing)}: no effect beside rect")
+        notes.append(f"{', '.join(mixing)}: no effect together with rect")
     if args.multi_scale:
         notes.append("multi_scale is not shown: it changes the size of whole batches")
     if not any(len(label["cls"]) for label in labels):
-        notes.append("no training image has a label: there are no boxes to see")
+        notes.append("no training image has a label, so there are no boxes to show")
     return notes
 
 

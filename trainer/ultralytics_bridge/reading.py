@@ -28,7 +28,7 @@ def read(filename: str, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
     except cv2.error as error:
         raise DataError(_told(filename, " ".join(str(error.err or error).split()))) from error
     if pixels is None:
-        raise DataError(_told(filename, "OpenCV gives no pixels"))
+        raise DataError(_told(filename, "OpenCV returns no pixels"))
     if pixels.dtype != np.uint8:
         raise DataError(_told(filename, f"its samples are {pixels.dtype}"))
     return pixels
@@ -36,8 +36,8 @@ def read(filename: str, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
 
 def _told(filename: str, reason: str) -> str:
     return (
-        f"Every image must stay as it was checked, but {filename} cannot be decoded any more ({reason}); "
-        "put it back, or run `tune data check`."
+        f"Images must not change after the check, but {filename} can no longer be decoded ({reason}); "
+        "restore it, or run `tune data check`."
     )
 
 
@@ -49,7 +49,7 @@ def _load(dataset: Any, index: int, *args: Any, **kwargs: Any) -> Any:
     try:
         return _load_image(dataset, index, *args, **kwargs)
     except FileNotFoundError as error:
-        raise DataError(_told(dataset.im_files[index], "it is gone")) from error
+        raise DataError(_told(dataset.im_files[index], "it no longer exists")) from error
 
 
 ultralytics.data.base.imread = read

@@ -88,7 +88,7 @@ def _self_test() -> None:
             XSSBlock(16, 24, 2, False),
         )
     if _shapes(parsed) != _shapes(by_hand):
-        raise UnsupportedUltralyticsError("a tiny model came out with other channels or repeats than it asks for")
+        raise UnsupportedUltralyticsError("a tiny model has other channels or repeats than its description")
 
 
 def _copied(model: dict[str, Any]) -> dict[str, Any]:

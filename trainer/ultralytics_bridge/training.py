@@ -217,7 +217,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
     def _build_train_pipeline(self) -> None:
         """Refuse the second call: ultralytics would continue with half the batch after running out of memory."""
         if self.optimizer is not None:
-            raise OutOfMemoryError("memory ran out while training; a smaller batch or image size is needed")
+            raise OutOfMemoryError("training ran out of memory; lower `batch` or `imgsz`")
         super()._build_train_pipeline()
 
     def build_optimizer(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:

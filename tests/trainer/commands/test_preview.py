@@ -241,7 +241,7 @@ def test_what_has_no_effect_is_said(user_data, preview_of):
     (note,) = preview.sheet("copies", {**OFF, "copy_paste": 0.1}).notes
     assert note.startswith("copy_paste has no effect")
     (note,) = preview.sheet("rect", {**OFF, "rect": True, "mosaic": 1.0, "mixup": 0.1}).notes
-    assert note == "mosaic, mixup: no effect beside rect"
+    assert note == "mosaic, mixup: no effect together with rect"
     (note,) = preview.sheet("sizes", {**OFF, "multi_scale": 0.5}).notes
     assert note.startswith("multi_scale is not shown")
 
@@ -268,13 +268,13 @@ def test_outlines_are_copied_and_so_not_noted(user_data, preview_of):
 
 def test_names_that_no_font_can_write_are_numbers_and_told(user_data, tmp_path):
     _, drawn = ask(user_data([(64, 64)] * 2, names="{0: 𓂀}"), tmp_path / "out")
-    assert drawn.notes == ("plain: class 0 is 𓂀, which no font on this machine can write",)
+    assert drawn.notes == ("plain: class 0 is 𓂀, which no font on this machine can display",)
 
 
 def test_chinese_names_are_drawn_or_told(user_data, tmp_path):
     end, drawn = ask(user_data([(64, 64)] * 2, names="{0: 红色的东西}"), tmp_path / "out")
     assert end.outcome == Outcome.COMPLETED
-    assert drawn.notes in ((), ("plain: class 0 is 红色的东西, which no font on this machine can write",))
+    assert drawn.notes in ((), ("plain: class 0 is 红色的东西, which no font on this machine can display",))
 
 
 def test_nothing_is_changed_or_left_beside_the_data(user_data, tmp_path):
@@ -296,7 +296,7 @@ def test_sheets_are_never_put_among_the_images(user_data):
     for folder in (source.parent, source.parent / "images" / "train" / "looks"):
         end, _ = ask(source, folder)
         assert end.outcome == Outcome.BAD_DATA
-        assert "beside a user's data" in end.message
+        assert "must be outside the data set's folders" in end.message
     assert hashes(source.parent) == before
 
 

@@ -137,7 +137,11 @@ def test_trials_are_killed_for_memory_before_their_server(tmp_path):
     [
         ('{"version": 1, "type": "weather"}', Outcome.UNSUPPORTED, "got 'weather'"),
         ('{"version": 2, "type": "weather"}', Outcome.ERROR, "must carry version 1"),
-        (encode(StartedRecord(pid=1, device="CPU")), Outcome.ERROR, "Not a request: started"),
+        (
+            encode(StartedRecord(pid=1, device="CPU")),
+            Outcome.ERROR,
+            "A line must be a request, but got a message of type started",
+        ),
     ],
 )
 def test_what_is_no_request_that_it_knows_is_answered_with_the_reason(line, outcome, said):
@@ -224,7 +228,7 @@ def ask_for_stacks(pid, log, function):
 
 def dumps_in(text):
     """What each process wrote, by its number. On a busy machine one dump may come to the log in two parts."""
-    _, *parts = re.split(r"SIGUSR1: where process (\d+) stands\n", text)
+    _, *parts = re.split(r"SIGUSR1: stacks of process (\d+)\n", text)
     dumps = defaultdict(str)
     for process, part in zip(parts[::2], parts[1::2], strict=True):
         dumps[process] += part
@@ -284,7 +288,7 @@ def test_a_dump_that_stops_within_a_line_comes_into_the_log_once_it_goes_on(tmp_
         os.utime(dump, (0, 0))  # long ago
         stack_dumps.collect(tmp_path, log)
         assert log.exists() == moved
-    assert '77 stands\n  File "loss.py", line 3 in forward\n' in log.read_text()
+    assert 'stacks of process 77\n  File "loss.py", line 3 in forward\n' in log.read_text()
     assert not dump.read_text()
 
 
@@ -293,5 +297,5 @@ def test_stacks_left_by_a_server_that_died_come_into_the_log_with_the_next_try(t
     (tmp_path / "stacks" / "77.txt").write_text('  File "loss.py", line 3 in forward\n')
     (tmp_path / "stacks" / "78.txt").touch()
     list(ends(tmp_path, "die"))
-    assert '77 stands\n  File "loss.py", line 3 in forward' in (tmp_path / "trainer.log").read_text()
+    assert 'stacks of process 77\n  File "loss.py", line 3 in forward' in (tmp_path / "trainer.log").read_text()
     assert not (tmp_path / "stacks").exists()

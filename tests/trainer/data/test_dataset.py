@@ -58,7 +58,7 @@ def test_roboflow_exports_load(tmp_path: Path) -> None:
     dataset = resolve(yaml)
     assert counts(dataset) == {"train": (1, 1), "val": (1, 1)}
     assert len(dataset.notes) == 1
-    assert "test is left out" in dataset.notes[0]
+    assert "the data set has no test split" in dataset.notes[0]
 
 
 def test_cvat_exports_load(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_list_lines_that_name_nothing_are_noted(tmp_path: Path) -> None:
     put(tmp_path / "train.txt", "images/train/a.jpg\nimages/train/gone.jpg\nimages/train/lost.jpg\n")
     dataset = resolve(put(tmp_path / "x.yaml", "train: train.txt\nval: images/val\nnames: [cat]\n"))
     assert counts(dataset)["train"] == (1, 1)
-    assert dataset.notes == (f"{tmp_path}/train.txt:2: 2 images of this list do not exist; this line names the first.",)
+    assert dataset.notes == (f"{tmp_path}/train.txt:2: 2 images of this list do not exist, the first in this line.",)
 
 
 def test_several_folders_and_lists_make_one_split(tmp_path: Path) -> None:
@@ -220,24 +220,26 @@ def refusal(yaml: Path) -> str:
         pytest.param("- a\n- b\n", None, "must be a mapping with train, val and names, but got ['a', 'b']", id="list"),
         pytest.param("just text\n", None, "but got 'just text'", id="text"),
         pytest.param(HEAD + "names: [cat\n", 4, "must be valid YAML", id="unclosed"),
-        pytest.param(HEAD + 'path: "C:\\Users"\n', 3, "between single quotes", id="escape"),
-        pytest.param(HEAD + "train: images\n", 3, "Every key may be given once", id="duplicate key"),
-        pytest.param("a: " + "[" * 5000, 1, "32 levels deep", id="too deep"),
+        pytest.param(HEAD + 'path: "C:\\Users"\n', 3, "in single quotes", id="escape"),
+        pytest.param(HEAD + "train: images\n", 3, "Every key may occur only once", id="duplicate key"),
+        pytest.param("a: " + "[" * 5000, 1, "in 32 levels", id="too deep"),
         pytest.param("a: 2020-13-45\n" + HEAD, None, "month must be in 1..12", id="odd date"),
-        pytest.param("val: images/val\nnames: [cat]\n", None, "train is not given", id="no train"),
-        pytest.param("train: images/train\nnames: [cat]\n", None, "val is not given", id="no val"),
-        pytest.param("train: images/train\nval: []\nnames: [cat]\n", None, "val is not given", id="empty val"),
+        pytest.param("val: images/val\nnames: [cat]\n", None, "train is missing", id="no train"),
+        pytest.param("train: images/train\nnames: [cat]\n", None, "val is missing", id="no val"),
+        pytest.param("train: images/train\nval: []\nnames: [cat]\n", None, "val is missing", id="empty val"),
         pytest.param("train: 5\nval: images/val\nnames: [cat]\n", 1, "but got 5", id="number for train"),
         pytest.param("val: images/val\ntrain: [a, {b: c}]\nnames: [cat]\n", 2, "but got ['a', …]", id="nested train"),
         pytest.param(HEAD + "path: 7\nnames: [cat]\n", 3, "path must be the data set's folder", id="number for path"),
         pytest.param(HEAD + "path: ../gone\nnames: [cat]\n", 3, "but got '../gone'", id="path missing"),
         pytest.param("val: images/val\ntrain: images/tran\nnames: [cat]\n", 2, "but got 'images/tran'", id="no folder"),
-        pytest.param("train: C:\\data\\train\nval: images/val\nnames: [cat]\n", 1, "there is no", id="windows drive"),
+        pytest.param(
+            "train: C:\\data\\train\nval: images/val\nnames: [cat]\n", 1, "does not exist", id="windows drive"
+        ),
         pytest.param("train: empty\nval: images/val\nnames: [cat]\n", 1, "at least one image", id="no image"),
         pytest.param("train: bare/images\nval: images/val\nnames: [cat]\n", 1, "bare/labels/x.txt", id="no label"),
-        pytest.param(f"train: {'x' * 5000}\nval: images/val\nnames: [a]\n", 1, "there is no", id="long"),
+        pytest.param(f"train: {'x' * 5000}\nval: images/val\nnames: [a]\n", 1, "does not exist", id="long"),
         pytest.param("a: !!int\n" + HEAD, None, "must be valid YAML", id="number without digits"),
-        pytest.param(HEAD, None, "neither names nor nc", id="no names"),
+        pytest.param(HEAD, None, "names and nc are both missing", id="no names"),
         pytest.param(HEAD + "names: []\n", 3, "at least one class", id="no class"),
         pytest.param(HEAD + "names: {}\n", 3, "at least one class", id="no class, mapping"),
         pytest.param(HEAD + "nc: 0\n", 3, "but got 0", id="nc 0"),
@@ -270,7 +272,7 @@ def test_a_missing_yaml_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_the_yaml_is_refused(tmp_path: Path) -> None:
-    assert "name the YAML in it" in refusal(tmp_path)
+    assert "give the YAML file in it" in refusal(tmp_path)
 
 
 def test_a_yaml_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:

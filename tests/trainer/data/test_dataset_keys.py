@@ -74,7 +74,7 @@ def test_images_must_have_the_channels_that_the_model_takes(described, channels,
         ("channels: 2.5", "but got 2.5"),
         ("channels: [3]", "but got [3]"),
         ("channels: true", "but got True"),
-        ("kpt_shape: 17", "kpt_shape must be the number of keypoints and 2 or 3 values for each, but got 17"),
+        ("kpt_shape: 17", "kpt_shape must be the number of keypoints and 2 or 3 values per keypoint, but got 17"),
         ("kpt_shape: [17]", "but got [17]"),
         ("kpt_shape: [17, 4]", "but got [17, 4]"),
         ("kpt_shape: [0, 3]", "but got [0, 3]"),
@@ -95,10 +95,10 @@ def test_a_value_that_cannot_be_is_refused_with_file_and_line(described, line, t
         ("flip_idx: [0, 2, 1]", "flip_idx is for keypoints"),
         ("masks_dir: masks", "masks_dir is for semantic segmentation"),
         ("depth_scale: 100", "depth_scale is for depth estimation"),
-        ("task: segment", "task is passed over"),
-        ("fraction: 0.1", "fraction is an argument of training"),
-        ("single_cls: true", "single_cls is an argument of training"),
-        ("classes: [0]", "classes is an argument of training"),
+        ("task: segment", "task is ignored"),
+        ("fraction: 0.1", "fraction is a training argument"),
+        ("single_cls: true", "single_cls is a training argument"),
+        ("classes: [0]", "classes is a training argument"),
     ],
 )
 def test_what_is_passed_over_is_told_with_file_and_line(described, line, told):
@@ -119,7 +119,7 @@ def test_what_changes_nothing_is_not_told(described, line):
 def test_data_that_were_never_fetched_are_told_as_such(described):
     data = described("download: https://example.com/data.zip\n")
     (data.parent / "images/val").rename(data.parent / "away")
-    with pytest.raises(DataError, match="`download` is not followed"):
+    with pytest.raises(DataError, match="ignores `download`"):
         resolve(data)
 
 

@@ -55,7 +55,7 @@ def test_nothing_is_written_beside_the_users_data(tmp_path: Path, place: str) ->
     dataset = resolve(make(tmp_path))
     (tmp_path / place).mkdir(exist_ok=True)
     before = snapshot(tmp_path)
-    with pytest.raises(DataError, match="Nothing is ever written beside"):
+    with pytest.raises(DataError, match="Output must be outside the data set's folders"):
         write_resolved(dataset, tmp_path / place / "resolved.yaml")
     assert snapshot(tmp_path) == before
 

@@ -311,7 +311,7 @@ def test_the_check_at_start_up_notices_a_wrong_gradient(stand_in, wrong):
     scale = [1.01 if i == wrong - 1 else 1 for i in range(7)]
     right = stand_in.bwd
     stand_in.bwd = lambda *args: [gradient * by for gradient, by in zip(right(*args), scale, strict=True)]
-    assert "is off by" in _backends._disagreement(_mamba_ssm, torch.device("cpu"))
+    assert "has a relative error of" in _backends._disagreement(_mamba_ssm, torch.device("cpu"))
 
 
 # Determinism
@@ -400,7 +400,7 @@ def test_a_missing_extension_is_said_to_be_not_installed(monkeypatch):
 def test_an_extension_that_raises_when_imported_is_said_to_be_built_for_another_torch(installed, error):
     installed(f"raise {error}")
     reason = _mamba_ssm.why_not(CUDA)
-    assert "does not load" in reason
+    assert "cannot be loaded" in reason
     assert "built for another torch" in reason
     assert "\n" not in reason
     message = error.partition("(")[2].strip("')").partition("\\n")[0]
@@ -409,7 +409,7 @@ def test_an_extension_that_raises_when_imported_is_said_to_be_built_for_another_
 
 def test_a_library_that_the_loader_refuses_is_said_not_to_load(installed):
     installed(b"not a shared library")
-    assert "does not load" in _mamba_ssm.why_not(CUDA)
+    assert "cannot be loaded" in _mamba_ssm.why_not(CUDA)
 
 
 @pytest.mark.parametrize(("source", "missing"), [("fwd = print", "no bwd"), ("x = 1", "no fwd and no bwd")])

@@ -237,12 +237,12 @@ def test_without_a_readable_list_of_digests_nothing_is_good(two_epochs, listing)
 def test_the_log_says_what_was_refused_why_and_what_is_gone_on_with(two_epochs, caplog):
     def check(path, epoch):
         if path.name == LAST:
-            raise ModelError("it holds weights that are NaN or infinite")
+            raise ModelError("it has weights that are NaN or infinite")
 
     with caplog.at_level(logging.INFO, logger="trainer"):
         assert Checkpoints(two_epochs).recover(check) == 1
     assert caplog.messages == [
-        "going on from epoch 1 (previous.pt); refused last.pt: it holds weights that are NaN or infinite"
+        "resuming from epoch 1 (previous.pt); refused last.pt: it has weights that are NaN or infinite"
     ]
 
 

@@ -118,18 +118,21 @@ RETRYABLE = [
     ("unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)", "/dev/shm"),
     ("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
      "shared memory.", "/dev/shm"),
-    ("DataLoader worker (pid 7) is killed by signal: Killed. ", "loads data is gone"),
-    ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "loads data is gone"),
+    ("DataLoader worker (pid 7) is killed by signal: Killed. ", "a data loader process died"),
+    ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "a data loader process died"),
     ("CUDA error: uncorrectable ECC error encountered", "the GPU or its driver failed"),
     ("CUDA error: unspecified launch failure", "the GPU or its driver failed"),
     ("CUDA error: the launch timed out and was terminated: launch timed out", "the GPU or its driver failed"),
     ("CUDA error: all CUDA-capable devices are busy or unavailable", "the GPU or its driver failed"),
     ("No CUDA GPUs are available: no CUDA-capable device is detected", "the GPU or its driver failed"),
     ("CUDA error: unknown error", "the GPU or its driver failed"),
-    ("NCCL error in: ProcessGroupNCCL.cpp:1, unhandled system error (run with NCCL_DEBUG=INFO)", "lost each other"),
-    ("ncclRemoteError: A call failed possibly due to a network error", "lost each other"),
-    ("[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)", "lost each other"),
-    ("[pair.cc:547] Connection closed by peer [127.0.0.1]:1234", "lost each other"),
+    (
+        "NCCL error in: ProcessGroupNCCL.cpp:1, unhandled system error (run with NCCL_DEBUG=INFO)",
+        "lost their connection",
+    ),
+    ("ncclRemoteError: A call failed possibly due to a network error", "lost their connection"),
+    ("[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)", "lost their connection"),
+    ("[pair.cc:547] Connection closed by peer [127.0.0.1]:1234", "lost their connection"),
 ]  # fmt: skip
 
 
@@ -281,7 +284,7 @@ def fill_the_disk():
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"), [(kill_oneself, "loads data is gone"), (fill_the_disk, "no space left on the disk")]
+    ("fault", "said"), [(kill_oneself, "a data loader process died"), (fill_the_disk, "no space left on the disk")]
 )
 def test_what_happens_to_a_loading_process_is_recognised(fault, said):
     with pytest.raises((RuntimeError, OSError)) as raised:

@@ -111,10 +111,10 @@ DAMAGES = {
     "deleted": lambda weights, name: (weights / name).unlink(),
 }
 REASONS = {
-    "NaN in the weights": "it holds weights that are NaN or infinite",
-    "NaN in the optimizer": "it holds weights that are NaN or infinite",
-    "no optimizer": "it has no optimizer to go on with",
-    "another epoch": "it must be of epoch",
+    "NaN in the weights": "it has weights that are NaN or infinite",
+    "NaN in the optimizer": "it has weights that are NaN or infinite",
+    "no optimizer": "it has no optimizer state and training weights to resume from",
+    "another epoch": "it must be from epoch",
     "deleted": "it is missing",
 }
 
@@ -140,8 +140,8 @@ def test_with_a_damaged_last_checkpoint_one_epoch_is_trained_again(trainer, kill
         "told again, not trained again: the very same seconds"
     )
     log = (tmp_path / "run" / "trainer.log").read_text()
-    reason = REASONS.get(damage, "it is not as it was written")
-    assert f"going on from epoch {before} (previous.pt); refused last.pt: {reason}" in log
+    reason = REASONS.get(damage, "it does not match its checksum")
+    assert f"resuming from epoch {before} (previous.pt); refused last.pt: {reason}" in log
     assert {path.name for path in weights.iterdir()} == {LAST, BEST, LISTING}, "of a complete trial, best and last stay"
 
 
@@ -151,7 +151,7 @@ def test_without_damage_no_epoch_is_trained_again(trainer, killed, tmp_path):
     told = epochs_of(hear_all(trainer))
     assert [record.epoch for record in told] == list(range(1, killed.epoch + 1))
     assert told[: len(killed.told)] == killed.told_from(tmp_path / "run")
-    assert f"going on from epoch {killed.epoch} (last.pt)\n" in (tmp_path / "run" / "trainer.log").read_text()
+    assert f"resuming from epoch {killed.epoch} (last.pt)\n" in (tmp_path / "run" / "trainer.log").read_text()
 
 
 def test_with_both_checkpoints_damaged_the_trial_starts_afresh(trainer, killed, tmp_path):
@@ -166,8 +166,8 @@ def test_with_both_checkpoints_damaged_the_trial_starts_afresh(trainer, killed, 
     assert [record.epoch for record in told] == list(range(1, killed.epoch + 1))
     assert told[0].seconds != killed.told[0].seconds, "trained again"
     log = (tmp_path / "run" / "trainer.log").read_text()
-    assert "starting afresh; refused last.pt: it is not as it was written" in log
-    assert "; previous.pt: it is not as it was written" in log
+    assert "starting from scratch; refused last.pt: it does not match its checksum" in log
+    assert "; previous.pt: it does not match its checksum" in log
     assert Checkpoints(weights).recover(checkpoints.check_resumable) == killed.epoch
 
 

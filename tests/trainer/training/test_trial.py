@@ -117,7 +117,7 @@ def test_a_killed_trial_is_retryable_and_goes_on_from_its_last_epoch(trainer, tr
     assert [record.epoch for record in after] == [1, 2, 3, 4, 5, 6]
     assert after[:2] == epochs_of(before)[:2]
     log = (Path(request.directory) / "trainer.log").read_text()
-    assert "going on from epoch" in log
+    assert "resuming from epoch" in log
 
 
 def test_a_finished_trial_asked_for_again_is_told_and_not_trained_again(trainer, train_request):

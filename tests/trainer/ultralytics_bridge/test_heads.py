@@ -48,7 +48,7 @@ def test_every_model_of_ultralytics_passes_as_a_detector_or_is_refused_by_what_i
     if purpose is None:
         heads.check(layers, file.name)
         return
-    with pytest.raises(ModelError, match=f"that of '{file.name}' is .*{purpose}.*; choose a detection model"):
+    with pytest.raises(ModelError, match=f"but '{file.name}' ends with .*{purpose}.*; choose a detection model"):
         heads.check(layers, file.name)
 
 
@@ -71,10 +71,10 @@ def test_a_detector_of_each_family_builds_and_learns_from_boxes(name):
 @pytest.mark.parametrize(
     ("last", "told"),
     [
-        ("OBB", "OBB, the layer of oriented bounding boxes"),
-        ("Pose", "Pose, the layer of pose estimation"),
-        ("Segment", "Segment, the layer of segmentation"),
-        ("RTDETRDecoder", "RTDETRDecoder, the layer of RT-DETR"),
+        ("OBB", "OBB, the layer for oriented bounding boxes"),
+        ("Pose", "Pose, the layer for pose estimation"),
+        ("Segment", "Segment, the layer for segmentation"),
+        ("RTDETRDecoder", "RTDETRDecoder, the layer for RT-DETR"),
         ("nn.Flatten", "Flatten; choose"),
     ],
 )
@@ -97,10 +97,13 @@ def saved(folder: Path, model: torch.nn.Module) -> str:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: tasks.OBBModel("yolov8n-obb.yaml", verbose=False), "OBB, the layer of oriented bounding boxes"),
-        (lambda: tasks.PoseModel("yolo11n-pose.yaml", verbose=False), "Pose, the layer of pose estimation"),
-        (lambda: tasks.SegmentationModel("yolo26n-seg.yaml", verbose=False), "Segment26, the layer of segmentation"),
-        (lambda: tasks.ClassificationModel("yolov8n-cls.yaml", verbose=False), "Classify, the layer of classification"),
+        (lambda: tasks.OBBModel("yolov8n-obb.yaml", verbose=False), "OBB, the layer for oriented bounding boxes"),
+        (lambda: tasks.PoseModel("yolo11n-pose.yaml", verbose=False), "Pose, the layer for pose estimation"),
+        (lambda: tasks.SegmentationModel("yolo26n-seg.yaml", verbose=False), "Segment26, the layer for segmentation"),
+        (
+            lambda: tasks.ClassificationModel("yolov8n-cls.yaml", verbose=False),
+            "Classify, the layer for classification",
+        ),
     ],
     ids=["obb", "pose", "segment", "classify"],
 )
@@ -116,12 +119,12 @@ def pickled(content: object) -> bytes:
 
 
 FOREIGN = {
-    "the weights alone": (pickled({"conv.weight": torch.zeros(3)}), "it holds weights without their model"),
-    "of Lightning": (pickled({"state_dict": {"a": torch.zeros(3)}}), "it holds weights without their model"),
-    "ONNX": (b"\x08\x07\x12\x07pytorch" + b"0" * 5000, "it is no file that PyTorch saved"),
+    "the weights alone": (pickled({"conv.weight": torch.zeros(3)}), "it has weights without their model"),
+    "of Lightning": (pickled({"state_dict": {"a": torch.zeros(3)}}), "it has weights without their model"),
+    "ONNX": (b"\x08\x07\x12\x07pytorch" + b"0" * 5000, "it was not saved by PyTorch"),
     "an archive": (b"PK\x05\x06" + bytes(18), "cannot be loaded"),
     "nothing": (b"", "it is empty"),
-    "cut off": (pickled({"conv.weight": torch.zeros(50_000)})[:100_000], "it is cut off"),
+    "cut off": (pickled({"conv.weight": torch.zeros(50_000)})[:100_000], "it is truncated"),
 }
 
 
@@ -147,7 +150,7 @@ def test_a_checkpoint_of_yolov5s_own_code_and_its_like_is_told_as_such(tmp_path,
         monkeypatch.setitem(sys.modules, name, module if name == package else types.ModuleType(name))
     file = tmp_path / "yolov5s.pt"
     file.write_bytes(pickled({"model": made()}))
-    with pytest.raises(ModelError, match=f"is of other code, for it holds '{package}.DetectionModel'"):
+    with pytest.raises(ModelError, match=f"it comes from other code and contains '{package}.DetectionModel'"):
         models.count_parameters(str(file), 3)
 
 

@@ -265,7 +265,7 @@ def test_trials_that_start_together_do_no_harm(user_data, cache_home, no_scan, m
     for trial in trials:
         trial.join()
     assert len(found) == 8
-    assert "could not be kept" not in caplog.text
+    assert "could not be cached" not in caplog.text
     for labels in found:
         assert_same(labels, expected)
     assert caches(cache_home) == [path]
@@ -302,4 +302,4 @@ def test_a_log_is_not_flooded_with_a_line_for_each_image(user_data, caplog):
     dataset_of(user_data)
     told = [line for record in caplog.records for line in record.getMessage().splitlines() if "corrupt" in line]
     assert len(told) <= 20
-    assert "more of the kind" in caplog.text
+    assert "more of this kind" in caplog.text

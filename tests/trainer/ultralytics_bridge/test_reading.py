@@ -59,7 +59,7 @@ def test_an_image_that_changes_after_the_check_is_bad_data_by_its_name(
     end = hear_all(trainer)[-1]
     assert end.outcome == Outcome.BAD_DATA
     assert str(image) in end.message
-    assert "must stay as it was checked" in end.message
+    assert "must not change after the check" in end.message
     assert "\n" not in end.message
     assert not end.retryable
 

@@ -149,7 +149,7 @@ def test_where_ultralytics_asks_for_unpickling_it_gets_none(good, tmp_path):
 
 def test_the_message_names_what_was_refused_and_the_remedy(good, tmp_path):
     (tmp_path / "evil.pt").write_bytes(by_os_system(good, tmp_path / "marker"))
-    with pytest.raises(ModelError, match=r"but holds 'posix.system': use weights from whom you trust"):
+    with pytest.raises(ModelError, match=r"but has 'posix.system'; use weights from a trusted source"):
         checkpoints.load(tmp_path / "evil.pt")
 
 
@@ -181,7 +181,7 @@ def test_planted_in_a_trial_it_is_not_gone_on_with(trainer, good, interrupted, t
     assert records[-1].outcome == Outcome.COMPLETED
     assert [record.epoch for record in records if isinstance(record, EpochRecord)] == [1]
     log = (tmp_path / "run" / "trainer.log").read_text()
-    assert "starting afresh; refused last.pt: The checkpoint" in log
+    assert "starting from scratch; refused last.pt: The checkpoint" in log
     assert "posix.system" in log
     assert not marker.exists()
 

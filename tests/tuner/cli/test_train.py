@@ -148,8 +148,8 @@ def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
         (["--batch", "auto", "--stage", "300:64:8"], 2, "--batch auto measures one size"),
         (["--distill", "nowhere.pt"], 2, "--distill takes the weights of a trained model"),
         (["--model", "no-such-model"], 2, "no-such-model"),
-        (["--model", "yolov8n-obb.yaml"], 2, "is OBB, the layer of oriented bounding boxes"),
-        (["--model", "rtdetr-l.yaml"], 2, "is RTDETRDecoder, the layer of RT-DETR"),
+        (["--model", "yolov8n-obb.yaml"], 2, "ends with OBB, the layer for oriented bounding boxes"),
+        (["--model", "rtdetr-l.yaml"], 2, "ends with RTDETRDecoder, the layer for RT-DETR"),
     ],
 )
 def test_wrong_input_is_one_line(tune, arguments, code, said):

@@ -157,7 +157,7 @@ def test_a_wrong_database_is_told_without_its_password(tune):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("fastest", ["no selective scan 'fastest' (MAMBA_YOLO_SCAN)", "native", "triton"]),
+        ("fastest", ["selective scan 'fastest' (MAMBA_YOLO_SCAN) does not exist", "native", "triton"]),
         ("triton", ["'triton' (MAMBA_YOLO_SCAN) does not work on cpu", "NVIDIA GPUs only", "auto"]),
     ],
 )

@@ -52,8 +52,8 @@ def test_a_refused_data_set_is_reported_whole_and_ends_with_4_and_one_line(dirty
     code, out, err = tune("data", "check", dirty.root / "dataset.yaml", "--html", page, "--fix", tmp_path / "clean")
     assert code == 4
     assert len(err.splitlines()) == 1
-    assert err.startswith("Validation images must not be trained on, but 1 of 18 images of val are in train too")
-    assert "rows of a class that the data set does not have: 3 in train" in out
+    assert err.startswith("Validation images must not be trained on, but 1 of 18 images of val are also in train")
+    assert "rows with a class that the data set does not have: 3 in train" in out
     assert "labels/train/class.txt:2  7" in out
     assert f"cleaned     {tmp_path}/clean/data.yaml: 71 images, 26 left out, 2 saved anew, 3 rows" in out
     assert "Next:" not in out
@@ -152,13 +152,13 @@ def test_a_trainer_that_does_not_work_is_told_in_a_line_with_exit_code_5(tune, t
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["@/none.yaml"], 4, "none.yaml: A data set is given as a YAML file, but there is none"),
+        (["@/none.yaml"], 4, "none.yaml: A data set must be given as a YAML file, but the file does not exist"),
         (["@"], 4, "but got a folder"),
         (["@/images/train/good00.jpg"], 4, "must be UTF-8 text"),
         (["sample:3"], 4, "at least 8 training images"),
         (["@/dataset.yaml", "--html", "/none/page.html"], 2, "--html must be a file that can be written"),
         (["@/dataset.yaml", "--html", "/tmp"], 2, "--html must be a file that can be written"),
-        (["@/dataset.yaml", "--fix", "@/clean"], 4, "Nothing is ever written into a user's data set"),
+        (["@/dataset.yaml", "--fix", "@/clean"], 4, "must be outside the data set, but got a folder inside"),
         (["@/dataset.yaml", "--places", "-1"], 2, "--places"),
         ([], 2, "DATA"),
     ],

@@ -191,7 +191,7 @@ def test_a_version_of_ultralytics_that_carried_a_miner_is_to_be_removed(monkeypa
     monkeypatch.setattr(environment, "version", lambda package: version)
     (problem,) = environment.version_notes()
     assert problem == (
-        f"ultralytics {version} carried malicious code on PyPI: remove it, check the machine, "
+        f"ultralytics {version} contained malicious code on PyPI: remove it, check the machine, "
         f"then install ultralytics=={environment.TESTED_VERSION}"
     )
 

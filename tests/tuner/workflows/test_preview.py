@@ -75,7 +75,7 @@ def test_the_command_writes_the_sheets_and_says_what_comes_next(tmp_path):
     *files, note, follows = done.stdout.splitlines()
     assert files == [f"looks at/{name}.jpg" for name in ("weak", "medium", "strong")]
     assert all((tmp_path / file).stat().st_size > 1000 for file in files)
-    assert note == "note: strong: copy_paste has no effect: it needs outlines, and the labels are boxes"
+    assert note == "note: strong: copy_paste has no effect: it needs outlines, but the labels are boxes"
     assert follows.startswith("Next: ")
     assert follows.endswith("tune run --space medium_aug --data sample:8 --imgsz 64 --dry-run")
 

@@ -1,4 +1,4 @@
-"""A whole data set judged before anything trains: what is in it, what is wrong with it, whether it can be used."""
+"""Check a whole data set before training: its contents, its flaws, and whether it can be used."""
 
 import hashlib
 import json
@@ -46,23 +46,23 @@ from tuner.contract.data_report import (
 )
 
 _MOST_NAMED = 3
-"""Kinds of flaws that are named before a training, which they do not hinder."""
+"""Maximum number of kinds of warnings to name before a training run."""
 
 _RULES = 2
-"""To be raised with every change in what is found: kept reports are made anew then."""
+"""Version of the rules. Raise it with every change in the findings, so that no cached report is used."""
 
 OnProgress = Callable[[ProgressRecord], None]
 
 
 def check(dataset: DataSet, on_progress: OnProgress = lambda progress: None) -> DataReport:
-    """Judge every file. The user's files are read and never written.
+    """Check every file of a data set. This reads the user's files and never writes them.
 
     Args:
-        dataset: as `resolve` found it.
-        on_progress: told how far it is, now and then.
+        dataset: the data set as returned by `resolve`.
+        on_progress: called with the progress now and then.
 
     Raises:
-        DataError: an image crashes what reads it, or memory ran out.
+        DataError: an image crashed the process that read it, or memory ran out.
     """
     images = [image.path for split in dataset.splits.values() for image in split.images]
     splits = _numbers(dataset)
@@ -75,8 +75,8 @@ def check(dataset: DataSet, on_progress: OnProgress = lambda progress: None) -> 
         seen = scan(images, reading, _step(on_progress, "images and labels", len(images)))
     except BrokenProcessPool as error:
         raise DataError(
-            f"Every image must be readable, but one of the {len(images)} of {dataset.source} ended the process "
-            "that read it, or memory ran out; check parts of the data set to find it."
+            f"Every image must be readable, but one of the {len(images)} images of {dataset.source} crashed the "
+            "process that read it, or memory ran out; check parts of the data set to find the image."
         ) from error
     exact = exact_twins(images, np.where(seen.shapes[:, 0] > 0, seen.num_bytes, 0), seen.checksums)
     near = near_twins(comparable(seen.small), list(splits.values()))
@@ -114,24 +114,26 @@ def check(dataset: DataSet, on_progress: OnProgress = lambda progress: None) -> 
 
 
 def checked(dataset: DataSet, on_progress: OnProgress = lambda progress: None) -> DataReport:
-    """The same, from an earlier check where no file has changed since; it is kept in the user's cache folder.
+    """Check a data set, or return the report of an earlier check if no file has changed since.
+
+    Reports are kept in the user's cache folder.
 
     Raises:
-        DataError: as `check`, or a file has gone since the data set was resolved.
+        DataError: as `check`, or a file has disappeared since the data set was resolved.
     """
     kept = cache_folder() / "data-checks" / f"{_state(dataset)}.json"
     try:
         return decode_report(kept.read_text("ascii"))
     except (OSError, ValueError):
         report = check(dataset, on_progress)
-    with suppress(OSError):  # without a place to keep it, it is made anew the next time
+    with suppress(OSError):  # if it cannot be kept, the next check makes it again
         kept.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.write_whole(kept, encode_report(report).encode())
     return report
 
 
 def usable(dataset: DataSet, report: DataReport) -> DataSet:
-    """The data set without the images that cannot be trained on."""
+    """Return the data set without the images that cannot be trained on."""
     lost = set(report.left_out)
     if not lost:
         return dataset
@@ -143,9 +145,9 @@ def usable(dataset: DataSet, report: DataReport) -> DataSet:
 
 
 def notes(report: DataReport) -> tuple[str, ...]:
-    """What to say of a data set that is trained on: what is left out, each other error, how much there is besides."""
+    """Return notes for a training run: the skipped images, each other error, and the kinds of warnings."""
     lines = [
-        f"{lost}; they are left out"
+        f"{lost}; training skips them"
         for split in report.splits
         if (lost := lost_images(split, report.splits, report.findings))
     ]
@@ -155,12 +157,12 @@ def notes(report: DataReport) -> tuple[str, ...]:
     others = list({found.kind: found.what for found in report.findings if found.level == Level.WARNING}.values())
     if others:
         more = f", and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-        lines.append(f"seen in the data: {', '.join(others[:_MOST_NAMED])}{more}; `tune data check` says where")
+        lines.append(f"the data have {', '.join(others[:_MOST_NAMED])}{more}; `tune data check` shows where")
     return tuple(lines)
 
 
 def _numbers(dataset: DataSet) -> dict[str, range]:
-    """The numbers of the images of each split, when all are counted one after the other."""
+    """Return the image numbers of each split, counted through all splits."""
     numbers, start = {}, 0
     for name, split in dataset.splits.items():
         numbers[name] = range(start, start + split.num_images)
@@ -181,7 +183,7 @@ def _noise(seen: Scan, val: range) -> NoiseFacts | None:
 
 
 def _elsewhere(dataset: DataSet, images: Sequence[Path], seen: Scan) -> Elsewhere:
-    """Labels of images that have none where training looks; nothing is searched where none is missing."""
+    """Find labels in other places for the images without any; search only if some are missing."""
     bare = [image for image, has_labels in zip(images, seen.has_labels, strict=True) if not has_labels]
     if not bare:
         return Elsewhere(labels={}, foreign=())
@@ -189,11 +191,11 @@ def _elsewhere(dataset: DataSet, images: Sequence[Path], seen: Scan) -> Elsewher
 
 
 def _of_forms(found: Iterable[Finding], seen: Scan, dataset: DataSet) -> list[Finding]:
-    """What was found in the files; rows that are keypoints by what they have in common are told as such."""
+    """Return the findings in the files; if the rows together look like keypoints, report them as keypoints."""
     number = seen.form.keypoints
     if not number:
         return list(found)
-    told = f"{seen.form.rows} rows of {seen.form.columns} columns: a box and {number} points within it"
+    told = f"{seen.form.rows} rows of {seen.form.columns} columns: a box and {number} points inside it"
     as_outlines = {kinds.ROWS[flaw].name for flaw in (RowFlaw.OUTLINES, RowFlaw.TURNED_BOXES)}
     keypoints = kinds.finding(kinds.ROWS[RowFlaw.KEYPOINTS], "", [Place(file=str(dataset.source), found=told)])
     return [keypoints, *(each for each in found if each.kind not in as_outlines)]
@@ -205,7 +207,7 @@ def _foreign(dataset: DataSet, lost: Elsewhere) -> list[Finding]:
 
 
 def _orphans(dataset: DataSet, known: Collection[Path]) -> list[Finding]:
-    """Label files without an image, but for those that belong to one elsewhere."""
+    """Return findings about label files without an image, except those of images elsewhere."""
     left = {split: [file for file in files if file not in known] for split, files in orphan_labels(dataset).items()}
     return [
         kinds.finding(kinds.ORPHAN_LABELS, split, [Place(file=str(file)) for file in orphans])
@@ -215,7 +217,7 @@ def _orphans(dataset: DataSet, known: Collection[Path]) -> list[Finding]:
 
 
 def _state(dataset: DataSet) -> str:
-    """Changes with the rules, the data set file, and names, sizes and times of all images and label files."""
+    """Return a digest of the rules, the data set file, and names, sizes and times of all images and label files."""
     read_as = [str(dataset.source), dataset.names, dataset.channels, dataset.keypoints, dataset.notes]
     digest = hashlib.sha256(json.dumps([_RULES, VERSION, *read_as]).encode())
     for name, split in dataset.splits.items():
@@ -226,7 +228,7 @@ def _state(dataset: DataSet) -> str:
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:
-    """Size, time of the last change, and the one that programs cannot set back; none where there is no file."""
+    """Return size, modification time, and the change time that programs cannot reset; None without a file."""
     try:
         status = file.stat()
     except OSError:

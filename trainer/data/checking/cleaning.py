@@ -1,4 +1,4 @@
-"""A data set without its flaws, beside which the user's own stays as it is."""
+"""Write a copy of a data set without its flaws, and leave the user's own data set unchanged."""
 
 import os
 from collections import defaultdict
@@ -18,20 +18,20 @@ _BOX_COLUMNS = 5
 
 
 def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> CleanedRecord:
-    """Write the data set without what the report found wrong: `data.yaml`, labels, and links to the images.
+    """Write the data set without the flaws in the report: `data.yaml`, labels, and links to the images.
 
-    Left out are images that cannot be used, copies within a split, and images of train that are, or look like,
-    one of val or test. Rows without size or that repeat another are deleted, boxes cut at the border of the image.
+    Leaves out images that cannot be used, copies within a split, and images of train that are, or look like, an image
+    of val or test. Deletes rows without size and repeated rows, and clips boxes at the border of the image.
 
     Args:
-        dataset: as `resolve` found it.
-        report: of a check of it.
-        out: a folder that does not exist or is empty, outside of the data set.
+        dataset: the data set as returned by `resolve`.
+        report: the report of its check.
+        out: a folder outside the data set that does not exist or is empty.
 
     Raises:
-        DataError: there is something in the folder, it is inside the data set, or it cannot be written.
+        DataError: the folder is not empty, is inside the data set, or cannot be written.
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100 - a path as the caller wrote it
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - keep the path as the caller wrote it
     require_free(dataset, out)
     skipped = set(report.left_out) | _superfluous(dataset, report.findings)
     rows = _flawed_rows(report.findings)
@@ -62,29 +62,31 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> CleanedRec
 
 
 def require_free(dataset: DataSet, out: Path) -> None:
-    """Refuse a folder for a cleaned data set that is not free for it.
+    """Check that a folder is free for a cleaned data set.
 
     Raises:
-        DataError: there is something in it, or it is inside the data set.
+        DataError: the folder is not empty, or is inside the data set.
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100 - a path as the caller wrote it
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - keep the path as the caller wrote it
     place = Place(file=out)
     sources = [source for split in dataset.splits.values() for source in split.sources if is_folder(source)]
     for folder in (dataset.root, *sources):
         if out.resolve().is_relative_to(folder.resolve()):
-            rule = f"Nothing is ever written into a user's data set, but this is inside of {folder}"
-            raise data_error(place, rule, "choose a folder outside")
+            rule = f"The folder for a cleaned data set must be outside the data set, but got a folder inside {folder}"
+            raise data_error(place, rule, "choose another folder")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise data_error(
-                place, "A cleaned data set needs a folder of its own, but there is something", "name a new one"
+                place, "The folder for a cleaned data set must be new or empty, but it is not", "choose another folder"
             )
     except OSError as error:
-        raise data_error(place, f"The folder must be readable, but got {error.strerror!r}", "choose another") from error
+        raise data_error(
+            place, f"The folder must be readable, but got {error.strerror!r}", "choose another folder"
+        ) from error
 
 
 def _superfluous(dataset: DataSet, found: tuple[Finding, ...]) -> set[str]:
-    """Copies within a split, and images of train that are in val or test too, with all that look like one of them."""
+    """Return copies within a split, and images of train that are also in val or test, with all similar images."""
     train = {str(image.path) for image in dataset.splits["train"].images}
     leaking = train & {place.other for place in _places(found, kinds.LEAK, kinds.NEAR_LEAK)}
     alike = [{place.file, place.other} for place in _places(found, kinds.NEAR_DUPLICATE)]
@@ -101,20 +103,20 @@ def _places(found: tuple[Finding, ...], *of: kinds.Kind) -> Iterator[data_report
 
 
 def _flawed_rows(found: tuple[Finding, ...]) -> Mapping[str, Mapping[int, RowFlaw]]:
-    """What is wrong with rows that are changed, by label file and line."""
+    """Return the flaws of the rows to change, by label file and line."""
     rows: dict[str, dict[int, RowFlaw]] = defaultdict(dict)
     for flaw in (
         RowFlaw.BEYOND_BORDER,
         RowFlaw.ZERO_SIZE,
         RowFlaw.DUPLICATE,
-    ):  # what deletes a row comes last, and counts
+    ):  # the last one counts, so flaws that delete the row come last
         for place in _places(found, kinds.ROWS[flaw]):
             rows[place.file][place.line] = flaw
     return rows
 
 
 def _short_names(images: Sequence[Image]) -> Iterator[str]:
-    """A name for each below one folder, unlike all others, and their labels unlike too."""
+    """Yield a name for each image in one folder, with unique names for the images and for their labels."""
     taken: set[str] = set()
     for image in images:
         path = PurePosixPath(*[part for part in PurePosixPath(image.name).parts if part not in ("..", "/")])
@@ -127,7 +129,7 @@ def _short_names(images: Sequence[Image]) -> Iterator[str]:
 
 
 def _write_image(source: Path, target: Path, *, rewrite: bool) -> bool:
-    """Returns whether it was rewritten."""
+    """Write an image or a link to it; return whether it was rewritten."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if not rewrite:
         target.symlink_to(source)
@@ -139,7 +141,7 @@ def _write_image(source: Path, target: Path, *, rewrite: bool) -> bool:
 
 
 def _write_labels(source: Path, target: Path, flawed: Mapping[str, Mapping[int, RowFlaw]]) -> int:
-    """Returns how many rows were changed. An image without a label file is given none."""
+    """Write a label file; return the number of changed rows. An image without a label file gets none."""
     if not is_file(source):
         return 0
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,14 +155,14 @@ def _write_labels(source: Path, target: Path, flawed: Mapping[str, Mapping[int, 
 
 
 def _mended(line: str, flaw: RowFlaw | None) -> str | None:
-    """The row as it should be; none where it should not be."""
+    """Return the corrected row; None to delete it."""
     words = line.split()
     if flaw is None:
         return line
     if flaw != RowFlaw.BEYOND_BORDER:
         return None
     if len(words) != _BOX_COLUMNS:
-        return line  # an outline is within the image by its points
+        return line  # clipping a box does not apply to the points of an outline
     x, y, width, height = map(float, words[1:])
     left, right = max(x - width / 2, 0.0), min(x + width / 2, 1.0)
     top, bottom = max(y - height / 2, 0.0), min(y + height / 2, 1.0)

@@ -1,7 +1,7 @@
 """Decode an image file as training does.
 
-ultralytics 8.4.190 decodes with OpenCV, and AVIF and HEIC with Pillow (`ultralytics.utils.patches.imread`). Its steps
-stand here without torch, which a check need not import; `test_decoding.py` holds the two side by side.
+ultralytics 8.4.190 decodes with OpenCV, and AVIF and HEIC with Pillow (`ultralytics.utils.patches.imread`). This module
+repeats its steps without torch, so that a check need not import torch. `test_decoding.py` compares the two.
 """
 
 import io
@@ -16,15 +16,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from trainer.exceptions import DataError
 
 VERSION = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}"
-"""What decides whether a file can be decoded; a verdict of other versions does not count."""
+"""Versions that decide whether a file can be decoded; results of other versions do not count."""
 
 _JPEG_START = b"\xff\xd8\xff"
 _TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 _PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif"})
 _LEAST_SIDE = 32
-"""A JPEG is decoded at a part of its size as long as no side has less."""
+"""Minimum side in pixels of a JPEG that is decoded at a fraction of its size."""
 _MOST_PIXELS = 50_000_000
-"""Larger images are decoded whole, so that OpenCV's limit on pixels shows."""
+"""Larger images are decoded at full size, so that OpenCV's limit on pixels takes effect."""
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
 
 _FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
@@ -33,53 +33,54 @@ _REDUCED_FLAGS = {
     3: {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2},
 }
 
-cv2.setNumThreads(0)  # processes share the work, and a fork loses threads
+cv2.setNumThreads(0)  # processes share the work, and threads do not survive a fork
 
 
 class UndecodableError(DataError):
-    """OpenCV and Pillow give no pixels; the message says why, as far as they do."""
+    """OpenCV and Pillow cannot decode a file; the message gives their reason if they report one."""
 
 
 def opened(content: bytes) -> Image.Image:
-    """The image as Pillow opens it, HEIC too where the package pi-heif is installed, as ultralytics does.
+    """Open an image with Pillow, like ultralytics. HEIC needs the package pi-heif.
 
     Raises:
-        UnidentifiedImageError: no known format.
-        Exception: whatever Pillow's readers stumble over.
+        UnidentifiedImageError: the format is unknown.
+        Exception: any other error of Pillow's readers.
     """
     try:
         return Image.open(io.BytesIO(content))
-    except (UnidentifiedImageError, ImportError) as error:  # the latter where ultralytics' own way is installed
+    except (UnidentifiedImageError, ImportError) as error:  # ultralytics' patched opener raises ImportError
         if content[4:8] != b"ftyp" or content[8:12] not in _HEIF_BRANDS:
-            raise UnidentifiedImageError(f"{len(content)} bytes of no known format") from error
+            raise UnidentifiedImageError(f"{len(content)} bytes in an unknown format") from error
         try:
-            from pi_heif import register_heif_opener  # type: ignore[import-not-found]  # not one of ours
+            from pi_heif import register_heif_opener  # type: ignore[import-not-found]  # not a dependency
         except ImportError:
-            raise UnidentifiedImageError("HEIC, which takes the package pi-heif to read") from None
+            raise UnidentifiedImageError("HEIC needs the package pi-heif") from None
         register_heif_opener()
         return Image.open(io.BytesIO(content))
 
 
 def decode(content: bytes, suffix: str, channels: int, size: tuple[int, int]) -> NDArray[Any]:
-    """(height, width, channels): the pixels that training would get before it resizes them, blue first.
+    """Decode the pixels that training would get before it resizes them: (height, width, channels), blue first.
 
-    A large JPEG is decoded at a part of its size: all its data are read, and what OpenCV refuses, it refuses at any.
+    A large JPEG is decoded at a fraction of its size. This reads all its data, and OpenCV refuses the
+    same files as at full size.
 
     Args:
-        content: of the file.
-        suffix: of the file's name, in lower case; some decide on the decoder.
-        channels: of the data set.
-        size: of the whole image, in pixels.
+        content: content of the file.
+        suffix: suffix of the file name, in lower case; some suffixes decide on the decoder.
+        channels: number of channels of the data set.
+        size: width and height of the whole image, in pixels.
 
     Raises:
-        UndecodableError: training could not read it.
+        UndecodableError: training could not read the image.
     """
     try:
         pixels: NDArray[Any] | None = _decoded(content, suffix, channels, size)
     except cv2.error as error:
         raise UndecodableError(" ".join(str(error.err or error).split())) from error
     if pixels is None:
-        raise UndecodableError("OpenCV gives no pixels")
+        raise UndecodableError("OpenCV returns no pixels")
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     return pixels[..., None] if pixels.ndim == 2 else pixels
@@ -103,7 +104,7 @@ def _decoded(content: bytes, suffix: str, channels: int, size: tuple[int, int]) 
 
 
 def _first_page(content: bytes, *, stacked: bool) -> Any:
-    """The first page of a TIFF in colours, or where asked for, grey pages of one size as channels; else none."""
+    """Return the first page of a colour TIFF, or if `stacked`, grey pages of one size as channels; else None."""
     success, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if success and pages[0].ndim == 3:
         return pages[0]
@@ -113,7 +114,7 @@ def _first_page(content: bytes, *, stacked: bool) -> Any:
 
 
 def _by_pillow(content: bytes, *, grey: bool) -> Any:
-    """None where Pillow cannot: OpenCV is asked then."""
+    """Decode with Pillow; None if it fails, and OpenCV is tried instead."""
     try:
         with ImageOps.exif_transpose(opened(content)) as image:
             if grey:

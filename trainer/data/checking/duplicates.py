@@ -1,8 +1,8 @@
-"""Images that are in a data set twice: byte for byte, or to the eye.
+"""Find repeated images in a data set: exact copies and near-duplicates.
 
-An image of val that is in train too makes every metric a lie. Exact copies are found by size and checksum, and then
-compared. Near-duplicates, the same image saved anew, scaled, brightened or mirrored, are found by small grey
-versions of the images.
+Metrics are wrong if an image of val is also in train. Exact copies are found by size and checksum, and then compared.
+Near-duplicates (the same image saved again, scaled, brightened or mirrored) are found by small grey versions of the
+images.
 """
 
 from collections import defaultdict
@@ -16,35 +16,35 @@ from numpy.typing import NDArray
 from trainer.data.checking.images import SMALL_SIDE
 
 SIMILAR = 0.95
-"""Correlation of two small grey versions from which on two images are near-duplicates.
+"""Minimum correlation of the small grey versions of two near-duplicates.
 
 Measured on the sample data set: images saved at JPEG quality 30, at half the size, brightened by a fifth, without
-colours, with noise of 4 % or without 2 % at each edge have 0.953 to 1.0; of its 281,000 pairs of images none has
-more than 0.814.
+colours, with noise of 4 % or without 2 % at each edge have 0.953 to 1.0 with their original. None of its 281,000 pairs
+of different images has more than 0.814.
 """
 
 _AXES = 16
-_ROWS, _COLUMNS = 1024, 4096  # images compared at a time: what they are multiplied to stays in the cache
+_ROWS, _COLUMNS = 1024, 4096  # images compared at a time, so that their product fits the CPU cache
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Twin:
-    """An image, and the earlier one that it repeats."""
+    """An image and the earlier one that it repeats."""
 
     image: int
     earlier: int
-    """Their numbers, in the order in which they were given."""
+    """Numbers of the two images, in the order in which they were given."""
     similarity: float
-    """1 for equal bytes; else the correlation of the small versions, `SIMILAR` to 1."""
+    """Correlation of the small versions, `SIMILAR` to 1; 1 for equal bytes."""
 
 
 def exact_twins(images: Sequence[Path], num_bytes: NDArray[np.int64], checksums: NDArray[np.uint32]) -> list[Twin]:
-    """Each image whose file is byte for byte an earlier one, with the first such.
+    """Return each image that is an exact copy of an earlier one, with the first of the copies.
 
     Args:
-        images: paths.
-        num_bytes: sizes of the files; 0 leaves one out.
-        checksums: of any kind; what differs in them is not compared.
+        images: paths of the images.
+        num_bytes: sizes of the files; 0 skips a file.
+        checksums: checksums of any kind; files with different checksums are not compared.
     """
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, key in enumerate(zip(num_bytes.tolist(), checksums.tolist(), strict=True)):
@@ -63,7 +63,7 @@ def exact_twins(images: Sequence[Path], num_bytes: NDArray[np.int64], checksums:
 
 
 def _equal(images: Sequence[Path], group: Sequence[int]) -> Iterator[list[int]]:
-    """The group parted by content."""
+    """Yield the members of the group with equal content."""
     by_content: dict[bytes, list[int]] = defaultdict(list)
     for number in group:
         by_content[images[number].read_bytes()].append(number)
@@ -71,7 +71,7 @@ def _equal(images: Sequence[Path], group: Sequence[int]) -> Iterator[list[int]]:
 
 
 def comparable(small: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(images, 256): small grey versions with a mean of 0 and a sum of squares of 1; all 0 where all is one grey."""
+    """Normalise small grey versions to mean 0 and norm 1: (images, 256); all 0 for an image of one grey."""
     values = small.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
@@ -80,11 +80,13 @@ def comparable(small: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def near_twins(small: NDArray[np.float32], groups: Sequence[range]) -> list[Twin]:
-    """Each image that looks like an earlier one, mirrored or not: the most alike of the first group that has one.
+    """Return each image that looks like an earlier one, mirrored or not.
+
+    The earlier one is the most similar image of the first group that has a similar one.
 
     Args:
-        small: (images, 256), from `comparable`.
-        groups: numbers of images that belong together, as those of a split, from first to last.
+        small: small grey versions from `comparable`: (images, 256).
+        groups: numbers of images that belong together, such as those of a split, in order.
     """
     mirrored = small.reshape(-1, SMALL_SIDE, SMALL_SIDE)[:, :, ::-1].reshape(small.shape)
     axes = _axes(small)
@@ -101,9 +103,10 @@ def near_twins(small: NDArray[np.float32], groups: Sequence[range]) -> list[Twin
 
 
 def _axes(small: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(256, 16): the directions in which the small versions differ most.
+    """Return the directions in which the small versions differ most: (256, 16).
 
-    Along them two images are no further apart than they are in truth, so who is too far there is so in truth.
+    The distance of two images along them is at most their full distance, so a pair that is too far apart along them
+    can be skipped.
     """
     _, directions = np.linalg.eigh(small.T @ small)
     return np.ascontiguousarray(directions[:, -_AXES:])
@@ -112,13 +115,13 @@ def _axes(small: NDArray[np.float32]) -> NDArray[np.float32]:
 def _near(
     own: NDArray[np.float32], small: NDArray[np.float32], axes: NDArray[np.float32], later: range, earlier: range
 ) -> Iterator[Twin]:
-    """For each image of `later`, as `own` has it, the most similar earlier one of each block of `earlier`."""
+    """Yield for each image of `later`, taken from `own`, the most similar earlier one in each block of `earlier`."""
     for rows in _blocks(later, _ROWS):
         left = _with_lengths(own[rows.start : rows.stop] @ axes, first=True)
         for columns in _blocks(earlier, _COLUMNS):
             if columns.start >= rows.stop:
                 break
-            # Minus half of the squared distance: one product of matrices for all.
+            # Minus half of the squared distance, as one matrix product for all pairs.
             closeness = left @ _with_lengths(small[columns.start : columns.stop] @ axes, first=False).T
             if columns.stop > rows.start:
                 closeness[np.subtract.outer(np.array(rows), np.array(columns)) <= 0] = -np.inf
@@ -140,7 +143,7 @@ def _blocks(whole: range, size: int) -> Iterator[range]:
 
 
 def _with_lengths(placed: NDArray[np.float32], *, first: bool) -> NDArray[np.float32]:
-    """Two more columns, so that the product of a first and a second is minus half of their squared distance."""
+    """Append two columns, so that the product of a first and a second is minus half their squared distance."""
     lengths = -0.5 * np.square(placed).sum(axis=1, keepdims=True)
     ones = np.ones_like(lengths)
     return np.hstack([placed, lengths, ones] if first else [placed, ones, lengths])

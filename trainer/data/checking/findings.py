@@ -1,4 +1,4 @@
-"""Make findings of what a scan has seen: flaws of files, shared label files, images that are there twice."""
+"""Turn the result of a scan into findings: flaws of files, shared label files and repeated images."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,14 +27,14 @@ from tuner.contract.data_report import Finding, Place
 def in_files(
     images: Sequence[Path], scan: Scan, splits: Mapping[str, range], root: Path, elsewhere: Mapping[Path, Path]
 ) -> Iterator[Finding]:
-    """What is wrong with images and label files.
+    """Yield the findings about single images and label files.
 
     Args:
-        images: of all splits.
-        scan: of these.
-        splits: the numbers of the images of each.
-        root: of the data set.
-        elsewhere: label files that lie where none is looked for, by image.
+        images: paths of the images of all splits.
+        scan: the scan of these images.
+        splits: the image numbers of each split.
+        root: root folder of the data set.
+        elsewhere: label files in places where training does not look, by image.
     """
     places: dict[tuple[Kind, str], list[Place]] = defaultdict(list)
     split_of = {number: split for split, numbers in splits.items() for number in numbers}
@@ -47,7 +47,7 @@ def in_files(
     for number, kind in _backgrounds(scan):
         image = images[number]
         if label := elsewhere.get(image):
-            found_at = f"looked for: {_short(label_path(image), root)}, found: {_short(label, root)}"
+            found_at = f"expected: {_short(label_path(image), root)}, found: {_short(label, root)}"
             places[LABELS_ELSEWHERE, split_of[number]].append(Place(file=str(image), found=found_at))
         else:
             places[kind, split_of[number]].append(Place(file=str(image)))
@@ -64,12 +64,12 @@ def _backgrounds(scan: Scan) -> Iterator[tuple[int, Kind]]:
 
 
 def _short(file: Path, root: Path) -> str:
-    """From the root of the data set, where it lies in there."""
+    """Return the path relative to the root of the data set if the file is inside it."""
     return str(file.relative_to(root) if file.is_relative_to(root) else file)
 
 
 def of_shared_labels(images: Sequence[Path], scan: Scan, splits: Mapping[str, range], root: Path) -> Iterator[Finding]:
-    """Images whose names differ in the suffix alone: they read one label file."""
+    """Yield findings about images that share a label file because only their suffixes differ."""
     first: dict[Path, Path] = {}
     usable = scan.usable()
     for split, numbers in splits.items():
@@ -80,7 +80,7 @@ def of_shared_labels(images: Sequence[Path], scan: Scan, splits: Mapping[str, ra
                 other = first.setdefault(label, image)
                 if other != image:
                     places.append(
-                        Place(file=str(image), found=f"reads {_short(label, root)}, as {_short(other, root)} does")
+                        Place(file=str(image), found=f"reads {_short(label, root)}, like {_short(other, root)}")
                     )
         if places:
             yield finding(SHARED_LABELS, split, places)
@@ -89,7 +89,7 @@ def of_shared_labels(images: Sequence[Path], scan: Scan, splits: Mapping[str, ra
 def of_twins(
     images: Sequence[Path], exact: Sequence[Twin], near: Sequence[Twin], splits: Mapping[str, range]
 ) -> Iterator[Finding]:
-    """Images that are there twice. An image whose file is an earlier one is not near to others too."""
+    """Yield findings about repeated images. An exact copy of an earlier image is not also a near-duplicate."""
     split_of = {number: split for split, numbers in splits.items() for number in numbers}
     copies = {twin.image for twin in exact}
     places: dict[tuple[Kind, str], list[Place]] = defaultdict(list)

@@ -1,9 +1,9 @@
-"""One image file: its size as trained on, and what is wrong or odd with it.
+"""Check one image file: its size in training, and its flaws.
 
-The rules are those of ultralytics 8.4.190 (`ultralytics.data.utils.check_image`), which leaves some images out and
-rewrites others where they lie. Here nothing is written. `test_images.py` holds the two side by side. One rule is
-ours: an image counts as usable only when `decoding` has decoded it to what the model takes, for ultralytics' check
-passes files whose decoding ends its training.
+The rules are those of ultralytics 8.4.190 (`ultralytics.data.utils.check_image`), which skips some images and rewrites
+others in place. This module writes nothing. `test_images.py` compares the two. One rule is added: an image is usable
+only if `decoding` can decode it to the input of the model, because ultralytics' check passes files whose decoding then
+crashes its training.
 """
 
 import warnings
@@ -20,40 +20,40 @@ from PIL import Image
 from trainer.data.checking.decoding import UndecodableError, decode, opened
 
 MIN_SIDE = 10
-"""In pixels; ultralytics leaves smaller images out."""
+"""Minimum side in pixels; ultralytics skips smaller images."""
 
 FORMATS = frozenset({"AVIF", "BMP", "DNG", "HEIC", "HEIF", "JP2", "JPEG", "JPEG2000", "MPO", "PNG", "TIFF", "WEBP"})
-"""By Pillow's names; what ultralytics trains on, whatever the suffix says."""
+"""Formats that ultralytics trains on, by Pillow's names; the suffix of the file does not matter."""
 
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L"})
 _DEEP_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 JPEG_END = b"\xff\xd9"
-"""The last two bytes of a whole JPEG."""
+"""Last two bytes of a complete JPEG."""
 SMALL_SIDE = 16
-"""Of the small grey versions, in pixels: finer ones lose what is cropped a little, coarser ones what differs."""
+"""Side of the small grey versions in pixels; larger ones miss slightly cropped images, smaller ones differences."""
 
 
 class ImageFlaw(StrEnum):
-    """What can be wrong or odd with an image."""
+    """Flaws and oddities of an image."""
 
-    UNREADABLE = "no image"
-    TRUNCATED = "cut off"
-    UNDECODABLE = "nothing that training can decode"
-    SAMPLES = "no samples of 8 or 16 bits"
-    CHANNELS = "another number of channels than the data set has"
+    UNREADABLE = "not an image"
+    TRUNCATED = "truncated"
+    UNDECODABLE = "cannot be decoded in training"
+    SAMPLES = "samples are not 8-bit or 16-bit integers"
+    CHANNELS = "number of channels differs from that of the data set"
     TOO_SMALL = "too small"
-    FORMAT = "a format that is not trained on"
-    TRAILING_BYTES = "more bytes after its end"
-    ROTATED = "turned by its EXIF orientation"
-    BAD_ORIENTATION = "an EXIF orientation that does not exist"
-    GREY = "without colours"
-    DEEP = "16 bits a channel"
+    FORMAT = "a format that training does not support"
+    TRAILING_BYTES = "extra bytes after its end"
+    ROTATED = "rotated by its EXIF orientation"
+    BAD_ORIENTATION = "an invalid EXIF orientation"
+    GREY = "greyscale"
+    DEEP = "16 bits per channel"
 
     @property
     def loses_image(self) -> bool:
-        """Whether the image cannot be trained on."""
+        """True if the image cannot be trained on."""
         return self in _LOSES_IMAGE
 
 
@@ -66,36 +66,38 @@ _LOSES_IMAGE = frozenset(
 class FlawedImage(NamedTuple):
     flaw: ImageFlaw
     value: str
-    """What was found, for a message."""
+    """Description of the flaw for a message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFacts:
-    """What is known of an image file."""
+    """Facts about an image file."""
 
     width: int
     height: int
-    """In pixels, the EXIF orientation applied, as it is for training; 0 where it cannot be read."""
+    """Size in pixels after applying the EXIF orientation, as in training; 0 if the image cannot be read."""
     flaws: tuple[FlawedImage, ...]
     small: bytes = b""
-    """Its small grey version, row by row; empty where training cannot decode it."""
+    """Small grey version, row by row; empty if training cannot decode the image."""
 
 
 def examine(content: bytes, suffix: str, channels: int = 3) -> ImageFacts:
-    """Judge the content of an image file.
+    """Check the content of an image file.
 
     Args:
         content: the whole file.
-        suffix: of its name, in lower case.
-        channels: that the data set has.
+        suffix: suffix of the file name, in lower case.
+        channels: number of channels of the data set.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's doubts about metadata and size; what it cannot read, it raises
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow warns about metadata and size, and raises if it cannot read an image
             image = opened(content)
             image.verify()
             orientation = _orientation(image)
-    except Exception as error:  # Pillow's readers raise whatever broken files make them stumble over
+    except Exception as error:  # Pillow's readers raise any type of exception on broken files
         return _unreadable(" ".join(str(error).split()) or type(error).__name__)
     width, height = reversed(image.size) if orientation in _ON_ITS_SIDE else image.size
     flaws = [*_oddities(image, orientation, channels), *_end_of_jpeg(image, content)]
@@ -116,7 +118,7 @@ def _unreadable(reason: str) -> ImageFacts:
 
 
 def _orientation(image: Image.Image) -> int:
-    """As the metadata say it; 1, upright, where they say nothing or cannot be read."""
+    """Return the orientation in the metadata; 1 (upright) if there is none or it cannot be read."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:
@@ -139,7 +141,7 @@ def _oddities(image: Image.Image, orientation: int, channels: int) -> Iterator[F
 
 
 def _end_of_jpeg(image: Image.Image, content: bytes) -> Iterator[FlawedImage]:
-    """A JPEG without its end mark at the end is cut off, or whole with something after it."""
+    """Check a JPEG without an end mark at its end: it is truncated, or has extra bytes."""
     if image.format != "JPEG" or content.endswith(JPEG_END):
         return
     if reason := _why_not_loaded(content):
@@ -149,7 +151,7 @@ def _end_of_jpeg(image: Image.Image, content: bytes) -> Iterator[FlawedImage]:
 
 
 def _why_not_loaded(content: bytes) -> str:
-    """Why Pillow cannot read all of it; empty where it can."""
+    """Return the reason why Pillow cannot read the whole image; empty if it can."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -160,16 +162,16 @@ def _why_not_loaded(content: bytes) -> str:
 
 
 def _undecodable(image: Image.Image, content: bytes, reason: str) -> FlawedImage:
-    """What neither decodes is cut off; what Pillow alone decodes is of a kind that OpenCV does not know."""
+    """Name the flaw: truncated if Pillow cannot decode the image either, else a kind that OpenCV does not support."""
     if missing := _why_not_loaded(content):
         return FlawedImage(ImageFlaw.TRUNCATED, missing)
     packed = image.info.get("compression", "raw")
-    kind = f"{image.format} of mode {image.mode}{'' if packed == 'raw' else f', packed by {packed}'}"
+    kind = f"{image.format} of mode {image.mode}{'' if packed == 'raw' else f' with {packed} compression'}"
     return FlawedImage(ImageFlaw.UNDECODABLE, f"{kind}: {reason}")
 
 
 def _unfit(pixels: NDArray[Any], channels: int) -> Iterator[FlawedImage]:
-    """What is decoded, and not to what the model takes."""
+    """Check that the decoded pixels are of the kind that the model takes."""
     if pixels.dtype != np.uint8:
         yield FlawedImage(ImageFlaw.SAMPLES, f"{pixels.dtype} samples")
     if pixels.shape[2] != channels:

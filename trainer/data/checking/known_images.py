@@ -1,6 +1,7 @@
-"""What is known of images by their content, so that none is decoded twice, wherever it lies.
+"""Cache what is known about images by their content, so that no image is decoded twice, wherever its file is.
 
-A database in the user's cache folder, shared by all checks. Where it cannot be read or written, each check decodes.
+The cache is a database in the user's cache folder that all checks share. If it cannot be read or written, each check
+decodes the images itself.
 """
 
 import hashlib
@@ -15,17 +16,17 @@ from trainer.data.checking.images import FlawedImage, ImageFacts, ImageFlaw
 from trainer.system.cache import cache_folder
 
 _RULES = 1
-"""To be raised with every change in `images` or `decoding`: what was judged before is judged anew then."""
+"""Version of the rules. Raise it with every change in `images` or `decoding`, so that all images are judged again."""
 
 _MOST = 1_000_000
-"""Images that are kept, at half a kilobyte each; the oldest go first."""
+"""Number of images to keep, at half a kilobyte each; the oldest are dropped first."""
 
 _BUSY_SECONDS = 5.0
 _SCHEMA = "CREATE TABLE IF NOT EXISTS images (digest BLOB UNIQUE, about TEXT, small BLOB)"
 
 
 class KnownImages:
-    """Asked and told while it is entered; what was told is kept when it is left."""
+    """Image facts by content. Usable as a context manager, which saves new facts on exit."""
 
     def __init__(self, channels: int) -> None:
         self._salt = f"{_RULES}, {VERSION}, {channels} channels"
@@ -37,7 +38,9 @@ class KnownImages:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._database.execute("PRAGMA synchronous=OFF")  # a cache: what a crash breaks is made anew
+            self._database.execute(
+                "PRAGMA synchronous=OFF"
+            )  # it is only a cache: anything that a crash breaks is built again
             self._database.execute(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             self._give_up()
@@ -58,24 +61,28 @@ class KnownImages:
         self._give_up()
 
     def digest(self, content: bytes, suffix: str) -> bytes:
-        """What this content is known by."""
+        """Return the key of this content."""
         digest = hashlib.sha256(content)
         digest.update(f"{self._salt}, {suffix}".encode())
         return digest.digest()
 
     def get(self, digest: bytes) -> ImageFacts | None:
-        """What is known; none where nothing is."""
+        """Return the known facts, or None."""
         if self._database is None:
             return None
         try:
             row = self._database.execute("SELECT about, small FROM images WHERE digest = ?", [digest]).fetchone()
             return None if row is None else _unpacked(*row)
-        except (sqlite3.Error, ValueError, TypeError):  # another program's work, or a file system's
+        except (
+            sqlite3.Error,
+            ValueError,
+            TypeError,
+        ):  # the database may be damaged by another program or the file system
             self._give_up()
             return None
 
     def add(self, digest: bytes, facts: ImageFacts) -> None:
-        """Note what was found out."""
+        """Add new facts; they are saved on exit."""
         about = json.dumps([facts.width, facts.height, [[found.flaw.name, found.value] for found in facts.flaws]])
         self._new.append((digest, about, facts.small))
 

@@ -1,7 +1,7 @@
-"""Labels of another task than boxes, recognised by what their rows have in common.
+"""Recognise labels of tasks other than box detection by the common form of their rows.
 
-ultralytics takes every row of more than six columns for an outline, unless the YAML says `kpt_shape`. So a box followed
-by keypoints becomes an outline through the box's centre, and what is trained on is no object at all.
+ultralytics treats every row of more than six columns as an outline, unless the YAML has `kpt_shape`. A box followed by
+keypoints then becomes an outline through the centre of the box, and the model trains on something that is no object.
 """
 
 from collections.abc import Sequence
@@ -9,49 +9,49 @@ from typing import NamedTuple
 
 _BOX_COLUMNS = 5
 _LEAST_ROWS = 3
-"""Fewer say nothing."""
+"""Minimum number of rows for a conclusion."""
 _MOST_ALIKE = 0.95
-"""The part of the rows that must look like keypoints."""
+"""Minimum share of the rows that look like keypoints, 0 to 1."""
 _MARGIN = 0.1
-"""Keypoints may lie so far outside of their box, as a part of its sides: labelling tools differ."""
+"""Maximum distance of keypoints outside their box, as a fraction of its sides: labelling tools differ."""
 _LEAST_SPREAD = 0.25
-"""Of the keypoints, as a part of the box: those of an outline read as keypoints lie close together."""
+"""Minimum spread of the keypoints, as a fraction of the box: an outline read as keypoints has points close together."""
 _PARALLEL = 0.02
-"""How far the fourth corner may be from where three others put it: rounding, and labelling by hand."""
+"""Maximum distance of the fourth corner from where the other three put it, for rounding and labelling by hand."""
 _TURNED = 0.05
-"""A side of a turned box goes more than this across while it goes 1 along: three degrees."""
+"""Minimum slope of a side of a rotated box: three degrees."""
 
 
 class Form(NamedTuple):
-    """What the rows of one or more label files have in common that are no boxes."""
+    """Common form of the rows of one or more label files that are not boxes."""
 
     rows: int = 0
-    """Rows that tell something: outlines, or boxes with keypoints of which some are labelled."""
+    """Number of informative rows: outlines, or boxes with at least one labelled keypoint."""
     columns: int = 0
-    """That each has; -1 where they differ."""
+    """Number of columns of each row; -1 if they differ."""
     poses: int = 0
-    """Rows that read as a box and points within it."""
+    """Number of rows that look like a box and points inside it."""
 
     @property
     def keypoints(self) -> int:
-        """How many follow each box, of two values each; 0 where the rows are none of that kind."""
+        """Number of keypoints of two values after each box; 0 if the rows are not of that kind."""
         if self.columns < 0 or self.rows < _LEAST_ROWS or self.poses < _MOST_ALIKE * self.rows:
             return 0
         return (self.columns - _BOX_COLUMNS) // 2
 
 
 NO_FORM = Form()
-"""Of boxes alone."""
+"""Form of files with boxes only."""
 
 
 def form_of(outlines: Sequence[Sequence[float]]) -> Form:
-    """Of the rows of a file, given by the numbers after the class."""
+    """Return the form of the rows of a file, given by the numbers after the class."""
     read = [(len(row) + 1, is_pose) for row in outlines if (is_pose := _as_pose(row)) is not None]
     return joined([Form(1, columns, int(is_pose)) for columns, is_pose in read])
 
 
 def joined(forms: Sequence[Form]) -> Form:
-    """Of several files, or rows, together."""
+    """Combine the forms of several files or rows."""
     told = [form for form in forms if form.rows]
     if not told:
         return NO_FORM
@@ -64,7 +64,7 @@ def joined(forms: Sequence[Form]) -> Form:
 
 
 def keypoints_with_visibility(words: Sequence[str]) -> int:
-    """How many points of x, y and visibility follow a box in this row; 0 where it is no such row."""
+    """Count the points of x, y and visibility that follow a box in this row; 0 if the row has another form."""
     points, rest = divmod(len(words) - _BOX_COLUMNS, 3)
     if points < 1 or rest or any(_visibility(word) is None for word in words[7::3]):
         return 0
@@ -77,7 +77,7 @@ def keypoints_with_visibility(words: Sequence[str]) -> int:
 
 
 def are_turned_boxes(outlines: Sequence[Sequence[float]]) -> bool:
-    """Whether each is the four corners of a box, and one of these boxes does not stand upright."""
+    """Check whether each outline is the four corners of a box, and at least one box is rotated."""
     return all(map(_is_box, outlines)) and any(map(_is_turned, outlines))
 
 
@@ -95,7 +95,7 @@ def _is_turned(corners: Sequence[float]) -> bool:
 
 
 def _as_pose(row: Sequence[float]) -> bool | None:
-    """Whether the numbers read as a box and points of two values within it; none where no point is labelled."""
+    """Check whether the row looks like a box and points of two values inside it; None if no point is labelled."""
     points = [(x, y) for x, y in zip(row[4::2], row[5::2], strict=True) if x > 0 and y > 0]
     if not points:
         return None
@@ -116,7 +116,7 @@ def _is_within(box: Sequence[float], points: Sequence[tuple[float, float]]) -> b
 
 
 def _visibility(word: str) -> int | None:
-    """0 not labelled, 1 hidden, 2 seen."""
+    """Return 0 for not labelled, 1 for hidden, 2 for visible, None for anything else."""
     try:
         value = float(word)
     except ValueError:

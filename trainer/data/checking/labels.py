@@ -1,7 +1,7 @@
-"""One label file, row by row: the boxes that it gives, and what is wrong with the rows that give none.
+"""Check one label file row by row: read its boxes, and report the flaws of its rows.
 
-The rules are those of ultralytics 8.4.190 (`ultralytics.data.utils.verify_image_label`), which leaves the whole image
-out for one wrong row and says so in a log. Here each row is named. `test_labels.py` holds the two side by side.
+The rules are those of ultralytics 8.4.190 (`ultralytics.data.utils.verify_image_label`), which skips the whole image
+for one wrong row and writes that to a log. This module names each row. `test_labels.py` compares the two.
 """
 
 import math
@@ -13,18 +13,18 @@ from typing import NamedTuple
 from trainer.data.checking.label_forms import NO_FORM, Form, are_turned_boxes, form_of, keypoints_with_visibility
 
 TOLERANCE = 0.01
-"""Boxes may reach so far beyond 0 and 1: rounding by labelling tools."""
+"""Distance that boxes may extend beyond 0 and 1, for rounding by labelling tools."""
 
 NEAR_DUPLICATE_IOU = 0.8
-"""Two boxes of one class that overlap by more are most likely one object that was labelled twice."""
+"""Maximum overlap of two boxes of one class; above it, they are most likely one object that was labelled twice."""
 
 _BOX_COLUMNS = 5
 _LARGEST_SHARE = 2
-"""No share that is only a little out of place is larger: what is, is a number of pixels."""
+"""Largest value that can still be a fraction slightly out of range; a larger one is in pixels."""
 
 
 class RowFlaw(StrEnum):
-    """What can be wrong with a row."""
+    """Flaws of a row."""
 
     UNREADABLE = "a file that cannot be read"
     ENCODING = "not UTF-8 text"
@@ -46,7 +46,7 @@ class RowFlaw(StrEnum):
 
     @property
     def loses_image(self) -> bool:
-        """Whether the whole image cannot be trained on for it, its other boxes neither."""
+        """True if the whole image cannot be trained on, including its other boxes."""
         return self in _LOSES_IMAGE
 
 
@@ -58,10 +58,10 @@ _LOSES_IMAGE = frozenset(
 
 
 class Box(NamedTuple):
-    """A box as it is trained on: around the outline, where the row gives one."""
+    """A box as it is trained on: for an outline, the box around it."""
 
     line: int
-    """1-based, in the label file."""
+    """Line in the label file, counted from 1."""
     class_id: int
     x_center: float
     y_center: float
@@ -78,35 +78,35 @@ class Box(NamedTuple):
 
 
 class FlawedRow(NamedTuple):
-    """Where a flaw is."""
+    """A flaw and its place in a label file."""
 
     line: int
-    """1-based; 0 stands for the whole file."""
+    """Line counted from 1; 0 for the whole file."""
     flaw: RowFlaw
     value: str
-    """What stands there, or the line that it repeats."""
+    """Text found there, or the line that the row repeats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
-    """What a label file says."""
+    """Boxes and flaws of a label file."""
 
     boxes: tuple[Box, ...]
-    """The rows without a flaw that loses the box, in their order."""
+    """Boxes of the rows without a flaw that loses the box, in order."""
     flaws: tuple[FlawedRow, ...]
-    """In the order of the lines."""
+    """Flaws in the order of the lines."""
     form: Form = NO_FORM
-    """What its rows have in common that are no boxes."""
+    """Common form of the rows that are not boxes."""
 
 
 def read_labels(content: bytes, num_classes: int, keypoint_columns: int = 0) -> Labels:
-    """Judge each row of a label file.
+    """Check each row of a label file.
 
     Args:
-        content: of the file: rows `class x_center y_center width height`, or `class x1 y1 x2 y2 x3 y3 ...`, where
-            coordinates are shares of the image's width and height. Empty rows are skipped.
-        num_classes: class ids are whole numbers from 0 to one less than that.
-        keypoint_columns: that may follow a box; they are passed over, as ultralytics does for a detector.
+        content: content of the file: rows `class x_center y_center width height`, or `class x1 y1 x2 y2 x3 y3 ...`,
+            with coordinates as fractions of the image's width and height. Empty rows are skipped.
+        num_classes: number of classes; class ids are integers from 0 to `num_classes` - 1.
+        keypoint_columns: number of columns that may follow a box; they are ignored, as ultralytics does for a detector.
     """
     try:
         lines = content.decode("utf-8-sig").splitlines()
@@ -141,7 +141,7 @@ def read_labels(content: bytes, num_classes: int, keypoint_columns: int = 0) -> 
 
 
 def _of_outlines(outlines: Sequence[Sequence[float]], *, are_all: bool) -> Iterator[FlawedRow]:
-    """What a file is said to be that holds outlines, and nothing but them or not."""
+    """Yield the flaw of a file with outlines: mixed with boxes, rotated boxes or outlines."""
     if outlines and not are_all:
         yield FlawedRow(0, RowFlaw.MIXED, "")
     elif outlines:
@@ -150,7 +150,7 @@ def _of_outlines(outlines: Sequence[Sequence[float]], *, are_all: bool) -> Itera
 
 
 def _judged(line: int, words: Sequence[str], num_classes: int) -> Box | FlawedRow:
-    """The box of a row, or why there is none."""
+    """Return the box of a row, or the flaw that loses it."""
     is_outline = len(words) > _BOX_COLUMNS + 1 and len(words) % 2 == 1
     if points := keypoints_with_visibility(words):
         return FlawedRow(line, RowFlaw.KEYPOINTS, f"{points} keypoints of 3 values")
@@ -188,7 +188,7 @@ def _number(word: str) -> float | None:
 
 
 def _is_number(word: str) -> bool:
-    """Infinity and NaN are, too."""
+    """Check whether a word is a number; infinity and NaN count as numbers."""
     try:
         float(word)
     except ValueError:
@@ -200,12 +200,12 @@ def _columns(words: Sequence[str]) -> str:
     if len(words) == 1 and any(mark in words[0] for mark in ",;"):
         return "one column, with commas"
     if len(words) in (9, 10) and all(map(_is_number, words[:8])) and not _is_number(words[8]):
-        return f"{len(words)} columns, as DOTA has them"
+        return f"{len(words)} columns, as in DOTA"
     return f"{len(words)} columns"
 
 
 def _around(points: Sequence[float]) -> list[float]:
-    """Centre, width and height of the box around an outline."""
+    """Return centre, width and height of the box around an outline."""
     xs, ys = points[::2], points[1::2]
     left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
     return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
@@ -220,11 +220,11 @@ def _blemishes(box: Box) -> Iterator[FlawedRow]:
 
 
 def _near_duplicates(boxes: Sequence[Box]) -> Iterator[FlawedRow]:
-    """The later of each two boxes of one class that overlap nearly whole."""
+    """Yield the later one of any two boxes of one class that nearly coincide."""
     found: dict[int, int] = {}
     ordered = sorted(boxes, key=lambda box: box.left)
     for number, box in enumerate(ordered):
-        # The overlap of a box that begins further to the right is less than what is left of this one.
+        # A box that begins further to the right cannot overlap this one enough.
         reach = box.left + (1 - NEAR_DUPLICATE_IOU) * box.width
         for other in ordered[number + 1 :]:
             if other.left > reach:
@@ -237,7 +237,7 @@ def _near_duplicates(boxes: Sequence[Box]) -> Iterator[FlawedRow]:
 
 
 def _iou(one: Box, other: Box) -> float:
-    """Intersection over union, 0 to 1."""
+    """Return the intersection over union, 0 to 1."""
     width = min(one.left + one.width, other.left + other.width) - max(one.left, other.left)
     height = min(one.top + one.height, other.top + other.height) - max(one.top, other.top)
     if width <= 0 or height <= 0:

@@ -1,8 +1,8 @@
-"""How much mAP50-95 would change with other validation images of the kind: what no comparison on them can see beyond.
+"""Estimate how much mAP50-95 would change with other validation images of the same kind.
 
-There is no detector before the first training, so a made-up one of middling quality is let loose on the boxes of the
-split, and its mAP50-95 taken on many samples of the images, drawn with replacement. How near that comes to the same
-for real detectors: `benchmarks/validation_noise.py`.
+No comparison on these images can resolve smaller differences. There is no detector before the first training run, so
+this module simulates one of medium quality on the boxes of the split, and evaluates its mAP50-95 on many samples of the
+images, drawn with replacement. `benchmarks/validation_noise.py` compares the estimate with real detectors.
 """
 
 import math
@@ -15,42 +15,42 @@ from tuner.contract.data_report import NoiseFacts
 
 NUM_SAMPLES = 200
 MAX_IMAGES = 2000
-"""Of a larger split so many are looked at; noise falls with the square root of the number of images."""
+"""Maximum number of images to simulate; noise falls with the square root of the number of images."""
 
 _IOUS = np.linspace(0.5, 0.95, 10)
 _IOU, _IOU_SPREAD = 0.68, 0.2
-"""Of the detection of a box: mean and standard deviation, cut at 0 and 1."""
+"""Mean and standard deviation of the IoU of a detection, clipped to 0 and 1."""
 _OF_IMAGE, _OF_BOX = 0.1, 0.5
-"""Shares of the variance of how well a box is found: of its image, and of the box; the rest is the detector's."""
+"""Shares of the image and of the box in the variance of the detection quality; the rest is the detector's."""
 _FALSE_ALARMS = 1.0
-"""Detections of nothing, for each box; on average less confident by this many standard deviations."""
+"""False detections per box; their mean confidence is lower by this many standard deviations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Detections:
-    """What a detector found on some images, sorted by falling confidence, and what there was to find."""
+    """Detections on some images, sorted by falling confidence, and the boxes to detect."""
 
     image: NDArray[np.int64]
-    """(detections,)"""
+    """Image number of each detection: (detections,)."""
     class_id: NDArray[np.int64]
-    """(detections,)"""
+    """Class id of each detection: (detections,)."""
     is_true: NDArray[np.bool_]
-    """(detections, 10): whether it is a box of that class, for IoUs from 0.5 to 0.95."""
+    """Matches of a box of that class, for IoUs from 0.5 to 0.95: (detections, 10)."""
     image_of_box: NDArray[np.int64]
-    """(boxes,)"""
+    """Image number of each box: (boxes,)."""
     class_of_box: NDArray[np.int64]
-    """(boxes,)"""
+    """Class id of each box: (boxes,)."""
 
 
 def expected_noise(
     image_of_box: NDArray[np.int64], class_of_box: NDArray[np.int64], num_images: int
 ) -> NoiseFacts | None:
-    """For the boxes of a validation split; none where it has none.
+    """Estimate the noise for the boxes of a validation split; None if it has no boxes.
 
     Args:
-        image_of_box: (boxes,), 0 to `num_images` - 1.
-        class_of_box: (boxes,)
-        num_images: with a box or without.
+        image_of_box: image number of each box, 0 to `num_images` - 1: (boxes,).
+        class_of_box: class id of each box: (boxes,).
+        num_images: number of images, with or without boxes.
     """
     if not len(image_of_box):
         return None
@@ -75,7 +75,7 @@ def expected_noise(
 def _made_up(
     image_of_box: NDArray[np.int64], class_of_box: NDArray[np.int64], num_images: int, rng: np.random.Generator
 ) -> list[Detections]:
-    """What two detectors of the same quality find; what is hard for one is mostly hard for the other."""
+    """Simulate two detectors of the same quality; most boxes that are hard for one are hard for both."""
     num_boxes = len(image_of_box)
     of_image = rng.normal(size=num_images)[image_of_box] * math.sqrt(_OF_IMAGE)
     shared = of_image + rng.normal(size=num_boxes) * math.sqrt(_OF_BOX)
@@ -106,11 +106,11 @@ def _detector(
 
 
 def resampled(found: Detections, times: NDArray[np.float32]) -> NDArray[np.float64]:
-    """mAP50-95, 0 to 1, on samples of the images; NaN where a sample has no box.
+    """Compute mAP50-95, 0 to 1, on samples of the images; NaN for a sample without boxes.
 
     Args:
-        found: by one detector.
-        times: (samples, images): how often each image is in each sample.
+        found: the detections of one detector.
+        times: number of times that each image is in each sample: (samples, images).
     """
     precisions = []
     for class_id in np.unique(found.class_of_box):
@@ -130,7 +130,7 @@ def resampled(found: Detections, times: NDArray[np.float32]) -> NDArray[np.float
 def _average_precisions(
     is_true: NDArray[np.bool_], weights: NDArray[np.float32], num_boxes: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """(samples,): area under the falling envelope of precision over recall, the mean over IoUs; NaN without boxes."""
+    """Compute the area under the precision-recall envelope, the mean over IoUs: (samples,); NaN without boxes."""
     total = np.zeros(len(weights))
     seen = np.cumsum(weights, axis=1)
     for at_iou in is_true.T:

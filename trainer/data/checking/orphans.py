@@ -1,4 +1,4 @@
-"""Label files that belong to no image: a sign of images that were lost, renamed or never copied."""
+"""Find label files without an image: a sign of images that were lost, renamed or never copied."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from trainer.data.elsewhere import NO_LABELS
 
 
 def orphan_labels(dataset: DataSet) -> dict[str, list[Path]]:
-    """By split, the label files beside those of its images for which there is no image of that name on disk."""
+    """Return by split the label files, next to those of its images, that have no image of that name on disk."""
     labels = {label_path(image.path) for split in dataset.splits.values() for image in split.images}
     lists = {source for split in dataset.splits.values() for source in split.sources}
     seen: set[Path] = set()
@@ -31,7 +31,7 @@ def orphan_labels(dataset: DataSet) -> dict[str, list[Path]]:
 
 
 def _twin_folders(images: Path) -> Iterator[tuple[Path, Path]]:
-    """The folder of labels of this folder of images, and those below it, each with its folder of images."""
+    """Yield the label folder of an image folder and its subfolders, each with its image folder."""
     top = label_path(images / "_.jpg").parent
     if top == images:
         return
@@ -41,7 +41,7 @@ def _twin_folders(images: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _without_image(folder: Path, of_images: Path) -> Iterator[Path]:
-    """Label files of the folder for which there is no image of that name, be it one of the data set or not."""
+    """Yield the label files of a folder that have no image of that name, in the data set or outside it."""
     images = {Path(name).stem for name in _names(of_images) if is_image_name(name)}
     for name in sorted(_names(folder)):
         is_label = name.lower().endswith(".txt") and not name.startswith((".", "README"))

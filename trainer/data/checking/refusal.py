@@ -1,4 +1,4 @@
-"""Decide whether a data set is refused, and say why."""
+"""Decide whether to refuse a data set, and explain why."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,37 +8,37 @@ from trainer.data.checking.labels import RowFlaw
 from tuner.contract.data_report import Finding, SplitFacts, told
 
 MAX_BROKEN_FRACTION = 0.01
-"""With more images of train or val than this that cannot be used, the data set is hardly the one that is meant."""
+"""Largest fraction of unusable images in train or val; above it, this is hardly the data set that the user meant."""
 
 MAX_LEAK = 0.01
-"""The largest part of val that may be in train too: values on images that were trained on say nothing."""
+"""Largest fraction of val that may also be in train: metrics on images seen in training are meaningless."""
 
 
 def refusal(facts: Mapping[str, SplitFacts], found: Sequence[Finding], source: Path) -> str:
-    """Say in one line why the data set cannot be trained on; empty if it can."""
+    """Explain in one line why the data set cannot be trained on; empty if it can."""
     for each in found:
         if each.kind == kinds.ROWS[RowFlaw.KEYPOINTS].name and _is_many(each, facts):
             return (
-                f"Labels of a detector must be boxes, but these are boxes with keypoints: {told(each.places[0])}; "
-                f"say so by a line such as `kpt_shape: [17, 3]` in {source}, and the boxes are trained on."
+                f"The labels of a detector must be boxes, but got boxes with keypoints: {told(each.places[0])}; "
+                f"to train on the boxes, add a line such as `kpt_shape: [17, 3]` to {source}."
             )
     leaks = [each for each in found if each.kind == kinds.LEAK.name and each.split == "val"]
     if leaks and len(leaks[0].places) > MAX_LEAK * facts["val"].images:
         return (
             f"Validation images must not be trained on, but {len(leaks[0].places)} of {facts['val'].images} "
-            f"images of val are in train too, the first: {told(leaks[0].places[0])}; take them out of one of the two."
+            f"images of val are also in train, the first: {told(leaks[0].places[0])}; remove them from one split."
         )
     for split in ("train", "val"):
         if _are_too_many(facts[split].images - facts[split].usable, facts[split]):
             return (
-                f"At most {MAX_BROKEN_FRACTION:.0%} of a split may be broken, but {lost_images(split, facts, found)}; "
-                "mend or remove them."
+                f"At most {MAX_BROKEN_FRACTION:.0%} of a split may be unusable, but {lost_images(split, facts, found)}"
+                "; correct or remove them."
             )
     return ""
 
 
 def _is_many(each: Finding, facts: Mapping[str, SplitFacts]) -> bool:
-    """Tell whether it is found in all of a data set, or in more label files than may be broken."""
+    """Check whether a finding is in the whole data set, or in more label files than may be broken."""
     return not each.split or _are_too_many(len({place.file for place in each.places}), facts[each.split])
 
 
@@ -47,7 +47,7 @@ def _are_too_many(broken: int, of: SplitFacts) -> bool:
 
 
 def lost_images(split: str, facts: Mapping[str, SplitFacts], found: Sequence[Finding]) -> str:
-    """Say how many images of a split cannot be used, and why the first cannot; empty if all can."""
+    """Describe how many images of a split are unusable, and why the first one is; empty if all are usable."""
     lost, total = facts[split].images - facts[split].usable, facts[split].images
     if not lost:
         return ""

@@ -1,4 +1,4 @@
-"""Every image and label file of a data set, judged one by one, several processes at once."""
+"""Check every image and label file of a data set in several processes."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,61 +23,61 @@ Flaw = TypeVar("Flaw")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scan:
-    """What is known of some images; row i of an array belongs to image i where nothing else is said."""
+    """Facts about some images; row i of an array belongs to image i unless stated otherwise."""
 
     shapes: NDArray[np.int32]
-    """(images, 2): width and height in pixels as trained on, 0 where there is no image."""
+    """Width and height in pixels in training, 0 for an unreadable image: (images, 2)."""
     num_bytes: NDArray[np.int64]
     checksums: NDArray[np.uint32]
-    """Of the content of the image files: with their sizes, enough to tell which may be copies of each other."""
+    """Checksums of the image files; with the sizes, they show which files may be copies of each other."""
     small: NDArray[np.uint8]
-    """(images, 256): grey values in rows of 16, all 0 where training cannot decode the image."""
+    """Grey values in rows of 16, all 0 if training cannot decode the image: (images, 256)."""
     has_labels: NDArray[np.bool_]
-    """Whether there is a label file."""
+    """True for images with a label file."""
     num_boxes: NDArray[np.int64]
     boxes: NDArray[np.float32]
-    """(boxes, 5), of one image after the other: class id, centre x and y, width, height; shares of the image."""
+    """Class id, centre x and y, width, height as fractions of the image, image after image: (boxes, 5)."""
     image_flaws: tuple[tuple[int, FlawedImage], ...]
-    """With the number of the image."""
+    """Flaws with the number of the image."""
     row_flaws: tuple[tuple[int, FlawedRow], ...]
-    """With the number of the image."""
+    """Flaws with the number of the image."""
     form: Form
-    """What the rows have in common that are no boxes."""
+    """Common form of the rows that are not boxes."""
 
     def usable(self) -> NDArray[np.bool_]:
-        """Which images can be trained on: readable, and no row of the labels loses them."""
+        """Return a mask of the images that can be trained on: readable, and without a label flaw that loses them."""
         usable = np.ones(len(self.shapes), bool)
         usable[[i for i, found in self.image_flaws if found.flaw.loses_image]] = False
         usable[[i for i, row in self.row_flaws if row.flaw.loses_image]] = False
         return usable
 
     def image_of_box(self) -> NDArray[np.int64]:
-        """(boxes,): the number of the image that each is in."""
+        """Return the image number of each box: (boxes,)."""
         return np.repeat(np.arange(len(self.num_boxes)), self.num_boxes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How training reads the files of a data set."""
+    """Settings with which training reads the files of a data set."""
 
     num_classes: int
     channels: int = 3
     keypoint_columns: int = 0
-    """That follow a box in the labels."""
+    """Number of columns that follow a box in the labels."""
 
 
 def scan(images: Sequence[Path], reading: Reading, on_progress: Callable[[int], None] = lambda done: None) -> Scan:
-    """Judge images and their label files. Nothing is written, and nothing raised for a bad or unreadable file.
+    """Check images and their label files. This writes nothing, and does not raise for a bad or unreadable file.
 
-    Every image is decoded, unless one of the same content was before; see `known_images`.
+    Every image is decoded, unless an image with the same content was decoded before; see `known_images`.
 
     Args:
-        images: paths; labels are looked for where `label_path` says.
-        reading: how they are read.
-        on_progress: told how many images are done, now and then.
+        images: paths; `label_path` gives the paths of the labels.
+        reading: settings for reading the files.
+        on_progress: called with the number of finished images now and then.
 
     Raises:
-        BrokenProcessPool: a process died, killed or crashed over a file.
+        BrokenProcessPool: a process was killed, or crashed on a file.
     """
     return _joined(list(in_processes(partial(_scanned, reading), images, on_progress)))
 
@@ -108,14 +108,14 @@ class _Judged(NamedTuple):
 
 
 def _judged(images: Sequence[Path], channels: int) -> list[_Judged]:
-    """Each image, from what is known of its content or by decoding it."""
+    """Return the facts about each image, from the cache or by decoding it."""
     with KnownImages(channels) as known:
         return [_image(path, channels, known) for path in images]
 
 
 def _image(path: Path, channels: int, known: KnownImages) -> _Judged:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a quarter of the time of Path.read_bytes
+        with open(path, "rb") as file:  # noqa: PTH123 - takes a quarter of the time of Path.read_bytes
             content = file.read()
     except OSError as error:
         flaw = FlawedImage(ImageFlaw.UNREADABLE, error.strerror or type(error).__name__)
@@ -135,7 +135,7 @@ def _small(facts: ImageFacts) -> NDArray[np.uint8]:
 
 @contextmanager
 def _quiet_decoders() -> Iterator[None]:
-    """Keep what C libraries print about broken files off the terminal; it is in the findings."""
+    """Suppress messages of C libraries about broken files; the findings report these files."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -148,7 +148,7 @@ def _quiet_decoders() -> Iterator[None]:
 
 
 def _labels(path: Path, reading: Reading) -> Labels | None:
-    """What the label file says; none where there is none."""
+    """Read a label file; None if there is none."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             return read_labels(file.read(), reading.num_classes, reading.keypoint_columns)
@@ -176,6 +176,6 @@ def _joined(parts: Sequence[Scan]) -> Scan:
 
 
 def _renumbered(starts: Sequence[int], parts: Sequence[Sequence[tuple[int, Flaw]]]) -> Iterator[tuple[int, Flaw]]:
-    """The flaws of all parts, with the number of the image in the whole."""
+    """Yield the flaws of all parts, with the number of the image in the whole data set."""
     for start, flaws in zip(starts, parts, strict=False):
         yield from ((start + number, flaw) for number, flaw in flaws)

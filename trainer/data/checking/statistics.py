@@ -1,4 +1,4 @@
-"""What a data set holds, counted: splits, classes, sizes; and what in these numbers is odd."""
+"""Compute statistics of splits, classes and sizes, and find what is unusual in them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,22 +13,22 @@ from trainer.data.checking.scan import Scan
 from tuner.contract.data_report import ClassFacts, Finding, NoiseFacts, Place, SizeFacts, SplitFacts
 
 RARE_SHARE, RARE_BOXES = 0.02, 100
-"""A class is rare with fewer boxes in train than this share of those of the most frequent, and fewer than this."""
+"""A class is rare if it has fewer boxes in train than this share of the most frequent class, and than this number."""
 LEAST_VAL_SHARE, MOST_VAL_SHARE = 0.05, 0.4
-"""Of train and val together."""
+"""Limits of the share of val in train and val together, 0 to 1."""
 ENOUGH_VAL_IMAGES = 2000
-"""A val of so many images may be a smaller share."""
+"""Number of val images from which a smaller share is accepted."""
 NOISY_DIFFERENCE = 0.02
-"""mAP50-95: what tuning gains is often less, so what cannot tell it apart is too small a validation split."""
+"""Difference in mAP50-95 that a validation split must resolve: tuning often gains less than this."""
 TINY_SIDE, SMALL_SIDE, MEDIUM_SIDE = 8, 32, 96
-"""In pixels: one step of a detector's finest grid; and COCO's limits."""
+"""Sides in pixels: one step of the detector's finest grid, and COCO's two limits."""
 LEAST_CORNER_BOXES, CORNERS_BEYOND = 10, 0.2
-"""Boxes read like two corners where there are so many, all so, and this share of them reaches beyond its image."""
+"""Boxes look like corners if all of at least this many do, and this share of them extends beyond the image."""
 _SIZES_SHOWN = 5
 
 
 def split_facts(scan: Scan, splits: Mapping[str, range]) -> dict[str, SplitFacts]:
-    """What each split holds."""
+    """Return the numbers of images and boxes of each split."""
     usable = scan.usable()
     facts = {}
     for name, numbers in splits.items():
@@ -45,7 +45,7 @@ def split_facts(scan: Scan, splits: Mapping[str, range]) -> dict[str, SplitFacts
 
 
 def class_facts(scan: Scan, splits: Mapping[str, range], names: Sequence[str]) -> tuple[ClassFacts, ...]:
-    """How often each class is there, on usable images."""
+    """Count the images and boxes of each class, on usable images."""
     image_of_box = scan.image_of_box()
     kept = scan.usable()[image_of_box]
     images, boxes = {}, {}
@@ -66,7 +66,7 @@ def class_facts(scan: Scan, splits: Mapping[str, range], names: Sequence[str]) -
 
 
 def size_facts(scan: Scan, imgsz: int) -> SizeFacts:
-    """How large images and objects are."""
+    """Return the sizes of images and objects."""
     readable = scan.shapes[scan.shapes[:, 0] > 0]
     frequent = Counter(map(tuple, readable.tolist())).most_common(_SIZES_SHOWN)
     width, height = box_sides(scan, imgsz).T
@@ -85,7 +85,7 @@ def size_facts(scan: Scan, imgsz: int) -> SizeFacts:
 
 
 def box_sides(scan: Scan, imgsz: int) -> NDArray[np.float64]:
-    """(boxes, 2): width and height in pixels, of boxes on usable images, when an image's longer side is `imgsz`."""
+    """Return width and height of boxes on usable images, in pixels at a longer side of `imgsz`: (boxes, 2)."""
     image_of_box = scan.image_of_box()
     kept = scan.usable()[image_of_box]
     shapes = scan.shapes[image_of_box[kept]].astype(np.float64)
@@ -99,7 +99,7 @@ def _share(which: NDArray[np.bool_]) -> float:
 
 
 def odd_classes(file: Path, classes: Sequence[ClassFacts]) -> Iterator[Finding]:
-    """Classes that cannot be learnt or not be measured."""
+    """Yield findings about classes that cannot be learnt or cannot be measured."""
     most = max((facts.boxes["train"] for facts in classes), default=0)
     places: dict[kinds.Kind, list[Place]] = {}
     for class_id, facts in enumerate(classes):
@@ -121,7 +121,7 @@ def odd_classes(file: Path, classes: Sequence[ClassFacts]) -> Iterator[Finding]:
 
 
 def odd_names(file: Path, names: Sequence[str]) -> Iterator[Finding]:
-    """Classes that cannot be told apart by their names."""
+    """Yield a finding about classes with the same name."""
     ids: dict[str, list[int]] = defaultdict(list)
     for class_id, name in enumerate(names):
         ids["".join(name.split()).casefold()].append(class_id)
@@ -135,29 +135,34 @@ def odd_names(file: Path, names: Sequence[str]) -> Iterator[Finding]:
 
 
 def odd_boxes(file: Path, scan: Scan, num_classes: int) -> Iterator[Finding]:
-    """Labels that are written by other rules, as far as all of them together show it."""
+    """Yield findings about labels that follow another convention, if all of them together show it."""
     beyond = [row for _, row in scan.row_flaws if row.flaw == RowFlaw.CLASS_ID]
     if beyond and all(row.value == str(num_classes) for row in beyond) and not (scan.boxes[:, 0] == 0).any():
-        found = f"no row has 0, {len(beyond)} have {num_classes}, and names has 0 to {num_classes - 1}"
+        found = (
+            f"no row has class 0, {len(beyond)} rows have class {num_classes}, and `names` has 0 to {num_classes - 1}"
+        )
         yield kinds.finding(kinds.IDS_FROM_ONE, "", [Place(file=str(file), found=found)])
     x, y, width, height = scan.boxes[:, 1:].T
     over = sum(row.flaw == RowFlaw.BEYOND_BORDER for _, row in scan.row_flaws)
     ordered = (width > x) & (height > y)
     if len(x) >= LEAST_CORNER_BOXES and ordered.all() and over >= CORNERS_BEYOND * len(x):
-        found = f"in each of {len(x)} rows the last two numbers are larger than those before; {over} reach beyond"
+        found = (
+            f"in each of {len(x)} rows the last two numbers are larger than the two before; "
+            f"{over} boxes extend beyond the image"
+        )
         yield kinds.finding(kinds.CORNER_BOXES, "", [Place(file=str(file), found=found)])
 
 
 def odd_splits(file: Path, splits: Mapping[str, SplitFacts], noise: NoiseFacts | None) -> Iterator[Finding]:
-    """A validation split of an odd size, or one that tells nothing apart."""
+    """Yield findings about a validation split of unusual size, or one too small for comparisons."""
     train, val = splits["train"].usable, splits["val"].usable
     share = val / max(train + val, 1)
     if share > MOST_VAL_SHARE or (share < LEAST_VAL_SHARE and val < ENOUGH_VAL_IMAGES):
-        place = Place(file=str(file), found=f"{train} images to train, {val} to validate ({share:.0%})")
+        place = Place(file=str(file), found=f"{train} images in train, {val} in val ({share:.0%})")
         yield kinds.finding(kinds.SPLIT_RATIO, "", [place])
     if noise is not None and noise.least_difference > NOISY_DIFFERENCE:
         found = (
-            f"{noise.images} images with boxes: mAP50-95 differs by {noise.standard_deviation:.3f} from one such "
-            f"set to the next; a difference of 0.01 takes {noise.images_for_a_point:,}"
+            f"{noise.images} images with boxes: mAP50-95 varies by {noise.standard_deviation:.3f} between sets of this "
+            f"size; resolving a difference of 0.01 takes {noise.images_for_a_point:,} images"
         )
         yield kinds.finding(kinds.SMALL_VALIDATION, "val", [Place(file=str(file), found=found)])

@@ -1,4 +1,4 @@
-"""Small images of the worst that a check found, with their boxes: what a list of file names does not show."""
+"""Draw thumbnails of the worst findings of a check, with their boxes, which a list of file names does not show."""
 
 import base64
 import io
@@ -15,17 +15,17 @@ from tuner.contract.data_report import Finding, Place, Sample
 MAX_SAMPLES = 60
 PER_FINDING = 6
 
-_SIDE = 256  # of the longer side, in pixels
+_SIDE = 256  # longer side, in pixels
 _GAP = 6
 _QUALITY = 80
 _GOOD, _FLAWED = "#39d353", "#ff2d2d"
-_MAX_PIXELS = 100_000_000  # decoding takes three bytes for each
+_MAX_PIXELS = 100_000_000  # decoding takes three bytes per pixel
 
 
 def worst_samples(dataset: DataSet, found: tuple[Finding, ...]) -> Iterator[Sample]:
-    """A few images of each finding, of the worst findings first; what cannot be opened is passed over.
+    """Yield a few images of each finding, the worst findings first; skip images that cannot be opened.
 
-    Boxes are green, and red where they are what is wrong. An image that repeats another stands beside it.
+    Flawed boxes are red and all others green. An image that repeats another one is shown next to it.
     """
     images = {str(label_path(p.path)): p.path for split in dataset.splits.values() for p in split.images}
     images |= {str(path): path for path in images.values()}
@@ -42,13 +42,13 @@ def worst_samples(dataset: DataSet, found: tuple[Finding, ...]) -> Iterator[Samp
 
 
 def _drawn(place: Place, images: Mapping[str, Path], num_classes: int) -> bytes | None:
-    """The image of a place as a JPEG; none where it is no place of an image, or that cannot be opened."""
+    """Return the image of a place as a JPEG; None if the place has no image, or one that cannot be opened."""
     if place.file not in images:
         return None
     names = [place.file, *([place.other] if place.other in images else [])]
     try:
         small = [_small(images[name], place.line, num_classes) for name in names]
-    except Exception:  # Pillow's readers raise whatever broken files make them stumble over
+    except Exception:  # Pillow's readers raise any type of exception on broken files
         return None
     sheet = Image.new(
         "RGB",
@@ -66,11 +66,11 @@ def _drawn(place: Place, images: Mapping[str, Path], num_classes: int) -> bytes 
 
 def _small(path: Path, flawed_line: int, num_classes: int) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's doubts about metadata and size
+        warnings.simplefilter("ignore")  # Pillow warns about metadata and size
         image = Image.open(io.BytesIO(path.read_bytes()))
         image.draft("RGB", (2 * _SIDE, 2 * _SIDE))
         if image.width * image.height > _MAX_PIXELS:
-            raise ValueError("too large to decode for a small image")
+            raise ValueError("The image is too large to decode for a thumbnail")
         small = ImageOps.exif_transpose(image).convert("RGB")
     scale = _SIDE / max(small.size)
     small = small.resize((max(1, round(small.width * scale)), max(1, round(small.height * scale))))

@@ -23,7 +23,7 @@ def font_for(text: str, size: int) -> Font | None:
 
 
 def usual_font(size: int) -> Font:
-    """Return the font for our own text."""
+    """Return the font for the text of the sheet itself."""
     return next(_fonts(size))
 
 

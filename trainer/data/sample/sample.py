@@ -53,7 +53,7 @@ class _Settings:
             value = getattr(self, name)
             if value < low:
                 raise DataError(
-                    f"The sample data set needs {name} of at least {low}, but got {value}; give a larger one."
+                    f"{name} of the sample data set must be at least {low}, but got {value}; choose a larger value."
                 )
 
     def num_images(self, split: str) -> int:
@@ -75,8 +75,8 @@ def located(data: str) -> Path:
         return compose(default_directory())
     if not number.isdecimal() or int(number) < MIN_NAMED_IMAGES:
         raise DataError(
-            f"The sample data set is 'sample' or 'sample:N' with at least {MIN_NAMED_IMAGES} training images, "
-            f"but got '{data}'."
+            f"The sample data set must be 'sample' or 'sample:N' with at least {MIN_NAMED_IMAGES} training images, "
+            f"but got '{data}'; write 'sample' or a larger N."
         )
     folder, train = default_directory(), int(number)
     return compose(folder.with_name(f"{folder.name}-{train}"), train_images=train, val_images=max(1, train // 4))
@@ -119,8 +119,8 @@ def compose(
         return _composed(directory, settings)
     except OSError as error:
         raise DataError(
-            f"The sample data set could not be written to {str(directory)!r} ({error.strerror or error}); "
-            "choose a folder that can be written."
+            f"The sample data set must be writable, but writing to {str(directory)!r} failed "
+            f"({error.strerror or error}); choose another folder."
         ) from error
 
 
@@ -152,20 +152,20 @@ def _reused(directory: Path, settings: _Settings) -> Path:
     found = _manifest(directory)
     if found is None:
         raise DataError(
-            f"The sample data set goes to a new or empty folder, but {str(directory)!r} holds other files; "
+            f"The folder for the sample data set must be new or empty, but {str(directory)!r} has other files; "
             "choose another folder."
         )
     wanted = asdict(settings)
     if found != wanted:
         raise DataError(
-            f"The sample data set in {str(directory)!r} was made with other settings "
+            f"The sample data set in {str(directory)!r} was created with different settings "
             f"({_differences(found, wanted)}); choose another folder, or delete this one."
         )
     for split in _SPLITS:
         for kind in _KNOWN_SUFFIXES:
             _check_files(directory / kind / split, kind, settings.num_images(split))
     if not (directory / "dataset.yaml").is_file():
-        raise _damaged(directory, "has lost 'dataset.yaml'")
+        raise _damaged(directory, "lacks 'dataset.yaml'")
     return directory / "dataset.yaml"
 
 
@@ -184,7 +184,7 @@ def _differences(found: dict[str, object], wanted: dict[str, object]) -> str:
             for name, value in wanted.items()
             if found.get(name) != value
         )
-        or "unknown ones"
+        or "unknown settings"
     )
 
 
@@ -192,14 +192,14 @@ def _check_files(folder: Path, kind: str, number: int) -> None:
     expected = {_stem(index) + _KNOWN_SUFFIXES[kind] for index in range(number)}
     found = {p.name for p in folder.iterdir() if p.suffix not in _CACHE_SUFFIXES} if folder.is_dir() else set()
     if lost := expected - found:
-        raise _damaged(folder, f"has lost {len(lost)} of {number} files, among them {min(lost)!r}")
+        raise _damaged(folder, f"lacks {len(lost)} of {number} files, for example {min(lost)!r}")
     if foreign := found - expected:
-        raise _damaged(folder, f"holds {len(foreign)} files of another origin, among them {min(foreign)!r}")
+        raise _damaged(folder, f"has {len(foreign)} unexpected files, for example {min(foreign)!r}")
 
 
 def _damaged(folder: Path, what: str) -> DataError:
     return DataError(
-        f"The sample data set must be as it was made, but {str(folder)!r} {what}; delete the data set, "
+        f"The sample data set must be unchanged, but {str(folder)!r} {what}; delete the data set, "
         "or choose another folder."
     )
 

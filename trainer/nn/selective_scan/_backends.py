@@ -40,7 +40,7 @@ def chosen(name: str, device: str, is_float64: bool) -> str:
         name, asked_by = os.environ[ENVIRONMENT_VARIABLE], ENVIRONMENT_VARIABLE
     if name not in ("auto", *NAMES):
         raise BackendUnavailableError(
-            f"There is no selective scan '{name}' ({asked_by}): choose auto, {', '.join(NAMES)}."
+            f"The selective scan '{name}' ({asked_by}) does not exist; choose auto, {', '.join(NAMES)}."
         )
     if is_float64 or device == "meta":
         return "torch"
@@ -124,7 +124,7 @@ def _disagreement(backend: Backend, device: torch.device) -> str | None:
         for field, value, right in zip(("output", *Scan._fields), got, expected, strict=True):
             error = ((value - right).abs().max() / right.abs().max()).item()
             if not error <= _TOLERANCE:
-                return f"on a small map its {field} is off by a share of {error:.1e}"
+                return f"on a small map its {field} has a relative error of {error:.1e}"
     return None
 
 

@@ -39,13 +39,17 @@ def why_not(device: torch.device) -> str | None:
     try:
         extension = _extension()
     except ModuleNotFoundError:
-        return f"{_EXTENSION} is not installed, a part of mamba-ssm that not every version has; {_REMEDY}"
+        return f"{_EXTENSION} is not installed; not every version of mamba-ssm includes it; {_REMEDY}"
     except (ImportError, OSError, RuntimeError) as error:
         first_line, *_ = str(error).strip().splitlines() or [type(error).__name__]
-        return f"{_EXTENSION} does not load, as when built for another torch or CUDA ({first_line}); {_REMEDY}"
+        return (
+            f"{_EXTENSION} cannot be loaded, maybe as it was built for another torch or CUDA ({first_line}); {_REMEDY}"
+        )
     missing = [name for name in _FUNCTIONS if not hasattr(extension, name)]
     if missing:
-        return f"the installed {_EXTENSION} is not mamba-ssm's, having no {' and no '.join(missing)}; {_REMEDY}"
+        return (
+            f"the installed {_EXTENSION} is not from mamba-ssm, because it has no {' and no '.join(missing)}; {_REMEDY}"
+        )
     return None
 
 
@@ -123,7 +127,7 @@ def _alert_not_deterministic() -> None:
         return
     message = (
         "The backward of the selective scan 'mamba_ssm' is not deterministic, but "
-        "torch.use_deterministic_algorithms is on; choose another scan by MAMBA_YOLO_SCAN, such as torch."
+        "torch.use_deterministic_algorithms is on; choose another scan with MAMBA_YOLO_SCAN, such as torch."
     )
     if not torch.is_deterministic_algorithms_warn_only_enabled():
         raise RuntimeError(message)

@@ -145,18 +145,18 @@ def test_more_than_one_in_a_hundred_leaked_images_are_refused(clean, leaked, ref
         clean.put("val", f"{index:03}.jpg", copy)
     report = judged(clean)
     assert bool(report.refusal) == refused
-    assert any("images that are in an earlier split too" in note for note in notes(report))
+    assert any("images that are also in an earlier split" in note for note in notes(report))
 
 
 def test_an_image_listed_twice_under_two_names_is_a_leak(clean):
     for index in range(5):
         os.link(clean.root / f"images/train/{index:03}.jpg", clean.root / f"images/val/link{index}.jpg")
-    assert "5 of 105 images of val are in train too" in judged(clean).refusal
+    assert "5 of 105 images of val are also in train" in judged(clean).refusal
 
 
 def test_val_is_the_training_set(clean):
     (clean.root / "dataset.yaml").write_text("train: images/train\nval: images/train\nnames: [cat]\n")
-    assert "300 of 300 images of val are in train too" in judged(clean).refusal
+    assert "300 of 300 images of val are also in train" in judged(clean).refusal
 
 
 # Kept results

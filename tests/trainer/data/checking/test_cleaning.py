@@ -105,10 +105,10 @@ def test_images_of_one_name_from_several_folders_stay_apart(tmp_path):
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("data/clean", "Nothing is ever written into a user's data set"),
-        ("data/images/train/clean", "Nothing is ever written into a user's data set"),
-        ("full", "there is something"),
-        ("file", "there is something"),
+        ("data/clean", "must be outside the data set, but got a folder inside"),
+        ("data/images/train/clean", "must be outside the data set, but got a folder inside"),
+        ("full", "must be new or empty"),
+        ("file", "must be new or empty"),
         ("/proc/clean", "must be writable"),
     ],
 )

@@ -90,7 +90,7 @@ def test_four_corners_are_turned_boxes_where_one_does_not_stand_upright(rows, fl
         ("nan 0.5 0.5 0.2 0.2", RowFlaw.NUMBER, "nan"),
         ("0,0.5,0.5,0.2,0.2", RowFlaw.COLUMNS, "one column, with commas"),
         ("0;0.5;0.5;0.2;0.2", RowFlaw.COLUMNS, "one column, with commas"),
-        ("10 10 50 10 50 60 10 60 plane 0", RowFlaw.COLUMNS, "10 columns, as DOTA has them"),
+        ("10 10 50 10 50 60 10 60 plane 0", RowFlaw.COLUMNS, "10 columns, as in DOTA"),
         ("0 0.5 0.5 0.4 0.4 0.5 0.5 2", RowFlaw.KEYPOINTS, "1 keypoints of 3 values"),
         ("0 0.5 0.5 0.4 0.4 0.5 0.5 2 0 0 0", RowFlaw.KEYPOINTS, "2 keypoints of 3 values"),
     ],

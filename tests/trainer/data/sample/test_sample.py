@@ -260,33 +260,33 @@ def test_another_sample_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_files_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years")
-    assert "holds other files" in refusal(tmp_path)
+    assert "has other files" in refusal(tmp_path)
     assert tree(tmp_path).keys() == {"thesis.txt"}
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    assert "holds other files" in refusal(tmp_path / "data")
+    assert "has other files" in refusal(tmp_path / "data")
 
 
 def test_a_sample_with_lost_or_added_files_is_refused(tmp_path: Path) -> None:
     sample.compose(tmp_path / "data", **SMALL)
     extra = tmp_path / "data/images/val/mine.png"
     extra.write_bytes(b"")
-    assert "of another origin, among them 'mine.png'" in refusal(tmp_path / "data")
+    assert "unexpected files, for example 'mine.png'" in refusal(tmp_path / "data")
     extra.unlink()
     (tmp_path / "data/labels/train/000003.txt").unlink()
-    assert "has lost 1 of 12 files, among them '000003.txt'" in refusal(tmp_path / "data")
+    assert "lacks 1 of 12 files, for example '000003.txt'" in refusal(tmp_path / "data")
 
 
 def test_a_folder_that_cannot_be_made_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "could not be written" in refusal(tmp_path / "file" / "data")
+    assert "must be writable" in refusal(tmp_path / "file" / "data")
 
 
 @pytest.mark.parametrize(("name", "value"), [("train_images", 0), ("val_images", 0), ("image_size", 63), ("seed", -1)])
 def test_settings_out_of_range_are_refused(tmp_path: Path, name: str, value: int) -> None:
-    assert f"needs {name} of at least" in refusal(tmp_path / "data", **{name: value})
+    assert f"{name} of the sample data set must be at least" in refusal(tmp_path / "data", **{name: value})
     assert not (tmp_path / "data").exists()
 
 
