@@ -133,7 +133,7 @@ def test_a_run_whose_log_finds_no_room_trains_on_and_says_so_at_the_end(tmp_path
         )
     assert epochs_played(tmp_path) == 3
     assert done.returncode == 5
-    assert done.stderr == "All is done, but the output could not be written: No space left on device.\n"
+    assert done.stderr == "The command succeeded, but its output could not be written: No space left on device.\n"
 
 
 def test_an_answer_that_nobody_reads_to_its_end_is_no_failure(tmp_path):

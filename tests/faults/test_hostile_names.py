@@ -77,7 +77,7 @@ def told(capsys, *arguments):
         main(list(arguments))
     out = capsys.readouterr()
     assert "Traceback" not in out.err
-    assert "A fault of tune itself" not in out.err
+    assert "Internal error" not in out.err
     assert not _RAW.search(out.out + out.err), "a raw control character reached the terminal"
     return left.value.code, out.err
 

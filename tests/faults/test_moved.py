@@ -104,7 +104,7 @@ def test_a_finished_study_is_promoted_exported_and_told_of_from_where_it_lies_no
     for verb in ("export", "promote"):
         code, _, err = tune(arena, verb, "s", *home)
         assert (code, len(err.splitlines())) == (4, 1), err
-        assert "name its new place with --data" in err
+        assert "give its new path with --data" in err
 
     shutil.copy(moved, tmp_path / "other.yaml")
     (tmp_path / "other.yaml").write_text("names: [dog]\n")
@@ -119,7 +119,7 @@ def test_a_finished_study_is_promoted_exported_and_told_of_from_where_it_lies_no
 
     weights = weights.rename(tmp_path / "renamed.pt")
     code, _, err = tune(arena, "export", "s", *home, "--data", str(moved))
-    assert (code, "name its new place with --model" in err) == (2, True), err
+    assert (code, "give its new path with --model" in err) == (2, True), err
     code, out, err = tune(arena, "promote", "s", *home, "--data", str(moved), "--model", "renamed.pt", "--plain")
     assert code == 0, err
     code, out, _ = tune(arena, "status", "s", *home, "--json")
@@ -228,4 +228,4 @@ def test_the_list_of_studies_has_those_of_the_database_and_those_of_the_folders_
     assert not (tmp_path / "none.db").exists()
     code, _, err = tune(arena, "status", "own", "--storage", arena.storage)
     assert code == 2
-    assert "for that, leave --storage and TUNE_STORAGE out" in err
+    assert "contains a study of this name; omit --storage and TUNE_STORAGE" in err

@@ -1,5 +1,5 @@
-"""The `tune` command: one module a verb; a verb parses, calls and prints.
+"""Define the `tune` command, with one module per verb; a verb parses, calls and prints.
 
-Every command line imports every verb, if only for its help. So a verb imports inside its function what takes long to
-import: Optuna, SQLAlchemy, SciPy and Ray cost seconds together.
+Every command line imports every verb, if only for its help. A verb therefore imports slow packages inside its function:
+Optuna, SQLAlchemy, SciPy and Ray together take seconds.
 """

@@ -1,4 +1,4 @@
-"""Arguments that several verbs share, and what they mean."""
+"""Define the arguments that several verbs share, and interpret their values."""
 
 import os
 import shlex
@@ -20,42 +20,49 @@ if TYPE_CHECKING:
 
 STORAGE_VARIABLE = "TUNE_STORAGE"
 
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name, as `tune status` lists it.")]
-Home = Annotated[Path, typer.Option(envvar="TUNE_HOME", help="The folder that holds the studies.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study, as listed by `tune status`.")]
+Home = Annotated[Path, typer.Option(envvar="TUNE_HOME", help="Folder that holds the studies.")]
 Storage = Annotated[
     str | None,
     typer.Option(
         envvar=STORAGE_VARIABLE,
-        help="Database URL; by default an SQLite file in the study's folder. Put one with a password in the "
+        help="Database URL. Default: an SQLite file in the study's folder. Put a URL with a password in the "
         "environment variable, where other users cannot read it.",
     ),
 ]
 Gpus = Annotated[
-    int | None, typer.Option(min=0, help="GPUs to use, one a trial; 0: the CPU. Default: all that there are.")
+    int | None,
+    typer.Option(
+        min=0, help="Number of GPUs to use, one per trial of a search; 0 trains on the CPU. Default: all GPUs."
+    ),
 ]
-Parallel = Annotated[int | None, typer.Option(min=1, help="Trials at once. Default: one a GPU, or one a core.")]
-Address = Annotated[str | None, typer.Option(help="Join a running Ray cluster: auto, or host:port.")]
+Parallel = Annotated[int | None, typer.Option(min=1, help="Trials to run at once. Default: one per GPU or CPU core.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Running Ray cluster to join: auto, or host:port. Default: start Ray on this machine."),
+]
 Trainer = Annotated[
     str | None,
-    typer.Option(envvar="TUNE_TRAINER", help="Command of a trainer of your own that speaks tuner.contract."),
+    typer.Option(envvar="TUNE_TRAINER", help="Command of your own trainer, which must implement tuner.contract."),
 ]
 HangAfter = Annotated[
     float,
     typer.Option(
         min=1.0,
         metavar="SECONDS",
-        help="A trainer silent for longer, and for longer than five epochs, is killed as hung and started again.",
+        help="Kill and restart a trainer that is silent for longer than this and for longer than five epochs.",
     ),
 ]
 StartWithin = Annotated[
-    float, typer.Option(min=1.0, metavar="SECONDS", help="The same, for everything up to the end of the first epoch.")
+    float,
+    typer.Option(
+        min=1.0,
+        metavar="SECONDS",
+        help="Kill and restart a trainer that is silent for longer than this before its first epoch has ended.",
+    ),
 ]
-DataNow = Annotated[
-    str | None, typer.Option("--data", help="Where the data set of the study lies now, if it was moved.")
-]
-ModelNow = Annotated[
-    str | None, typer.Option("--model", help="Where the model of the study lies now, if it was moved.")
-]
+DataNow = Annotated[str | None, typer.Option("--data", help="New location of the study's data set, if it was moved.")]
+ModelNow = Annotated[str | None, typer.Option("--model", help="New location of the study's model, if it was moved.")]
 DEFAULT_HOME = Path("studies")
 
 
@@ -67,7 +74,7 @@ def machines(
     hang_after: float,
     start_within: float,
 ) -> "Machines":
-    """Where and how to train, from the options."""
+    """Collect the options that define where and how to train."""
     from tuner.workflows.options import Machines
 
     hang_timeouts = HangTimeouts(least_s=hang_after, start_s=start_within)
@@ -76,12 +83,12 @@ def machines(
 
 
 def trainer_command(trainer: str | None) -> tuple[str, ...]:
-    """What starts a trainer: the user's command, or ours."""
+    """Return the command that starts a trainer: the user's, or that of the bundled trainer."""
     return tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
 
 
 def storage_url(storage: str | None, paths: "StudyPaths") -> str:
-    """The study's database. Its address leaves the environment: what this process starts has no need of it."""
+    """Return the database URL of the study, and remove it from the environment: child processes do not need it."""
     from tuner.storage.database import sqlite_url
 
     os.environ.pop(STORAGE_VARIABLE, None)
@@ -89,10 +96,10 @@ def storage_url(storage: str | None, paths: "StudyPaths") -> str:
 
 
 def open_study(name: str, home: Path, storage: str | None) -> "tuple[StoredStudy, StudyPaths]":
-    """An existing study and its folder.
+    """Open an existing study; return it and its paths.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no study of that name.
     """
     from tuner.study import StoredStudy, StudyPaths
 
@@ -103,14 +110,14 @@ def open_study(name: str, home: Path, storage: str | None) -> "tuple[StoredStudy
         if storage is None or not paths.database.exists():
             raise
         raise UsageError(
-            f"{error} There is one in '{paths.database}': for that, leave --storage and {STORAGE_VARIABLE} out."
+            f"{error} '{paths.database}' contains a study of this name; omit --storage and {STORAGE_VARIABLE}."
         ) from error
 
 
 def hide_password(arguments: list[str]) -> None:
-    """Begin this process anew where its command line shows a database's password to every user of the machine.
+    """Restart this process if its command line shows a database password to every user of the machine.
 
-    The password moves to the environment, which only its owner can read. Ray, too, keeps the command line.
+    The password moves to the environment, which only the process owner can read. Ray keeps the command line, too.
     """
     for place, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
@@ -128,30 +135,31 @@ def _has_password(url: str) -> bool:
 
 
 def data_source(source: str | None) -> str:
-    """An absolute path, or the name of the sample data set as it is.
+    """Return the absolute path of a data set YAML, or the name of the bundled sample data set unchanged.
 
     Raises:
-        UsageError: no data set is named, neither by option nor by file.
-        DataError: there is no such file.
+        UsageError: neither an option nor a file names a data set.
+        DataError: the file does not exist.
     """
     if source is None:
         raise UsageError(
-            "A data set must be named: --data my/dataset.yaml, or --data sample for the sample that comes with tune."
+            "A data set is required, but none is given; add --data my/dataset.yaml, or --data sample for the bundled "
+            "sample data set."
         )
     if source == "sample" or source.startswith("sample:"):
         return source
     path = Path(checked_path("--data", source)).absolute()
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-        raise DataError(f"--data must be the YAML file of a data set, but there is no '{path}'.")
+        raise DataError(f"--data must be the YAML file of a data set, but '{path}' does not exist; check the path.")
     return str(path)
 
 
 def chosen_model(given: str | None, data: str, trainer: Sequence[str], tell: Callable[[str], None]) -> str:
-    """The model that is named, or else the one that the trainer's data check advises, which is told.
+    """Return the given model; without one, the model that the trainer's data check suggests, after a note to the user.
 
     Raises:
-        DataError: no model is named, and the data set cannot be checked or must not be trained on.
-        MachineError: no model is named, and the trainer does not work or does not check data.
+        DataError: no model is given, and the data set cannot be checked or must not be trained on.
+        MachineError: no model is given, and the trainer does not work or does not check data.
     """
     if given is not None:
         return model_source(given)
@@ -160,19 +168,19 @@ def chosen_model(given: str | None, data: str, trainer: Sequence[str], tell: Cal
     try:
         advice = advised_model(data, trainer)
     except MachineError as error:
-        raise MachineError(f"{error} Or name the model with --model.") from error
-    tell(f"model  {advice.choice} is chosen by the data check: {advice.why}; --model takes another")
+        raise MachineError(f"{error} Or choose the model with --model.") from error
+    tell(f"model  {advice.choice}, suggested by the data check: {advice.why}; choose another with --model")
     return advice.choice
 
 
 def model_source(given: str) -> str:
-    """An absolute path where there is such a file, so that it means the same in any folder; else the name as it is."""
+    """Return the absolute path of an existing file, which is valid in any folder; any other name is unchanged."""
     name = checked_path("--model", given)
     return str(Path(name).absolute()) if os.path.isfile(name) else name  # noqa: PTH113 - as above
 
 
 def commands_prefix() -> str:
-    """What to put before `tune` and `yolo` so that a shell finds those of this environment; "" when it does anyway."""
+    """Return the prefix that makes a shell find this environment's `tune` and `yolo`; empty if it needs none."""
     folder = Path(sys.executable).parent
     found = shutil.which("tune")
     if found is not None and Path(found).parent == folder:
@@ -182,5 +190,5 @@ def commands_prefix() -> str:
 
 
 def terminal_is_dumb() -> bool:
-    """Whether a live view would be in the way."""
+    """Check whether the terminal cannot show a live view, or the user wants none."""
     return os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ

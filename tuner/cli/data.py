@@ -1,4 +1,4 @@
-"""`tune data`: looking at a data set before it costs GPU hours."""
+"""Implement `tune data`, the check of a data set before it costs GPU-hours."""
 
 import os
 from collections.abc import Iterator
@@ -19,31 +19,33 @@ if TYPE_CHECKING:
 
     from tuner.workflows.data_check import OnProgress
 
-app = typer.Typer(help="Look at a data set before it costs GPU hours.", no_args_is_help=True)
+app = typer.Typer(help="Check a data set before it costs GPU-hours.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Look at a data set before it costs GPU hours."""
+    """Check a data set before it costs GPU-hours."""
 
 
 @app.command()
 def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Data set YAML; sample: the one that comes with us.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON on standard output.")] = False,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Data set YAML, or sample for the bundled data set.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as a page, with images of the worst.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the report as an HTML page with images of the worst findings."),
     ] = None,
     fix: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write a cleaned data set into a new folder, of links to the images."),
+        typer.Option(metavar="FOLDER", help="Write a cleaned data set, with links to the images, to a new folder."),
     ] = None,
-    places: Annotated[int, typer.Option(min=0, help="How many places of each finding to name.")] = 3,
+    places: Annotated[int, typer.Option(min=0, help="Maximum places to list for each finding.")] = 3,
     trainer: Trainer = None,
 ) -> None:
-    """Look at every image and label: what is wrong, what leaks, what val can tell apart, what to give `tune run`.
+    """Check every image and label of a data set, and suggest a model and a search space.
 
-    The data set itself is only read. The exit code is 4 where `tune run` would refuse it.
+    Reports flaws, images that leak from train into val, and the smallest difference that val can resolve.
+    Never changes the data set itself. The exit code is 4 if `tune run` would refuse the data set.
 
     Examples:
 
@@ -58,7 +60,7 @@ def check(
     if data.partition(":")[0] != "sample":
         checked_path("DATA", data)
     if html is not None and (html.is_dir() or not os.access(html.parent, os.W_OK)):
-        raise _not_writable(html, "it is a folder" if html.is_dir() else "its folder is not there or not to be written")
+        raise _not_writable(html, "it is a folder" if html.is_dir() else "its folder is missing or read-only")
     with _progress() as on_progress:
         report, cleaned = check_data(
             data, trainer_command(trainer), samples=html is not None, fix=fix, on_progress=on_progress
@@ -76,7 +78,7 @@ def check(
     if cleaned is not None:
         typer.echo(
             f"cleaned     {printable(cleaned.data)}: {cleaned.num_images:,} images, {cleaned.num_left_out:,} left "
-            f"out, {cleaned.num_rewritten:,} saved anew, {cleaned.num_rows:,} rows of labels changed",
+            f"out, {cleaned.num_rewritten:,} rewritten, {cleaned.num_rows:,} label rows changed",
             err=as_json,
         )
     if report.refusal:
@@ -93,12 +95,12 @@ def _write_page(file: Path, content: bytes) -> None:
 
 
 def _not_writable(file: Path, why: str) -> UsageError:
-    return UsageError(f"--html must be a file that can be written, but got '{file}': {why}; choose another.")
+    return UsageError(f"--html must be a writable file, but got '{file}': {why}; choose another.")
 
 
 @contextmanager
 def _progress() -> "Iterator[OnProgress]":
-    """Bars on standard error, where that is a terminal."""
+    """Show progress bars on standard error if it is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""`tune db`: looking after the database of a study, or any that --storage names."""
+"""Implement `tune db`, the maintenance of the database of a study or of any URL given with --storage."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tuner.storage import maintenance
 
 StudyName = Annotated[
-    str | None, typer.Argument(metavar="[STUDY]", help="The study whose database is meant; not needed with --storage.")
+    str | None,
+    typer.Argument(metavar="[STUDY]", help="Name of the study whose database to use; not needed with --storage."),
 ]
 
 app = typer.Typer(help="Check, copy or upgrade the database of a study.", no_args_is_help=True)
@@ -24,9 +25,12 @@ def check(
     study: StudyName = None,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Look whether a database answers, is sound and of the right version, and what is in it. Changes nothing."""
+    """Check a database and list its studies, without changing anything.
+
+    Checks that the database answers, is intact and has the right version.
+    """
     from tuner.storage import maintenance
 
     found = maintenance.check(_url(study, home, storage))
@@ -54,13 +58,18 @@ def backup(
     study: StudyName = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The SQLite file to write. Default: named after database and time."),
+        typer.Option(
+            "--output", "-o", help="SQLite file to write. Default: a name made of the database's name and the time."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
 ) -> None:
-    """Copy a database into an SQLite file, also while a search runs. `--storage sqlite:///FILE` opens it."""
+    """Copy a database to an SQLite file; this also works during a search.
+
+    Open the copy with `--storage sqlite:///FILE`.
+    """
     from tuner.storage import maintenance
 
     typer.echo(str(maintenance.backup(_url(study, home, storage), output, force=force)))
@@ -69,19 +78,22 @@ def backup(
 @app.command()
 def upgrade(
     study: StudyName = None,
-    yes: Annotated[bool, typer.Option("--yes", help="There is a copy; needed unless it is SQLite.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Confirm that you have a backup; required unless it is SQLite.")
+    ] = False,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
 ) -> None:
-    """Bring a database of an older Optuna to the version that this one needs; SQLite is copied first.
+    """Upgrade the database of an older Optuna to the version that the installed Optuna needs.
 
-    Times that Optuna 4 and older wrote are local; from Optuna 5 on they are read as UTC.
+    An SQLite file is copied first.
+    Optuna 4 and older wrote local times; Optuna 5 and newer read them as UTC.
     """
     from tuner.storage import maintenance
 
     found, copy = maintenance.upgrade(_url(study, home, storage), confirmed=yes)
     if not found:
-        typer.echo("Nothing to do: the tables are of the version that this Optuna needs.")
+        typer.echo("Nothing to do: the tables already have the version that this Optuna needs.")
         return
     if copy is not None:
         typer.echo(f"Copied to {copy}")
@@ -91,7 +103,7 @@ def upgrade(
 def _url(study: str | None, home: Path, storage: str | None) -> str:
     if study is None:
         if storage is None:
-            raise UsageError("A database must be named: the study that it belongs to, or --storage URL.")
+            raise UsageError("A database is required, but none is given; name its study, or add --storage URL.")
         return storage
     from tuner.study import StudyPaths
 

@@ -1,4 +1,4 @@
-"""`tune diagnose`."""
+"""Implement `tune diagnose`."""
 
 import json
 import shlex
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def diagnose_run(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="The folder of a run, or its results.csv or records.jsonl.")
-    ],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or its results.csv or records.jsonl.")],
     write: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.yaml", help="Write the run's arguments with the changes, for yolo train cfg=FILE."),
+        typer.Option(
+            metavar="FILE.yaml", help="Write the run's arguments with the changes, for yolo train cfg=FILE.yaml."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the diagnosis as JSON.")] = False,
 ) -> None:
-    """Say what is wrong with a training run, by its curves, and what to change.
+    """Diagnose a training run from its curves, and suggest changes.
 
-    It reads what `yolo train` and this product's trials leave behind, finished or not: results.csv with args.yaml,
-    or records.jsonl. Nothing is trained, and nothing but --write writes.
+    Reads the files of `yolo train` and of this product's trials, finished or not:
+    results.csv with args.yaml, or records.jsonl. Trains nothing, and writes nothing without --write.
 
     Examples:
 
@@ -53,30 +53,32 @@ def diagnose_run(
 
 
 def refuse_what_train_refuses(text: str, target: Path, *, named: set[str]) -> None:
-    """Raise what `tune train` would say of the file; `named` are arguments that its command line will have."""
+    """Raise the error that `tune train` would raise for the file, except for `named` arguments of its command line."""
     from tuner.training.arguments_file import parameters_of
 
     try:
         parameters_of(text, str(target), overridden=named)
     except SpaceError as error:
-        raise SpaceError(f"{error}\n'{target}' is not written: `tune train` would refuse it.") from error
+        raise SpaceError(f"{error}\n'{target}' was not written, because `tune train` would refuse it.") from error
 
 
 def _next(diagnosis: "Diagnosis", written: Path | None) -> str:
-    """What to type next, or why there is nothing."""
+    """Return the line with the next command, or with the reason why there is none."""
     from tuner.diagnosis import Condition
     from tuner.diagnosis.next_run import is_resumed
 
     if not diagnosis.changes:
         kept = f"; {written} was not written" if written else ""
         if diagnosis.findings:
-            return f"next      follow the remedy above; there is no argument to change{kept}"
+            return f"next      follow the remedy above; no argument needs to change{kept}"
         if diagnosis.condition is Condition.NOT_JUDGED:
-            return f"next      what is known calls for no change{kept}"
+            return f"next      nothing to change, judging by the available data{kept}"
         return f"next      nothing to change{kept}"
     prefix, source = commands_prefix(), shlex.quote(diagnosis.run.source)
     if not diagnosis.run.params:
-        return "next      pass these changes to tune train with the arguments of the run, which are unknown here"
+        return (
+            "next      pass these changes to tune train together with the run's other arguments, which are unknown here"
+        )
     if written is None:
         return f"next      {prefix}tune diagnose {source} --write next.yaml"
     began_from = " --model MODEL" if is_resumed(diagnosis) and "model" not in diagnosis.changes else ""

@@ -1,4 +1,4 @@
-"""`tune doctor`."""
+"""Implement `tune doctor`."""
 
 import json
 from typing import Annotated
@@ -13,9 +13,9 @@ from tuner.system.printable import printable
 def doctor(
     home: Home = DEFAULT_HOME,
     trainer: Trainer = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a bug report.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for a bug report.")] = False,
 ) -> None:
-    """Look at this machine: versions, devices, folders, and which `tune` is on the path."""
+    """Check this machine: versions, devices, folders, and the `tune` on the path."""
     from tuner.workflows.doctor import examine
 
     findings = examine(home.absolute(), trainer_command(trainer))

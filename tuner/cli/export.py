@@ -1,4 +1,4 @@
-"""`tune export`."""
+"""Implement `tune export`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,19 +26,18 @@ if TYPE_CHECKING:
 
 def export(
     study: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="The study's name, as `tune status` lists it.")
+        list[str], typer.Argument(metavar="STUDY...", help="Name of the study, as listed by `tune status`.")
     ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write. Default: params.yaml.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: params.yaml.")] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs to write. Default: the final run's, or the space's.")
+        int | None,
+        typer.Option(min=1, help="Number of epochs to write. Default: that of the final run, or of the space."),
     ] = None,
     curves: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.parquet",
-            help="Write the learning curves of all trials instead, of several studies of one space if they are named.",
+            help="Write the learning curves of all trials instead; accepts several studies of one space.",
         ),
     ] = None,
     data: DataNow = None,
@@ -47,16 +46,18 @@ def export(
     storage: Storage = None,
     trainer: Trainer = None,
 ) -> None:
-    """Write the winner's configuration, ready for `yolo train cfg=params.yaml`."""
+    """Write the winner's configuration for `yolo train cfg=params.yaml`."""
     if curves is not None:
         if any(option is not None for option in (output, epochs, data, model)):
             raise UsageError(
-                "--curves writes a table instead of params.yaml; leave --output, --epochs, --data and --model out."
+                "--curves excludes --output, --epochs, --data and --model, but some of them are given; omit them."
             )
         _export_curves(curves, list(dict.fromkeys(study)), home, storage)
         return
     if len(study) > 1:
-        raise UsageError(f"A winner is that of one study, but got {', '.join(study)}; name one, or add --curves.")
+        raise UsageError(
+            f"STUDY must be a single study without --curves, but got {', '.join(study)}; name one, or add --curves."
+        )
     from tuner.training.export import params_yaml, write_params
     from tuner.training.final_run import choose_winner
 
@@ -75,8 +76,10 @@ def export(
 def _with_places_of_now(
     study: "StoredStudy", paths: "StudyPaths", trainer: str | None, data: str | None, model: str | None
 ) -> "StudySpec":
-    """The spec, after a look whether what it names is there; asked for another place, or where it is not, a trainer
-    prepares it again."""
+    """Return the spec with valid paths.
+
+    A trainer prepares the study again if the user names new paths or a file is missing.
+    """
     from tuner.workflows.places import in_place, prepared_again
 
     if data is None and model is None and in_place(study.spec):

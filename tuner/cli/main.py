@@ -1,4 +1,4 @@
-"""The command itself: its verbs, and how an error becomes one line and an exit code."""
+"""Define the command with its verbs, and turn each error into one line and an exit code."""
 
 import errno
 import logging
@@ -35,14 +35,14 @@ EXIT_CODES = """
 Exit codes: 0 done · 1 internal error, please report · 2 command line · 3 search space or settings · 4 data set ·
 5 machine, folder or package · 6 no trial succeeded · 7 stopped by a failure policy · 8 database ·
 9 another driver runs the study · 75 preempted (SIGUSR1, SIGUSR2): requeue · 129, 130, 143 stopped by a signal.
-After 8, 9, 75, 129, 130 and 143 the same command goes on where this one stopped.
+After 8, 9, 75, 129, 130 and 143, run the same command again to resume.
 """
 
 _NOBODY_READS = (errno.EPIPE, errno.EIO)
-"""The reader of a pipe has seen enough, or the terminal was closed."""
+"""Errors that mean that the reader closed the pipe, or that the terminal is gone."""
 
 app = typer.Typer(
-    help="Find good hyper-parameters for a detector: check the data, search, promote, export, train.",
+    help="Find good hyper-parameters for a detector: check the data, search, train in full, export.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -75,11 +75,11 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options of every verb."""
+    """Accept the options of every verb."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command and leave with its exit code; `--debug` may stand anywhere."""
+    """Run the command and exit with its exit code; `--debug` is accepted at any position."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         hide_password(given)
@@ -89,11 +89,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _exit_code([argument for argument in given if argument != "--debug"], debug=debug)
         sys.stdout.flush()
         if code == 0 and any(error.errno not in _NOBODY_READS for error in failures):
-            sys.stderr.write(f"All is done, but the output could not be written: {failures[0].strerror}.\n")
+            sys.stderr.write(f"The command succeeded, but its output could not be written: {failures[0].strerror}.\n")
             code = MachineError.exit_code
     if arguments is None:
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(signum, signal.SIG_IGN)  # all is done: a late one must not make this a failure
+            signal.signal(signum, signal.SIG_IGN)  # a late signal must not turn success into failure
     sys.exit(code)
 
 
@@ -134,7 +134,7 @@ def _exit_code(arguments: list[str], *, debug: bool) -> int:
 
 
 def _told(error: BaseException) -> str:
-    """What an error says: one line, or one for each problem of a space."""
+    """Return the text of an error: one line, or one line for each problem of a space."""
     lines = str(error).split("\n") if isinstance(error, SpaceError) else [str(error)]
     return "\n".join(map(printable, lines))
 
@@ -145,5 +145,5 @@ def _report(error: Exception) -> int:
         error.message = printable(str(getattr(error, "message", error)))  # type: ignore[attr-defined]
         show()
         return int(getattr(error, "exit_code", 2))
-    sys.stderr.write(f"A fault of tune itself, {type(error).__name__}: {_told(error)}; --debug shows where.\n")
+    sys.stderr.write(f"Internal error, please report: {type(error).__name__}: {_told(error)}; --debug shows where.\n")
     return 1

@@ -1,4 +1,4 @@
-"""Standard output and error that outlast whoever reads them: a terminal that closes ends no training."""
+"""Keep standard output and error usable after their reader has gone: closing a terminal must not end training."""
 
 import contextlib
 import io
@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 class _Lasting(io.FileIO):
-    """Writes until that fails, and from then on nowhere."""
+    """File that discards everything after its first failed write."""
 
     def __init__(self, fd: int, failures: list[OSError]) -> None:
         super().__init__(fd, "w", closefd=False)
@@ -31,7 +31,7 @@ class _Lasting(io.FileIO):
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[list[OSError]]:
-    """Let no print of the block fail; yields the failures that there were, the first of each stream."""
+    """Prevent prints inside the block from failing; yield the first failure of each stream."""
     failures: list[OSError] = []
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (_outlasting(stream, failures) for stream in before)
@@ -48,9 +48,9 @@ def _outlasting(stream: TextIO, failures: list[OSError]) -> TextIO:
     try:
         fd = stream.fileno()
         stream.flush()
-    except (AttributeError, OSError, ValueError):  # none at all, or one that is no file
+    except (AttributeError, OSError, ValueError):  # no stream, or not a file
         return stream
-    buffered = io.BufferedWriter(_Lasting(fd, failures))  # type: ignore[type-var]  # as of `write`
+    buffered = io.BufferedWriter(_Lasting(fd, failures))  # type: ignore[type-var]  # see `write`
     return io.TextIOWrapper(
         buffered, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.isatty() or stream is sys.stderr
     )

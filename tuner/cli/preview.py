@@ -1,4 +1,4 @@
-"""`tune preview`."""
+"""Implement `tune preview`."""
 
 import shlex
 import sys
@@ -14,23 +14,25 @@ from tuner.system.printable import printable
 
 
 def preview(
-    space: Annotated[str | None, typer.Option(help="A space file, or a shipped space: its sheets as well.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Data set YAML, or sample for the bundled one. Default: the space's.")
+    space: Annotated[
+        str | None, typer.Option(help="Space file or name of a shipped space, to draw its sheets too.")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the sheets.")] = Path("preview"),
+    data: Annotated[
+        str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the space.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the sheets.")] = Path("preview"),
     imgsz: Annotated[
         int | None,
-        typer.Option(min=32, max=4096, help="Size that images are trained at. Default: the space's, or 640."),
+        typer.Option(min=32, max=4096, help="Image size for training. Default: that of the space, or 640."),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, max=50, help="Rows of a sheet.")] = 4,
-    draws: Annotated[int, typer.Option(min=1, max=20, help="Augmented images in a row.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Another one: other images, other draws.")] = 0,
+    images: Annotated[int, typer.Option(min=1, max=50, help="Sampled images per sheet, one per row.")] = 4,
+    draws: Annotated[int, typer.Option(min=1, max=20, help="Augmented versions of each image.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for the sampled images and augmentations.")] = 0,
     trainer: Trainer = None,
 ) -> None:
-    """Draw training images as weak, medium and strong augmentation change them, and as a space does.
+    """Draw training images with weak, medium and strong augmentation, and with that of a space.
 
-    Look whether objects can still be recognised, whether the boxes are on them, and whether colours are natural.
+    Check that you can still recognise the objects, that boxes are on them, and that colours look natural.
 
     Examples:
 
@@ -53,7 +55,7 @@ def preview(
         seed=seed,
     )
     if sys.stderr.isatty():
-        typer.echo("Drawing; the first time with a data set, all its training images are read ...", err=True)
+        typer.echo("Drawing; the first time, this reads all training images of the data set ...", err=True)
     sheets = service.draw(options, trainer_command(trainer))
     for file in sheets.files:
         typer.echo(printable(str(file)))

@@ -1,4 +1,4 @@
-"""`tune promote`."""
+"""Implement `tune promote`."""
 
 from typing import Annotated
 
@@ -31,7 +31,9 @@ def promote(
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Length of the full run. Default: the space's. If given, also where nothing was learnt."
+            min=1,
+            help="Epochs of the final run. Default: those of the space. If given, the run also follows a search that "
+            "learnt nothing.",
         ),
     ] = None,
     data: DataNow = None,
@@ -43,9 +45,9 @@ def promote(
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a live view.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print plain lines instead of a live view.")] = False,
 ) -> None:
-    """Train the winner of a search in full, or go on with that run."""
+    """Train the winner of a search in full, or resume this final run."""
     from rich.console import Console
 
     from tuner.report.progress import View

@@ -1,4 +1,4 @@
-"""`tune run`."""
+"""Implement `tune run`."""
 
 import re
 from contextlib import ExitStack, closing
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 
 def run(
-    space: Annotated[str, typer.Option(help="A space file, or a shipped space: quick, strong_aug, full, ...")],
+    space: Annotated[str, typer.Option(help="Space file or name of a shipped space: quick, strong_aug, full, ...")],
     data: Annotated[
-        str | None, typer.Option(help="Data set YAML, or sample for the bundled one. Default: the space's.")
+        str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the space.")
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="mamba-yolo-n|t|b|l, a detection YAML (yolov8n.yaml), or a .pt to fine-tune. Default: the space's, or "
-            "what the data check advises."
+            help="mamba-yolo-n|t|b|l, a detection YAML (yolov8n.yaml), or a .pt to fine-tune. Default: that of the "
+            "space, or the one that the data check suggests."
         ),
     ] = None,
     gpus: Gpus = None,
@@ -54,7 +54,8 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="STUDY",
-            help="Try the best of an earlier study first, as far as the space has them; of several if it is repeated.",
+            help="Try the best configurations of an earlier study first, adapted to this space; repeat the option to "
+            "combine several studies.",
         ),
     ] = None,
     settings: Annotated[
@@ -62,61 +63,70 @@ def run(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Fix a parameter for all trials, as batch=16; overrides the space; may be repeated.",
+            help="Fix a parameter for all trials, for example batch=16; overrides the space; may be repeated.",
         ),
     ] = None,
-    imgsz: Annotated[int | None, typer.Option(help="Image size of all trials; short for --set imgsz=N.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
-    grace_epochs: Annotated[int | None, typer.Option(help="The first rung; overrides the space.")] = None,
+    imgsz: Annotated[int | None, typer.Option(help="Image size for all trials; the same as --set imgsz=N.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Number of trials; overrides the space.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of a complete trial; overrides the space.")] = None,
+    grace_epochs: Annotated[int | None, typer.Option(help="Epoch of the first rung; overrides the space.")] = None,
     rungs: Annotated[
-        str | None, typer.Option(help="Epochs at which trials are compared, as 3,9,27; overrides the space.")
+        str | None,
+        typer.Option(help="Epochs at which trials are compared, for example 3,9,27; overrides the space."),
     ] = None,
-    reduction_factor: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
+    reduction_factor: Annotated[
+        int | None, typer.Option(help="One trial in this many continues at a rung; overrides the space.")
+    ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="auto, asha-promotion or asha-stopping; overrides the space.")
+        str | None, typer.Option(help="Strategy: auto, asha-promotion or asha-stopping; overrides the space.")
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="auto, model, tpe, gp, cmaes or random.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Overrides the space.")] = None,
-    metric: Annotated[str | None, typer.Option(help="mAP50-95, mAP50, precision or recall.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Sampler: auto, model, tpe, gp, cmaes or random; overrides the space.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed of the search; overrides the space.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Metric to maximise: mAP50-95, mAP50, precision or recall; overrides the space."),
+    ] = None,
     reevaluation_runs: Annotated[
         int | None,
         typer.Option(
-            help="The most runs, 6 or more, that compare the best with the default configuration on other seeds; "
-            "0 for none. Default: a quarter of what the search has trained."
+            help="Maximum re-evaluation runs on fresh seeds (6 or more; 0 disables). They compare the best trials with "
+            "the default configuration. Default: a quarter of what the search has trained, but 6 to 20 runs."
         ),
     ] = None,
-    promote_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner's full run.")] = None,
+    promote_epochs: Annotated[int | None, typer.Option(help="Epochs of the final run; overrides the space.")] = None,
     promote: Annotated[bool, typer.Option(help="Train the winner in full after the search.")] = True,
     validate_every_epoch: Annotated[
-        bool, typer.Option("--validate-every-epoch", help="Not only where trials are compared.")
+        bool, typer.Option("--validate-every-epoch", help="Validate after every epoch, not only at rungs.")
     ] = False,
     max_hours: Annotated[
         float | None,
-        typer.Option(metavar="HOURS", help="End the search after so long, all runs of the study counted together."),
+        typer.Option(metavar="HOURS", help="End the search after this much wall time, over all runs of the study."),
     ] = None,
     gpu_hours: Annotated[
         float | None,
         typer.Option(
             metavar="HOURS",
-            help="End it when its trials have trained for so long in total; a slot on the CPU counts as a GPU.",
+            help="End the search after this much training in total; a slot on the CPU counts as a GPU.",
         ),
     ] = None,
     no_improvement: Annotated[
-        int | None, typer.Option(metavar="TRIALS", help="End it after so many trials without a better result.")
+        int | None,
+        typer.Option(metavar="TRIALS", help="End the search after this many trials without a better result."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Time one epoch, say what the run would cost, and leave it at that.")
+        bool, typer.Option("--dry-run", help="Time one epoch and estimate the cost of the run, without starting it.")
     ] = False,
     address: Address = None,
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
-    plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of a live view.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print plain lines instead of a live view.")] = False,
 ) -> None:
-    """Search a space, compare the best with the default configuration, promote the winner, write params.yaml.
+    """Search a space, compare the best trials with the default, train the winner in full, write params.yaml.
 
-    The same command again goes on where the last one stopped.
+    Run the same command again to resume an interrupted run.
 
     Examples:
 
@@ -157,7 +167,7 @@ def run(
         checked_study_name(study)
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     if fixed:
-        view.note(f"set    {', '.join(fixed)} for all trials, instead of what the space says")
+        view.note(f"set    {', '.join(fixed)} for all trials; overrides the space")
     source = data_source(data or loaded.data)
     where = machines(gpus, parallel, address, trainer, hang_after, start_within)
     chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
@@ -187,18 +197,18 @@ def _settings(settings: list[str], imgsz: int | None) -> list[str]:
     if imgsz is None:
         return settings
     if any(setting.partition("=")[0].strip() == "imgsz" for setting in settings):
-        raise UsageError("--imgsz and --set imgsz exclude each other, but both are given; leave one out.")
+        raise UsageError("--imgsz and --set imgsz exclude each other, but both are given; omit one.")
     return [*settings, f"imgsz={imgsz}"]
 
 
 def _warm_start(
     space: "Space", earlier: list[str], name: str, home: Path, storage: str | None
 ) -> tuple[dict[str, ParamValue], ...]:
-    """What the earlier studies of those names give a new one of this name."""
+    """Return the configurations that the earlier studies provide for a new study of this name."""
     from tuner.search.warm_start import warm_start as warm_start_of
 
     if name in earlier:
-        raise UsageError(f"--warm-start takes other studies than the one that is run, but got '{name}'; leave it out.")
+        raise UsageError(f"--warm-start must name another study, but got the study of this run, '{name}'; omit it.")
     with ExitStack() as opened:
         studies = [opened.enter_context(closing(open_study(of, home, storage)[0])) for of in earlier]
         return warm_start_of(space, studies)
@@ -209,12 +219,12 @@ def _rungs(text: str | None) -> tuple[int, ...] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise UsageError(f"--rungs takes epochs with commas between them, such as 3,9,27, but got {text!r}.")
+        raise UsageError(f"--rungs must be epochs separated by commas, such as 3,9,27, but got {text!r}.")
     return tuple(int(part) for part in parts)
 
 
 def _default_name(space: str, data: str, model: str) -> str:
-    """The same command names the same study, so that it goes on with it."""
+    """Return the same name for the same command, so that repeating the command resumes the study."""
     of_data = data if data.startswith("sample") else f"{Path(data).parent.name}-{Path(data).stem}"
     parts = (space, of_data, Path(model).stem)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-._")[:64]

@@ -1,4 +1,4 @@
-"""`tune sample-data`."""
+"""Implement `tune sample-data`."""
 
 import subprocess
 import sys
@@ -12,10 +12,12 @@ from tuner.system.printable import printable
 
 
 def sample_data(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put it.")],
-    images: Annotated[int, typer.Option(min=8, help="Training images; a quarter as many for validation.")] = 600,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the data set.")],
+    images: Annotated[
+        int, typer.Option(min=8, help="Number of training images; validation gets a quarter as many.")
+    ] = 600,
 ) -> None:
-    """Write the sample data set: composed images of clothes, ready to train on."""
+    """Write the bundled sample data set: composed images of clothes, ready for training."""
     command = [sys.executable, "-m", "trainer", "sample-data", str(directory), "--images", str(images)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""`tune simulate`."""
+"""Implement `tune simulate`."""
 
 import json
 from pathlib import Path
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 def simulate(
     curves: Annotated[
-        Path, typer.Option(help="A table of learning curves: parquet of `tune export --curves`, or npz of losses.")
+        Path, typer.Option(help="Table of learning curves: parquet of `tune export --curves`, or npz of losses.")
     ],
-    strategy: Annotated[str, typer.Option(help="auto, asha-promotion or asha-stopping.")] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 4,
-    budget: Annotated[float, typer.Option(help="Worker time, in full runs of average cost.")] = 20.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the proposals.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="The values as JSON on standard output.")] = False,
+    strategy: Annotated[str, typer.Option(help="Strategy: auto, asha-promotion or asha-stopping.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Trials to run at once.")] = 4,
+    budget: Annotated[float, typer.Option(help="Search budget: worker time in full runs of average cost.")] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for the proposals.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the values as JSON.")] = False,
 ) -> None:
-    """Replay a search over recorded learning curves: real decisions, simulated time, no training.
+    """Replay a search on recorded learning curves, with real decisions, simulated time and no training.
 
-    Regret is that of the configuration that would be promoted at that moment: how much worse it ends than the best of
-    the table, as a share of what the median one loses.
+    Regret belongs to the configuration that would win at that moment.
+    It is the gap between its final result and the best in the table, as a share of the median's gap.
 
     Examples:
 
@@ -44,11 +44,9 @@ def simulate(
     from tuner.space import STRATEGIES
 
     if strategy not in STRATEGIES:
-        raise UsageError(
-            f"--strategy must be one of {', '.join(STRATEGIES)}, but got {strategy!r}; choose one of them."
-        )
+        raise UsageError(f"--strategy must be one of {', '.join(STRATEGIES)}, but got {strategy!r}; choose one.")
     if not 0 < budget < float("inf"):
-        raise UsageError(f"--budget must be above 0 full runs, but got {budget:g}; 20 is a usual search.")
+        raise UsageError(f"--budget must be above 0 full runs, but got {budget:g}; 20 is usual.")
     table = _loaded(curves)
     pool = Pool(table)
     search = SimulatedSearch(table, pool, strategy, seed=seed)
@@ -81,8 +79,8 @@ def _shown(table: "CurveTable", strategy: str, workers: int, budget: float, valu
     for percent, regret in values["regret"].items():
         shown.add_row(f"regret at {percent} % of the budget", f"{regret:.3f}")
     shown.add_row("trials", str(values["trials"]))
-    shown.add_row("of them trained to the end", str(values["full_runs"]))
+    shown.add_row("trained to the end", str(values["full_runs"]))
     shown.add_row("epochs of dead runs", f"{values['dead_epoch_share']:.1%}")
     shown.add_row("idle worker time", f"{values['idle_share']:.1%}")
-    shown.add_row("a decision (median, p95)", "{p50:.1f} ms, {p95:.1f} ms".format(**values["decision_ms"]))
+    shown.add_row("decision time (median, p95)", "{p50:.1f} ms, {p95:.1f} ms".format(**values["decision_ms"]))
     return shown

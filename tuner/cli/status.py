@@ -1,4 +1,4 @@
-"""`tune status`."""
+"""Implement `tune status`."""
 
 import json
 from pathlib import Path
@@ -12,13 +12,14 @@ from tuner.system.printable import printable
 
 def status(
     study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="Without one, lists the studies of --home and of --storage.")
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="Name of the study. Default: list all studies of --home and --storage."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
 ) -> None:
-    """Show a study: its trials, why they ended, the best against the default configuration."""
+    """Show the trials of a study, why they ended, and how the best compares with the default configuration."""
     if study is None:
         _list(home, storage, as_json)
         return
@@ -49,4 +50,4 @@ def _list(home: Path, storage: str | None, as_json: bool) -> None:
     elif names:
         typer.echo("\n".join(map(printable, sorted(names))))
     else:
-        typer.echo(f"No studies in {where} yet. Begin one: tune run --space quick", err=True)
+        typer.echo(f"No studies in {where} yet. Start one: tune run --space quick", err=True)

@@ -1,4 +1,4 @@
-"""`tune train`."""
+"""Implement `tune train`."""
 
 import os
 import shlex
@@ -31,67 +31,84 @@ if TYPE_CHECKING:
 def train(
     params: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="params.yaml of `tune export`, or any args.yaml. Default: medium_aug's."),
+        typer.Option(
+            metavar="FILE", help="params.yaml of `tune export`, or any args.yaml. Default: the defaults of medium_aug."
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set YAML, or sample for the bundled one. Default: the file's.")
+        str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the file.")
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="mamba-yolo-n|t|b|l, a detection YAML, or a .pt to fine-tune. Default: the file's, or what the data "
-            "check advises."
+            help="mamba-yolo-n|t|b|l, a detection YAML, or a .pt to fine-tune. Default: that of the file, or the one "
+            "that the data check suggests."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: runs/model-data.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the file's, or 300.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Default: the file's, or 0.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the run. Default: runs/model-data.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Number of epochs. Default: that of the file, or 300.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed. Default: that of the file, or 0.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An argument of ultralytics, as lr0=0.005; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Training argument of ultralytics, for example lr0=0.005; may be repeated.",
+        ),
     ] = None,
     stage: Annotated[
         list[str] | None,
         typer.Option(
             metavar="EPOCH:IMGSZ:BATCH",
-            help="Up to this epoch at this size and batch, as --stage 150:416:64 --stage 300:640:32: one run.",
+            help="Image size and batch up to this epoch; repeat it for a run in stages, for example --stage 150:416:64 "
+            "--stage 300:640:32.",
         ),
     ] = None,
     batch: Annotated[
         str | None,
-        typer.Option(help="Images of a batch, on all GPUs together; auto: as many as fit, up to 128 a GPU, measured."),
+        typer.Option(help="Batch size over all GPUs; auto measures the largest that fits, up to 128 per GPU."),
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=0, help="End after so many epochs without a better one; 0: never. Default: 50.")
+        int | None,
+        typer.Option(min=0, help="Stop after this many epochs without a better one; 0 disables. Default: 50."),
     ] = None,
-    save_period: Annotated[int, typer.Option(min=1, help="Keep a checkpoint every so many epochs.")] = 10,
+    save_period: Annotated[
+        int, typer.Option(min=1, help="Number of epochs between the checkpoints that are kept.")
+    ] = 10,
     distill: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.pt", help="Learn from a larger model that was trained on the same classes, too."),
+        typer.Option(metavar="FILE.pt", help="Distil from a larger model trained on the same classes."),
     ] = None,
     backup: Annotated[
         str,
         typer.Option(
             metavar="FOLDER",
-            help="Copy best and last weights there as often, and at the end: a path, or a URL that fsspec knows (s3://...).",
+            help="Copy the best and last weights there every --save-period epochs and at the end: a path, or a URL "
+            "that fsspec supports (s3://...).",
         ),
     ] = "",
     warm_restart: Annotated[
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Go on from the best weights of a run that is stuck: lr0 0.005 (0.0005 for Adam), 50 epochs, a fresh "
-            "optimizer, and its other arguments, unless they are given.",
+            help="Start from the best weights of a run that is stuck, with a fresh optimizer, lr0 0.005 (0.0005 for "
+            "Adam), 50 epochs and the run's other arguments, unless you override them.",
         ),
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=0, help="GPUs to train on; 0: the CPU. Default: all there are.")
+        int | None, typer.Option(min=0, help="Number of GPUs to train on; 0 trains on the CPU. Default: all GPUs.")
     ] = None,
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
 ) -> None:
-    """Train one configuration in full, on one CPU or several GPUs; the same command again goes on with it.
+    """Train one configuration in full, on a CPU or on several GPUs.
+
+    Run the same command again to resume an interrupted run.
 
     Examples:
 
@@ -113,7 +130,9 @@ def train(
     require_optimizer(given)
     said = {name: value for name, value in (("patience", patience), ("batch", _batch(batch))) if value is not None}
     if batch == "auto" and stage:
-        raise UsageError("--batch auto measures one size, but --stage names several; give each stage its batch.")
+        raise UsageError(
+            "--batch auto measures a single image size, but --stage sets several; set the batch of each stage."
+        )
     stages = tuple(_stage(text) for text in stage or ())
     source = data_source(data or given.data)
     command = trainer_command(trainer)
@@ -157,7 +176,7 @@ def train(
 
 
 def _given(params: Path | None, warm_restart: Path | None, replaced: set[str]) -> "Parameters":
-    """The configuration of a file, a run or the guide; what the command line replaces may be wrong there."""
+    """Return the configuration of a file, a run or the guide; arguments in `replaced` may be invalid there."""
     from tuner.training.arguments_file import default_parameters, read_parameters, warm_restart_of
 
     if warm_restart is not None:
@@ -172,7 +191,7 @@ def _stage(text: str) -> Stage:
     parts = text.split(":")
     if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts) or int(parts[1]) % 32:
         raise UsageError(
-            f"--stage takes the last epoch, imgsz (a multiple of 32) and batch, such as 150:416:64, but got '{text}'."
+            f"--stage must be last epoch, imgsz (a multiple of 32) and batch, such as 150:416:64, but got '{text}'."
         )
     last_epoch, imgsz, batch = map(int, parts)
     return Stage(last_epoch=last_epoch, imgsz=imgsz, batch=batch)
@@ -183,12 +202,14 @@ def _teacher(weights: Path | ParamValue | None) -> dict[str, str]:
         return {}
     path = Path(checked_path("--distill", str(weights))).absolute()
     if not os.path.isfile(path) or path.suffix != ".pt":  # noqa: PTH113 - Path.is_file raises for a name that is too long
-        raise UsageError(f"--distill takes the weights of a trained model, a .pt file, but there is no '{path}'.")
+        raise UsageError(
+            f"--distill must be an existing .pt file of a trained model, but got '{path}'; check the path."
+        )
     return {"distill_model": str(path)}
 
 
 def _backup(text: str) -> str:
-    """A path counts from the working directory, which is not the trainer's."""
+    """Make a path absolute, since the trainer has another working directory; leave a URL unchanged."""
     return text if not text or "://" in text else str(Path(checked_path("--backup", text)).absolute())
 
 
@@ -196,25 +217,27 @@ def _batch(text: str | None) -> int | None:
     if text is None or text == "auto":
         return None
     if not text.isdecimal() or not int(text):
-        raise UsageError(f"--batch takes a number of images, or auto, but got '{text}'.")
+        raise UsageError(f"--batch must be a number of images, or auto, but got '{text}'.")
     return int(text)
 
 
 def _devices(asked: int | None, trainer: Sequence[str]) -> tuple[int, float]:
-    """How many GPUs to train on, and the memory of each in GiB; that of the machine where it is the CPU."""
+    """Return the number of GPUs and the smallest memory of one in GiB; on the CPU, 0 and the machine's free memory."""
     import psutil
 
     from tuner.workflows.doctor import gpu_memories_gib
 
     there = [] if asked == 0 else gpu_memories_gib(trainer)
     if asked is not None and asked > len(there):
-        raise MachineError(f"--gpus asks for {asked}, but there are {len(there)}; `tune doctor` says what is seen.")
+        raise MachineError(
+            f"--gpus must be at most {len(there)}, the number of GPUs, but got {asked}; `tune doctor` lists the GPUs."
+        )
     used = there if asked is None else there[:asked]
     return len(used), min(used) if used else psutil.virtual_memory().available / 2**30
 
 
 def _default_name(model: str, data: str, *, restarted: bool) -> str:
-    """The same command names the same folder, so that it goes on there."""
+    """Return the same name for the same command, so that repeating the command resumes the run."""
     of_data = data.replace(":", "-") if data.startswith("sample") else f"{Path(data).parent.name}-{Path(data).stem}"
     of_model = f"{Path(model).parent.parent.name}-again" if restarted else Path(model).stem
     return f"{of_model}-{of_data}"

@@ -15,17 +15,17 @@ _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def values_of(record: Any) -> dict[str, Any]:
-    """Make a JSON object of a record; NaN and infinities become the strings "nan", "inf" and "-inf"."""
+    """Convert a record to a JSON object; NaN and infinities become the strings "nan", "inf" and "-inf"."""
     values: dict[str, Any] = _jsonable(asdict(record))
     return values
 
 
 def record_of(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """Make a record of a JSON object; fields that the record does not have are ignored.
+    """Convert a JSON object to a record; fields that the record does not have are ignored.
 
     Raises:
-        TypeError: a field is missing, or is not of the form that its annotation asks for.
-        ValueError: a field is not one of the values that it can have.
+        TypeError: a field is missing, or does not have the form that its annotation requires.
+        ValueError: a field has an invalid value.
     """
     restorers = _restorers(cast(Any, kind))
     return kind(**{name: restore(values[name]) for name, restore in restorers.items() if name in values})
@@ -43,7 +43,7 @@ def _jsonable(value: Any) -> Any:
 
 @cache
 def _restorers(kind: type[Any]) -> dict[str, _Restore]:
-    """The function for each field that makes its value of the JSON value. Cached: annotations are slow to resolve."""
+    """Return for each field the function that converts its JSON value; cached, as resolving annotations is slow."""
     hints = get_type_hints(kind)
     return {field.name: _restorer(hints[field.name]) for field in fields(kind)}
 
@@ -71,7 +71,7 @@ def _optional(restore: _Restore) -> _Restore:
 def _tuple_of(restore: _Restore) -> _Restore:
     def restored(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):
-            raise TypeError(f"a list is needed, not {value!r:.100}")
+            raise TypeError(f"must be a list, but got {value!r:.100}")
         return tuple(map(restore, value))
 
     return restored
@@ -83,14 +83,14 @@ def _mapping_to(restore: _Restore) -> _Restore:
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TypeError(f"an object is needed, not {value!r:.100}")
+        raise TypeError(f"must be an object, but got {value!r:.100}")
     return value
 
 
 def _number(value: Any) -> float:
     number = _finite_or_not(value)
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise TypeError(f"a metric must be a number, not {number!r:.100}")
+        raise TypeError(f"a metric must be a number, but got {number!r:.100}")
     return number
 
 

@@ -35,11 +35,11 @@ _KINDS: dict[str, type[Any]] = {kind.type: kind for kind in (*get_args(Request),
 
 
 class ContractError(TunerError):
-    """A line on the pipe is not a record of this contract."""
+    """Error: a line on the pipe is not a record of this contract."""
 
 
 class UnknownTypeError(ContractError):
-    """A message is of a type that this version of the contract does not know."""
+    """Error: a message has a type that this version of the contract does not know."""
 
 
 def encode(message: Request | Record) -> str:
@@ -49,11 +49,11 @@ def encode(message: Request | Record) -> str:
 
 
 def decode(line: str) -> Request | Record:
-    """Read the message on one line. Unknown extra fields are ignored, so that a newer trainer can say more.
+    """Read the message on one line. Extra fields are ignored, so that a newer trainer can send more.
 
     Raises:
         UnknownTypeError: the type is unknown.
-        ContractError: the line is no JSON object, of another contract version, or lacks fields.
+        ContractError: the line is not a JSON object, has another contract version, or lacks fields.
     """
     try:
         body = json.loads(line)
@@ -67,5 +67,7 @@ def decode(line: str) -> Request | Record:
     try:
         message: Request | Record = record_of(kind, body)
     except (TypeError, ValueError) as error:
-        raise ContractError(f"Not a complete {kind.type} record ({error}): {line[:200]!r}.") from error
+        raise ContractError(
+            f"The {kind.type} record must be complete and valid ({error}), but got {line[:200]!r}."
+        ) from error
     return message

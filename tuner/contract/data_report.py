@@ -21,7 +21,7 @@ class DataCheckRequest:
 
     type: ClassVar[str] = "check_data"
     data: str
-    """As in a `PrepareRequest`."""
+    """Data set, as in a `PrepareRequest`."""
     directory: str
     """Absolute path of an existing folder for the report and the log."""
     samples: bool = False
@@ -34,13 +34,13 @@ class DataCheckRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressRecord:
-    """Tell how far a check is."""
+    """Report the progress of a check."""
 
     type: ClassVar[str] = "progress"
     step: str
     done: int
     total: int
-    """Images."""
+    """Number of images in this step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,71 +52,71 @@ class CleanedRecord:
     """Absolute path of its YAML."""
     num_images: int
     num_left_out: int
-    """Images that cannot be used, copies, and images that would leak from train into val or test."""
+    """Number of unusable images, copies, and images that would leak from train into val or test."""
     num_rewritten: int
-    """Images copied without the bytes after their end; all others are links."""
+    """Number of images copied without the bytes after their end; all others are links."""
     num_rows: int
-    """Rows of label files that were deleted, or cut at the border of the image."""
+    """Number of label rows that were deleted, or cut at the border of the image."""
 
 
 class Level(StrEnum):
-    """How bad a finding is."""
+    """Severity of a finding."""
 
     ERROR = "error"
-    """Images are lost to it, or values of merit are wrong."""
+    """Finding that loses images or makes metrics wrong."""
     WARNING = "warning"
-    """Training runs, but most likely not as it should."""
+    """Finding that lets training run, but most likely not as intended."""
     NOTE = "note"
-    """As it should be in many data sets; worth a look."""
+    """Finding that is normal in many data sets, but worth a look."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where something was found."""
+    """Place of a finding."""
 
     file: str
     line: int = 0
-    """1-based; 0 for the whole file."""
+    """Line number, 1-based; 0 for the whole file."""
     found: str = ""
-    """What stands there."""
+    """Content of the place."""
     other: str = ""
-    """The file that this one repeats."""
+    """File that this one repeats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """All places of one split where the same thing is wrong or odd."""
+    """All places of one split that have the same problem or oddity."""
 
     kind: str
-    """Such as truncated-image; one of those in docs/data-check.md."""
+    """Name of the kind, such as truncated-image; docs/data-check.md lists all."""
     level: Level
     split: str
-    """train, val or test; empty where it is about the whole data set."""
+    """Name of the split (train, val or test); empty if the finding is about the whole data set."""
     what: str
-    """What the places are, in the plural."""
+    """Description of the places, in the plural."""
     remedy: str
     places: tuple[Place, ...]
-    """All of them, in the order of files and lines."""
+    """All places, in the order of files and lines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitFacts:
-    """What a split holds."""
+    """Content of a split."""
 
     images: int
     usable: int
-    """Images that can be trained on or validated with."""
+    """Number of images that training or validation can use."""
     background: int
-    """Of these, images without a box."""
+    """Number of usable images without a box."""
     unlabelled: int
-    """Images without a label file."""
+    """Number of images without a label file."""
     boxes: int
-    """On usable images."""
+    """Number of boxes on usable images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassFacts:
-    """How often a class is there, by split."""
+    """Frequency of a class, by split."""
 
     name: str
     images: Mapping[str, int]
@@ -125,96 +125,96 @@ class ClassFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizeFacts:
-    """How large images and objects are; objects as they are when the longer side of their image is `imgsz`."""
+    """Sizes of images and objects; those of objects apply when the longer side of the image is `imgsz`."""
 
     imgsz: int
     image_sizes: tuple[tuple[int, int, int], ...]
-    """The most frequent ones: width, height, number of images."""
+    """Most frequent sizes: width, height, number of images."""
     small: float
     medium: float
     large: float
-    """Shares of the boxes with an area below 32 x 32 pixels, below 96 x 96, and above, as COCO parts them."""
+    """Shares of the boxes with an area below 32 x 32 pixels, below 96 x 96, and above, as COCO divides them."""
     median_side: float
-    """In pixels: square root of the area."""
+    """Median size in pixels: square root of the area."""
     tiny: float
     """Share of the boxes whose shorter side is below 8 pixels, one step of the finest grid of the detector."""
     boxes_per_image: float
-    """On images that have any."""
+    """Mean number of boxes on images that have any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseFacts:
-    """How much mAP50-95 would change with other validation images of the kind, estimated before any training."""
+    """Estimate, before any training, of how much mAP50-95 varies between validation sets of the same kind."""
 
     images: int
-    """Validation images with a box."""
+    """Number of validation images with a box."""
     standard_deviation: float
-    """Of one configuration's value."""
+    """Standard deviation of mAP50-95 of one configuration."""
     least_difference: float
-    """Two configurations that differ by less on these images cannot be told apart (two standard deviations)."""
+    """Smallest difference between two configurations that these images can resolve (two standard deviations)."""
     images_for_a_point: int
-    """Validation images of the kind that would tell apart what differs by 0.01; two digits of it count."""
+    """Number of validation images that resolves a difference of 0.01; two digits are significant."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
-    """What to do with such a data set."""
+    """Advice for training on the data set."""
 
     about: str
-    """start, model, space or imgsz. `tune run` without a model takes the choice about model."""
+    """Subject: start, model, space or imgsz. `tune run` without a model uses the choice for model."""
     choice: str
-    """What to give on the command line; empty where there is nothing to give."""
+    """Value for the command line; empty if there is none."""
     why: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """A small image of a place, with its boxes, for people to look at."""
+    """Small image of a place, with its boxes, for people."""
 
     kind: str
-    """Of the finding."""
+    """Kind of the finding."""
     split: str
     place: Place
     jpeg: str
-    """The file, in base64."""
+    """JPEG file, in base64."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataReport:
-    """A whole check."""
+    """Result of a check."""
 
     data: str
     """Absolute path of the data set YAML."""
     root: str
-    """Absolute folder that the paths in it count from."""
+    """Absolute path of the folder that the paths in the YAML are relative to."""
     splits: Mapping[str, SplitFacts]
     classes: tuple[ClassFacts, ...]
-    """By class id."""
+    """Classes, in the order of their ids."""
     sizes: SizeFacts
     noise: NoiseFacts | None
-    """None where no validation image has a box."""
+    """Noise of the validation set; None if no validation image has a box."""
     findings: tuple[Finding, ...]
-    """The worst first."""
+    """Findings, the worst first."""
     notes: tuple[str, ...]
-    """What else is worth knowing of how it was read, a line each."""
+    """Further notes on how the data set was read, one line each."""
     left_out: tuple[str, ...]
     """Absolute paths of the images that cannot be trained on."""
     advice: tuple[Advice, ...]
     refusal: str
-    """Why the data set cannot be trained on as it is, one line; empty where it can."""
+    """Reason why the data set cannot be trained on as it is, on one line; empty if it can."""
     samples: tuple[Sample, ...] = ()
-    """Of the worst findings, where they were asked for."""
+    """Samples of the worst findings, if requested."""
 
 
 def told(place: Place) -> str:
-    """The place, for a message."""
+    """Describe the place in a message."""
     where = f"{place.file}:{place.line}" if place.line else place.file
-    more = [part for part in (place.found, f"as {place.other}" if place.other else "") if part]
+    more = [part for part in (place.found, f"matches {place.other}" if place.other else "") if part]
     return f"{where} ({', '.join(more)})" if more else where
 
 
 def headline(found: Finding) -> str:
-    """The finding in one line: how many, what, the first place, the remedy."""
+    """Summarise the finding on one line: number, description, first place, remedy."""
     split = f" in {found.split}" if found.split else ""
     first, number = told(found.places[0]), len(found.places)
     if number == 1:
@@ -223,7 +223,7 @@ def headline(found: Finding) -> str:
 
 
 def encode_report(report: DataReport) -> str:
-    """As JSON, in ASCII: names of files need not be valid text."""
+    """Encode a report as JSON in ASCII, since file names need not be valid text."""
     return json.dumps({"version": REPORT_VERSION, **asdict(report)}, allow_nan=False, indent=1) + "\n"
 
 
@@ -231,7 +231,7 @@ def decode_report(text: str) -> DataReport:
     """Read what `encode_report` wrote.
 
     Raises:
-        ValueError: it is no report, or one of another version.
+        ValueError: the text is not a report, or has another version.
     """
     body = json.loads(text)
     if not isinstance(body, dict) or body.get("version") != REPORT_VERSION:
@@ -239,4 +239,4 @@ def decode_report(text: str) -> DataReport:
     try:
         return record_of(DataReport, body)
     except TypeError as error:
-        raise ValueError(f"Not a whole data report: {error}") from error
+        raise ValueError(f"A data report must be complete and valid: {error}") from error

@@ -24,16 +24,16 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvironmentRecord:
-    """Report what the trainer trains with, and what is wrong with it."""
+    """Report the trainer's environment and its problems."""
 
     type: ClassVar[str] = "environment_report"
     versions: Mapping[str, str]
-    """By package name."""
+    """Versions by package name."""
     gpus: tuple[Gpu, ...]
-    """In the order of the indices in `TrainRequest.devices`; empty if it trains on the CPU."""
+    """GPUs, in the order of the indices in `TrainRequest.devices`; empty if the trainer uses the CPU."""
     cuda: str = ""
     """Version of CUDA; empty without CUDA."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What else `tune doctor` is to show, by label."""
+    """Further facts for `tune doctor` to show, by label."""
     problems: tuple[str, ...] = ()
-    """One line each: what is wrong, and the remedy."""
+    """Problems with their remedies, one line each."""

@@ -12,7 +12,7 @@ METRICS = ("mAP50-95", "mAP50", "precision", "recall")
 
 
 class Outcome(StrEnum):
-    """How a request ended."""
+    """Outcome of a request."""
 
     COMPLETED = "completed"
     STOPPED = "stopped"
@@ -21,10 +21,10 @@ class Outcome(StrEnum):
     BAD_DATA = "bad_data"
     BAD_MODEL = "bad_model"
     HUNG = "hung"
-    """No record came for too long; said by the tuner, which then killed the trainer."""
+    """Outcome set by the tuner after it killed a trainer that had sent no record for too long."""
     ERROR = "error"
     UNSUPPORTED = "unsupported"
-    """The trainer does not know requests of this type."""
+    """Outcome of a request whose type the trainer does not know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,17 +35,17 @@ class PrepareRequest:
     data: str
     """Path of a data set YAML, or "sample" or "sample:N" for the data set that the trainer ships."""
     model: str
-    """Model name (mamba-yolo-t), path of a model YAML that the trainer knows, or of a .pt to start from."""
+    """Model name (mamba-yolo-t), path of a model YAML that the trainer knows, or path of a .pt to start from."""
     directory: str
-    """Absolute path of an existing folder for what the trainer wants to keep for the study."""
+    """Absolute path of an existing folder for files that the trainer keeps for the study."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A part of a run at an image size and batch of its own."""
+    """Part of a run with its own image size and batch."""
 
     last_epoch: int
-    """1-based; the last stage's is that of the run."""
+    """Last epoch of the stage, 1-based; that of the last stage is the last epoch of the run."""
     imgsz: int
     batch: int
 
@@ -58,114 +58,114 @@ class TrainRequest:
     study: str
     trial: int
     params: Params
-    """Every hyper-parameter by the name that ultralytics uses, native Python values; imgsz and batch included."""
+    """Native Python values of all hyper-parameters by ultralytics' names, including imgsz and batch."""
     model: str
     data: str
-    """As the prepared record gave them."""
+    """Model and data set, as in the `PreparedRecord`."""
     epochs: int
     """Length of the learning-rate schedule."""
     stop_epoch: int
     """Last epoch to train, 1-based, at most `epochs`."""
     validation_epochs: tuple[int, ...]
-    """Epochs (1-based) whose record carries metrics; the last epoch always does."""
+    """Epochs (1-based) whose records have metrics; the last epoch always has them."""
     seed: int
     devices: tuple[int, ...]
     """GPU indices inside CUDA_VISIBLE_DEVICES; empty for the CPU."""
     threads: int
     """CPU threads and data-loading processes that this run may use."""
     directory: str
-    """Absolute path; everything that the run writes goes below it."""
+    """Absolute path of the folder for everything that the run writes."""
     full: bool = False
-    """A final run: keeps best.pt, draws plots, evaluates best.pt at the end."""
+    """Train in full: keep best.pt, draw plots, evaluate best.pt at the end."""
     backup: str = ""
-    """Folder, by path or URL, for copies of best and last weights of a full run, made while it goes on."""
+    """Folder, as path or URL, for copies of the best and last weights of a full run, made during the run."""
     stages: tuple[Stage, ...] = ()
-    """Sizes and batches that replace those of `params`, one after the other on the one schedule of `epochs`; the best
-    epoch is that of the last. Empty: one size throughout."""
+    """Sizes and batches that replace those of `params`, in order, on the single schedule of `epochs`; the best epoch is
+    that of the last stage. Empty for one size throughout."""
     max_images: int = 0
     """Train and validate on at most this many images of each split, to measure memory; 0 for all. A trainer that
     ignores it measures the same, after a longer epoch."""
     data_sha256: str = ""
     model_sha256: str = ""
-    """As the prepared record gave them. `data` and `model` only say where these lie now: a checkpoint belongs to the
-    request whose hashes are the same, wherever they lay when it was written."""
+    """Hashes from the `PreparedRecord`. `data` and `model` are only the current paths: a checkpoint belongs to the
+    request with the same hashes, whatever the paths were when it was written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedRecord:
-    """What the trainer found out about data set and model."""
+    """Report the properties of the data set and the model."""
 
     type: ClassVar[str] = "prepared"
     data: str
-    """Absolute path of the data set YAML that trials are to be given."""
+    """Absolute path of the data set YAML for the trials."""
     data_sha256: str
-    """Hash of what is trained on: names and sizes of the images, content of the labels."""
+    """Hash of the training data: names and sizes of the images, content of the labels."""
     num_classes: int
     num_images: Mapping[str, int]
     """Images per split (train, val, test)."""
     model: str
-    """What trials are to be given as model."""
+    """Model for the trials."""
     portable_model: str
-    """What a stock `yolo` command can be given instead: a file or name that needs nothing registered first."""
+    """Model for a stock `yolo` command: a file or name that works without registering anything first."""
     num_parameters: int
     checkpoint_bytes: int
-    """The most that one checkpoint of a trial takes on disk."""
+    """Maximum size of a trial's checkpoint on disk."""
     versions: Mapping[str, str]
-    """Versions of what trains, by package name."""
+    """Versions of the packages used for training, by package name."""
     notes: tuple[str, ...] = ()
-    """What the user should know and nothing stops for, one line each."""
+    """Notes for the user that do not stop the run, one line each."""
     model_sha256: str = ""
-    """Hash of the model, wherever it lies: layers as they are parsed, or content of the weights. Empty from a trainer
+    """Hash of the model, independent of its path: layers as parsed, or content of the weights. Empty from a trainer
     that compares models by `model` alone."""
     sources: tuple[str, ...] = ()
-    """Absolute paths of some files that trials read, at least one of each folder. Where one is missing, the place is
-    at fault, and no trial is."""
+    """Absolute paths of some files that trials read, at least one of each folder. If one is missing, the location is
+    to blame, not the trial."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartedRecord:
-    """The training process stands."""
+    """Report that the training process has started."""
 
     type: ClassVar[str] = "started"
     pid: int
     """Leader of the process group that trains."""
     device: str
-    """For humans: the GPU's name, or the CPU's."""
+    """Name of the GPU or the CPU, for people."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRecord:
-    """One epoch is over and its checkpoint is on disk."""
+    """Report that an epoch has ended and its checkpoint is on disk."""
 
     type: ClassVar[str] = "epoch"
     epoch: int
-    """1-based."""
+    """Number of the epoch, 1-based."""
     losses: Mapping[str, float]
     """Mean training losses of the epoch (box, cls, dfl)."""
     metrics: Mapping[str, float] | None
-    """METRICS on the validation split, 0..1, or none where this epoch was not validated."""
+    """METRICS on the validation split, 0..1; None if this epoch was not validated."""
     seconds: float
-    """Wall time of the epoch, validation included."""
+    """Wall time of the epoch in seconds, including validation."""
     memory_gib: float
-    """Peak memory: of the GPU where there is one, of the process otherwise."""
+    """Peak memory in GiB: of the GPU if there is one, otherwise of the process."""
     learning_rate: float
     batch: int
-    """The batch size that ran, which is the one asked for or a fault."""
+    """Batch size that was trained; any other than the requested one is an error."""
     checkpoint: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndRecord:
-    """A request is over."""
+    """Report the end of a request."""
 
     type: ClassVar[str] = "end"
     outcome: Outcome
     message: str = ""
-    """One line for the user: what happened, and where."""
+    """Message for the user on one line: what happened, and where."""
     retryable: bool = False
-    """Whether the same request could succeed when sent again."""
+    """True if the same request could succeed when sent again."""
     log: str = ""
     checkpoint: str = ""
-    """best.pt of a full run."""
+    """Path of best.pt of a full run."""
     metrics: Mapping[str, float] | None = None
-    """METRICS of that best.pt."""
+    """METRICS of this best.pt."""

@@ -11,11 +11,11 @@ class SheetSettings:
     """Describe one contact sheet."""
 
     name: str
-    """Of its file, without the suffix."""
+    """Name of the file, without the suffix."""
     title: str
-    """The heading on the sheet."""
+    """Heading on the sheet."""
     params: Params
-    """As in a `TrainRequest`."""
+    """Hyper-parameters, as in a `TrainRequest`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,18 +24,18 @@ class PreviewRequest:
 
     type: ClassVar[str] = "preview"
     data: str
-    """As in a `PrepareRequest`."""
+    """Data set, as in a `PrepareRequest`."""
     directory: str
     """Absolute path of an existing folder for the log."""
     out: str
-    """Absolute path of the folder for the sheets; the trainer makes it if it is missing."""
+    """Absolute path of the folder for the sheets; the trainer creates it if it is missing."""
     sheets: tuple[SheetSettings, ...]
     images: int
-    """Rows of a sheet, at least 1: the same images on each sheet."""
+    """Number of rows of a sheet, at least 1; each sheet shows the same images."""
     draws: int
-    """Augmented images in a row, at least 1."""
+    """Number of augmented images in a row, at least 1."""
     seed: int
-    """0 or more."""
+    """Random seed, 0 or more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,4 +46,4 @@ class PreviewRecord:
     files: tuple[str, ...]
     """Absolute paths, in the order of the request's sheets."""
     notes: tuple[str, ...] = ()
-    """What the user should know, one line each."""
+    """Notes for the user, one line each."""

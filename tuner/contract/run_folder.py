@@ -6,39 +6,39 @@ not at all.
 """
 
 WEIGHTS = "weights"
-"""The folder that holds all checkpoints of a run, and nothing that must outlive them."""
+"""Folder for all checkpoints of a run, and for nothing that must outlive them."""
 
 BEST_WEIGHTS = "best.pt"
-"""In `WEIGHTS`: the validated epoch with the best metrics."""
+"""File in `WEIGHTS` with the validated epoch that has the best metrics."""
 
 LAST_WEIGHTS = "last.pt"
-"""In `WEIGHTS`: the last epoch."""
+"""File in `WEIGHTS` with the last epoch."""
 
 REQUEST = "request.json"
-"""What the checkpoints belong to: `params`, `epochs`, `seed`, `model` and `data` of the `TrainRequest`, and more."""
+"""Request of the checkpoints: `params`, `epochs`, `seed`, `model` and `data` of the `TrainRequest`, and more."""
 
 RECORDS = "records.jsonl"
-"""The encoded `EpochRecord`s of a run, one a line, in the order of the epochs. A crash may cut the last line short."""
+"""Encoded `EpochRecord`s of a run, one per line, in the order of the epochs. A crash may cut the last line short."""
 
 END = "end.json"
-"""The encoded `EndRecord` of a run that has ended. It is removed when the run continues, and missing after a kill."""
+"""Encoded `EndRecord` of a run that has ended. It is removed when the run continues, and missing after a kill."""
 
 LOG = "trainer.log"
-"""What training printed, all attempts one after the other."""
+"""Output of training, all attempts one after the other."""
 
 LOCK = "trainer.lock"
-"""Held by the process that trains, so that the next one waits for it."""
+"""Lock held by the process that trains, so that the next one waits for it."""
 
 RESULTS = "results.csv"
-"""The table of epochs, as ultralytics writes it."""
+"""Table of epochs, as ultralytics writes it."""
 
 ARGUMENTS = "args.yaml"
-"""The training arguments, as ultralytics writes them."""
+"""Training arguments, as ultralytics writes them."""
 
 DATA_REPORT = "data-report.json"
-"""What a check of the data set has found: an encoded `DataReport`, in the directory of the request that checks."""
+"""Result of a data check: an encoded `DataReport`, in the directory of the request."""
 
 
 def log_of(request_type: str) -> str:
-    """Return the name of the log for requests of a type: that of training is `LOG`."""
+    """Return the name of the log for requests of a type; for training it is `LOG`."""
     return LOG if request_type == "train" else f"{request_type}.log"

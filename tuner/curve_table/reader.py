@@ -20,31 +20,31 @@ from tuner.trials.live import DIVERGED
 from tuner.unit_cube import Floats
 
 _MOST_CELLS = 20_000_000
-"""A thousand trials of a hundred epochs have five millions."""
+"""Maximum number of cells; a thousand trials of a hundred epochs have five million."""
 _STEADY_LOSS = 1.0
-"""Where nobody kept a run's losses and it went on: all that is known is that it had not diverged."""
+"""Loss of epochs without a recorded loss: the run continued after them, so it had not diverged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeedNoise:
-    """How far the seed alone moves the metric."""
+    """Variation of the metric caused by the seed alone."""
 
     configurations: int
-    """How many were trained to their end under several seeds."""
+    """Number of configurations that were trained to the end with several seeds."""
     runs: int
-    """How many runs these were."""
+    """Number of their runs."""
     deviation: Floats
-    """(epochs,): standard deviation of the metric after each epoch, within a configuration; NaN without any."""
+    """Standard deviation of the metric within a configuration after each epoch, (epochs,); NaN without such runs."""
 
 
 def read_curves(path: Path) -> CurveTable:
-    """The trials that were trained to their end or diverged, for a simulation.
+    """Read the trials that were trained to the end or diverged, for a simulation.
 
-    Of a configuration that was trained several times, under several seeds, the first run in the file counts. After its
-    last epoch a diverged run has no metric and an infinite loss, and costs what its epochs did on average.
+    If a configuration was trained with several seeds, its first run in the file counts. After its last epoch, a
+    diverged run has no metric and an infinite loss, and each epoch costs the average of its recorded epochs.
 
     Raises:
-        DataError: it is no such file, or its trials were not validated after every epoch.
+        DataError: the file is not a table of curves, or its trials were not validated after every epoch.
     """
     space, runs = _read(path)
     firsts: dict[bytes, _Run] = {}
@@ -67,10 +67,10 @@ def read_curves(path: Path) -> CurveTable:
 
 
 def seed_noise(path: Path) -> SeedNoise:
-    """What the configurations that were trained to their end under several seeds say of the noise.
+    """Estimate the noise from the configurations that were trained to the end with several seeds.
 
     Raises:
-        DataError: as `read_curves`.
+        DataError: see `read_curves`.
     """
     _, runs = _read(path)
     by_seed: dict[bytes, dict[int, Floats]] = {}
@@ -88,7 +88,7 @@ def seed_noise(path: Path) -> SeedNoise:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Run:
-    """One run of the file; (epochs,) each."""
+    """One run of the file; arrays have the shape (epochs,)."""
 
     point: Floats
     seed: int
@@ -96,11 +96,11 @@ class _Run:
     metric: Floats
     loss: Floats
     seconds: Floats
-    """NaN where none is known."""
+    """Wall time of each epoch in seconds; NaN if none is known."""
 
     @property
     def identity(self) -> bytes:
-        """Equal for equal configurations."""
+        """Key that is equal for equal configurations."""
         return self.point.tobytes()
 
 
@@ -120,17 +120,17 @@ def _read(path: Path) -> tuple[Space, list[_Run]]:
     except KeyError as error:
         raise _refused(path, f"lacks {error}") from error
     except (IndexError, SpaceError, TypeError, ValueError) as error:
-        raise _refused(path, f"has something else in it ({_line(error)})") from error
+        raise _refused(path, f"has unexpected content ({_line(error)})") from error
     if not runs:
         raise DataError(
-            f"A simulation needs trials that were trained to their end or diverged, but '{path}' has none; "
-            "let the study run on and export it again."
+            f"A simulation needs trials that were trained to the end or diverged, but '{path}' has none; "
+            "continue the study and export it again."
         )
     return space, runs
 
 
 def _opened(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """The columns by name, and what the file says of itself."""
+    """Read the columns by name, and the metadata of the file."""
     try:
         with path.open("rb") as opened, pq.ParquetFile(opened) as file:
             metadata = _metadata_in(path, file.schema_arrow.metadata or {})
@@ -138,32 +138,32 @@ def _opened(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
                 raise _refused(path, f"has more than {_MOST_CELLS} values")
             return file.read().to_pydict(), metadata
     except (pa.ArrowException, ValueError) as error:
-        raise _refused(path, f"is no whole parquet file ({_line(error)})") from error
+        raise _refused(path, f"is not a complete parquet file ({_line(error)})") from error
     except OSError as error:
         raise _refused(path, f"cannot be read ({error.strerror or _line(error)})") from error
 
 
 def _metadata_in(path: Path, entries: Mapping[bytes, bytes]) -> dict[str, Any]:
     if METADATA_KEY not in entries:
-        raise _refused(path, f"does not say what it is about: it has no metadata {METADATA_KEY.decode()!r}")
+        raise _refused(path, f"has no metadata {METADATA_KEY.decode()!r}")
     try:
         metadata = json.loads(entries[METADATA_KEY])
         version = metadata["format"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise _refused(path, f"has unreadable metadata {METADATA_KEY.decode()!r}") from error
     if version != FORMAT_VERSION:
-        raise _refused(path, f"has format {version!r} where this version reads {FORMAT_VERSION}; export it again")
+        raise _refused(path, f"has format {version!r}, but this version reads {FORMAT_VERSION}; export it again")
     return dict(metadata)
 
 
 class _RunReader:
-    """Makes runs of a file's columns."""
+    """Reader of runs from the columns of a file."""
 
     def __init__(self, columns: Mapping[str, list[Any]], space: Space) -> None:
-        """Columns of a file about this space.
+        """Find the columns of this space.
 
         Raises:
-            KeyError: one is missing.
+            KeyError: a column is missing.
         """
         self._columns = columns
         self._space = space
@@ -174,12 +174,12 @@ class _RunReader:
         self._losses = [column for name, column in columns.items() if name.startswith(LOSS_PREFIX)]
 
     def runs(self) -> list[_Run]:
-        """Those that were trained to their end or diverged, in the order of the file."""
+        """Return the runs that were trained to the end or diverged, in the order of the file."""
         by_trial: dict[tuple[str, int], list[int]] = {}
         for row, trial in enumerate(zip(self._columns["study"], self._columns["trial"], strict=True)):
             by_trial.setdefault(trial, []).append(row)
         if len(by_trial) * self._epochs > _MOST_CELLS:
-            raise ValueError(f"{len(by_trial)} trials of {self._epochs} epochs")
+            raise ValueError(f"{len(by_trial)} trials of {self._epochs} epochs are too many")
         return [self._run(rows) for rows in by_trial.values() if self._is_completed(rows) or self._has_diverged(rows)]
 
     def _is_completed(self, rows: Sequence[int]) -> bool:
@@ -191,7 +191,7 @@ class _RunReader:
     def _run(self, rows: Sequence[int]) -> _Run:
         by_epoch = {self._columns["epoch"][row]: row for row in rows if self._columns["epoch"][row] != 0}
         if not all(1 <= epoch <= self._epochs for epoch in by_epoch):
-            raise ValueError(f"an epoch that is none of {self._epochs}")
+            raise ValueError(f"an epoch outside 1 to {self._epochs}")
         self._check_validated(rows, by_epoch)
         metric, seconds = np.full((2, self._epochs), np.nan)
         loss = np.full(self._epochs, np.inf)
@@ -202,7 +202,7 @@ class _RunReader:
             loss[epoch - 1] = losses[epoch]
         sampled = self._sampled(rows[0])
         point = self._cube.point(sampled)
-        self._space.resolve(sampled)  # refuses what is not whole
+        self._space.resolve(sampled)  # refuses incomplete configurations
         return _Run(
             point=point,
             seed=int(self._columns["seed"][rows[0]]),
@@ -213,14 +213,14 @@ class _RunReader:
         )
 
     def _check_validated(self, rows: Sequence[int], by_epoch: Mapping[int, int]) -> None:
-        """A diverged run ends where it ends, and its last epoch may have no metric any more."""
+        """Check that a run has a metric after every epoch; a diverged run may end early, its last epoch without one."""
         whole = range(1, self._epochs + 1 if self._is_completed(rows) else max(by_epoch, default=0))
         for epoch in whole:
             if epoch not in by_epoch or self._metric[by_epoch[epoch]] is None:
                 study, trial = (self._columns[name][rows[0]] for name in ("study", "trial"))
                 raise DataError(
                     f"A simulation needs the metric after every epoch, but trial {trial} of study '{study}' was not "
-                    f"validated after epoch {epoch}; record a study with --validate-every-epoch."
+                    f"validated after epoch {epoch}; run a study with --validate-every-epoch."
                 )
 
     def _losses_by_epoch(self, by_epoch: Mapping[int, int]) -> dict[int, float]:
@@ -241,6 +241,6 @@ class _RunReader:
 
 
 def _mean(values: Floats, *, otherwise: float) -> float:
-    """Of those that are known."""
+    """Return the mean of the finite values, or `otherwise` if there are none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else otherwise

@@ -26,14 +26,14 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedStudy:
-    """A study, and the folder with what its trials left."""
+    """A study, and the folder with the files of its trials."""
 
     study: ReadableStudy
     paths: StudyPaths
 
 
 def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
-    """Write the curves of all ended trials, whole or not at all. Returns how many trials these are.
+    """Write the curves of all ended trials, completely or not at all; return the number of trials.
 
     Raises:
         UsageError: no trial has ended, or the studies differ in more than seed, rungs and trials.
@@ -45,7 +45,7 @@ def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
     rows = [row for recorded in studies for row in _rows(recorded, space)]
     if not rows:
         names = ", ".join(recorded.study.name for recorded in studies)
-        raise UsageError(f"A table of curves needs trials that have ended, but {names} has none; let it run on.")
+        raise UsageError(f"A table of curves needs trials that have ended, but {names} has none; continue the study.")
     losses = sorted({name for row in rows for name in row if name.startswith(LOSS_PREFIX)})
     schema = schema_of(space, losses).with_metadata({METADATA_KEY: json.dumps(_metadata(specs)).encode()})
     buffer = pa.BufferOutputStream()
@@ -55,14 +55,14 @@ def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
 
 
 def _check_alike(specs: Mapping[str, StudySpec]) -> None:
-    """What one table tells of all its rows must be true of all of them."""
+    """Check that the studies agree in everything that the table states once for all rows."""
     (first, expected), *others = ((name, _common(spec)) for name, spec in specs.items())
     for name, common in others:
         different = [part for part in common if common[part] != expected[part]]
         if different:
             raise UsageError(
-                "Studies in one table may differ in seed, rungs and trials only, but "
-                f"'{name}' differs from '{first}' in {', '.join(different)}; give it a file of its own."
+                "Studies in one table may only differ in seed, rungs and trials, but "
+                f"'{name}' differs from '{first}' in {', '.join(different)}; export it to a separate file."
             )
 
 
@@ -71,7 +71,7 @@ def _space_of(spec: StudySpec) -> Space:
 
 
 def _common(spec: StudySpec) -> dict[str, object]:
-    space = _space_of(spec)  # as it is now, whatever the version of its record
+    space = _space_of(spec)  # in its current form, whatever the version of its record
     return {
         "parameters": space.parameters,
         "baseline": space.baseline,
@@ -103,7 +103,7 @@ def _metadata(specs: Sequence[StudySpec]) -> dict[str, object]:
 
 
 def _rows(recorded: RecordedStudy, space: Space) -> Iterator[dict[str, Any]]:
-    """The epochs of each ended trial; an epoch 0 alone for one that had none."""
+    """Yield the epochs of each ended trial; a single epoch 0 for a trial without epochs."""
     spec = recorded.study.spec
     for trial in recorded.study.trials():
         if trial.state not in _ENDED:
@@ -122,7 +122,7 @@ def _rows(recorded: RecordedStudy, space: Space) -> Iterator[dict[str, Any]]:
 
 
 def _values(trial: TrialRecord, spec: StudySpec, folder: Path) -> dict[int, dict[str, Any]]:
-    """What is known of each epoch: from the trainer's records, and from the study where these are gone."""
+    """Collect the values of each epoch from the trainer's records, and from the study if the records are gone."""
     values: dict[int, dict[str, Any]] = {epoch: {spec.metric: value} for epoch, value in trial.curve.items()}
     for record in _records(folder):
         values.setdefault(record.epoch, {}).update(
@@ -155,5 +155,5 @@ def _write(target: Path, content: bytes) -> None:
         write_whole(target, content)
     except OSError as error:
         raise MachineError(
-            f"The table must be writable, but '{target}' is not ({error.strerror}); choose another with --curves."
+            f"The table must be writable, but '{target}' is not ({error.strerror}); choose another file with --curves."
         ) from error

@@ -1,4 +1,4 @@
-"""How much memory a batch takes: a few real steps with it, on a few images."""
+"""Measure the memory of a batch by a few real steps on a few images."""
 
 import tempfile
 from collections.abc import Callable
@@ -11,31 +11,31 @@ from tuner.exceptions import DataError, MachineError
 _BATCHES = 2
 
 Train = Callable[[TrainRequest, Callable[[Record], None]], EndRecord]
-"""Carries a request out, passing on every record but the end, which it returns."""
+"""Function that carries out a request, passes on every record but the end, and returns the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Peak:
-    """What a few steps took."""
+    """Peak memory of a few steps."""
 
     memory_gib: float | None
-    """None where memory ran out."""
+    """Peak memory in GiB; None if memory ran out."""
     device: str
-    """As the trainer names it."""
+    """Name of the device, as the trainer reports it."""
 
 
 def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, **sizes: int) -> Peak:
-    """The memory of a few real steps.
+    """Measure the memory of a few real steps.
 
     Args:
-        train: what carries a request out.
-        request: what is to be trained; on its first device alone is measured.
-        folder: where scratch files are put, which all machines see; none for this machine's own place for such.
-        sizes: arguments to take in place of the request's, `batch` among them.
+        train: Function that carries out the request.
+        request: Request to measure, on its first device only.
+        folder: Folder for scratch files that all machines can see; None for the temporary folder of this machine.
+        sizes: Arguments that replace those of the request, `batch` among them.
 
     Raises:
         DataError: a file of the data set cannot be trained on.
-        MachineError: it ended otherwise than by running through or out of memory.
+        MachineError: the steps neither completed nor ran out of memory.
     """
     with tempfile.TemporaryDirectory(prefix="tune-memory-", dir=folder) as scratch:
         steps = replace(
@@ -58,8 +58,8 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
     device = "" if started is None else started.device
     if end.outcome == Outcome.COMPLETED and epoch is not None:
         return Peak(memory_gib=epoch.memory_gib, device=device)
-    if end.outcome == Outcome.OUT_OF_MEMORY:  # a kill for memory included: trainers tell it from other deaths
+    if end.outcome == Outcome.OUT_OF_MEMORY:  # includes a kill for memory, which trainers recognise
         return Peak(memory_gib=None, device=device)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
-    raise MachineError(f"Memory could not be measured: {end.message or end.outcome.value}.")
+    raise MachineError(f"Measuring memory failed: {end.message or end.outcome.value}.")

@@ -1,4 +1,4 @@
-"""Has a trainer check a data set and a model before anything is trained."""
+"""Have a trainer check a data set and a model before anything is trained."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ def prepared_by(command: Sequence[str], data: str, model: str, directory: Path) 
 
     Raises:
         DataError: the data set cannot be trained on.
-        UsageError: there is no such model.
+        UsageError: the model does not exist.
         MachineError: the trainer does not work.
     """
     prepared: PreparedRecord | None = None
@@ -29,5 +29,5 @@ def prepared_by(command: Sequence[str], data: str, model: str, directory: Path) 
     if end.outcome == Outcome.BAD_MODEL:
         raise UsageError(end.message)
     if end.outcome != Outcome.COMPLETED or prepared is None:
-        raise MachineError(f"The trainer cannot be used: {end.message}. `tune doctor` looks for the cause.")
+        raise MachineError(f"The trainer does not work: {end.message}. Run `tune doctor` to find the cause.")
     return prepared

@@ -11,7 +11,7 @@ from tuner.exceptions import MachineError
 from tuner.execution.trainer_process import TrainerProcess
 
 FIRST_RECORD_S = 120.0
-"""A trainer that knows an optional request says `started` within this time."""
+"""Seconds within which a trainer that knows an optional request sends `started`."""
 
 _LONGEST_COMMAND = 200
 _ERRORS = "trainer-errors.log"
@@ -21,9 +21,9 @@ def carry_out(command: Sequence[str], request: Request, on_record: Callable[[Rec
     """Carry out a request that every trainer knows, however long it takes.
 
     Args:
-        command: the trainer's.
-        request: what it is asked.
-        on_record: gets every record but the end.
+        command: Command of the trainer.
+        request: Request to carry out.
+        on_record: Called with every record but the end.
     """
     return _carried_out(TrainerProcess(command), request, on_record, first_record_s=math.inf, timeout_s=math.inf)
 
@@ -31,16 +31,16 @@ def carry_out(command: Sequence[str], request: Request, on_record: Callable[[Rec
 def ask(
     command: Sequence[str], request: Request, on_record: Callable[[Record], None], *, timeout_s: float = math.inf
 ) -> EndRecord:
-    """Carry out a request that a trainer need not know; what it writes to standard error is not shown.
+    """Carry out a request that a trainer need not know; its standard error is not shown.
 
     Args:
-        command: the trainer's.
-        request: what it is asked; its directory exists.
-        on_record: gets every record but the end.
-        timeout_s: the longest time for all of it.
+        command: Command of the trainer.
+        request: Request to carry out; its directory exists.
+        on_record: Called with every record but the end.
+        timeout_s: Maximum time for the whole request in seconds.
 
     Raises:
-        MachineError: the trainer says that it does not know the request.
+        MachineError: the trainer answers that it does not know the request.
     """
     trainer = TrainerProcess(command, error_log=Path(request.directory) / _ERRORS)
     first_record_s = min(FIRST_RECORD_S, timeout_s)
@@ -49,7 +49,7 @@ def ask(
         named = " ".join(shlex.join(command).split())[:_LONGEST_COMMAND]
         raise MachineError(
             f"This needs a trainer that answers '{request.type}' requests, but '{named}' does not; "
-            "leave --trainer and TUNE_TRAINER out, or see `tuner.contract` for what to add to it."
+            "omit --trainer and TUNE_TRAINER, or add the request to the trainer (see `tuner.contract`)."
         )
     return end
 

@@ -1,4 +1,4 @@
-"""The trainer as a child process: requests in, records out, and nothing left running."""
+"""Run the trainer as a child process: requests in, records out, and nothing left running."""
 
 import contextlib
 import os
@@ -25,42 +25,45 @@ from tuner.execution.watchdog import HangTimeouts, Watch
 from tuner.system.scratch import remove
 
 STOP_GRACE_S = 5.0
-"""How long a trainer may take to end in order after SIGTERM."""
+"""Seconds that a trainer may take to stop cleanly after SIGTERM."""
 
 _DUMP_S = 1.0
-"""How long a hung trainer gets to write its stacks down."""
+"""Seconds that a hung trainer gets to write its stacks."""
 
 
 class TrainerProcess:
-    """One trainer and the request that it works on.
+    """A trainer and its current request.
 
     The trainer is started by the first request and kept for the next ones. It leads a process group of its own,
     as does each training process that it names in its `started` record.
     """
 
     def __init__(self, command: Sequence[str], *, error_log: Path | None = None) -> None:
-        """
+        """Prepare a trainer; the first request starts it.
+
         Args:
-            error_log: Where its standard error goes, whose last line is told if it dies; none for our own.
+            command: Command of the trainer.
+            error_log: File for its standard error, whose last line is reported if it dies; None for our own.
         """
         self._command = list(command)
         self._error_log = error_log
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
-        """For its temporary files, which it cannot remove when it is killed."""
+        """Folder for its temporary files, which it cannot remove when it is killed."""
         self._buffer = b""
         self._training_pid: int | None = None
         self._busy = False
         self._failed_start = ""
         self._unanswered: Request | None = None
-        """What a trainer that served before was asked, until it says something about it."""
+        """Request to a trainer that has served before, until the trainer reacts to it."""
         self._watch: Watch | None = None
 
     def send(self, request: Request, hang_timeouts: HangTimeouts | None = None) -> None:
-        """Hand over a request; one that is still running is stopped first.
+        """Send a request; a running request is stopped first.
 
         Args:
-            hang_timeouts: How long it may be silent before it is killed as hung; none for as long as it likes.
+            request: Request to send.
+            hang_timeouts: Limits for the silence of the trainer before it is killed as hung; None for no limit.
         """
         self.stop_request()
         self._watch = None if hang_timeouts is None else Watch(hang_timeouts, time.monotonic())
@@ -73,10 +76,11 @@ class TrainerProcess:
         self._write(request)
 
     def receive(self, timeout_s: float) -> list[Record]:
-        """The records that have come, after waiting at most `timeout_s` for the first; none once the end was told.
+        """Return the records that have arrived, waiting at most `timeout_s` for the first; none after the end.
 
-        A trainer that dies, or writes what is no record, ends its request with an `error` record, retryable when
-        the process was killed; one that is silent for too long is killed and ends with a `hung` record.
+        If the trainer dies, or writes a line that is not a record, the request ends with an `error` record, which is
+        retryable if the process was killed. A trainer that is silent for too long is killed, and its request ends
+        with a `hung` record.
         """
         records: list[Record] = []
         deadline = time.monotonic() + timeout_s
@@ -99,7 +103,7 @@ class TrainerProcess:
         """Stop the running request, if any: SIGTERM to its process group, SIGKILL after the grace period."""
         if not self._busy:
             return
-        if self._training_pid is None:  # told nothing yet: it stands between the request and its `started`
+        if self._training_pid is None:  # no record yet: it is between the request and its `started`
             self.receive(timeout_s=0.5)
         if self._training_pid is not None:
             _signal_group(self._training_pid, signal.SIGTERM)
@@ -110,7 +114,7 @@ class TrainerProcess:
             self.close()
 
     def close(self) -> None:
-        """End the trainer and everything that it started."""
+        """Kill the trainer and everything that it started."""
         process, self._process = self._process, None
         training_pid = self._training_pid
         self._end_request()
@@ -152,15 +156,15 @@ class TrainerProcess:
     def _write(self, request: Request) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died: `receive` tells
+        with contextlib.suppress(BrokenPipeError):  # it died, which `receive` reports
             self._process.stdin.write((encode(request) + "\n").encode())
             self._process.stdin.flush()
 
     def _sent_again(self) -> bool:
-        """Whether a fresh trainer got the request because the used one ended without a word on it.
+        """Send the request to a fresh trainer if the used one ended without reacting to it; return True if so.
 
-        A trainer may end after any `end`, and one that is told to stop as it ends may die of that: either can
-        cross with the next request.
+        A trainer may end after any `end`, or die if it is told to stop while it ends. Both can happen while the next
+        request is on its way.
         """
         request, self._unanswered = self._unanswered, None
         if request is None:
@@ -172,7 +176,7 @@ class TrainerProcess:
         return True
 
     def _read(self, timeout_s: float) -> bool:
-        """Add what has come to the buffer. Returns False when the trainer has closed its end."""
+        """Add the received bytes to the buffer; return False if the trainer has closed its end of the pipe."""
         assert self._process is not None
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
@@ -198,7 +202,7 @@ class TrainerProcess:
                 self._training_pid = message.pid
             if isinstance(message, EndRecord):
                 self._end_request()
-            records.append(message)  # type: ignore[arg-type]  # requests never come this way
+            records.append(message)  # type: ignore[arg-type]  # a trainer never sends requests
         return records
 
     def _lost(self) -> EndRecord:
@@ -216,12 +220,12 @@ class TrainerProcess:
         return f": {lines[-1].strip()}" if lines else ""
 
     def _hung(self) -> list[Record]:
-        """The end of a request that has been silent for too long; nothing while there is hope."""
+        """Kill a trainer that has been silent for too long and return the end of its request; otherwise nothing."""
         complaint = self._watch.complaint(time.monotonic()) if self._watch is not None else None
         if complaint is None:
             return []
         if self._training_pid is not None:
-            for signum in (signal.SIGUSR1, signal.SIGCONT):  # stacks to the log, from one that was stopped as well
+            for signum in (signal.SIGUSR1, signal.SIGCONT):  # makes even a stopped process log its stacks
                 _signal_group(self._training_pid, signum)
             time.sleep(_DUMP_S)
         self.close()

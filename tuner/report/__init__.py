@@ -1,1 +1,1 @@
-"""What a study looks like from outside, finished or running."""
+"""Present a study, a run or a data set to the user."""

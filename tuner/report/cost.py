@@ -1,4 +1,4 @@
-"""A cost estimate in words: what a run will train, for how long, and how much room it takes."""
+"""Put a cost estimate into words: the training of a run, its duration and its disk space."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,34 +11,34 @@ _MUCH_IDLE = 0.25
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What the values are to be told for."""
+    """Facts about the run that turn epochs into hours."""
 
     slots: int
     gpus_per_trial: int
-    """0 on the CPU."""
+    """GPUs per trial; 0 on the CPU."""
     epochs: int
     """Length of a trial."""
     promote_epochs: int
-    """0 where nothing is promoted."""
+    """Length of the final run; 0 if there is none."""
     epoch_s: float | None
-    """What an epoch takes; none where that is not known yet."""
+    """Time of an epoch in seconds; None if it is not known yet."""
     source: str
-    """Where that value is from."""
+    """Source of `epoch_s`, in words."""
     disk_bytes: int
 
 
 def cost_lines(estimate: CostEstimate, terms: Terms) -> list[str]:
-    """A line for each part of the run, and what the values rest on."""
+    """Return one line for each part of the run, then the basis of the values."""
     lines = list(_parts(estimate, terms))
     if terms.epoch_s is None:
-        lines.append("an epoch has not been timed yet: `tune run --dry-run` with the same options does it")
+        lines.append("epoch time unknown: measure it with `tune run --dry-run` and the same options")
     else:
-        lines.append(f"an epoch is taken as {terms.epoch_s:.1f} s, {terms.source}")
-    lines.append("ranges are the 10th to the 90th percentile of simulated searches")
+        lines.append(f"an epoch takes {terms.epoch_s:.1f} s ({terms.source})")
+    lines.append("ranges are the 10th to 90th percentile of simulated searches")
     lines.append(f"disk: at most {terms.disk_bytes / 2**20:,.0f} MiB")
     if estimate.idle_share.low > _MUCH_IDLE:
         idle = estimate.idle_share.shown(".0%")
-        lines.append(f"the slots are idle for {idle} of the search: take more trials, or fewer slots")
+        lines.append(f"the slots are idle for {idle} of the search; use more trials or fewer slots")
     return lines
 
 
@@ -51,11 +51,11 @@ def _parts(estimate: CostEstimate, terms: Terms) -> Iterator[str]:
     if estimate.comparison_runs.high:
         runs = estimate.comparison_runs
         yield (
-            f"comparison with the default configuration on other seeds: {runs.shown()} runs; "
+            f"re-evaluation against the default configuration on fresh seeds: {runs.shown()} runs; "
             f"{_work(runs.times(terms.epochs), terms)}"
         )
     if terms.promote_epochs:
-        yield f"full run of the winner: {_work(Range(terms.promote_epochs, terms.promote_epochs), terms)}"
+        yield f"final run: {_work(Range(terms.promote_epochs, terms.promote_epochs), terms)}"
 
 
 def _work(epochs: Range, terms: Terms) -> str:
@@ -69,6 +69,6 @@ def _work(epochs: Range, terms: Terms) -> str:
 
 def _wall(epochs: Range, terms: Terms) -> str:
     if terms.epoch_s is None:
-        return f"as long as {epochs.shown()} epochs"
+        return f"wall time of {epochs.shown()} epochs"
     low, high = (timedelta(seconds=round(end * terms.epoch_s)) for end in (epochs.low, epochs.high))
     return f"{low}" if low == high else f"{low} to {high}"

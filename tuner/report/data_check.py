@@ -1,4 +1,4 @@
-"""The check of a data set in words."""
+"""Put the check of a data set into words."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -15,19 +15,19 @@ _NAME_WIDTH = 28
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """The findings of one kind, of all splits together."""
+    """All findings of one kind, over all splits."""
 
     name: str
     level: Level
     what: str
     counts: str
-    """How many places, by split."""
+    """Number of places in each split, in words."""
     remedy: str
     places: tuple[Place, ...]
 
 
 def by_kind(findings: Sequence[Finding]) -> list[Kind]:
-    """In the order of the report."""
+    """Group the findings by kind, in the order of the report."""
     kinds = []
     for name, grouped in groupby(findings, key=lambda finding: finding.kind):
         alike = list(grouped)
@@ -46,11 +46,11 @@ def by_kind(findings: Sequence[Finding]) -> list[Kind]:
 
 
 def data_check_lines(report: DataReport, places: int) -> Iterator[str]:
-    """The report for a terminal.
+    """Yield the lines of a report for a terminal.
 
     Args:
-        report: of a check.
-        places: how many of each finding are named.
+        report: Report of a check.
+        places: Maximum number of places listed for each finding.
     """
     yield printable(report.data)
     yield ""
@@ -66,19 +66,19 @@ def data_check_lines(report: DataReport, places: int) -> Iterator[str]:
 
 
 def summary_lines(report: DataReport) -> Iterator[str]:
-    """Sizes, noise and advice: what is to be known of a data set without a flaw too."""
+    """Yield the sizes, the noise and the advice, which also matter for a data set without flaws."""
     sizes = report.sizes
     frequent = ", ".join(f"{width} x {height} ({number:,})" for width, height, number in sizes.image_sizes[:3])
-    yield f"images    {frequent}{', ...' if len(sizes.image_sizes) > 3 else ''}"
+    yield f"images      {frequent}{', ...' if len(sizes.image_sizes) > 3 else ''}"
     yield (
         f"objects     at imgsz {sizes.imgsz}: {sizes.small:.0%} small, {sizes.medium:.0%} medium, {sizes.large:.0%} "
-        f"large; the median is {sizes.median_side:.0f} pixels large; {sizes.boxes_per_image:.1f} an image"
+        f"large; median size {sizes.median_side:.0f} pixels; {sizes.boxes_per_image:.1f} per image"
     )
     if report.noise is not None:
         noise = report.noise
         yield (
-            f"noise       mAP50-95 of one configuration differs by {noise.standard_deviation:.3f} from one such val to "
-            f"the next; less than {noise.least_difference:.3f} between two cannot be told apart"
+            f"noise       mAP50-95 of a configuration varies by {noise.standard_deviation:.3f} between val sets like "
+            f"this one; differences below {noise.least_difference:.3f} cannot be resolved"
         )
     for advice in report.advice:
         yield f"{advice.about:<12}{advice.choice + ': ' if advice.choice else ''}{advice.why}"
@@ -96,7 +96,7 @@ def _classes(report: DataReport) -> Iterator[str]:
     ordered = sorted(report.classes, key=lambda facts: -sum(facts.boxes.values()))
     for facts in _ends(ordered):
         if facts is None:
-            yield f"... {len(ordered) - _CLASSES_SHOWN} classes between ..."
+            yield f"... {len(ordered) - _CLASSES_SHOWN} more classes ..."
         else:
             name = printable(facts.name)
             name = name if len(name) < _NAME_WIDTH else f"{name[: _NAME_WIDTH - 2]}…"
@@ -104,7 +104,7 @@ def _classes(report: DataReport) -> Iterator[str]:
 
 
 def _ends(ordered: Sequence[ClassFacts]) -> list[ClassFacts | None]:
-    """The most and the least frequent classes, and none between where some are left out."""
+    """Return the most and the least frequent classes, with None in place of omitted ones."""
     if len(ordered) <= _CLASSES_SHOWN:
         return list(ordered)
     half = _CLASSES_SHOWN // 2
@@ -121,10 +121,10 @@ def _kind(kind: Kind, root: Path, places: int) -> Iterator[str]:
 
 
 def place_text(place: Place, root: Path) -> str:
-    """Where, what stands there and what it repeats; from the data set's folder on, where it lies in that."""
+    """Describe a place: its file and line, its content, and the file that it repeats; relative to `root` if inside."""
     where = f"{_short(place.file, root)}:{place.line}" if place.line else _short(place.file, root)
     found = f"  {place.found}" if place.found else ""
-    other = f"  as {_short(place.other, root)}" if place.other else ""
+    other = f"  matches {_short(place.other, root)}" if place.other else ""
     return printable(f"{where}{found}{other}")
 
 
@@ -134,7 +134,7 @@ def _short(file: str, root: Path) -> str:
 
 
 def next_command(report: DataReport, data: str) -> str:
-    """What to type for such a data set: each piece of advice that has a choice, as an option of `tune run`."""
+    """Return the suggested command: `tune run` with an option for each piece of advice that has a choice."""
     options = {advice.about: advice.choice for advice in report.advice if advice.choice}
     named = {"space": options.pop("space", "medium_aug"), "data": data, **options}
     return f"tune run {' '.join(f'--{name} {shlex.quote(choice)}' for name, choice in named.items())} --dry-run"

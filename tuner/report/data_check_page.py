@@ -1,4 +1,4 @@
-"""The check of a data set as a page: one file, no scripts, nothing fetched."""
+"""Render the check of a data set as an HTML page: one file, without scripts or external resources."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ _CLASSES_SHOWN = 200
 
 
 def data_check_page(report: DataReport) -> str:
-    """HTML. Everything that comes from the data set is escaped."""
-    # Autoescape for every template: a class or file may be named like a tag.
+    """Return the HTML page; all text from the data set is escaped."""
+    # Autoescape for every template, because a class or a file may be named like a tag.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""A diagnosis: as plain data, and in lines for a terminal."""
+"""Present a diagnosis as plain data, and as lines for a terminal."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,11 +15,11 @@ from tuner.diagnosis.phases import PHASES, Standing
 from tuner.diagnosis.runs import Run
 
 DIAGNOSIS_VERSION = 1
-"""Version of the data that `diagnosis_facts` gives; a change of meaning raises it."""
+"""Version of the data that `diagnosis_facts` returns; a change of meaning raises it."""
 
 
 def diagnosis_facts(diagnosis: Diagnosis) -> dict[str, Any]:
-    """All of a diagnosis, ready for JSON; metrics 0..1, values that are not known or not finite are null."""
+    """Return a diagnosis as JSON values: metrics 0..1, and null for values that are unknown or not finite."""
     run = diagnosis.run
     return {
         "version": DIAGNOSIS_VERSION,
@@ -43,7 +43,7 @@ def diagnosis_facts(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
-    """The same in words."""
+    """Return a diagnosis in words."""
     run = diagnosis.run
     plan = f" of {run.planned_epochs}" if run.planned_epochs else ""
     begun = {True: ", from scratch", False: ", fine-tuned", None: ""}[run.from_scratch]
@@ -61,7 +61,7 @@ def diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
 
 
 def _kind(run: Run) -> str:
-    """What it trains, where that is not the usual detector."""
+    """Return the trainer and the task, unless the run is that of a usual detector."""
     task = "" if run.columns.task is Task.DETECT else f" ({run.columns.task})"
     return f"{run.columns.name}{task}, " if task or run.columns.name not in {YOLO.name, "unknown"} else ""
 
@@ -80,32 +80,32 @@ def _told(found: Finding, run: Run) -> Iterator[str]:
 
 
 def _learning(diagnosis: Diagnosis) -> Iterator[str]:
-    """That the learning is as it should be, or that nobody can say yet; nothing where a finding is about it."""
+    """Yield the state of the learning: normal, too early to judge or not judged; nothing if a finding is about it."""
     run = diagnosis.run
     if not run.epochs:
         return
     seen = [_course("training loss", train_loss(run), ".3g"), _course(scores(run.columns.task)[1], score(run), ".3f")]
     course = "; ".join(text for text in seen if text)
     if diagnosis.learning is Condition.TOO_EARLY:
-        yield f"TOO EARLY TO JUDGE the curves, which takes {judged_from(run)} epochs: {course}"
+        yield f"TOO EARLY TO JUDGE the curves; this needs {judged_from(run)} epochs: {course}"
         yield ""
     elif diagnosis.learning is Condition.NOT_JUDGED:
-        shows = "What else is known shows no fault" if diagnosis.findings else "What is known shows no fault"
+        shows = "The other data shows no problem" if diagnosis.findings else "The available data shows no problem"
         yield f"NOT JUDGED {_reason(run)}. {shows}: {course}"
         yield ""
     elif diagnosis.learning is Condition.NORMAL:
-        yield f"NORMAL, {'as far as the curves go' if diagnosis.findings else 'nothing to change'}: {course}"
+        yield f"NORMAL, {'judging by the curves' if diagnosis.findings else 'nothing to change'}: {course}"
         yield ""
 
 
 def _reason(run: Run) -> str:
     if run.columns.task is Task.DETECT:
-        return "as a whole, since some of it is unknown (see below)"
+        return "as a whole, because some data is unknown (see below)"
     return f"beyond divergence, time and memory: the task is {run.columns.task}, and the other rules are for detectors"
 
 
 def _course(name: str, curve: Curve, form: str) -> str:
-    return f"{name} from {first(curve):{form}} to {last(curve):{form}}" if curve else f"{name} is not known"
+    return f"{name} from {first(curve):{form}} to {last(curve):{form}}" if curve else f"{name} unknown"
 
 
 def _result(grade: Grade | None, run: Run) -> Iterator[str]:
@@ -126,20 +126,20 @@ def _result(grade: Grade | None, run: Run) -> Iterator[str]:
 
 
 def _best_epoch(run: Run) -> str:
-    """The best epoch of a run that the targets, which are a detector's, are not for."""
+    """Return the line for a run of another task than detection, to which the targets do not apply."""
     name = scores(run.columns.task)[0]
     curve = metric(run, name)
     if not curve:
         return "result    no epoch has been validated"
     epoch, value = max(curve, key=lambda point: point[1])
-    return f"result    {name} {value:.3f}, epoch {epoch}; no mark: the targets are for detectors"
+    return f"result    {name} {value:.3f}, epoch {epoch}; not graded, because the targets are for detectors"
 
 
 def _standing(standing: Standing | None) -> Iterator[str]:
     if standing is None:
         return
     (low, high), (begin, end) = standing.phase.map50, standing.epochs
-    shown = f"{standing.map50:.3f}" if isfinite(standing.map50) else "not known"
+    shown = f"{standing.map50:.3f}" if isfinite(standing.map50) else "unknown"
     yield (
         f"phase     {standing.number} of {len(PHASES)}, epochs {begin} to {end}: from scratch on many images, "
         f"mAP50 is usually {low:g}-{high:g}; here it is {shown}" + (" (behind)" if standing.is_behind else "")
@@ -149,7 +149,7 @@ def _standing(standing: Standing | None) -> Iterator[str]:
 def _time_left(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.seconds_left is not None:
         left = timedelta(seconds=round(diagnosis.seconds_left))
-        yield f"time left {left} to epoch {diagnosis.run.planned_epochs}, if it is still running"
+        yield f"time left {left} until epoch {diagnosis.run.planned_epochs}, if the run is still active"
 
 
 def _finding(found: Finding) -> dict[str, Any]:

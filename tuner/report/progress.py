@@ -1,4 +1,4 @@
-"""What a user sees while a study runs: a live table on a terminal, plain lines anywhere else."""
+"""Show a running study: as a live table on a terminal, as plain lines elsewhere."""
 
 import logging
 import threading
@@ -33,7 +33,7 @@ _LIVE_REFRESHES_PER_S = 2.0
 
 
 class View:
-    """Tells the progress of a run on one console; `prefix` goes before the commands that it proposes."""
+    """Progress of a run on one console; `prefix` precedes the commands that it suggests."""
 
     def __init__(self, console: Console, *, plain: bool, prefix: str = "") -> None:
         self._console = console
@@ -41,7 +41,7 @@ class View:
         self._plain = plain or not console.is_terminal
 
     def note(self, line: str) -> None:
-        """Print one line that stays, and log it."""
+        """Print one permanent line, and log it."""
         logger.info("%s", printable(line))
         self._print(line)
 
@@ -49,29 +49,29 @@ class View:
         self._console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def subject(self, spec: StudySpec, space: Space, notes: Sequence[str] = ()) -> None:
-        """The first lines: what is searched, on what, with what."""
+        """Print the first lines: data set, model and search space."""
         images = ", ".join(f"{number} {split}" for split, number in spec.num_images.items())
-        shipped = " (the sample data set that comes with tune)" if spec.data.startswith("sample") else ""
+        shipped = " (the bundled sample data set)" if spec.data.startswith("sample") else ""
         self.note(f"data   {spec.data}{shipped}: {images} images, {spec.num_classes} classes")
         self.note(f"model  {spec.model}, {spec.num_parameters:,} parameters")
         rungs = ", ".join(map(str, spec.rungs)) or "none"
         self.note(
             f"space  {spec.space_name}: {len(space.searched)} searched parameters, {space.settings.trials} trials "
-            f"of {spec.epochs} epochs, compared at epochs {rungs}; metric {spec.metric}"
+            f"of {spec.epochs} epochs; rungs: {rungs}; metric: {spec.metric}"
         )
         if spec.warm_start:
-            self.note(f"start  the default configuration, then {len(spec.warm_start)} of earlier studies")
+            self.note(f"start  the default configuration, then {len(spec.warm_start)} from earlier studies")
         for warning in (*notes, *space.warnings):
             self.note(f"warning: {warning}")
 
     def cost_estimate(self, lines: Sequence[str]) -> None:
-        """What the run will cost."""
+        """Print the cost estimate of the run."""
         for line in lines:
             self.note(f"cost   {line}")
 
     @contextmanager
     def watching(self, search: Search, slots: object, forecast: Forecast) -> Iterator[None]:
-        """Show the search for the time of the block."""
+        """Show the search while the block runs."""
         self.note(f"slots  {slots}")
         progress = SearchProgress(search, forecast)
         with self._shown(progress.line, lambda: live_table(search.live, progress.line())):
@@ -79,11 +79,11 @@ class View:
 
     @contextmanager
     def watching_reevaluation(self, reevaluation: Reevaluation, forecast: Forecast) -> Iterator[None]:
-        """Show the runs on other seeds for the time of the block."""
+        """Show the re-evaluation runs while the block runs."""
         plan = reevaluation.known.plan
         named = ", ".join(map(str, plan.candidates))
         self.note(
-            f"comparing trial {named} with the default configuration on seeds that the search has not used: "
+            f"re-evaluating trial {named} and the default configuration on fresh seeds: "
             f"at most {plan.max_runs} runs of {reevaluation.epochs} epochs"
         )
         began = time.monotonic()
@@ -96,7 +96,7 @@ class View:
 
     @contextmanager
     def watching_final_run(self, final_run: FinalRun) -> Iterator[None]:
-        """Show the final run for the time of the block."""
+        """Show the final run while the block runs."""
         request = final_run.request
         self.note(f"final run of trial {request.trial}: {request.epochs} epochs in {request.directory}")
         began = time.monotonic()
@@ -109,7 +109,7 @@ class View:
 
     @contextmanager
     def _shown(self, line: Callable[[], str], image: Callable[[], RenderableType]) -> Iterator[None]:
-        """A line every now and then, or an image that moves, for the time of the block."""
+        """Print a line at regular intervals, or show a live image, while the block runs."""
         if self._plain:
             with _every(_PLAIN_INTERVAL_S, lambda: self._print(line())):
                 yield
@@ -123,13 +123,13 @@ class View:
             yield
 
     def conclusion(self, study: ReadableStudy, winner: Winner, paths: StudyPaths) -> None:
-        """What was found, where the files are, what to type next."""
+        """Print the result, the paths of the files and the next commands."""
         for text in conclusion_lines(study, winner, paths, self._prefix):
             self.note(text)
 
 
 class SearchProgress:
-    """Counts, best and remaining time of a search, from what it holds in memory."""
+    """Counts, best value and remaining time of a search, from its state in memory."""
 
     def __init__(self, search: Search, forecast: Forecast) -> None:
         self._search = search
@@ -137,7 +137,7 @@ class SearchProgress:
         self._began = time.monotonic()
         self._trained_before = self.position().trained
         self._first_s = 0.0
-        """The last look at which no epoch of this driver had ended."""
+        """Time in seconds at which no epoch of this driver had ended yet, as last seen."""
 
     @property
     def num_done(self) -> int:
@@ -145,11 +145,11 @@ class SearchProgress:
 
     @property
     def num_wanted(self) -> int:
-        """Trials asked for, or more where an earlier run asked for more."""
+        """Number of requested trials; larger if an earlier run requested more."""
         return max(self._search.target, len(self._search.trials))
 
     def position(self) -> Position:
-        """How far each trial has come."""
+        """Return the progress of each trial."""
         live = dict(self._search.live)
         begun: dict[str, list[int]] = {"training": [], "paused": [], "ended": []}
         for trial in (trial for trial in self._search.trials if trial.params):
@@ -164,7 +164,7 @@ class SearchProgress:
         return time.monotonic() - self._began
 
     def counts(self) -> dict[str, int]:
-        """Trials by what became of them."""
+        """Return the number of trials in each state."""
         states = [trial.state for trial in self._search.trials]
         named = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         waiting = states.count(TrialState.WAITING)
@@ -172,14 +172,14 @@ class SearchProgress:
         return {**counts, "waiting": waiting} if waiting else counts
 
     def pace_s(self) -> float | None:
-        """Wall time of an epoch; none before it is known."""
+        """Return the wall time of an epoch in seconds; None if it is not known yet."""
         before, trained = self._trained_before, self.position().trained
         if trained == before:
             self._first_s = self.elapsed_s
         return self._forecast.pace_s(before=before, trained=trained, elapsed_s=self.elapsed_s, first_s=self._first_s)
 
     def eta_s(self) -> float | None:
-        """Seconds to the end of the search; none before the pace is known."""
+        """Return the seconds to the end of the search; None if the pace is not known yet."""
         pace = self.pace_s()
         if pace is None:
             return None
@@ -188,7 +188,7 @@ class SearchProgress:
         return left if bound is None else min(left, bound)
 
     def line(self) -> str:
-        """All of it on one line."""
+        """Return the progress on one line."""
         counts = ", ".join(f"{number} {name}" for name, number in self.counts().items())
         done = f"{self.num_done}/{self.num_wanted} trials ({counts})"
         return f"{done}; {standing(self._search.study)}; {duration(self.elapsed_s)}{self._left()}"
@@ -197,15 +197,15 @@ class SearchProgress:
         eta, pace = self.eta_s(), self.pace_s()
         if eta is None or pace is None:
             return ""
-        return f", about {duration(eta)} of the search to go{_then(self._forecast, pace, comparison=True)}"
+        return f", about {duration(eta)} of search left{_then(self._forecast, pace, comparison=True)}"
 
 
 class LiveRow(Protocol):
-    """What is known of something that is being trained."""
+    """State of a running trial or re-evaluation run."""
 
     @property
     def label(self) -> str:
-        """Which trial it is, and on which seed if that matters."""
+        """Trial number, with the seed if it matters."""
 
     epoch: int
     value: float | None
@@ -215,7 +215,7 @@ class LiveRow(Protocol):
 
 
 def live_table(live: Mapping[int, LiveRow], line: str) -> Group:
-    """The live view: one row for each of what is being trained, and the totals."""
+    """Return the live view: one row for each running trial, and the totals."""
     table = Table(box=None, pad_edge=False)
     for name in ("trial", "epoch", "metric", "s/epoch", "GiB", "device"):
         table.add_column(name, justify="left" if name == "device" else "right")
@@ -232,7 +232,7 @@ def live_table(live: Mapping[int, LiveRow], line: str) -> Group:
 
 
 def reevaluation_line(reevaluation: Reevaluation, elapsed_s: float, forecast: Forecast) -> str:
-    """How far the runs on other seeds have come, on one line."""
+    """Return the progress of the re-evaluation on one line."""
     known, so_far = reevaluation.known, reevaluation.verdict
     live = dict(reevaluation.live)
     counts = f"{len(known.runs)} of at most {known.plan.max_runs} runs ({len(live)} running)"
@@ -245,34 +245,34 @@ def reevaluation_line(reevaluation: Reevaluation, elapsed_s: float, forecast: Fo
         trained = len(known.runs) * reevaluation.epochs + sum(run.epoch for run in live.values())
         to_train = known.plan.max_runs * reevaluation.epochs - trained
         most = duration(to_train * pace / max(len(live), 1))
-        left = f", at most {most} of the comparison to go{_then(forecast, pace, comparison=False)}"
-    return f"comparison: {counts}{lead}; {duration(elapsed_s)}{left}"
+        left = f", at most {most} of re-evaluation left{_then(forecast, pace, comparison=False)}"
+    return f"re-evaluation: {counts}{lead}; {duration(elapsed_s)}{left}"
 
 
 def _then(forecast: Forecast, pace_s: float, *, comparison: bool) -> str:
-    """What follows, and how long it takes."""
+    """Return the parts of the run that follow, and their duration."""
     comparison_s, full_run_s = forecast.comparison_s(pace_s) if comparison else 0.0, forecast.full_run_s(pace_s)
-    parts = [f"at most {duration(comparison_s)} of comparison"] if comparison_s else []
-    parts += [f"about {duration(full_run_s)} of full run at this pace"] if full_run_s else []
+    parts = [f"at most {duration(comparison_s)} of re-evaluation"] if comparison_s else []
+    parts += [f"about {duration(full_run_s)} of final run at this pace"] if full_run_s else []
     return f", then {' and '.join(parts)}" if parts else ""
 
 
 def final_run_line(final_run: FinalRun, elapsed_s: float) -> str:
-    """The final run on one line."""
+    """Return the progress of the final run on one line."""
     latest, total = final_run.latest, final_run.request.epochs
     if latest is None:
         return f"final run: starting, {duration(elapsed_s)}"
     best = "" if final_run.best is None else f", best so far {final_run.best:.4f}"
     left = duration(latest.seconds * (total - latest.epoch))
-    return f"final run: epoch {latest.epoch}/{total}{best}; {duration(elapsed_s)}, about {left} to go"
+    return f"final run: epoch {latest.epoch}/{total}{best}; {duration(elapsed_s)}, about {left} left"
 
 
 def conclusion_lines(study: ReadableStudy, winner: Winner, paths: StudyPaths, prefix: str = "") -> list[str]:
-    """The last lines of a run."""
+    """Return the last lines of a run."""
     spec, trial = study.spec, winner.trial
     best = best_trial(study.trials())
     is_best = best is None or best.number == trial.number
-    of_search = "" if is_best or best is None else f"; in the search, trial {best.number} had {best.value:.4f}"
+    of_search = "" if is_best or best is None else f"; best in the search: trial {best.number}, {best.value:.4f}"
     score = f"{spec.metric} {trial.value:.4f} after {spec.epochs} epochs{of_search}"
     lines = ["", f"{'Best' if is_best else 'Chosen'}: trial {trial.number}, {score}"]
     lines += [f"    {name} = {value}" for name, value in sorted(trial.sampled.items())]
@@ -289,18 +289,18 @@ def conclusion_lines(study: ReadableStudy, winner: Winner, paths: StudyPaths, pr
     else:
         lines += [f"    {line}" for line in finding_lines(paths.trial(trial.number))]
     lines += [f"    {line}" for line in search_times(study)]
-    lines += [f"    parameters  {paths.params}", f"    everything  {paths.root}", "Next:"]
+    lines += [f"    parameters  {paths.params}", f"    all files   {paths.root}", "Next:"]
     return [*lines, *_next_commands(study, paths, prefix, promotes=not (is_trained or winner.nothing_learnt))]
 
 
 def _next_commands(study: ReadableStudy, paths: StudyPaths, prefix: str, *, promotes: bool) -> list[str]:
-    """What to type next, each with what it does."""
+    """Return the next commands, each with its purpose."""
     home = paths.root.parent
     which = study.name if home == Path("studies").absolute() else f"{study.name} --home {quote(str(home))}"
     commands = {
-        f"tune status {which}": "all trials",
-        f"tune dashboard {which}": "the same in a browser",
-        f"yolo train cfg={quote(str(paths.params))}": "train it again with plain ultralytics",
+        f"tune status {which}": "list all trials",
+        f"tune dashboard {which}": "show them in a browser",
+        f"yolo train cfg={quote(str(paths.params))}": "train the configuration again with plain ultralytics",
     }
     if promotes:
         commands = {f"tune promote {which}": "train the winner in full", **commands}
@@ -309,13 +309,13 @@ def _next_commands(study: ReadableStudy, paths: StudyPaths, prefix: str, *, prom
 
 
 def duration(seconds: float) -> str:
-    """As h:mm:ss."""
+    """Format seconds as h:mm:ss."""
     return str(timedelta(seconds=round(seconds)))
 
 
 @contextmanager
 def _every(interval_s: float, act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` in a thread, every so often, for the time of the block."""
+    """Call `act` in a thread at this interval while the block runs."""
     done = threading.Event()
 
     def loop() -> None:

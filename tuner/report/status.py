@@ -1,4 +1,4 @@
-"""The state of a study: as plain data, and as a table."""
+"""Present the state of a study as plain data, and as a table."""
 
 import math
 from dataclasses import asdict
@@ -14,13 +14,13 @@ from tuner.system.printable import printable
 from tuner.training.final_run import standing
 
 STATUS_VERSION = 1
-"""Version of the data that `status_of` gives; a change of meaning raises it."""
+"""Version of the data that `status_of` returns; a change of meaning raises it."""
 
 
 def status_of(study: ReadableStudy, driver: str | None = None) -> dict[str, Any]:
-    """All about a study and who drives it now, ready for JSON.
+    """Return the state of a study and its current driver as JSON values.
 
-    Times are ISO 8601 without zone, as Optuna keeps them; metrics 0..1.
+    Times are ISO 8601 without a time zone, as Optuna stores them; metrics are 0..1.
     """
     spec, trials = study.spec, study.trials()
     best = best_trial(trials)
@@ -47,7 +47,7 @@ def status_of(study: ReadableStudy, driver: str | None = None) -> dict[str, Any]
 
 
 def status_table(facts: dict[str, Any]) -> list[RenderableType]:
-    """The same for a terminal."""
+    """Return the state of a study for a terminal."""
     table = Table(box=None, pad_edge=False)
     for name in ("trial", "state", facts["metric"], "epochs", "minutes", "why"):
         table.add_column(name, justify="right" if name in {"trial", facts["metric"], "epochs", "minutes"} else "left")
@@ -74,9 +74,11 @@ def status_table(facts: dict[str, Any]) -> list[RenderableType]:
 def _reevaluation(facts: dict[str, Any] | None) -> list[Text]:
     if facts is None:
         return []
-    if facts["verdict"] is not None:  # it is told as how the search stands, as long as it holds
+    if facts["verdict"] is not None:  # the line on the search already contains the verdict
         return []
-    return [Text(f"compared with the default configuration on other seeds: {len(facts['runs'])} runs have ended")]
+    return [
+        Text(f"re-evaluation against the default configuration: {len(facts['runs'])} runs on fresh seeds have ended")
+    ]
 
 
 def _why(trial: dict[str, Any]) -> str:
@@ -84,20 +86,20 @@ def _why(trial: dict[str, Any]) -> str:
         return str(trial["reason"])
     failed = trial.get("failed_attempts")
     if failed:
-        return f"tried again after epoch {failed[-1]['epoch']}: {failed[-1]['cause']}"
+        return f"retried after epoch {failed[-1]['epoch']}: {failed[-1]['cause']}"
     if trial["state"] == TrialState.WAITING.name and trial.get("paused_at"):
-        return f"waits after epoch {trial['paused_at']}, to be called back if it turns out to be ahead"
+        return f"paused after epoch {trial['paused_at']}; resumes if it turns out to be ahead"
     return "the default configuration" if trial["number"] == 0 else ""
 
 
 def _who(facts: dict[str, Any]) -> list[Text]:
-    """Who drives the study, or that nobody goes on with what is unfinished."""
+    """Return the line on the driver, or on unfinished trials that nobody continues."""
     if facts["driver"]:
         return [Text(printable(f"driven by {facts['driver']}"))]
     unfinished = facts["counts"]["RUNNING"] + facts["counts"]["WAITING"]
     if not unfinished:
         return []
-    return [Text(f"nobody drives it now: the command that began it goes on with {unfinished} unfinished trial(s)")]
+    return [Text(f"not running: run the same command again to continue {unfinished} unfinished trial(s)")]
 
 
 def _facts(trial: TrialRecord) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _facts(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """Replace NaN and infinities, which JSON lacks, by None."""
     return value if math.isfinite(value) else None
 
 
@@ -125,5 +127,5 @@ def _last(curve: dict[str, float]) -> float | None:
 
 
 def _recorded(facts: TrialFacts) -> dict[str, Any]:
-    """The facts that are known."""
+    """Return the facts that are known."""
     return {name: value for name, value in jsonable(asdict(facts)).items() if value is not None}

@@ -27,7 +27,7 @@ def estimate_run(
     slots: "Slots",
     show: Callable[[Sequence[str]], None],
 ) -> Forecast:
-    """Estimate the cost of a run. As long as its search has not begun, note the estimate in the study and show it."""
+    """Estimate the cost of a run. If its search has not started yet, store the estimate in the study and show it."""
     settings = options.space.settings
     estimate = estimate_cost(options.space, slots=slots.number)
     epoch = known_epoch(options, prepared, slots)
@@ -54,8 +54,11 @@ def estimate_lines(
     """Put an estimate into words.
 
     Args:
-        checkpoint_bytes: the most that one checkpoint of a trial takes on disk.
-        epoch: none if no epoch has been timed.
+        options: Options of the run.
+        estimate: Cost estimate, in epochs.
+        checkpoint_bytes: Maximum size of a trial's checkpoint on disk.
+        slots: Slots that train at the same time.
+        epoch: Time of an epoch; None if no epoch has been timed.
     """
     terms = Terms(
         slots=slots.number,
@@ -73,7 +76,7 @@ def require_room(options: RunOptions, study: StudySession, slots: "Slots") -> No
     """Refuse a search that the disk has no room for.
 
     Raises:
-        MachineError: too little is free.
+        MachineError: too little disk space is free.
     """
     done = sum(trial.state.is_finished() for trial in study.trials())
     require(options.paths.root, _needed_bytes(options, study.spec.checkpoint_bytes, slots, done=done), "The search")

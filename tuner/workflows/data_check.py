@@ -1,4 +1,4 @@
-"""Have a trainer check a data set, and pass on how far it is."""
+"""Have a trainer check a data set, and pass on its progress."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
 
 OnProgress = Callable[[str, int, int], None]
-"""Gets the name of a step, how many images it has done, and of how many."""
+"""Callback with the name of a step, the number of images done, and their total."""
 
 
 def check_data(
@@ -24,17 +24,18 @@ def check_data(
     kept: bool = False,
     on_progress: OnProgress = lambda step, done, total: None,
 ) -> tuple[DataReport, CleanedRecord | None]:
-    """Check what is in a data set and what is wrong with it; the user's files are only read.
+    """Check the content of a data set and its flaws; the user's files are only read.
 
     Args:
-        data: the YAML's path, or `sample` or `sample:N`.
-        trainer: the command of the trainer.
-        samples: with small images of the worst.
-        fix: a new folder for a data set without what was found.
-        kept: an earlier check will do where no file has changed since.
+        data: Path of the YAML, or `sample` or `sample:N`.
+        trainer: Command of the trainer.
+        samples: Add small images of the worst findings to the report.
+        fix: New folder for a data set without the flaws; None for no clean copy.
+        kept: Accept an earlier check if no file has changed since.
+        on_progress: Called as the check progresses.
 
     Raises:
-        DataError: it cannot be read at all, or the cleaned one cannot be written.
+        DataError: the data set cannot be read at all, or the clean copy cannot be written.
         MachineError: the trainer does not work, or does not check data.
     """
     cleaned: CleanedRecord | None = None
@@ -63,7 +64,7 @@ def check_data(
 
 
 def advised_model(data: str, trainer: Sequence[str]) -> Advice:
-    """Check a data set for the model to begin with: its name is the choice.
+    """Check a data set and return the advice on the model to start with; its choice is the model's name.
 
     Raises:
         DataError: the data set cannot be read, or must not be trained on as it is.
@@ -74,7 +75,7 @@ def advised_model(data: str, trainer: Sequence[str]) -> Advice:
         raise DataError(report.refusal)
     advice = next((advice for advice in report.advice if advice.about == "model"), None)
     if advice is None:
-        raise MachineError("The trainer's data check advises no model.")
+        raise MachineError("The trainer's data check suggests no model.")
     return advice
 
 
@@ -82,8 +83,8 @@ def _report(file: Path) -> DataReport:
     try:
         return decode_report(file.read_text("ascii"))
     except (OSError, ValueError) as error:
-        raise _failed(f"it leaves no report that can be read ({error})") from error
+        raise _failed(f"it wrote no readable report ({error})") from error
 
 
 def _failed(why: str) -> MachineError:
-    return MachineError(f"The trainer cannot check data: {why.rstrip('.')}. `tune doctor` looks for the cause.")
+    return MachineError(f"The trainer cannot check data: {why.rstrip('.')}. Run `tune doctor` to find the cause.")

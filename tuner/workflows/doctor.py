@@ -1,4 +1,4 @@
-"""What is wrong with this machine, before it costs GPU hours."""
+"""Find problems of this machine before they cost GPU-hours."""
 
 import os
 import platform
@@ -21,24 +21,24 @@ _TRAINER_TIMEOUT_S = 120
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """What was found."""
+    """Facts about the machine, and its problems."""
 
     facts: Mapping[str, str]
     problems: tuple[str, ...]
-    """One line each: what is wrong, and the remedy."""
+    """Problems with their remedies, one line each."""
 
 
 def examine(home: Path, trainer: Sequence[str]) -> Findings:
-    """Look at packages, devices, the `tune` on the path, and the folder for studies.
+    """Check the packages, the devices, the `tune` on the path, and the folder for studies.
 
     Args:
-        home: the folder for studies.
-        trainer: the command of the trainer, which knows the devices.
+        home: Folder for studies.
+        trainer: Command of the trainer, which reports the devices.
     """
     facts = {"python": f"{platform.python_version()} on {platform.platform()}"}
     facts |= {name: _version(name) for name in _PACKAGES}
     problems = [
-        f"{name} is not installed: in the project's folder, `make install` or `pip install .`"
+        f"{name} is not installed; run `make install` or `pip install .` in the project's folder"
         for name in _PACKAGES
         if not facts[name]
     ]
@@ -65,7 +65,7 @@ def gpu_memories_gib(trainer: Sequence[str]) -> list[float]:
 
 
 def _environment(trainer: Sequence[str]) -> EnvironmentRecord:
-    """Ask the training side, in a process of its own: this one never imports torch."""
+    """Ask the trainer in a separate process, because this process never imports torch."""
     report: EnvironmentRecord | None = None
 
     def listen(record: Record) -> None:
@@ -97,19 +97,19 @@ def _trainer(command: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _command_on_path() -> tuple[dict[str, str], list[str]]:
-    """Ray ships a script `tune` too; installed or upgraded after us, it takes the name."""
+    """Check the `tune` on the path: Ray also has a script `tune`, which replaces ours if it is installed later."""
     found = shutil.which("tune")
     if found is None:
         return {"tune on path": "none"}, [
-            f"no `tune` is on the path: add '{Path(sys.executable).parent}' to PATH, or type `python -m tuner`"
+            f"no `tune` is on the path; add '{Path(sys.executable).parent}' to PATH, or use `python -m tuner`"
         ]
     facts = {"tune on path": found}
     if "tuner.cli" in Path(found).read_text(errors="replace"):
         return facts, []
     return facts, [
-        f"the `tune` on the path, '{found}', is another program (Ray's own?): "
-        "in the project's folder `pip install --force-reinstall --no-deps .` puts ours back; "
-        "`mamba-tune` and `python -m tuner` work as they are"
+        f"the `tune` on the path, '{found}', is another program (perhaps Ray's); "
+        "run `pip install --force-reinstall --no-deps .` in the project's folder to restore ours, "
+        "or use `mamba-tune` or `python -m tuner`"
     ]
 
 
@@ -118,5 +118,5 @@ def _folder(home: Path) -> tuple[dict[str, str], list[str]]:
     free_gib = shutil.disk_usage(existing).free / 2**30
     facts = {"studies in": f"{home} ({free_gib:.0f} GiB free)"}
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        return facts, [f"the folder for studies cannot be written: '{existing}'; choose another with --home"]
+        return facts, [f"the folder for studies must be writable, but '{existing}' is not; choose another with --home"]
     return facts, []

@@ -1,4 +1,4 @@
-"""Hold a study, and the machines that train it, for the time of a command."""
+"""Hold a study, and the machines that train it, while a command runs."""
 
 import contextlib
 import logging
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tuner")
 
 _LAST_FLUSH_S = 5.0
-"""How long a run that must end now waits for a database that is away."""
+"""Seconds that a run which must end now waits for an unavailable database."""
 
 _SIGNAL_S = 2.0
-"""How long a signal may take to reach a main thread that waits for Ray."""
+"""Seconds that a signal may take to reach a main thread that waits for Ray."""
 
 
 @contextlib.contextmanager
 def held_study(url: str, name: str, paths: StudyPaths, on_event: Callable[[str], None]) -> Iterator[Lease]:
-    """Keep other drivers away from a study, from its folder and from its record, and log events in its folder."""
+    """Lock a study against other drivers, both its folder and its record, and log events in its folder."""
     require(paths.root, reserve_bytes(checkpoint_bytes=0, slots=0), "A study")
     with folder_lock(paths.lock), study_lease(url, name, on_event) as lease, driver_log(paths.driver_log):
         yield lease
@@ -39,7 +39,7 @@ def held_study(url: str, name: str, paths: StudyPaths, on_event: Callable[[str],
 @contextlib.contextmanager
 def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"]:
     """Start Ray, or join its cluster."""
-    from tuner.execution.cluster import connected  # Ray takes seconds to import: only when all else is in order
+    from tuner.execution.cluster import connected  # Ray takes seconds to import, so first check all else
 
     with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
         signals.arm()
@@ -48,17 +48,17 @@ def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"
 
 @contextlib.contextmanager
 def watched_machines(machines: Machines, study: StudySession, signals: Signals) -> Iterator["Slots"]:
-    """Connect to the machines, and end the process in order if Ray stops answering."""
+    """Connect to the machines, and end the process cleanly if Ray stops answering."""
     from tuner.execution.ray_health import watched
 
     def leave(what: str) -> None:
         """Write the states and end the process from this thread: the main thread hangs in Ray for good."""
-        asked = signals.awaited(_SIGNAL_S)  # who signals every process, as systemd does, has ended Ray with it
+        asked = signals.awaited(_SIGNAL_S)  # a signal to every process, as systemd sends it, also ends Ray
         with contextlib.suppress(Exception):
             study.interrupt_all()
             study.flush(_LAST_FLUSH_S)
         remove(scratch)
-        told = asked or f"{what}; nothing is lost: the same command goes on from here"
+        told = asked or f"{what}; nothing is lost; run the same command again to resume"
         logger.error("driver ended at once: %s", told)
         sys.stderr.write(f"{told}\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What `tune run` is asked to do, and where."""
+"""Define the options of a run and the machines that it uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from tuner.study import StudyPaths
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machines:
-    """Where to train."""
+    """Machines and processes that train."""
 
     gpus: int | None
-    """GPUs to use, one a trial; 0 for the CPU; none for all that there are."""
+    """Number of GPUs to use, one per trial; 0 for the CPU; None for all."""
     parallel: int | None
-    """Trials at once, when not one a GPU."""
+    """Trials to run at once; None for one per GPU or CPU core."""
     address: str | None
-    """A running Ray cluster, or none to start Ray on this machine."""
+    """Address of a running Ray cluster; None to start Ray on this machine."""
     trainer: tuple[str, ...]
-    """The command that starts a trainer (see `tuner.contract`)."""
+    """Command that starts a trainer (see `tuner.contract`)."""
     hang_timeouts: HangTimeouts
-    """How long a trainer may be silent."""
+    """Limits for the silence of a trainer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
-    """What `tune run` was asked to do."""
+    """Options of `tune run`."""
 
     space: Space
     data: str
@@ -38,8 +38,8 @@ class RunOptions:
     storage: str
     machines: Machines
     warm_start: tuple[Mapping[str, ParamValue], ...]
-    """Configurations of the space, by label, that a study which begins now tries right after the baseline."""
+    """Configurations of the space, by label, that a new study tries right after the baseline."""
     promote: bool
     validate_every_epoch: bool
     bounds: Budget
-    """When the search ends before its last trial."""
+    """Limits that end the search before its last trial."""

@@ -1,4 +1,4 @@
-"""Where data set and model of an earlier study lie now."""
+"""Find the data set and the model of an existing study after they were moved."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from tuner.study import StudyPaths, StudySpec, content_changes
 
 
 def in_place(spec: StudySpec) -> bool:
-    """Whether all files that the study's trials, and its params.yaml, name are there."""
+    """Check whether all files that the study's trials and its params.yaml name exist."""
     named = (*spec.sources, spec.data_source, spec.portable_model)
     return all(Path(place).exists() for place in named if Path(place).is_absolute())
 
@@ -18,15 +18,19 @@ def in_place(spec: StudySpec) -> bool:
 def prepared_again(
     name: str, spec: StudySpec, paths: StudyPaths, trainer: Sequence[str], *, data: str | None, model: str | None
 ) -> StudySpec:
-    """The study's spec, with the places of now.
+    """Return the spec of the study with current paths.
 
     Args:
-        data: where the data set lies now; none for where it lay.
-        model: the same of the model.
+        name: Name of the study.
+        spec: Spec as it was stored.
+        paths: Paths of the study.
+        trainer: Command of the trainer.
+        data: New location of the data set; None if it has not moved.
+        model: New location of the model; None if it has not moved.
 
     Raises:
-        DataError: the data set is not there, or cannot be trained on.
-        UsageError: the model is not there.
+        DataError: the data set is missing, or cannot be trained on.
+        UsageError: the model is missing.
         SpaceError: the content of one of them has changed.
         MachineError: the trainer does not work.
     """
@@ -34,13 +38,14 @@ def prepared_again(
     try:
         prepared = prepared_by(trainer, data, model, paths.root)
     except DataError as error:
-        raise DataError(f"{error} If the data set of '{name}' was moved, name its new place with --data.") from error
+        raise DataError(f"{error} If the data set of '{name}' was moved, give its new path with --data.") from error
     except UsageError as error:
-        raise UsageError(f"{error} If the model of '{name}' was moved, name its new place with --model.") from error
+        raise UsageError(f"{error} If the model of '{name}' was moved, give its new path with --model.") from error
     changes = content_changes(spec, prepared, data=data, model=model)
     if changes:
         raise SpaceError(
-            f"The study '{name}' was begun differently: {'; '.join(changes)}. Undo the change, or begin another study."
+            f"The study '{name}' was created with different settings: {'; '.join(changes)}. "
+            "Undo the change, or start a new study."
         )
     return replace(
         spec,

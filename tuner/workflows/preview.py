@@ -1,4 +1,4 @@
-"""What augmentation looks like: contact sheets, drawn by the trainer with the code that it trains with."""
+"""Show augmentation on contact sheets that the trainer draws with its training code."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
 
 STRENGTHS = ("weak", "medium", "strong")
-"""Shipped spaces that stand for a strength of augmentation each."""
+"""Strengths of augmentation that have a shipped space."""
 SAMPLED = 3
-"""Configurations drawn from a space."""
+"""Number of configurations sampled from a space."""
 
 _AUGMENTATION = (
     "hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr",
@@ -27,15 +27,15 @@ _AUGMENTATION = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewOptions:
-    """Say what to look at, and how much of it."""
+    """Content and size of the preview."""
 
     space: Space | None
-    """The one that will be searched, if any."""
+    """Space to be searched; None for none."""
     data: str
-    """Absolute path of a data set YAML, or the sample's name."""
+    """Absolute path of a data set YAML, or the name of the bundled sample data set."""
     directory: Path
     imgsz: int | None = None
-    """For all sheets, in the place of the space's."""
+    """Image size of all sheets; None for that of the space."""
     images: int = 4
     draws: int = 5
     seed: int = 0
@@ -43,23 +43,23 @@ class PreviewOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sheets:
-    """What was drawn."""
+    """Sheets that were drawn."""
 
     files: tuple[Path, ...]
-    """In the folder that was asked for."""
+    """Files in the requested folder."""
     notes: tuple[str, ...]
-    """What the user should know, one line each."""
+    """Notes for the user, one line each."""
 
 
 def settings_of(space: Space | None, *, imgsz: int | None, seed: int) -> tuple[SheetSettings, ...]:
-    """The settings to look at: the three strengths, then the space's default and some drawn from it.
+    """Return the settings to draw: the three strengths, then the space's default and some samples of the space.
 
-    Nothing is drawn from a space that searches no augmentation.
+    A space that searches no augmentation is not sampled.
 
     Args:
-        space: the one that will be searched, if any.
-        imgsz: for all of them, in the place of the space's.
-        seed: 0 or more; says which are drawn.
+        space: Space to be searched; None for none.
+        imgsz: Image size of all sheets; None for that of the space.
+        seed: Random seed of the samples, 0 or more.
     """
     default = space.resolve(space.baseline_sampled()) if space else {}
     size = imgsz or default.get("imgsz")
@@ -81,7 +81,7 @@ def draw(options: PreviewOptions, trainer: Sequence[str]) -> Sheets:
 
     Raises:
         DataError: the data set cannot be trained on.
-        MachineError: the folder cannot be written, or the trainer does not work or does not draw.
+        MachineError: the folder is not writable, or the trainer does not work or does not draw.
     """
     settings = settings_of(options.space, imgsz=options.imgsz, seed=options.seed)
     drawn: PreviewRecord | None = None
@@ -113,7 +113,7 @@ def draw(options: PreviewOptions, trainer: Sequence[str]) -> Sheets:
 def _unsearched(space: Space | None, settings: tuple[SheetSettings, ...]) -> list[str]:
     if space is None or any(setting.name.startswith("sampled") for setting in settings):
         return []
-    return [f"{space.name} searches no augmentation: all its trials look like the default"]
+    return [f"{space.name} searches no augmentation, so all its trials look like the default"]
 
 
 def _sampled(space: Space, imgsz: int | None, seed: int) -> list[SheetSettings]:

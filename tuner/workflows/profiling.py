@@ -26,7 +26,7 @@ def timed_epoch(
 
     Raises:
         DataError: a file of the data set cannot be trained on.
-        MachineError: the epoch did not end.
+        MachineError: the epoch did not complete.
     """
     request = _first_epoch(options, Inputs(data=prepared.data, model=prepared.model), slots, folder)
     heard: list[Record] = []
@@ -35,19 +35,19 @@ def timed_epoch(
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
     if epoch is None:
-        raise MachineError(f"No epoch could be timed: {end.message or end.outcome.value}.")
+        raise MachineError(f"Timing an epoch failed: {end.message or end.outcome.value}.")
     timed = timed_now(epoch.seconds)
     keep(_timed_by(options, prepared, slots), timed)
     return timed
 
 
 def known_epoch(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> TimedEpoch | None:
-    """Return the time that an earlier dry run found for the same epoch on this machine; none without one."""
+    """Return the time that an earlier dry run measured for the same epoch on this machine; None without a dry run."""
     return kept(_timed_by(options, prepared, slots))
 
 
 def _timed_by(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> list[object]:
-    """List all that the time of the first epoch depends on: data, model, configuration, versions, machine, trainer."""
+    """List all that determines the first epoch's time: data, model, configuration, versions, machine, trainer."""
     space = options.space
     return [
         prepared.data_sha256,
@@ -64,12 +64,16 @@ def _timed_by(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> 
 def measure_memory(
     options: RunOptions, study: StudySession, slots: "Slots", signals: Signals, on_event: Callable[[str], None]
 ) -> None:
-    """Exclude, before the search begins, the sizes that do not fit into the GPUs' memory.
+    """Exclude the sizes that do not fit into the GPUs' memory before the search starts.
 
-    On the CPU nothing is tried: there, memory that runs out is the whole machine's.
+    Nothing is measured on the CPU, because running out of memory there would affect the whole machine.
 
     Args:
-        on_event: gets a line for each size that is tried, and one for what is excluded.
+        options: Options of the run.
+        study: Study that stores the measured sizes.
+        slots: Slots of the run.
+        signals: Signals that stop the measurement.
+        on_event: Called with a line for each size that is measured, and one for the excluded sizes.
 
     Raises:
         FailurePolicyError: nothing in the space fits.
@@ -78,12 +82,14 @@ def measure_memory(
     if slots.gpus_per_trial and not study.trials() and study.profiling.memory is None:
         measured = _measured(options, study.spec, slots, signals, on_event)
         if MemoryLimits(too_large=measured.too_large).exclude_all_of(options.space):
-            raise FailurePolicyError(f"No search can begin: {NOTHING_FITS}. Choose smaller ones, or a smaller model.")
+            raise FailurePolicyError(
+                f"The search cannot start: {NOTHING_FITS}. Choose smaller ones, or a smaller model."
+            )
         study.record_profiling(replace(study.profiling, memory=measured))
     known = study.profiling.memory
     if known is not None and known.too_large:
         limits = MemoryLimits(too_large=known.too_large)
-        on_event(f"memory {known.device} has no room for {limits}: left out, with all that is as large in both")
+        on_event(f"memory {known.device} cannot hold {limits}; excluded, with all sizes at least as large in both")
 
 
 def _measured(
@@ -111,7 +117,7 @@ def _measured(
 
 
 def _first_epoch(options: RunOptions, inputs: Inputs, slots: "Slots", folder: Path) -> TrainRequest:
-    """Request the first epoch of the default configuration, in a scratch folder: no checkpoint outlives it."""
+    """Request the first epoch of the default configuration in a scratch folder, so that no checkpoint stays."""
     space = options.space
     return train_request(
         inputs,
@@ -133,7 +139,7 @@ def _in_a_slot(
 ) -> EndRecord:
     from tuner.execution.remote_trainer import train_remotely
 
-    with signals.ending(lambda reason: None):  # it is seen by `should_stop`
+    with signals.ending(lambda reason: None):  # `should_stop` handles it
         return train_remotely(
             request,
             options.machines.trainer,

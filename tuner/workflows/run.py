@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 
 _FLUSH_S = 300.0
-"""How long a finished run waits for a database that is away before it leaves the rest to the next one."""
+"""Seconds that a finished run waits for an unavailable database before it leaves the rest to the next run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Session:
-    """A study in training: what every step of a run works with."""
+    """A study in training, with everything that the steps of a run need."""
 
     study: StudySession
     paths: StudyPaths
@@ -61,7 +61,7 @@ def run(options: RunOptions, view: View) -> None:
 
     Raises:
         TunerError: see `tuner.exceptions`.
-        Interrupted: a signal came; all states are written.
+        Interrupted: a signal arrived; all states are written.
     """
     options.paths.create()
     with (
@@ -88,7 +88,8 @@ def run(options: RunOptions, view: View) -> None:
                     signals=signals,
                 )
                 _search(session, options, forecast)
-                # A lone zero is no search: it may be a trial of the setup, which trains nothing in full.
+                # A single configuration with the value 0 may be a test of the setup, so it is only an error
+                # before a final run.
                 if options.promote or configurations(study.trials()) > 1:
                     require_something_learnt(study, options.paths)
                 _reevaluate(session, options, forecast)
@@ -131,14 +132,19 @@ def promote(
     """Train the winner of a finished search in full, or resume that run.
 
     Args:
-        epochs: none for as many as the study was created with. A given length is trained even if nothing was learnt:
-            too few epochs may be the reason.
-        data: the place of the data set now; none if it has not moved.
-        model: the same for the model.
+        url: Database URL of the study.
+        name: Name of the study.
+        paths: Paths of the study.
+        epochs: Length of the final run; None for that of the study. A given length is trained even if nothing was
+            learnt, because too few epochs may be the reason.
+        machines: Machines that train.
+        view: View that shows the progress.
+        data: New location of the data set; None if it has not moved.
+        model: New location of the model; None if it has not moved.
 
     Raises:
         TunerError: see `tuner.exceptions`.
-        Interrupted: a signal came; the run can be resumed.
+        Interrupted: a signal arrived; the run can be resumed.
     """
     paths.create()
     with (
@@ -148,7 +154,7 @@ def promote(
         driven_study(lease, None, paths.journal, view.note) as study,
     ):
         winner = choose_winner(study)
-        if epochs is None:  # a user who gives a length has read why, or wants to see it
+        if epochs is None:  # a user who gives a length knows the reason, or wants to test it
             require_something_learnt(study, paths)
         study.renew_places(prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model))
         length = epochs or study.spec.promote_epochs
@@ -189,15 +195,15 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
 
 
 def _refuse_changes(study: StudySession, options: RunOptions, prepared: PreparedRecord) -> None:
-    """Refuse another space, model or data set than the study's: its trials could not be compared otherwise."""
+    """Refuse a space, model or data set that differs from the study's, because trials would not be comparable."""
     changes = [
         *options.space.differences(study.spec.space),
         *content_changes(study.spec, prepared, data=options.data, model=options.model),
     ]
     if changes:
         raise SpaceError(
-            f"The study '{study.name}' was begun differently: {'; '.join(changes)}. "
-            "Undo the change, or begin another study with --study NAME."
+            f"The study '{study.name}' was created with different settings: {'; '.join(changes)}. "
+            "Undo the change, or start a new study with --study NAME."
         )
 
 
@@ -212,8 +218,8 @@ def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:
     if search.stop_reason is not None and best_trial(study.trials()) is None:
         left = waiting(study.trials())
         raise NoSuccessfulTrialError(
-            f"The search has ended before a trial ran to its end: {search.stop_reason}{left and '; ' + left}. "
-            "The same command with a larger number goes on."
+            f"The search ended before any trial was trained to the end: {search.stop_reason}{left and '; ' + left}. "
+            "Run the same command with a larger number to continue."
         )
 
 
@@ -260,7 +266,7 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
     threads = slots.number * slots.threads
     request = full_run_request(study, session.paths, winner, epochs=epochs, gpus=gpus, threads=threads)
     final_run = FinalRun(study, request)
-    # A signal is seen by `should_stop`.
+    # `should_stop` handles signals.
     with signals.ending(lambda reason: None), session.view.watching_final_run(final_run):
         end = train_remotely(
             request,
@@ -272,7 +278,7 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
         )
         final_run.end(end)
     if end.outcome == Outcome.BAD_DATA:
-        raise DataError(f"The final run met data that cannot be trained on: {end.message}")
+        raise DataError(f"The final run failed on data that cannot be trained on: {end.message}")
     if end.outcome != Outcome.COMPLETED:
         raise MachineError(
             f"The final run ended as {end.outcome.value}: {end.message}. "

@@ -72,7 +72,7 @@ def test_a_database_that_is_not_there_is_not_made(verb, tmp_path):
 def test_a_database_must_be_named(verb):
     code, said = tune_db(verb)
     assert code == 2
-    assert "the study that it belongs to, or --storage URL" in said
+    assert "A database is required, but none is given; name its study, or add --storage URL" in said
 
 
 def test_an_index_that_misses_a_row_is_a_problem(file, url):

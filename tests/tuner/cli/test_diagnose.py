@@ -116,7 +116,7 @@ def test_what_is_not_judged_is_said_in_words_and_in_json(tune, tmp_path, renamed
     words = tune("run")
     assert "NOT JUDGED" in words
     assert "NORMAL" not in words
-    assert "what is known calls for no change" in words
+    assert "nothing to change, judging by the available data" in words
 
 
 def test_a_run_whose_validation_overflows_keeps_its_learning_rate(tune, tmp_path):
@@ -129,7 +129,7 @@ def test_a_run_whose_validation_overflows_keeps_its_learning_rate(tune, tmp_path
     said = tune("run", "--write", "next.yaml")
     assert "VALIDATION-OVERFLOW" in said
     assert "DIVERGED" not in said
-    assert "there is no argument to change; next.yaml was not written" in said
+    assert "no argument needs to change; next.yaml was not written" in said
     assert not (tmp_path / "next.yaml").exists()
 
 

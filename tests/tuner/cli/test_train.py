@@ -57,7 +57,7 @@ def test_where_no_model_is_named_the_data_check_chooses_it_and_says_so(tmp_path,
     with pytest.raises(SystemExit):
         main(["train", "--data", "sample:16", "--gpus", "0", "--trainer", f"{SCRIPTED} --advice mine", "--epochs", "2"])
     out, _ = capfd.readouterr()
-    assert out.startswith("model  mine is chosen by the data check: as it is scripted;")
+    assert out.startswith("model  mine, suggested by the data check: as it is scripted;")
     assert (tmp_path / "runs/mine-sample-16/tune-train.json").is_file()
 
 
@@ -136,17 +136,17 @@ def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
         (["--set", "label_smoothing=0.1"], 3, "`label_smoothing` was removed from ultralytics"),
         (["--set", "device=0"], 3, "`device` is set by the tuner"),
         (["--set", "patience=-1"], 3, "`patience` must be a whole number of at least 0"),
-        (["--stage", "3:64"], 2, "--stage takes the last epoch, imgsz"),
+        (["--stage", "3:64"], 2, "--stage must be last epoch, imgsz"),
         (["--stage", "3:65:8"], 2, "a multiple of 32"),
         (["--epochs", "3", "--stage", "2:64:8"], 2, "Stages must end at increasing epochs"),
         (["--epochs", "3", "--stage", "3:64:8", "--stage", "2:64:8"], 2, "Stages must end at increasing epochs"),
-        (["--gpus", "99"], 5, "--gpus asks for 99, but there are 0"),
+        (["--gpus", "99"], 5, "--gpus must be at most 0, the number of GPUs, but got 99"),
         (["--params", "none.yaml"], 3, "none.yaml: cannot be read"),
         (["--out", "/proc/run"], 5, "A run's folder must be writable"),
         (["--warm-restart", "nowhere"], 2, "--warm-restart takes the folder of a training run"),
-        (["--batch", "many"], 2, "--batch takes a number of images, or auto"),
-        (["--batch", "auto", "--stage", "300:64:8"], 2, "--batch auto measures one size"),
-        (["--distill", "nowhere.pt"], 2, "--distill takes the weights of a trained model"),
+        (["--batch", "many"], 2, "--batch must be a number of images, or auto"),
+        (["--batch", "auto", "--stage", "300:64:8"], 2, "--batch auto measures a single image size"),
+        (["--distill", "nowhere.pt"], 2, "--distill must be an existing .pt file of a trained model"),
         (["--model", "no-such-model"], 2, "no-such-model"),
         (["--model", "yolov8n-obb.yaml"], 2, "ends with OBB, the layer for oriented bounding boxes"),
         (["--model", "rtdetr-l.yaml"], 2, "ends with RTDETRDecoder, the layer for RT-DETR"),

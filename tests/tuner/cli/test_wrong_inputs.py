@@ -23,7 +23,7 @@ model: mamba-yolo-n
 """
 
 
-NO_DATA = ["A data set must be named: --data my/dataset.yaml, or --data sample"]
+NO_DATA = ["A data set is required, but none is given; add --data my/dataset.yaml, or --data sample"]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
         (["run", "--space", "space.yaml", "--sampler", "tp"], 3, ["tpe"]),
         (["run", "--space", "space.yaml", "--gpus", "-1"], 2, ["gpus"]),
         (["run", "--space", "space.yaml", "--warm-start", "gone"], 2, ["no study 'gone'", "tune status"]),
-        (["run", "--space", "space.yaml", "--study", "a", "--warm-start", "a"], 2, ["other studies", "'a'"]),
+        (["run", "--space", "space.yaml", "--study", "a", "--warm-start", "a"], 2, ["must name another study", "'a'"]),
         (["run", "--space", "space.yaml", "--max-hours", "0"], 2, ["--max-hours must be a number above 0, but got 0;"]),
         (["run", "--space", "space.yaml", "--max-hours", "nan"], 2, ["--max-hours must be", "nan"]),
         (["run", "--space", "space.yaml", "--gpu-hours", "-3"], 2, ["--gpu-hours must be", "-3"]),
@@ -174,9 +174,9 @@ ADVISING = f"{sys.executable} {SCRIPTED_TRAINER} --advice advised --prepare-fail
 @pytest.mark.parametrize(
     ("arguments", "said", "study"),
     [
-        (["--space", "no-model.yaml"], "advised is chosen by the data check: ", "no-model-sample-advised"),
+        (["--space", "no-model.yaml"], "advised, suggested by the data check: ", "no-model-sample-advised"),
         (["--space", "weak_aug", "--data", "sample:16"], "as it is scripted", "weak_aug-sample-16-advised"),
-        (["--space", "no-model.yaml", "--study", "mine"], "--model takes another", "mine"),
+        (["--space", "no-model.yaml", "--study", "mine"], "choose another with --model", "mine"),
     ],
 )
 def test_where_no_model_is_named_the_data_check_chooses_it_says_so_and_the_study_is_named_after_it(
@@ -186,7 +186,7 @@ def test_where_no_model_is_named_the_data_check_chooses_it_says_so_and_the_study
         done = tune("run", *arguments, "--trainer", ADVISING, "--plain")
         assert done.returncode == 5
         first, second = done.stdout.splitlines()[:2]
-        assert first.startswith("model  advised ")
+        assert first.startswith("model  advised, ")
         assert said in first
         assert second.startswith(f"study {study} in ")
 
@@ -197,7 +197,7 @@ def test_a_trainer_that_checks_no_data_is_told_with_what_to_do(folder, tune):
     check_told(
         tune("run", "--space", "no-model.yaml", "--trainer", trainer),
         5,
-        ["answers 'check_data' requests", "Or name the model with --model."],
+        ["answers 'check_data' requests", "Or choose the model with --model."],
     )
 
 

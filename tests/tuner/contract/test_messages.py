@@ -140,10 +140,10 @@ def test_unknown_fields_of_a_newer_trainer_are_ignored():
         ("[1, 2]", "must carry version"),
         ('{"version": 2, "type": "started", "pid": 1, "device": ""}', "must carry version 1"),
         ('{"version": 1, "type": "weather"}', "type must be one of"),
-        ('{"version": 1, "type": "started", "pid": 1}', "Not a complete started record"),
-        ('{"version": 1, "type": "end", "outcome": "fine"}', "Not a complete end record"),
-        ('{"version": 1, "type": "previewed", "files": "a.jpg"}', "a list is needed, not 'a.jpg'"),
-        ('{"version": 1, "type": "environment_report", "versions": {}, "gpus": ["A"]}', "an object is needed"),
+        ('{"version": 1, "type": "started", "pid": 1}', "The started record must be complete and valid"),
+        ('{"version": 1, "type": "end", "outcome": "fine"}', "The end record must be complete and valid"),
+        ('{"version": 1, "type": "previewed", "files": "a.jpg"}', "must be a list, but got 'a.jpg'"),
+        ('{"version": 1, "type": "environment_report", "versions": {}, "gpus": ["A"]}', "must be an object"),
     ],
 )
 def test_what_is_no_record_is_refused_with_the_reason(line, said):

@@ -102,24 +102,24 @@ def test_a_timed_epoch_makes_hours_of_epochs(estimate):
         "240 to 360 epochs, 4.00 to 6.00 GPU-hours; 1:00:00 to 1:30:00 with 4 slot(s), idle 2% to 5%"
     )
     assert lines[1:] == [
-        "comparison with the default configuration on other seeds: 6 to 12 runs; "
+        "re-evaluation against the default configuration on fresh seeds: 6 to 12 runs; "
         "162 to 324 epochs, 2.70 to 5.40 GPU-hours",
-        "full run of the winner: 300 epochs, 5.00 GPU-hours",
-        "an epoch is taken as 60.0 s, timed now",
-        "ranges are the 10th to the 90th percentile of simulated searches",
+        "final run: 300 epochs, 5.00 GPU-hours",
+        "an epoch takes 60.0 s (timed now)",
+        "ranges are the 10th to 90th percentile of simulated searches",
         "disk: at most 1,024 MiB",
     ]
 
 
 def test_trials_on_several_gpus_cost_as_many_hours(estimate):
     lines = cost_lines(estimate, dataclasses.replace(TERMS, gpus_per_trial=2))
-    assert "full run of the winner: 300 epochs, 10 GPU-hours" in lines
+    assert "final run: 300 epochs, 10 GPU-hours" in lines
 
 
 def test_before_an_epoch_has_been_timed_there_are_no_hours(estimate):
     text = "\n".join(cost_lines(estimate, dataclasses.replace(TERMS, epoch_s=None)))
     assert "hours" not in text
-    assert "an epoch has not been timed yet: `tune run --dry-run`" in text
+    assert "epoch time unknown: measure it with `tune run --dry-run`" in text
 
 
 def test_what_is_not_wanted_is_not_estimated(estimate):
@@ -133,5 +133,5 @@ def test_what_is_not_wanted_is_not_estimated(estimate):
 def test_slots_that_would_idle_are_named(estimate):
     idle = dataclasses.replace(estimate, idle_share=Range(0.4, 0.6))
     assert cost_lines(idle, TERMS)[-1] == (
-        "the slots are idle for 40% to 60% of the search: take more trials, or fewer slots"
+        "the slots are idle for 40% to 60% of the search; use more trials or fewer slots"
     )

@@ -134,7 +134,7 @@ def test_a_study_that_was_validated_at_its_rungs_only_is_refused(study, written)
 def test_a_file_in_which_nothing_ran_to_its_end_is_refused(study, written):
     study.trial((0.1,), TrialState.FAIL, "bug: why")
 
-    with pytest.raises(DataError, match="has none; let the study run on"):
+    with pytest.raises(DataError, match="has none; continue the study"):
         read_curves(written())
 
 
@@ -159,7 +159,7 @@ def about_itself(text):
         ({"metadata": about_itself("{")}, "unreadable metadata"),
         ({"metadata": about_itself("[1]")}, "unreadable metadata"),
         ({"metadata": about_itself("{}")}, "unreadable metadata"),
-        ({"metadata": about_itself('{"format": 2}')}, "has format 2 where this version reads 1; export it again"),
+        ({"metadata": about_itself('{"format": 2}')}, "has format 2, but this version reads 1; export it again"),
         ({"metadata": about_itself('{"format": 1}')}, "lacks 'space'"),
         (
             {"metadata": about_itself('{"format": 1, "space": 3, "space_name": ""}')},
@@ -174,12 +174,12 @@ def about_itself(text):
         ({"optimizer": "RAdam"}, "optimizer='RAdam' is not one of SGD, AdamW"),
         ({"optimizer": "AdamW"}, "'lr0 .optimizer=AdamW.' is missing"),
         ({"close_mosaic": 99}, "close_mosaic=99 is outside 0..3"),
-        ({"epoch": 5}, "an epoch that is none of 4"),
-        ({"epoch": -1}, "an epoch that is none of 4"),
-        ({"epoch": "one"}, "has something else in it"),
-        ({"epoch": None}, "has something else in it"),
-        ({"seconds": "long"}, "has something else in it"),
-        ({"study": ["s"]}, "has something else in it"),
+        ({"epoch": 5}, "an epoch outside 1 to 4"),
+        ({"epoch": -1}, "an epoch outside 1 to 4"),
+        ({"epoch": "one"}, "has unexpected content"),
+        ({"epoch": None}, "has unexpected content"),
+        ({"seconds": "long"}, "has unexpected content"),
+        ({"study": ["s"]}, "has unexpected content"),
     ],
 )
 def test_a_table_of_something_else_is_refused_in_one_line(study, written, changes, said):
@@ -199,7 +199,7 @@ def test_what_is_no_whole_parquet_file_is_refused_in_one_line(study, written):
 
     for content in (b"", b"epoch,mAP\n1,0.1\n", whole[: len(whole) // 2], b"PAR1" + bytes(100) + whole[-8:]):
         file.write_bytes(content)
-        with pytest.raises(DataError, match="is no whole parquet file") as caught:
+        with pytest.raises(DataError, match="is not a complete parquet file") as caught:
             read_curves(file)
         assert "\n" not in str(caught.value)
 

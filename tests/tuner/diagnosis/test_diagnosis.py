@@ -161,7 +161,7 @@ def test_a_slow_run_whose_learning_is_normal_is_told_to_be_both(run):
 
 
 def test_before_a_curve_can_be_judged_it_is_told_how_long_that_takes(run):
-    assert any("which takes 13 epochs" in line for line in diagnosis_lines(diagnose(run(decaying(5.0, 1.0, 6)))))
+    assert any("this needs 13 epochs" in line for line in diagnosis_lines(diagnose(run(decaying(5.0, 1.0, 6)))))
 
 
 number = st.one_of(st.floats(), st.floats(min_value=0, max_value=10), st.sampled_from([0.0, 1e300, -1e300]))

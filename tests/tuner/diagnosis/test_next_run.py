@@ -65,4 +65,4 @@ def test_what_train_would_refuse_is_refused_by_write_with_the_reason(run, tmp_pa
     with pytest.raises(SpaceError) as refused:
         refuse_what_train_refuses(text, tmp_path / "next.yaml", named=set())
     assert f"`{next(iter(changes))}`" in str(refused.value)
-    assert "is not written: `tune train` would refuse it" in str(refused.value)
+    assert "was not written, because `tune train` would refuse it" in str(refused.value)

@@ -39,7 +39,7 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baselin
     assert best, "the seed has one that runs to its end"
     code, output = arena.run(more=["--study", "next", "--warm-start", "s"])
     assert code == 0, output
-    assert f"start  the default configuration, then {len(best)} of earlier studies" in output
+    assert f"start  the default configuration, then {len(best)} from earlier studies" in output
     study = StoredStudy.open(sqlite_url(arena.folder / "studies" / "next" / "study.db"), "next")
     tried = [trial.params["lr0"] for trial in study.trials()]
     study.close()
@@ -145,7 +145,7 @@ def test_sizes_that_gpus_have_no_room_for_are_left_out_before_the_search(arena, 
         "memory batch 16 at imgsz 128 does not fit",
         "memory batch 8 at imgsz 128 takes 0.1 GiB",
     ]
-    left_out = "memory scripted has no room for batch 16 at imgsz 128, batch 64 at imgsz 64: left out"
+    left_out = "memory scripted cannot hold batch 16 at imgsz 128, batch 64 at imgsz 64; excluded"
     assert left_out in output
     assert not list(arena.study_folder.glob("tune-memory-*")), "nothing of it stays"
     code, output = arena.run(parallel=None, room=32 * 64**2, more=["--gpus", "2"])
@@ -163,7 +163,7 @@ def test_where_all_sizes_fit_one_measurement_says_so_and_where_none_does_no_sear
     code, output = arena.run(parallel=None, room=1.0, more=["--gpus", "2", "--trials", "1"])
     assert_orderly_end(code, output, FailurePolicyError.exit_code)
     assert output.strip().endswith(
-        "No search can begin: even the smallest batch and image size of the space run out of memory. "
+        "The search cannot start: even the smallest batch and image size of the space run out of memory. "
         "Choose smaller ones, or a smaller model."
     )
     assert arena.status()["trials"] == []
@@ -195,6 +195,6 @@ def test_what_fails_otherwise_is_not_taken_for_want_of_memory(arena, cluster_wit
     arena.fault("0-1-disk!")
     code, output = arena.run(parallel=None, more=["--gpus", "2", "--trials", "1"])
     assert_orderly_end(code, output, MachineError.exit_code)
-    assert output.strip().splitlines()[-1] == "Memory could not be measured: no space left on /data."
+    assert output.strip().splitlines()[-1] == "Measuring memory failed: no space left on /data."
     assert len(arena.events("fault")) == 3, "it may pass: two more attempts"
     assert arena.status()["trials"] == []

@@ -98,16 +98,16 @@ def test_a_line_number_is_printed_as_it_is(view, console):
 def test_the_subject_says_what_is_searched_on_what_with_what(view, console, spec, space):
     view.subject(spec, space)
     assert printed(console).splitlines()[:3] == [
-        "data   sample (the sample data set that comes with tune): 80 train, 20 val images, 6 classes",
+        "data   sample (the bundled sample data set): 80 train, 20 val images, 6 classes",
         "model  mamba-yolo-n, 1,000 parameters",
-        "space  small: 1 searched parameters, 6 trials of 9 epochs, compared at epochs 3; metric mAP50-95",
+        "space  small: 1 searched parameters, 6 trials of 9 epochs; rungs: 3; metric: mAP50-95",
     ]
 
 
 def test_the_subject_of_a_data_set_of_the_users_own_without_rungs(view, console, spec, space):
     view.subject(dataclasses.replace(spec, data="/data/mine.yaml", rungs=()), space)
     assert "data   /data/mine.yaml: 80 train" in printed(console)
-    assert "compared at epochs none" in printed(console)
+    assert "rungs: none" in printed(console)
 
 
 def test_what_is_probably_not_meant_is_a_warning_with_file_and_line(view, console, spec):
@@ -164,7 +164,7 @@ def test_until_the_clock_tells_an_epoch_that_was_timed_before_is_the_pace(search
     progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0))
     search.suggest()
     assert progress.eta_s() == pytest.approx(2.0 * forecast.search_epochs(progress.position()))
-    assert progress.line().endswith("of comparison and about 0:00:40 of full run at this pace")
+    assert progress.line().endswith("of re-evaluation and about 0:00:40 of final run at this pace")
 
 
 def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the_search(search, forecast, clock):
@@ -178,8 +178,8 @@ def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the
     assert progress.eta_s() == pytest.approx(forecast.search_epochs(position) * progress.pace_s())
     told = progress.line().partition("; 0:01:30, about ")[2]
     assert re.fullmatch(
-        r"0:0\d:\d\d of the search to go, then at most 0:0\d:\d\d of comparison "
-        r"and about 0:0\d:\d\d of full run at this pace",
+        r"0:0\d:\d\d of search left, then at most 0:0\d:\d\d of re-evaluation "
+        r"and about 0:0\d:\d\d of final run at this pace",
         told,
     )
 
@@ -197,7 +197,7 @@ def test_a_long_start_does_not_make_the_epochs_slow(search, forecast, clock):
 def test_where_nothing_follows_the_search_nothing_more_is_told(search, space, clock):
     forecast = forecast_of(space.with_settings(reevaluation_runs=0), promote_epochs=0)
     progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0))
-    assert progress.line().endswith(" of the search to go")
+    assert progress.line().endswith(" of search left")
 
 
 def test_a_bound_on_time_ends_the_search_before_its_trials_do(study, space, paths, terms, forecast, clock):
@@ -289,10 +289,10 @@ def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecas
 def test_the_final_run_is_told_from_its_latest_epoch(promoted):
     assert final_run_line(promoted, 5.0) == "final run: starting, 0:00:05"
     promoted.report(epoch(1))
-    assert final_run_line(promoted, 7.0) == "final run: epoch 1/20; 0:00:07, about 0:00:38 to go"
+    assert final_run_line(promoted, 7.0) == "final run: epoch 1/20; 0:00:07, about 0:00:38 left"
     for number, value in ((2, 0.4), (3, 0.3)):
         promoted.report(epoch(number, value))
-    assert final_run_line(promoted, 11.0) == ("final run: epoch 3/20, best so far 0.4000; 0:00:11, about 0:00:34 to go")
+    assert final_run_line(promoted, 11.0) == ("final run: epoch 3/20, best so far 0.4000; 0:00:11, about 0:00:34 left")
 
 
 def test_the_final_run_begins_with_where_it_is(view, console, promoted):
@@ -313,16 +313,16 @@ def test_the_conclusion_of_a_search_without_promotion(study, winner, paths):
         f"    lr0 = {lr0}",
         "Trial 1 is 0.0500 ahead of the default configuration on one seed, which does not prove a gain.",
         f"    parameters  {paths.params}",
-        f"    everything  {paths.root}",
+        f"    all files   {paths.root}",
         "Next:",
         f"    tune promote s --home {home}",
         "        train the winner in full",
         f"    tune status s --home {home}",
-        "        all trials",
+        "        list all trials",
         f"    tune dashboard s --home {home}",
-        "        the same in a browser",
+        "        show them in a browser",
         f"    yolo train cfg={paths.params}",
-        "        train it again with plain ultralytics",
+        "        train the configuration again with plain ultralytics",
     ]
 
 
@@ -437,8 +437,8 @@ def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search,
     row = rendered(live_table(reevaluation.live, "totals"))[1]
     assert row.split()[:4] == [f"{first.trial},", "seed", f"{first.seed}", "2"]
     assert reevaluation_line(reevaluation, 61.0, forecast) == (
-        "comparison: 0 of at most 8 runs (6 running); 0:01:01, at most 0:00:12 of the comparison to go, "
-        "then about 0:00:20 of full run at this pace"
+        "re-evaluation: 0 of at most 8 runs (6 running); 0:01:01, at most 0:00:12 of re-evaluation left, "
+        "then about 0:00:20 of final run at this pace"
     )
     for request, lead in zip((first, second, *rest), (0.02, 0.02, -0.005, -0.005, 0.03, 0.03), strict=True):
         number = reevaluation.number_of(request)
@@ -446,5 +446,5 @@ def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search,
         reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
     lead = "trial 1 is 0.0150 ahead of the default configuration on 3 seeds"
     assert reevaluation_line(reevaluation, 0.0, forecast).startswith(
-        f"comparison: 6 of at most 8 runs (0 running); {lead}; 0:00:00"
+        f"re-evaluation: 6 of at most 8 runs (0 running); {lead}; 0:00:00"
     )

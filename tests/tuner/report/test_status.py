@@ -173,16 +173,14 @@ def test_a_trial_that_never_reported_is_shown_empty(study, space):
 def test_the_table_says_who_drives_the_study_or_that_nobody_goes_on_with_it(search, study):
     search.suggest()
     assert "driven by process 7 on here" in shown(status_of(study, "process 7 on here"))
-    assert "nobody drives it now: the command that began it goes on with 1 unfinished trial(s)" in shown(
-        status_of(study)
-    )
+    assert "not running: run the same command again to continue 1 unfinished trial(s)" in shown(status_of(study))
 
 
 def test_a_trial_that_is_tried_again_shows_why(search, study):
     request = search.suggest()
     search.report(request.trial, epoch(1))
     search.report(request.trial, EndRecord(outcome=Outcome.ERROR, message="was killed by SIGKILL", retryable=True))
-    assert "tried again after epoch 1: was killed by SIGKILL" in shown(status_of(study))
+    assert "retried after epoch 1: was killed by SIGKILL" in shown(status_of(study))
 
 
 # The comparison on other seeds
@@ -199,7 +197,9 @@ def test_before_there_is_a_verdict_the_table_tells_how_many_runs_have_ended(reev
     number = reevaluation.number_of(reevaluation.suggest())
     reevaluation.report(number, epoch(9, 0.3))
     reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
-    assert "compared with the default configuration on other seeds: 1 runs have ended" in shown(status_of(study))
+    assert "re-evaluation against the default configuration: 1 runs on fresh seeds have ended" in shown(
+        status_of(study)
+    )
 
 
 def test_the_verdict_is_told(reevaluation, study):

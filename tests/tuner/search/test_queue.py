@@ -53,7 +53,7 @@ def test_the_status_says_what_it_waits_for(search, study):
         search.report(number, epoch(3, value))
     console = Console(width=200, record=True)
     console.print(*status_table(status_of(study)))
-    assert "waits after epoch 3, to be called back if it turns out to be ahead" in console.export_text()
+    assert "paused after epoch 3; resumes if it turns out to be ahead" in console.export_text()
 
 
 def test_it_is_called_back_under_its_number_before_anything_new_begins(search):

@@ -55,7 +55,7 @@ def test_a_refused_data_set_is_reported_whole_and_ends_with_4_and_one_line(dirty
     assert err.startswith("Validation images must not be trained on, but 1 of 18 images of val are also in train")
     assert "rows with a class that the data set does not have: 3 in train" in out
     assert "labels/train/class.txt:2  7" in out
-    assert f"cleaned     {tmp_path}/clean/data.yaml: 71 images, 26 left out, 2 saved anew, 3 rows" in out
+    assert f"cleaned     {tmp_path}/clean/data.yaml: 71 images, 26 left out, 2 rewritten, 3 label rows" in out
     assert "Next:" not in out
     assert "images/val/copy.jpg" in page.read_text()
     assert page.read_text().count("data:image/jpeg;base64,") > 20
@@ -104,7 +104,7 @@ def test_the_next_command_is_one_that_runs(tune, tmp_path, monkeypatch):
     assert (done.returncode, done.stderr) == (0, "")
     assert "imgsz=128 for all trials" in done.stdout
     assert "model  mamba-yolo-t, " in done.stdout
-    assert "cost   an epoch is taken as 0.0 s" in done.stdout
+    assert "cost   an epoch takes 0.0 s" in done.stdout
 
 
 def test_json_is_the_whole_report_and_nothing_else(dirty, tune, tmp_path):
@@ -156,8 +156,8 @@ def test_a_trainer_that_does_not_work_is_told_in_a_line_with_exit_code_5(tune, t
         (["@"], 4, "but got a folder"),
         (["@/images/train/good00.jpg"], 4, "must be UTF-8 text"),
         (["sample:3"], 4, "at least 8 training images"),
-        (["@/dataset.yaml", "--html", "/none/page.html"], 2, "--html must be a file that can be written"),
-        (["@/dataset.yaml", "--html", "/tmp"], 2, "--html must be a file that can be written"),
+        (["@/dataset.yaml", "--html", "/none/page.html"], 2, "--html must be a writable file"),
+        (["@/dataset.yaml", "--html", "/tmp"], 2, "--html must be a writable file"),
         (["@/dataset.yaml", "--fix", "@/clean"], 4, "must be outside the data set, but got a folder inside"),
         (["@/dataset.yaml", "--places", "-1"], 2, "--places"),
         ([], 2, "DATA"),
@@ -250,4 +250,4 @@ def test_of_many_classes_the_most_and_the_least_frequent_are_shown():
     assert sum(line.startswith("class") for line in lines) == 20
     assert any(line.startswith("class99 ") for line in lines)
     assert any(line.startswith("class0 ") for line in lines)
-    assert "... 80 classes between ..." in lines
+    assert "... 80 more classes ..." in lines

@@ -79,7 +79,7 @@ def test_the_first_tune_on_the_path_is_the_one_that_counts(ours, tmp_path, monke
 def test_no_tune_on_the_path_is_a_problem_with_its_remedy(tmp_path):
     (problem,) = examine(tmp_path, NONE).problems
     assert problem == (
-        f"no `tune` is on the path: add '{Path(sys.executable).parent}' to PATH, or type `python -m tuner`"
+        f"no `tune` is on the path; add '{Path(sys.executable).parent}' to PATH, or use `python -m tuner`"
     )
 
 
@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem_with_its_remedy(tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     (problem,) = examine(locked / "studies", NONE).problems
-    assert problem == f"the folder for studies cannot be written: '{locked}'; choose another with --home"
+    assert problem == f"the folder for studies must be writable, but '{locked}' is not; choose another with --home"
 
 
 @pytest.mark.usefixtures("no_trainer", "ours")
@@ -125,7 +125,7 @@ def test_a_package_that_is_missing_is_a_problem_with_its_remedy(tmp_path, monkey
     findings = examine(tmp_path, NONE)
     assert findings.facts["optuna"].startswith("5.")
     assert findings.problems == (
-        "no-such-package is not installed: in the project's folder, `make install` or `pip install .`",
+        "no-such-package is not installed; run `make install` or `pip install .` in the project's folder",
     )
 
 

@@ -91,7 +91,7 @@ def test_a_trainer_that_draws_nothing_is_told_in_a_line_with_exit_code_5(tmp_pat
     assert (done.returncode, done.stdout) == (5, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("This needs a trainer that answers 'preview' requests, but ")
-    assert "leave --trainer and TUNE_TRAINER out" in line
+    assert "omit --trainer and TUNE_TRAINER" in line
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_trainer_that_draws_nothing_is_told_in_a_line_with_exit_code_5(tmp_pat
         (["--imgsz", "100"], 2, "--imgsz must be at least 32 and a multiple of 32, but got 100; write 128."),
         (["--draws", "0"], 2, "--draws"),
         (["--space", "strong_augg"], 3, "did you mean strong_aug?"),
-        (["--data", "nowhere.yaml"], 4, "there is no"),
+        (["--data", "nowhere.yaml"], 4, "does not exist"),
         (["--data", "sample:2"], 4, "at least 8 training images"),
         (["--data", "sample:8", "--out", "file/out"], 5, "choose another with --out"),
     ],
