@@ -9,15 +9,14 @@ HEAD = """\
 
 `tune train --params` takes files of training arguments: `args.yaml` of ultralytics 8.0 to 8.4, the
 `best_hyperparameters.yaml` of `yolo tune`, and what `tune export` and `tune diagnose --write` write. This page says
-what becomes of each argument; it is generated from the table in the code (`tuner/space/_table.py`).
+how each argument is handled. It is generated from the table in the code (`tuner/space/_table.py`).
 
-A value that was the default in any version asks for nothing, and so does null. Of the others, what changes training is
-taken or refused with exit code 3, never passed over; what is passed over is told in one line. An option or
-`--set NAME=VALUE` replaces an argument of the file, a refused one included. Any other name is refused as unknown.
-Hyper-parameters of YOLOv5 and YOLOv7, Darknet configurations, and YAML files of data sets, models and search spaces are
-recognised as such.
+Null, and a value that was the default in any version, have no effect. An argument that changes training is either used
+or refused with exit code 3. The others are ignored, and one line reports them. An option or `--set NAME=VALUE` replaces
+an argument of the file, even a refused one. Unknown names are refused. Hyper-parameters of YOLOv5 and YOLOv7, Darknet
+configurations, and YAML files of data sets, models and search spaces are recognised as such.
 
-The values that a *search space* may name are in [search_spaces/README.md](../search_spaces/README.md).
+The values that a *search space* can name are in [search_spaces/README.md](../search_spaces/README.md).
 """
 
 

@@ -79,9 +79,9 @@ def check_target(dataset: DataSet, target: Path) -> None:
         DataError: the target is in one of these folders.
     """
     folder = target.parent.resolve()
-    beside = {dataset.source.parent.resolve(), dataset.root.resolve()}
+    same_folder = {dataset.source.parent.resolve(), dataset.root.resolve()}
     within = {path.resolve() for path in _data_folders(dataset)}
-    if folder in beside or any(folder.is_relative_to(path) for path in within):
+    if folder in same_folder or any(folder.is_relative_to(path) for path in within):
         rule = "Output must be outside the data set's folders, but this file would be in one of them"
         raise data_error(Place(file=target), rule, "choose another folder")
 

@@ -27,7 +27,7 @@ class Elsewhere:
 
 
 def search(images: Sequence[Path], used: Collection[Path], folders: Iterable[Path]) -> Elsewhere:
-    """Search for the labels of images that have none where training looks.
+    """Search for the labels of images without a label file in the place where training looks.
 
     Args:
         images: Images without labels.

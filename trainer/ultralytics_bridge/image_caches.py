@@ -47,7 +47,7 @@ def _kept(dataset: Any) -> list[Path]:
     return files
 
 
-def _keep(dataset: Any, beside_images: object) -> None:
+def _keep(dataset: Any, default_place: object) -> None:
     vars(dataset)["npy_files"] = [_file(image) for image in dataset.im_files]
 
 

@@ -33,14 +33,14 @@ _COLUMNS = {"classes": 1, "boxes": 4, "points": 2}
 logger = logging.getLogger("trainer")
 
 
-def labels_of(dataset: Any, beside_labels: Path, fingerprint: str) -> tuple[dict[str, Any], bool]:
+def labels_of(dataset: Any, default_place: Path, fingerprint: str) -> tuple[dict[str, Any], bool]:
     """Return the labels of all images for `YOLODataset`, and whether they came from a cache.
 
     Sets `dataset.left_out` to the images that are missing from the result.
 
     Args:
         dataset: The `YOLODataset`.
-        beside_labels: Path where ultralytics would put the cache; only named in messages.
+        default_place: Path where ultralytics would put the cache; only named in messages.
         fingerprint: Hash of the names, sizes and times of images and label files, and of how they are read.
 
     Raises:
@@ -52,7 +52,7 @@ def labels_of(dataset: Any, beside_labels: Path, fingerprint: str) -> tuple[dict
         kept["msgs"] = _told(kept["msgs"])
         dataset.left_out = _left_out(dataset, kept)
         return kept, True
-    scanned: dict[str, Any] = dataset.cache_labels(beside_labels)
+    scanned: dict[str, Any] = dataset.cache_labels(default_place)
     if not scanned["labels"]:
         first = " ".join(scanned["msgs"][0].split())[:300] if scanned["msgs"] else "the reason is unknown"
         raise DataError(f"At least one image must be readable, but none of {len(dataset.im_files)} is: {first}.")

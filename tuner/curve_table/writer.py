@@ -40,7 +40,7 @@ def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
         MachineError: the file cannot be written.
     """
     specs = [recorded.study.spec for recorded in studies]
-    _check_alike({recorded.study.name: spec for recorded, spec in zip(studies, specs, strict=True)})
+    _check_comparable({recorded.study.name: spec for recorded, spec in zip(studies, specs, strict=True)})
     space = _space_of(specs[0])
     rows = [row for recorded in studies for row in _rows(recorded, space)]
     if not rows:
@@ -54,7 +54,7 @@ def write_curves(path: Path, studies: Sequence[RecordedStudy]) -> int:
     return len({(row["study"], row["trial"]) for row in rows})
 
 
-def _check_alike(specs: Mapping[str, StudySpec]) -> None:
+def _check_comparable(specs: Mapping[str, StudySpec]) -> None:
     """Check that the studies agree in everything that the table states once for all rows."""
     (first, expected), *others = ((name, _common(spec)) for name, spec in specs.items())
     for name, common in others:

@@ -53,9 +53,9 @@ class Budget:
             since_best: Number of trials judged since the best result (see `since_best`).
         """
         if self.hours is not None and searched_s >= self.hours * 3600:
-            return f"--max-hours {self.hours:g} is used up"
+            return f"the budget of {self.hours:g} hours is spent (--max-hours)"
         if self.gpu_hours is not None and trained_s >= self.gpu_hours * 3600:
-            return f"--gpu-hours {self.gpu_hours:g} is used up"
+            return f"the budget of {self.gpu_hours:g} GPU-hours is spent (--gpu-hours)"
         if self.no_improvement is not None and since_best >= self.no_improvement:
             return f"no improvement in {since_best} trials (--no-improvement {self.no_improvement})"
         return None

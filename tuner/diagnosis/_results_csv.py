@@ -99,8 +99,8 @@ def _changes(parts: Sequence[Part]) -> Iterator[str]:
 
 def _comparable(kept: _Kept, last: Part) -> RunEpoch:
     """Return the epoch, without its losses if they differ from those of the last part and cannot be compared."""
-    alike = kept.part is last or _losses_in(kept.part) == _losses_in(last)
-    return kept.epoch if alike else replace(kept.epoch, train={}, val=None)
+    is_same = kept.part is last or _losses_in(kept.part) == _losses_in(last)
+    return kept.epoch if is_same else replace(kept.epoch, train={}, val=None)
 
 
 def _losses_in(part: Part) -> set[str]:

@@ -82,7 +82,7 @@ _SCORES = {
     Task.SEMANTIC: ("mIoU", "mIoU"),
     Task.DEPTH: ("delta1", "delta1"),
 }
-_BESIDE = re.compile(r"|epoch|time|fitness|(x/)?lr/?\w*")
+_OTHER = re.compile(r"|epoch|time|fitness|(x/)?lr/?\w*")
 """Columns that no rule needs; the first alternative is the unnamed index that pandas writes."""
 
 
@@ -138,7 +138,7 @@ def is_known(column: str, kind: Columns) -> bool:
     loss = loss_of(column, "train") or loss_of(column, "val")
     if loss is not None:
         return loss in kind.losses
-    return metric_of(column, kind.task) is not None or _BESIDE.fullmatch(column) is not None
+    return metric_of(column, kind.task) is not None or _OTHER.fullmatch(column) is not None
 
 
 def usual_orders(length: int) -> list[tuple[str, ...]]:

@@ -51,8 +51,8 @@ def diagnose(run: Run) -> Diagnosis:
     rules = LEARNING if run.columns.task is Task.DETECT else (diverged,)
     learning = next((found for rule in rules if (found := rule(run))), None)
     validation = None if learning and learning.condition is Condition.DIVERGED else validation_overflow(run)
-    beside = [found for found in (validation, *(rule(run) for rule in RESOURCES)) if found]
-    told = (*([learning] if learning else []), *beside)
+    others = [found for found in (validation, *(rule(run) for rule in RESOURCES)) if found]
+    told = (*([learning] if learning else []), *others)
     findings = told if run.columns.takes_our_arguments else tuple(replace(one, changes={}) for one in told)
     unknown = (*run.unknown, *_not_measured(run, validation))
     otherwise = _without_finding(run, unknown)

@@ -62,8 +62,8 @@ def _times(run: Run) -> dict[int, float]:
     """Return seconds by epoch, without the first (it fills caches), of validated or other epochs: the larger group."""
     times, validated = dict(epoch_seconds(run)), {e.epoch for e in run.epochs if e.metrics is not None}
     later = times.keys() - {e.epoch for e in run.epochs[:1]}
-    alike = max(later & validated, later - validated, key=len)
-    return {epoch: times[epoch] for epoch in sorted(alike)}
+    similar = max(later & validated, later - validated, key=len)
+    return {epoch: times[epoch] for epoch in sorted(similar)}
 
 
 RESOURCES: tuple[Callable[[Run], Finding | None], ...] = (out_of_memory, slow)

@@ -163,8 +163,8 @@ class TrainerProcess:
     def _sent_again(self) -> bool:
         """Send the request to a fresh trainer if the used one ended without reacting to it; return True if so.
 
-        A trainer may end after any `end`, or die if it is told to stop while it ends. Both can happen while the next
-        request is on its way.
+        A trainer may end after any `end`, or die if a stop request arrives while it ends. Both can happen while the
+        next request is on its way.
         """
         request, self._unanswered = self._unanswered, None
         if request is None:

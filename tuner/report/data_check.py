@@ -30,16 +30,16 @@ def by_kind(findings: Sequence[Finding]) -> list[Kind]:
     """Group the findings by kind, in the order of the report."""
     kinds = []
     for name, grouped in groupby(findings, key=lambda finding: finding.kind):
-        alike = list(grouped)
-        counts = [f"{len(each.places):,}{' in ' + each.split if each.split else ''}" for each in alike]
+        same_kind = list(grouped)
+        counts = [f"{len(each.places):,}{' in ' + each.split if each.split else ''}" for each in same_kind]
         kinds.append(
             Kind(
                 name=name,
-                level=alike[0].level,
-                what=alike[0].what,
+                level=same_kind[0].level,
+                what=same_kind[0].what,
                 counts=", ".join(counts),
-                remedy=alike[0].remedy,
-                places=tuple(place for each in alike for place in each.places),
+                remedy=same_kind[0].remedy,
+                places=tuple(place for each in same_kind for place in each.places),
             )
         )
     return kinds

@@ -1,7 +1,7 @@
 """Type the facts that a study records besides its specification and its trials' configurations and curves.
 
 The database stores them as Optuna's user attributes, plain JSON. Each record here has one `encode` and one `decode`,
-and knows the names in the database, some of which are older than the names in the code. The record of a re-evaluation
+and knows the names in the database. Some of them are older than the names in the code. The record of a re-evaluation
 is in `tuner.comparison.record`, with the classes that it consists of.
 """
 
@@ -26,7 +26,7 @@ class FailedAttempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialFacts:
-    """Facts about a trial; None where nothing is recorded."""
+    """Facts about a trial; None means not recorded."""
 
     device: str | None = None
     """Device that trained last, as trainers name it."""
@@ -173,7 +173,7 @@ class EstimateFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProfilingFacts:
-    """Results of profiling before the search; None where there are none."""
+    """Results of profiling before the search; None means that there are none."""
 
     memory: MemoryFacts | None = None
     estimate: EstimateFacts | None = None

@@ -71,7 +71,7 @@ class SnappingSampler(BaseSampler):
 class OptunaTpe:
     """Objective as Optuna's documentation writes it: report each epoch from step 0, ask `should_prune`, return.
 
-    A trial whose last value is NaN is told as FAIL, as `optimize` does. The final run uses `best_trial`, the best
+    A trial whose last value is NaN is reported as FAIL, as `optimize` does. The final run uses `best_trial`, the best
     COMPLETE one; before there is one, the best last value.
     """
 

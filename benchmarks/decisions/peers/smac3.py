@@ -61,9 +61,9 @@ class Smac:
     """Ask and tell, with budgets of 1 to all epochs, rounded.
 
     SMAC trains a configuration from scratch at each budget; here it resumes where it was paused, which favours SMAC.
-    NaN is told as CRASHED, as its own runner does. The scenario's infinite `crash_cost` cannot be modelled ("Input y
-    contains NaN"), so the cost is the worst so far. The final run uses SMAC's incumbent, the best at its highest budget
-    so far; before there is one, the best last value.
+    NaN is reported as CRASHED, as its own runner does. The scenario's infinite `crash_cost` cannot be modelled ("Input
+    y contains NaN"), so the cost is the worst so far. The final run uses SMAC's incumbent, the best at its highest
+    budget so far; before there is one, the best last value.
     """
 
     def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:

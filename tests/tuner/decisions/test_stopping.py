@@ -96,8 +96,18 @@ def test_nothing_bounds_a_search_by_itself():
 @pytest.mark.parametrize(
     ("bounds", "below", "at", "said"),
     [
-        (Budget(hours=1.5), {"searched_s": 5399.9}, {"searched_s": 5400.0}, "--max-hours 1.5 is used up"),
-        (Budget(gpu_hours=8), {"trained_s": 28799.9}, {"trained_s": 28800.0}, "--gpu-hours 8 is used up"),
+        (
+            Budget(hours=1.5),
+            {"searched_s": 5399.9},
+            {"searched_s": 5400.0},
+            "the budget of 1.5 hours is spent (--max-hours)",
+        ),
+        (
+            Budget(gpu_hours=8),
+            {"trained_s": 28799.9},
+            {"trained_s": 28800.0},
+            "the budget of 8 GPU-hours is spent (--gpu-hours)",
+        ),
         (
             Budget(no_improvement=20),
             {"since_best": 19},

@@ -37,7 +37,7 @@ def test_wall_time_passes_and_is_left(study):
     assert budget.left_s() == pytest.approx(260.0)
     assert budget.reached(0) is None
     budget.pass_time(260.0)
-    assert (budget.left_s(), budget.reached(0)) == (0.0, "--max-hours 0.1 is used up")
+    assert (budget.left_s(), budget.reached(0)) == (0.0, "the budget of 0.1 hours is spent (--max-hours)")
 
 
 def test_training_time_is_shared_by_what_trains_at_once_on_all_its_gpus(study):

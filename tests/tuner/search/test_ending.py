@@ -209,7 +209,10 @@ def test_a_spent_budget_ends_the_search_in_order_without_an_error_and_with_a_win
     assert states(search) == ["COMPLETE", "COMPLETE", "WAITING", "WAITING"]
     assert search.problem is None
     assert choose_winner(study).trial.number == 1
-    assert told[-1] == "the search ends: --gpu-hours 0.0125 is used up; continue it with a larger number"
+    assert (
+        told[-1]
+        == "the search ends: the budget of 0.0125 GPU-hours is spent (--gpu-hours); continue it with a larger number"
+    )
 
 
 def test_the_same_budget_again_is_spent_at_once_and_a_larger_one_goes_on_with_what_waits(begin):

@@ -38,10 +38,10 @@ def main(images: Path, labels: Path, target: Path) -> None:
     Raises:
         SystemExit: an input file is not the one that the cut-outs come from.
     """
-    pictures = _idx(images, IMAGES_SHA256, header=16).reshape(-1, 28, 28)
+    pixels = _idx(images, IMAGES_SHA256, header=16).reshape(-1, 28, 28)
     classes = _idx(labels, LABELS_SHA256, header=8)
     chosen = [np.flatnonzero(classes == label)[:PER_CLASS] for label in CLASSES.values()]
-    arrays = {"images": pictures[np.concatenate(chosen)], "names": np.array(list(CLASSES))}
+    arrays = {"images": pixels[np.concatenate(chosen)], "names": np.array(list(CLASSES))}
     with zipfile.ZipFile(target, "w") as archive:
         for name, array in arrays.items():
             # A ZipInfo without a date gets a fixed one, in 1980.

@@ -89,8 +89,8 @@ def _superfluous(dataset: DataSet, found: tuple[Finding, ...]) -> set[str]:
     """Return copies within a split, and images of train that are also in val or test, with all similar images."""
     train = {str(image.path) for image in dataset.splits["train"].images}
     leaking = train & {place.other for place in _places(found, kinds.LEAK, kinds.NEAR_LEAK)}
-    alike = [{place.file, place.other} for place in _places(found, kinds.NEAR_DUPLICATE)]
-    while more := {name for pair in alike if leaking & pair for name in pair & train} - leaking:
+    similar = [{place.file, place.other} for place in _places(found, kinds.NEAR_DUPLICATE)]
+    while more := {name for pair in similar if leaking & pair for name in pair & train} - leaking:
         leaking |= more
     return leaking | {place.file for place in _places(found, kinds.DUPLICATE)}
 

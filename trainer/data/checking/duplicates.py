@@ -46,11 +46,11 @@ def exact_twins(images: Sequence[Path], num_bytes: NDArray[np.int64], checksums:
         num_bytes: sizes of the files; 0 skips a file.
         checksums: checksums of any kind; files with different checksums are not compared.
     """
-    alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+    same_key: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, key in enumerate(zip(num_bytes.tolist(), checksums.tolist(), strict=True)):
         if key[0]:
-            alike[key].append(number)
-    groups = [group for group in alike.values() if len(group) > 1]
+            same_key[key].append(number)
+    groups = [group for group in same_key.values() if len(group) > 1]
     return sorted(
         (
             Twin(image=number, earlier=first, similarity=1.0)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 _BOX_COLUMNS = 5
 _LEAST_ROWS = 3
 """Minimum number of rows for a conclusion."""
-_MOST_ALIKE = 0.95
+_POSE_SHARE = 0.95
 """Minimum share of the rows that look like keypoints, 0 to 1."""
 _MARGIN = 0.1
 """Maximum distance of keypoints outside their box, as a fraction of its sides: labelling tools differ."""
@@ -35,7 +35,7 @@ class Form(NamedTuple):
     @property
     def keypoints(self) -> int:
         """Number of keypoints of two values after each box; 0 if the rows are not of that kind."""
-        if self.columns < 0 or self.rows < _LEAST_ROWS or self.poses < _MOST_ALIKE * self.rows:
+        if self.columns < 0 or self.rows < _LEAST_ROWS or self.poses < _POSE_SHARE * self.rows:
             return 0
         return (self.columns - _BOX_COLUMNS) // 2
 

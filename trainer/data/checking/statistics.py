@@ -126,9 +126,9 @@ def odd_names(file: Path, names: Sequence[str]) -> Iterator[Finding]:
     for class_id, name in enumerate(names):
         ids["".join(name.split()).casefold()].append(class_id)
     places = [
-        Place(file=str(file), found=", ".join(f"{class_id}: '{names[class_id]}'" for class_id in alike))
-        for alike in ids.values()
-        if len(alike) > 1
+        Place(file=str(file), found=", ".join(f"{class_id}: '{names[class_id]}'" for class_id in same_name))
+        for same_name in ids.values()
+        if len(same_name) > 1
     ]
     if places:
         yield kinds.finding(kinds.SAME_NAME, "", places)
