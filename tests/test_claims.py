@@ -16,13 +16,13 @@ from tuner.cli.main import EXIT_CODES, app
 from tuner.comparison import reevaluation
 from tuner.comparison.contest import MIN_SEEDS, ComparisonPlan, Conclusion, plan
 from tuner.comparison.verdict import verdict
+from tuner.contract import FULL_RUN_DEFAULTS
 from tuner.contract.data_report import SizeFacts, SplitFacts
 from tuner.decisions.proposers import ModelProposer
 from tuner.execution.watchdog import LEAST_S, START_S
 from tuner.search import warm_start
 from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES, SearchSettings, default_rungs, load_space
 from tuner.training.arguments_file import default_parameters
-from tuner.trials.requests import PATIENCE
 from tuner.trials.retry_policy import MAX_IDENTICAL, MAX_RETRIES, Failure
 
 ROOT = Path(__file__).parent.parent
@@ -296,9 +296,9 @@ def test_the_patience_of_the_watchdog_is_stated_as_it_is():
 
 def test_the_defaults_of_a_full_run_are_stated_as_they_are():
     options = {p.name: p for p in TUNE.commands["train"].params}
-    assert options["save_period"].default == 10
+    assert options["save_period"].default == FULL_RUN_DEFAULTS["save_period"] == 10
     assert "keeps a checkpoint every ten epochs" in FLOWING["docs/guide.md"]
-    assert f"Default: {PATIENCE}." in options["patience"].help
+    assert f"Default: {FULL_RUN_DEFAULTS['patience']}." in options["patience"].help
     assert f"or {default_parameters().epochs}." in options["epochs"].help
 
 

@@ -28,7 +28,8 @@ from tests.tuner.conftest import (  # noqa: F401 - fixtures
 from tuner.cli.main import main
 from tuner.cli.run import _default_name
 from tuner.exceptions import MachineError, SpaceError, UsageError
-from tuner.report.progress import View, conclusion_lines
+from tuner.report.conclusion import conclusion_lines
+from tuner.report.progress import View
 from tuner.report.status import status_of, status_table
 from tuner.space import SHIPPED_SPACES, load_space, parse_space
 from tuner.storage.lease import study_lease

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 from tuner.exceptions import NoSuccessfulTrialError
-from tuner.report.progress import conclusion_lines
+from tuner.report.conclusion import conclusion_lines
 from tuner.study import StudyPaths, StudySpec, TrialRecord
 from tuner.training.export import params_yaml
 from tuner.training.final_run import choose_winner

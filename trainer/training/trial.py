@@ -20,13 +20,10 @@ from trainer.training import distributed
 from trainer.training.backup import Backup
 from trainer.ultralytics_bridge.checkpoints import check_resumable
 from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
-from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
+from tuner.contract import FULL_RUN_DEFAULTS, EndRecord, EpochRecord, Outcome, Record, TrainRequest
 from tuner.contract.run_folder import ARGUMENTS, LOCK, LOG, RECORDS, REQUEST, RESULTS, WEIGHTS
 
 logger = logging.getLogger("trainer")
-
-_SAVE_PERIOD = 10
-"""Epochs between two kept checkpoints of a full run, and between two backups of the last checkpoint."""
 
 _OPTIONAL = ("stages", "max_images")
 """Fields that the stored identity omits if empty, like versions without these fields."""
@@ -96,7 +93,7 @@ class _Run:
         self._validation_epochs = frozenset(request.validation_epochs)
         self.last_epoch = request.stop_epoch
         self._backup = Backup(request.backup) if request.backup else None
-        self._backup_every = max(int(request.params.get("save_period", _SAVE_PERIOD)), 1)
+        self._backup_every = max(int(request.params.get("save_period", FULL_RUN_DEFAULTS["save_period"])), 1)
         self._latest: EpochRecord | None = None
         self._directory.mkdir(parents=True, exist_ok=True)
 
@@ -302,8 +299,7 @@ def _arguments(request: TrainRequest) -> dict[str, Any]:
         )
     directory = Path(request.directory)
     return {
-        "patience": 50 if request.full else 0,
-        "save_period": _SAVE_PERIOD if request.full else -1,
+        **(FULL_RUN_DEFAULTS if request.full else {"patience": 0, "save_period": -1}),
         **request.params,
         "task": "detect",
         "mode": "train",

@@ -18,7 +18,7 @@ from tuner.cli.arguments import (
     data_source,
     trainer_command,
 )
-from tuner.contract import ParamValue, Stage
+from tuner.contract import FULL_RUN_DEFAULTS, ParamValue, Stage
 from tuner.exceptions import MachineError, UsageError
 from tuner.execution.watchdog import LEAST_S, START_S, HangTimeouts
 from tuner.system.paths import checked_path
@@ -74,11 +74,15 @@ def train(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(min=0, help="Stop after this many epochs without a better one; 0 disables. Default: 50."),
+        typer.Option(
+            min=0,
+            help="Stop after this many epochs without a better one; 0 disables. "
+            f"Default: {FULL_RUN_DEFAULTS['patience']}.",
+        ),
     ] = None,
     save_period: Annotated[
         int, typer.Option(min=1, help="Number of epochs between the checkpoints that are kept.")
-    ] = 10,
+    ] = FULL_RUN_DEFAULTS["save_period"],
     distill: Annotated[
         Path | None,
         typer.Option(metavar="FILE.pt", help="Distil from a larger model trained on the same classes."),
@@ -121,7 +125,6 @@ def train(
     from tuner.diagnosis import summary_lines
     from tuner.training import single_run
     from tuner.training.arguments_file import overridden, require_optimizer
-    from tuner.trials.requests import PATIENCE
 
     options = {"data": data, "model": model, "epochs": epochs, "seed": seed, "patience": patience, "batch": batch}
     replaced = {name for name, value in {**options, "distill_model": distill}.items() if value is not None}
@@ -142,7 +145,7 @@ def train(
     teacher = _teacher(distill or given.params.get("distill_model"))
     run = single_run.FullRun(
         params={
-            "patience": PATIENCE,
+            "patience": FULL_RUN_DEFAULTS["patience"],
             **given.params,
             **said,
             **teacher,

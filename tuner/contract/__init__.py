@@ -65,6 +65,7 @@ from tuner.contract.codec import (
 from tuner.contract.data_report import CleanedRecord, DataCheckRequest, ProgressRecord
 from tuner.contract.environment import EnvironmentRecord, EnvironmentRequest, Gpu
 from tuner.contract.messages import (
+    FULL_RUN_DEFAULTS,
     METRICS,
     EndRecord,
     EpochRecord,
@@ -82,6 +83,7 @@ from tuner.contract.run_folder import WEIGHTS
 
 __all__ = [
     "CONTRACT_VERSION",
+    "FULL_RUN_DEFAULTS",
     "METRICS",
     "WEIGHTS",
     "CleanedRecord",

@@ -10,6 +10,9 @@ Params = Mapping[str, ParamValue]
 
 METRICS = ("mAP50-95", "mAP50", "precision", "recall")
 
+FULL_RUN_DEFAULTS: Mapping[str, int] = {"patience": 50, "save_period": 10}
+"""Early stopping and kept checkpoints of a full run, in epochs. A trial has neither."""
+
 
 class Outcome(StrEnum):
     """Outcome of a request."""
@@ -76,7 +79,8 @@ class TrainRequest:
     directory: str
     """Absolute path of the folder for everything that the run writes."""
     full: bool = False
-    """Train in full: keep best.pt, draw plots, evaluate best.pt at the end."""
+    """Train in full: keep best.pt, draw plots, evaluate best.pt at the end. Parameters that are missing are those of
+    `FULL_RUN_DEFAULTS`."""
     backup: str = ""
     """Folder, as path or URL, for copies of the best and last weights of a full run, made during the run."""
     stages: tuple[Stage, ...] = ()

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tuner.contract import ParamValue
+from tuner.contract import FULL_RUN_DEFAULTS, ParamValue
 from tuner.exceptions import MachineError
 from tuner.study import ReadableStudy, StudySpec
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
 from tuner.training.final_run import Winner
-from tuner.trials.requests import PATIENCE
 
 
 def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str, ParamValue]:
@@ -24,7 +23,7 @@ def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str
         "epochs": epochs,
         "seed": spec.seed,
         "pretrained": spec.portable_model == spec.model_source and spec.model_source.endswith(".pt"),
-        "patience": PATIENCE,
+        "patience": FULL_RUN_DEFAULTS["patience"],
         **winner.trial.params,
         "batch": winner.trial.facts.batch or winner.trial.params["batch"],
     }

@@ -6,9 +6,6 @@ from pathlib import Path
 from tuner.contract import Params, PreparedRecord, Stage, TrainRequest
 from tuner.study import StudySpec
 
-PATIENCE = 50
-"""Default patience of a full run: number of epochs without improvement after which it ends."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialTerms:

@@ -19,10 +19,10 @@ from tuner.contract import EndRecord, Outcome, StartedRecord
 from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
 from tuner.decisions.stopping import Budget
+from tuner.report.conclusion import conclusion_lines
 from tuner.report.progress import (
     SearchProgress,
     View,
-    conclusion_lines,
     duration,
     final_run_line,
     live_table,
