@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 from tuner.exceptions import NoSuccessfulTrialError
 from tuner.report.conclusion import conclusion_lines
-from tuner.study import StudyPaths, StudySpec, TrialRecord
+from tuner.study import FinalRunFacts, StudyPaths, StudySpec, TrialRecord
 from tuner.training.export import params_yaml
 from tuner.training.final_run import choose_winner
 
@@ -35,7 +35,7 @@ class KnownTrials:
     spec: StudySpec
     records: tuple[TrialRecord, ...]
     name: str = "s"
-    final_run: dict = field(default_factory=dict)
+    final_run: FinalRunFacts | None = None
     reevaluation: dict = field(default_factory=dict)
 
     def trials(self):

@@ -57,7 +57,7 @@ class FakeStudy:
     """What a reader finds of a study: trials that nobody trained, and the records that a trainer left of them."""
 
     def __init__(self, name, spec, space, paths):
-        self.final_run = {}
+        self.final_run = None
         self.name = name
         self.spec = spec
         self._space = space
