@@ -17,13 +17,14 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest chaos bench-decisions bench-verdicts check docs format install lock clean python
+.PHONY: help demo test test-slow test-lowest coverage chaos bench-decisions bench-verdicts check docs format install lock clean python
 
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
 	@echo "make test      install, then the checks and the tests, as CI runs them"
 	@echo "make test-slow  the tests that take longer and are left out above, most of them faults"
 	@echo "make test-lowest  the tests with the lowest versions that pyproject.toml allows, in build/lowest"
+	@echo "make coverage  the tests once more, with the lines and branches that they reach; fails below the floor"
 	@echo "make chaos     15 minutes of random faults; CHAOS_OPTIONS='--minutes 60 --seed 3'"
 	@echo "make bench-decisions TASKSET=FOLDER  our strategies and the fast peers on recorded curves: about 10 minutes"
 	@echo "make bench-verdicts  how often a winner is wrongly called better: about a minute"
@@ -55,6 +56,10 @@ test-lowest: | python
 	build/lowest/bin/python -m pip install --requirement build/lowest.txt
 	build/lowest/bin/python -m pip install --no-deps --no-build-isolation --editable .
 	build/lowest/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Slower than `make test`: every child process is traced too.
+coverage: install
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 chaos: install
 	$(BIN)/python -m tests.faults.chaos $(CHAOS_OPTIONS)
