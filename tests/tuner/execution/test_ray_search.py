@@ -107,7 +107,7 @@ def test_a_changed_space_is_refused_with_the_difference_and_more_trials_go_on_wi
 def test_a_spent_budget_is_no_error_and_more_of_it_goes_on_with_what_waits(arena):
     code, output = arena.run(more=["--gpu-hours", str(0.02 * 25 / 3600)])  # 25 epochs of at least 28
     assert code == 0, output
-    assert "the search ends: --gpu-hours" in output
+    assert "the search ends: the budget of 0.000138889 GPU-hours is spent" in output
     assert (arena.folder / "studies/s/params.yaml").exists()
     before = arena.status()
     assert before["counts"]["RUNNING"] == 0
