@@ -4,7 +4,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import hypothesis
 import pytest
@@ -13,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from tests.support.postgres import PostgresMissing, PostgresServer
 from trainer.ultralytics_bridge import environment
-from tuner.contract import EndRecord
+from tuner.contract import EndRecord, Record
 
 # Before any test imports ultralytics: the settings of whoever runs the tests are not ours to touch. The mark is
 # taken back, so that the trainers that tests start isolate themselves as they do in real life.
@@ -40,8 +42,8 @@ def scripted_command() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
-    """The address of a running Ray cluster of one node: joined in a second, where starting one takes five."""
+def ray_cluster() -> Iterator[str]:
+    """Yield the address of a running Ray cluster of one node: it is joined in a second, but takes five to start."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")  # to see that every slot comes back
     yield cluster.address
@@ -50,8 +52,8 @@ def ray_cluster():
 
 
 @pytest.fixture(scope="session")
-def postgres():
-    """A PostgreSQL server, where its programs are installed."""
+def postgres() -> Iterator[PostgresServer]:
+    """Yield a PostgreSQL server, where its programs are installed."""
     try:
         server = PostgresServer()
     except PostgresMissing as missing:
@@ -66,9 +68,15 @@ def users_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
-def hear_all(trainer, timeout_s=240.0):
-    """The records of a request, its end last."""
-    records = []
+class Receiver(Protocol):
+    """Trainer with an open request."""
+
+    def receive(self, timeout_s: float) -> list[Record]: ...
+
+
+def hear_all(trainer: Receiver, timeout_s: float = 240.0) -> list[Record]:
+    """Return the records of a request, its end last."""
+    records: list[Record] = []
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         records += trainer.receive(timeout_s=0.5)

@@ -9,15 +9,18 @@ import sys
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import psutil
 import ray
 from sqlalchemy.engine import make_url
 
 from tests.conftest import SCRIPTED_TRAINER
+from tuner.contract import ParamValue
 from tuner.report.status import status_of
 from tuner.storage.database import sqlite_url
 from tuner.study import StoredStudy
@@ -38,6 +41,54 @@ model: mamba-yolo-n
 TIMEOUT_S = 120
 MARK = "TUNE_TEST_ARENA"
 DRIVER = Path(__file__).parent / "faulty_driver.py"
+
+Status = dict[str, Any]
+"""State of a study as `status_of` returns it."""
+Found = TypeVar("Found")
+
+
+class Event(TypedDict, total=False):
+    """Line of the scripted trainer's journal; empty if a kill cut it short."""
+
+    event: str
+    trial: int
+    seed: int
+    gpu: str
+    pid: int
+    ppid: int
+    full: bool
+    params: Mapping[str, ParamValue]
+    time: float
+    """Seconds on the monotonic clock of the machine."""
+    epoch: int
+    """Of the events `epoch` and `fault`."""
+    action: str
+    """Of the event `fault`."""
+
+
+class ScriptOptions(TypedDict, total=False):
+    """Options of the scripted trainer, and of how many of it run at once."""
+
+    epoch_seconds: float
+    parallel: int | None
+    prepare_seconds: float
+    room: float
+
+
+class RunOptions(ScriptOptions, total=False):
+    """Options of `Arena.run_arguments`."""
+
+    promote: bool
+    more: Sequence[str]
+
+
+class StartOptions(RunOptions, total=False):
+    """Options of `Arena.start`."""
+
+    die: str
+    interpreter: Sequence[str]
+    under: Sequence[str]
+    leads: bool
 
 
 class Arena:
@@ -70,13 +121,22 @@ class Arena:
         """Plant a fault for the trainer, as `3-2-kill`."""
         (self.faults / name).touch()
 
-    def command(self, verb, *arguments, die="", interpreter=(sys.executable, "-P")):
-        """The command line; `die` names a place in the driver's code at which it kills itself (see driver.py)."""
+    def command(
+        self, verb: str, *arguments: str, die: str = "", interpreter: Sequence[str] = (sys.executable, "-P")
+    ) -> list[str]:
+        """Return the command line; `die` names a place in its code at which the driver kills itself."""
         return [*interpreter, str(DRIVER), die, verb, *arguments]
 
     def run_arguments(
-        self, *, epoch_seconds=0.02, parallel=2, promote=False, prepare_seconds=0.0, room=math.inf, more=()
-    ):
+        self,
+        *,
+        epoch_seconds: float = 0.02,
+        parallel: int | None = 2,
+        promote: bool = False,
+        prepare_seconds: float = 0.0,
+        room: float = math.inf,
+        more: Sequence[str] = (),
+    ) -> list[str]:
         trainer = (
             f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds {epoch_seconds} "
             f"--journal {self.journal} --faults {self.faults} --prepare-seconds {prepare_seconds} --room {room}"
@@ -86,8 +146,16 @@ class Arena:
         arguments += ["--address", self.address] if self.address else []
         return [*arguments, *([] if promote else ["--no-promote"]), *more]
 
-    def start(self, *, die="", interpreter=(sys.executable, "-P"), under=(), leads=False, **options):
-        """The driver as a process of its own; its output is one text, errors included.
+    def start(
+        self,
+        *,
+        die: str = "",
+        interpreter: Sequence[str] = (sys.executable, "-P"),
+        under: Sequence[str] = (),
+        leads: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> subprocess.Popen[str]:
+        """Start the driver as a process of its own; its output is one text, errors included.
 
         Args:
             under: a command that runs it, as `timeout 60`.
@@ -104,8 +172,8 @@ class Arena:
             text=True,
         )
 
-    def run(self, timeout_s=TIMEOUT_S, **options):
-        """The driver to its end: exit code and output."""
+    def run(self, timeout_s: float = TIMEOUT_S, **options: Unpack[StartOptions]) -> tuple[int, str]:
+        """Run the driver to its end, and return exit code and output."""
         process = self.start(**options)
         try:
             output, _ = process.communicate(timeout=timeout_s)
@@ -115,35 +183,36 @@ class Arena:
             raise AssertionError(f"the run did not end within {timeout_s} s:\n{output}") from None
         return process.returncode, output
 
-    def status(self):
-        """What `tune status --json` says, without the seconds that starting it takes."""
+    def status(self) -> Status:
+        """Return what `tune status --json` prints, without the seconds that it takes to start."""
         study = StoredStudy.open(self.storage, "s", self.study_folder)
         try:
-            return json.loads(json.dumps(status_of(study)))
+            status: Status = json.loads(json.dumps(status_of(study)))
+            return status
         finally:
             study.close()
 
-    def events(self, kind):
-        """What the scripted trainers noted."""
+    def events(self, kind: str) -> list[Event]:
+        """Return the events of one kind that the scripted trainers noted."""
         if not self.journal.exists():
             return []
         lines = self.journal.read_text().splitlines()
         return [event for event in map(_parsed, lines) if event.get("event") == kind]
 
-    def epochs_played(self):
-        """How often each epoch of each trial of the search was trained."""
+    def epochs_played(self) -> Counter[tuple[int, int]]:
+        """Count how often each epoch of each trial of the search was trained."""
         return Counter((event["trial"], event["epoch"]) for event in self.events("epoch") if not event["full"])
 
-    def wait_for(self, condition, timeout_s=TIMEOUT_S):
-        """Wait until the condition holds; returns what it gave."""
+    def wait_for(self, condition: Callable[[], Found], timeout_s: float = TIMEOUT_S) -> Found:
+        """Wait until the condition holds, and return its value."""
         deadline = time.monotonic() + timeout_s
         while not (found := condition()):
             assert time.monotonic() < deadline, f"it did not come to that within {timeout_s} s"
             time.sleep(0.02)
         return found
 
-    def processes(self):
-        """What runs for this arena: what it started here, and the trainers that a cluster started for it."""
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes of this arena: those that it started, and the trainers that a cluster started."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
@@ -152,40 +221,47 @@ class Arena:
                     found.append(process)
         return found
 
-    def actors(self):
-        """The processes of Ray's actors that hold trainers."""
+    def actors(self) -> list[int]:
+        """Return the pids of Ray's actors that hold trainers."""
         parents = {event["ppid"] for event in self.events("start")}
         return [pid for pid in parents if psutil.pid_exists(pid) and pid != 1]
 
-    def kill_everything(self):
+    def kill_everything(self) -> None:
         """Leave nothing running."""
         for process in self.processes():
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)
 
 
-def _parsed(line):
+def _parsed(line: str) -> Event:
     try:
-        return json.loads(line)
+        event: Event = json.loads(line)
     except ValueError:
         return {}  # cut short by a kill
+    return event
 
 
-def finished(status):
-    """The trials that have ended, by number."""
+def finished(status: Status) -> dict[int, dict[str, Any]]:
+    """Return the trials that have ended, by number."""
     return {t["number"]: t for t in status["trials"] if t["state"] in ("COMPLETE", "PRUNED", "FAIL")}
 
 
-def assert_orderly_end(code, output, expected):
-    """The exit code is right, and the cause is told without a traceback."""
+def assert_orderly_end(code: int, output: str, expected: int) -> None:
+    """Check that the exit code is right, and that the output names the cause without a traceback."""
     assert code == expected, output
     assert "Traceback" not in output, output
     if expected:
         assert output.strip().splitlines()[-1].strip(), output
 
 
-def assert_nothing_lost(arena, *, before=None, most_redone=1, states=("COMPLETE", "PRUNED")):
-    """The invariants of a study that has been through a fault and was then run to its end. Returns its status.
+def assert_nothing_lost(
+    arena: Arena,
+    *,
+    before: Status | None = None,
+    most_redone: int = 1,
+    states: Collection[str] = ("COMPLETE", "PRUNED"),
+) -> Status:
+    """Check the invariants of a study that met a fault and then ran to its end, and return its status.
 
     Args:
         before: the status after the fault, before the study was gone on with; none where it went on by itself.
@@ -216,11 +292,11 @@ def assert_nothing_lost(arena, *, before=None, most_redone=1, states=("COMPLETE"
     return status
 
 
-def _note_values(arena, redone):
-    """For the table in docs/reliability.md: what the fault cost, appended to the file that FAULT_VALUES names."""
+def _note_values(arena: Arena, redone: int) -> None:
+    """Append the cost of the fault to the file that FAULT_VALUES names, for the table in docs/reliability.md."""
     if "FAULT_VALUES" not in os.environ:
         return
-    ended = {}
+    ended: dict[tuple[int, bool], list[float]] = {}
     for event in arena.events("epoch"):
         ended.setdefault((event["trial"], event["full"]), []).append(event["time"])
     pauses = [later - earlier for times in ended.values() for earlier, later in pairwise(times)]
@@ -233,8 +309,8 @@ def _note_values(arena, redone):
         file.write(json.dumps(values) + "\n")
 
 
-def _assert_kept(before, status):
-    """What had ended is as it was, and no value has changed: the rungs are the same."""
+def _assert_kept(before: Status, status: Status) -> None:
+    """Check that finished trials are unchanged, and that no value has changed: the rungs are the same."""
     after = {trial["number"]: trial for trial in status["trials"]}
     for number, trial in finished(before).items():
         assert after[number] == trial, "a finished trial has changed"
@@ -244,12 +320,12 @@ def _assert_kept(before, status):
             assert after[trial["number"]]["curve"][epoch] == value, "a rung has changed"
 
 
-def _states(status):
+def _states(status: Status) -> dict[int, tuple[str, str]]:
     return {trial["number"]: (trial["state"], trial["reason"]) for trial in status["trials"]}
 
 
-def assert_nothing_runs(arena):
-    """No process of the study is left, neither trainer nor Ray's."""
+def assert_nothing_runs(arena: Arena) -> None:
+    """Check that no process of the study is left, neither trainer nor Ray's."""
     deadline = time.monotonic() + 30
     while arena.processes() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -259,26 +335,26 @@ def assert_nothing_runs(arena):
         arena.wait_for(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], timeout_s=60)
 
 
-def assert_no_secret(arena):
-    """The database's password is in no file of the study or of Ray."""
+def assert_no_secret(arena: Arena) -> None:
+    """Check that the database's password is in no file of the study or of Ray."""
     from tests.support.leaks import leaks
 
     password = make_url(arena.storage).password
     assert password is None or leaks(password, [arena.folder], []) == []
 
 
-def assert_weights_kept_and_removed(arena, status):
-    """Weights of complete trials are there, those of the others are not."""
+def assert_weights_kept_and_removed(arena: Arena, status: Status) -> None:
+    """Check that complete trials have their weights, and that the others have none."""
     for trial in status["trials"]:
         weights = arena.study_folder / "trials" / f"{trial['number']:04d}" / "weights"
         assert weights.exists() == (trial["state"] == "COMPLETE"), (trial["number"], trial["state"])
 
 
-def assert_decisions_as_undisturbed(arena, status):
-    """Hearing the same values in the same order, a search that nothing happens to decides alike."""
+def assert_decisions_as_undisturbed(arena: Arena, status: Status) -> None:
+    """Check that an undisturbed search with the same values in the same order decides alike."""
     from tests.support.undisturbed import decisions
 
-    arrived = {}
+    arrived: dict[tuple[int, int], float] = {}
     for line in arena.arrivals.read_text().splitlines():
         trial, epoch, value = json.loads(line)
         arrived.pop((trial, epoch), None)  # one that died before it was safe came again
@@ -292,6 +368,6 @@ def assert_decisions_as_undisturbed(arena, status):
             assert expected[trial["number"]] == "COMPLETE", trial
 
 
-def _is_recorded(status, key):
+def _is_recorded(status: Status, key: tuple[int, int]) -> bool:
     trial, epoch = key
     return str(epoch) in status["trials"][trial]["curve"]

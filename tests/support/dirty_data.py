@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 NAMES = ("cat", "dog", "bird", "fish", "cow")
@@ -24,14 +25,19 @@ class Dirty:
     """By kind: split, path from the root, line."""
     _seed: int = 0
 
-    def pixels(self, width: int = 96, height: int = 64) -> np.ndarray:
+    def pixels(self, width: int = 96, height: int = 64) -> NDArray[np.uint8]:
         """An image like no other: a few coarse blobs and some noise."""
         self._seed += 1
         rng = np.random.default_rng(self._seed)
-        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((width, height), Image.BICUBIC)
-        return np.clip(np.asarray(coarse, np.int16) + rng.integers(-9, 10, (height, width, 3)), 0, 255).astype(np.uint8)
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        noisy: NDArray[np.int64] = np.asarray(coarse, np.int16) + rng.integers(-9, 10, (height, width, 3))
+        return np.clip(noisy, 0, 255).astype(np.uint8)
 
-    def jpeg(self, pixels: np.ndarray | None = None, *, quality: int = 90, orientation: int | None = None) -> bytes:
+    def jpeg(
+        self, pixels: NDArray[np.uint8] | None = None, *, quality: int = 90, orientation: int | None = None
+    ) -> bytes:
         exif = Image.Exif()
         if orientation is not None:
             exif[0x0112] = orientation
@@ -164,7 +170,7 @@ def _twins(dirty: Dirty) -> None:
     for split, name, other in (
         ("train", "z-worse.jpg", dirty.jpeg(pixels, quality=40)),
         ("val", "half.jpg", saved(image.resize((48, 32)))),
-        ("val", "mirrored.jpg", saved(image.transpose(Image.FLIP_LEFT_RIGHT))),
+        ("val", "mirrored.jpg", saved(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))),
         ("val", "brighter.png", saved(Image.fromarray((pixels * 0.8 + 51).astype(np.uint8)), "PNG")),
         ("test", "cropped.jpg", saved(image.crop((1, 1, 95, 63)))),
     ):

@@ -12,7 +12,24 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, TypedDict, Unpack
+from unittest.mock import patch
+
+if TYPE_CHECKING:
+    from optuna.trial import TrialState
+
+    from tuner.study import TrialFacts
+
+
+class Conclusion(TypedDict, total=False):
+    """Keyword arguments of `StudySession.finish` other than the curve."""
+
+    value: float | None
+    reason: str
+    infeasible: bool
+    facts: "TrialFacts"
 
 
 def disturb_at(place: str) -> None:
@@ -25,7 +42,7 @@ def disturb_at(place: str) -> None:
     original = getattr(owner, name)
     calls = 0
 
-    def disturbed(*args, **kwargs):
+    def disturbed(*args: object, **kwargs: object) -> object:
         nonlocal calls
         calls += 1
         if calls == int(count) and when == "before":
@@ -40,11 +57,11 @@ def disturb_at(place: str) -> None:
 
 
 @contextmanager
-def on_a_full_disk():
-    """What this thread writes ends half-way, as when the last free block is used up."""
+def on_a_full_disk() -> Iterator[None]:
+    """Let what this thread writes end half-way, as when the last free block is used up."""
     write, thread, fits = os.write, threading.get_ident(), True
 
-    def half(fd, data):
+    def half(fd: int, data: bytes) -> int:
         nonlocal fits
         if threading.get_ident() != thread:
             return write(fd, data)
@@ -53,11 +70,8 @@ def on_a_full_disk():
         fits = False
         return write(fd, data[: len(data) // 2])
 
-    os.write = half
-    try:
+    with patch.object(os, "write", half):
         yield
-    finally:
-        os.write = write
 
 
 def note_arrivals(path: str) -> None:
@@ -66,23 +80,30 @@ def note_arrivals(path: str) -> None:
 
     record_epoch, finish = StudySession.record_epoch, StudySession.finish
 
-    def note(number, curve):
+    def note(number: int, curve: Mapping[int, float]) -> None:
         with open(path, "a") as file:  # noqa: PTH123
             for epoch, value in curve.items():
                 file.write(json.dumps([number, epoch, value]) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def noted_record_epoch(self, number, epoch, value):
+    def noted_record_epoch(self: StudySession, number: int, epoch: int, value: float) -> None:
         note(number, {epoch: value})
-        return record_epoch(self, number, epoch, value)
+        record_epoch(self, number, epoch, value)
 
-    def noted_finish(self, number, state, *, curve=None, **facts):
+    def noted_finish(
+        self: StudySession,
+        number: int,
+        state: "TrialState",
+        *,
+        curve: Mapping[int, float] | None = None,
+        **conclusion: Unpack[Conclusion],
+    ) -> None:
         note(number, curve or {})
-        return finish(self, number, state, curve=curve, **facts)
+        finish(self, number, state, curve=curve, **conclusion)
 
-    StudySession.record_epoch = noted_record_epoch
-    StudySession.finish = noted_finish
+    patch.object(StudySession, "record_epoch", noted_record_epoch).start()
+    patch.object(StudySession, "finish", noted_finish).start()
 
 
 if __name__ == "__main__":

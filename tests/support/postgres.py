@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 import psutil
 
@@ -192,7 +192,7 @@ class PostgresServer:
                 "shared_buffers = 16MB\nfsync = off\nfull_page_writes = off\n"  # a crash of the server loses nothing
             )
 
-    def _spawn(self, program: str, *arguments: str, log: object) -> "subprocess.Popen[bytes]":
+    def _spawn(self, program: str, *arguments: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
         command = [str(self._programs / program), *arguments]
         return subprocess.Popen(
             command,
@@ -201,7 +201,7 @@ class PostgresServer:
             extra_groups=[] if self._account else None,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
-            stdout=log,  # type: ignore[call-overload]
+            stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl+C is for us
         )

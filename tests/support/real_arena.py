@@ -5,12 +5,22 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import psutil
 
 from tests.conftest import users_environment
-from tests.support.arena import Arena, assert_nothing_runs, assert_orderly_end, finished
+from tests.support.arena import (
+    Arena,
+    ScriptOptions,
+    StartOptions,
+    Status,
+    assert_nothing_runs,
+    assert_orderly_end,
+    finished,
+)
 from tuner.exceptions import FailurePolicyError
 
 EPOCHS = 5
@@ -40,33 +50,36 @@ class RealArena(Arena):
             del self.environment[name]  # nothing but the trainer itself shall restrict what a checkpoint may hold
         (folder / "space.yaml").write_text(SPACE)
 
-    def run_arguments(self, *, promote=False, more=()):
+    def run_arguments(
+        self, *, promote: bool = False, more: Sequence[str] = (), **scripted: Unpack[ScriptOptions]
+    ) -> list[str]:
+        assert not scripted, "no script is played here"
         arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--data", "sample:16", "--parallel", "1"]
         return [*arguments, *([] if promote else ["--no-promote"]), *more]
 
-    def trial(self, number=1):
+    def trial(self, number: int = 1) -> "Run":
         return Run(self.study_folder / "trials" / f"{number:04d}")
 
-    def final_run(self):
+    def final_run(self) -> "Run":
         (folder,) = (self.study_folder / "promoted").iterdir()
         return Run(folder)
 
-    def training_process(self):
-        """The fork of the server that trains now."""
+    def training_process(self) -> psutil.Process:
+        """Return the fork of the server that trains now."""
         servers = {process.pid for process in self.processes() if process.cmdline()[-2:] == ["trainer", "serve"]}
         (pid,) = [pid for pid in servers if psutil.Process(pid).ppid() in servers]
         return psutil.Process(pid)
 
-    def freeze_after(self, epoch, run=None):
-        """Let the driver train until that epoch of the run has its checkpoint. Returns the process that trains."""
-        folder = run or (lambda: self.trial())
+    def freeze_after(self, epoch: int, run: "Callable[[], Run] | None" = None) -> psutil.Process:
+        """Freeze training once that epoch of the run has its checkpoint, and return the process that trains."""
+        folder = run or self.trial
         self.wait_for(lambda: folder().good_epoch() >= epoch)
         process = self.training_process()
         process.suspend()
         return process
 
-    def killed_after(self, epoch, **options):
-        """The driver is killed while the next epoch trains; what it started is gone. Returns the status."""
+    def killed_after(self, epoch: int, **options: Unpack[StartOptions]) -> Status:
+        """Kill the driver while the next epoch trains, wait until its children are gone, and return the status."""
         driver = self.start(**options)
         self.freeze_after(epoch)
         driver.kill()
@@ -83,30 +96,30 @@ class Run:
         self._log = folder / "trainer.log"
 
     @property
-    def log(self):
+    def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
 
-    def good_epoch(self, name="last.pt"):
-        """The epoch of a checkpoint that is as it was written; 0 for any other."""
+    def good_epoch(self, name: str = "last.pt") -> int:
+        """Return the epoch of a checkpoint that is as it was written; 0 for any other."""
         try:
-            listed = json.loads((self.weights / "checkpoints.json").read_text())
+            listed: dict[str, int] = json.loads((self.weights / "checkpoints.json").read_text())
             return listed.get(hashlib.sha256((self.weights / name).read_bytes()).hexdigest(), 0)
         except (FileNotFoundError, ValueError):
             return 0
 
-    def replace_last(self, data, *, listed=False):
-        """Another last.pt; listed, it passes for one that was written by the trainer."""
+    def replace_last(self, data: bytes, *, listed: bool = False) -> None:
+        """Replace last.pt; if listed, the new one passes for one that the trainer wrote."""
         listing, epoch = self.weights / "checkpoints.json", self.good_epoch()
         rewrite(self.weights / "last.pt", data)
         if listed:
             known = json.loads(listing.read_text())
             listing.write_text(json.dumps({**known, hashlib.sha256(data).hexdigest(): epoch}))
 
-    def trained(self):
-        """How often each epoch was trained."""
+    def trained(self) -> Counter[int]:
+        """Count how often each epoch was trained."""
         return Counter(int(epoch) for epoch in re.findall(rf"trainer INFO epoch (\d+)/{EPOCHS}:", self.log))
 
-    def redone(self):
+    def redone(self) -> int:
         trained = self.trained()
         assert set(trained) == set(range(1, EPOCHS + 1)), trained
         return sum(times - 1 for times in trained.values())
@@ -118,8 +131,8 @@ def rewrite(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def go_on(arena, before=None, **options):
-    """The same command, to its end: two trials, each by its number, and what had ended as it was."""
+def go_on(arena: RealArena, before: Status | None = None, **options: Unpack[StartOptions]) -> Status:
+    """Run the same command to its end, check both trials and what had ended before, and return the status."""
     code, output = arena.run(timeout_s=240, **options)
     assert_orderly_end(code, output, NOTHING_LEARNT)
     status = arena.status()

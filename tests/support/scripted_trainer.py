@@ -25,7 +25,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn, cast
 
 from tuner.contract import (
     WEIGHTS,
@@ -35,9 +38,12 @@ from tuner.contract import (
     EnvironmentRequest,
     EpochRecord,
     Outcome,
+    Params,
     PreparedRecord,
     PrepareRequest,
     ProgressRecord,
+    Record,
+    Request,
     StartedRecord,
     TrainRequest,
     UnknownTypeError,
@@ -46,6 +52,23 @@ from tuner.contract import (
 )
 from tuner.contract.data_report import Advice, DataReport, SizeFacts, SplitFacts, encode_report
 from tuner.contract.run_folder import DATA_REPORT
+
+Value = float | str | None
+"""Metric of an epoch; a fault can make a text of it, or remove it."""
+
+
+class Options(argparse.Namespace):
+    """Options of the command line."""
+
+    epoch_seconds: float
+    journal: Path | None
+    fail: str
+    prepare_seconds: float
+    prepare_fails: str
+    faults: Path | None
+    room: float
+    value: float | None
+    advice: str
 
 
 class Stop(Exception):  # noqa: N818
@@ -68,7 +91,7 @@ def main() -> None:
     parser.add_argument("--room", type=float, default=math.inf)
     parser.add_argument("--value", type=float, help="of every epoch, whatever the parameters")
     parser.add_argument("--advice", default="mamba-yolo-t")
-    options = parser.parse_args()
+    options = parser.parse_args(namespace=Options())
     for line in iter(sys.stdin.readline, ""):
         try:
             send(answer(decode(line), options))
@@ -76,7 +99,7 @@ def main() -> None:
             send(EndRecord(outcome=Outcome.UNSUPPORTED, message=str(error)))
 
 
-def answer(request, options) -> EndRecord:
+def answer(request: Request | Record, options: Options) -> EndRecord:
     match request:
         case PrepareRequest():
             time.sleep(options.prepare_seconds)
@@ -94,7 +117,7 @@ def answer(request, options) -> EndRecord:
             return EndRecord(outcome=Outcome.UNSUPPORTED, message=f"no script for {request.type}")
 
 
-def send(record) -> None:
+def send(record: Record) -> None:
     sys.stdout.write(encode(record) + "\n")
     sys.stdout.flush()
 
@@ -123,8 +146,8 @@ def prepare(request: PrepareRequest) -> EndRecord:
     return EndRecord(outcome=Outcome.COMPLETED)
 
 
-def check(request: DataCheckRequest, options) -> EndRecord:
-    """Nothing is wrong with any data set."""
+def check(request: DataCheckRequest, options: Options) -> EndRecord:
+    """Report that nothing is wrong with the data set."""
     split = SplitFacts(images=2, usable=2, background=0, unlabelled=0, boxes=2)
     sizes = {"small": 0.5, "medium": 0.25, "large": 0.25, "median_side": 40.0, "tiny": 0.0, "boxes_per_image": 1.0}
     report = DataReport(
@@ -150,14 +173,14 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def metric(params, epoch: int, epochs: int) -> float:
-    """Rises with the epochs towards a height that depends on lr0: best at 0.01."""
+def metric(params: Params, epoch: int, epochs: int) -> float:
+    """Return a metric that rises with the epochs towards a height that depends on lr0: best at 0.01."""
     height = 0.6 - 0.1 * abs(math.log10(float(params.get("lr0", 0.01))) + 2)
     return max(0.0, height) * (1 - math.exp(-3 * epoch / epochs))
 
 
-def train(request: TrainRequest, options) -> EndRecord:
-    def on_term(signum, frame):
+def train(request: TrainRequest, options: Options) -> EndRecord:
+    def on_term(signum: int, frame: FrameType | None) -> NoReturn:
         raise Stop
 
     signal.signal(signal.SIGTERM, on_term)
@@ -179,13 +202,13 @@ def train(request: TrainRequest, options) -> EndRecord:
         note(options, "end", request)
 
 
-def play(request: TrainRequest, options, checkpoint: Path) -> EndRecord:
+def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord:
     if options.fail:
         return EndRecord(outcome=Outcome.ERROR, message=options.fail)
-    if request.params.get("batch", 16) * request.params.get("imgsz", 640) ** 2 > options.room:
+    if int(request.params.get("batch", 16)) * int(request.params.get("imgsz", 640)) ** 2 > options.room:
         fault_memory("", 0.0)
     played = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
-    value = 0.0
+    value: Value = 0.0
     for epoch in range(1, request.stop_epoch + 1):
         value = metric(request.params, epoch, request.epochs) if options.value is None else options.value
         if epoch > played:
@@ -222,15 +245,16 @@ def play(request: TrainRequest, options, checkpoint: Path) -> EndRecord:
     )
 
 
-def values(value):
-    """The metrics of an epoch; a value that is no number is what a fault made of it."""
+def values(value: Value) -> dict[str, float]:
+    """Return the metrics of an epoch; a fault can make them no numbers, or remove them."""
     if value is None:
         return {}
-    return {"mAP50-95": value, "mAP50": value, "precision": value, "recall": value}
+    number = cast(float, value)  # a text is the fault that the reader must find
+    return {"mAP50-95": number, "mAP50": number, "precision": number, "recall": number}
 
 
-def faults(request: TrainRequest, epoch: int, options):
-    """The faults that are due now."""
+def faults(request: TrainRequest, epoch: int, options: Options) -> Iterator[tuple[str, str]]:
+    """Yield name and argument of each fault that is due now."""
     if options.faults is None or request.full:
         return
     for path in sorted(options.faults.iterdir()):
@@ -243,75 +267,75 @@ def faults(request: TrainRequest, epoch: int, options):
             yield name, argument
 
 
-def fault_kill(argument, value):
+def fault_kill(argument: str, value: Value) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fault_exit(argument, value):
+def fault_exit(argument: str, value: Value) -> NoReturn:
     os._exit(int(argument))
 
 
-def fault_preempt(argument, value):
-    """Somebody else asks the trial to end: the machine is wanted back."""
+def fault_preempt(argument: str, value: Value) -> None:
+    """Ask the trial to end, as a scheduler does that needs the machine."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def fault_hang(argument, value):
+def fault_hang(argument: str, value: Value) -> None:
     time.sleep(3600)
 
 
-def fault_stop(argument, value):
-    """The whole process is frozen."""
+def fault_stop(argument: str, value: Value) -> Value:
+    """Freeze the whole process."""
     os.kill(os.getpid(), signal.SIGSTOP)
     return value
 
 
-def fault_deaf(argument, value):
-    """Hangs, and does not end when asked to."""
+def fault_deaf(argument: str, value: Value) -> None:
+    """Hang, and ignore requests to end."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(3600)
 
 
-def fault_slow(argument, value):
+def fault_slow(argument: str, value: Value) -> Value:
     time.sleep(float(argument))
     return value
 
 
-def fault_memory(argument, value):
+def fault_memory(argument: str, value: Value) -> NoReturn:
     raise End(EndRecord(outcome=Outcome.OUT_OF_MEMORY, message="CUDA out of memory. Tried to allocate 20 MiB"))
 
 
-def fault_data(argument, value):
+def fault_data(argument: str, value: Value) -> NoReturn:
     raise End(EndRecord(outcome=Outcome.BAD_DATA, message="labels/7.txt:1 names class 9 of 6"))
 
 
-def fault_error(argument, value):
+def fault_error(argument: str, value: Value) -> NoReturn:
     raise End(EndRecord(outcome=Outcome.ERROR, message=f"RuntimeError: at batch {time.time_ns()}"))
 
 
-def fault_vanish(argument, value, request):
-    """Somebody moves the data set away, and training does not find its files."""
+def fault_vanish(argument: str, value: Value, request: TrainRequest) -> NoReturn:
+    """Move the data set away, as a user does, and fail because training does not find its files."""
     folder = Path(request.data).parent
     folder.rename(folder.with_name(f"{folder.name}-away"))
     raise End(EndRecord(outcome=Outcome.BAD_DATA, message=f"no such file: {request.data}"))
 
 
-def fault_disk(argument, value):
+def fault_disk(argument: str, value: Value) -> NoReturn:
     raise End(EndRecord(outcome=Outcome.ERROR, message="no space left on /data", retryable=True))
 
 
-def fault_garbage(argument, value):
+def fault_garbage(argument: str, value: Value) -> Value:
     sys.stdout.write("Epoch 1/5 ...\n")
     sys.stdout.flush()
     return value
 
 
-def fault_value(argument, value):
-    """Another value than the right one: nan, inf, a text, or none at all."""
+def fault_value(argument: str, value: Value) -> Value:
+    """Return a wrong value: nan, inf, a text, or none at all."""
     return {"nan": math.nan, "inf": math.inf, "missing": None}.get(argument, argument)
 
 
-def note(options, event: str, request: TrainRequest, **more) -> None:
+def note(options: Options, event: str, request: TrainRequest, **more: int | str) -> None:
     if options.journal:
         entry = {
             "event": event,

@@ -1,5 +1,7 @@
 """What a search decides that hears the same values in the same order and to which nothing happens."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tuner.decisions.history import History
@@ -9,11 +11,12 @@ from tuner.decisions.strategies import Asha, Stop
 RUNGS, EPOCHS, REDUCTION_FACTOR = (3,), 9, 3
 
 
-def decisions(arrived, trials):
-    """State by trial number: PRUNED where a value stops it, COMPLETE where one of the last epoch came.
+def decisions(arrived: Mapping[tuple[int, int], float], trials: int) -> dict[int, str]:
+    """Return the state of each trial: PRUNED if a value stops it, COMPLETE if it reached the last epoch, else empty.
 
     Args:
-        arrived: metric by (trial, epoch), in the order of arrival.
+        arrived: Metric by (trial, epoch), in the order of arrival.
+        trials: Number of trials.
     """
     rule = Asha(rungs=Rungs(epochs=RUNGS, reduction_factor=REDUCTION_FACTOR))
     history = History(epochs=EPOCHS, dimensions=1)
