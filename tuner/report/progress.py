@@ -128,10 +128,11 @@ class View:
 class SearchProgress:
     """Counts, best value and remaining time of a search, from its state in memory."""
 
-    def __init__(self, search: Search, forecast: Forecast) -> None:
+    def __init__(self, search: Search, forecast: Forecast, now_s: Callable[[], float] = time.monotonic) -> None:
         self._search = search
         self._forecast = forecast
-        self._began = time.monotonic()
+        self._now_s = now_s
+        self._began = now_s()
         self._trained_before = self.position().trained
         self._first_s = 0.0
         """Time in seconds at which no epoch of this driver had ended yet, as last seen."""
@@ -158,7 +159,7 @@ class SearchProgress:
 
     @property
     def elapsed_s(self) -> float:
-        return time.monotonic() - self._began
+        return self._now_s() - self._began
 
     def counts(self) -> dict[str, int]:
         """Return the number of trials in each state."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import psutil
@@ -40,6 +40,14 @@ _LEASES = Table(
     Column("beats", Integer, nullable=False),
     Column("holder", String(500), nullable=False),
 )
+
+
+class Clock(Protocol):
+    """Part of the module `time` that a lease uses."""
+
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float, /) -> None: ...
 
 
 @contextlib.contextmanager
@@ -109,12 +117,13 @@ def _started(pid: int) -> str:
 class Lease:
     """Exclusive right to drive one study in one database, kept alive by a thread."""
 
-    def __init__(self, url: str, study: str, engine: sqlalchemy.Engine, token: str) -> None:
+    def __init__(self, url: str, study: str, engine: sqlalchemy.Engine, token: str, clock: Clock) -> None:
         self.url = url
         self.study = study
         self._engine = engine
         self._token = token
-        self._beat_at = time.monotonic()
+        self._clock = clock
+        self._beat_at = clock.monotonic()
         self._lost: StudyLockedError | None = None
         self._lock = threading.Lock()
         self._given_back = threading.Event()
@@ -130,7 +139,7 @@ class Lease:
         """
         if self._lost is not None:
             raise self._lost
-        if time.monotonic() - self._beat_at > TIMEOUT_S / 2:
+        if self._clock.monotonic() - self._beat_at > TIMEOUT_S / 2:
             self._beat()
 
     def give_back(self) -> None:
@@ -152,7 +161,7 @@ class Lease:
 
     def _beat(self) -> None:
         self._exchange(token=self._token)
-        self._beat_at = time.monotonic()
+        self._beat_at = self._clock.monotonic()
 
     def _exchange(self, token: str) -> None:
         with self._lock, translated(self.url), self._engine.begin() as connection:
@@ -165,7 +174,9 @@ class Lease:
 
 
 @contextlib.contextmanager
-def study_lease(url: str, study: str, on_event: Callable[[str], None] = lambda line: None) -> Iterator[Lease]:
+def study_lease(
+    url: str, study: str, on_event: Callable[[str], None] = lambda line: None, clock: Clock = time
+) -> Iterator[Lease]:
     """Hold the lease of a study for this process.
 
     A dead holder on this machine is replaced at once, one on another machine after TIMEOUT_S without a heartbeat.
@@ -174,6 +185,7 @@ def study_lease(url: str, study: str, on_event: Callable[[str], None] = lambda l
         url: Database URL.
         study: Name of the study.
         on_event: Receives a one-line message if there is something to wait for.
+        clock: Clock for the wait and for the age of the last heartbeat.
 
     Raises:
         StudyLockedError: Another live driver holds the lease.
@@ -183,7 +195,8 @@ def study_lease(url: str, study: str, on_event: Callable[[str], None] = lambda l
     try:
         with translated(url):
             _create_table(engine)
-        lease = Lease(url, study, engine, _taken(url, engine, study, on_event))
+        token = _taken(url, engine, study, on_event, clock)
+        lease = Lease(url, study, engine, token, clock)
         try:
             yield lease
         finally:
@@ -200,14 +213,14 @@ def _create_table(engine: sqlalchemy.Engine) -> None:
             raise
 
 
-def _taken(url: str, engine: sqlalchemy.Engine, study: str, on_event: Callable[[str], None]) -> str:
+def _taken(url: str, engine: sqlalchemy.Engine, study: str, on_event: Callable[[str], None], clock: Clock) -> str:
     """Take the lease and return its token."""
     token = uuid4().hex
     seen: tuple[str, int] | None = None
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = clock.monotonic() + TIMEOUT_S
     while True:
         with translated(url):
-            row = _try(engine, study, token, seen if time.monotonic() > deadline else None)
+            row = _try(engine, study, token, seen if clock.monotonic() > deadline else None)
         if row is None:
             return token
         holder = _holder(row.holder)
@@ -216,7 +229,7 @@ def _taken(url: str, engine: sqlalchemy.Engine, study: str, on_event: Callable[[
         if seen is None:
             on_event(f"{holder} ran this study last; waiting {TIMEOUT_S:.0f} s to check whether it is still alive")
         seen = (row.token, row.beats)
-        time.sleep(1.0)
+        clock.sleep(1.0)
 
 
 def _try(

@@ -24,6 +24,7 @@ class Writer:
         carry_out: Callable[[Change], None],
         on_event: Callable[[str], None],
         taken: Callable[[], str | None] = lambda: None,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the thread.
 
@@ -33,12 +34,14 @@ class Writer:
             carry_out: Applies one change to the database.
             on_event: Receives a one-line message when the database becomes unreachable or answers again.
             taken: Returns which file of the record was removed, moved or replaced; None if all are in place.
+            now_s: Monotonic clock, for the duration of an outage.
         """
         self._taken = taken
         self._journal = journal
         self._lease = lease
         self._carry_out = carry_out
         self._on_event = on_event
+        self._now_s = now_s
         self._queue: deque[Change] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -141,7 +144,7 @@ class Writer:
             if not self._queue:
                 self._journal.clear()
                 if self._away_since is not None:
-                    away_s, self._away_since = time.monotonic() - self._away_since, None
+                    away_s, self._away_since = self._now_s() - self._away_since, None
                     self._on_event(
                         f"the database is available again after {away_s:.0f} s; all pending changes are written"
                     )
@@ -150,7 +153,7 @@ class Writer:
 
     def _away(self, error: StorageError) -> None:
         if self._away_since is None:
-            self._away_since = time.monotonic()
+            self._away_since = self._now_s()
             self._on_event(f"{error}; training continues, and its results are saved in the journal")
 
     def _look(self) -> bool:

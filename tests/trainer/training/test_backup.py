@@ -1,6 +1,5 @@
 """Copies of weights in a second place: whole, beside training, and never at its cost."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,9 +65,7 @@ def test_copies_are_not_made_faster_than_one_after_the_other(tmp_path, monkeypat
     monkeypatch.setattr(backup, "_start", lambda files: (started.append(files), start(files)))
     backup.copy([tmp_path / "last.pt"])
     backup.copy([tmp_path / "last.pt"])
-    deadline = time.monotonic() + 30
-    while backup._running is not None and backup._running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    backup._running.wait(30)
     backup.copy([tmp_path / "last.pt"])
     backup.close([])
     assert len(started) == 3, "the second was left out; the last is that of the end"

@@ -4,15 +4,16 @@ import dataclasses
 import re
 import shlex
 import shutil
+import threading
 import time
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 import tuner.report.progress
+from tests.support.clock import Clock
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome, StartedRecord
@@ -69,6 +70,11 @@ def view(console):
 @pytest.fixture
 def promoted(study, paths, winner):
     return FinalRun(study, full_run_request(study, paths, winner, epochs=20, gpus=0, threads=1))
+
+
+@pytest.fixture
+def clock():
+    return Clock()
 
 
 def printed(console):
@@ -129,49 +135,42 @@ def test_a_duration_is_shown_in_hours_minutes_and_seconds(seconds, shown):
 # While it searches
 
 
-def test_progress_counts_trials_by_what_became_of_them(search, forecast):
+def test_progress_counts_trials_by_what_became_of_them(search, forecast, clock):
     play(search, search.suggest(), 0.5, 0.25)
     play(search, search.suggest(), 0.5, 0.3)
     play(search, search.suggest(), 0.1, 0.9)
     search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="why"))
     search.suggest()
-    progress = SearchProgress(search, forecast)
+    progress = SearchProgress(search, forecast, clock.monotonic)
     assert progress.counts() == {"running": 1, "complete": 2, "pruned": 1, "fail": 1}
     assert progress.num_done == 4
+    clock.sleep(5.0)
     assert progress.line().startswith(
         "4/6 trials (1 running, 2 complete, 1 pruned, 1 fail); best 0.3000 (trial 1), "
-        "0.0500 ahead of the default configuration on one seed, which does not prove a gain; 0:00:0"
+        "0.0500 ahead of the default configuration on one seed, which does not prove a gain; 0:00:05"
     )
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The view's clock, to be set."""
-    clock = [1000.0]
-    monkeypatch.setattr(tuner.report.progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    return clock
 
 
 def test_the_remaining_time_is_unknown_until_this_driver_has_trained(search, forecast, clock):
     play(search, search.suggest(), 0.5, 0.25)
-    progress = SearchProgress(search, forecast)
-    clock[0] += 60.0
+    progress = SearchProgress(search, forecast, clock.monotonic)
+    clock.sleep(60.0)
     assert progress.eta_s() is None  # what an earlier run did says nothing of this one's pace
     assert "to go" not in progress.line()
 
 
 def test_until_the_clock_tells_an_epoch_that_was_timed_before_is_the_pace(search, forecast, clock):
-    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0))
+    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0), clock.monotonic)
     search.suggest()
     assert progress.eta_s() == pytest.approx(2.0 * forecast.search_epochs(progress.position()))
     assert progress.line().endswith("of re-evaluation and about 0:00:40 of final run at this pace")
 
 
 def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the_search(search, forecast, clock):
-    progress = SearchProgress(search, forecast)
+    progress = SearchProgress(search, forecast, clock.monotonic)
     for value in (0.25, 0.6):
         play(search, search.suggest(), 0.5, value)
-    clock[0] += 90.0  # 18 epochs with two slots: ten seconds of each
+    clock.sleep(90.0)  # 18 epochs with two slots: ten seconds of each
     position = progress.position()
     assert (position.to_begin, position.ended) == (4, (9, 9))
     assert progress.pace_s() == pytest.approx(10.0, rel=0.2)
@@ -185,24 +184,24 @@ def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the
 
 
 def test_a_long_start_does_not_make_the_epochs_slow(search, forecast, clock):
-    progress = SearchProgress(search, forecast)
-    clock[0] += 500.0
+    progress = SearchProgress(search, forecast, clock.monotonic)
+    clock.sleep(500.0)
     assert progress.eta_s() is None
     for value in (0.25, 0.6):
         play(search, search.suggest(), 0.5, value)
-    clock[0] += 80.0  # of nine epochs with two slots, eight since that look
+    clock.sleep(80.0)  # of nine epochs with two slots, eight since that look
     assert progress.pace_s() == pytest.approx(10.0, rel=0.2)
 
 
 def test_where_nothing_follows_the_search_nothing_more_is_told(search, space, clock):
     forecast = forecast_of(space.with_settings(reevaluation_runs=0), promote_epochs=0)
-    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0))
+    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0), clock.monotonic)
     assert progress.line().endswith(" of search left")
 
 
 def test_a_bound_on_time_ends_the_search_before_its_trials_do(study, space, paths, terms, forecast, clock):
     search = Search(study, space, paths, terms, bounds=Budget(hours=0.01))
-    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=1000.0))
+    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=1000.0), clock.monotonic)
     search.pass_time(30.0)
     assert progress.eta_s() == pytest.approx(6.0)
 
@@ -213,9 +212,9 @@ def test_the_remaining_time_is_never_negative(study, space, paths, terms, search
     for request in [search.suggest(), search.suggest()]:
         search.requeue(request.trial)
     fewer = Search(study, space.with_settings(trials=3), paths, terms)
-    progress = SearchProgress(fewer, forecast)
+    progress = SearchProgress(fewer, forecast, clock.monotonic)
     play(fewer, fewer.suggest(), 0.5, 0.25)
-    clock[0] += 10.0
+    clock.sleep(10.0)
     assert progress.eta_s() >= 0
 
 
@@ -252,13 +251,11 @@ def test_without_a_terminal_progress_is_told_line_by_line(view, console, search,
     assert "\x1b" not in printed(console)
 
 
-def test_progress_is_not_told_any_more_once_the_search_is_over(view, console, search, monkeypatch, forecast):
-    monkeypatch.setattr(tuner.report.progress, "_PLAIN_INTERVAL_S", 0.02)
+def test_nobody_is_left_to_tell_of_progress_once_the_search_is_over(view, search, forecast):
+    before = set(threading.enumerate())
     with view.watching(search, TwoSlots(), forecast):
-        pass
-    before = printed(console)
-    time.sleep(0.1)
-    assert printed(console) == before
+        assert set(threading.enumerate()) - before
+    assert set(threading.enumerate()) <= before
 
 
 def test_an_error_in_the_block_ends_the_watching_and_is_passed_on(view, search, forecast):
@@ -277,7 +274,7 @@ def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecas
     console = Console(file=StringIO(), width=120, force_terminal=True)
     search.suggest()
     with View(console, plain=False).watching(search, TwoSlots(), forecast):
-        time.sleep(0.1)
+        pass
     text = printed(console)
     assert "s/epoch" in text
     assert "\x1b[2K" in text  # lines erased at the end

@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
+from tests.support.clock import Clock
 from tuner.exceptions import StudyLockedError
 from tuner.storage import lease
 from tuner.storage.database import plain_engine
@@ -157,6 +157,12 @@ def any_url(request, url):
 
 
 @pytest.fixture
+def clock():
+    """What a driver waits by."""
+    return Clock()
+
+
+@pytest.fixture
 def fast(monkeypatch):
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     monkeypatch.setattr(lease, "TIMEOUT_S", 0.4)
@@ -226,33 +232,22 @@ def test_the_process_that_got_a_dead_holders_number_does_not_count_as_the_holder
         pass
 
 
-def test_a_holder_on_another_machine_that_shows_nothing_is_succeeded_after_a_while(url, fast):
+def test_a_holder_on_another_machine_that_shows_nothing_is_succeeded_after_a_while(url, clock):
     leave_row_of_another_machine(url)
-    told = []
-    began = time.monotonic()
-    with study_lease(url, "s", told.append):
-        assert time.monotonic() - began > lease.TIMEOUT_S
-    assert told == ["process 4711 on node7 ran this study last; waiting 0 s to check whether it is still alive"]
+    told, began = [], clock.monotonic()
+    with study_lease(url, "s", told.append, clock):
+        assert lease.TIMEOUT_S < clock.monotonic() - began < lease.TIMEOUT_S + 2
+    assert told == ["process 4711 on node7 ran this study last; waiting 30 s to check whether it is still alive"]
 
 
-def test_a_holder_on_another_machine_that_counts_keeps_the_study(url, fast):
+def test_a_holder_on_another_machine_that_counts_keeps_the_study(url, clock):
     leave_row_of_another_machine(url)
-    ended = threading.Event()
-
-    def count():
-        number = 12
-        while not ended.wait(0.1):
-            number += 1
-            rewrite(url, beats=number)
-
-    counting = threading.Thread(target=count)
-    counting.start()
-    try:
-        with pytest.raises(StudyLockedError, match="process 4711 on node7 runs this one"), study_lease(url, "s"):
-            pass
-    finally:
-        ended.set()
-        counting.join()
+    clock.sleep = lambda seconds: rewrite(url, beats=13)
+    with (
+        pytest.raises(StudyLockedError, match="process 4711 on node7 runs this one"),
+        study_lease(url, "s", clock=clock),
+    ):
+        pass
 
 
 def test_a_holder_counts_as_long_as_it_holds(url, fast):
@@ -272,23 +267,23 @@ def test_a_holder_that_lost_the_study_is_told_at_its_next_write(any_url, fast):
     assert beats(any_url) == count  # what is not ours any more is not given back
 
 
-def test_a_holder_that_was_held_up_asks_the_database_before_it_writes(url, monkeypatch):
-    with study_lease(url, "s") as held:
+def test_a_holder_that_was_held_up_asks_the_database_before_it_writes(url, clock):
+    with study_lease(url, "s", clock=clock) as held:
         rewrite(url, token="theirs")
+        clock.sleep(lease.TIMEOUT_S / 2)
         held.ensure()  # fresh enough: nobody can have waited for long enough yet
-        monkeypatch.setattr(lease, "TIMEOUT_S", 0.0)
+        clock.sleep(1.0)
         with pytest.raises(StudyLockedError):
             held.ensure()
 
 
-def test_no_clock_on_the_wall_matters(url, fast, monkeypatch):
+def test_no_clock_on_the_wall_matters(url, clock, monkeypatch):
     leave_row_of_another_machine(url)
-    monkeypatch.setattr(lease, "TIMEOUT_S", 1.5)
     jumps = itertools.count(0.0, 1e6)
-    wall, began = time.time, time.monotonic()
+    wall, began = time.time, clock.monotonic()
     monkeypatch.setattr(time, "time", lambda: wall() + next(jumps))
-    with study_lease(url, "s"):
-        assert time.monotonic() - began > lease.TIMEOUT_S
+    with study_lease(url, "s", clock=clock):
+        assert clock.monotonic() - began > lease.TIMEOUT_S
 
 
 RACE = """

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.support.clock import Clock
 from tests.tuner.study.test_journal import no_file_larger_than
 from tuner.exceptions import MachineError, StorageError, StudyChangedError, StudyLockedError
 from tuner.study import _writer
@@ -72,8 +73,13 @@ def told():
 
 
 @pytest.fixture
-def writer(path, lease, database, told):
-    writer = Writer(Journal(path), lease, database, told.append)
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def writer(path, lease, database, told, clock):
+    writer = Writer(Journal(path), lease, database, told.append, now_s=clock.monotonic)
     yield writer
     database.free.set()
     writer.close(5)
@@ -106,7 +112,9 @@ def test_nobody_waits_for_a_database_that_blocks(writer, database, path):
     assert database.taken == CHANGES
 
 
-def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_told_once(writer, database, told, path):
+def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_told_once(
+    writer, database, told, path, clock
+):
     database.problem = StorageError("The database cannot be used: connection refused.")
     for change in CHANGES:
         writer.put(change)
@@ -115,10 +123,11 @@ def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_tol
         "The database cannot be used: connection refused.; training continues, and its results are saved in the journal"
     ]
     assert Journal(path).read() == tuple(CHANGES)
+    clock.sleep(40.0)
     database.problem = None
     assert writer.flush(10)
     assert database.taken == CHANGES
-    assert told[1:] == ["the database is available again after 0 s; all pending changes are written"]
+    assert told[1:] == ["the database is available again after 40 s; all pending changes are written"]
     assert path.read_bytes() == b""
 
 
