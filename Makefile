@@ -47,7 +47,7 @@ test: check
 test-slow: install
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# Direct dependencies at their lower bounds; what those need, at its newest.
+# Direct dependencies at their lower bounds; what those need, at its newest. Old releases warn of newer ones.
 test-lowest: | python
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet '$(UV)'
@@ -55,7 +55,7 @@ test-lowest: | python
 	    --output-file build/lowest.txt
 	build/lowest/bin/python -m pip install --requirement build/lowest.txt
 	build/lowest/bin/python -m pip install --no-deps --no-build-isolation --editable .
-	build/lowest/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	build/lowest/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -o filterwarnings=default
 
 # Slower than `make test`: every child process is traced too.
 coverage: install

@@ -112,7 +112,9 @@ def _computed(scan: Scan, ways: Ways, backend: str) -> Tensor:
 
 def _is_exporting() -> bool:
     is_tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return is_tracing or torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+    # Not `is_exporting()`: torch 2.10 replaces the call by True in everything that it compiles.
+    is_exporting: bool = torch.compiler._is_exporting_flag
+    return is_tracing or torch.onnx.is_in_onnx_export() or is_exporting
 
 
 def _check_shapes(
