@@ -1,5 +1,6 @@
 """What a search decides that hears the same values in the same order and to which nothing happens."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,6 +24,9 @@ def decisions(arrived: Mapping[tuple[int, int], float], trials: int) -> dict[int
     states = {history.begin(np.array([0.5])): "" for _ in range(trials)}
     for (number, epoch), value in arrived.items():
         assert states[number] != "PRUNED", f"trial {number} was stopped and yet went on"
+        if not math.isfinite(value):  # diverged: it takes part in no comparison
+            states[number] = "PRUNED"
+            continue
         history.report(number, epoch, value)
         if isinstance(rule.verdict(history, number, epoch), Stop):
             states[number] = "PRUNED"
