@@ -22,6 +22,12 @@ INSTEAD = {
     r"setbacks?": "failed attempt",
     r"alike": "the same, similar, normalised_cause",
     r"upkeep": "maintenance",
+    r"pulse": "ray_health",
+    r"lettering": "text",
+    r"guards": "stopping",
+    r"dead_value": "constant_metric",
+    r"(?-i:DrivenStudy|KnownStudy|PromotedRun|Bounds|Contest)": "StudySession, ReadableStudy, FinalRun, Budget, "
+    "ComparisonPlan",
     r"of which": "two sentences",
     r"none where": "None if",
     r"go(es)? on|going on|went on": "continue, resume",

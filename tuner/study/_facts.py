@@ -141,8 +141,11 @@ class FinalRunFacts:
             StorageError: The record is incomplete.
         """
         known = {field.name for field in fields(cls)}
+        values = {name: value for name, value in stored.items() if name in known}
+        if isinstance(values.get("metrics"), Mapping):
+            values["metrics"] = _metrics(values["metrics"])
         try:
-            return cls(**{name: value for name, value in stored.items() if name in known})
+            return cls(**values)
         except TypeError as error:
             raise StorageError(
                 f"The study's record of its final run is incomplete ({error}); restore the database from a backup."

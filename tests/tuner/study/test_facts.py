@@ -78,6 +78,11 @@ def test_metrics_that_are_not_finite_are_read_as_numbers():
     assert (metrics["a"], metrics["b"], math.isnan(metrics["c"])) == (math.inf, -math.inf, True)
 
 
+def test_metrics_of_the_final_run_that_are_not_finite_can_be_printed():
+    final_run = through_the_database(dataclasses.replace(FINAL_RUN, metrics={"a": math.nan, "b": math.inf}))
+    assert [f"{value:.4f}" for value in final_run.metrics.values()] == ["nan", "inf"]
+
+
 @pytest.mark.parametrize(
     "stored",
     [
