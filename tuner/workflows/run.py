@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.comparison.reevaluation import Reevaluation, plan_for
-from tuner.contract import Outcome, PreparedRecord
+from tuner.contract import Outcome, PreparedRecord, Record
 from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, MachineError, NoSuccessfulTrialError, SpaceError
@@ -12,7 +12,16 @@ from tuner.execution.prepare import prepared_by
 from tuner.report.progress import View
 from tuner.search.results import configurations
 from tuner.search.search import Search
-from tuner.study import StudyPaths, StudySession, StudySpec, best_trial, content_changes, driven_study
+from tuner.study import (
+    INTERRUPTED,
+    StudyPaths,
+    StudySession,
+    StudySpec,
+    Timeline,
+    best_trial,
+    content_changes,
+    driven_study,
+)
 from tuner.system.disk_space import reserve_bytes
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import Signals, trapped_signals
@@ -214,7 +223,7 @@ def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:
     search = Search(study, options.space, session.paths, _trial_terms(options, slots), view.note, options.bounds)
     if not search.finished:
         with session.signals.ending(search.stop), view.watching(search, slots, forecast):
-            train_on_ray(search, slots, _terms(session), at_start=session.signals.arm)
+            train_on_ray(search, slots, _terms(session, "search"), at_start=session.signals.arm)
     if search.stop_reason is not None and best_trial(study.trials()) is None:
         left = waiting(study.trials())
         raise NoSuccessfulTrialError(
@@ -235,10 +244,10 @@ def _reevaluate(session: _Session, options: RunOptions, forecast: Forecast) -> N
     reevaluation = Reevaluation(study, plan, session.paths, each, slots=slots.number, on_event=view.note)
     if not reevaluation.finished:
         with session.signals.ending(reevaluation.stop), view.watching_reevaluation(reevaluation, forecast):
-            train_on_ray(reevaluation, slots, _terms(session), at_start=session.signals.arm)
+            train_on_ray(reevaluation, slots, _terms(session, "re-evaluation"), at_start=session.signals.arm)
 
 
-def _terms(session: _Session) -> "Terms":
+def _terms(session: _Session, phase: str) -> "Terms":
     from tuner.execution.ray_search import Terms
 
     checkpoint_bytes = session.study.spec.checkpoint_bytes
@@ -247,6 +256,8 @@ def _terms(session: _Session) -> "Terms":
         hang_timeouts=session.machines.hang_timeouts,
         folder=session.paths.root,
         reserve_bytes=reserve_bytes(checkpoint_bytes=checkpoint_bytes, slots=session.slots.number),
+        timeline=Timeline(session.paths.timeline),
+        phase=phase,
     )
 
 
@@ -266,6 +277,12 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
     threads = slots.number * slots.threads
     request = full_run_request(study, session.paths, winner, epochs=epochs, gpus=gpus, threads=threads)
     final_run = FinalRun(study, request)
+    span = Timeline(session.paths.timeline).begin("final run", request.trial, request.seed, slot=0)
+
+    def listen(record: Record) -> None:
+        span.note(record)
+        final_run.report(record)
+
     # `should_stop` handles signals.
     with signals.ending(lambda reason: None), session.view.watching_final_run(final_run):
         end = train_remotely(
@@ -273,9 +290,11 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
             machines.trainer,
             hang_timeouts=machines.hang_timeouts,
             cpus=slots.number * slots.cpus,
-            on_record=final_run.report,
+            on_record=listen,
             should_stop=lambda: signals.received is not None,
         )
+        span.note(end)
+        span.end(INTERRUPTED)
         final_run.end(end)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(f"The final run failed on data that cannot be trained on: {end.message}")
