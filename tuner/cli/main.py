@@ -25,7 +25,7 @@ from tuner.cli import (
     status,
     train,
 )
-from tuner.cli.arguments import hide_password
+from tuner.cli.arguments import hide_secrets
 from tuner.cli.output import lasting_output
 from tuner.exceptions import MachineError, SpaceError, TunerError
 from tuner.system.printable import printable
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit with its exit code; `--debug` is accepted at any position."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
-        hide_password(given)
+        hide_secrets(given)
     debug = "--debug" in given
     _configure_logging(debug=debug)
     with lasting_output() as failures:

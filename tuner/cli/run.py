@@ -13,6 +13,8 @@ from tuner.cli.arguments import (
     Gpus,
     HangAfter,
     Home,
+    Notify,
+    OnEnd,
     Parallel,
     StartWithin,
     Storage,
@@ -20,6 +22,7 @@ from tuner.cli.arguments import (
     chosen_model,
     commands_prefix,
     data_source,
+    hooks_of,
     machines,
     open_study,
     storage_url,
@@ -122,6 +125,8 @@ def run(
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
+    on_end: OnEnd = None,
+    notify: Notify = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print plain lines instead of a live view.")] = False,
 ) -> None:
     """Search a space, compare the best trials with the default, train the winner in full, write params.yaml.
@@ -145,6 +150,7 @@ def run(
     from tuner.space import find_space, load_space, with_fixed
     from tuner.study import StudyPaths, checked_study_name
     from tuner.workflows import run as service
+    from tuner.workflows.hooks import Hooks, reported_end
     from tuner.workflows.options import RunOptions
 
     own = load_space(find_space(space, Path.cwd())).with_settings(
@@ -168,29 +174,32 @@ def run(
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     if fixed:
         view.note(f"set    {', '.join(fixed)} for all trials; overrides the space")
-    source = data_source(data or loaded.data)
-    where = machines(gpus, parallel, address, trainer, hang_after, start_within)
-    chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
-    name = _default_name(loaded.name, source, chosen) if study is None else study
-    paths = StudyPaths.of(home, name)
-    url = storage_url(storage, paths)
-    options = RunOptions(
-        space=loaded,
-        data=source,
-        model=chosen,
-        name=name,
-        paths=paths,
-        storage=url,
-        machines=where,
-        warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage),
-        promote=promote,
-        validate_every_epoch=validate_every_epoch,
-        bounds=bounds,
-    )
-    if dry_run:
-        service.estimate_only(options, view)
-    else:
-        service.run(options, view)
+    hooks = hooks_of(on_end, notify)
+    with reported_end(Hooks() if dry_run else hooks, view.note) as end:
+        source = data_source(data or loaded.data)
+        where = machines(gpus, parallel, address, trainer, hang_after, start_within)
+        chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
+        name = _default_name(loaded.name, source, chosen) if study is None else study
+        paths = StudyPaths.of(home, name)
+        end.concerns(name, paths)
+        url = storage_url(storage, paths)
+        options = RunOptions(
+            space=loaded,
+            data=source,
+            model=chosen,
+            name=name,
+            paths=paths,
+            storage=url,
+            machines=where,
+            warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage),
+            promote=promote,
+            validate_every_epoch=validate_every_epoch,
+            bounds=bounds,
+        )
+        if dry_run:
+            service.estimate_only(options, view)
+        else:
+            service.run(options, view, end)
 
 
 def _settings(settings: list[str], imgsz: int | None) -> list[str]:

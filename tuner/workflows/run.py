@@ -37,6 +37,7 @@ from tuner.training.final_run import (
 from tuner.trials.requests import TrialTerms
 from tuner.trials.retry_policy import what_helps
 from tuner.workflows.cost_estimate import estimate_lines, estimate_run, require_room
+from tuner.workflows.hooks import RunEnd
 from tuner.workflows.machines import connected_machines, held_study, watched_machines
 from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
@@ -63,10 +64,15 @@ class _Session:
     signals: Signals
 
 
-def run(options: RunOptions, view: View) -> None:
+def run(options: RunOptions, view: View, end: RunEnd) -> None:
     """Search, compare the best with the default configuration, train the winner in full, write params.yaml.
 
     The same call again resumes where the last one stopped.
+
+    Args:
+        options: Options of the run.
+        view: View that shows the progress.
+        end: Learns about the study, for the hooks.
 
     Raises:
         TunerError: see `tuner.exceptions`.
@@ -81,10 +87,11 @@ def run(options: RunOptions, view: View) -> None:
         view.note(f"study {options.name} in {options.paths.root}")
         prepared = prepared_by(options.machines.trainer, options.data, options.model, options.paths.root)
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
+            end.reads(study)
             _refuse_changes(study, options, prepared)
             study.renew_places(_spec(options, prepared))
             view.subject(study.spec, options.space, prepared.notes)
-            with watched_machines(options.machines, study, signals) as slots:
+            with watched_machines(options.machines, study, signals, end) as slots:
                 require_room(options, study, slots)
                 forecast = estimate_run(options, prepared, study, slots, view.cost_estimate)
                 measure_memory(options, study, slots, signals, view.note)
@@ -134,6 +141,7 @@ def promote(
     epochs: int | None,
     machines: Machines,
     view: View,
+    end: RunEnd,
     *,
     data: str | None = None,
     model: str | None = None,
@@ -148,6 +156,7 @@ def promote(
             learnt, because too few epochs may be the reason.
         machines: Machines that train.
         view: View that shows the progress.
+        end: Learns about the study, for the hooks.
         data: New location of the data set; None if it has not moved.
         model: New location of the model; None if it has not moved.
 
@@ -162,12 +171,13 @@ def promote(
         held_study(url, name, paths, view.note) as lease,
         driven_study(lease, None, paths.journal, view.note) as study,
     ):
+        end.reads(study)
         winner = choose_winner(study)
         if epochs is None:  # a user who gives a length knows the reason, or wants to test it
             require_something_learnt(study, paths)
         study.renew_places(prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model))
         length = epochs or study.spec.promote_epochs
-        with watched_machines(machines, study, signals) as slots:
+        with watched_machines(machines, study, signals, end) as slots:
             session = _Session(study=study, paths=paths, machines=machines, slots=slots, view=view, signals=signals)
             _train_in_full(session, winner, length)
         study.flush(_FLUSH_S)
