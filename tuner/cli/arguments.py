@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli import completion
 from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.execution.watchdog import HangTimeouts
 from tuner.system.paths import checked_path
@@ -23,7 +24,12 @@ STORAGE_VARIABLE = "TUNE_STORAGE"
 ON_END_VARIABLE = "TUNE_ON_END"
 NOTIFY_VARIABLE = "TUNE_NOTIFY"
 
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study, as listed by `tune status`.")]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="Name of the study, as listed by `tune status`.", autocompletion=completion.study_names
+    ),
+]
 Home = Annotated[Path, typer.Option(envvar="TUNE_HOME", help="Folder that holds the studies.")]
 Storage = Annotated[
     str | None,

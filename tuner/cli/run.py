@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli import completion
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
@@ -37,7 +38,12 @@ if TYPE_CHECKING:
 
 
 def run(
-    space: Annotated[str, typer.Option(help="Space file or name of a shipped space: quick, strong_aug, full, ...")],
+    space: Annotated[
+        str,
+        typer.Option(
+            help="Space file or name of a shipped space: quick, strong_aug, full, ...", autocompletion=completion.spaces
+        ),
+    ],
     data: Annotated[
         str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the space.")
     ] = None,
@@ -57,6 +63,7 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="STUDY",
+            autocompletion=completion.study_names,
             help="Try the best configurations of an earlier study first, adapted to this space; repeat the option to "
             "combine several studies.",
         ),
@@ -81,15 +88,26 @@ def run(
         int | None, typer.Option(help="One trial in this many continues at a rung; overrides the space.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Strategy: auto, asha-promotion or asha-stopping; overrides the space.")
+        str | None,
+        typer.Option(
+            help="Strategy: auto, asha-promotion or asha-stopping; overrides the space.",
+            autocompletion=completion.strategies,
+        ),
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="Sampler: auto, model, tpe, gp, cmaes or random; overrides the space.")
+        str | None,
+        typer.Option(
+            help="Sampler: auto, model, tpe, gp, cmaes or random; overrides the space.",
+            autocompletion=completion.samplers,
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of the search; overrides the space.")] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="Metric to maximise: mAP50-95, mAP50, precision or recall; overrides the space."),
+        typer.Option(
+            help="Metric to maximise: mAP50-95, mAP50, precision or recall; overrides the space.",
+            autocompletion=completion.metrics,
+        ),
     ] = None,
     reevaluation_runs: Annotated[
         int | None,
