@@ -10,17 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli import completion
 from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.execution.watchdog import HangTimeouts
 from tuner.system.paths import checked_path
 
 if TYPE_CHECKING:
     from tuner.study import StoredStudy, StudyPaths
+    from tuner.workflows.hooks import Hooks
     from tuner.workflows.options import Machines
 
 STORAGE_VARIABLE = "TUNE_STORAGE"
+ON_END_VARIABLE = "TUNE_ON_END"
+NOTIFY_VARIABLE = "TUNE_NOTIFY"
 
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study, as listed by `tune status`.")]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="Name of the study, as listed by `tune status`.", autocompletion=completion.study_names
+    ),
+]
 Home = Annotated[Path, typer.Option(envvar="TUNE_HOME", help="Folder that holds the studies.")]
 Storage = Annotated[
     str | None,
@@ -61,9 +70,31 @@ StartWithin = Annotated[
         help="Kill and restart a trainer that is silent for longer than this before its first epoch has ended.",
     ),
 ]
+OnEnd = Annotated[
+    str | None,
+    typer.Option(
+        envvar=ON_END_VARIABLE,
+        metavar="COMMAND",
+        help="Shell command to run when the run ends for any reason; TUNE_OUTCOME, TUNE_VERDICT and others describe "
+        "the end.",
+    ),
+]
+Notify = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar=NOTIFY_VARIABLE,
+        metavar="URL",
+        help="URL to notify when the run ends for any reason: a webhook (http, https), or a service of apprise; may "
+        "be repeated.",
+    ),
+]
 DataNow = Annotated[str | None, typer.Option("--data", help="New location of the study's data set, if it was moved.")]
 ModelNow = Annotated[str | None, typer.Option("--model", help="New location of the study's model, if it was moved.")]
 DEFAULT_HOME = Path("studies")
+
+
+_SECRETS = {"--storage": STORAGE_VARIABLE, "--notify": NOTIFY_VARIABLE, "--on-end": ON_END_VARIABLE}
+"""Options whose values may be secrets, with the environment variables that say the same."""
 
 
 def machines(
@@ -85,6 +116,21 @@ def machines(
 def trainer_command(trainer: str | None) -> tuple[str, ...]:
     """Return the command that starts a trainer: the user's, or that of the bundled trainer."""
     return tuple(shlex.split(trainer)) if trainer else (sys.executable, "-m", "trainer", "serve")
+
+
+def hooks_of(on_end: str | None, notify: list[str] | None) -> "Hooks":
+    """Check the hooks and take them out of the environment, because no child process of a run needs them.
+
+    Raises:
+        UsageError: A URL is not one that can be notified.
+        MachineError: A URL needs a package that is not installed.
+    """
+    from tuner.workflows.hooks import Hooks
+    from tuner.workflows.notifications import checked_url
+
+    for variable in (ON_END_VARIABLE, NOTIFY_VARIABLE):
+        os.environ.pop(variable, None)
+    return Hooks(on_end=on_end or None, notify=tuple(map(checked_url, dict.fromkeys(notify or ()))))
 
 
 def storage_url(storage: str | None, paths: "StudyPaths") -> str:
@@ -114,18 +160,40 @@ def open_study(name: str, home: Path, storage: str | None) -> "tuple[StoredStudy
         ) from error
 
 
-def hide_password(arguments: list[str]) -> None:
-    """Restart this process if its command line shows a database password to every user of the machine.
+def hide_secrets(arguments: list[str]) -> None:
+    """Restart this process if its command line shows secrets: other users of the machine, and Ray, can read it.
 
-    The password moves to the environment, which only the process owner can read. Ray keeps the command line, too.
+    The secrets move to environment variables, which only the owner of the process can read: a database URL with a
+    password, the URLs of webhooks, and the command at the end of a run, which may contain such URLs.
     """
-    for place, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        url = value or "".join(arguments[place + 1 : place + 2])
-        if name == "--storage" and _has_password(url):
-            rest = arguments[:place] + arguments[place + (1 if value else 2) :]
-            interpreter = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
-            os.execve(sys.executable, [*interpreter, *rest], {**os.environ, STORAGE_VARIABLE: url})
+    kept, hidden = _without_secrets(arguments)
+    if hidden:
+        interpreter = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+        os.execve(sys.executable, [*interpreter, *kept], {**os.environ, **hidden})
+
+
+def _without_secrets(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments without secrets, and the environment variables that replace them."""
+    kept: list[str] = []
+    hidden: dict[str, str] = {}
+    rest = list(arguments)
+    has_hooks = next((a for a in arguments if not a.startswith("-")), "") in {"run", "promote"}
+    while rest:
+        argument = rest.pop(0)
+        name, has_value, value = argument.partition("=")
+        variable = _SECRETS.get(name)
+        if variable is None or not (has_value or rest) or not (has_hooks or variable == STORAGE_VARIABLE):
+            kept.append(argument)
+            continue
+        given = [argument] if has_value else [argument, rest.pop(0)]
+        secret = value if has_value else given[1]
+        if variable == STORAGE_VARIABLE and not _has_password(secret):
+            kept += given
+        elif variable == NOTIFY_VARIABLE and variable in hidden:
+            hidden[variable] += f" {secret}"
+        else:
+            hidden[variable] = secret
+    return kept, hidden
 
 
 def _has_password(url: str) -> bool:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli import completion
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     DataNow,
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 
 def export(
     study: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="Name of the study, as listed by `tune status`.")
+        list[str],
+        typer.Argument(
+            metavar="STUDY...",
+            help="Name of the study, as listed by `tune status`.",
+            autocompletion=completion.study_names,
+        ),
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: params.yaml.")] = None,
     epochs: Annotated[

@@ -25,9 +25,9 @@ from tuner.cli import (
     status,
     train,
 )
-from tuner.cli.arguments import hide_password
+from tuner.cli.arguments import hide_secrets
 from tuner.cli.output import lasting_output
-from tuner.exceptions import MachineError, SpaceError, TunerError
+from tuner.exceptions import MachineError, SpaceError, TunerError, UsageError
 from tuner.system.printable import printable
 from tuner.system.signals import Interrupted
 
@@ -40,6 +40,18 @@ After 8, 9, 75, 129, 130 and 143, run the same command again to resume.
 
 _NOBODY_READS = (errno.EPIPE, errno.EIO)
 """Errors that mean that the reader closed the pipe, or that the terminal is gone."""
+
+_OTHER_VERBS = {
+    **dict.fromkeys(("list", "ls", "studies"), "`tune status` lists the studies"),
+    **dict.fromkeys(("show", "info", "ps"), "`tune status STUDY` shows a study and its driver"),
+    **dict.fromkeys(("stop", "kill", "pause"), "Ctrl+C stops a run, as does SIGTERM to its process, which `tune status "
+                    "STUDY` names"),
+    **dict.fromkeys(("resume", "continue", "restart"), "the same `tune run` command resumes a study"),
+    **dict.fromkeys(("search", "start", "tune"), "`tune run` starts a search"),
+    **dict.fromkeys(("rm", "delete", "remove"), "remove the study's folder in --home"),
+    **dict.fromkeys(("best", "params"), "`tune export STUDY` writes the winner's parameters"),
+}  # fmt: skip
+"""Verbs of other tools that do not exist here, with the way that does."""
 
 app = typer.Typer(
     help="Find good hyper-parameters for a detector: check the data, search, train in full, export.",
@@ -82,7 +94,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit with its exit code; `--debug` is accepted at any position."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
-        hide_password(given)
+        hide_secrets(given)
     debug = "--debug" in given
     _configure_logging(debug=debug)
     with lasting_output() as failures:
@@ -113,8 +125,15 @@ def _configure_logging(*, debug: bool) -> None:
             logging.getLogger(f"optuna.{part}").setLevel(logging.ERROR)
 
 
+def _refuse_other_verb(arguments: list[str]) -> None:
+    verb = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if verb in _OTHER_VERBS:
+        raise UsageError(f"There is no verb '{verb}'; {_OTHER_VERBS[verb]}.")
+
+
 def _exit_code(arguments: list[str], *, debug: bool) -> int:
     try:
+        _refuse_other_verb(arguments)
         code = typer.main.get_command(app).main(args=arguments, prog_name="tune", standalone_mode=False)
     except (TunerError, Interrupted) as error:
         if debug:

@@ -12,12 +12,15 @@ from tuner.cli.arguments import (
     HangAfter,
     Home,
     ModelNow,
+    Notify,
+    OnEnd,
     StartWithin,
     Storage,
     StudyName,
     Trainer,
     commands_prefix,
     data_source,
+    hooks_of,
     machines,
     model_source,
     open_study,
@@ -45,6 +48,8 @@ def promote(
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
+    on_end: OnEnd = None,
+    notify: Notify = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print plain lines instead of a live view.")] = False,
 ) -> None:
     """Train the winner of a search in full, or resume this final run."""
@@ -52,17 +57,22 @@ def promote(
 
     from tuner.report.progress import View
     from tuner.workflows import run as service
+    from tuner.workflows.hooks import reported_end
 
+    hooks = hooks_of(on_end, notify)
     opened, paths = open_study(study, home, storage)
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
-    where = machines(gpus, None, address, trainer, hang_after, start_within)
-    service.promote(
-        opened.url,
-        opened.name,
-        paths,
-        epochs,
-        where,
-        view,
-        data=None if data is None else data_source(data),
-        model=None if model is None else model_source(model),
-    )
+    with reported_end(hooks, view.note) as end:
+        end.concerns(opened.name, paths)
+        where = machines(gpus, None, address, trainer, hang_after, start_within)
+        service.promote(
+            opened.url,
+            opened.name,
+            paths,
+            epochs,
+            where,
+            view,
+            end,
+            data=None if data is None else data_source(data),
+            model=None if model is None else model_source(model),
+        )

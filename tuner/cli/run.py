@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli import completion
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
     Gpus,
     HangAfter,
     Home,
+    Notify,
+    OnEnd,
     Parallel,
     StartWithin,
     Storage,
@@ -20,6 +23,7 @@ from tuner.cli.arguments import (
     chosen_model,
     commands_prefix,
     data_source,
+    hooks_of,
     machines,
     open_study,
     storage_url,
@@ -34,7 +38,12 @@ if TYPE_CHECKING:
 
 
 def run(
-    space: Annotated[str, typer.Option(help="Space file or name of a shipped space: quick, strong_aug, full, ...")],
+    space: Annotated[
+        str,
+        typer.Option(
+            help="Space file or name of a shipped space: quick, strong_aug, full, ...", autocompletion=completion.spaces
+        ),
+    ],
     data: Annotated[
         str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the space.")
     ] = None,
@@ -54,6 +63,7 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="STUDY",
+            autocompletion=completion.study_names,
             help="Try the best configurations of an earlier study first, adapted to this space; repeat the option to "
             "combine several studies.",
         ),
@@ -78,15 +88,26 @@ def run(
         int | None, typer.Option(help="One trial in this many continues at a rung; overrides the space.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Strategy: auto, asha-promotion or asha-stopping; overrides the space.")
+        str | None,
+        typer.Option(
+            help="Strategy: auto, asha-promotion or asha-stopping; overrides the space.",
+            autocompletion=completion.strategies,
+        ),
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="Sampler: auto, model, tpe, gp, cmaes or random; overrides the space.")
+        str | None,
+        typer.Option(
+            help="Sampler: auto, model, tpe, gp, cmaes or random; overrides the space.",
+            autocompletion=completion.samplers,
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed of the search; overrides the space.")] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="Metric to maximise: mAP50-95, mAP50, precision or recall; overrides the space."),
+        typer.Option(
+            help="Metric to maximise: mAP50-95, mAP50, precision or recall; overrides the space.",
+            autocompletion=completion.metrics,
+        ),
     ] = None,
     reevaluation_runs: Annotated[
         int | None,
@@ -122,6 +143,8 @@ def run(
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
+    on_end: OnEnd = None,
+    notify: Notify = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print plain lines instead of a live view.")] = False,
 ) -> None:
     """Search a space, compare the best trials with the default, train the winner in full, write params.yaml.
@@ -145,6 +168,7 @@ def run(
     from tuner.space import find_space, load_space, with_fixed
     from tuner.study import StudyPaths, checked_study_name
     from tuner.workflows import run as service
+    from tuner.workflows.hooks import Hooks, reported_end
     from tuner.workflows.options import RunOptions
 
     own = load_space(find_space(space, Path.cwd())).with_settings(
@@ -168,29 +192,32 @@ def run(
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     if fixed:
         view.note(f"set    {', '.join(fixed)} for all trials; overrides the space")
-    source = data_source(data or loaded.data)
-    where = machines(gpus, parallel, address, trainer, hang_after, start_within)
-    chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
-    name = _default_name(loaded.name, source, chosen) if study is None else study
-    paths = StudyPaths.of(home, name)
-    url = storage_url(storage, paths)
-    options = RunOptions(
-        space=loaded,
-        data=source,
-        model=chosen,
-        name=name,
-        paths=paths,
-        storage=url,
-        machines=where,
-        warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage),
-        promote=promote,
-        validate_every_epoch=validate_every_epoch,
-        bounds=bounds,
-    )
-    if dry_run:
-        service.estimate_only(options, view)
-    else:
-        service.run(options, view)
+    hooks = hooks_of(on_end, notify)
+    with reported_end(Hooks() if dry_run else hooks, view.note) as end:
+        source = data_source(data or loaded.data)
+        where = machines(gpus, parallel, address, trainer, hang_after, start_within)
+        chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
+        name = _default_name(loaded.name, source, chosen) if study is None else study
+        paths = StudyPaths.of(home, name)
+        end.concerns(name, paths)
+        url = storage_url(storage, paths)
+        options = RunOptions(
+            space=loaded,
+            data=source,
+            model=chosen,
+            name=name,
+            paths=paths,
+            storage=url,
+            machines=where,
+            warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage),
+            promote=promote,
+            validate_every_epoch=validate_every_epoch,
+            bounds=bounds,
+        )
+        if dry_run:
+            service.estimate_only(options, view)
+        else:
+            service.run(options, view, end)
 
 
 def _settings(settings: list[str], imgsz: int | None) -> list[str]:

@@ -23,6 +23,7 @@ from tuner.exceptions import MachineError, TunerError
 from tuner.execution.cluster import Slots
 from tuner.execution.trial_actor import COMMAND_KEY, HANG_TIMEOUTS_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
 from tuner.execution.watchdog import HangTimeouts
+from tuner.study import DECIDED, INTERRUPTED, LOST, OpenSpan, Timeline
 from tuner.system.disk_space import shortage
 from tuner.trials.retry_policy import Failure, failure_of
 from tuner.trials.workload import Decision, Workload
@@ -47,6 +48,7 @@ class _Driver:
         self.next_disk_check_s = 0.0
         self.looked_s = time.monotonic()
         self.numbers: dict[str, int] = {}
+        self.spans: dict[str, OpenSpan] = {}
         self.failure: Exception | None = None
 
     def guarded(self, action: Callable[[], Any], default: Any) -> Any:
@@ -59,6 +61,12 @@ class _Driver:
             told = str(error) if isinstance(error, TunerError) else f"internal error, please report: {error!r}"
             self.workload.stop(told)
             return default
+
+    def begin_span(self, trial_id: str, request: TrainRequest) -> None:
+        """Record that the lowest free slot starts this run."""
+        taken = {span.slot for span in self.spans.values()}
+        slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+        self.spans[trial_id] = self.terms.timeline.begin(self.terms.phase, request.trial, request.seed, slot)
 
     def look_around(self, *, attempt_failed: bool = False) -> None:
         """Stop if continuing would lose data: the lease is lost, or the disk is nearly full.
@@ -104,6 +112,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         if request is None:
             return str(Searcher.FINISHED) if driver.workload.finished else None
         driver.numbers[trial_id] = driver.workload.number_of(request)
+        driver.begin_span(trial_id, request)
         hang_timeouts = replace(driver.terms.hang_timeouts, epoch_s=driver.workload.epoch_seconds())
         return {
             REQUEST_KEY: encode(request),
@@ -119,6 +128,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
         number = self._driver.numbers.pop(trial_id, None)
         if number is None:
             return
+        self._driver.spans.pop(trial_id).end(LOST if error else INTERRUPTED)
         if error:
             self._driver.guarded(lambda: self._lose(number), None)
         else:
@@ -146,15 +156,19 @@ class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         number = self._driver.numbers.get(trial.trial_id)
         if number is None:
             return str(self.STOP)
-        decision = self._driver.guarded(lambda: self._decide(number, result), Decision.STOP)
+        span = self._driver.spans[trial.trial_id]
+        decision = self._driver.guarded(lambda: self._decide(number, result, span), Decision.STOP)
+        if decision == Decision.STOP:
+            span.end(DECIDED)
         return str(self.STOP if decision == Decision.STOP else self.CONTINUE)
 
-    def _decide(self, number: int, result: dict[str, Any]) -> Decision:
+    def _decide(self, number: int, result: dict[str, Any], span: OpenSpan) -> Decision:
         workload = self._driver.workload
         records = [decode(line) for line in result.get(RECORDS_KEY, [])]
         self._driver.look_around(attempt_failed=any(_is_infrastructure_failure(record) for record in records))
         for record in records:
-            decision = workload.report(number, record)  # type: ignore[arg-type]  # trainers send records only
+            span.note(record)  # type: ignore[arg-type]  # trainers send records only
+            decision = workload.report(number, record)  # type: ignore[arg-type]
             if decision == Decision.STOP:
                 return decision
         return Decision.STOP if workload.finished else Decision.CONTINUE
@@ -175,6 +189,9 @@ class Terms:
     """Folder below which the trials write."""
     reserve_bytes: int
     """Space in bytes that must stay free there."""
+    timeline: Timeline
+    phase: str
+    """Phase of the study, for its timeline."""
 
 
 def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Callable[[], object]) -> None:
@@ -214,6 +231,8 @@ def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Calla
         try:
             tuner.fit()
         finally:
+            for span in driver.spans.values():
+                span.end(INTERRUPTED)
             for number in list(workload.live):
                 driver.guarded(partial(workload.requeue, number), None)
             driver.guarded(workload.close, None)

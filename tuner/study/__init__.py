@@ -22,20 +22,27 @@ from tuner.study._places import content_changes, place_problem
 from tuner.study._records import Proposal, ReadableStudy, StudySpec, TrialRecord, best_trial
 from tuner.study._stored_study import StoredStudy, study_names
 from tuner.study._study_session import StudySession
+from tuner.study._timeline import DECIDED, INTERRUPTED, LOST, OpenSpan, Span, Timeline, read_timeline
 
 __all__ = [
+    "DECIDED",
+    "INTERRUPTED",
+    "LOST",
     "NO_FACTS",
     "EstimateFacts",
     "FailedAttempt",
     "FinalRunFacts",
     "MemoryFacts",
+    "OpenSpan",
     "ProfilingFacts",
     "Proposal",
     "ReadableStudy",
+    "Span",
     "StoredStudy",
     "StudyPaths",
     "StudySession",
     "StudySpec",
+    "Timeline",
     "TrialFacts",
     "TrialRecord",
     "best_trial",
@@ -44,5 +51,6 @@ __all__ = [
     "driven_study",
     "jsonable",
     "place_problem",
+    "read_timeline",
     "study_names",
 ]

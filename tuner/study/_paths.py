@@ -59,6 +59,11 @@ class StudyPaths:
         return self.root / "decisions.jsonl"
 
     @property
+    def timeline(self) -> Path:
+        """Record of what each slot trained and when (see `_timeline`)."""
+        return self.root / "timeline.jsonl"
+
+    @property
     def driver_log(self) -> Path:
         """Log of the events of all drivers, for people only; older parts are in files that end with .1, .2 and .3."""
         return self.root / "driver.log"

@@ -14,6 +14,7 @@ from tuner.system.disk_space import require, reserve_bytes
 from tuner.system.driver_log import driver_log
 from tuner.system.scratch import remove, scratch_folder
 from tuner.system.signals import Signals
+from tuner.workflows.hooks import RunEnd
 from tuner.workflows.options import Machines
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"
 
 
 @contextlib.contextmanager
-def watched_machines(machines: Machines, study: StudySession, signals: Signals) -> Iterator["Slots"]:
+def watched_machines(machines: Machines, study: StudySession, signals: Signals, end: RunEnd) -> Iterator["Slots"]:
     """Connect to the machines, and end the process cleanly if Ray stops answering."""
     from tuner.execution.ray_health import watched
 
@@ -62,7 +63,9 @@ def watched_machines(machines: Machines, study: StudySession, signals: Signals) 
         logger.error("driver ended at once: %s", told)
         sys.stderr.write(f"{told}\n")
         sys.stderr.flush()
-        os._exit(asked.exit_code if asked else MachineError.exit_code)
+        code = asked.exit_code if asked else MachineError.exit_code
+        end.report(code, str(told))  # the locks are still held: only the end of this process releases them
+        os._exit(code)
 
     try:
         with (

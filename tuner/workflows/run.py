@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.comparison.reevaluation import Reevaluation, plan_for
-from tuner.contract import Outcome, PreparedRecord
+from tuner.contract import Outcome, PreparedRecord, Record
 from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, MachineError, NoSuccessfulTrialError, SpaceError
@@ -12,7 +12,16 @@ from tuner.execution.prepare import prepared_by
 from tuner.report.progress import View
 from tuner.search.results import configurations
 from tuner.search.search import Search
-from tuner.study import StudyPaths, StudySession, StudySpec, best_trial, content_changes, driven_study
+from tuner.study import (
+    INTERRUPTED,
+    StudyPaths,
+    StudySession,
+    StudySpec,
+    Timeline,
+    best_trial,
+    content_changes,
+    driven_study,
+)
 from tuner.system.disk_space import reserve_bytes
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import Signals, trapped_signals
@@ -28,6 +37,7 @@ from tuner.training.final_run import (
 from tuner.trials.requests import TrialTerms
 from tuner.trials.retry_policy import what_helps
 from tuner.workflows.cost_estimate import estimate_lines, estimate_run, require_room
+from tuner.workflows.hooks import RunEnd
 from tuner.workflows.machines import connected_machines, held_study, watched_machines
 from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
@@ -54,10 +64,15 @@ class _Session:
     signals: Signals
 
 
-def run(options: RunOptions, view: View) -> None:
+def run(options: RunOptions, view: View, end: RunEnd) -> None:
     """Search, compare the best with the default configuration, train the winner in full, write params.yaml.
 
     The same call again resumes where the last one stopped.
+
+    Args:
+        options: Options of the run.
+        view: View that shows the progress.
+        end: Learns about the study, for the hooks.
 
     Raises:
         TunerError: see `tuner.exceptions`.
@@ -72,10 +87,11 @@ def run(options: RunOptions, view: View) -> None:
         view.note(f"study {options.name} in {options.paths.root}")
         prepared = prepared_by(options.machines.trainer, options.data, options.model, options.paths.root)
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
+            end.reads(study)
             _refuse_changes(study, options, prepared)
             study.renew_places(_spec(options, prepared))
             view.subject(study.spec, options.space, prepared.notes)
-            with watched_machines(options.machines, study, signals) as slots:
+            with watched_machines(options.machines, study, signals, end) as slots:
                 require_room(options, study, slots)
                 forecast = estimate_run(options, prepared, study, slots, view.cost_estimate)
                 measure_memory(options, study, slots, signals, view.note)
@@ -125,6 +141,7 @@ def promote(
     epochs: int | None,
     machines: Machines,
     view: View,
+    end: RunEnd,
     *,
     data: str | None = None,
     model: str | None = None,
@@ -139,6 +156,7 @@ def promote(
             learnt, because too few epochs may be the reason.
         machines: Machines that train.
         view: View that shows the progress.
+        end: Learns about the study, for the hooks.
         data: New location of the data set; None if it has not moved.
         model: New location of the model; None if it has not moved.
 
@@ -153,12 +171,13 @@ def promote(
         held_study(url, name, paths, view.note) as lease,
         driven_study(lease, None, paths.journal, view.note) as study,
     ):
+        end.reads(study)
         winner = choose_winner(study)
         if epochs is None:  # a user who gives a length knows the reason, or wants to test it
             require_something_learnt(study, paths)
         study.renew_places(prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model))
         length = epochs or study.spec.promote_epochs
-        with watched_machines(machines, study, signals) as slots:
+        with watched_machines(machines, study, signals, end) as slots:
             session = _Session(study=study, paths=paths, machines=machines, slots=slots, view=view, signals=signals)
             _train_in_full(session, winner, length)
         study.flush(_FLUSH_S)
@@ -214,7 +233,7 @@ def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:
     search = Search(study, options.space, session.paths, _trial_terms(options, slots), view.note, options.bounds)
     if not search.finished:
         with session.signals.ending(search.stop), view.watching(search, slots, forecast):
-            train_on_ray(search, slots, _terms(session), at_start=session.signals.arm)
+            train_on_ray(search, slots, _terms(session, "search"), at_start=session.signals.arm)
     if search.stop_reason is not None and best_trial(study.trials()) is None:
         left = waiting(study.trials())
         raise NoSuccessfulTrialError(
@@ -235,10 +254,10 @@ def _reevaluate(session: _Session, options: RunOptions, forecast: Forecast) -> N
     reevaluation = Reevaluation(study, plan, session.paths, each, slots=slots.number, on_event=view.note)
     if not reevaluation.finished:
         with session.signals.ending(reevaluation.stop), view.watching_reevaluation(reevaluation, forecast):
-            train_on_ray(reevaluation, slots, _terms(session), at_start=session.signals.arm)
+            train_on_ray(reevaluation, slots, _terms(session, "re-evaluation"), at_start=session.signals.arm)
 
 
-def _terms(session: _Session) -> "Terms":
+def _terms(session: _Session, phase: str) -> "Terms":
     from tuner.execution.ray_search import Terms
 
     checkpoint_bytes = session.study.spec.checkpoint_bytes
@@ -247,6 +266,8 @@ def _terms(session: _Session) -> "Terms":
         hang_timeouts=session.machines.hang_timeouts,
         folder=session.paths.root,
         reserve_bytes=reserve_bytes(checkpoint_bytes=checkpoint_bytes, slots=session.slots.number),
+        timeline=Timeline(session.paths.timeline),
+        phase=phase,
     )
 
 
@@ -266,6 +287,12 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
     threads = slots.number * slots.threads
     request = full_run_request(study, session.paths, winner, epochs=epochs, gpus=gpus, threads=threads)
     final_run = FinalRun(study, request)
+    span = Timeline(session.paths.timeline).begin("final run", request.trial, request.seed, slot=0)
+
+    def listen(record: Record) -> None:
+        span.note(record)
+        final_run.report(record)
+
     # `should_stop` handles signals.
     with signals.ending(lambda reason: None), session.view.watching_final_run(final_run):
         end = train_remotely(
@@ -273,9 +300,11 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
             machines.trainer,
             hang_timeouts=machines.hang_timeouts,
             cpus=slots.number * slots.cpus,
-            on_record=final_run.report,
+            on_record=listen,
             should_stop=lambda: signals.received is not None,
         )
+        span.note(end)
+        span.end(INTERRUPTED)
         final_run.end(end)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(f"The final run failed on data that cannot be trained on: {end.message}")

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 import tuner.exceptions
-from tuner.cli.main import EXIT_CODES, app
+from tuner.cli.main import EXIT_CODES, app, main
 from tuner.exceptions import TunerError
 from tuner.system.signals import Interrupted
 
@@ -128,3 +128,18 @@ def test_the_command_starts_without_what_takes_seconds_to_import():
     program = "import sys, tuner.cli.main; print({'ray', 'torch', 'optuna_dashboard'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("verb", "way"),
+    [("list", "tune status"), ("ls", "tune status"), ("show", "tune status STUDY"), ("stop", "SIGTERM"),
+     ("resume", "tune run"), ("rm", "folder"), ("best", "tune export")],
+)  # fmt: skip
+def test_a_verb_of_another_tool_is_answered_with_the_right_one_in_one_line(capsys, verb, way):
+    with pytest.raises(SystemExit) as left:
+        main([verb, "s"])
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"There is no verb '{verb}'; ")
+    assert way in line
+    assert verb not in VERBS

@@ -21,7 +21,7 @@ def test_help_loads_nothing_that_takes_long(verb: str) -> None:
     assert loaded_below(SLOW, loaded) == set()
 
 
-def test_the_list_of_studies_in_a_folder_opens_no_database(tmp_path: Path) -> None:
+def test_the_list_of_an_empty_home_opens_no_database(tmp_path: Path) -> None:
     loaded = loaded_by("status", "--home", str(tmp_path))
 
     assert loaded_below(SLOW, loaded) == set()

@@ -2,6 +2,7 @@
 
 import signal
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -9,7 +10,7 @@ from ray.cluster_utils import Cluster
 from tests.support.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
 from tuner.exceptions import FailurePolicyError, MachineError
 from tuner.storage.database import sqlite_url
-from tuner.study import StoredStudy
+from tuner.study import StoredStudy, read_timeline
 
 
 def test_a_search_ends_with_right_states_a_final_run_and_parameters(arena):
@@ -29,6 +30,25 @@ def test_a_search_ends_with_right_states_a_final_run_and_parameters(arena):
     assert "driver started: process " in logged[0]
     assert sum(" trial 0 complete: " in line for line in logged) == 1
     assert logged[-1].endswith(" driver ended: done")
+
+
+def test_the_timeline_shows_every_run_on_its_slot_and_no_slot_twice_at_a_time(arena):
+    space = arena.folder / "space.yaml"
+    space.write_text(space.read_text().replace("baseline: {lr0: 0.01}", "baseline: {lr0: 0.9}"))  # to be beaten
+    code, output = arena.run(promote=True, more=["--reevaluation-runs", "6"])
+    assert code == 0, output
+    spans = read_timeline(arena.study_folder / "timeline.jsonl")
+    ended = {trial["number"]: trial["epochs"] for trial in arena.status()["trials"]}
+
+    assert {span.trial: span.to_epoch for span in spans if span.phase == "search"} == ended
+    assert {span.phase for span in spans} == {"search", "re-evaluation", "final run"}
+    assert len({(span.trial, span.seed) for span in spans if span.phase == "re-evaluation"}) >= 6
+    assert all(span.ended_s is not None and span.ending and span.device == "scripted" for span in spans)
+    for slot in (0, 1):
+        mine = sorted((span.began_s, span.ended_s) for span in spans if span.slot == slot)
+        assert len(mine) >= 4
+        assert all(ended_s <= began_s for (_, ended_s), (began_s, _) in pairwise(mine))
+    assert {span.slot for span in spans} == {0, 1}
 
 
 def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baseline(arena):
