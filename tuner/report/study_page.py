@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.comparison.record import reevaluated
 from tuner.exceptions import MachineError, NoSuccessfulTrialError
 from tuner.report.charts import IMAGE, PAGE
-from tuner.report.study_records import SlotSpan, Subject, subject_of
+from tuner.report.study_records import SlotSpan, Subject, cost_unit, subject_of
 from tuner.report.study_sections import Section, study_sections
 from tuner.study import StoredStudy
 from tuner.system.atomic_files import write_whole
@@ -26,11 +27,11 @@ class StudyReport:
     subject: Subject
     headline: str
     """Result in one sentence."""
+    cost: str
+    """Training time in one sentence; empty if it is unknown."""
     sections: tuple[Section, ...]
     params: str
     """Text of params.yaml; empty if there is none."""
-    facts: tuple[tuple[str, str], ...]
-    """Names and values for the table of facts."""
 
 
 def study_report(study: StoredStudy, folder: Path, spans: tuple[SlotSpan, ...] = ()) -> StudyReport:
@@ -45,9 +46,9 @@ def study_report(study: StoredStudy, folder: Path, spans: tuple[SlotSpan, ...] =
     return StudyReport(
         subject=subject,
         headline=_headline(study),
+        cost=_cost(study),
         sections=tuple(study_sections(study, subject, trials, spans)),
         params=_params(folder),
-        facts=(),
     )
 
 
@@ -119,6 +120,17 @@ def _headline(study: StoredStudy) -> str:
         return choose_winner(study).said()
     except NoSuccessfulTrialError as error:
         return str(error)
+
+
+def _cost(study: StoredStudy) -> str:
+    """Return what search and re-evaluation have trained; failed attempts are not recorded, so they do not count."""
+    trials, known = study.trials(), reevaluated(study)
+    search = sum(trial.facts.seconds or 0.0 for trial in trials) / 3600
+    if not search:
+        return ""
+    again = 0.0 if known is None else sum(run.seconds for run in known.runs) / 3600
+    after = f" and {again:,.2f} in {len(known.runs)} re-evaluation runs" if known is not None and again else ""
+    return f"It took {search:,.2f} {cost_unit(trials)} in {len(trials)} trials{after}."
 
 
 def _params(folder: Path) -> str:

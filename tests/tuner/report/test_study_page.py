@@ -92,3 +92,7 @@ def test_images_of_the_charts_are_png(searched, paths):
 
     assert set(images) == {"best-over-cost.png", "curves.png", "endings.png"}
     assert all(content.startswith(b"\x89PNG") for content in images.values())
+
+
+def test_the_page_says_what_the_search_took(searched, paths):
+    assert study_report(searched, paths.root).cost == "It took 0.01 slot-hours in 3 trials."
