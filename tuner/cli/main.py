@@ -19,6 +19,7 @@ from tuner.cli import (
     export,
     preview,
     promote,
+    report,
     run,
     sample_data,
     simulate,
@@ -63,6 +64,7 @@ app.command("doctor")(doctor.doctor)
 app.command("preview")(preview.preview)
 app.command("run")(run.run)
 app.command("status")(status.status)
+app.command("report")(report.report)
 app.command("dashboard")(dashboard.dashboard)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)

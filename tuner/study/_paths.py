@@ -82,6 +82,10 @@ class StudyPaths:
         return self.root / "promoted" / f"trial-{number:04d}-{epochs}-epochs"
 
     @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
     def params(self) -> Path:
         return self.root / "params.yaml"
 

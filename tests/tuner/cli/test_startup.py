@@ -6,14 +6,27 @@ import pytest
 
 from tests.support.fresh_process import loaded_below, modules_loaded_by
 
-SLOW = {"alembic", "jinja2", "numpy", "optuna", "psutil", "pyarrow", "ray", "ruamel", "scipy", "sqlalchemy"}
+SLOW = {
+    "alembic",
+    "altair",
+    "jinja2",
+    "numpy",
+    "optuna",
+    "psutil",
+    "pyarrow",
+    "ray",
+    "ruamel",
+    "scipy",
+    "sqlalchemy",
+    "vl_convert",
+}
 
 
 def loaded_by(*arguments: str) -> set[str]:
     return modules_loaded_by(f"from tuner.cli.main import main; main({list(arguments)})")
 
 
-@pytest.mark.parametrize("verb", ["", "run", "status", "train", "export", "data check", "db backup"])
+@pytest.mark.parametrize("verb", ["", "run", "status", "report", "train", "export", "data check", "db backup"])
 def test_help_loads_nothing_that_takes_long(verb: str) -> None:
     loaded = loaded_by(*verb.split(), "--help")
 
