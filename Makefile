@@ -17,7 +17,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-lowest coverage chaos bench-decisions bench-verdicts check docs format install lock clean python
+.PHONY: help demo test browser test-slow test-lowest coverage chaos bench-decisions bench-verdicts check docs format install lock clean python
 
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
@@ -40,8 +40,13 @@ demo: install
 
 # Two processes, whatever the machine: each of them may hold a Ray cluster and trainers. The folders in their order, so
 # that what takes longest is not begun last.
-test: check
+test: check browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# Tests of pages skip themselves without a browser, so where CI is set it must be there.
+browser:
+	@if [ -n "$$CI" ] && ! command -v chromium > /dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; fi
 
 # The ones that `make test` leaves out.
 test-slow: install
