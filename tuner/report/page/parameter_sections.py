@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from tuner.report.page.charts.importance import importance_chart
-from tuner.report.page.charts.slices import parallel_chart, slice_chart
+from tuner.report.page.charts.parallel import parallel_chart
+from tuner.report.page.charts.slices import slice_chart
 from tuner.report.page.content import Chart, Details, Paragraph, Section
 from tuner.report.page.records.importance import ENOUGH_COMPLETE, Importance, importance_of
 from tuner.report.page.records.parameters import axes_of
@@ -53,9 +54,9 @@ def _importance(record: Importance) -> Section:
         if first.stands_out
         else "No parameter stands out",
         note=f"PED-ANOVA on {record.ranked} trials: how much the values of the best {record.best} differ from those "
-        "of all. Trials rank by the last epoch that they reached, then by their value there; the default configuration "
-        "and failed trials do not count. The tick on a bar is what chance alone exceeds in one of ten cases; a bar that "
-        "does not reach it is grey.",
+        "of all. Trials rank by the last epoch that they reached, then by their value there; the default and failed "
+        "trials do not count. The tick on a bar is what chance alone exceeds in one of ten cases; a bar that does not "
+        "reach it is grey.",
         items=(warning, drawn) if few else (drawn,),
     )
 
@@ -65,9 +66,10 @@ def _slices(slices: Sequence[Slice]) -> Section:
     more = drawn[_SLICES_SHOWN:]
     folded = Details(summary=f"{len(more)} more parameters", items=more, is_dense=True)
     return Section(
-        title=f"{slices[0].metric} by parameter",
-        note="Each dot is the last value of a trial. Dark dots are complete trials; faint ones were stopped or paused "
-        "on the way, and are lower because they trained less. The most important parameter comes first.",
+        title="Where good values of each parameter lie",
+        note=f"{slices[0].metric} after the last epoch by parameter, the most important one first. Dots are complete "
+        "trials. Ticks at the bottom are trials that ended before: grey ones were stopped or paused, because their "
+        "values were behind; red and violet ones failed or diverged.",
         items=(*drawn[:_SLICES_SHOWN], folded) if more else drawn,
         is_dense=True,
     )
@@ -91,7 +93,8 @@ def _parallel(record: Parallel) -> Section:
     best = sum(line.is_best for line in record.lines)
     return Section(
         title=f"What the best {best} trials have in common",
-        note="A line per trial, from its most important parameters at the top to its last value at the bottom. Lines "
-        "in colour are the best tenth; blue is the winner, orange the default configuration.",
+        note="A line per trial, from its most important parameters at the top to its value after the last epoch at the "
+        "bottom. Coloured lines are the best complete trials; thick ones are the winner, in blue, and the default, in "
+        "orange. Grey lines are all others.",
         items=(drawn,),
     )

@@ -99,7 +99,7 @@ def _best_title(record: BestOverCost) -> str:
     found = next(point for point in record.points if point.best == final)
     if len(record.points) < 2 or not record.hours:
         return "Best value over cost"
-    return f"The best value, {final:.4f}, came after {found.hours / record.hours:.0%} of the training time"
+    return f"The best value, {final:.4f}, came after {100 * found.hours / record.hours:.0f} % of the training time"
 
 
 def _curves(study: ReadableStudy | None, subject: Subject, trials: Sequence[TrialRecord]) -> Iterator[Section]:
@@ -132,7 +132,7 @@ def _costs(study: ReadableStudy | None, spans: Sequence[Span]) -> Iterator[Secti
     )
     yield Section(
         title=_costs_title(record),
-        note="Blue is the training time that was spent; the green bracket is what was expected, at the measured time "
+        note="Blue is the training time that was spent; the bracket is what was expected, at the measured time "
         "of an epoch: for the search, the estimate from before its start; for the re-evaluation, the fewest and the "
         "most runs of its plan; for the final run, its full length.",
         items=(drawn, Details(summary="The numbers", items=(_costs_table(record),))),
@@ -147,7 +147,7 @@ def _costs_title(record: Costs) -> str:
     epochs, (low, high) = record.phases[0].epochs, expected
     where = "below" if epochs < low else "above" if epochs > high else "within"
     return f"{spent}; the search stayed {where} its estimate" if where != "above" else (
-        f"{spent}; the search took {epochs / high - 1:.0%} more than its estimate"
+        f"{spent}; the search took {100 * (epochs / high - 1):.0f} % more than its estimate"
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def _title(record: Slots) -> str:
     lost = sum(bar.work in (Work.FAILED, Work.CUT_OFF) for bar in record.bars)
     cost = f"; {lost} of {len(record.bars)} attempts failed or were cut off" if lost else ""
     name = "slot was" if first.slots == 1 else f"{first.slots} slots were"
-    return f"In the {first.phase}, the {name} busy {first.busy:.0%} of the time{cost}"
+    return f"In the {first.phase}, the {name} busy {100 * first.busy:.0f} % of the time{cost}"
 
 
 def _table(record: Slots) -> Table:
@@ -47,7 +47,7 @@ def _table(record: Slots) -> Table:
             f"{phase.spans:,}",
             str(phase.slots),
             str(timedelta(seconds=round(phase.ended_s - phase.began_s))),
-            f"{phase.busy:.0%}",
+            f"{100 * phase.busy:.0f} %",
         )
         for phase in record.phases
     )

@@ -1,6 +1,6 @@
 """Draw the cost of a study against its estimate."""
 
-from tuner.report.page.charts.style import ACCENT, PAGE, WINNER, Spec, Style, data, finished, tip
+from tuner.report.page.charts.style import PAGE, WINNER, Spec, Style, data, finished, tip
 from tuner.report.page.records.costs import Costs
 
 
@@ -32,12 +32,12 @@ def costs_chart(record: Costs, style: Style = PAGE) -> Spec:
     base = alt.Chart(data(rows)).encode(y=y, tooltip=tips)
     x = alt.X("spent:Q", title=unit, scale=alt.Scale(domainMin=0))
     known = alt.Chart(data([row for row in rows if row["low"] is not None])).encode(y=y, tooltip=tips)
-    ends = known.mark_tick(thickness=3, height=22, color=ACCENT, yOffset=8)
+    ends = known.mark_tick(thickness=3, height=22, color=style.ink, yOffset=8)
     names = base.mark_text(align="left", yOffset=-9, color=style.ink, fontSize=12)
     return finished(
         alt.layer(
             base.mark_bar(height=14, yOffset=8, color=WINNER, opacity=0.85).encode(x=x),
-            known.mark_rule(strokeWidth=3, color=ACCENT, yOffset=8).encode(x="low:Q", x2="high:Q"),
+            known.mark_rule(strokeWidth=3, color=style.ink, yOffset=8).encode(x="low:Q", x2="high:Q"),
             ends.encode(x="low:Q"),
             ends.encode(x="high:Q"),
             names.encode(x=alt.value(0), text="name:N"),

@@ -30,7 +30,7 @@ def endings_chart(record: tuple[EndingCount, ...], style: Style = PAGE) -> Spec:
             "trials": each.trials,
             "share": each.trials / total,
             "text": f"{each.ending}: {each.trials:,}",
-            "colour": _COLOURS.get(each.ending.partition(":")[0].partition(" ")[0], OTHER),
+            "colour": colour_of_ending(each.ending),
         }
         for each in record
     ]
@@ -42,3 +42,8 @@ def endings_chart(record: tuple[EndingCount, ...], style: Style = PAGE) -> Spec:
     bars = base.mark_bar(height=12, yOffset=8).encode(x=x, color=alt.Color("colour:N", scale=None))
     names = base.mark_text(align="left", yOffset=-8, color=style.ink, fontSize=12).encode(x=alt.value(0), text="text:N")
     return finished(alt.layer(bars, names), style, height=36 * len(rows))
+
+
+def colour_of_ending(ending: str) -> str:
+    """Return the colour of an ending, as `ending_of` names it."""
+    return _COLOURS.get(ending.partition(":")[0].partition(" ")[0], OTHER)

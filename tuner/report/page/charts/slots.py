@@ -28,8 +28,8 @@ _COLOURS = {
     Work.CUT_OFF: CUT_OFF,
 }
 _MANY_SLOTS = 12
-_RIGHT = 0.85
-"""Share of the time from which on the name of a phase is to the left of its start."""
+_CLOSE = 0.2
+"""Share of the time below which two names of phases, or a name and the end of the chart, would collide."""
 
 
 def slots_chart(record: Slots, style: Style = PAGE) -> Spec:
@@ -37,7 +37,7 @@ def slots_chart(record: Slots, style: Style = PAGE) -> Spec:
     import altair as alt
 
     unit, length_s = _unit(record.ended_s)
-    names = {slot: f"slot {slot}: {record.busy(worked):.0%}" for slot, worked in record.worked_s}
+    names = {slot: f"slot {slot}: {100 * record.busy(worked):.0f} %" for slot, worked in record.worked_s}
     rows = [
         {
             "slot": names[bar.span.slot],
@@ -87,16 +87,21 @@ def _phases(record: Slots, style: Style, length_s: float) -> list[Any]:
     """Return a line and a name where each phase begins."""
     import altair as alt
 
-    rows = [
-        {
+    rows: list[dict[str, Any]] = []
+    for phase in record.phases:
+        share = phase.began_s / (record.ended_s or 1.0)
+        is_close = bool(rows) and share - rows[-1]["share"] < _CLOSE
+        rows.append({
             "at": phase.began_s / length_s,
             "phase": phase.phase,
-            "align": "right" if phase.began_s > _RIGHT * record.ended_s else "left",
-        }
-        for phase in record.phases
-    ]
+            "share": share,
+            "align": "right" if share > 1 - _CLOSE else "left",
+            # Names of phases that start shortly after one another are on lines of their own.
+            "dy": rows[-1]["dy"] - 12 if is_close else -7,
+        })  # fmt: skip
     base = alt.Chart(data(rows)).encode(x="at:Q")
-    names = base.mark_text(align={"expr": "datum.align"}, dx=2, dy=-7, color=style.ink, fontSize=11)
+    align, dy = {"expr": "datum.align"}, {"expr": "datum.dy"}
+    names = base.mark_text(align=align, dx=2, dy=dy, color=style.ink, fontSize=11)
     return [base.mark_rule(color=style.ink, strokeWidth=1), names.encode(y=alt.value(0), text="phase:N")]
 
 

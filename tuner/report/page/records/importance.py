@@ -86,7 +86,7 @@ def importance_of(subject: Subject, trials: Sequence[TrialRecord], axes: Sequenc
     )
 
 
-def last_value(trial: TrialRecord) -> float | None:
+def _last_value(trial: TrialRecord) -> float | None:
     """Return the last finite value of a trial: at its last epoch, or where the search stopped or paused it."""
     values = [trial.curve[epoch] for epoch in sorted(trial.curve)]
     values += [] if trial.value is None else [trial.value]
@@ -100,13 +100,13 @@ def _ranked(subject: Subject, trials: Sequence[TrialRecord]) -> list[TrialRecord
     judged = [t for t in trials if t.state not in (TrialState.FAIL, TrialState.RUNNING) and t.number != subject.default]
 
     def rank(trial: TrialRecord) -> tuple[float, float]:
-        value = last_value(trial)
+        value = _last_value(trial)
         if trial.reason.startswith(DIVERGED) or value is None:
             return -math.inf, 0.0
         reached = math.inf if trial.state == TrialState.COMPLETE else float(max(trial.curve, default=0))
         return reached, sign * value
 
-    with_values = [t for t in judged if last_value(t) is not None or t.reason.startswith(DIVERGED)]
+    with_values = [t for t in judged if _last_value(t) is not None or t.reason.startswith(DIVERGED)]
     return sorted(with_values, key=rank, reverse=True)
 
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from optuna.trial import TrialState
 
 from tuner.contract import ParamValue
-from tuner.report.page.records.importance import last_value
+from tuner.report.page.records.endings import ending_of
 from tuner.report.page.records.parameters import Axis, shown
-from tuner.report.page.records.subject import Role, Subject
+from tuner.report.page.records.subject import Role, Subject, finite
 from tuner.space import name_of
 from tuner.study import TrialRecord
 
 _BEST_SHARE = 0.1
-_FEWEST_BEST = 5
+_FEWEST_BEST = 20
+"""Of the complete trials, the best tenth stand out, or so many if that is more."""
 _NEAR_END = 0.12
 """Distance from an end of an axis below which a tick would collide with that of the end."""
 
@@ -26,10 +27,9 @@ class SlicePoint:
     trial: int
     role: Role
     parameter: ParamValue
-    value: float
-    """Last value of the trial."""
-    is_complete: bool
-    """True if the trial ran to the last epoch."""
+    value: float | None
+    """Value after the last epoch; None if the trial did not get there."""
+    ending: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,12 +63,12 @@ class ParallelLine:
 
     trial: int
     role: Role
-    value: float
-    """Last value of the trial."""
+    value: float | None
+    """Value after the last epoch; None if the trial did not get there."""
     is_best: bool
-    """True if the trial is among the best tenth."""
+    """True if the trial is among the best complete ones."""
     places: tuple[float | None, ...]
-    """Position on each axis, 0..1; None if the trial does not have the parameter."""
+    """Position on each axis, 0..1; None if the trial does not have the parameter or the value."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,24 +82,29 @@ class Parallel:
 
 
 def slice_of(subject: Subject, trials: Sequence[TrialRecord], axis: Axis) -> Slice | None:
-    """Return the slice of one parameter; None if no trial with a value has it. The default and the winner are last."""
+    """Return the slice of one parameter; None if no complete trial has it. The default and the winner are last.
+
+    Values of trials that ended early would mislead: they are lower because those trials trained less.
+    """
     points = [
         SlicePoint(
             trial=trial.number,
             role=subject.role(trial.number),
             parameter=trial.sampled[axis.label],
-            value=value,
-            is_complete=trial.state == TrialState.COMPLETE,
+            value=_final(trial),
+            ending=ending_of(trial),
         )
         for trial in trials
-        if axis.label in trial.sampled and (value := last_value(trial)) is not None
+        if axis.label in trial.sampled
     ]
-    points.sort(key=lambda point: (point.role != Role.OTHER, point.role == Role.WINNER))
-    return Slice(metric=subject.metric, axis=axis, points=tuple(points)) if points else None
+    if all(point.value is None for point in points):
+        return None
+    points.sort(key=lambda point: _prominence(point.role))
+    return Slice(metric=subject.metric, axis=axis, points=tuple(points))
 
 
 def parallel_of(subject: Subject, trials: Sequence[TrialRecord], axes: Sequence[Axis]) -> Parallel | None:
-    """Return the parallel coordinates; None with fewer than two parameters or trials.
+    """Return the parallel coordinates; None with fewer than two parameters or complete trials.
 
     Args:
         subject: Shared facts of the study.
@@ -107,27 +112,36 @@ def parallel_of(subject: Subject, trials: Sequence[TrialRecord], axes: Sequence[
         axes: Parameters in the order of the axes; the variants of one parameter share an axis.
     """
     merged = _merged(axes)
-    valued = [(trial, value) for trial in trials if (value := last_value(trial)) is not None]
-    if len(merged) < 2 or len(valued) < 2:
+    values = sorted((value for trial in trials if (value := _final(trial)) is not None), reverse=subject.maximised)
+    if len(merged) < 2 or len(values) < 2:
         return None
+    limit = values[min(len(values), max(_FEWEST_BEST, math.ceil(_BEST_SHARE * len(values)))) - 1]
+    result = Axis(label=subject.metric, low=min(values), high=max(values))
+    lines = [_line(subject, trial, merged, result, limit) for trial in trials if trial.sampled]
+    # The best are drawn over the rest, and among them the best last.
     sign = 1 if subject.maximised else -1
-    order = sorted((sign * value for _, value in valued), reverse=True)
-    limit = order[max(math.ceil(_BEST_SHARE * len(order)), min(_FEWEST_BEST, len(order))) - 1]
-    results = [value for _, value in valued]
-    result = Axis(label=subject.metric, low=min(results), high=max(results))
-    lines = [
-        ParallelLine(
-            trial=trial.number,
-            role=subject.role(trial.number),
-            value=value,
-            is_best=sign * value >= limit,
-            places=(*(_place(axis, trial) for axis in merged), result.place(value)),
-        )
-        for trial, value in valued
-    ]
-    lines.sort(key=lambda line: (line.role != Role.OTHER, line.role == Role.WINNER, line.is_best, sign * line.value))
+    lines.sort(key=lambda line: (_prominence(line.role), line.is_best, sign * (line.value or 0.0)))
     drawn = tuple(ParallelAxis(label=_described(axis), ticks=tuple(_ticks(axis))) for axis in (*merged, result))
     return Parallel(metric=subject.metric, axes=drawn, lines=tuple(lines))
+
+
+def _line(subject: Subject, trial: TrialRecord, axes: Sequence[Axis], result: Axis, limit: float) -> ParallelLine:
+    value = _final(trial)
+    return ParallelLine(
+        trial=trial.number,
+        role=subject.role(trial.number),
+        value=value,
+        is_best=value is not None and subject.better(value, limit) == value,
+        places=(*(_place(axis, trial) for axis in axes), None if value is None else result.place(value)),
+    )
+
+
+def _prominence(role: Role) -> int:
+    return (Role.OTHER, Role.DEFAULT, Role.WINNER).index(role)
+
+
+def _final(trial: TrialRecord) -> float | None:
+    return finite(trial.value) if trial.state == TrialState.COMPLETE else None
 
 
 def _merged(axes: Sequence[Axis]) -> list[Axis]:

@@ -16,8 +16,8 @@ _BREAK_S = 300.0
 class Work(StrEnum):
     """Result of an attempt at a run."""
 
-    COMPLETE = "trained to the end"
-    PAUSED = "paused, resumed later"
+    COMPLETE = "complete"
+    PAUSED = "paused"
     STOPPED = "stopped early"
     FAILED = "failed"
     CUT_OFF = "cut off"
