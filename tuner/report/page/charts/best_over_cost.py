@@ -1,7 +1,10 @@
 """Draw the best value of a search over its training time."""
 
+from typing import Any
+
 from tuner.report.page.charts.style import ACCENT, DEFAULT, PAGE, WINNER, Spec, Style, data, finished, role_colours, tip
 from tuner.report.page.records.best_over_cost import BestOverCost
+from tuner.report.page.records.subject import Role
 
 
 def best_over_cost_chart(record: BestOverCost, style: Style = PAGE) -> Spec:
@@ -30,17 +33,32 @@ def best_over_cost_chart(record: BestOverCost, style: Style = PAGE) -> Spec:
         .encode(
             x=x,
             y=alt.Y("value:Q", title=record.metric, scale=y_scale),
-            color=role_colours(),
+            color=role_colours(legend=False),
             tooltip=[tip("trial", "Q"), tip("role", "N"), tip("value", "Q", ".4f"), tip("cost", "Q", ".3f")],
         )
     )
-    layers: list[alt.Chart] = []
+
+    def named(row: dict[str, Any]) -> Any:
+        is_left = row["cost"] < 0.8 * record.hours * scale
+        text = alt.Chart(data([row])).mark_text(
+            text=f"{row['role']}, trial {row['trial']}", align="left" if is_left else "right", dx=8 if is_left else -8,
+            dy=12, color=style.ink, fontSize=11,
+        )  # fmt: skip
+        return text.encode(x="cost:Q", y="value:Q")
+
+    layers: list[Any] = []
     if record.estimate is not None:
         low, high = (end * scale for end in record.estimate)
         width = {"low": low, "high": max(high, low * 1.002)}
         band = alt.Chart(data([width]))
-        layers.append(band.mark_rect(color=ACCENT, opacity=0.25).encode(x=alt.X("low:Q", title=title), x2="high:Q"))
+        edge = alt.X("low:Q", title=title)
+        layers.append(band.mark_rect(color=ACCENT, opacity=0.25).encode(x=edge, x2="high:Q"))
+        name = band.mark_text(
+            text="estimated cost", angle=270, align="left", baseline="top", dx=6, dy=4, color=style.ink, fontSize=11
+        )
+        layers.append(name.encode(x=edge, y=alt.value("height")))
     if record.default is not None:
         level = alt.Chart(data([{"level": record.default}]))
         layers.append(level.mark_rule(color=DEFAULT, strokeDash=[5, 4], strokeWidth=1.5).encode(y="level:Q"))
-    return finished(alt.layer(*layers, best, dots), style, height=280)
+    names = [named(row) for row in rows if row["role"] != Role.OTHER]
+    return finished(alt.layer(*layers, best, dots, *names), style, height=280)
