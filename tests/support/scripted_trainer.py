@@ -176,10 +176,17 @@ def check(request: DataCheckRequest, options: Options) -> EndRecord:
 
 def measure(request: MeasureRequest) -> EndRecord:
     """Report a latency that nobody measured."""
-    times = {"p50_ms": 5.0, "p95_ms": 6.5, "runs": 50, "warm_up_runs": 5}
     send(StartedRecord(pid=os.getpid(), device="scripted"))
     size = Path(request.weights).stat().st_size
-    latency = Latency(runtime="script 1", device="scripted", file_bytes=size, **times)
+    latency = Latency(
+        runtime="script 1",
+        device="scripted",
+        p50_ms=5.0,
+        p95_ms=6.5,
+        runs=50,
+        warm_up_runs=5,
+        file_bytes=size,
+    )
     measured = MeasuredRecord(
         imgsz=request.imgsz, threads=request.threads, num_parameters=1000, gflops=0.5, latencies=(latency,)
     )

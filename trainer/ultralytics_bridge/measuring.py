@@ -42,7 +42,7 @@ def measured(weights: Path, imgsz: int, *, use_gpu: bool, threads: int, folder: 
         ModelError: The file cannot be loaded.
     """
     torch.set_num_threads(threads)
-    model = checkpoints.load(weights)[0].eval().float()
+    model: Any = checkpoints.load(weights)[0].eval().float()
     stride = max(int(model.stride.max()), 32)
     size = math.ceil(imgsz / stride) * stride
     channels = int(getattr(model, "yaml", {}).get("channels", 3))

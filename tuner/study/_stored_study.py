@@ -19,6 +19,7 @@ FINAL_RUN = "promotion"
 REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
 PROFILING = "rehearsal"
+COMMAND = "command"
 
 
 class StoredStudy:
@@ -107,6 +108,12 @@ class StoredStudy:
         """Results of profiling before the search."""
         with translated(self.url):
             return ProfilingFacts.decode(self._study.user_attrs.get(PROFILING, {}))
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Arguments of the last `tune run`; empty if they are not recorded."""
+        with translated(self.url):
+            return tuple(self._study.user_attrs.get(COMMAND, ()))
 
     @property
     def searched_s(self) -> float:

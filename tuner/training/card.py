@@ -49,9 +49,9 @@ class WinnersCard:
     weights_sha256: str
     measured: MeasuredRecord
 
-    def encode(self) -> str:
-        """Return the card as JSON."""
-        body = {
+    def values(self) -> dict[str, Any]:
+        """Return the card as JSON values."""
+        return {
             "version": CARD_VERSION,
             **{name: getattr(self, name) for name in ("study", "trial", "epochs")},
             "params": dict(self.params),
@@ -59,16 +59,18 @@ class WinnersCard:
             **{name: getattr(self, name) for name in ("weights", "weights_sha256")},
             "measured": json.loads(encode(self.measured)),
         }
-        return json.dumps(body, indent=1) + "\n"
 
 
-def read_card(paths: StudyPaths) -> WinnersCard | None:
-    """Read the card of a study; None if there is none that can be read."""
+def read_card(study: ReadableStudy, paths: StudyPaths) -> WinnersCard | None:
+    """Read the card of the study's complete final run; None if there is none that can be read."""
+    run = study.final_run
     try:
         body = json.loads(paths.card.read_text(encoding="utf-8"))
-        return _decoded(body) if body.get("version") == CARD_VERSION else None
+        card = _decoded(body, paths.root) if body.get("version") == CARD_VERSION else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ContractError):
         return None
+    is_of_run = run is not None and card is not None and (run.trial, run.epochs) == (card.trial, card.epochs)
+    return card if is_of_run else None
 
 
 def make_card(study: ReadableStudy, paths: StudyPaths, trainer: Sequence[str]) -> WinnersCard | None:
@@ -92,12 +94,12 @@ def make_card(study: ReadableStudy, paths: StudyPaths, trainer: Sequence[str]) -
         digest = _sha256(Path(run.checkpoint))
     except OSError as error:
         raise MachineError(f"The weights '{run.checkpoint}' cannot be read ({error.strerror})") from error
-    known = read_card(paths)
-    if known is not None and known.weights_sha256 == digest and known.weights == run.checkpoint:
+    known = read_card(study, paths)
+    if known is not None and known.weights_sha256 == digest:
         return known
     card = _measured_card(study, run, digest, trainer)
     try:
-        write_whole(paths.card, card.encode().encode())
+        write_whole(paths.card, _encoded(card, paths.root))
     except OSError as error:
         raise MachineError(f"'{paths.card}' cannot be written ({error.strerror})") from error
     return card
@@ -141,7 +143,14 @@ def _measured(run: FinalRunFacts, imgsz: int, trainer: Sequence[str]) -> Measure
     return found
 
 
-def _decoded(body: Mapping[str, Any]) -> WinnersCard:
+def _encoded(card: WinnersCard, folder: Path) -> bytes:
+    """Return the content of the file; the weights are named by their place in the study's folder, which may move."""
+    weights = Path(card.weights)
+    inside = weights.relative_to(folder) if weights.is_relative_to(folder) else weights
+    return (json.dumps({**card.values(), "weights": str(inside)}, indent=1) + "\n").encode()
+
+
+def _decoded(body: Mapping[str, Any], folder: Path) -> WinnersCard:
     measured = decode(json.dumps(body["measured"]))
     if not isinstance(measured, MeasuredRecord):
         raise TypeError("the measurement is another record")
@@ -151,7 +160,7 @@ def _decoded(body: Mapping[str, Any]) -> WinnersCard:
         epochs=int(body["epochs"]),
         params=dict(body["params"]),
         metrics={str(name): float(value) for name, value in body["metrics"].items()},
-        weights=str(body["weights"]),
+        weights=str(folder / body["weights"]),
         weights_sha256=str(body["weights_sha256"]),
         measured=measured,
     )

@@ -2,15 +2,21 @@
 
 from tuner.comparison.record import reevaluated
 from tuner.exceptions import NoSuccessfulTrialError
-from tuner.report.page.content import Page, Section, Text
+from tuner.report.page.content import Page
 from tuner.report.page.records.subject import cost_unit, subject_of
+from tuner.report.page.run_sections import run_sections, winner_sections
 from tuner.report.page.sections import study_sections
 from tuner.study import ReadableStudy, StudyPaths, read_timeline
 from tuner.training.final_run import choose_winner
 
 
-def study_page(study: ReadableStudy, paths: StudyPaths) -> Page:
+def study_page(study: ReadableStudy, paths: StudyPaths, *, notice: str = "") -> Page:
     """Collect the page from a study and the files in its folder; parts that are missing are left out.
+
+    Args:
+        study: Study, driven or stored.
+        paths: Paths of the study.
+        notice: State of the study in one sentence; empty if nothing is to be said about it.
 
     Raises:
         StorageError: The database cannot be used.
@@ -21,7 +27,12 @@ def study_page(study: ReadableStudy, paths: StudyPaths) -> Page:
         title=subject.name,
         headline=_headline(study),
         lead=_cost(study),
-        sections=(*study_sections(study, subject, study.trials(), spans), *_params(paths)),
+        sections=(
+            *winner_sections(study, paths),
+            *study_sections(study, subject, study.trials(), spans),
+            *run_sections(study, paths),
+        ),
+        notice=notice,
     )
 
 
@@ -41,11 +52,3 @@ def _cost(study: ReadableStudy) -> str:
     again = 0.0 if known is None else sum(run.seconds for run in known.runs) / 3600
     after = f" and {again:,.2f} in {len(known.runs)} re-evaluation runs" if known is not None and again else ""
     return f"It took {search:,.2f} {cost_unit(trials)} in {len(trials)} trials{after}."
-
-
-def _params(paths: StudyPaths) -> tuple[Section, ...]:
-    try:
-        content = paths.params.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ()
-    return (Section(title="params.yaml", note="", items=(Text(content=content),)),)
