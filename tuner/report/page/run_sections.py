@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from tuner.contract.data_report import DataReport
+from tuner.contract.data_report import DataReport, Finding
 from tuner.contract.run_folder import CLASS_METRICS
-from tuner.report.card import card_notes, card_rows
+from tuner.report.card import LATENCY_HEADER, card_notes, card_rows, image_size, latency_rows
 from tuner.report.page.charts.run_charts import run_chart
 from tuner.report.page.content import Chart, Details, Image, Item, Paragraph, Section, Table, Text
 from tuner.report.page.records.final_run import RunCourse, run_course
@@ -38,7 +38,13 @@ def winner_sections(study: ReadableStudy, paths: StudyPaths) -> Iterator[Section
         note="Metrics are those of best.pt on the validation split. Latency is that of the network alone, measured on "
         "the machine of the run: without loading and scaling the image, and without filtering the boxes.",
         items=(
-            Table(header=("measured", "value"), rows=(*card_rows(card), ("weights", card.weights))),
+            Table(header=("", "value"), rows=(*card_rows(card), ("weights", card.weights)), title="best.pt"),
+            Table(
+                header=LATENCY_HEADER,
+                rows=tuple(latency_rows(card)),
+                numbers=frozenset({2, 3, 4, 5, 6}),
+                title=f"Latency for one image of {image_size(card)}",
+            ),
             *(Paragraph(text=note) for note in card_notes(card)),
             Details(summary=f"Parameters ({len(card.params)})", items=(parameters,)),
         ),
@@ -168,11 +174,16 @@ def _findings(report: DataReport) -> Iterator[Item]:
         yield Paragraph(text="The data check found no problems.")
         return
     found = tuple(
-        (finding.level.value, finding.split, f"{len(finding.places):,} {finding.what}", finding.remedy)
+        (finding.level.value, finding.split, _counted(finding), finding.remedy)
         for finding in report.findings[:_MOST_FINDINGS]
     )
     table = Table(header=("level", "split", "what", "remedy"), rows=found)
     yield Details(summary=f"Findings of the data check ({len(report.findings)})", items=(table,))
+
+
+def _counted(finding: Finding) -> str:
+    number = len(finding.places)
+    return finding.what if number == 1 else f"{number:,} {finding.what}"
 
 
 def _augmented(folder: Path) -> Iterator[Details]:
