@@ -3,6 +3,7 @@
 import csv
 import shlex
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tuner.contract.run_folder import CLASS_METRICS
 from tuner.report.card import LATENCY_HEADER, card_notes, card_rows, image_size, latency_rows
 from tuner.report.page.charts.run_charts import run_chart
 from tuner.report.page.content import Chart, Details, Image, Item, Paragraph, Section, Table, Text
+from tuner.report.page.notices import written_at
 from tuner.report.page.records.final_run import RunCourse, run_course
 from tuner.report.page.records.provenance import command_of, data_report_of, versions_now, versions_of
 from tuner.report.page.small_images import small_image
@@ -204,6 +206,7 @@ def _repeat(study: ReadableStudy, paths: StudyPaths) -> Section:
     items: list[Item] = [
         Text(content=command_of(study), title="Command of the search"),
         _versions({"trained with": versions_of(study.spec), "report written by": versions_now()}),
+        Paragraph(text=f"This report was written at {written_at(datetime.now(UTC))}."),
     ]
     if params:
         items.append(Text(content=params, title="params.yaml"))
