@@ -14,7 +14,9 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File to write. Default: report.html in the study's folder, or here if it has none."
+            "--output",
+            "-o",
+            help="File to write. Default: report.html in the study's folder, or in the current one if it has none.",
         ),
     ] = None,
     png: Annotated[
