@@ -37,6 +37,9 @@ from tuner.contract import (
     EnvironmentRecord,
     EnvironmentRequest,
     EpochRecord,
+    Latency,
+    MeasuredRecord,
+    MeasureRequest,
     Outcome,
     Params,
     PreparedRecord,
@@ -113,6 +116,8 @@ def answer(request: Request | Record, options: Options) -> EndRecord:
         case EnvironmentRequest():
             send(EnvironmentRecord(versions={"scripted": "1"}, gpus=()))
             return EndRecord(outcome=Outcome.COMPLETED)
+        case MeasureRequest():
+            return measure(request)
         case _:
             return EndRecord(outcome=Outcome.UNSUPPORTED, message=f"no script for {request.type}")
 
@@ -166,6 +171,26 @@ def check(request: DataCheckRequest, options: Options) -> EndRecord:
     send(StartedRecord(pid=os.getpid(), device="scripted"))
     send(ProgressRecord(step="images", done=4, total=4))
     (Path(request.directory) / DATA_REPORT).write_text(encode_report(report))
+    return EndRecord(outcome=Outcome.COMPLETED)
+
+
+def measure(request: MeasureRequest) -> EndRecord:
+    """Report a latency that nobody measured."""
+    send(StartedRecord(pid=os.getpid(), device="scripted"))
+    size = Path(request.weights).stat().st_size
+    latency = Latency(
+        runtime="script 1",
+        device="scripted",
+        p50_ms=5.0,
+        p95_ms=6.5,
+        runs=50,
+        warm_up_runs=5,
+        file_bytes=size,
+    )
+    measured = MeasuredRecord(
+        imgsz=request.imgsz, threads=request.threads, num_parameters=1000, gflops=0.5, latencies=(latency,)
+    )
+    send(measured)
     return EndRecord(outcome=Outcome.COMPLETED)
 
 

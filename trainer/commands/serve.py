@@ -26,6 +26,7 @@ from tuner.contract import (
     DataCheckRequest,
     EndRecord,
     EnvironmentRequest,
+    MeasureRequest,
     Outcome,
     PrepareRequest,
     PreviewRequest,
@@ -202,7 +203,8 @@ def _answer(request: Request, records: int) -> EndRecord:
 
 
 def _serve_once(
-    request: PrepareRequest | DataCheckRequest | PreviewRequest | EnvironmentRequest, emit: Callable[[Record], None]
+    request: PrepareRequest | DataCheckRequest | PreviewRequest | EnvironmentRequest | MeasureRequest,
+    emit: Callable[[Record], None],
 ) -> EndRecord:
     """Answer a request other than training; its modules are imported here, in the fork."""
     match request:
@@ -222,6 +224,10 @@ def _serve_once(
             from trainer.commands import environment
 
             return environment.run(request, emit)
+        case MeasureRequest():
+            from trainer.commands import measure
+
+            return measure.run(request, emit)
 
 
 def _train(request: TrainRequest, records: int) -> EndRecord:

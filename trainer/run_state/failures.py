@@ -17,6 +17,7 @@ from tuner.contract import (
     DataCheckRequest,
     EndRecord,
     EnvironmentRequest,
+    MeasureRequest,
     Outcome,
     PrepareRequest,
     PreviewRequest,
@@ -189,6 +190,7 @@ _DOING = {
     DataCheckRequest.type: "while checking the data set",
     PreviewRequest.type: "while drawing the preview",
     EnvironmentRequest.type: "while checking the environment",
+    MeasureRequest.type: "while measuring the model",
 }
 
 _ORIGINAL = "Original Traceback"

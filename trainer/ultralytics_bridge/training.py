@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -26,7 +27,7 @@ from trainer.exceptions import DivergedError, OutOfMemoryError
 from trainer.nn import is_ssm_parameter
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.divergence import LossWatch
-from trainer.ultralytics_bridge import checkpoints, dataset_scan, determinism, models
+from trainer.ultralytics_bridge import checkpoints, class_metrics, dataset_scan, determinism, models
 from trainer.ultralytics_bridge import image_caches as _image_caches  # noqa: F401 - keeps caches out of the user's files
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads label caches safely
 from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - reports an unreadable image by name
@@ -258,6 +259,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
                 written.restore_best()
         super().final_eval()
         if RANK in {-1, 0}:
+            class_metrics.write(self.validator.metrics, Path(self.save_dir))
             history = {"train_results": self.read_results_csv()}
             for name, path in ((BEST, self.best), (LAST, self.last)):
                 written.rewrite(name, checkpoints.stripped(path, history))

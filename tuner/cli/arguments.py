@@ -160,6 +160,17 @@ def open_study(name: str, home: Path, storage: str | None) -> "tuple[StoredStudy
         ) from error
 
 
+def without_secrets(arguments: list[str]) -> tuple[str, ...]:
+    """Return the arguments without options whose values may be secrets."""
+    return tuple(_without_secrets(arguments)[0])
+
+
+def given_command(context: typer.Context) -> tuple[str, ...]:
+    """Return the arguments of this command line, without secrets, as `main` has put them into the context."""
+    given = context.find_root().obj
+    return given if isinstance(given, tuple) else ()
+
+
 def hide_secrets(arguments: list[str]) -> None:
     """Restart this process if its command line shows secrets: other users of the machine, and Ray, can read it.
 

@@ -1,5 +1,6 @@
 """Implement `tune export`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from tuner.system.printable import printable
 
 if TYPE_CHECKING:
     from tuner.study import StoredStudy, StudyPaths, StudySpec
+    from tuner.training.card import WinnersCard
 
 
 def export(
@@ -46,17 +48,21 @@ def export(
             help="Write the learning curves of all trials instead; accepts several studies of one space.",
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the path of the file and the winner's card as JSON.")
+    ] = False,
     data: DataNow = None,
     model: ModelNow = None,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
     trainer: Trainer = None,
 ) -> None:
-    """Write the winner's configuration for `yolo train cfg=params.yaml`."""
+    """Write the winner's configuration for `yolo train cfg=params.yaml`, and show the card of its final run."""
     if curves is not None:
-        if any(option is not None for option in (output, epochs, data, model)):
+        if as_json or any(option is not None for option in (output, epochs, data, model)):
             raise UsageError(
-                "--curves excludes --output, --epochs, --data and --model, but some of them are given; omit them."
+                "--curves excludes --output, --epochs, --json, --data and --model, but some of them are given; "
+                "omit them."
             )
         _export_curves(curves, list(dict.fromkeys(study)), home, storage)
         return
@@ -64,6 +70,7 @@ def export(
         raise UsageError(
             f"STUDY must be a single study without --curves, but got {', '.join(study)}; name one, or add --curves."
         )
+    from tuner.training.card import read_card
     from tuner.training.export import params_yaml, write_params
     from tuner.training.final_run import choose_winner
 
@@ -76,7 +83,20 @@ def export(
     write_params(params_yaml(opened, winner, length, _with_places_of_now(opened, paths, trainer, data, model)), target)
     if winner.nothing_learnt:
         typer.echo(printable(winner.said()), err=True)
-    typer.echo(printable(str(target)))
+    _show(target, read_card(opened, paths) if is_winners else None, as_json=as_json)
+
+
+def _show(params: Path, card: "WinnersCard | None", *, as_json: bool) -> None:
+    """Print the path of the file, and the winner's card on standard error, so that the path alone can be piped."""
+    if as_json:
+        facts = {"params": str(params.absolute()), "card": None if card is None else card.values()}
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    from tuner.report.card import card_lines
+
+    for line in [] if card is None else card_lines(card):
+        typer.echo(printable(line), err=True)
+    typer.echo(printable(str(params)))
 
 
 def _with_places_of_now(

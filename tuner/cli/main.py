@@ -26,7 +26,7 @@ from tuner.cli import (
     status,
     train,
 )
-from tuner.cli.arguments import hide_secrets
+from tuner.cli.arguments import hide_secrets, without_secrets
 from tuner.cli.output import lasting_output
 from tuner.exceptions import MachineError, SpaceError, TunerError, UsageError
 from tuner.system.printable import printable
@@ -136,7 +136,9 @@ def _refuse_other_verb(arguments: list[str]) -> None:
 def _exit_code(arguments: list[str], *, debug: bool) -> int:
     try:
         _refuse_other_verb(arguments)
-        code = typer.main.get_command(app).main(args=arguments, prog_name="tune", standalone_mode=False)
+        code = typer.main.get_command(app).main(
+            args=arguments, prog_name="tune", standalone_mode=False, obj=without_secrets(arguments)
+        )
     except (TunerError, Interrupted) as error:
         if debug:
             traceback.print_exc()

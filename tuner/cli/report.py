@@ -1,5 +1,6 @@
 """Implement `tune report`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,11 @@ def report(
     study: StudyName,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write. Default: report.html in the study's folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write. Default: report.html in the study's folder, or in the current one if it has none.",
+        ),
     ] = None,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FOLDER", help="Folder to write the charts to as PNG images, too.")
@@ -20,14 +25,27 @@ def report(
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
 ) -> None:
-    """Write the results of a study as one HTML file, which needs no network."""
+    """Write the results of a study as one HTML file, which needs no network; also while the study is being driven.
+
+    It also takes a study that another program made with Optuna.
+    """
+    from tuner.report.page.foreign import foreign_page
+    from tuner.report.page.notices import stored_notice
     from tuner.report.page.page import write_images, write_page
     from tuner.report.page.study import study_page
+    from tuner.storage.lease import holder_of
 
     opened, paths = open_study(study, home, storage)
-    content = study_page(opened, paths)
-    target = paths.report if output is None else output
+    if opened.is_ours:
+        holder = holder_of(opened.url, opened.name)
+        notice = stored_notice(opened.trials(), None if holder is None else str(holder), datetime.now(UTC))
+        content = study_page(opened, paths, notice=notice)
+    else:
+        content = foreign_page(opened)
+    target = output or (paths.report if paths.root.is_dir() else Path("report.html"))
     write_page(content, target)
+    if content.notice:
+        typer.echo(content.notice, err=True)
     typer.echo(target)
     if png is not None:
         write_images(content, png)

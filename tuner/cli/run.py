@@ -23,6 +23,7 @@ from tuner.cli.arguments import (
     chosen_model,
     commands_prefix,
     data_source,
+    given_command,
     hooks_of,
     machines,
     open_study,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     space: Annotated[
         str,
         typer.Option(
@@ -213,6 +215,7 @@ def run(
             promote=promote,
             validate_every_epoch=validate_every_epoch,
             bounds=bounds,
+            command=given_command(context),
         )
         if dry_run:
             service.estimate_only(options, view)

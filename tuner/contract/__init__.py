@@ -16,15 +16,16 @@ answers what it cannot read with `end`, outcome `error`, and one line that says 
     check_data       started, progress..., cleaned?, end    tune data check; tune run and train without a model
     preview          started, previewed, end                tune preview
     environment      started, environment_report, end       tune doctor; tune train, unless it gets --gpus 0
+    measure          started, measured, end                 tune run, promote: after the final run
 
 Exactly one `end` closes a request, whatever happens. After it the trainer is silent until the next request. `prepared`,
-`previewed` and `environment_report` come only with the outcome `completed`. The trainer ends when its standard input
-closes, and takes its children with it. It may also end after any `end`: the tuner starts it again.
+`previewed`, `environment_report` and `measured` come only with the outcome `completed`. The trainer ends when its
+standard input closes, and takes its children with it. It may also end after any `end`: the tuner starts it again.
 
-**Requests that a trainer must know** are `prepare` and `train`. The other three are optional. A trainer answers a
+**Requests that a trainer must know** are `prepare` and `train`. The other four are optional. A trainer answers a
 type that it does not know (`decode` raises `UnknownTypeError`) with `end`, outcome `unsupported`. The command of the
-user then fails with one line and exit code 5. It does the same if the trainer ends without an answer, or does not
-send `started` within two minutes.
+user then fails with one line and exit code 5; `measure` costs a run only its winner's card. It does the same if the
+trainer ends without an answer, or does not send `started` within two minutes.
 
 **Training.** `started` carries the pid of the training process, which leads a process group of its own. To stop a
 run, the tuner sends SIGTERM to that group, and the trainer ends the request with the outcome `stopped`. SIGKILL
@@ -64,6 +65,7 @@ from tuner.contract.codec import (
 )
 from tuner.contract.data_report import CleanedRecord, DataCheckRequest, ProgressRecord
 from tuner.contract.environment import EnvironmentRecord, EnvironmentRequest, Gpu
+from tuner.contract.measuring import Latency, MeasuredRecord, MeasureRequest
 from tuner.contract.messages import (
     FULL_RUN_DEFAULTS,
     METRICS,
@@ -94,6 +96,9 @@ __all__ = [
     "EnvironmentRequest",
     "EpochRecord",
     "Gpu",
+    "Latency",
+    "MeasureRequest",
+    "MeasuredRecord",
     "Outcome",
     "ParamValue",
     "Params",

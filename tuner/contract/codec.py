@@ -6,6 +6,7 @@ from typing import Any, get_args
 from tuner.contract._json_values import record_of, values_of
 from tuner.contract.data_report import CleanedRecord, DataCheckRequest, ProgressRecord
 from tuner.contract.environment import EnvironmentRecord, EnvironmentRequest
+from tuner.contract.measuring import MeasuredRecord, MeasureRequest
 from tuner.contract.messages import (
     EndRecord,
     EpochRecord,
@@ -19,7 +20,7 @@ from tuner.exceptions import TunerError
 
 CONTRACT_VERSION = 1
 
-Request = PrepareRequest | TrainRequest | DataCheckRequest | PreviewRequest | EnvironmentRequest
+Request = PrepareRequest | TrainRequest | DataCheckRequest | PreviewRequest | EnvironmentRequest | MeasureRequest
 Record = (
     PreparedRecord
     | StartedRecord
@@ -28,6 +29,7 @@ Record = (
     | CleanedRecord
     | PreviewRecord
     | EnvironmentRecord
+    | MeasuredRecord
     | EndRecord
 )
 

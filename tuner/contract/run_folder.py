@@ -32,6 +32,9 @@ LOCK = "trainer.lock"
 RESULTS = "results.csv"
 """Table of epochs, as ultralytics writes it."""
 
+CLASS_METRICS = "class-metrics.csv"
+"""Metrics of best.pt of a full run on the validation split, one row for each class, with a header."""
+
 ARGUMENTS = "args.yaml"
 """Training arguments, as ultralytics writes them."""
 

@@ -7,7 +7,9 @@ from optuna.trial import TrialState
 
 from tuner.cost.actual import full_run_times, search_times
 from tuner.diagnosis import finding_lines, summary_lines
+from tuner.report.card import latency_lines
 from tuner.study import ReadableStudy, StudyPaths, best_trial
+from tuner.training.card import read_card
 from tuner.training.final_run import Winner
 
 
@@ -28,12 +30,15 @@ def conclusion_lines(study: ReadableStudy, winner: Winner, paths: StudyPaths, pr
         lines += [
             f"Final run ({noted.epochs} epochs){': ' if values else ''}{values}",
             f"    weights     {noted.checkpoint}",
+            *(f"    {line}" for line in latency_lines(read_card(study, paths))),
             *(f"    {line}" for line in (*summary_lines(Path(noted.directory)), *full_run_times(study))),
         ]
     else:
         lines += [f"    {line}" for line in finding_lines(paths.trial(trial.number))]
     lines += [f"    {line}" for line in search_times(study)]
-    lines += [f"    parameters  {paths.params}", f"    all files   {paths.root}", "Next:"]
+    lines += [f"    parameters  {paths.params}"]
+    lines += [f"    report      {paths.report}"] if paths.report.exists() else []
+    lines += [f"    all files   {paths.root}", "Next:"]
     return [*lines, *_next_commands(study, paths, prefix, promotes=not (is_trained or winner.nothing_learnt))]
 
 

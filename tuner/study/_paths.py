@@ -86,6 +86,11 @@ class StudyPaths:
         return self.root / "report.html"
 
     @property
+    def card(self) -> Path:
+        """Winner's card (see `tuner.training.card`)."""
+        return self.root / "card.json"
+
+    @property
     def params(self) -> Path:
         return self.root / "params.yaml"
 

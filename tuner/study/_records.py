@@ -104,6 +104,10 @@ class ReadableStudy(Protocol):
         """Results of profiling before the search."""
 
     @property
+    def command(self) -> tuple[str, ...]:
+        """Arguments of the last `tune run`, without secrets; empty if they are not recorded."""
+
+    @property
     def searched_s(self) -> float:
         """Recorded wall time of the search over all drivers, in seconds."""
 

@@ -1,10 +1,12 @@
 """Read a study from its database."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from sqlalchemy import Engine
 
 from tuner.exceptions import StorageError, UsageError
@@ -19,6 +21,15 @@ FINAL_RUN = "promotion"
 REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
 PROFILING = "rehearsal"
+COMMAND = "command"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """Value that a study optimises."""
+
+    name: str
+    maximised: bool
 
 
 class StoredStudy:
@@ -79,6 +90,21 @@ class StoredStudy:
         return self._study._storage
 
     @property
+    def is_ours(self) -> bool:
+        """True if tune created the study; another program's has no spec, and its attributes mean nothing to us."""
+        with translated(self.url):
+            return SPEC in self._study.user_attrs
+
+    @property
+    def objective(self) -> Objective | None:
+        """Value that the study optimises; None if there are several."""
+        with translated(self.url):
+            directions, names = self._study.directions, self._study.metric_names
+        if len(directions) != 1:
+            return None
+        return Objective(name=names[0] if names else "value", maximised=directions[0] == StudyDirection.MAXIMIZE)
+
+    @property
     def spec(self) -> StudySpec:
         with translated(self.url):
             return spec_of(self._study, self._folder)
@@ -87,6 +113,8 @@ class StoredStudy:
         """Return all trials, ordered by number."""
         with translated(self.url):
             trials = self._study.get_trials(deepcopy=False)
+        if not self.is_ours:
+            return tuple(trial_record(trial, {}) for trial in trials)
         return tuple(trial_record(trial, found(trial.user_attrs, self._folder)) for trial in trials)
 
     @property
@@ -107,6 +135,12 @@ class StoredStudy:
         """Results of profiling before the search."""
         with translated(self.url):
             return ProfilingFacts.decode(self._study.user_attrs.get(PROFILING, {}))
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Arguments of the last `tune run`; empty if they are not recorded."""
+        with translated(self.url):
+            return tuple(self._study.user_attrs.get(COMMAND, ()))
 
     @property
     def searched_s(self) -> float:

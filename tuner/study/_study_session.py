@@ -21,7 +21,7 @@ from tuner.study._changes import Change
 from tuner.study._facts import NO_FACTS, FinalRunFacts, ProfilingFacts, TrialFacts, jsonable
 from tuner.study._places import found, kept, renewed
 from tuner.study._records import Proposal, StudySpec, TrialRecord, trial_record
-from tuner.study._stored_study import FINAL_RUN, PROFILING, REEVALUATION, SEARCHED, SPEC
+from tuner.study._stored_study import COMMAND, FINAL_RUN, PROFILING, REEVALUATION, SEARCHED, SPEC
 from tuner.study._writer import Writer
 
 if TYPE_CHECKING:  # reading a study needs no space
@@ -56,6 +56,7 @@ class StudySession:
         self._reevaluation = dict(attributes.get(REEVALUATION, {}))
         self._searched_s = float(attributes.get(SEARCHED, 0.0))
         self._profiling = ProfilingFacts.decode(attributes.get(PROFILING, {}))
+        self._command = tuple(attributes.get(COMMAND, ()))
         self._writer = writer
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
@@ -93,6 +94,16 @@ class StudySession:
     def profiling(self) -> ProfilingFacts:
         """Results of profiling before the search."""
         return self._profiling
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Arguments of the last `tune run`; empty if they are not recorded."""
+        return self._command
+
+    def record_command(self, arguments: tuple[str, ...]) -> None:
+        """Replace the arguments of the last `tune run`, which must contain no secrets."""
+        self._command = arguments
+        self._writer.put(Change(attributes={COMMAND: list(arguments)}))
 
     def renew_places(self, spec: StudySpec) -> None:
         """Update the paths and names of data set and model from a spec with the same content."""
@@ -268,6 +279,7 @@ class StudySession:
             REEVALUATION: self._reevaluation,
             SEARCHED: self._searched_s,
             PROFILING: jsonable(self._profiling.encode()),
+            COMMAND: list(self._command),
         }
         yield Change(attributes={name: fact for name, fact in facts.items() if fact})
         for trial_id in self._ids:

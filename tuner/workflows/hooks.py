@@ -20,6 +20,7 @@ from tuner.system.printable import printable
 from tuner.system.signals import PREEMPTED, Interrupted
 from tuner.training.final_run import Winner, choose_winner
 from tuner.workflows.notifications import Delivery, Message, masked_url, without_urls
+from tuner.workflows.run_files import write_report
 
 FACTS_VERSION = 1
 """Version of the facts that hooks receive; a change of meaning raises it."""
@@ -65,6 +66,8 @@ class EndFacts:
     """Path of params.yaml, once it is written."""
     weights: str = ""
     """Path of the winner's best.pt, once the final run is complete."""
+    report: str = ""
+    """Path of the report, once it is written."""
     message: str = ""
     """Error on one line; "" if the run is done."""
 
@@ -85,7 +88,7 @@ class EndFacts:
 
 
 class RunEnd:
-    """End of one run: knows the study as soon as there is one, and calls the hooks at most once."""
+    """End of one run: knows the study as soon as there is one, writes the report, and calls the hooks at most once."""
 
     def __init__(self, hooks: Hooks, tell: Callable[[str], None]) -> None:
         self._hooks = hooks
@@ -95,6 +98,7 @@ class RunEnd:
         self._paths: StudyPaths | None = None
         self._lock = threading.Lock()
         self._is_over = False
+        self._report = ""
 
     def concerns(self, name: str, paths: StudyPaths) -> None:
         """Name the study of the run."""
@@ -104,12 +108,26 @@ class RunEnd:
         """Take the facts from this study, which stays readable in memory after its database is closed."""
         self._study = study
 
+    def write_report(self, notice: str = "") -> None:
+        """Write the report of the study, if it has trials. Never raises.
+
+        Args:
+            notice: How the run ended, in one sentence; empty if it is done.
+        """
+        if self._study is not None and self._paths is not None and self._study.trials():
+            self._report = write_report(self._study, self._paths, self._tell, notice=notice)
+
     def report(self, exit_code: int, message: str = "") -> None:
-        """Call the hooks and wait for them, no longer than their timeout. Never raises."""
+        """Write the report unless it is written, and call the hooks, no longer than their timeout. Never raises."""
         with self._lock:
             if self._is_over:
                 return
             self._is_over = True
+        try:
+            with _cancellable():
+                self._report_end(message)
+        except _Cancelled as cancelled:
+            self._tell(f"warning: the report was cancelled by {cancelled}")
         if self._hooks.on_end is None and not self._hooks.notify:
             return
         try:
@@ -117,9 +135,17 @@ class RunEnd:
         except Exception as error:  # whatever is wrong with a hook, the run has its exit code
             self._tell(f"warning: the hooks failed: {type(error).__name__}: {without_urls(str(error))}")
 
+    def _report_end(self, message: str) -> None:
+        if not self._report:
+            self.write_report(f"The run ended early: {message}" if message else "")
+            if self._report:
+                self._tell(f"report {self._report}")
+
     def _facts(self, exit_code: int, message: str) -> EndFacts:
         said = "; ".join(part for part in message.split("\n") if part)
-        facts = EndFacts(outcome=_outcome(exit_code), exit_code=exit_code, study=self._name, message=said)
+        facts = EndFacts(
+            outcome=_outcome(exit_code), exit_code=exit_code, study=self._name, report=self._report, message=said
+        )
         if self._paths is None:
             return facts
         with contextlib.suppress(TunerError):  # a damaged record: report the end without the result

@@ -43,3 +43,5 @@ class RunOptions:
     validate_every_epoch: bool
     bounds: Budget
     """Limits that end the search before its last trial."""
+    command: tuple[str, ...] = ()
+    """Arguments of the command line, without secrets, for the report; empty if there is none."""

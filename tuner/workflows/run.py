@@ -42,6 +42,7 @@ from tuner.workflows.machines import connected_machines, held_study, watched_mac
 from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
 from tuner.workflows.profiling import measure_memory, timed_epoch
+from tuner.workflows.run_files import write_card
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
@@ -90,6 +91,8 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
             end.reads(study)
             _refuse_changes(study, options, prepared)
             study.renew_places(_spec(options, prepared))
+            if options.command:
+                study.record_command(options.command)
             view.subject(study.spec, options.space, prepared.notes)
             with watched_machines(options.machines, study, signals, end) as slots:
                 require_room(options, study, slots)
@@ -114,6 +117,8 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                     _train_in_full(session, winner, options.space.settings.promote_epochs)
             study.flush(_FLUSH_S)
             write_params(params_yaml(study, winner, options.space.settings.promote_epochs), options.paths.params)
+            write_card(study, options.paths, options.machines.trainer, view.note)
+            end.write_report()
             view.conclusion(study, winner, options.paths)
 
 
@@ -182,6 +187,8 @@ def promote(
             _train_in_full(session, winner, length)
         study.flush(_FLUSH_S)
         write_params(params_yaml(study, winner, length), paths.params)
+        write_card(study, paths, machines.trainer, view.note)
+        end.write_report()
         view.conclusion(study, winner, paths)
 
 

@@ -18,7 +18,7 @@ from tuner.workflows.hooks import EndFacts, Hooks, reported_end
 
 VARIABLES = {
     *("TUNE_OUTCOME", "TUNE_EXIT_CODE", "TUNE_STUDY", "TUNE_FOLDER", "TUNE_VERDICT", "TUNE_BEST", "TUNE_PARAMS"),
-    *("TUNE_WEIGHTS", "TUNE_MESSAGE"),
+    *("TUNE_WEIGHTS", "TUNE_REPORT", "TUNE_MESSAGE"),
 }
 
 
@@ -93,9 +93,10 @@ def test_a_command_gets_the_facts_of_a_run_that_is_done(tmp_path, said, study, w
         "TUNE_BEST": "0.3",
         "TUNE_PARAMS": str(paths.params),
         "TUNE_WEIGHTS": "/d/best.pt",
+        "TUNE_REPORT": str(paths.report),
         "TUNE_MESSAGE": "",
     }
-    assert said == []
+    assert said == [f"report {paths.report}"]
 
 
 def test_a_webhook_gets_the_same_facts_as_json(server, base, said, study, winner, paths):
@@ -113,6 +114,7 @@ def test_a_webhook_gets_the_same_facts_as_json(server, base, said, study, winner
         "best": 0.3,
         "params": "",
         "weights": "",
+        "report": str(paths.report),
         "message": "",
     }
 

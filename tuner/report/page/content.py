@@ -94,6 +94,8 @@ class Page:
     lead: str
     """What a reader needs next, in a few sentences; can be empty."""
     sections: tuple[Section, ...]
+    notice: str = ""
+    """Warning above all else, such as that the run is still in progress; empty for none."""
 
     def charts(self) -> Iterator[Chart]:
         """Yield all charts in their order on the page, folded ones too."""

@@ -7,18 +7,12 @@ from pathlib import Path
 from tuner.exceptions import MachineError
 from tuner.report.page.charts.style import IMAGE, PAGE
 from tuner.report.page.content import Item, Page
+from tuner.report.page.vega import VEGA_LITE, vega_script
 from tuner.system.atomic_files import write_whole
-
-VEGA_LITE = "6.4"
-"""Version of Vega-Lite that draws the charts; it must be able to draw what Altair's schema describes."""
-
-_GLOBALS = "window.vegaEmbed = vegaEmbed;"
-"""Script that makes the bundled library visible to the page."""
 
 
 def render(page: Page) -> str:
     """Return the HTML; all text of the page is escaped."""
-    import vl_convert
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # Autoescape for every template, because a study or a parameter may be named like a tag.
@@ -36,7 +30,7 @@ def render(page: Page) -> str:
         kind_of=_kind_of,
         # "<" as an escape: in a string of JSON it could end the script element.
         specs=json.dumps(specs, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        vega=vl_convert.javascript_bundle(_GLOBALS, vl_version=VEGA_LITE).replace("</script", "<\\/script"),
+        vega=vega_script(),
     )
 
 

@@ -1,16 +1,22 @@
 """Collect the page of one study."""
 
 from tuner.exceptions import NoSuccessfulTrialError
-from tuner.report.page.content import Page, Section, Text
+from tuner.report.page.content import Page
 from tuner.report.page.records.costs import costs_of
 from tuner.report.page.records.subject import subject_of
+from tuner.report.page.run_sections import run_sections, winner_sections
 from tuner.report.page.sections import study_sections
 from tuner.study import ReadableStudy, StudyPaths, read_timeline
 from tuner.training.final_run import choose_winner
 
 
-def study_page(study: ReadableStudy, paths: StudyPaths) -> Page:
+def study_page(study: ReadableStudy, paths: StudyPaths, *, notice: str = "") -> Page:
     """Collect the page from a study and the files in its folder; parts that are missing are left out.
+
+    Args:
+        study: Study, driven or stored.
+        paths: Paths of the study.
+        notice: State of the study in one sentence; empty if nothing is to be said about it.
 
     Raises:
         StorageError: The database cannot be used.
@@ -21,7 +27,12 @@ def study_page(study: ReadableStudy, paths: StudyPaths) -> Page:
         title=subject.name,
         headline=_headline(study),
         lead=_lead(study),
-        sections=(*study_sections(study, subject, study.trials(), spans), *_params(paths)),
+        sections=(
+            *winner_sections(study, paths),
+            *study_sections(study, subject, study.trials(), spans),
+            *run_sections(study, paths),
+        ),
+        notice=notice,
     )
 
 
@@ -42,11 +53,3 @@ def _lead(study: ReadableStudy) -> str:
     parts = [f"{phase.hours:,.2f} in the {phase.phase}" for phase in costs.phases]
     trials = f"{number:,} trial{'' if number == 1 else 's'}"
     return f"{what} {trials}, {costs.hours:,.2f} {costs.unit}: {', '.join(parts)}."
-
-
-def _params(paths: StudyPaths) -> tuple[Section, ...]:
-    try:
-        content = paths.params.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ()
-    return (Section(title="params.yaml", note="", items=(Text(content=content),)),)
