@@ -11,6 +11,7 @@ import typer
 
 from tuner import __version__
 from tuner.cli import (
+    compare,
     dashboard,
     data,
     db,
@@ -65,6 +66,7 @@ app.command("preview")(preview.preview)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("dashboard")(dashboard.dashboard)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)
