@@ -18,6 +18,7 @@ from tuner.cli import (
     diagnose,
     doctor,
     export,
+    import_results,
     preview,
     promote,
     report,
@@ -70,6 +71,7 @@ app.command("compare")(compare.compare)
 app.command("dashboard")(dashboard.dashboard)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)
+app.command("import-results")(import_results.import_results)
 app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose_run)
 app.command("simulate")(simulate.simulate)

@@ -36,6 +36,7 @@ def test_the_verbs_are_the_documented_ones():
         "simulate",
         "status",
         "compare",
+        "import-results",
         "report",
         "train",
         "promote",
