@@ -3,7 +3,8 @@
 The names and defaults are those of the public default.yaml of one release of each minor version, as facts.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
 Value = bool | int | float | str | list[object] | None
 
@@ -282,3 +283,27 @@ def _plain(value: Value) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_plain, value))}]" if value else "[]"  # type: ignore[arg-type]
     return str(value) if value != "" else "''"
+
+
+def tune_results_csv(iterations: Sequence[tuple[float, Mapping[str, Value]]]) -> str:
+    """tune_results.csv of 8.0 to 8.3, from the fitness and the values of each iteration."""
+    names = list(iterations[0][1])
+    rows = [",".join(map(str, (fitness, *(values[name] for name in names)))) for fitness, values in iterations]
+    return "".join(f"{line}\n" for line in [",".join(["fitness", *names]), *rows])
+
+
+def tune_results_line(
+    fitness: float, values: Mapping[str, Value], *, data: Sequence[str] = ("coco8",), failed: Sequence[str] = ()
+) -> str:
+    """Return a line of tune_results.ndjson, as 8.4.190 wrote it for one and for several data sets."""
+    metrics = {"metrics/mAP50(B)": fitness, "metrics/mAP50-95(B)": fitness, "val/box_loss": 1.0, "fitness": fitness}
+    nothing = {"metrics/mAP50-95(B)": 0.0, "fitness": 0.0}
+    record = {
+        "iteration": 1,
+        "fitness": fitness,
+        "hyperparameters": dict(values),
+        "datasets": {name: nothing if name in failed else metrics for name in data},
+        "save_dirs": {name: f"/runs/multitrain/{name}" for name in data},
+        **({"failed_datasets": list(failed)} if failed else {}),
+    }
+    return f"{json.dumps(record)}\n"

@@ -11,12 +11,14 @@ import typer
 
 from tuner import __version__
 from tuner.cli import (
+    compare,
     dashboard,
     data,
     db,
     diagnose,
     doctor,
     export,
+    import_results,
     preview,
     promote,
     report,
@@ -65,9 +67,11 @@ app.command("preview")(preview.preview)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("dashboard")(dashboard.dashboard)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)
+app.command("import-results")(import_results.import_results)
 app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose_run)
 app.command("simulate")(simulate.simulate)

@@ -1,7 +1,8 @@
 """Implement `tune run`."""
 
 import re
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,10 +65,10 @@ def run(
     warm_start: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="STUDY",
+            metavar="STUDY|FILE",
             autocompletion=completion.study_names,
-            help="Try the best configurations of an earlier study first, adapted to this space; repeat the option to "
-            "combine several studies.",
+            help="Try the best configurations of an earlier study, or of a file (see `tune import-results`), first, "
+            "adapted to this space; repeat the option to combine several.",
         ),
     ] = None,
     settings: Annotated[
@@ -211,7 +212,7 @@ def run(
             paths=paths,
             storage=url,
             machines=where,
-            warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage),
+            warm_start=_warm_start(loaded, list(dict.fromkeys(warm_start or ())), name, home, storage, view.note),
             promote=promote,
             validate_every_epoch=validate_every_epoch,
             bounds=bounds,
@@ -232,16 +233,26 @@ def _settings(settings: list[str], imgsz: int | None) -> list[str]:
 
 
 def _warm_start(
-    space: "Space", earlier: list[str], name: str, home: Path, storage: str | None
+    space: "Space", earlier: list[str], name: str, home: Path, storage: str | None, tell: Callable[[str], None]
 ) -> tuple[dict[str, ParamValue], ...]:
-    """Return the configurations that the earlier studies provide for a new study of this name."""
+    """Return the configurations that earlier studies and files provide for a new study of this name."""
+    from tuner.report.imported import import_line, import_summary
+    from tuner.search.warm_start import source_of
     from tuner.search.warm_start import warm_start as warm_start_of
+    from tuner.training.warm_start_file import is_file_name, read_configurations
 
     if name in earlier:
         raise UsageError(f"--warm-start must name another study, but got the study of this run, '{name}'; omit it.")
-    with ExitStack() as opened:
-        studies = [opened.enter_context(closing(open_study(of, home, storage)[0])) for of in earlier]
-        return warm_start_of(space, studies)
+    sources = []
+    for each in earlier:
+        if is_file_name(each):
+            results = read_configurations(Path(each))
+            tell(f"start  {import_line(import_summary(space, results))}")
+            sources.append(results.source)
+        else:
+            with closing(open_study(each, home, storage)[0]) as study:
+                sources.append(source_of(study))
+    return tuple(dict(start.configuration) for start in warm_start_of(space, sources))
 
 
 def _rungs(text: str | None) -> tuple[int, ...] | None:

@@ -57,7 +57,7 @@ class View:
             f"of {spec.epochs} epochs; rungs: {rungs}; metric: {spec.metric}"
         )
         if spec.warm_start:
-            self.note(f"start  the default configuration, then {len(spec.warm_start)} from earlier studies")
+            self.note(f"start  the default configuration, then {len(spec.warm_start)} of the warm start")
         for warning in (*notes, *space.warnings):
             self.note(f"warning: {warning}")
 

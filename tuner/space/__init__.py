@@ -12,6 +12,7 @@ from tuner.space._arguments import (
 )
 from tuner.space._augmentation import augmentation_of
 from tuner.space._canonical import space_of
+from tuner.space._differences import described
 from tuner.space._encoding import UnitCube
 from tuner.space._files import SHIPPED_SPACES, find_space, load_space
 from tuner.space._foreign import YOLOV5_NAMES, foreign_names, foreign_text, implausible
@@ -66,6 +67,7 @@ __all__ = [
     "YamlMapping",
     "augmentation_of",
     "default_rungs",
+    "described",
     "find_space",
     "foreign_names",
     "foreign_text",

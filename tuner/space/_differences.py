@@ -1,4 +1,4 @@
-"""List the differences between two spaces, for the message that a study cannot be resumed."""
+"""Describe spaces by their canonical forms, and list the differences between two of them."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,6 +13,15 @@ def differences_between(old: Mapping[str, object], new: Mapping[str, object]) ->
         *_part_differences("baseline", "baseline ", old, new),
         *_part_differences("settings", "search ", old, new),
     ]
+
+
+def described(canonical: Mapping[str, object]) -> dict[str, str]:
+    """Describe the parameters of a canonical form and their default values, as in YAML, by name."""
+    parameters, baseline = _mapping(canonical.get("parameters")), _mapping(canonical.get("baseline"))
+    return {
+        **{label: _text(parameters[label]) for label in sorted(parameters)},
+        **{f"default {name}": _text(baseline[name]) for name in sorted(baseline)},
+    }
 
 
 def _part_differences(part: str, prefix: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:

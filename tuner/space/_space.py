@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space._arguments import AUGMENTATION_STRENGTH, UnfitError
+from tuner.space._arguments import AUGMENTATION_STRENGTH, UnfitError, shown
 from tuner.space._augmentation import augmentation_of
 from tuner.space._differences import differences_between
 from tuner.space._parameters import FixedParameter, Parameter, SearchedParameter
@@ -86,17 +86,25 @@ class Space:
         """Return the baseline by label, ready for `study.enqueue_trial`."""
         return self._sampled(lambda parameter: self.baseline[parameter.name])
 
-    def adapted(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue] | None:
+    def nearest(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
         """Return the configuration of this space, by label, that is nearest to values from elsewhere, by name.
 
-        Numbers outside a range are clipped to it; missing values come from the baseline. Returns None if a choice is
-        not in this space, or if an active parameter has a value in neither.
+        Numbers outside a range are clipped to it; missing values come from the baseline.
+
+        Raises:
+            UnfitError: A choice is not in this space, or an active parameter has a value in neither.
         """
         known = {**self.baseline, **params}
-        try:
-            return self._sampled(lambda parameter: parameter.nearest(known[parameter.name]))
-        except (KeyError, UnfitError):
-            return None
+
+        def chosen(parameter: SearchedParameter) -> ParamValue:
+            if parameter.name not in known:
+                raise UnfitError(f"`{parameter.name}` has no value, and the default configuration has none either")
+            try:
+                return parameter.nearest(known[parameter.name])
+            except UnfitError as unfit:
+                raise UnfitError(f"`{parameter.name}` {shown(known[parameter.name])} {unfit}") from unfit
+
+        return self._sampled(chosen)
 
     def _sampled(self, chosen: Callable[[SearchedParameter], ParamValue]) -> dict[str, ParamValue]:
         """Choose values for the active searched parameters one by one in a fixed order; return them by label."""

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("verb", ["status", "promote", "export", "dashboard"])
+@pytest.mark.parametrize("verb", ["status", "compare", "promote", "export", "dashboard"])
 def test_names_of_studies_are_those_of_the_home(folder, verb):
     assert completed(folder, f"tune {verb} f") == ["first", "further"]
 

@@ -35,6 +35,8 @@ def test_the_verbs_are_the_documented_ones():
         "run",
         "simulate",
         "status",
+        "compare",
+        "import-results",
         "report",
         "train",
         "promote",

@@ -59,11 +59,22 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baselin
     assert best, "the seed has one that runs to its end"
     code, output = arena.run(more=["--study", "next", "--warm-start", "s"])
     assert code == 0, output
-    assert f"start  the default configuration, then {len(best)} from earlier studies" in output
+    assert f"start  the default configuration, then {len(best)} of the warm start" in output
     study = StoredStudy.open(sqlite_url(arena.folder / "studies" / "next" / "study.db"), "next")
     tried = [trial.params["lr0"] for trial in study.trials()]
     study.close()
     assert tried[: 1 + len(best)] == [0.01, *(lr0 for _, lr0 in reversed(best))]
+
+
+def test_a_file_of_tuning_results_gives_configurations_to_try_first_and_no_results(arena):
+    (arena.folder / "space.yaml").write_text(SPACE % 3)
+    (arena.folder / "tune_results.csv").write_text("fitness,lr0,box\n0.2,0.05,7.5\n0.9,0.07,7.5\n0.0,0.03,7.5\n")
+    code, output = arena.run(more=["--warm-start", "tune_results.csv"])
+    assert code == 0, output
+    assert "tune_results.csv: 3 configurations read, 2 usable, 2 fit into the space" in output
+    trials = arena.status()["trials"]
+    assert [trial["params"]["lr0"] for trial in trials] == [0.01, 0.07, 0.05]
+    assert all(trial["epochs"] > 0 for trial in trials)
 
 
 def _ended(status):

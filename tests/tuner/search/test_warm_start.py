@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, play
 from tuner.exceptions import UsageError
 from tuner.search.search import Search
-from tuner.search.warm_start import MOST, warm_start
+from tuner.search.warm_start import MOST, Candidate, Clipped, Misfit, Source, fit, source_of
+from tuner.search.warm_start import warm_start as warm_start_of
 from tuner.space import parse_space
 from tuner.storage.database import existing_storage
 from tuner.study import StoredStudy, TrialRecord
@@ -37,8 +38,12 @@ class Earlier:
         )
 
 
-def rates(configurations):
-    return [configuration["lr0"] for configuration in configurations]
+def rates(starts):
+    return [start.configuration["lr0"] for start in starts]
+
+
+def warm_start(space, studies):
+    return warm_start_of(space, [source_of(study) for study in studies])
 
 
 def test_the_best_that_were_trained_to_their_end_come_first(space):
@@ -72,8 +77,23 @@ def test_a_study_of_another_kind_has_nothing_to_give():
     other = parse_space(
         "parameters: {optimizer: {choice: [Adam, AdamW]}}\nbaseline: {optimizer: Adam}", name="other", file=""
     )
-    with pytest.raises(UsageError, match=r"no trial of 'e' fits into the space 'other'"):
+    with pytest.raises(
+        UsageError, match=r"none of 'e' fits into the space 'other': `optimizer` 'SGD' is not one of Adam, AdamW"
+    ):
         warm_start(other, [Earlier("e", {0.02: 0.5})])
+
+
+def test_a_value_outside_of_its_range_is_clipped_and_noted(space):
+    start = fit(space, Candidate(values={"lr0": 2.0, "momentum": 0.9}))
+    assert start.configuration == {"lr0": 1.0}
+    assert start.clipped == (Clipped(name="lr0", given=2.0, taken=1.0),)
+
+
+def test_a_configuration_that_does_not_fit_is_left_out_with_a_reason_and_the_others_stay(space):
+    source = Source(name="f", ranked=(Candidate(values={"lr0": "much"}), Candidate(values={"lr0": 0.5})))
+    assert rates(warm_start_of(space, [source])) == [0.5]
+    assert isinstance(misfit := fit(space, source.ranked[0]), Misfit)
+    assert misfit.reason.startswith("`lr0` 'much' is not a number")
 
 
 def tried(search, number):

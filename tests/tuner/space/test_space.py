@@ -1,6 +1,7 @@
 """A space suggests, resolves and identifies itself."""
 
 import json
+import re
 from typing import Any
 
 import optuna
@@ -9,7 +10,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from tuner.contract import ParamValue
 from tuner.exceptions import SpaceError
-from tuner.space import SearchSettings, Space, augmentation_of, default_rungs, parse_space
+from tuner.space import SearchSettings, Space, UnfitError, augmentation_of, default_rungs, parse_space
 
 TEXT = """\
 search: {epochs: 54, grace_epochs: 6, trials: 20}
@@ -184,13 +185,13 @@ class TestAugmentationStrength:
         assert (params["mixup"], params["degrees"], params["scale"]) == (0.3, 20.0, 0.9)
 
 
-class TestAdapted:
+class TestNearest:
     """The configuration of a space that is nearest to values from elsewhere."""
 
     def test_what_fits_stays_as_it_is(self) -> None:
         space = parse()
 
-        assert space.adapted(space.resolve(SGD)) == SGD
+        assert space.nearest(space.resolve(SGD)) == SGD
 
     @pytest.mark.parametrize(
         ("name", "value", "nearest"),
@@ -205,7 +206,7 @@ class TestAdapted:
     def test_numbers_become_the_nearest_of_their_range(self, name: str, value: float, nearest: float) -> None:
         values = {**parse().resolve(SGD), name.split(" ", maxsplit=1)[0]: value}
 
-        adapted = parse().adapted(values)
+        adapted = parse().nearest(values)
 
         assert adapted == {**SGD, name: nearest}
         assert type(adapted[name]) is type(SGD[name])
@@ -217,21 +218,27 @@ class TestAdapted:
             ).replace("close_mosaic: 10", "scale: 0.5")
         )
 
-        assert space.adapted({"scale": 0.3000001})["scale"] == 0.3
+        assert space.nearest({"scale": 0.3000001})["scale"] == 0.3
 
     def test_what_has_no_value_there_has_the_baselines(self) -> None:
-        assert parse().adapted({"lr0": 0.02, "imgsz": 320}) == {
+        assert parse().nearest({"lr0": 0.02, "imgsz": 320}) == {
             **parse().baseline_sampled(),
             "lr0 [optimizer=SGD]": 0.02,
         }
 
     @pytest.mark.parametrize(
-        "values",
-        [{"optimizer": "RMSProp"}, {"lr0": "much"}, {"lr0": float("nan")}, {"cos_lr": True}],
+        ("values", "said"),
+        [
+            ({"optimizer": "RMSProp"}, "`optimizer` 'RMSProp' is not one of"),
+            ({"lr0": "much"}, "`lr0` 'much' is not a number in"),
+            ({"lr0": float("nan")}, "`lr0` nan is not a number in"),
+            ({"cos_lr": True}, "has no value, and the default configuration has none either"),
+        ],
         ids=["an unknown choice", "text", "not a number", "active here, without a value anywhere"],
     )
-    def test_a_configuration_that_the_space_has_no_words_for_has_no_place_in_it(self, values: dict[str, Any]) -> None:
-        assert parse().adapted(values) is None
+    def test_a_configuration_that_the_space_cannot_express_is_refused(self, values: dict[str, Any], said: str) -> None:
+        with pytest.raises(UnfitError, match=re.escape(said)):
+            parse().nearest(values)
 
 
 class TestIdentity:
