@@ -19,6 +19,7 @@ FINAL_RUN = "promotion"
 REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
 PROFILING = "rehearsal"
+_OWN = {SPEC, FINAL_RUN, REEVALUATION, SEARCHED, PROFILING}
 
 
 class StoredStudy:
@@ -101,6 +102,13 @@ class StoredStudy:
         """Facts about the re-evaluation runs; empty before there are any (see `tuner.comparison`)."""
         with translated(self.url):
             return dict(self._study.user_attrs.get(REEVALUATION, {}))
+
+    @property
+    def other_attributes(self) -> dict[str, Any]:
+        """User attributes of the study that tune did not write."""
+        with translated(self.url):
+            stored = self._study.user_attrs
+        return {name: value for name, value in stored.items() if name not in _OWN}
 
     @property
     def profiling(self) -> ProfilingFacts:

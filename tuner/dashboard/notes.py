@@ -1,0 +1,141 @@
+"""Write the notes on a study and on its trials, in Markdown."""
+
+from collections.abc import Iterator
+from shlex import quote
+
+from optuna.trial import TrialState
+
+from tuner.dashboard.attributes import role, study_state, why
+from tuner.dashboard.facts import StudyFacts
+from tuner.dashboard.markdown import code, escaped, shell, table
+from tuner.storage.database import masked, sqlite_url
+from tuner.study import TrialRecord
+from tuner.training.final_run import standing
+
+_HEADINGS = {
+    TrialState.COMPLETE: "Complete",
+    TrialState.PRUNED: "Stopped early",
+    TrialState.FAIL: "Failed",
+    TrialState.RUNNING: "Running",
+    TrialState.WAITING: "Waiting",
+}
+
+
+def study_note(facts: StudyFacts, study_id: int) -> str:
+    """Return the note on a study: the result, the trials and files behind it, and the next commands.
+
+    Args:
+        facts: State of the study.
+        study_id: Number of the study in the dashboard, for links to its trials.
+    """
+    sentence = standing(facts)
+    parts = [
+        f"**{escaped(sentence[:1].upper() + sentence[1:])}**",
+        table(_study_rows(facts, study_id)),
+        "Commands:",
+        shell(commands(facts)),
+    ]
+    return "\n\n".join(parts)
+
+
+def trial_note(facts: StudyFacts, trial: TrialRecord) -> str:
+    """Return the note on a trial: why it ended, how it was trained, and where its files are."""
+    heading = _HEADINGS[facts.state(trial)]
+    named = role(facts, trial)
+    parts = [f"**{heading}**: {escaped(why(facts, trial))}.", table(_trial_rows(facts, trial))]
+    if named:
+        parts.insert(0, f"*{escaped(named[:1].upper() + named[1:])}*")
+    if trial.params:
+        values = ((code(name), code(str(value))) for name, value in sorted(trial.params.items()))
+        parts += ["Arguments of the trainer:", table(values)]
+    return "\n\n".join(parts)
+
+
+def commands(facts: StudyFacts) -> list[tuple[str, str]]:
+    """Return the commands that are useful now, each with its purpose."""
+    which = quote(facts.name) + _options(facts)
+    listed = [(f"tune status {which}", "list the trials"), (f"tune report {which}", "write the report")]
+    if facts.winner is not None:
+        listed.append((f"tune export {which}", "write the winner's configuration to params.yaml"))
+    if facts.winner is not None and facts.final_run is None:
+        listed.append((f"tune promote {which}", "train the winner in full"))
+    if facts.driver is None and any(not trial.state.is_finished() for trial in facts.records):
+        resume = f"tune run --space {quote(facts.spec.space_name)} --study {which}"
+        listed.append((resume, "resume: the command that started the study, with all its options"))
+    return listed
+
+
+def _options(facts: StudyFacts) -> str:
+    """Return the options that find the study from any folder; a password of the database is left out."""
+    home = f" --home {quote(str(facts.paths.root.parent))}"
+    return home if facts.url == sqlite_url(facts.paths.database) else f"{home} --storage {quote(masked(facts.url))}"
+
+
+def _study_rows(facts: StudyFacts, study_id: int) -> Iterator[tuple[str, str]]:
+    spec, winner, final_run = facts.spec, facts.winner, facts.final_run
+    yield "State", escaped(study_state(facts))
+    yield "Trials", escaped(_counts(facts))
+    if winner is not None and winner.baseline is not None:
+        yield "Default configuration", _link(winner.baseline, spec.metric, study_id)
+    if winner is not None:
+        yield "Winner of the search", _link(winner.trial, spec.metric, study_id)
+    known = facts.comparison
+    if known is not None:
+        yield "Re-evaluation", f"{len(known.runs)} runs on fresh seeds have ended"
+    if final_run is not None:
+        reached = ", ".join(f"{name} {value:.4f}" for name, value in (final_run.metrics or {}).items())
+        said = f"trial {final_run.trial}, {final_run.epochs} epochs, {final_run.state}"
+        yield "Final run", escaped(": ".join(filter(None, (said, reached or final_run.reason))))
+        if final_run.checkpoint:
+            yield "Weights", code(final_run.checkpoint)
+    if facts.paths.params.exists():
+        yield "Parameters", code(str(facts.paths.params))
+    yield "Folder", code(str(facts.paths.root))
+    yield "Database", code(masked(facts.url))
+    yield "Model", f"{code(spec.model)}, {spec.num_parameters:,} parameters"
+    yield "Data set", code(spec.data)
+    yield "Versions", escaped(", ".join(f"{name} {version}" for name, version in sorted(spec.versions.items())))
+
+
+def _counts(facts: StudyFacts) -> str:
+    """Return the number of trials in each state, such as "5 complete, 2 stopped early"."""
+    states = [facts.state(trial) for trial in facts.records]
+    counts = [f"{states.count(state)} {heading.lower()}" for state, heading in _HEADINGS.items() if state in states]
+    return ", ".join(counts) or "none yet"
+
+
+def _link(trial: TrialRecord, metric: str, study_id: int) -> str:
+    value = "" if trial.value is None else f": {escaped(metric)} {trial.value:.4f}"
+    return f"[trial {trial.number}](/dashboard/studies/{study_id}/trials?numbers={trial.number}){value}"
+
+
+def _trial_rows(facts: StudyFacts, trial: TrialRecord) -> Iterator[tuple[str, str]]:
+    recorded, span = trial.facts, facts.last_spans.get(trial.number)
+    if recorded.epochs is not None:
+        took = "" if recorded.seconds is None else f", {recorded.seconds / 60:.1f} min of training"
+        yield "Epochs", f"{recorded.epochs} of {facts.spec.epochs}{took}"
+    yield "Seed", str(facts.spec.seed)
+    if recorded.device:
+        slot = "" if span is None else f", slot {span.slot}"
+        yield "Device", escaped(f"{recorded.device}{slot}")
+    if recorded.memory_gib is not None:
+        yield "Peak memory", f"{recorded.memory_gib:.2f} GiB"
+    if recorded.batch is not None:
+        yield "Batch size trained with", str(recorded.batch)
+    if recorded.attempts is not None:
+        yield "Attempts", str(recorded.attempts)
+    for attempt in recorded.failed_attempts or ():
+        yield "Failed attempt", escaped(f"{attempt.failure} after epoch {attempt.epoch}: {attempt.cause}")
+    yield from _reevaluation_rows(facts, trial)
+    if recorded.log:
+        yield "Log", code(recorded.log)
+    if recorded.directory:
+        yield "Folder", code(recorded.directory)
+
+
+def _reevaluation_rows(facts: StudyFacts, trial: TrialRecord) -> Iterator[tuple[str, str]]:
+    known = facts.comparison
+    for run in known.runs if known is not None else ():
+        if run.trial == trial.number:
+            reached = run.reason if run.value is None else f"{facts.spec.metric} {run.value:.4f}"
+            yield f"Re-evaluation, seed {run.seed}", escaped(reached)
