@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli import completion
-from tuner.cli.arguments import DEFAULT_HOME, STORAGE_VARIABLE, Home, Storage
+from tuner.cli.arguments import DEFAULT_HOME, STORAGE_VARIABLE, Home, Storage, open_study
 from tuner.exceptions import MachineError, UsageError
 
 if TYPE_CHECKING:
@@ -72,18 +72,23 @@ def dashboard(
 
 
 def _catalogue(home: Path, storage: str | None, study: str | None) -> "Catalogue":
+    """Return the studies to show, at least one.
+
+    Raises:
+        UsageError: There is none.
+        StorageError: The named study cannot be read.
+    """
     from tuner.dashboard.catalogue import Catalogue
     from tuner.storage.database import masked
-    from tuner.study import StudyPaths
 
-    os.environ.pop(STORAGE_VARIABLE, None)
     if study is not None:
-        StudyPaths.of(home, study)
+        opened, _ = open_study(study, home, storage)
+        opened.close()
+    os.environ.pop(STORAGE_VARIABLE, None)
     shown = Catalogue(home, storage, study)
-    if not shown.views():
-        name = "no study yet" if study is None else f"no study '{study}'"
+    if not shown.names():
         where = f"'{home.absolute()}'" if storage is None else f"'{home.absolute()}' and {masked(storage)}"
-        raise UsageError(f"There is {name} in {where}; `tune status` lists the studies.")
+        raise UsageError(f"There must be a study to show, but {where} has none yet; start one: tune run --space quick")
     return shown
 
 

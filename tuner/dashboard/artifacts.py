@@ -32,11 +32,15 @@ class Artifact:
 def study_artifacts(facts: StudyFacts) -> tuple[Artifact, ...]:
     """Return the artifacts of a study: report, parameters, augmentation sheets, and results of the final run."""
     final_run, root = facts.final_run, facts.paths.root
-    files = [facts.paths.params, *_images(root / "preview")]
+    offered = [
+        _report(facts),
+        *_files(root, [facts.paths.params]),
+        *_files(root, _images(root / "preview"), "preview-"),
+    ]
     if final_run is not None:
-        files += _images(Path(final_run.directory))
-        files += [Path(path) for path in (final_run.checkpoint, final_run.log) if path]
-    return (_report(facts), *_files(root, files))
+        results = [Path(path) for path in (final_run.checkpoint, final_run.log) if path]
+        offered += _files(root, [*results, *_images(Path(final_run.directory))], "final-run-")
+    return tuple(offered)
 
 
 def trial_artifacts(facts: StudyFacts, trial: TrialRecord) -> tuple[Artifact, ...]:
@@ -65,22 +69,25 @@ def _images(folder: Path) -> list[Path]:
         return []
 
 
-def _files(root: Path, files: Iterable[Path]) -> Iterator[Artifact]:
-    """Yield the files that exist in the folder of the study; a database may name any other file."""
+def _files(root: Path, files: Iterable[Path], prefix: str = "") -> Iterator[Artifact]:
+    """Yield the files that exist in the folder of the study; a database may name any other file.
+
+    The dashboard sorts files by name, so a prefix keeps those of one origin together.
+    """
     inside = root.resolve()
     for file in files:
         try:
             target = file.resolve()
             if target.is_relative_to(inside) and target.is_file():
-                yield _file(target)
+                yield _file(target, prefix + file.name)
         except (OSError, RuntimeError, ValueError):  # circular links, names that no file system takes
             continue
 
 
-def _file(path: Path) -> Artifact:
+def _file(path: Path, name: str) -> Artifact:
     guessed, _ = mimetypes.guess_type(path.name)
     media_type = _TYPES.get(path.suffix, guessed or "application/octet-stream")
-    return Artifact(key=_key(str(path)), name=path.name, media_type=media_type, open=lambda: path.open("rb"))
+    return Artifact(key=_key(str(path)), name=name, media_type=media_type, open=lambda: path.open("rb"))
 
 
 def _key(text: str) -> str:

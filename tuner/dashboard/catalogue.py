@@ -73,6 +73,12 @@ class Catalogue:
             entries = sorted(self._entries.values(), key=lambda entry: entry.name)
             return [_current(entry) for entry in entries]
 
+    def names(self) -> list[str]:
+        """Return the names of all studies."""
+        with self._lock:
+            self._find()
+            return sorted(entry.name for entry in self._entries.values())
+
     def view(self, study: int) -> StudyView:
         """Return the view of a study.
 
@@ -171,7 +177,10 @@ def _current(entry: _Entry) -> StudyView:
     is_same = bool(signature) and signature == entry.signature and now - entry.read_s < STALE_S
     if entry.view is None or not is_same:
         entry.view = _read(entry)
-        entry.read_s, entry.signature = now, signature
+        entry.read_s, entry.signature = (
+            now,
+            () if entry.study is None else signature,
+        )  # an unreadable one is tried again
     entry.checked_s = time.monotonic()
     return entry.view
 

@@ -46,8 +46,8 @@ def trial_note(facts: StudyFacts, trial: TrialRecord) -> str:
     if named:
         parts.insert(0, f"*{escaped(named[:1].upper() + named[1:])}*")
     if trial.params:
-        values = ((code(name), code(str(value))) for name, value in sorted(trial.params.items()))
-        parts += ["Arguments of the trainer:", table(values)]
+        values = " ".join(code(f"{name}={value}") for name, value in sorted(trial.params.items()))
+        parts.append(f"Arguments of the trainer: {values}")
     return "\n\n".join(parts)
 
 
@@ -121,7 +121,7 @@ def _trial_rows(facts: StudyFacts, trial: TrialRecord) -> Iterator[tuple[str, st
     if recorded.memory_gib is not None:
         yield "Peak memory", f"{recorded.memory_gib:.2f} GiB"
     if recorded.batch is not None:
-        yield "Batch size trained with", str(recorded.batch)
+        yield "Batch size", str(recorded.batch)
     if recorded.attempts is not None:
         yield "Attempts", str(recorded.attempts)
     for attempt in recorded.failed_attempts or ():

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 MARK = "#### Own notes"
-LINE = f"{MARK} (what is written below this line is kept; tune renews the text above)"
+LINE = f"{MARK} (what is written below this line is kept)"
 """Heading between the text of tune and that of users."""
 
 _NAME = re.compile(r"dashboard:(?:(\d+):)?note_(?:ver|str:(\d+))")

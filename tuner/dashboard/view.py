@@ -1,10 +1,10 @@
 """Present a study to Optuna's dashboard: Optuna's record with our notes, attributes, states and files."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
@@ -19,7 +19,7 @@ from tuner.dashboard.own_notes import NO_NOTE, OwnNote, combined, is_note, own_n
 from tuner.study import TrialRecord, other_attributes
 
 _METRIC_NAMES = "study:metric_names"
-_NOTE_VERSION, _NOTE_TEXT = "dashboard:{}note_ver", "dashboard:{}note_str:0"
+_NOTE_VERSION, _NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 _ARTIFACT = "artifacts:"
 _FIXED_PARAMS = "fixed_params"
 """Names that Optuna and its dashboard give to system attributes."""
@@ -34,6 +34,13 @@ class Numbers:
     """Number of trial 0; the others follow."""
 
 
+class ShownNote(TypedDict):
+    """Note in the form of Optuna's dashboard."""
+
+    version: int
+    body: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyView:
     """Study as the dashboard shows it."""
@@ -42,10 +49,13 @@ class StudyView:
     trials: tuple[FrozenTrial, ...]
     artifacts: Mapping[str, Artifact]
     """Artifacts of the study and its trials by their key."""
+    trial_note: Callable[[int], ShownNote]
+    """Return the note on the trial of this number in the dashboard."""
 
 
 def study_view(facts: StudyFacts, numbers: Numbers) -> StudyView:
     """Return the view of a study that can be read."""
+    own = own_notes(facts.system_attributes)
     offered = study_artifacts(facts)
     by_trial = {record.number: trial_artifacts(facts, record) for record in facts.records}
     study = FrozenStudy(
@@ -55,7 +65,7 @@ def study_view(facts: StudyFacts, numbers: Numbers) -> StudyView:
         system_attrs={
             **_kept(facts.system_attributes),
             _METRIC_NAMES: [facts.spec.metric],
-            **_notes(facts, numbers),
+            **_note(study_note(facts, numbers.study), own.get(None, NO_NOTE)),
             **_listed(offered),
         },
         study_id=numbers.study,
@@ -63,7 +73,18 @@ def study_view(facts: StudyFacts, numbers: Numbers) -> StudyView:
     pairs = zip(facts.frozen, facts.records, strict=True)
     trials = tuple(_trial(facts, trial, record, numbers, by_trial[record.number]) for trial, record in pairs)
     everything = (offered, *by_trial.values())
-    return StudyView(study=study, trials=trials, artifacts={a.key: a for some in everything for a in some})
+
+    def note_on(trial: int) -> ShownNote:
+        number = trial - numbers.first_trial
+        written = own.get(facts.frozen[number]._trial_id, NO_NOTE)
+        return {"version": written.version, "body": combined(trial_note(facts, facts.records[number]), written)}
+
+    return StudyView(
+        study=study,
+        trials=trials,
+        artifacts={artifact.key: artifact for some in everything for artifact in some},
+        trial_note=note_on,
+    )
 
 
 def unreadable_view(name: str, problem: str, numbers: Numbers) -> StudyView:
@@ -75,7 +96,7 @@ def unreadable_view(name: str, problem: str, numbers: Numbers) -> StudyView:
         system_attrs=_note(f"**This study cannot be read**: {escaped(problem)}"),
         study_id=numbers.study,
     )
-    return StudyView(study=study, trials=(), artifacts={})
+    return StudyView(study=study, trials=(), artifacts={}, trial_note=lambda trial: {"version": 0, "body": ""})
 
 
 def _trial(
@@ -105,19 +126,9 @@ def _aware(time: datetime | None) -> datetime | None:
     return None if time is None else time.replace(tzinfo=UTC)
 
 
-def _notes(facts: StudyFacts, numbers: Numbers) -> dict[str, Any]:
-    """Return the attributes that hold the notes on the study and its trials."""
-    own = own_notes(facts.system_attributes)
-    notes = _note(study_note(facts, numbers.study), own.get(None, NO_NOTE))
-    for trial, record in zip(facts.frozen, facts.records, strict=True):
-        of = f"{numbers.first_trial + record.number}:"
-        notes |= _note(trial_note(facts, record), own.get(trial._trial_id, NO_NOTE), of)
-    return notes
-
-
-def _note(text: str, own: OwnNote = NO_NOTE, of: str = "") -> dict[str, Any]:
-    """Return the attributes that hold a note; `of` is "" for a study, "NUMBER:" for a trial."""
-    return {_NOTE_VERSION.format(of): own.version, _NOTE_TEXT.format(of): combined(text, own)}
+def _note(text: str, own: OwnNote = NO_NOTE) -> dict[str, Any]:
+    """Return the attributes that hold the note on a study."""
+    return {_NOTE_VERSION: own.version, _NOTE_TEXT: combined(text, own)}
 
 
 def _kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
