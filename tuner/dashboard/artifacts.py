@@ -12,6 +12,11 @@ from typing import BinaryIO
 from tuner.dashboard.facts import StudyFacts
 from tuner.study import StoredStudy, TrialRecord
 
+REPORT, PARAMS = "report.html", "params.yaml"
+"""Names of artifacts."""
+PREVIEW, FINAL_RUN = "preview-", "final-run-"
+"""Prefixes of the names of artifacts with the same origin; the dashboard sorts files by name."""
+
 _IMAGES = (".png", ".jpg", ".jpeg")
 _TYPES = {".log": "text/plain; charset=utf-8", ".yaml": "text/plain; charset=utf-8"}
 """Types of files that a browser should show and not save."""
@@ -39,7 +44,7 @@ def study_artifacts(facts: StudyFacts) -> tuple[Artifact, ...]:
     ]
     if final_run is not None:
         results = [Path(path) for path in (final_run.checkpoint, final_run.log) if path]
-        offered += _files(root, [*results, *_images(Path(final_run.directory))], "final-run-")
+        offered += _files(root, [*results, *_images(Path(final_run.directory))], FINAL_RUN)
     return tuple(offered)
 
 
@@ -59,7 +64,7 @@ def _report(facts: StudyFacts) -> Artifact:
             return io.BytesIO(study_page(study_report(study, facts.paths.root)).encode())
 
     key = _key(f"{facts.name}/report")
-    return Artifact(key=key, name="report.html", media_type="text/html; charset=utf-8", open=written)
+    return Artifact(key=key, name=REPORT, media_type="text/html; charset=utf-8", open=written)
 
 
 def _images(folder: Path) -> list[Path]:
@@ -70,10 +75,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _files(root: Path, files: Iterable[Path], prefix: str = "") -> Iterator[Artifact]:
-    """Yield the files that exist in the folder of the study; a database may name any other file.
-
-    The dashboard sorts files by name, so a prefix keeps those of one origin together.
-    """
+    """Yield the files that exist in the folder of the study; a database may name any other file."""
     inside = root.resolve()
     for file in files:
         try:

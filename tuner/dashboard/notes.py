@@ -1,10 +1,12 @@
 """Write the notes on a study and on its trials, in Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from shlex import quote
 
 from optuna.trial import TrialState
 
+from tuner.dashboard.artifacts import FINAL_RUN, PARAMS, REPORT
 from tuner.dashboard.attributes import role, study_state, why
 from tuner.dashboard.facts import StudyFacts
 from tuner.dashboard.markdown import code, escaped, shell, table
@@ -21,28 +23,35 @@ _HEADINGS = {
 }
 
 
-def study_note(facts: StudyFacts, study_id: int) -> str:
+def study_note(facts: StudyFacts, trials: str, files: Mapping[str, str]) -> str:
     """Return the note on a study: the result, the trials and files behind it, and the next commands.
 
     Args:
         facts: State of the study.
-        study_id: Number of the study in the dashboard, for links to its trials.
+        trials: Address of its list of trials.
+        files: Addresses of its artifacts by their name.
     """
     sentence = standing(facts)
     parts = [
         f"**{escaped(sentence[:1].upper() + sentence[1:])}**",
-        table(_study_rows(facts, study_id)),
+        table(_study_rows(facts, trials, files)),
         "Commands:",
         shell(commands(facts)),
     ]
     return "\n\n".join(parts)
 
 
-def trial_note(facts: StudyFacts, trial: TrialRecord) -> str:
-    """Return the note on a trial: why it ended, how it was trained, and where its files are."""
+def trial_note(facts: StudyFacts, trial: TrialRecord, files: Mapping[str, str]) -> str:
+    """Return the note on a trial: why it ended, how it was trained, and where its files are.
+
+    Args:
+        facts: State of the study.
+        trial: One of its trials.
+        files: Addresses of the trial's artifacts by their name.
+    """
     heading = _HEADINGS[facts.state(trial)]
     named = role(facts, trial)
-    parts = [f"**{heading}**: {escaped(why(facts, trial))}.", table(_trial_rows(facts, trial))]
+    parts = [f"**{heading}**: {escaped(why(facts, trial))}.", table(_trial_rows(facts, trial, files))]
     if named:
         parts.insert(0, f"*{escaped(named[:1].upper() + named[1:])}*")
     if trial.params:
@@ -71,14 +80,14 @@ def _options(facts: StudyFacts) -> str:
     return home if facts.url == sqlite_url(facts.paths.database) else f"{home} --storage {quote(masked(facts.url))}"
 
 
-def _study_rows(facts: StudyFacts, study_id: int) -> Iterator[tuple[str, str]]:
+def _study_rows(facts: StudyFacts, trials: str, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     spec, winner, final_run = facts.spec, facts.winner, facts.final_run
     yield "State", escaped(study_state(facts))
     yield "Trials", escaped(_counts(facts))
     if winner is not None and winner.baseline is not None:
-        yield "Default configuration", _link(winner.baseline, spec.metric, study_id)
+        yield "Default configuration", _link(winner.baseline, spec.metric, trials)
     if winner is not None:
-        yield "Winner of the search", _link(winner.trial, spec.metric, study_id)
+        yield "Winner of the search", _link(winner.trial, spec.metric, trials)
     known = facts.comparison
     if known is not None:
         yield "Re-evaluation", f"{len(known.runs)} runs on fresh seeds have ended"
@@ -87,9 +96,10 @@ def _study_rows(facts: StudyFacts, study_id: int) -> Iterator[tuple[str, str]]:
         said = f"trial {final_run.trial}, {final_run.epochs} epochs, {final_run.state}"
         yield "Final run", escaped(": ".join(filter(None, (said, reached or final_run.reason))))
         if final_run.checkpoint:
-            yield "Weights", code(final_run.checkpoint)
-    if facts.paths.params.exists():
-        yield "Parameters", code(str(facts.paths.params))
+            yield "Weights", _place(final_run.checkpoint, f"{FINAL_RUN}{Path(final_run.checkpoint).name}", files)
+    if PARAMS in files:
+        yield "Parameters", _place(str(facts.paths.params), PARAMS, files)
+    yield "Report", f"[open]({files[REPORT]})"
     yield "Folder", code(str(facts.paths.root))
     yield "Database", code(masked(facts.url))
     yield "Model", f"{code(spec.model)}, {spec.num_parameters:,} parameters"
@@ -104,12 +114,17 @@ def _counts(facts: StudyFacts) -> str:
     return ", ".join(counts) or "none yet"
 
 
-def _link(trial: TrialRecord, metric: str, study_id: int) -> str:
+def _link(trial: TrialRecord, metric: str, trials: str) -> str:
     value = "" if trial.value is None else f": {escaped(metric)} {trial.value:.4f}"
-    return f"[trial {trial.number}](/dashboard/studies/{study_id}/trials?numbers={trial.number}){value}"
+    return f"[trial {trial.number}]({trials}?numbers={trial.number}){value}"
 
 
-def _trial_rows(facts: StudyFacts, trial: TrialRecord) -> Iterator[tuple[str, str]]:
+def _place(path: str, name: str, files: Mapping[str, str]) -> str:
+    """Return the place of a file, with a link if the dashboard offers it."""
+    return f"{code(path)} ([open]({files[name]}))" if name in files else code(path)
+
+
+def _trial_rows(facts: StudyFacts, trial: TrialRecord, files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     recorded, span = trial.facts, facts.last_spans.get(trial.number)
     if recorded.epochs is not None:
         took = "" if recorded.seconds is None else f", {recorded.seconds / 60:.1f} min of training"
@@ -128,7 +143,7 @@ def _trial_rows(facts: StudyFacts, trial: TrialRecord) -> Iterator[tuple[str, st
         yield "Failed attempt", escaped(f"{attempt.failure} after epoch {attempt.epoch}: {attempt.cause}")
     yield from _reevaluation_rows(facts, trial)
     if recorded.log:
-        yield "Log", code(recorded.log)
+        yield "Log", _place(recorded.log, Path(recorded.log).name, files)
     if recorded.directory:
         yield "Folder", code(recorded.directory)
 

@@ -56,7 +56,7 @@ class StudyView:
 def study_view(facts: StudyFacts, numbers: Numbers) -> StudyView:
     """Return the view of a study that can be read."""
     own = own_notes(facts.system_attributes)
-    offered = study_artifacts(facts)
+    trials_at, offered = f"/dashboard/studies/{numbers.study}/trials", study_artifacts(facts)
     by_trial = {record.number: trial_artifacts(facts, record) for record in facts.records}
     study = FrozenStudy(
         study_name=facts.name,
@@ -65,7 +65,9 @@ def study_view(facts: StudyFacts, numbers: Numbers) -> StudyView:
         system_attrs={
             **_kept(facts.system_attributes),
             _METRIC_NAMES: [facts.spec.metric],
-            **_note(study_note(facts, numbers.study), own.get(None, NO_NOTE)),
+            **_note(
+                study_note(facts, trials_at, _files(offered, f"/artifacts/{numbers.study}")), own.get(None, NO_NOTE)
+            ),
             **_listed(offered),
         },
         study_id=numbers.study,
@@ -77,7 +79,8 @@ def study_view(facts: StudyFacts, numbers: Numbers) -> StudyView:
     def note_on(trial: int) -> ShownNote:
         number = trial - numbers.first_trial
         written = own.get(facts.frozen[number]._trial_id, NO_NOTE)
-        return {"version": written.version, "body": combined(trial_note(facts, facts.records[number]), written)}
+        files = _files(by_trial[number], f"/artifacts/{numbers.study}/{trial}")
+        return {"version": written.version, "body": combined(trial_note(facts, facts.records[number], files), written)}
 
     return StudyView(
         study=study,
@@ -129,6 +132,11 @@ def _aware(time: datetime | None) -> datetime | None:
 def _note(text: str, own: OwnNote = NO_NOTE) -> dict[str, Any]:
     """Return the attributes that hold the note on a study."""
     return {_NOTE_VERSION: own.version, _NOTE_TEXT: combined(text, own)}
+
+
+def _files(artifacts: Iterable[Artifact], at: str) -> dict[str, str]:
+    """Return the addresses of artifacts by their name."""
+    return {artifact.name: f"{at}/{artifact.key}" for artifact in artifacts}
 
 
 def _kept(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The dashboard shows what the study records, as it is now, and never changes it."""
 
 import json
+import re
 import sqlite3
 
 import optuna
@@ -29,7 +30,8 @@ def test_the_note_on_a_study_has_the_result_the_winner_the_weights_and_the_comma
 
     assert note.startswith("**Best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed")
     assert "| Default configuration | [trial 0](/dashboard/studies/" in note
-    assert f"| Weights | `{paths.final_run(1, 20)}/weights/best.pt` |" in note
+    assert f"| Weights | `{paths.final_run(1, 20)}/weights/best.pt` ([open](/artifacts/" in note
+    assert "| Report | [open](/artifacts/" in note
     assert "2 complete, 1 stopped early, 1 running, 1 waiting" in note
     for command in ("tune status s", "tune report s", "tune export s"):
         assert f"{command} --home {paths.root.parent}\n" in note
@@ -48,7 +50,9 @@ def test_the_note_on_a_trial_says_why_it_ended_and_where_its_log_is(app, catalog
     notes = [trial["note"]["body"] for trial in trials]
 
     assert notes[0].startswith("*Default configuration*\n\n**Complete**: trained for all 9 epochs.")
-    assert f"| Log | `{paths.trial(0)}/trainer.log` |" in notes[0]
+    log, address = re.search(r"\| Log \| `(.+)` \(\[open\]\((.+)\)\) \|", notes[0]).groups()
+    assert log == f"{paths.trial(0)}/trainer.log"
+    assert ask(app, address)[2] == b"epoch 1\n"
     assert "*Winner*" in notes[1]
     assert notes[2].startswith("**Stopped early**: early stop at epoch 3")
     assert "paused after epoch 3; resumes if it turns out to be ahead" in notes[3]
