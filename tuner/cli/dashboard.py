@@ -55,7 +55,6 @@ def dashboard(
 
         tune dashboard strong_aug-my-dataset-mamba-yolo-t --port 8090
     """
-    from tuner.dashboard.access import Access
     from tuner.dashboard.server import Address, application, serve
 
     password = _password(password_file)
@@ -67,7 +66,7 @@ def dashboard(
         )
     shown = _catalogue(home, storage, study)
     path = "/dashboard" if study is None else f"/dashboard/studies/{shown.study_number(study)}"
-    app = application(shown, Access(password=password), is_read_only=read_only)
+    app = application(shown, password, is_read_only=read_only)
     serve(app, address, on_start=lambda: _introduce(address, path, os.environ))
 
 

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -27,25 +26,21 @@ _ARTIFACT_HEADERS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Access:
-    """Who may use the dashboard."""
-
-    password: str | None
-    """Password of every request; None for none, which only a server for this machine can afford."""
-
-
-def protected(app: "WSGIApplication", access: Access) -> "WSGIApplication":
+def protected(app: "WSGIApplication", password: str | None) -> "WSGIApplication":
     """Let only permitted requests reach an application that changes nothing.
 
     Without a password, requests must name this machine as their host. Otherwise a page of another site, whose name
     suddenly means 127.0.0.1 (DNS rebinding), could read the studies through the user's browser.
+
+    Args:
+        app: Application.
+        password: Password of every request; None for none, which only a server for this machine can afford.
     """
 
     def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if access.password is None and _host(environ) not in LOCAL_NAMES:
+        if password is None and _host(environ) not in LOCAL_NAMES:
             return refused(start_response, HTTPStatus.FORBIDDEN, "This dashboard answers to localhost only.")
-        if access.password is not None and not _has_password(environ, access.password):
+        if password is not None and not _has_password(environ, password):
             asked = ("WWW-Authenticate", 'Basic realm="tune dashboard", charset="UTF-8"')
             return refused(start_response, HTTPStatus.UNAUTHORIZED, "A password is required.", asked)
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # Optuna's dashboard fails without it

@@ -62,15 +62,17 @@ def trial_note(facts: StudyFacts, trial: TrialRecord, files: Mapping[str, str]) 
 
 def commands(facts: StudyFacts) -> list[tuple[str, str]]:
     """Return the commands that are useful now, each with its purpose."""
-    which = quote(facts.name) + _options(facts)
+    spec, which = facts.spec, quote(facts.name) + _options(facts)
     listed = [(f"tune status {which}", "list the trials"), (f"tune report {which}", "write the report")]
     if facts.winner is not None:
         listed.append((f"tune export {which}", "write the winner's configuration to params.yaml"))
     if facts.winner is not None and facts.final_run is None:
         listed.append((f"tune promote {which}", "train the winner in full"))
     if facts.driver is None and any(not trial.state.is_finished() for trial in facts.records):
-        resume = f"tune run --space {quote(facts.spec.space_name)} --study {which}"
-        listed.append((resume, "resume: the command that started the study, with all its options"))
+        options = {"--space": spec.space_name, "--data": spec.data, "--model": spec.model}
+        given = " ".join(f"{option} {quote(value)}" for option, value in options.items())
+        purpose = "resume: the command that started the study, with all its options"
+        listed.append((f"tune run {given} --study {which}", purpose))
     return listed
 
 

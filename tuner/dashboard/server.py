@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from tuner.dashboard.access import LOCAL_NAMES, Access, protected
+from tuner.dashboard.access import LOCAL_NAMES, protected
 from tuner.dashboard.catalogue import Catalogue
 from tuner.dashboard.changes import without_changes
 from tuner.dashboard.view_storage import ViewArtifacts, ViewStorage
@@ -42,19 +42,20 @@ class Address:
             return False
 
     def url(self, path: str) -> str:
-        """Return the URL of a page."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}{path}"
+        """Return the URL of a page; the name of this machine stands for all its addresses."""
+        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{path}"
 
 
-def application(catalogue: Catalogue, access: Access, *, is_read_only: bool) -> "WSGIApplication":
-    """Return the dashboard of a catalogue with its access rules."""
+def application(catalogue: Catalogue, password: str | None, *, is_read_only: bool) -> "WSGIApplication":
+    """Return the dashboard of a catalogue; None as the password lets everybody on this machine in."""
     from optuna_dashboard._app import create_app  # a second to import
 
     # Two of a search's trials may share a branch of the space; the importance says so with every request.
     warnings.filterwarnings("ignore", module=r"optuna\.importance")
     app = create_app(ViewStorage(catalogue), artifact_store=ViewArtifacts(catalogue))
     app.install(_TrialNotes(catalogue))
-    return protected(without_changes(app, catalogue, is_read_only=is_read_only), access)
+    return protected(without_changes(app, catalogue, is_read_only=is_read_only), password)
 
 
 class _TrialNotes:

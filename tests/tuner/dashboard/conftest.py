@@ -8,7 +8,6 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from tests.tuner.conftest import driven, play
-from tuner.dashboard.access import Access
 from tuner.dashboard.catalogue import Catalogue
 from tuner.dashboard.server import application
 from tuner.search.search import Search
@@ -65,7 +64,7 @@ def catalogue(tmp_path):
 
 @pytest.fixture
 def app(catalogue):
-    return application(catalogue, Access(password=None), is_read_only=False)
+    return application(catalogue, None, is_read_only=False)
 
 
 def ask(app, path, method="GET", body=None, **environment):

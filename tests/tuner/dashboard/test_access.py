@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.tuner.dashboard.conftest import ask
-from tuner.dashboard.access import Access, protected
+from tuner.dashboard.access import protected
 from tuner.dashboard.changes import without_changes
 from tuner.dashboard.server import application
 
@@ -23,7 +23,7 @@ def unreached(environ, start_response):
 
 @pytest.fixture
 def guarded(catalogue):
-    return application(catalogue, Access(password=PASSWORD), is_read_only=False)
+    return application(catalogue, PASSWORD, is_read_only=False)
 
 
 PATHS = [
@@ -45,7 +45,7 @@ PATHS = [
      {"HTTP_AUTHORIZATION": f"Bearer {PASSWORD}"}, {"HTTP_AUTHORIZATION": "Basic"}],
 )  # fmt: skip
 def test_without_the_password_nothing_is_answered(path, sent):
-    status, headers, content = ask(protected(unreached, Access(password=PASSWORD)), path, **sent)
+    status, headers, content = ask(protected(unreached, PASSWORD), path, **sent)
 
     assert status == 401
     assert headers["WWW-Authenticate"].startswith("Basic ")
@@ -65,7 +65,7 @@ def test_without_a_password_this_machine_is_answered(app, left, host):
 
 @pytest.mark.parametrize("host", ["evil.example.org", "", "127.0.0.1.example.org", "[", "localhost.evil"])
 def test_without_a_password_a_page_of_another_site_is_refused(host):
-    assert ask(protected(unreached, Access(password=None)), "/api/studies", HTTP_HOST=host)[0] == 403
+    assert ask(protected(unreached, None), "/api/studies", HTTP_HOST=host)[0] == 403
 
 
 CHANGES = [
@@ -81,7 +81,7 @@ CHANGES = [
 @pytest.mark.parametrize(("method", "path"), CHANGES)
 def test_what_would_change_a_study_never_reaches_the_application(catalogue, method, path, is_read_only):
     app = without_changes(unreached, catalogue, is_read_only=is_read_only)
-    assert ask(protected(app, Access(password=None)), path, method, {"study_name": "x"})[0] == 403
+    assert ask(protected(app, None), path, method, {"study_name": "x"})[0] == 403
 
 
 def test_every_route_that_changes_something_is_among_those_that_are_tested(catalogue):
@@ -98,3 +98,9 @@ def test_every_route_that_changes_something_is_among_those_that_are_tested(catal
 def test_a_client_that_sends_no_list_of_encodings_gets_the_page(app, left):
     assert ask(app, "/static/bundle.js")[0] == 200
     assert ask(app, "/favicon.ico")[0] == 200
+
+
+def test_behind_a_proxy_that_encrypts_addresses_are_those_of_the_proxy(guarded, left):
+    sent = {**credentials(PASSWORD), "HTTP_HOST": "dashboard.example.org", "HTTP_X_FORWARDED_PROTO": "https"}
+    status, headers, _ = ask(guarded, "/", **sent)
+    assert (status, headers["Location"]) == (302, "https://dashboard.example.org/dashboard")

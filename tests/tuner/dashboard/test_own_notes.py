@@ -4,7 +4,6 @@ import pytest
 
 from tests.tuner.conftest import stored
 from tests.tuner.dashboard.conftest import ask, detail
-from tuner.dashboard.access import Access
 from tuner.dashboard.own_notes import MARK, NO_NOTE, OwnNote, combined, own_notes, own_part
 from tuner.dashboard.server import application
 from tuner.storage.database import existing_storage
@@ -86,7 +85,7 @@ def test_a_wrong_note_is_refused_with_a_reason(app, catalogue, left, path, body,
 
 
 def test_read_only_refuses_notes_too(url, catalogue, left):
-    app = application(catalogue, Access(password=None), is_read_only=True)
+    app = application(catalogue, None, is_read_only=True)
     status, content = save(app, f"/api/studies/{catalogue.study_number('s')}/note", {"version": 0}, "x")
     assert status == 403
     assert b"read-only" in content

@@ -42,7 +42,7 @@ def test_a_study_without_a_driver_names_the_command_that_resumes_it(app, catalog
     note = detail(app, catalogue)["note"]["body"]
 
     assert "not running: 2 unfinished trial(s)" in note
-    assert "\ntune run --space small --study s --home " in note
+    assert "\ntune run --space small --data sample --model mamba-yolo-n --study s --home " in note
 
 
 def test_the_note_on_a_trial_says_why_it_ended_and_where_its_log_is(app, catalogue, filled, paths):
