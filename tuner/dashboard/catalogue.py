@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from tuner.dashboard.facts import read_facts
 from tuner.dashboard.own_notes import NO_NOTE, OwnNote, own_notes, own_part, save
 from tuner.dashboard.view import Numbers, StudyView, study_view, unreadable_view
-from tuner.exceptions import TunerError
+from tuner.exceptions import StorageError, TunerError
 from tuner.storage.database import sqlite_path, sqlite_url, translated
 from tuner.study import StoredStudy, StudyPaths, study_names
 
@@ -64,6 +64,7 @@ class Catalogue:
         self._storage = storage
         self._only = only
         self._entries: dict[int, _Entry] = {}
+        self._found_s = -math.inf
         self._lock = RLock()
 
     def views(self) -> list[StudyView]:
@@ -137,8 +138,21 @@ class Catalogue:
             return {entry.name: number for number, entry in self._entries.items()}[name]
 
     def _find(self) -> None:
-        """Add studies that are new, and forget those that are gone."""
-        urls = self._urls()
+        """Add studies that are new, and forget those that are gone.
+
+        Raises:
+            StorageError: The database cannot be used, and no study is known yet.
+        """
+        now = time.monotonic()
+        if now - self._found_s < FRESH_S:
+            return
+        try:
+            urls = self._urls()
+        except StorageError:
+            if not self._entries:
+                raise
+            return  # the views say why they cannot be read
+        self._found_s = now
         for number, entry in list(self._entries.items()):
             if urls.get(entry.name) != entry.url:
                 _close(entry)

@@ -8,9 +8,10 @@ import optuna
 import pytest
 
 from tests.tuner.conftest import driven, stored
-from tests.tuner.dashboard.conftest import ask, detail
+from tests.tuner.dashboard.conftest import ask, detail, fill
 from tuner.dashboard import catalogue as catalogue_module
 from tuner.dashboard.catalogue import Catalogue
+from tuner.dashboard.server import application
 from tuner.dashboard.view_storage import ViewStorage
 from tuner.exceptions import UsageError
 from tuner.study import StudyPaths, TrialFacts
@@ -143,17 +144,27 @@ def test_studies_of_one_home_have_numbers_of_their_own(tmp_path, spec, left, emp
     assert [study.study_name for study in only.get_all_studies()] == ["s"]
 
 
-def test_all_studies_of_a_database_are_shown(tmp_path, spec, empty_database):
-    shared = tmp_path / "shared.db"
-    shared.write_bytes(empty_database.read_bytes())
+@pytest.mark.parametrize("server", ["sqlite", "postgresql"])
+def test_all_studies_of_a_database_are_shown(tmp_path, spec, space, terms, empty_database, request, server):
+    if server == "sqlite":
+        (tmp_path / "shared.db").write_bytes(empty_database.read_bytes())
+        shared = f"sqlite:///{tmp_path}/shared.db"
+    else:
+        shared = request.getfixturevalue("postgres").new_database()
     for name in ("a", "b"):
         paths = StudyPaths.of(tmp_path / "home", name)
         paths.create()
-        with driven(f"sqlite:///{shared}", spec, paths, name) as study:
-            study.flush(10)
+        with driven(shared, spec, paths, name) as study:
+            fill(study, space, paths, terms)
 
-    catalogue = Catalogue(tmp_path / "home", f"sqlite:///{shared}")
+    catalogue = Catalogue(tmp_path / "home", shared)
+    app = application(catalogue, None, is_read_only=False)
     assert [view.study.study_name for view in catalogue.views()] == ["a", "b"]
+    shown = detail(app, catalogue, "b")
+    assert "ahead of the default configuration" in shown["note"]["body"]
+    assert ask(app, f"/api/studies/{catalogue.study_number('b')}/note", "PUT", {"version": 1, "body": "mine"})[0] == 204
+    assert detail(app, catalogue, "b")["note"]["body"].endswith("mine")
+    assert "mine" not in detail(app, catalogue, "a")["note"]["body"]
 
 
 def test_a_new_study_appears_and_a_removed_one_disappears(tmp_path, left, paths):
