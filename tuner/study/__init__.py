@@ -15,6 +15,7 @@ from tuner.study._facts import (
     ProfilingFacts,
     TrialFacts,
     jsonable,
+    other_attributes,
 )
 from tuner.study._opening import driven_study
 from tuner.study._paths import StudyPaths, checked_study_name
@@ -51,6 +52,7 @@ __all__ = [
     "content_changes",
     "driven_study",
     "jsonable",
+    "other_attributes",
     "place_problem",
     "read_timeline",
     "study_names",

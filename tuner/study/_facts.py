@@ -90,6 +90,12 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
+def other_attributes(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user attributes of a trial that tune did not write."""
+    own = {"params", "reason", *(_STORED.get(name, name) for name in _TYPES)}
+    return {name: value for name, value in stored.items() if name not in own}
+
+
 def _metrics(stored: Mapping[str, Any]) -> dict[str, float] | None:
     """Read metrics, with NaN and infinities, which are stored as text; None if one is not a number."""
     try:

@@ -22,6 +22,7 @@ REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
 PROFILING = "rehearsal"
 COMMAND = "command"
+_OWN = {SPEC, FINAL_RUN, REEVALUATION, SEARCHED, PROFILING, COMMAND}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +130,13 @@ class StoredStudy:
         """Facts about the re-evaluation runs; empty before there are any (see `tuner.comparison`)."""
         with translated(self.url):
             return dict(self._study.user_attrs.get(REEVALUATION, {}))
+
+    @property
+    def other_attributes(self) -> dict[str, Any]:
+        """User attributes of the study that tune did not write."""
+        with translated(self.url):
+            stored = self._study.user_attrs
+        return {name: value for name, value in stored.items() if name not in _OWN}
 
     @property
     def profiling(self) -> ProfilingFacts:

@@ -1,0 +1,209 @@
+"""The dashboard shows what the study records, as it is now, and never changes it."""
+
+import json
+import re
+import sqlite3
+
+import optuna
+import pytest
+
+from tests.tuner.conftest import driven, stored
+from tests.tuner.dashboard.conftest import ask, detail, fill
+from tuner.dashboard import catalogue as catalogue_module
+from tuner.dashboard.catalogue import Catalogue
+from tuner.dashboard.server import application
+from tuner.dashboard.view_storage import ViewStorage
+from tuner.exceptions import UsageError
+from tuner.study import StudyPaths, TrialFacts
+
+
+@pytest.fixture(autouse=True)
+def always_fresh(monkeypatch):
+    monkeypatch.setattr(catalogue_module, "FRESH_S", 0.0)
+
+
+def attributes(item):
+    return {each["key"]: each["value"] for each in item["user_attrs"]}
+
+
+def test_the_note_on_a_study_has_the_result_the_winner_the_weights_and_the_commands(app, catalogue, filled, paths):
+    note = detail(app, catalogue)["note"]["body"]
+
+    assert note.startswith("**Best 0.3000 (trial 1), 0.0500 ahead of the default configuration on one seed")
+    assert "| Default configuration | [trial 0](/dashboard/studies/" in note
+    assert f"| Weights | `{paths.final_run(1, 20)}/weights/best.pt` ([open](/artifacts/" in note
+    assert "| Report | [open](/artifacts/" in note
+    assert "2 complete, 1 stopped early, 1 running, 1 waiting" in note
+    for command in ("tune status s", "tune report s", "tune export s"):
+        assert f"{command} --home {paths.root.parent}\n" in note
+    assert "tune run" not in note, "its driver runs"
+
+
+def test_a_study_without_a_driver_names_the_command_that_resumes_it(app, catalogue, left):
+    note = detail(app, catalogue)["note"]["body"]
+
+    assert "not running: 2 unfinished trial(s)" in note
+    assert "\ntune run --space small --data sample --model mamba-yolo-n --study s --home " in note
+
+
+def test_the_note_on_a_trial_says_why_it_ended_and_where_its_log_is(app, catalogue, filled, paths):
+    trials = detail(app, catalogue)["trials"]
+    notes = [trial["note"]["body"] for trial in trials]
+
+    assert notes[0].startswith("*Default configuration*\n\n**Complete**: trained for all 9 epochs.")
+    log, address = re.search(r"\| Log \| `(.+)` \(\[open\]\((.+)\)\) \|", notes[0]).groups()
+    assert log == f"{paths.trial(0)}/trainer.log"
+    assert ask(app, address)[2] == b"epoch 1\n"
+    assert "*Winner*" in notes[1]
+    assert notes[2].startswith("**Stopped early**: early stop at epoch 3")
+    assert "paused after epoch 3; resumes if it turns out to be ahead" in notes[3]
+    assert notes[4].startswith("**Running**: in training.")
+
+
+def test_attributes_are_readable_and_those_of_users_stay(app, catalogue, study, filled, url):
+    study.flush(10)
+    known = optuna.load_study(storage=url, study_name="s")
+    known.set_user_attr("ticket", "T-1")
+
+    shown = detail(app, catalogue)
+    assert attributes(shown)["ticket"] == "T-1"
+    assert attributes(shown)["metric"] == "mAP50-95, higher is better"
+    assert "spec" not in attributes(shown)
+    first = attributes(shown["trials"][0])
+    assert first["role"] == "default configuration"
+    assert first["epochs"] == "9"
+    assert first["mAP50"] == "0.25"
+    assert not {"params", "judged", "log", "mAP50-95"} & set(first)
+
+
+def test_a_paused_trial_waits_with_its_parameters_and_one_without_a_driver_is_not_running(app, catalogue, left):
+    trials = detail(app, catalogue)["trials"]
+
+    assert [trial["state"] for trial in trials] == ["Complete", "Complete", "Pruned", "Waiting", "Waiting"]
+    # The dashboard shows the fixed parameters of a waiting trial.
+    assert [param["name"] for param in trials[left.paused]["fixed_params"]] == ["lr0"]
+    assert "interrupted" in trials[left.running]["note"]["body"]
+
+
+def test_a_trial_in_training_is_running(app, catalogue, filled):
+    assert detail(app, catalogue)["trials"][filled.running]["state"] == "Running"
+
+
+def test_metric_and_direction_are_named_and_times_have_a_zone(app, catalogue, filled):
+    shown = detail(app, catalogue)
+
+    assert shown["objective_names"] == ["mAP50-95"]
+    assert shown["directions"] == ["maximize"]
+    assert shown["best_trials"][0]["number"] == 1
+    assert shown["trials"][0]["datetime_start"].endswith("+00:00")
+
+
+def test_what_changes_in_the_study_changes_in_the_dashboard(app, catalogue, study, filled):
+    assert "paused after epoch 3" in detail(app, catalogue)["trials"][filled.paused]["note"]["body"]
+    study.record(filled.paused, TrialFacts(paused_at=6))
+    study.flush(10)
+
+    fresh = ViewStorage(catalogue).get_trial(detail(app, catalogue)["trials"][filled.paused]["trial_id"])
+    assert fresh.user_attrs["why"].startswith("paused after epoch 6")
+    assert "paused after epoch 6" in detail(app, catalogue)["trials"][filled.paused]["note"]["body"]
+
+
+def test_a_dashboard_that_reads_never_writes_to_the_database(app, catalogue, left, paths):
+    before = "\n".join(sqlite3.connect(paths.database).iterdump())
+    detail(app, catalogue)
+    ask(app, "/api/studies")
+
+    assert "\n".join(sqlite3.connect(paths.database).iterdump()) == before
+
+
+def test_a_study_that_is_read_does_not_hold_up_its_driver(app, catalogue, study, filled, paths):
+    detail(app, catalogue)
+    connection = sqlite3.connect(paths.database, timeout=0)
+    connection.execute("BEGIN EXCLUSIVE")  # fails if a reader has left its transaction open in the old journal
+    connection.execute("ROLLBACK")
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert busy == 0, "a reader that keeps its transaction keeps the log from being emptied"
+
+
+def test_studies_of_one_home_have_numbers_of_their_own(tmp_path, spec, left, empty_database):
+    other = StudyPaths.of(tmp_path, "other")
+    other.create()
+    other.database.write_bytes(empty_database.read_bytes())
+    with driven(f"sqlite:///{other.database}", spec, other, "other") as study:
+        study.flush(10)
+    catalogue = Catalogue(tmp_path)
+    storage = ViewStorage(catalogue)
+
+    names = {study.study_name: study._study_id for study in storage.get_all_studies()}
+    assert set(names) == {"s", "other"}
+    assert len(storage.get_all_trials(names["s"])) == 5
+    assert storage.get_all_trials(names["other"]) == []
+    again = Catalogue(tmp_path)
+    assert {name: again.study_number(name) for name in names} == names, "links last"
+    only = ViewStorage(Catalogue(tmp_path, only="s"))
+    assert [study.study_name for study in only.get_all_studies()] == ["s"]
+
+
+@pytest.mark.parametrize("server", ["sqlite", "postgresql"])
+def test_all_studies_of_a_database_are_shown(tmp_path, spec, space, terms, empty_database, request, server):
+    if server == "sqlite":
+        (tmp_path / "shared.db").write_bytes(empty_database.read_bytes())
+        shared = f"sqlite:///{tmp_path}/shared.db"
+    else:
+        shared = request.getfixturevalue("postgres").new_database()
+    for name in ("a", "b"):
+        paths = StudyPaths.of(tmp_path / "home", name)
+        paths.create()
+        with driven(shared, spec, paths, name) as study:
+            fill(study, space, paths, terms)
+
+    catalogue = Catalogue(tmp_path / "home", shared)
+    app = application(catalogue, None, is_read_only=False)
+    assert [view.study.study_name for view in catalogue.views()] == ["a", "b"]
+    shown = detail(app, catalogue, "b")
+    assert "ahead of the default configuration" in shown["note"]["body"]
+    assert ask(app, f"/api/studies/{catalogue.study_number('b')}/note", "PUT", {"version": 1, "body": "mine"})[0] == 204
+    assert detail(app, catalogue, "b")["note"]["body"].endswith("mine")
+    assert "mine" not in detail(app, catalogue, "a")["note"]["body"]
+
+
+def test_a_new_study_appears_and_a_removed_one_disappears(tmp_path, left, paths):
+    catalogue = Catalogue(tmp_path)
+    assert catalogue.names() == ["s"]
+    paths.database.rename(tmp_path / "elsewhere")
+    assert catalogue.views() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all", b"SQLite format 3\x00"])
+def test_a_broken_study_is_listed_with_its_problem_and_hides_no_other(tmp_path, app, catalogue, left, content):
+    broken = tmp_path / "broken" / "study.db"
+    broken.parent.mkdir()
+    broken.write_bytes(content)
+
+    assert "**This study cannot be read**" in detail(app, catalogue, "broken")["note"]["body"]
+    assert len(detail(app, catalogue, "s")["trials"]) == 5
+    assert broken.read_bytes() == content
+
+
+def test_the_view_cannot_be_changed(catalogue, left):
+    storage = ViewStorage(catalogue)
+    number = catalogue.study_number("s")
+    with pytest.raises(UsageError, match="changes none"):
+        storage.delete_study(number)
+    with pytest.raises(UsageError, match="changes none"):
+        optuna.load_study(storage=storage, study_name="s").set_user_attr("a", 1)
+
+
+@pytest.mark.parametrize("page", ["param_importances", "/csv"])
+def test_what_optuna_computes_from_trials_works_on_the_view(app, catalogue, left, page):
+    number = catalogue.study_number("s")
+    path = f"/csv/{number}" if page == "/csv" else f"/api/studies/{number}/{page}"
+    status, _, content = ask(app, path)
+
+    assert status == 200
+    assert (b"lr0" in content) or json.loads(content)["param_importances"]
+
+
+def test_a_user_of_the_stock_dashboard_finds_the_database_as_it_was(url, app, catalogue, left):
+    detail(app, catalogue)
+    assert "params" in stored(url)[0].user_attrs

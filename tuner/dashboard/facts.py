@@ -1,0 +1,114 @@
+"""Read everything that the dashboard shows about one study, at one time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from tuner.comparison.record import Reevaluated, reevaluated
+from tuner.exceptions import NoSuccessfulTrialError
+from tuner.storage.lease import holder_of
+from tuner.study import (
+    FinalRunFacts,
+    ProfilingFacts,
+    Span,
+    StoredStudy,
+    StudyPaths,
+    StudySpec,
+    TrialRecord,
+    read_timeline,
+)
+from tuner.training.final_run import Winner, choose_winner
+
+SEARCH = "search"
+"""Phase of the timeline that trains trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """State of a study; a `tuner.study.ReadableStudy`. What takes time to derive is derived once."""
+
+    name: str
+    spec: StudySpec
+    records: tuple[TrialRecord, ...]
+    """Trials as tune reads them, ordered by number."""
+    frozen: tuple[FrozenTrial, ...]
+    """The same trials as Optuna stores them."""
+    final_run: FinalRunFacts | None
+    reevaluation: dict[str, Any]
+    profiling: ProfilingFacts
+    searched_s: float
+    other_attributes: Mapping[str, Any]
+    """User attributes that tune did not write."""
+    system_attributes: Mapping[str, Any]
+    """Attributes of Optuna and its dashboard, such as notes that users wrote."""
+    driver: str | None
+    """Process that runs the study; None if nobody does."""
+    spans: tuple[Span, ...]
+    """What each slot trained and when; empty for studies of earlier versions."""
+    paths: StudyPaths
+    url: str
+    """URL of the database."""
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Return all trials, ordered by number."""
+        return self.records
+
+    @cached_property
+    def winner(self) -> Winner | None:
+        """Choice for the final run; None as long as no trial is complete."""
+        try:
+            return choose_winner(self)
+        except NoSuccessfulTrialError:
+            return None
+
+    @cached_property
+    def comparison(self) -> Reevaluated | None:
+        """Re-evaluation so far; None if there is none."""
+        return reevaluated(self)
+
+    @cached_property
+    def last_spans(self) -> Mapping[int, Span]:
+        """Last attempt at each trial in the search; without those that are not recorded."""
+        return {span.trial: span for span in self.spans if span.phase == SEARCH}
+
+    def state(self, trial: TrialRecord) -> TrialState:
+        """Return the state of a trial; one that nobody trains any more is not running but waits."""
+        is_cut_off = trial.state == TrialState.RUNNING and self.driver is None
+        return TrialState.WAITING if is_cut_off else trial.state
+
+
+def read_facts(study: StoredStudy, paths: StudyPaths) -> StudyFacts:
+    """Read a study.
+
+    Raises:
+        StorageError: The database cannot be used, or its record of the study is incomplete.
+    """
+    storage = study.storage
+    study_id = storage.get_study_id_from_name(study.name)
+    frozen = storage.get_all_trials(study_id, deepcopy=False)
+    facts = StudyFacts(
+        name=study.name,
+        spec=study.spec,
+        records=study.trials()[: len(frozen)],  # a trial may have been added in between
+        frozen=tuple(frozen),
+        final_run=study.final_run,
+        reevaluation=study.reevaluation,
+        profiling=study.profiling,
+        searched_s=study.searched_s,
+        other_attributes=study.other_attributes,
+        system_attributes=storage.get_study_system_attrs(study_id),
+        driver=_driver(study),
+        spans=read_timeline(paths.timeline),
+        paths=paths,
+        url=study.url,
+    )
+    facts.comparison  # noqa: B018 - a damaged record must fail here, where its error is reported
+    return facts
+
+
+def _driver(study: StoredStudy) -> str | None:
+    holder = holder_of(study.url, study.name)
+    return None if holder is None else str(holder)
