@@ -86,6 +86,20 @@ class StudyPaths:
         return self.root / "report.html"
 
     @property
+    def tracking_id(self) -> Path:
+        """Name under which trackers know the study; random, because names of studies are used again."""
+        return self.root / "tracking-id"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def wandb_epochs(self) -> Path:
+        """Last epoch that W&B has got of each run."""
+        return self.root / "wandb-epochs.json"
+
+    @property
     def params(self) -> Path:
         return self.root / "params.yaml"
 

@@ -43,3 +43,5 @@ class RunOptions:
     validate_every_epoch: bool
     bounds: Budget
     """Limits that end the search before its last trial."""
+    trackers: tuple[str, ...] = ()
+    """Trackers that log the study (see `tuner.trackers`)."""
