@@ -57,6 +57,8 @@ class LoggedRun:
     params: Mapping[str, ParamValue] = field(default_factory=dict)
     points: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     """Values of the curves by epoch and name; a value may be NaN or infinite."""
+    last_epoch: int = 0
+    """Last epoch of the curves, even if `points` lacks it because it was logged before; 0 without curves."""
     summary: Mapping[str, float] = field(default_factory=dict)
     """Finite values that belong to no epoch."""
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -68,11 +70,6 @@ class LoggedRun:
     def has_ended(self) -> bool:
         """True if the run never changes again."""
         return self.state in ENDED
-
-    @property
-    def last_epoch(self) -> int:
-        """Last epoch of the curves; 0 without curves."""
-        return max(self.points, default=0)
 
     def encode(self) -> str:
         """Encode the run as one line of JSON."""

@@ -11,10 +11,6 @@ from dataclasses import asdict
 
 from tuner.trackers.messages import Answer, LoggedRun, Subject
 
-_ANSWER_S = 60.0
-"""Time that a tracker has to log one run, in seconds."""
-
-
 _LAST_S = 5.0
 """Time between the end of a process's output and its own end, in seconds."""
 
@@ -22,8 +18,13 @@ _LAST_S = 5.0
 class TrackerProcess:
     """Process that logs to one tracker (see `tuner.trackers.sender`), and leads a process group of its own."""
 
-    def __init__(self, tracker: str, subject: Subject) -> None:
+    def __init__(self, tracker: str, subject: Subject, answer_s: float) -> None:
         """Start the process.
+
+        Args:
+            tracker: Name of the tracker.
+            subject: Study to log.
+            answer_s: Time that the tracker has to log one run, in seconds.
 
         Raises:
             OSError: It cannot be started.
@@ -42,6 +43,7 @@ class TrackerProcess:
         self._lines, self._answers = self._process.stdin, self._process.stdout
         self._answered = select.poll()
         self._answered.register(self._answers, select.POLLIN)
+        self._answer_s = answer_s
         self._first = json.dumps(asdict(subject))
 
     def log(self, run: LoggedRun) -> str:
@@ -52,8 +54,8 @@ class TrackerProcess:
         except OSError:
             return self._death()
         self._first = ""
-        if not self._answered.poll(_ANSWER_S * 1000):
-            return f"no answer within {_ANSWER_S:g} s"
+        if not self._answered.poll(self._answer_s * 1000):
+            return f"no answer within {self._answer_s:g} s"
         line = self._answers.readline()
         return Answer.decode(line).problem if line else self._death()
 

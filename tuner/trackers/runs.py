@@ -1,13 +1,15 @@
 """Reduce a study's record to the runs that trackers show: plain values, without any tracker."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from optuna.trial import TrialState
 
 from tuner.comparison.contest import Run
 from tuner.comparison.record import EndedRun, Reevaluated, reevaluated
+from tuner.contract import EpochRecord
 from tuner.exceptions import NoSuccessfulTrialError
 from tuner.study import FinalRunFacts, ReadableStudy, StudyPaths, StudySpec, TrialRecord, epoch_records
 from tuner.trackers.messages import ENDED, Kind, LoggedRun
@@ -47,18 +49,16 @@ def runs_of(
         key = f"trial-{trial.number:04d}"
         runs[key] = _ended(known, key) or _trial_run(key, trial, spec, paths)
     comparison = reevaluated(study)
-    unfinished = state if state == TrialState.RUNNING.name else TrialState.WAITING.name
-    for run in () if comparison is None else comparison.plan.runs:
+    for run in () if comparison is None else _begun(comparison, paths):
+        assert comparison is not None
         key = f"trial-{run.trial:04d}-seed-{run.seed}"
-        if comparison is not None and (_has_begun(run, comparison, paths)):
-            runs[key] = _ended(known, key) or _reevaluation_run(
-                key, run, comparison, trials[run.trial], spec, paths, unfinished
-            )
+        unfinished = state if state == TrialState.RUNNING.name else TrialState.WAITING.name
+        runs[key] = _ended(known, key) or _reevaluation(key, run, comparison, unfinished, trials, spec, paths)
     final = study.final_run
     if final is not None:
         key = f"final-run-trial-{final.trial:04d}-{final.epochs}-epochs"
-        runs[key] = _ended(known, key) or _final_run(key, final, trials[final.trial], spec)
-    return runs
+        runs[key] = _ended(known, key) or _final_run(key, final, trials, spec)
+    return {key: replace(run, last_epoch=max(run.points, default=0)) for key, run in runs.items()}
 
 
 def _ended(known: Mapping[str, LoggedRun], key: str) -> LoggedRun | None:
@@ -158,35 +158,38 @@ def _trial_run(key: str, trial: TrialRecord, spec: StudySpec, paths: StudyPaths)
     )
 
 
-def _has_begun(run: Run, comparison: Reevaluated, paths: StudyPaths) -> bool:
-    return run in comparison.evidence or paths.reevaluated(run.trial, run.seed).is_dir()
+def _begun(comparison: Reevaluated, paths: StudyPaths) -> Iterator[Run]:
+    """Yield the runs of a comparison that have begun; the study records only those that have ended."""
+    for run in comparison.plan.runs:
+        if run in comparison.evidence or paths.reevaluated(run.trial, run.seed).is_dir():
+            yield run
 
 
-def _reevaluation_run(
+def _reevaluation(
     key: str,
     run: Run,
     comparison: Reevaluated,
-    trial: TrialRecord,
+    unfinished: str,
+    trials: tuple[TrialRecord, ...],
     spec: StudySpec,
     paths: StudyPaths,
-    unfinished: str,
 ) -> LoggedRun:
     ended = next((e for e in comparison.runs if (e.trial, e.seed) == run), None)
     state, reason = _ending(ended, comparison, unfinished)
-    value = None if ended is None else ended.value
+    points: Points = {}
+    summary: dict[str, float | None] = {}
+    if ended is not None:
+        points = {} if ended.value is None else {spec.epochs: {spec.metric: ended.value}}
+        summary = {"value": ended.value, "seconds": ended.seconds, "trained_epochs": ended.epochs}
     return LoggedRun(
         key=key,
         kind=Kind.REEVALUATION,
         name=f"trial {run.trial}, seed {run.seed}",
         state=state,
         reason=reason,
-        params={**trial.params, "epochs": spec.epochs, "seed": run.seed},
-        points=_with_records(
-            {} if value is None else {spec.epochs: {spec.metric: value}}, paths.reevaluated(run.trial, run.seed)
-        ),
-        summary={}
-        if ended is None
-        else _summary(state, {"value": value, "seconds": ended.seconds, "trained_epochs": ended.epochs}),
+        params={**trials[run.trial].params, "epochs": spec.epochs, "seed": run.seed},
+        points=_with_records(points, paths.reevaluated(run.trial, run.seed)),
+        summary=_summary(state, summary),
     )
 
 
@@ -199,14 +202,14 @@ def _ending(ended: EndedRun | None, comparison: Reevaluated, unfinished: str) ->
     return unfinished, ""
 
 
-def _final_run(key: str, final: FinalRunFacts, trial: TrialRecord, spec: StudySpec) -> LoggedRun:
+def _final_run(key: str, final: FinalRunFacts, trials: tuple[TrialRecord, ...], spec: StudySpec) -> LoggedRun:
     return LoggedRun(
         key=key,
         kind=Kind.FINAL_RUN,
         name=f"final run of trial {final.trial}, {final.epochs} epochs",
         state=final.state,
         reason=final.reason,
-        params={**trial.params, "epochs": final.epochs, "seed": spec.seed},
+        params={**trials[final.trial].params, "epochs": final.epochs, "seed": spec.seed},
         points=_with_records({}, Path(final.directory)),
         summary=_summary(final.state, {f"best/{name}": value for name, value in (final.metrics or {}).items()}),
         texts=_said({"weights": final.checkpoint}),
@@ -215,17 +218,14 @@ def _final_run(key: str, final: FinalRunFacts, trial: TrialRecord, spec: StudySp
 
 def _with_records(points: Points, folder: Path) -> dict[int, Mapping[str, float]]:
     """Add what the trainer recorded of each epoch; values that the study has decided by stay as they are."""
-    recorded = {
-        record.epoch: {
-            **(record.metrics or {}),
-            **{f"train/{name}": loss for name, loss in record.losses.items()},
-            "lr": record.learning_rate,
-            "epoch_seconds": record.seconds,
-        }
-        for record in epoch_records(folder)
-    }
+    recorded = {record.epoch: _values(record) for record in epoch_records(folder)}
     epochs = sorted({*points, *recorded})
     return {epoch: {**recorded.get(epoch, {}), **points.get(epoch, {})} for epoch in epochs}
+
+
+def _values(record: EpochRecord) -> dict[str, float]:
+    losses = {f"train/{name}": loss for name, loss in record.losses.items()}
+    return {**(record.metrics or {}), **losses, "lr": record.learning_rate, "epoch_seconds": record.seconds}
 
 
 def _summary(state: str, values: Mapping[str, float | None]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tensorboardX.event_file_writer import EventsWriter
@@ -44,7 +44,9 @@ class TensorBoard:
     def _begun(self, run: LoggedRun) -> EventsWriter:
         (self._folder / run.key).mkdir(parents=True, exist_ok=True)
         file = EventsWriter(str(self._folder / run.key / "events"), filename_suffix=self._suffix)
-        if run.kind != Kind.STUDY:
+        if run.kind == Kind.STUDY:
+            file.write_event(Event(wall_time=time.time(), summary=text("settings", _as_table(run.params))))
+        else:
             _, begin, _ = hparams(dict(run.params), {})
             file.write_event(Event(wall_time=time.time(), summary=begin))
         return file
@@ -77,6 +79,11 @@ def _contents(run: LoggedRun) -> dict[str, str]:
     return {
         path.name: _as_code(path.read_text(encoding="utf-8")) if path.suffix == ".yaml" else str(path) for path in paths
     }
+
+
+def _as_table(params: Mapping[str, object]) -> str:
+    rows = (f"| {name} | {value} |\n" for name, value in params.items())
+    return "".join(("| setting | value |\n", "|---|---|\n", *rows))
 
 
 def _as_code(content: str) -> str:

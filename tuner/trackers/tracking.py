@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
@@ -19,42 +20,57 @@ from tuner.trackers.places import place_of
 from tuner.trackers.process import TrackerProcess
 from tuner.trackers.runs import runs_of
 
-_EVERY_S = 5.0
-"""Time between two looks at the study, in seconds."""
-_RETRY_S = (30.0, 300.0)
-"""Shortest and longest time until a tracker that failed is tried again, in seconds."""
-_REPEAT_S = 3600.0
-"""Time until a warning about a tracker that still fails is repeated, in seconds."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """Times of logging, in seconds."""
+
+    look_s: float = 5.0
+    """Time between two looks at the study."""
+    answer_s: float = 60.0
+    """Time that a tracker has to log one run."""
+    retry_s: float = 30.0
+    """Time until a tracker that failed is tried again; it doubles with each failure."""
+    longest_retry_s: float = 300.0
+    repeat_s: float = 3600.0
+    """Time until a warning about a tracker that still fails is repeated."""
+    close_s: float = CLOSE_S
+    """Time that all trackers have at the end of a run, together."""
 
 
 class Tracking:
     """Logging of one run of a driver; it starts when the study is known."""
 
-    def __init__(self, trackers: Sequence[str], paths: StudyPaths, tell: Callable[[str], None]) -> None:
+    def __init__(self, trackers: Sequence[str], paths: StudyPaths, tell: Callable[[str], None], pace: Pace) -> None:
         self._trackers = trackers
         self._paths = paths
         self._tell = tell
+        self._pace = pace
         self._followers: list[_Follower] = []
 
     def follow(self, study: ReadableStudy) -> None:
         """Log this study from now on; it stays readable in memory after its database is closed."""
         if not self._trackers:
             return
-        subject = _subject(study.name, self._paths)
+        try:
+            subject = subject_of(study.name, self._paths)
+        except OSError as error:
+            self._tell(f"warning: nothing is logged, because the study's folder is not writable ({error.strerror})")
+            return
         for tracker in self._trackers:
             self._tell(f"log    {tracker}: {place_of(tracker, subject)}")
-            follower = _Follower(tracker, subject, study, self._paths, self._tell)
+            follower = _Follower(tracker, subject, study, self._paths, self._tell, self._pace)
             self._followers.append(follower)
             follower.start()
 
     def close(self, state: str, reason: str = "") -> None:
-        """Log the end of the run, and wait for the trackers, no longer than `CLOSE_S` in total.
+        """Log the end of the run, and wait for the trackers, no longer than `close_s` in total.
 
         Args:
             state: Name of the study's `TrialState` after this run.
             reason: Reason for the state.
         """
-        deadline = time.monotonic() + CLOSE_S
+        deadline = time.monotonic() + self._pace.close_s
         try:
             for follower in self._followers:
                 follower.end(state, reason)
@@ -66,15 +82,18 @@ class Tracking:
 
 
 @contextlib.contextmanager
-def tracked(trackers: Sequence[str], paths: StudyPaths, tell: Callable[[str], None]) -> Iterator[Tracking]:
+def tracked(
+    trackers: Sequence[str], paths: StudyPaths, tell: Callable[[str], None], pace: Pace = Pace()
+) -> Iterator[Tracking]:
     """Log the study that is named within the block, and how the block ends.
 
     Args:
         trackers: Names of the trackers, checked by `chosen_trackers`; empty to log nothing.
         paths: Paths of the study.
         tell: Receives one-line messages for the user; other threads call it too.
+        pace: Times of logging.
     """
-    tracking = Tracking(trackers, paths, tell)
+    tracking = Tracking(trackers, paths, tell, pace)
     try:
         yield tracking
     except (Interrupted, KeyboardInterrupt) as stopped:
@@ -94,7 +113,13 @@ class _Follower(threading.Thread):
     """Thread that logs a study to one tracker."""
 
     def __init__(
-        self, tracker: str, subject: Subject, study: ReadableStudy, paths: StudyPaths, tell: Callable[[str], None]
+        self,
+        tracker: str,
+        subject: Subject,
+        study: ReadableStudy,
+        paths: StudyPaths,
+        tell: Callable[[str], None],
+        pace: Pace,
     ) -> None:
         super().__init__(name=f"log-{tracker}", daemon=True)
         self._tracker = tracker
@@ -102,6 +127,7 @@ class _Follower(threading.Thread):
         self._study = study
         self._paths = paths
         self._tell = tell
+        self._pace = pace
         self._ended = threading.Event()
         self._is_abandoned = False
         self._state, self._reason = TrialState.RUNNING.name, ""
@@ -118,7 +144,7 @@ class _Follower(threading.Thread):
         while not self._ended.wait(self._pause_s):
             self._look()
         self._look()
-        if self._process is not None and not self._process.close(CLOSE_S):
+        if self._process is not None and not self._process.close(self._pace.close_s):
             self._fail("it did not end")
 
     def end(self, state: str, reason: str) -> None:
@@ -135,8 +161,8 @@ class _Follower(threading.Thread):
             self._process.kill()
         if self._warned_s is None:
             self._tell(
-                f"warning: {self._tracker} did not take everything within {CLOSE_S:g} s; run the same command again to "
-                "log what is missing"
+                f"warning: {self._tracker} did not take everything within {self._pace.close_s:g} s; "
+                "run the same command again to log what is missing"
             )
 
     def _look(self) -> None:
@@ -150,7 +176,7 @@ class _Follower(threading.Thread):
         if problem:
             self._fail(problem)
             return
-        self._pause_s = _EVERY_S
+        self._pause_s = self._pace.look_s
         if self._warned_s is not None:
             self._warned_s = None
             self._tell(f"{self._tracker} logs again")
@@ -164,7 +190,7 @@ class _Follower(threading.Thread):
             if new is None:
                 continue
             if self._process is None:
-                self._process = TrackerProcess(self._tracker, self._subject)
+                self._process = TrackerProcess(self._tracker, self._subject, self._pace.answer_s)
             problem = self._process.log(new)
             if problem:
                 return problem
@@ -174,11 +200,11 @@ class _Follower(threading.Thread):
     def _fail(self, problem: str) -> None:
         """Warn, and begin again with another process later, because nobody knows the state of this one."""
         if self._process is not None:
-            self._process.close(0.0 if self._is_abandoned else CLOSE_S)
+            self._process.close(0.0 if self._is_abandoned else self._pace.close_s)
         self._process, self._logged = None, {}
-        self._pause_s = min(max(2 * self._pause_s, _RETRY_S[0]), _RETRY_S[1])
+        self._pause_s = min(max(2 * self._pause_s, self._pace.retry_s), self._pace.longest_retry_s)
         now = time.monotonic()
-        if self._is_abandoned or (self._warned_s is not None and now - self._warned_s < _REPEAT_S):
+        if self._is_abandoned or (self._warned_s is not None and now - self._warned_s < self._pace.repeat_s):
             return
         self._warned_s = now
         remedy = (
@@ -189,7 +215,7 @@ class _Follower(threading.Thread):
         self._tell(f"warning: {self._tracker} does not log: {problem}; {remedy}")
 
 
-def _subject(name: str, paths: StudyPaths) -> Subject:
+def subject_of(name: str, paths: StudyPaths) -> Subject:
     """Describe the study for trackers, under the random name that its folder keeps."""
     file = paths.tracking_id
     if not file.exists():

@@ -40,6 +40,7 @@ class WandbProject:
             if run.has_ended and self._logged.state(run.key) == run.state:
                 return
             handle = self._open[run.key] = self._begun(run)
+            handle.define_metric("*", step_metric="epoch")
             after = self._last_epoch(run.key, handle)  # this is the first call, with all points
         for epoch, values in sorted(run.points.items()):
             if epoch > after:
