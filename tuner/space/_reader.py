@@ -97,11 +97,13 @@ class _Reader:
             return ()
         names = []
         for item in node.items if isinstance(node, Sequence) else (node,):
-            name = item.value if isinstance(item, Scalar) else None
-            problem = tracker_problem(name)
+            if isinstance(item, Scalar):
+                problem = tracker_problem(item.value)
+                names.append(str(item.value))
+            else:
+                problem = "takes names of trackers, but got something else; write them as [tensorboard]"
             if problem and not isinstance(item, Refused):
                 self._refuse(item.line, f"`log` {problem}")
-            names.append(str(name))
         return tuple(dict.fromkeys(names))
 
     def _part(self, root: Mapping, key: str, remedy: str) -> Mapping | None:
