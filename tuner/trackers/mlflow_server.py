@@ -35,7 +35,7 @@ _KEY = "tune.key"
 
 @dataclass(kw_only=True, slots=True)
 class _Logged:
-    """What MLflow has of a run."""
+    """Run as MLflow has it."""
 
     run_id: str
     state: str = ""
