@@ -11,8 +11,8 @@ from dataclasses import asdict
 
 from tuner.trackers.messages import Answer, LoggedRun, Subject
 
-_LAST_S = 5.0
-"""Time between the end of a process's output and its own end, in seconds."""
+_LAST_S = 2.0
+"""Time that a process has between the end of its output, or a kill, and its own end, in seconds."""
 
 
 class TrackerProcess:
@@ -76,7 +76,8 @@ class TrackerProcess:
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a file system may hold it
+                self._process.wait(_LAST_S)
 
     def _death(self) -> str:
         try:

@@ -43,6 +43,8 @@ def tracker_of(name: str, subject: Subject) -> Tracker:
     """Return the tracker of this name."""
     match name:
         case "tensorboard":
+            # tensorboardX imports torch for the type of an argument: two seconds, and most of this process's memory.
+            sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
             from tuner.trackers.tensorboard import TensorBoard
 
             return TensorBoard(subject)
@@ -63,11 +65,11 @@ def main() -> None:
         signal.signal(signum, signal.SIG_IGN)  # schedulers signal every process of a job, but the end of a run is ours
     lines, answers = _private_pipes()
     received = _received(lines)
-    subject = Subject(**json.loads(received() or "null"))
+    first = received()
     tracker: Tracker | None = None
     while line := received():
         try:
-            tracker = tracker or tracker_of(sys.argv[1], subject)
+            tracker = tracker or tracker_of(sys.argv[1], Subject(**json.loads(first)))
             tracker.log(LoggedRun.decode(line))
         except Exception as error:
             answer = Answer(problem=_described(error))

@@ -1,8 +1,12 @@
 """Servers that trackers log to, and what every test of a tracker needs."""
 
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,12 +23,29 @@ RUN = LoggedRun(
 )
 
 
+@pytest.fixture(scope="session")
+def mlflow_tables(tmp_path_factory) -> Path:
+    """An SQLite file with MLflow's tables: making them takes longer than most tests."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    code = f"from mlflow.tracking import MlflowClient; MlflowClient('sqlite:///{file}').search_experiments()"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return file
+
+
+@pytest.fixture
+def mlflow_uri(tmp_path, monkeypatch, mlflow_tables):
+    """The address of an empty database of MLflow, in the environment too."""
+    shutil.copy(mlflow_tables, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
 @pytest.fixture(autouse=True)
-def destinations(tmp_path, monkeypatch):
-    """Let nothing be sent to anybody, and let MLflow use a file of its own."""
+def destinations(monkeypatch):
+    """Let nothing be sent to anybody."""
     for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "WANDB_PROJECT", "WANDB_DIR", "WANDB_RUN_GROUP"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("WANDB_MODE", "offline")
 
 
