@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SCRIPTED_TRAINER
+from tests.support.fresh_process import loaded_below, modules_loaded_by
 from trainer.commands import prepare
 from trainer.exceptions import TrainerError
 from trainer.ultralytics_bridge import environment
@@ -84,6 +86,47 @@ def test_no_command_imports_malware_and_both_tell_of_it(tmp_path, malware_instal
     assert "ultralytics 8.3.41 contained malicious code on PyPI" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "imported").exists()
+
+
+# Trackers, which the tests have installed
+
+TRACKERS = {"clearml", "comet_ml", "dvclive", "mlflow", "neptune", "tensorboard", "tensorboardX", "wandb"}
+
+
+def test_a_run_without_log_imports_no_tracker(tmp_path):
+    """In the driver; none is imported for `--help`, nor by the choice of no tracker."""
+    (tmp_path / "space.yaml").write_text(SPACE)
+    trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.01"
+    arguments = [
+        "run",
+        f"--space={tmp_path / 'space.yaml'}",
+        f"--home={tmp_path}",
+        "--study=s",
+        "--parallel=1",
+        "--plain",
+    ]
+    loaded = modules_loaded_by(
+        "from tuner.cli.main import main\n"
+        f"try: main({[*arguments, '--trainer', trainer]!r})\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+    )
+    assert "tuner.trackers.tracking" in loaded
+    assert (tmp_path / "s" / "params.yaml").exists()
+    assert loaded_below(TRACKERS, loaded) == set()
+    assert not (tmp_path / "s" / "tracking-id").exists()
+
+
+def test_trainers_import_no_tracker_of_ultralytics_whatever_is_logged():
+    """ultralytics imports those that its settings switch on whenever it makes a trainer."""
+    loaded = modules_loaded_by(
+        "from collections import defaultdict\n"
+        "from trainer.ultralytics_bridge import environment; environment.configure()\n"
+        "from ultralytics.utils.callbacks.base import add_integration_callbacks\n"
+        "trainer = type('DetectionTrainer', (), {'callbacks': defaultdict(list)})()\n"
+        "add_integration_callbacks(trainer); assert trainer.callbacks"
+    )
+    assert "ultralytics.utils.callbacks.platform" in loaded, "the trainer has its callbacks"
+    assert loaded_below(TRACKERS, loaded) == set()
 
 
 # A network namespace without routes

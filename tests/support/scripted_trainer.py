@@ -1,7 +1,7 @@
 """A trainer that speaks the contract and trains nothing: it plays a script.
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
-[--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL]`
+[--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL] [--records]`
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
 in the first epoch. Batches of more pixels than there is room for run out of memory. Epochs already played are kept in
@@ -54,7 +54,7 @@ from tuner.contract import (
     encode,
 )
 from tuner.contract.data_report import Advice, DataReport, SizeFacts, SplitFacts, encode_report
-from tuner.contract.run_folder import DATA_REPORT
+from tuner.contract.run_folder import DATA_REPORT, RECORDS
 
 Value = float | str | None
 """Metric of an epoch; a fault can make a text of it, or remove it."""
@@ -72,6 +72,7 @@ class Options(argparse.Namespace):
     room: float
     value: float | None
     advice: str
+    records: bool
 
 
 class Stop(Exception):  # noqa: N818
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--room", type=float, default=math.inf)
     parser.add_argument("--value", type=float, help="of every epoch, whatever the parameters")
     parser.add_argument("--advice", default="mamba-yolo-t")
+    parser.add_argument("--records", action="store_true", help="keep the records of epochs, as our trainer does")
     options = parser.parse_args(namespace=Options())
     for line in iter(sys.stdin.readline, ""):
         try:
@@ -251,18 +253,20 @@ def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord
             temporary.replace(checkpoint)
             note(options, "epoch", request, epoch=epoch)
         validated = epoch in request.validation_epochs or epoch == request.stop_epoch
-        send(
-            EpochRecord(
-                epoch=epoch,
-                losses={"box": 1.0 / epoch, "cls": 1.0, "dfl": 1.0},
-                metrics=values(value) if validated else None,
-                seconds=options.epoch_seconds,
-                memory_gib=0.1,
-                learning_rate=0.01,
-                batch=int(request.params.get("batch", 16)),
-                checkpoint=str(checkpoint),
-            )
+        record = EpochRecord(
+            epoch=epoch,
+            losses={"box": 1.0 / epoch, "cls": 1.0, "dfl": 1.0},
+            metrics=values(value) if validated else None,
+            seconds=options.epoch_seconds,
+            memory_gib=0.1,
+            learning_rate=0.01,
+            batch=int(request.params.get("batch", 16)),
+            checkpoint=str(checkpoint),
         )
+        if options.records and epoch > played:
+            with (Path(request.directory) / RECORDS).open("a") as file:
+                file.write(encode(record) + "\n")
+        send(record)
     return EndRecord(
         outcome=Outcome.COMPLETED,
         checkpoint=str(checkpoint) if request.full else "",

@@ -88,6 +88,16 @@ Notify = Annotated[
         "be repeated.",
     ),
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="TRACKER",
+        autocompletion=completion.trackers,
+        help="Tracker that logs the study while it runs: tensorboard, mlflow or wandb; may be repeated; none logs "
+        "nothing. Overrides the space.",
+    ),
+]
 DataNow = Annotated[str | None, typer.Option("--data", help="New location of the study's data set, if it was moved.")]
 ModelNow = Annotated[str | None, typer.Option("--model", help="New location of the study's model, if it was moved.")]
 DEFAULT_HOME = Path("studies")

@@ -37,6 +37,13 @@ def samplers(incomplete: str) -> list[str]:
     return _starting(incomplete, SAMPLERS)
 
 
+def trackers(incomplete: str) -> list[str]:
+    """Complete the names of the trackers."""
+    from tuner.space import TRACKERS
+
+    return _starting(incomplete, (*TRACKERS, "none"))
+
+
 def metrics(incomplete: str) -> list[str]:
     """Complete the names of the metrics."""
     return _starting(incomplete, METRICS)

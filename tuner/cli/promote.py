@@ -11,6 +11,7 @@ from tuner.cli.arguments import (
     Gpus,
     HangAfter,
     Home,
+    Log,
     ModelNow,
     Notify,
     OnEnd,
@@ -50,15 +51,18 @@ def promote(
     start_within: StartWithin = START_S,
     on_end: OnEnd = None,
     notify: Notify = None,
+    log: Log = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print plain lines instead of a live view.")] = False,
 ) -> None:
     """Train the winner of a search in full, or resume this final run."""
     from rich.console import Console
 
     from tuner.report.progress import View
+    from tuner.trackers.choice import chosen_trackers
     from tuner.workflows import run as service
     from tuner.workflows.hooks import reported_end
 
+    trackers = chosen_trackers(log or ())
     hooks = hooks_of(on_end, notify)
     opened, paths = open_study(study, home, storage)
     view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
@@ -75,4 +79,5 @@ def promote(
             end,
             data=None if data is None else data_source(data),
             model=None if model is None else model_source(model),
+            trackers=trackers,
         )

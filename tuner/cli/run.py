@@ -15,6 +15,7 @@ from tuner.cli.arguments import (
     Gpus,
     HangAfter,
     Home,
+    Log,
     Notify,
     OnEnd,
     Parallel,
@@ -148,6 +149,7 @@ def run(
     start_within: StartWithin = START_S,
     on_end: OnEnd = None,
     notify: Notify = None,
+    log: Log = None,
     plain: Annotated[bool, typer.Option("--plain", help="Print plain lines instead of a live view.")] = False,
 ) -> None:
     """Search a space, compare the best trials with the default, train the winner in full, write params.yaml.
@@ -170,6 +172,7 @@ def run(
     from tuner.report.progress import View
     from tuner.space import find_space, load_space, with_fixed
     from tuner.study import StudyPaths, checked_study_name
+    from tuner.trackers.choice import chosen_trackers
     from tuner.workflows import run as service
     from tuner.workflows.hooks import Hooks, reported_end
     from tuner.workflows.options import RunOptions
@@ -189,6 +192,7 @@ def run(
     )
     fixed = _settings(settings or [], imgsz)
     loaded = with_fixed(own, fixed)
+    trackers = chosen_trackers(log or (), loaded.log)
     bounds = Budget(hours=max_hours, gpu_hours=gpu_hours, no_improvement=no_improvement)
     if study is not None:
         checked_study_name(study)
@@ -217,6 +221,7 @@ def run(
             validate_every_epoch=validate_every_epoch,
             bounds=bounds,
             command=given_command(context),
+            trackers=trackers,
         )
         if dry_run:
             service.estimate_only(options, view)

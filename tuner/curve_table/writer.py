@@ -13,12 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.trial import TrialState
 
-from tuner.contract import METRICS, ContractError, EpochRecord, decode
-from tuner.contract.run_folder import RECORDS
+from tuner.contract import METRICS
 from tuner.curve_table.schema import FORMAT_VERSION, LOSS_PREFIX, METADATA_KEY, as_stored, schema_of
 from tuner.exceptions import MachineError, UsageError
 from tuner.space import Space, space_of
-from tuner.study import ReadableStudy, StudyPaths, StudySpec, TrialRecord
+from tuner.study import ReadableStudy, StudyPaths, StudySpec, TrialRecord, epoch_records
 from tuner.system.atomic_files import write_whole
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -124,7 +123,7 @@ def _rows(recorded: RecordedStudy, space: Space) -> Iterator[dict[str, Any]]:
 def _values(trial: TrialRecord, spec: StudySpec, folder: Path) -> dict[int, dict[str, Any]]:
     """Collect the values of each epoch from the trainer's records, and from the study if the records are gone."""
     values: dict[int, dict[str, Any]] = {epoch: {spec.metric: value} for epoch, value in trial.curve.items()}
-    for record in _records(folder):
+    for record in epoch_records(folder):
         values.setdefault(record.epoch, {}).update(
             {name: value for name, value in (record.metrics or {}).items() if name in METRICS},
             **{f"{LOSS_PREFIX}{name}": loss for name, loss in record.losses.items()},
@@ -134,20 +133,6 @@ def _values(trial: TrialRecord, spec: StudySpec, folder: Path) -> dict[int, dict
             batch_trained=record.batch,
         )
     return values
-
-
-def _records(folder: Path) -> Iterator[EpochRecord]:
-    try:
-        lines = (folder / RECORDS).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            record = decode(line)
-        except ContractError:
-            return  # cut short by a crash
-        if isinstance(record, EpochRecord):
-            yield record
 
 
 def _write(target: Path, content: bytes) -> None:

@@ -30,7 +30,15 @@ from tuner.space._parameters import (
     name_of,
 )
 from tuner.space._reader import parse_space
-from tuner.space._settings import SAMPLERS, STRATEGIES, WARM_UP_EPOCHS, SearchSettings, default_rungs
+from tuner.space._settings import (
+    SAMPLERS,
+    STRATEGIES,
+    TRACKERS,
+    WARM_UP_EPOCHS,
+    SearchSettings,
+    default_rungs,
+    tracker_problem,
+)
 from tuner.space._space import Space
 from tuner.space._table import TABLE, Fate, Row
 from tuner.space._yaml_nodes import Mapping as YamlMapping
@@ -45,6 +53,7 @@ __all__ = [
     "SHIPPED_SPACES",
     "STRATEGIES",
     "TABLE",
+    "TRACKERS",
     "WARM_UP_EPOCHS",
     "YOLOV5_NAMES",
     "Argument",
@@ -81,6 +90,7 @@ __all__ = [
     "sentence",
     "setting_of",
     "space_of",
+    "tracker_problem",
     "unknown_argument",
     "with_fixed",
 ]

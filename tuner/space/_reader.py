@@ -6,12 +6,12 @@ from tuner.space._arguments import nearest, shown
 from tuner.space._parameter_reader import ParameterReader
 from tuner.space._parameters import Parameter
 from tuner.space._rules import GivenValue, checked_baseline, in_order, parameter_problems
-from tuner.space._settings import SETTING_NAMES, SearchSettings, setting_problems
+from tuner.space._settings import SETTING_NAMES, SearchSettings, setting_problems, tracker_problem
 from tuner.space._space import Space
 from tuner.space._yaml_nodes import Mapping, Node, Problem, Refused, Scalar, Sequence, read_tree
 from tuner.system.printable import printable
 
-_KEYS = ("description", "data", "model", "search", "parameters", "baseline")
+_KEYS = ("description", "data", "model", "log", "search", "parameters", "baseline")
 _MOST_LINES = 100
 
 
@@ -54,6 +54,7 @@ class _Reader:
             return None
         self._check_keys(root, _KEYS, "a space takes")
         description, data, model = (self._text(root, key) for key in _KEYS[:3])
+        log = self._log(root)
         settings = self._settings(root)
         parameters, baseline = self._parameters_and_baseline(root)
         if self._problems or settings is None:
@@ -64,6 +65,7 @@ class _Reader:
             description=description or "",
             data=data,
             model=model,
+            log=log,
             settings=settings,
             parameters=tuple(parameters),
             baseline=baseline,
@@ -87,6 +89,22 @@ class _Reader:
             return node.value.strip()
         self._refuse(node.line, f"`{key}` takes text, but got something else; write it in quotes or leave the key out")
         return None
+
+    def _log(self, root: Mapping) -> tuple[str, ...]:
+        """Return the trackers: one name, or a list of names."""
+        node = root.entries.get("log")
+        if node is None or isinstance(node, Refused):
+            return ()
+        names = []
+        for item in node.items if isinstance(node, Sequence) else (node,):
+            if isinstance(item, Scalar):
+                problem = tracker_problem(item.value)
+                names.append(str(item.value))
+            else:
+                problem = "takes names of trackers, but got something else; write them as [tensorboard]"
+            if problem and not isinstance(item, Refused):
+                self._refuse(item.line, f"`log` {problem}")
+        return tuple(dict.fromkeys(names))
 
     def _part(self, root: Mapping, key: str, remedy: str) -> Mapping | None:
         node = root.entries.get(key)

@@ -10,6 +10,7 @@ from tuner.space._arguments import nearest, shown
 
 STRATEGIES = ("auto", "asha-promotion", "asha-stopping")
 SAMPLERS = ("auto", "model", "tpe", "gp", "cmaes", "random")
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 MAX_SEED = 2**31 - 1
 
 _RUNG_RATIO = 3
@@ -151,6 +152,15 @@ def _name_problems(name: str, value: object, allowed: tuple[str, ...]) -> list[s
     text = f"`{name}` must be one of {', '.join(allowed)}, but got {shown(value)}"
     near = nearest(str(value), allowed)
     return [f"{text}; did you mean {near}?" if near else f"{text}; choose one of them"]
+
+
+def tracker_problem(name: object, allowed: tuple[str, ...] = TRACKERS) -> str:
+    """Return why a name is not that of a tracker, without the setting; "" if it is."""
+    if name in allowed:
+        return ""
+    near = nearest(str(name), allowed)
+    remedy = f"did you mean {near}?" if near else "choose one of them"
+    return f"must be one of {', '.join(allowed)}, but got {shown(name)}; {remedy}"
 
 
 def _problems_together(settings: Mapping[str, object]) -> list[tuple[str, str]]:

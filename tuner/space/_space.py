@@ -34,6 +34,8 @@ class Space:
     description: str = ""
     data: str | None = None
     model: str | None = None
+    log: tuple[str, ...] = ()
+    """Trackers that log the study, unless the command line names others."""
     settings: SearchSettings
     parameters: tuple[Parameter, ...]
     """Parameters in the order of suggestion: each after the parameters in its conditions."""
@@ -164,7 +166,7 @@ class Space:
     def canonical(self) -> dict[str, object]:
         """Return everything that a study cannot change, for JSON.
 
-        It leaves out what a study may change: description, data and model (the study has its own), `trials`,
+        It leaves out what a study may change: description, data and model (the study has its own), `log`, `trials`,
         `strategy`, `sampler` and `promote_epochs`.
         """
         return {

@@ -6,6 +6,7 @@ change goes through a journal on the local disk into the database, in order and 
 unreachable for a while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
 """
 
+from tuner.study._epoch_records import epoch_records
 from tuner.study._facts import (
     NO_FACTS,
     EstimateFacts,
@@ -51,6 +52,7 @@ __all__ = [
     "checked_study_name",
     "content_changes",
     "driven_study",
+    "epoch_records",
     "jsonable",
     "other_attributes",
     "place_problem",

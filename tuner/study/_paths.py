@@ -89,6 +89,18 @@ class StudyPaths:
     def card(self) -> Path:
         """Winner's card (see `tuner.training.card`)."""
         return self.root / "card.json"
+    def tracking_id(self) -> Path:
+        """Name under which trackers know the study; random, because names of studies are used again."""
+        return self.root / "tracking-id"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def wandb_epochs(self) -> Path:
+        """Last epoch that W&B has got of each run."""
+        return self.root / "wandb-epochs.json"
 
     @property
     def params(self) -> Path:

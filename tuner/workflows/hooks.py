@@ -16,10 +16,11 @@ from optuna.trial import TrialState
 
 from tuner.exceptions import TunerError
 from tuner.study import ReadableStudy, StudyPaths, best_trial
+from tuner.system.masking import masked_url, without_urls
 from tuner.system.printable import printable
 from tuner.system.signals import PREEMPTED, Interrupted
 from tuner.training.final_run import Winner, choose_winner
-from tuner.workflows.notifications import Delivery, Message, masked_url, without_urls
+from tuner.workflows.notifications import Delivery, Message
 from tuner.workflows.run_files import write_report
 
 FACTS_VERSION = 1

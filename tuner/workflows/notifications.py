@@ -8,7 +8,6 @@ import base64
 import http.client
 import importlib.util
 import logging
-import re
 import threading
 import time
 import urllib.error
@@ -17,9 +16,9 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from tuner.exceptions import MachineError, UsageError
+from tuner.system.masking import URL, masked_url, without_urls
 
 _WEB = ("http", "https")
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://\S+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +67,7 @@ def checked_url(url: str) -> str:
         MachineError: It needs apprise, which is not installed.
     """
     scheme = url.partition("://")[0].lower()
-    if not _URL.fullmatch(url) or (scheme in _WEB and not _has_host(url)):
+    if not URL.fullmatch(url) or (scheme in _WEB and not _has_host(url)):
         raise UsageError(
             f"--notify must be a URL such as https://example.org/hook, but got {masked_url(url)}; correct it."
         )
@@ -88,22 +87,6 @@ def _has_host(url: str) -> bool:
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
-
-
-def masked_url(url: str) -> str:
-    """Return a URL without its secrets, safe for messages and logs."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return "***"
-    if scheme.lower() not in _WEB:
-        return f"{scheme}://***"
-    host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
-    return f"{scheme}://{host}/***"
-
-
-def without_urls(text: str) -> str:
-    """Return a text with every URL in it masked."""
-    return _URL.sub(lambda found: masked_url(found[0]), text)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

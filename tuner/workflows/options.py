@@ -45,3 +45,5 @@ class RunOptions:
     """Limits that end the search before its last trial."""
     command: tuple[str, ...] = ()
     """Arguments of the command line, without secrets, for the report; empty if there is none."""
+    trackers: tuple[str, ...] = ()
+    """Trackers that log the study (see `tuner.trackers`)."""

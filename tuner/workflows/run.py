@@ -25,6 +25,7 @@ from tuner.study import (
 from tuner.system.disk_space import reserve_bytes
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import Signals, trapped_signals
+from tuner.trackers.tracking import tracked
 from tuner.training.export import params_yaml, write_params
 from tuner.training.final_run import (
     FinalRun,
@@ -84,6 +85,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
         trapped_signals() as signals,
         scratch_folder(),
         held_study(options.storage, options.name, options.paths, view.note) as lease,
+        tracked(options.trackers, options.paths, view.note) as tracking,
     ):
         view.note(f"study {options.name} in {options.paths.root}")
         prepared = prepared_by(options.machines.trainer, options.data, options.model, options.paths.root)
@@ -93,6 +95,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
             study.renew_places(_spec(options, prepared))
             if options.command:
                 study.record_command(options.command)
+            tracking.follow(study)
             view.subject(study.spec, options.space, prepared.notes)
             with watched_machines(options.machines, study, signals, end) as slots:
                 require_room(options, study, slots)
@@ -150,6 +153,7 @@ def promote(
     *,
     data: str | None = None,
     model: str | None = None,
+    trackers: tuple[str, ...] = (),
 ) -> None:
     """Train the winner of a finished search in full, or resume that run.
 
@@ -164,6 +168,7 @@ def promote(
         end: Learns about the study, for the hooks.
         data: New location of the data set; None if it has not moved.
         model: New location of the model; None if it has not moved.
+        trackers: Trackers that log the study.
 
     Raises:
         TunerError: see `tuner.exceptions`.
@@ -174,6 +179,7 @@ def promote(
         trapped_signals() as signals,
         scratch_folder(),
         held_study(url, name, paths, view.note) as lease,
+        tracked(trackers, paths, view.note) as tracking,
         driven_study(lease, None, paths.journal, view.note) as study,
     ):
         end.reads(study)
@@ -181,6 +187,7 @@ def promote(
         if epochs is None:  # a user who gives a length knows the reason, or wants to test it
             require_something_learnt(study, paths)
         study.renew_places(prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model))
+        tracking.follow(study)
         length = epochs or study.spec.promote_epochs
         with watched_machines(machines, study, signals, end) as slots:
             session = _Session(study=study, paths=paths, machines=machines, slots=slots, view=view, signals=signals)

@@ -485,3 +485,37 @@ def as_yaml(value: object) -> str:
             return "null"
         case _:
             return str(value).lower()
+
+
+# Trackers
+
+
+@pytest.mark.parametrize(
+    ("value", "log"),
+    [
+        ("tensorboard", ("tensorboard",)),
+        ("[tensorboard, mlflow]", ("tensorboard", "mlflow")),
+        ("[wandb, wandb]", ("wandb",)),
+        ("[]", ()),
+    ],
+)
+def test_a_space_may_name_trackers(value: str, log: tuple[str, ...]) -> None:
+    space = parse(f"log: {value}\n{GOOD}")
+    assert space.log == log
+    assert space.canonical() == parse(GOOD).canonical(), "a study may change them"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("tensorbord", "must be one of tensorboard, mlflow, wandb, but got 'tensorbord'; did you mean tensorboard?"),
+        ("[mlflow, 3]", "must be one of tensorboard, mlflow, wandb, but got 3; choose one of them"),
+        ("none", "must be one of tensorboard, mlflow, wandb, but got 'none'"),
+        ("{mlflow: on}", "takes names of trackers, but got something else; write them as [tensorboard]"),
+        ("[[mlflow]]", "takes names of trackers, but got something else; write them as [tensorboard]"),
+    ],
+)
+def test_what_is_no_tracker_is_refused_with_its_line(value: str, said: str) -> None:
+    (message,) = messages(f"{GOOD}log: {value}\n")
+    line = len(GOOD.splitlines()) + 1
+    assert message.startswith(f"s.yaml:{line}: `log` {said}")
