@@ -57,7 +57,7 @@ class DataSet:
     """A data set on disk."""
 
     source: Path
-    """Absolute path of the YAML file."""
+    """Absolute path of the YAML file, or of the JSON file that it was converted from."""
     root: Path
     """Absolute folder that the paths in the YAML are relative to."""
     names: tuple[str, ...]
@@ -70,6 +70,8 @@ class DataSet:
     """Layout of the keypoints after each box in the labels; None if there are none."""
     notes: tuple[str, ...] = ()
     """Notes for the user that stop nothing, one line each."""
+    converted: bool = False
+    """True if the images are links in a folder that was converted from another format."""
 
     def folders(self) -> tuple[Path, ...]:
         """Return the folders of its files: the root, and the image folders outside the root."""

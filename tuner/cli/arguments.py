@@ -203,11 +203,11 @@ def _has_password(url: str) -> bool:
 
 
 def data_source(source: str | None) -> str:
-    """Return the absolute path of a data set YAML, or the name of the bundled sample data set unchanged.
+    """Return the absolute path of a data set, or the name of the bundled sample data set unchanged.
 
     Raises:
         UsageError: neither an option nor a file names a data set.
-        DataError: the file does not exist.
+        DataError: the path does not exist.
     """
     if source is None:
         raise UsageError(
@@ -217,8 +217,11 @@ def data_source(source: str | None) -> str:
     if source == "sample" or source.startswith("sample:"):
         return source
     path = Path(checked_path("--data", source)).absolute()
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-        raise DataError(f"--data must be the YAML file of a data set, but '{path}' does not exist; check the path.")
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
+        raise DataError(
+            f"--data must be a data set as YAML file, COCO JSON file or folder with COCO JSON, but '{path}' does not "
+            "exist; check the path."
+        )
     return str(path)
 
 

@@ -45,7 +45,10 @@ def run(
         ),
     ],
     data: Annotated[
-        str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the space.")
+        str | None,
+        typer.Option(
+            help="Data set YAML or COCO JSON, or sample for the bundled data set. Default: that of the space."
+        ),
     ] = None,
     model: Annotated[
         str | None,

@@ -36,7 +36,8 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the file.")
+        str | None,
+        typer.Option(help="Data set YAML or COCO JSON, or sample for the bundled data set. Default: that of the file."),
     ] = None,
     model: Annotated[
         str | None,
