@@ -279,6 +279,8 @@ def _where_labels_are(images: Sequence[Path], folders: Sequence[Path]) -> str:
         return f"found {what} elsewhere, for {image.name} {shown(str(label))}: move them to the expected folder"
     if elsewhere.foreign:
         file, kind = elsewhere.foreign[0]
+        if kind == "COCO":
+            return f"{shown(str(file))} has COCO annotations: give this file as the data set"
         return f"{shown(str(file))} has {kind} annotations, which are not supported: convert them to YOLO label files"
     return "put the label files in a folder `labels` next to the folder `images`"
 

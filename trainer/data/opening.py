@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from trainer.data.coco.coco_yaml import CocoSource, read_coco_yaml
@@ -30,10 +31,11 @@ def opened(data: str, conversion: Path | None = None) -> DataSet:
     source = _coco(file)
     if source is None:
         return resolve(file)
-    if conversion is None:
-        name = hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
-        conversion = cache_folder() / "coco" / name
-    return converted(source, conversion)
+    if conversion is not None:
+        return converted(source, conversion)
+    folder = cache_folder() / "coco" / hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
+    found = converted(source, folder)
+    return replace(found, notes=(*found.notes, f"converted from COCO JSON; the label files are in {folder}/labels."))
 
 
 def _coco(file: Path) -> CocoSource | None:

@@ -225,6 +225,16 @@ def data_source(source: str | None) -> str:
     return str(path)
 
 
+def data_name(source: str) -> str:
+    """Return a short name of a data set for folders and studies: the same for the same `source`."""
+    if source.startswith("sample"):
+        return source.replace(":", "-")
+    path = Path(source)
+    # train/_annotations.coco.json and annotations/instances_train.json are the names of all data sets of their kind.
+    of_all = path.suffix.lower() == ".json" and path.parent.name.lower() in {"annotations", "labels", "train", "valid"}
+    return f"{(path.parent.parent if of_all else path.parent).name}-{path.stem.lstrip('_')}"
+
+
 def chosen_model(given: str | None, data: str, trainer: Sequence[str], tell: Callable[[str], None]) -> str:
     """Return the given model; without one, the model that the trainer's data check suggests, after a note to the user.
 

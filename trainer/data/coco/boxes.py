@@ -66,9 +66,7 @@ def _texts(
     """Yield each image that has boxes, with its rows in the order of the file."""
     order = np.argsort(image_of_box, kind="stable")
     images, starts = np.unique(image_of_box[order], return_index=True)
-    ends = [*starts[1:].tolist(), len(order)]
-    for image, start, end in zip(images.tolist(), starts.tolist(), ends, strict=True):
-        part = order[start:end]
+    for image, part in zip(images.tolist(), np.split(order, starts)[1:], strict=True):
         rows = zip(classes[part].tolist(), fractions[part].tolist(), strict=True)
         # Six decimals are a thousandth of a pixel in an image of 1000 pixels.
         yield image, "".join(f"{number} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for number, (x, y, w, h) in rows)

@@ -87,8 +87,9 @@ def _is_coco(value: Any) -> bool:
 def _annotated(value: Any, place: Place, key: str, root: Path) -> Annotated:
     json, images = (value.get("annotations"), value.get("images")) if isinstance(value, Mapping) else (value, None)
     extra = set(value) - {"annotations", "images"} if isinstance(value, Mapping) else set()
-    if not isinstance(json, str) or not isinstance(images, str | None) or extra:
-        rule = f"{key} must be one JSON file, or annotations and images, but got {shown(value)}"
+    is_json = isinstance(json, str) and json.strip().lower().endswith(".json")
+    if not isinstance(json, str) or not is_json or not isinstance(images, str | None) or extra:
+        rule = f"If a split is a JSON file, {key} must be one, or annotations and images, but got {shown(value)}"
         raise data_error(place, rule, _EXAMPLE)
     file = joined(root, json.strip())
     if not is_file(file):

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -155,7 +156,7 @@ def _plan(source: CocoSource) -> _Plan:
         if split == "train" and not rows.num_boxes:
             rule = "At least one image of train must have a box, but none of "
             raise data_error(Place(file=coco.file), f"{rule}{len(coco.images)} has one", "label the images")
-        notes += [f"{coco.file}: {note}." for note in _told(split, coco, found, rows)]
+        notes += [f"{coco.file}: {note}." for note in _told(coco, found, rows)]
         splits[split] = tuple(_entries(found, rows))
         complete = complete and not found.lost
     if "val" not in splits:
@@ -176,9 +177,8 @@ def _check_names(source: CocoSource, classes: Classes) -> None:
         raise data_error(Place(file=source.source), rule, "correct names, or delete the line")
 
 
-def _told(split: str, coco: CocoFile, found: FoundImages, rows: Rows) -> Iterator[str]:
-    """Yield what was read, and everything that differs from the file."""
-    yield f"read as COCO JSON for {split}: {len(found.images)} images, {rows.num_boxes} boxes"
+def _told(coco: CocoFile, found: FoundImages, rows: Rows) -> Iterator[str]:
+    """Yield everything in which the converted data set differs from the file."""
     yield from (f"{lost}; left out" for lost in found.lost)
     yield from found.notes
     for why in (CROWD, NO_BOX, NO_IMAGE):
@@ -202,25 +202,21 @@ def _entries(found: FoundImages, rows: Rows) -> Iterator[_Entry]:
 
 
 def _parted(entries: tuple[_Entry, ...], file: Path) -> tuple[tuple[_Entry, ...], tuple[_Entry, ...]]:
-    """Part the images into train and val by a hash of their names; copies of one image stay together.
-
-    An image stays where it is if others are added.
-    """
-    shares = {entry.name: _share(entry.name) for entry in entries}
-    if len(set(shares.values())) < 2:
-        rule = f"A data set must have images for train and val, but got {len(entries)} without copies"
+    """Part the images into train and val in the order of a hash of their names; copies of one image stay together."""
+    by_origin: dict[str, list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        by_origin[_COPY.sub("", str(PurePosixPath(entry.name).with_suffix("")))].append(entry)
+    if len(by_origin) < 2:
+        rule = f"A data set must have images for train and val, but got {len(by_origin)} without copies"
         raise data_error(Place(file=file), rule, "add a JSON file for val, or images")
-    # With very few images, all may be on one side.
-    ordered = sorted(set(shares.values()))
-    limit = min(max(VAL_SHARE, ordered[0]), max(share for share in ordered if share < ordered[-1]))
-    train = tuple(entry for entry in entries if shares[entry.name] > limit)
-    return train, tuple(entry for entry in entries if shares[entry.name] <= limit)
-
-
-def _share(name: str) -> float:
-    """Return a number from 0 to 1 that follows from the name without the mark of a copy."""
-    origin = _COPY.sub("", str(PurePosixPath(name).with_suffix("")))
-    return int.from_bytes(hashlib.sha256(origin.encode()).digest()[:8]) / 2**64
+    ordered = sorted(by_origin, key=lambda origin: hashlib.sha256(origin.encode()).digest())
+    val: set[str] = set()
+    for origin in ordered[:-1]:
+        if len(val) >= VAL_SHARE * len(entries):
+            break
+        val.update(entry.name for entry in by_origin[origin])
+    train = tuple(entry for entry in entries if entry.name not in val)
+    return train, tuple(entry for entry in entries if entry.name in val)
 
 
 # Writing

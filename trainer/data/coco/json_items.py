@@ -11,8 +11,7 @@ from trainer.data.dataset_yaml import Place, data_error, shown
 _CHUNK = 1 << 20
 """Characters to read at once."""
 _CUT = 16
-"""Maximum distance in characters from the end of the buffer at which an error may mean that the rest is missing: a
-longest literal, `-Infinity`, or an escape sequence."""
+"""Maximum distance in characters from the end of the text at which the rest of a literal or escape may be missing."""
 _MOST = 1 << 28
 """Maximum length of one item in characters; real ones have a thousandth of it."""
 
@@ -121,7 +120,8 @@ class _Reader:
                 raise self._unexpected("a value" if error.msg == "Expecting value" else error.msg) from error
             except (ValueError, RecursionError) as error:  # a number of 5000 digits, a thousand brackets
                 raise self._refused(f"a value that no program reads ({type(error).__name__})", _EXPORT) from error
-            if end < len(self._text) or not self._read_on():  # a number at the end of the text may continue
+            # A number near the end of the text may continue: 6 of `6.` or `6e+`.
+            if end <= len(self._text) - _CUT or not self._read_on():
                 self._at = end
                 return value
 
