@@ -37,6 +37,7 @@ SPLIT_KEYS: Mapping[str, tuple[str, ...]] = {
 
 _SHOWN = 120  # characters of a value repeated in a message
 _SHOWN_ITEMS = 8
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b")
 _LONG_TAG = re.compile(r"!\S{500}")
 
 
@@ -191,15 +192,17 @@ def _text(file: Path) -> str:
     if is_folder(file):
         raise data_error(place, "A data set must be given as a YAML file, but got a folder", "give the YAML file in it")
     if not is_file(file):
-        raise data_error(
-            place, "A data set must be given as a YAML file, but the file does not exist", "check the path"
-        )
+        rule = "A data set must be a YAML file, a COCO JSON file or a folder with COCO JSON, but it does not exist"
+        raise data_error(place, rule, "check the path")
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         rule = f"The file must be readable, but got {error.strerror!r}"
         raise data_error(place, rule, "check its permissions") from error
+    if content.startswith(_ARCHIVES):
+        rule = "A data set must be a YAML file, a COCO JSON file or a folder with COCO JSON, but got an archive"
+        raise data_error(place, rule, "unpack it, and give the file or folder in it")
     if len(content) > MAX_BYTES:
         rule = f"A data set YAML may have at most {MAX_BYTES} bytes, but this file has more"
         raise data_error(place, rule, "list the images in a .txt file and give that file")
@@ -207,8 +210,8 @@ def _text(file: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        rule = f"The file must be UTF-8 text, but got byte {content[error.start]:#04x}"
-        raise data_error(Place(file=file, line=line), rule, "save it as UTF-8") from error
+        rule = f"A data set YAML must be UTF-8 text, but got byte {content[error.start]:#04x}"
+        raise data_error(Place(file=file, line=line), rule, "check the path, or save the file as UTF-8") from error
 
 
 # Interpretation

@@ -42,7 +42,7 @@ def _coco(file: Path) -> CocoSource | None:
     """Return the JSON files of a data set; None if it has none."""
     if is_folder(file):
         splits = splits_in(file)
-    elif file.suffix.lower() == ".json":
+    elif file.suffix.lower() == ".json" and is_file(file):
         splits = splits_with(file)
     else:
         return read_coco_yaml(file) if is_file(file) else None

@@ -57,6 +57,7 @@ class _Reader:
         elif first == "{":
             yield from self._members()
         else:
+            self._at = 0
             raise self._refused(_beginning(self._text), _remedy(self._text))
         if rest := self._next():
             raise self._refused(f"{rest!r} after its end", "delete the rest of the file")

@@ -48,17 +48,17 @@ def splits_in(folder: Path) -> dict[str, Annotated]:
             found[split] = Annotated(json=_only(jsons, split, folder))
     if "train" in found:
         return found
+    yaml = next((file for suffix in ("yaml", "yml") for file in sorted(folder.glob(f"*.{suffix}"))), None)
     for below in (folder / "annotations", folder, folder / "labels"):
         jsons = _jsons(below)
         by_split = {split: [j for j in jsons if split_of(j.stem) == split] for split in WORDS}
         if by_split["train"]:
             return {split: Annotated(json=_only(of, split, folder)) for split, of in by_split.items() if of}
-        if jsons:
+        if jsons and yaml is None:
             return {"train": Annotated(json=_only(jsons, "train", folder))}
-    yaml = next((file for suffix in ("yaml", "yml") for file in sorted(folder.glob(f"*.{suffix}"))), None)
     rule = (
-        "The folder of a data set must have COCO JSON, as train/_annotations.coco.json or "
-        "annotations/instances_train.json, but there is none"
+        "A data set must be a YAML file or have COCO JSON, as train/_annotations.coco.json or "
+        "annotations/instances_train.json, but got a folder without"
     )
     raise data_error(Place(file=folder), rule, f"give the file {yaml}" if yaml else "give the YAML or JSON file itself")
 
@@ -100,7 +100,8 @@ def image_folder(coco: CocoFile, given: Path | None) -> "ImageFolder":
     place = Place(file=coco.file)
     rule = f"The images of the file must exist, but {shown(names[0])} and all others were not found in"
     remedy = "name the folder in a YAML, as 'train: {annotations: FILE.json, images: FOLDER}'"
-    raise data_error(place, f"{rule} {shown([str(folder) for folder in folders])}", remedy)
+    others = f" or {len(folders) - 1} folders below and next to it" if len(folders) > 1 else ""
+    raise data_error(place, f"{rule} {shown(str(folders[0]))}{others}", remedy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

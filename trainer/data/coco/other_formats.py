@@ -22,9 +22,9 @@ def format_of(keys: Collection[str], first: object) -> str:
 
 
 _LISTS = (
-    ("predictions of a COCO detector", {"image_id", "category_id", "bbox", "score"}),
-    ("a bare list of COCO annotations", {"image_id", "category_id", "bbox"}),
-    ("captions", {"image_id", "caption"}),
+    ("a list of predictions", {"image_id", "category_id", "bbox", "score"}),
+    ("a bare list of annotations", {"image_id", "category_id", "bbox"}),
+    ("a list of captions", {"image_id", "caption"}),
     ("Label Studio", {"data", "annotations"}),
     ("Label Studio", {"data", "completions"}),
     ("Label Studio (JSON-MIN)", {"annotator", "annotation_id"}),

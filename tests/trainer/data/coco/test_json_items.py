@@ -91,3 +91,8 @@ def test_the_memory_follows_the_largest_item_and_not_the_file(tmp_path, monkeypa
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_a_file_of_blank_lines_is_empty(tmp_path):
+    with pytest.raises(DataError, match=r"x\.json:1: The file must be JSON, but got an empty file"):
+        list(items(put(tmp_path / "x.json", "\n\n")))

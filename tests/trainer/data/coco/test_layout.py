@@ -50,8 +50,9 @@ def test_captions_and_keypoints_of_coco_are_passed_over(tmp_path):
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        ([], "must have COCO JSON, as train/_annotations.coco.json or annotations/instances_train.json, but there is"),
+        ([], "as train/_annotations.coco.json or annotations/instances_train.json, but got a folder without"),
         (["data.yaml"], "data.yaml."),
+        (["data.yaml", "annotations.json"], "data.yaml."),
         (["a_train.json", "b_train.json"], "one JSON file for train, but got ['a_train.json', 'b_train.json']"),
         (["a.json", "b.json"], "one JSON file for train"),
     ],

@@ -68,7 +68,7 @@ def test_sizes_that_are_missing_are_0(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}], "this is predictions of a COCO"),
+        ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}], "this is a list of predictions"),
         ([{"id": 1, "data": {"image": "x"}, "annotations": []}], "this is Label Studio; export the labels as COCO"),
         ([{"image": "x.jpg", "annotations": [{"coordinates": {}}]}], "this is CreateML"),
         ({"version": "5.0", "shapes": [], "imagePath": "x.jpg", "imageData": None}, "this is LabelMe"),
