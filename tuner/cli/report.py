@@ -21,12 +21,13 @@ def report(
     storage: Storage = None,
 ) -> None:
     """Write the results of a study as one HTML file, which needs no network."""
-    from tuner.report.study_page import study_report, write_images, write_report
+    from tuner.report.page.page import write_images, write_page
+    from tuner.report.page.study import study_page
 
     opened, paths = open_study(study, home, storage)
-    content = study_report(opened, paths.root)
+    content = study_page(opened, paths)
     target = paths.report if output is None else output
-    write_report(content, target)
+    write_page(content, target)
     typer.echo(target)
     if png is not None:
         write_images(content, png)

@@ -7,9 +7,15 @@ from html import escape
 import pytest
 
 from tests.tuner.conftest import play
-from tuner.report.charts import best_over_cost_chart, curves_chart, endings_chart
-from tuner.report.study_page import chart_images, study_page, study_report, write_report
-from tuner.report.study_records import Role, best_over_cost, curves_of, endings, subject_of
+from tuner.report.page.charts.best_over_cost import best_over_cost_chart
+from tuner.report.page.charts.curves import curves_chart
+from tuner.report.page.charts.endings import endings_chart
+from tuner.report.page.page import chart_images, render, write_page
+from tuner.report.page.records.best_over_cost import best_over_cost
+from tuner.report.page.records.curves import curves_of
+from tuner.report.page.records.endings import endings
+from tuner.report.page.records.subject import Role, subject_of
+from tuner.report.page.study import study_page
 from tuner.study import StoredStudy
 
 
@@ -65,22 +71,22 @@ def test_every_trial_has_one_ending(searched):
 def test_text_from_a_study_is_escaped(searched, paths):
     paths.params.write_text("# </pre><script>alert(1)</script>\n")
 
-    page = study_page(study_report(searched, paths.root))
+    page = render(study_page(searched, paths))
 
     assert "<script>alert(1)" not in page
     assert escape("</pre><script>alert(1)</script>") in page
 
 
 def test_chromium_draws_every_chart_without_a_request_or_an_error(searched, paths, tmp_path):
-    report = study_report(searched, paths.root)
-    write_report(report, paths.report)
+    report = study_page(searched, paths)
+    write_page(report, paths.report)
     log = tmp_path / "network.json"
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
                f"--log-net-log={log}", "--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom",
                paths.report.as_uri()]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
-    drawn = sum(len(section.charts) for section in report.sections)
+    drawn = len(list(report.charts()))
     assert drawn == 3
     assert len(re.findall(r'<svg[^>]* class="marks"', shown.stdout)) == drawn
     assert "CONSOLE" not in shown.stderr
@@ -88,11 +94,11 @@ def test_chromium_draws_every_chart_without_a_request_or_an_error(searched, path
 
 
 def test_images_of_the_charts_are_png(searched, paths):
-    images = chart_images(study_report(searched, paths.root))
+    images = chart_images(study_page(searched, paths))
 
     assert set(images) == {"best-over-cost.png", "curves.png", "endings.png"}
     assert all(content.startswith(b"\x89PNG") for content in images.values())
 
 
 def test_the_page_says_what_the_search_took(searched, paths):
-    assert study_report(searched, paths.root).cost == "It took 0.01 slot-hours in 3 trials."
+    assert study_page(searched, paths).lead == "It took 0.01 slot-hours in 3 trials."

@@ -1,0 +1,1 @@
+"""Draw records as Vega-Lite charts; one function per chart, which reads nothing else."""

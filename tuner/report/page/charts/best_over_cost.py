@@ -1,0 +1,46 @@
+"""Draw the best value of a search over its training time."""
+
+from tuner.report.page.charts.style import ACCENT, DEFAULT, PAGE, WINNER, Spec, Style, data, finished, role_colours, tip
+from tuner.report.page.records.best_over_cost import BestOverCost
+
+
+def best_over_cost_chart(record: BestOverCost, style: Style = PAGE) -> Spec:
+    """Draw the best value as steps, each trial as a dot, the default's level and the estimated training time."""
+    import altair as alt
+
+    minutes = record.hours < 1
+    scale, unit = (60.0, record.unit.replace("hours", "minutes")) if minutes else (1.0, record.unit)
+    rows = [
+        {"trial": p.trial, "role": p.role.value, "cost": p.hours * scale, "value": p.value, "best": p.best}
+        for p in record.points
+    ]
+    steps = [{"cost": row["cost"], "best": row["best"]} for row in rows]
+    steps.append({"cost": record.hours * scale, "best": rows[-1]["best"]})
+    title = f"{unit} of training"
+    x = alt.X("cost:Q", title=title, scale=alt.Scale(domainMin=0))
+    y_scale = alt.Scale(zero=False)
+    best = (
+        alt.Chart(data(steps))
+        .mark_line(interpolate="step-after", color=WINNER, strokeWidth=2.5)
+        .encode(x=x, y=alt.Y("best:Q", title=record.metric, scale=y_scale))
+    )
+    dots = (
+        alt.Chart(data(rows))
+        .mark_point(filled=True, size=70, opacity=0.9)
+        .encode(
+            x=x,
+            y=alt.Y("value:Q", title=record.metric, scale=y_scale),
+            color=role_colours(),
+            tooltip=[tip("trial", "Q"), tip("role", "N"), tip("value", "Q", ".4f"), tip("cost", "Q", ".3f")],
+        )
+    )
+    layers: list[alt.Chart] = []
+    if record.estimate is not None:
+        low, high = (end * scale for end in record.estimate)
+        width = {"low": low, "high": max(high, low * 1.002)}
+        band = alt.Chart(data([width]))
+        layers.append(band.mark_rect(color=ACCENT, opacity=0.25).encode(x=alt.X("low:Q", title=title), x2="high:Q"))
+    if record.default is not None:
+        level = alt.Chart(data([{"level": record.default}]))
+        layers.append(level.mark_rule(color=DEFAULT, strokeDash=[5, 4], strokeWidth=1.5).encode(y="level:Q"))
+    return finished(alt.layer(*layers, best, dots), style, height=280)

@@ -1,0 +1,88 @@
+"""Give all charts the same look."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuner.report.page.records.subject import Role
+
+if TYPE_CHECKING:
+    import altair as alt
+
+Width = int | Literal["container"]
+
+Spec = dict[str, Any]
+"""Chart in the language of Vega-Lite, as JSON values."""
+
+WINNER, DEFAULT, OTHER, ACCENT = "#2f7fe0", "#d9730d", "#8a94a3", "#4f8f5b"
+"""Colours that can be told apart, also by colour-blind readers, on a light and on a dark background."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Colours of text and lines, and the width of a chart."""
+
+    width: Width = "container"
+    ink: str = "var(--ink)"
+    quiet: str = "var(--quiet)"
+    line: str = "var(--line)"
+    """Colours of the page by default: the style sheet changes them in dark mode and in print."""
+    background: str = "transparent"
+
+
+PAGE = Style()
+IMAGE = Style(width=760, ink="#1b1f24", quiet="#5a6472", line="#dfe3e8", background="white")
+"""Style of charts that are files of their own."""
+
+
+def finished(chart: Any, style: Style, *, height: int) -> Spec:
+    """Return the specification of a chart, with its size and the colours of text and lines."""
+    axis = {
+        "labelColor": style.quiet,
+        "titleColor": style.quiet,
+        "gridColor": style.line,
+        "domainColor": style.line,
+        "tickColor": style.line,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    }
+    legend = {"orient": "top", "labelColor": style.ink, "titleColor": style.quiet, "labelFontSize": 12, "columns": 3}
+    sized = chart.properties(width=style.width, height=height, background=style.background)
+    finished: Spec = sized.configure(
+        font="system-ui, sans-serif",
+        autosize={"type": "fit-x", "contains": "padding"},
+        view={"stroke": None},
+        axis=axis,
+        legend=legend,
+    ).to_dict()
+    return finished
+
+
+def role_colours() -> "alt.Color":
+    """Return the colours of winner, default and other trials."""
+    import altair as alt
+
+    scale = alt.Scale(domain=[role.value for role in Role], range=[WINNER, DEFAULT, OTHER])
+    return alt.Color("role:N", scale=scale, title=None)
+
+
+def data(rows: Sequence[Mapping[str, Any]]) -> "alt.InlineData":
+    """Put rows into the specification of a chart."""
+    import altair as alt
+
+    return alt.InlineData(values=list(rows))
+
+
+def tip(field: str, kind: str, form: str = "") -> "alt.Tooltip":
+    """Show a column in the tooltip."""
+    import altair as alt
+
+    tip = alt.Tooltip(f"{field}:{kind}")
+    return tip.format(form) if form else tip
+
+
+def rounded(values: tuple[float, ...]) -> list[float]:
+    """Return the values with six significant digits, which keeps the page small."""
+    return [float(f"{value:.6g}") if math.isfinite(value) else value for value in values]

@@ -1,0 +1,71 @@
+"""Collect the facts about a study that all charts share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tuner.exceptions import NoSuccessfulTrialError
+from tuner.study import ReadableStudy, TrialRecord
+from tuner.training.final_run import choose_winner
+
+
+class Role(StrEnum):
+    """Role of a trial in the charts."""
+
+    WINNER = "winner"
+    DEFAULT = "default"
+    OTHER = "other trial"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """Facts about a study that all charts share."""
+
+    name: str
+    metric: str
+    winner: int | None
+    """Trial number of the winner; None before there is one."""
+    default: int | None
+    """Trial number of the default configuration; None if the study has none."""
+    maximised: bool = True
+    """False if a lower value is better, which only a study of another program can have."""
+
+    def role(self, trial: int) -> Role:
+        """Return the role of a trial; a default configuration that was not beaten stays the default."""
+        if trial == self.default:
+            return Role.DEFAULT
+        return Role.WINNER if trial == self.winner else Role.OTHER
+
+    def better(self, one: float, other: float) -> float:
+        """Return the better one of two values."""
+        return max(one, other) if self.maximised else min(one, other)
+
+
+def subject_of(study: ReadableStudy) -> Subject:
+    """Return the shared facts of a study that tune created."""
+    try:
+        winner = choose_winner(study).trial.number
+    except NoSuccessfulTrialError:
+        winner = None
+    return Subject(name=study.name, metric=study.spec.metric, winner=winner, default=0)
+
+
+def cost_unit(trials: Sequence[TrialRecord]) -> str:
+    """Return the name of an hour of training: of one GPU, or of one slot on the CPU."""
+    on_cpu = any((trial.facts.device or "").upper().startswith("CPU") for trial in trials)
+    return "slot-hours" if on_cpu else "GPU-hours"
+
+
+def training_seconds(trial: TrialRecord) -> float:
+    """Return the training time of a trial; of a trial of another program, the time between its start and end."""
+    if trial.facts.seconds is not None:
+        return float(trial.facts.seconds)
+    if trial.facts.directory is None and trial.began is not None and trial.ended is not None:
+        return (trial.ended - trial.began).total_seconds()
+    return 0.0
+
+
+def finite(value: float | None) -> float | None:
+    """Return the value; None if it is NaN, infinite or missing."""
+    return value if value is not None and math.isfinite(value) else None
