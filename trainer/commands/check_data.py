@@ -7,8 +7,8 @@ from pathlib import Path
 from trainer.data.checking.check import check, checked
 from trainer.data.checking.cleaning import require_free, write_cleaned
 from trainer.data.checking.thumbnails import worst_samples
-from trainer.data.dataset import DataSet, resolve
-from trainer.data.sample import sample
+from trainer.data.dataset import DataSet
+from trainer.data.opening import opened
 from trainer.exceptions import DataError
 from trainer.system import atomic_files
 from tuner.contract import DataCheckRequest, EndRecord, Outcome, Record
@@ -19,7 +19,7 @@ from tuner.contract.run_folder import DATA_REPORT
 def run(request: DataCheckRequest, emit: Callable[[Record], None]) -> EndRecord:
     """Check the data set, and write the report and, if requested, the cleaned copy."""
     try:
-        dataset = resolve(sample.located(request.data))
+        dataset = opened(request.data)
         out = Path(request.clean_copy) if request.clean_copy else None
         if out is not None:
             require_free(dataset, out)

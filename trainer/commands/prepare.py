@@ -6,7 +6,7 @@ from pathlib import Path
 from trainer.data import dataset
 from trainer.data.checking import check
 from trainer.data.dataset_writer import write_resolved
-from trainer.data.sample import sample
+from trainer.data.opening import CONVERTED, opened
 from trainer.exceptions import DataError, ModelError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
@@ -41,7 +41,7 @@ def run(request: PrepareRequest, emit: Callable[[Record], None]) -> EndRecord:
 
 def _prepared(request: PrepareRequest) -> PreparedRecord:
     """Prepare a study; read the data set first and without torch, so that a wrong path is reported in a second."""
-    found = dataset.resolve(sample.located(request.data))
+    found = opened(request.data, Path(request.directory) / CONVERTED)
     report = check.checked(found)
     atomic_files.write_whole(Path(request.directory) / DATA_REPORT, encode_report(report).encode())
     if report.refusal:

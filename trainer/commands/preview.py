@@ -4,12 +4,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trainer.data.dataset import resolve
 from trainer.data.dataset_writer import check_target, write_resolved
 from trainer.data.drawing import contact_sheet
 from trainer.data.drawing.boxes import label_of
 from trainer.data.drawing.text import on_one_line
-from trainer.data.sample import sample
+from trainer.data.opening import opened
 from trainer.exceptions import DataError, TrainerError
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import environment
@@ -40,7 +39,7 @@ class _MachineError(TrainerError):
 
 def _sheets(request: PreviewRequest) -> Iterator[tuple[Path, list[str]]]:
     """Yield each written file with its notes for the user."""
-    found = resolve(sample.located(request.data))
+    found = opened(request.data)
     folder = Path(request.out)
     check_target(found, folder / "sheet.jpg")
     _write(folder / ".writable", b"")

@@ -57,7 +57,7 @@ class DataSet:
     """A data set on disk."""
 
     source: Path
-    """Absolute path of the YAML file."""
+    """Absolute path of the YAML file, or of the JSON file that it was converted from."""
     root: Path
     """Absolute folder that the paths in the YAML are relative to."""
     names: tuple[str, ...]
@@ -70,6 +70,8 @@ class DataSet:
     """Layout of the keypoints after each box in the labels; None if there are none."""
     notes: tuple[str, ...] = ()
     """Notes for the user that stop nothing, one line each."""
+    converted: bool = False
+    """True if the images are links in a folder that was converted from another format."""
 
     def folders(self) -> tuple[Path, ...]:
         """Return the folders of its files: the root, and the image folders outside the root."""
@@ -277,6 +279,8 @@ def _where_labels_are(images: Sequence[Path], folders: Sequence[Path]) -> str:
         return f"found {what} elsewhere, for {image.name} {shown(str(label))}: move them to the expected folder"
     if elsewhere.foreign:
         file, kind = elsewhere.foreign[0]
+        if kind == "COCO":
+            return f"{shown(str(file))} has COCO annotations: give this file as the data set"
         return f"{shown(str(file))} has {kind} annotations, which are not supported: convert them to YOLO label files"
     return "put the label files in a folder `labels` next to the folder `images`"
 

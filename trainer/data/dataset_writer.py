@@ -15,7 +15,8 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
     """Write a YAML that ultralytics reads the same from any working directory, with its list files next to it.
 
     The YAML names no folder, so it can be moved together with its lists. Each split becomes
-    `<target's stem>.<split>.txt`, a list of absolute paths. Lists keep links as written; for a folder, ultralytics
+    `<target's stem>.<split>.txt`, a list of paths: relative for images below the folder of the YAML, so that they move
+    with it, absolute for all others. Lists keep links as written; for a folder, ultralytics
     would follow the link and look for labels at its target.
 
     Args:
@@ -32,7 +33,7 @@ def write_resolved(dataset: DataSet, target: Path) -> Path:
     check_target(dataset, target)
     lists = {split: target.with_name(f"{target.stem}.{split}.txt") for split in dataset.splits}
     for split, file in lists.items():
-        paths = [_listable(image.path, dataset.source) for image in dataset.splits[split].images]
+        paths = [_listable(image.path, target.parent, dataset.source) for image in dataset.splits[split].images]
         atomic_files.write_whole(file, "".join(f"{path}\n" for path in paths).encode())
     text = yaml_text(dataset, None, {split: file.name for split, file in lists.items()})
     atomic_files.write_whole(target, text.encode())
@@ -94,8 +95,9 @@ def _data_folders(dataset: DataSet) -> Iterable[Path]:
                 yield label_path(source / "_.jpg").parent
 
 
-def _listable(path: Path, source: Path) -> str:
-    text = str(path)
+def _listable(path: Path, folder: Path, source: Path) -> str:
+    # ultralytics replaces a leading ./ by the folder of the list.
+    text = f"./{path.relative_to(folder)}" if path.is_relative_to(folder) else str(path)
     # ultralytics splits the list with splitlines.
     if len(text.splitlines()) != 1 or text != text.encode("utf-8", "replace").decode():
         rule = f"The path of an image must be UTF-8 text on one line, but got {shown(text)}"

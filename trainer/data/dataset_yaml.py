@@ -37,6 +37,7 @@ SPLIT_KEYS: Mapping[str, tuple[str, ...]] = {
 
 _SHOWN = 120  # characters of a value repeated in a message
 _SHOWN_ITEMS = 8
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b")
 _LONG_TAG = re.compile(r"!\S{500}")
 
 
@@ -89,29 +90,29 @@ def read_description(source: Path) -> Description:
         DataError: The file does not exist, is not readable YAML, or does not describe a data set.
     """
     file = Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow a link away from the data
-    document = _parse(file)
+    document = parsed(file)
     if not isinstance(document, CommentedMap):
         raise data_error(
             Place(file=file),
             f"A data set YAML must be a mapping with train, val and names, but got {shown(document)}",
             "write lines such as 'train: images/train'",
         )
-    root = _root(document, file)
+    root = root_of(document, file)
     splits = {split: _entries(document, file, root, split) for split in SPLIT_KEYS}
     try:
         channels, keypoints = channels_of(document), keypoints_of(document)
     except RefusedKeyError as error:
         rule = f"{error.rule} {shown(document[error.key])}"
-        raise data_error(_place(document, file, error.key), rule, error.remedy) from error
+        raise data_error(place_of(document, file, error.key), rule, error.remedy) from error
     return Description(
         file=file,
         root=root,
-        names=_names(document, file),
+        names=names_of(document, file),
         splits={split: entries for split, entries in splits.items() if entries},
         channels=channels,
         keypoints=keypoints,
         download=bool(document.get("download")),
-        notes=tuple(_one_line(f"{_place(document, file, key)}: {why}.") for key, why in passed_over(document)),
+        notes=tuple(_one_line(f"{place_of(document, file, key)}: {why}.") for key, why in passed_over(document)),
     )
 
 
@@ -144,7 +145,7 @@ def _one_line(text: str) -> str:
 # Reading
 
 
-def _parse(file: Path) -> Any:
+def parsed(file: Path) -> Any:
     text = _text(file)
     try:
         _check_size(text, file)
@@ -191,15 +192,17 @@ def _text(file: Path) -> str:
     if is_folder(file):
         raise data_error(place, "A data set must be given as a YAML file, but got a folder", "give the YAML file in it")
     if not is_file(file):
-        raise data_error(
-            place, "A data set must be given as a YAML file, but the file does not exist", "check the path"
-        )
+        rule = "A data set must be a YAML file, a COCO JSON file or a folder with COCO JSON, but it does not exist"
+        raise data_error(place, rule, "check the path")
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         rule = f"The file must be readable, but got {error.strerror!r}"
         raise data_error(place, rule, "check its permissions") from error
+    if content.startswith(_ARCHIVES):
+        rule = "A data set must be a YAML file, a COCO JSON file or a folder with COCO JSON, but got an archive"
+        raise data_error(place, rule, "unpack it, and give the file or folder in it")
     if len(content) > MAX_BYTES:
         rule = f"A data set YAML may have at most {MAX_BYTES} bytes, but this file has more"
         raise data_error(place, rule, "list the images in a .txt file and give that file")
@@ -207,25 +210,25 @@ def _text(file: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        rule = f"The file must be UTF-8 text, but got byte {content[error.start]:#04x}"
-        raise data_error(Place(file=file, line=line), rule, "save it as UTF-8") from error
+        rule = f"A data set YAML must be UTF-8 text, but got byte {content[error.start]:#04x}"
+        raise data_error(Place(file=file, line=line), rule, "check the path, or save the file as UTF-8") from error
 
 
 # Interpretation
 
 
-def _place(document: CommentedMap, file: Path, key: str) -> Place:
+def place_of(document: CommentedMap, file: Path, key: str) -> Place:
     try:
         return Place(file=file, line=int(document.lc.key(key)[0]) + 1)
     except (KeyError, TypeError):  # a key from a YAML merge has no line of its own
         return Place(file=file)
 
 
-def _root(document: CommentedMap, file: Path) -> Path:
+def root_of(document: CommentedMap, file: Path) -> Path:
     value = document.get("path")
     if value is None:
         return file.parent
-    place = _place(document, file, "path")
+    place = place_of(document, file, "path")
     if not isinstance(value, str):
         rule = f"path must be the data set's folder, but got {shown(value)}"
         raise data_error(place, rule, "write the path of a folder, or delete the line")
@@ -247,7 +250,7 @@ def _entries(document: CommentedMap, file: Path, root: Path, split: str) -> tupl
             return ()
         rule = f"A data set must have training and validation images, but {split} is missing"
         raise data_error(Place(file=file), rule, f"add a line '{split}: images/{split}'")
-    place = _place(document, file, key)
+    place = place_of(document, file, key)
     value = document[key]
     texts = value if isinstance(value, list) else [value]
     if not all(isinstance(text, str) and text.strip() for text in texts):
@@ -279,20 +282,20 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
-def _names(document: CommentedMap, file: Path) -> tuple[str, ...]:
+def names_of(document: CommentedMap, file: Path) -> tuple[str, ...]:
     names, number = document.get("names"), _class_count(document, file)
     if names is None and number is None:
         rule = "A data set must name its classes, but names and nc are both missing"
         raise data_error(Place(file=file), rule, "add a line such as 'names: [cat, dog]'")
     if names is None:
         return tuple(f"class_{index}" for index in range(number or 0))
-    place = _place(document, file, "names")
+    place = place_of(document, file, "names")
     listed = _listed_names(names, place)
     if not listed:
         raise data_error(place, "A data set must have at least one class, but names is empty", "name the classes")
     if number is not None and number != len(listed):
         rule = f"nc must be the number of names, but got nc {number} and {len(listed)} names"
-        raise data_error(_place(document, file, "nc"), rule, "correct one of them, or delete nc")
+        raise data_error(place_of(document, file, "nc"), rule, "correct one of them, or delete nc")
     return listed
 
 
@@ -300,7 +303,7 @@ def _class_count(document: CommentedMap, file: Path) -> int | None:
     value = document.get("nc")
     if value is None:
         return None
-    place = _place(document, file, "nc")
+    place = place_of(document, file, "nc")
     try:
         # Some tools write '10' or 10.0.
         number = float(value)

@@ -224,11 +224,11 @@ def _has_password(url: str) -> bool:
 
 
 def data_source(source: str | None) -> str:
-    """Return the absolute path of a data set YAML, or the name of the bundled sample data set unchanged.
+    """Return the absolute path of a data set, or the name of the bundled sample data set unchanged.
 
     Raises:
         UsageError: neither an option nor a file names a data set.
-        DataError: the file does not exist.
+        DataError: the path does not exist.
     """
     if source is None:
         raise UsageError(
@@ -238,9 +238,22 @@ def data_source(source: str | None) -> str:
     if source == "sample" or source.startswith("sample:"):
         return source
     path = Path(checked_path("--data", source)).absolute()
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that is too long
-        raise DataError(f"--data must be the YAML file of a data set, but '{path}' does not exist; check the path.")
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
+        raise DataError(
+            f"--data must be a data set as YAML file, COCO JSON file or folder with COCO JSON, but '{path}' does not "
+            "exist; check the path."
+        )
     return str(path)
+
+
+def data_name(source: str) -> str:
+    """Return a short name of a data set for folders and studies: the same for the same `source`."""
+    if source.startswith("sample"):
+        return source.replace(":", "-")
+    path = Path(source)
+    # train/_annotations.coco.json and annotations/instances_train.json are the names of all data sets of their kind.
+    of_all = path.suffix.lower() == ".json" and path.parent.name.lower() in {"annotations", "labels", "train", "valid"}
+    return f"{(path.parent.parent if of_all else path.parent).name}-{path.stem.lstrip('_')}"
 
 
 def chosen_model(given: str | None, data: str, trainer: Sequence[str], tell: Callable[[str], None]) -> str:

@@ -29,7 +29,9 @@ def data() -> None:
 
 @app.command()
 def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Data set YAML, or sample for the bundled data set.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Data set YAML or COCO JSON, or sample for the bundled data set.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     html: Annotated[
         Path | None,

@@ -18,7 +18,10 @@ def preview(
         str | None, typer.Option(help="Space file or name of a shipped space, to draw its sheets too.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the space.")
+        str | None,
+        typer.Option(
+            help="Data set YAML or COCO JSON, or sample for the bundled data set. Default: that of the space."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the sheets.")] = Path("preview"),
     imgsz: Annotated[

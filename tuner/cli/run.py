@@ -24,6 +24,7 @@ from tuner.cli.arguments import (
     Trainer,
     chosen_model,
     commands_prefix,
+    data_name,
     data_source,
     given_command,
     hooks_of,
@@ -49,7 +50,10 @@ def run(
         ),
     ],
     data: Annotated[
-        str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the space.")
+        str | None,
+        typer.Option(
+            help="Data set YAML or COCO JSON, or sample for the bundled data set. Default: that of the space."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -271,6 +275,5 @@ def _rungs(text: str | None) -> tuple[int, ...] | None:
 
 def _default_name(space: str, data: str, model: str) -> str:
     """Return the same name for the same command, so that repeating the command resumes the study."""
-    of_data = data if data.startswith("sample") else f"{Path(data).parent.name}-{Path(data).stem}"
-    parts = (space, of_data, Path(model).stem)
+    parts = (space, data_name(data), Path(model).stem)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-._")[:64]

@@ -15,6 +15,7 @@ from tuner.cli.arguments import (
     Trainer,
     chosen_model,
     commands_prefix,
+    data_name,
     data_source,
     trainer_command,
 )
@@ -36,7 +37,8 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set YAML, or sample for the bundled data set. Default: that of the file.")
+        str | None,
+        typer.Option(help="Data set YAML or COCO JSON, or sample for the bundled data set. Default: that of the file."),
     ] = None,
     model: Annotated[
         str | None,
@@ -241,6 +243,5 @@ def _devices(asked: int | None, trainer: Sequence[str]) -> tuple[int, float]:
 
 def _default_name(model: str, data: str, *, restarted: bool) -> str:
     """Return the same name for the same command, so that repeating the command resumes the run."""
-    of_data = data.replace(":", "-") if data.startswith("sample") else f"{Path(data).parent.name}-{Path(data).stem}"
     of_model = f"{Path(model).parent.parent.name}-again" if restarted else Path(model).stem
-    return f"{of_model}-{of_data}"
+    return f"{of_model}-{data_name(data)}"

@@ -184,7 +184,7 @@ class DataReport:
     """Result of a check."""
 
     data: str
-    """Absolute path of the data set YAML."""
+    """Absolute path of the data set YAML, or of the COCO JSON file for train."""
     root: str
     """Absolute path of the folder that the paths in the YAML are relative to."""
     splits: Mapping[str, SplitFacts]

@@ -36,7 +36,8 @@ class PrepareRequest:
 
     type: ClassVar[str] = "prepare"
     data: str
-    """Path of a data set YAML, or "sample" or "sample:N" for the data set that the trainer ships."""
+    """Path of a data set in any form that the trainer reads (ours: a YAML, COCO JSON or a folder with COCO JSON), or
+    "sample" or "sample:N" for the data set that the trainer ships."""
     model: str
     """Model name (mamba-yolo-t), path of a model YAML that the trainer knows, or path of a .pt to start from."""
     directory: str

@@ -1,11 +1,18 @@
-"""Preparing a study: what is written for it is written by one process at a time."""
+"""Preparing a study: what is written for it is written by one process at a time, and COCO JSON trains as YOLO does."""
 
+import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import hear_all
+from tests.support.coco_json import coco_of, put_json
 from trainer.commands import prepare
+from trainer.data.dataset import resolve
 from trainer.system import atomic_files
-from tuner.contract import Outcome, PrepareRequest
+from tuner.contract import EpochRecord, Outcome, PreparedRecord, PrepareRequest
 
 
 def test_two_do_not_prepare_one_study_at_once(tmp_path):
@@ -18,3 +25,57 @@ def test_two_do_not_prepare_one_study_at_once(tmp_path):
         assert ends == []
     second.join(30)
     assert [end.outcome for end in ends] == [Outcome.BAD_DATA]
+
+
+@pytest.fixture
+def coco_folder(data_yaml, tmp_path):
+    """The tiny data set in the layout of COCO."""
+    dataset = resolve(data_yaml)
+    for split in ("train", "val"):
+        content = coco_of(dataset.splits[split].images, dataset.names, tmp_path / f"coco/{split}2017")
+        put_json(tmp_path / f"coco/annotations/instances_{split}2017.json", content)
+    return tmp_path / "coco"
+
+
+def prepare_at(trainer, data, directory):
+    directory.mkdir()
+    trainer.send(PrepareRequest(data=str(data), model="mamba-yolo-n", directory=str(directory)))
+    records = hear_all(trainer)
+    found = [record for record in records if isinstance(record, PreparedRecord)]
+    assert found, records
+    return found[0]
+
+
+def losses_of(trainer, request):
+    trainer.send(request)
+    records = hear_all(trainer)
+    epochs = [record for record in records if isinstance(record, EpochRecord)]
+    assert epochs, records
+    return epochs[-1]
+
+
+def test_coco_json_trains_as_the_same_labels_in_yolo_do(trainer, coco_folder, prepared, make_request, tmp_path):
+    study = tmp_path / "study"
+    of_coco = prepare_at(trainer, coco_folder, study)
+    assert (of_coco.num_images, of_coco.num_classes) == (prepared.num_images, prepared.num_classes)
+    assert Path(of_coco.data) == study / "data.yaml"
+    assert (study / "data.train.txt").read_text().startswith("./coco/images/train/")
+    assert of_coco.notes == prepared.notes
+    trained = [
+        losses_of(trainer, replace(make_request(tmp_path / name, epochs=1, validation_epochs=(1,)), data=data))
+        for name, data in (("yolo", prepared.data), ("coco", of_coco.data))
+    ]
+    assert trained[1].losses == pytest.approx(trained[0].losses, rel=1e-3)
+    assert trained[1].metrics == pytest.approx(trained[0].metrics, abs=1e-3)
+
+
+def test_changed_coco_json_is_another_data_set_and_a_moved_one_is_not(trainer, coco_folder, tmp_path):
+    first = prepare_at(trainer, coco_folder / "annotations/instances_train2017.json", tmp_path / "first")
+    moved = coco_folder.rename(tmp_path / "moved")
+    second = prepare_at(trainer, moved, tmp_path / "second")
+    assert second.data_sha256 == first.data_sha256
+    file = moved / "annotations/instances_val2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"][2] /= 2
+    file.write_text(json.dumps(content))
+    assert prepare_at(trainer, moved, tmp_path / "third").data_sha256 != first.data_sha256

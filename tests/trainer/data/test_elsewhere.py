@@ -154,7 +154,8 @@ def test_where_no_image_has_labels_the_refusal_names_what_is_there_instead(made,
     file, text = FORMATS[kind]
     made.write(file, text)
     shutil.rmtree(made.root / "labels")
-    with pytest.raises(DataError, match=f"has {kind} annotations, which are not supported"):
+    remedy = ": give this file as the data set" if kind == "COCO" else ", which are not supported"
+    with pytest.raises(DataError, match=f"has {kind} annotations{remedy}"):
         resolve(made.root / "data.yaml")
 
 

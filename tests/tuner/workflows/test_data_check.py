@@ -152,7 +152,11 @@ def test_a_trainer_that_does_not_work_is_told_in_a_line_with_exit_code_5(tune, t
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["@/none.yaml"], 4, "none.yaml: A data set must be given as a YAML file, but the file does not exist"),
+        (
+            ["@/none.yaml"],
+            4,
+            "none.yaml: A data set must be a YAML file, a COCO JSON file or a folder with COCO JSON, but it does not",
+        ),
         (["@"], 4, "but got a folder"),
         (["@/images/train/good00.jpg"], 4, "must be UTF-8 text"),
         (["sample:3"], 4, "at least 8 training images"),

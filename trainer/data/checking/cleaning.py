@@ -43,7 +43,9 @@ def write_cleaned(dataset: DataSet, report: DataReport, out: Path) -> CleanedRec
             for image, short in zip(kept, _short_names(kept), strict=True):
                 target = out / "images" / name / short
                 done["images"] += 1
-                done["rewritten"] += _write_image(image.path, target, rewrite=str(image.path) in trailing)
+                # A link to a link of a conversion would break when the conversion is deleted.
+                origin = image.path.readlink() if dataset.converted else image.path
+                done["rewritten"] += _write_image(origin, target, rewrite=str(image.path) in trailing)
                 done["rows"] += _write_labels(label_path(image.path), label_path(target), rows)
         data = out / "data.yaml"
         splits = {name: f"images/{name}" for name in dataset.splits}

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -111,6 +112,18 @@ def examine(content: bytes, suffix: str, channels: int = 3) -> ImageFacts:
             flaws += _unfit(pixels, channels)
             small = _small(pixels)
     return ImageFacts(width=width, height=height, flaws=tuple(flaws), small=small)
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """Return width and height in pixels as `examine` does, from the beginning of the file; 0 if it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file) as image:
+                width, height = image.size
+                return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
+    except Exception:  # as above; the check reports the reason
+        return 0, 0
 
 
 def _unreadable(reason: str) -> ImageFacts:

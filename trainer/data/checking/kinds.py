@@ -172,8 +172,9 @@ SHARED_LABELS = Kind(
 FOREIGN_LABELS = Kind(
     "foreign-labels",
     Level.WARNING,
-    "annotations in an unsupported format next to images without a label file",
-    "convert them to one .txt per image, with rows of class, centre x, centre y, width, height as fractions of 1",
+    "annotations in another format next to images without a label file",
+    "give a COCO JSON file itself as the data set; convert other formats to one .txt per image, with rows of class, "
+    "centre x, centre y, width, height as fractions of 1",
 )
 SAME_NAME = Kind(
     "same-class-name",
