@@ -39,6 +39,7 @@ class StudyFacts:
     final_run: FinalRunFacts | None
     reevaluation: dict[str, Any]
     profiling: ProfilingFacts
+    command: tuple[str, ...]
     searched_s: float
     other_attributes: Mapping[str, Any]
     """User attributes that tune did not write."""
@@ -97,6 +98,7 @@ def read_facts(study: StoredStudy, paths: StudyPaths) -> StudyFacts:
         final_run=study.final_run,
         reevaluation=study.reevaluation,
         profiling=study.profiling,
+        command=study.command,
         searched_s=study.searched_s,
         other_attributes=study.other_attributes,
         system_attributes=storage.get_study_system_attrs(study_id),

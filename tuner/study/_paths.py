@@ -89,6 +89,8 @@ class StudyPaths:
     def card(self) -> Path:
         """Winner's card (see `tuner.training.card`)."""
         return self.root / "card.json"
+
+    @property
     def tracking_id(self) -> Path:
         """Name under which trackers know the study; random, because names of studies are used again."""
         return self.root / "tracking-id"
