@@ -1,7 +1,7 @@
 """Decide which configuration to train next and which trial continues; never train.
 
-The names in `__all__` are the public interface (docs/api.md). Each is imported when it is first used, so importing this
-package costs nothing. Everything else may change from one release to the next.
+The names in `__all__` are the public interface (docs/python-api.md). Each is imported when it is first used, so
+importing this package costs nothing. Everything else may change from one release to the next.
 """
 
 import importlib
