@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -208,24 +209,15 @@ def test_options_reach_the_command_as_it_takes_them(option, value, arguments):
     assert list(option_arguments(option, value)) == arguments
 
 
-USER = """
-import tuner
-from pandas import DataFrame
-
-study = tuner.run("quick", data="data.yaml", gpus=8, settings={"batch": 16}, progress=print)
-value: float | None = study.best.value if study.best is not None else None
-gain: float | None = study.verdict.gain if study.verdict is not None else None
-frame: DataFrame = study.frame()
-study.report("report.html").exists()
-reveal_type(tuner.open_study("mine").winner)
-"""
-
-
 @pytest.mark.slow
-def test_the_code_of_a_user_passes_mypy_strict(tmp_path):
+def test_the_examples_of_the_page_pass_mypy_strict(tmp_path):
+    page = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    assert len(examples) > 1
     file = tmp_path / "user.py"
-    file.write_text(USER)
+    file.write_text("\n".join(examples) + "reveal_type(study.winner)\nreveal_type(study.best)\n")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", ROOT / "pyproject.toml", file]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert "tuner.training.final_run.Winner | None" in done.stdout
+    assert "tuner.study._records.TrialRecord | None" in done.stdout
     assert done.returncode == 0, done.stdout
