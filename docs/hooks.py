@@ -1,9 +1,11 @@
-"""Complete the site with pages that live elsewhere: the command line, space files, contributing, changes."""
+"""Complete the site with pages made from other files: the command line, the notebook, space files, contributing."""
 
+import json
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=_on_the_site(text, Path(source).parent, Path())))
     files.append(File.generated(config, "cli.md", content=_command_line()))
+    files.append(File.generated(config, "notebook.md", content=_notebook(ROOT / "docs" / "notebook.ipynb")))
     return files
 
 
@@ -63,3 +66,25 @@ def _command_line() -> str:
         command = ["-m", "typer", "tuner.cli.main", "utils", "docs", "--name", "tune", "--title", "Command line"]
         subprocess.run([sys.executable, *command, "--output", page], cwd=ROOT, check=True, capture_output=True)
         return page.read_text(encoding="utf-8")
+
+
+def _notebook(file: Path) -> str:
+    """Return a notebook as Markdown: its text, its code, and what each cell printed and returned."""
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    return "\n\n".join(part for cell in cells for part in _cell(cell)) + "\n"
+
+
+def _cell(cell: dict[str, Any]) -> Iterator[str]:
+    text = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+        yield text
+        return
+    yield f"```python\n{text}\n```"
+    for output in cell["outputs"]:
+        data = output.get("data", {"text/plain": output.get("text", [])})
+        if "text/html" in data:
+            # Without the style of pandas, which is for the notebook's own page. Markdown ends HTML at an empty line.
+            html = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+            yield "\n".join(line for line in html.splitlines() if line.strip())
+        else:
+            yield f"```text\n{''.join(data['text/plain']).rstrip()}\n```"

@@ -9,7 +9,7 @@ with ultralytics as soon as that is imported, so that
     YOLO(trainer.model_yaml("mamba-yolo-t"))
 
 works, and so that a checkpoint opens in a fresh process: unpickling a class of `trainer.nn` imports this package
-first. The names in `__all__` are the public interface (docs/api.md).
+first. The names in `__all__` are the public interface (docs/python-api.md).
 """
 
 from trainer import _autoregister

@@ -1,7 +1,7 @@
 """Decide which configuration to train next and which trial continues; never train.
 
-The names in `__all__` are the public interface (docs/api.md). Each is imported when it is first used, so importing this
-package costs nothing. Everything else may change from one release to the next.
+The names in `__all__` are the public interface (docs/python-api.md). Each is imported when it is first used, so
+importing this package costs nothing. Everything else may change from one release to the next.
 """
 
 import importlib
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tuner.diagnosis import diagnose, read_run
     from tuner.exceptions import TunerError
+    from tuner.python_api.commands import check_data, estimate, open_study, promote, run, studies, train
+    from tuner.python_api.study import Study
     from tuner.space import Space, find_space, load_space
     from tuner.study import StoredStudy
     from tuner.training.export import params_yaml
@@ -20,26 +22,42 @@ __version__ = "0.1.0"
 __all__ = [
     "Space",
     "StoredStudy",
+    "Study",
     "TunerError",
     "__version__",
+    "check_data",
     "choose_winner",
     "diagnose",
+    "estimate",
     "find_space",
     "load_space",
+    "open_study",
     "params_yaml",
+    "promote",
     "read_run",
+    "run",
+    "studies",
+    "train",
 ]
 
 _MODULES = {
     "Space": "tuner.space",
     "StoredStudy": "tuner.study",
+    "Study": "tuner.python_api.study",
     "TunerError": "tuner.exceptions",
+    "check_data": "tuner.python_api.commands",
     "choose_winner": "tuner.training.final_run",
     "diagnose": "tuner.diagnosis",
+    "estimate": "tuner.python_api.commands",
     "find_space": "tuner.space",
     "load_space": "tuner.space",
+    "open_study": "tuner.python_api.commands",
     "params_yaml": "tuner.training.export",
+    "promote": "tuner.python_api.commands",
     "read_run": "tuner.diagnosis",
+    "run": "tuner.python_api.commands",
+    "studies": "tuner.python_api.commands",
+    "train": "tuner.python_api.commands",
 }
 
 

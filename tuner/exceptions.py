@@ -12,6 +12,7 @@ TunerError                      1   internal error when raised itself: report it
 │   ├── StudyChangedError           stop other programs from writing to the study, run the same command again
 │   └── RecordRemovedError          leave the study's files in place, run the same command again
 ├── StudyLockedError            9   wait for the other driver, or stop it
+├── RunStoppedError            75   call the Python API again to resume: a signal from outside stopped its run
 └── ContractError                   fix the trainer: a line on the pipe is not a message of `tuner.contract`
     └── UnknownTypeError            update the trainer or the tuner: one of them does not know this type of message
 
@@ -80,3 +81,9 @@ class StudyLockedError(TunerError):
     """Another driver is running this study."""
 
     exit_code = 9
+
+
+class RunStoppedError(TunerError):
+    """A signal from outside stopped a run that the Python API had started; the same call resumes it."""
+
+    exit_code = 75

@@ -71,14 +71,12 @@ def export(
             f"STUDY must be a single study without --curves, but got {', '.join(study)}; name one, or add --curves."
         )
     from tuner.training.card import read_card
-    from tuner.training.export import params_yaml, write_params
+    from tuner.training.export import length_of_full_run, params_yaml, write_params
     from tuner.training.final_run import choose_winner
 
     opened, paths = open_study(study[0], home, storage)
     winner = choose_winner(opened)
-    begun = opened.final_run
-    is_winners = begun is not None and begun.trial == winner.trial.number
-    length = epochs or (begun.epochs if begun is not None and is_winners else opened.spec.promote_epochs)
+    length = epochs or length_of_full_run(opened, winner)
     target = output or Path("params.yaml")
     write_params(params_yaml(opened, winner, length, _with_places_of_now(opened, paths, trainer, data, model)), target)
     if winner.nothing_learnt:

@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -96,18 +97,27 @@ def options(
     """Accept the options of every verb."""
 
 
-def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command and exit with its exit code; `--debug` is accepted at any position."""
+def _to_standard_error(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def main(arguments: list[str] | None = None, *, tell: Callable[[str], object] = _to_standard_error) -> NoReturn:
+    """Run the command and exit with its exit code; `--debug` is accepted at any position.
+
+    Args:
+        arguments: Arguments of the command; None for those of this process.
+        tell: Receives the error of a command that fails.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         hide_secrets(given)
     debug = "--debug" in given
     _configure_logging(debug=debug)
     with lasting_output() as failures:
-        code = _exit_code([argument for argument in given if argument != "--debug"], debug=debug)
+        code = _exit_code([argument for argument in given if argument != "--debug"], tell, debug=debug)
         sys.stdout.flush()
         if code == 0 and any(error.errno not in _NOBODY_READS for error in failures):
-            sys.stderr.write(f"The command succeeded, but its output could not be written: {failures[0].strerror}.\n")
+            tell(f"The command succeeded, but its output could not be written: {failures[0].strerror}.")
             code = MachineError.exit_code
     if arguments is None:
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -137,7 +147,7 @@ def _refuse_other_verb(arguments: list[str]) -> None:
         raise UsageError(f"There is no verb '{verb}'; {_OTHER_VERBS[verb]}.")
 
 
-def _exit_code(arguments: list[str], *, debug: bool) -> int:
+def _exit_code(arguments: list[str], tell: Callable[[str], object], *, debug: bool) -> int:
     try:
         _refuse_other_verb(arguments)
         code = typer.main.get_command(app).main(
@@ -146,7 +156,7 @@ def _exit_code(arguments: list[str], *, debug: bool) -> int:
     except (TunerError, Interrupted) as error:
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"{_told(error)}\n")
+        tell(_told(error))
         return error.exit_code
     except typer.Exit as leave:
         return int(leave.exit_code)
@@ -156,7 +166,7 @@ def _exit_code(arguments: list[str], *, debug: bool) -> int:
         if debug:
             traceback.print_exc()
             return 1
-        return _report(error)
+        return _report(error, tell)
     return int(code or 0)
 
 
@@ -166,11 +176,14 @@ def _told(error: BaseException) -> str:
     return "\n".join(map(printable, lines))
 
 
-def _report(error: Exception) -> int:
+def _report(error: Exception, tell: Callable[[str], object]) -> int:
     show = getattr(error, "show", None)
     if callable(show):  # click's own usage errors
         error.message = printable(str(getattr(error, "message", error)))  # type: ignore[attr-defined]
-        show()
+        if tell is _to_standard_error:
+            show()  # with the usage of the verb
+        else:
+            tell(error.format_message())  # type: ignore[attr-defined]
         return int(getattr(error, "exit_code", 2))
-    sys.stderr.write(f"Internal error, please report: {type(error).__name__}: {_told(error)}; --debug shows where.\n")
+    tell(f"Internal error, please report: {type(error).__name__}: {_told(error)}; --debug shows where.")
     return 1

@@ -208,7 +208,7 @@ def run(
         source = data_source(data or loaded.data)
         where = machines(gpus, parallel, address, trainer, hang_after, start_within)
         chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
-        name = _default_name(loaded.name, source, chosen) if study is None else study
+        name = default_study_name(loaded.name, source, chosen) if study is None else study
         paths = StudyPaths.of(home, name)
         end.concerns(name, paths)
         url = storage_url(storage, paths)
@@ -273,7 +273,7 @@ def _rungs(text: str | None) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def _default_name(space: str, data: str, model: str) -> str:
+def default_study_name(space: str, data: str, model: str) -> str:
     """Return the same name for the same command, so that repeating the command resumes the study."""
     parts = (space, data_name(data), Path(model).stem)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-._")[:64]

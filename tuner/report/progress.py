@@ -25,6 +25,9 @@ from tuner.training.final_run import FinalRun, Winner, standing
 
 logger = logging.getLogger("tuner")
 
+COST_PREFIX = "cost   "
+"""Beginning of each line of the cost estimate."""
+
 _PLAIN_INTERVAL_S = 60.0
 _LIVE_REFRESHES_PER_S = 2.0
 
@@ -64,7 +67,7 @@ class View:
     def cost_estimate(self, lines: Sequence[str]) -> None:
         """Print the cost estimate of the run."""
         for line in lines:
-            self.note(f"cost   {line}")
+            self.note(f"{COST_PREFIX}{line}")
 
     @contextmanager
     def watching(self, search: Search, slots: object, forecast: Forecast) -> Iterator[None]:

@@ -29,6 +29,12 @@ def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str
     }
 
 
+def length_of_full_run(study: ReadableStudy, winner: Winner) -> int:
+    """Return the number of epochs of the winner's final run: of the one that was started, or that of the space."""
+    run = study.final_run
+    return run.epochs if run is not None and run.trial == winner.trial.number else study.spec.promote_epochs
+
+
 def params_yaml(study: ReadableStudy, winner: Winner, epochs: int, spec: StudySpec | None = None) -> str:
     """Return the text of the file: comments on the origin of the values, then the arguments.
 

@@ -71,6 +71,16 @@ def advised_model(data: str, trainer: Sequence[str]) -> Advice:
         MachineError: the trainer does not work, or does not check data.
     """
     report, _ = check_data(data, trainer, kept=True)
+    return model_advice(report)
+
+
+def model_advice(report: DataReport) -> Advice:
+    """Return the advice on the model to start with; its choice is the model's name.
+
+    Raises:
+        DataError: the data set must not be trained on as it is.
+        MachineError: the trainer's check suggests no model.
+    """
     if report.refusal:
         raise DataError(report.refusal)
     advice = next((advice for advice in report.advice if advice.about == "model"), None)
