@@ -81,7 +81,8 @@ def export(
     write_params(params_yaml(opened, winner, length, _with_places_of_now(opened, paths, trainer, data, model)), target)
     if winner.nothing_learnt:
         typer.echo(printable(winner.said()), err=True)
-    _show(target, read_card(opened, paths) if is_winners else None, as_json=as_json)
+    card = read_card(opened, paths)
+    _show(target, card if card is not None and card.trial == winner.trial.number else None, as_json=as_json)
 
 
 def _show(params: Path, card: "WinnersCard | None", *, as_json: bool) -> None:
