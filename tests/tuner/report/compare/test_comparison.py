@@ -15,13 +15,13 @@ from tuner.report.compare.page import comparison_page
 from tuner.report.compare.study import FinalRunResult, compared_study, labels
 from tuner.report.compare.terminal import comparison_text
 from tuner.report.page.page import render
-from tuner.study import StoredStudy
+from tuner.study import StoredStudy, StudyPaths
 
 
 def read(folder, label="s"):
     study = StoredStudy.in_folder(folder)
     try:
-        return compared_study(study, label, folder, is_driven=False)
+        return compared_study(study, label, StudyPaths(folder), is_driven=False)
     finally:
         study.close()
 
