@@ -161,13 +161,14 @@ def play(search, request, at_rung, at_end):
 def make_study(tmp_path, spec, space, terms, empty_database):
     """Make studies of two complete trials, each in a home of its own; return the folder of each."""
 
-    def make(home, *, name="s", best=0.3, settings=None, **changes):
+    def make(home, *, name="s", best=0.3, settings=None, storage=None, **changes):
         paths = StudyPaths.of(tmp_path / home, name)
         paths.create()
-        shutil.copy(empty_database, paths.database)
+        if storage is None:
+            shutil.copy(empty_database, paths.database)
         own = space.with_settings(**(settings or {}))
         changed = {"space": own.canonical(), "epochs": own.settings.epochs, "seed": own.settings.seed, **changes}
-        with driven(f"sqlite:///{paths.database}", replace(spec, **changed), paths, name) as study:
+        with driven(storage or f"sqlite:///{paths.database}", replace(spec, **changed), paths, name) as study:
             search = Search(study, own, paths, terms)
             play(search, search.suggest(), 0.1, 0.25)
             play(search, search.suggest(), 0.1, best)

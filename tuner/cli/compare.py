@@ -70,7 +70,7 @@ def _compared(given: list[str], home: Path, storage: str | None) -> "list[Compar
     opened = [_open(each, home, storage) for each in given]
     _refuse_repeated(given, [study for study, _ in opened])
     return [
-        compared_study(study, label, paths.root, is_driven=holder_of(study.url, study.name) is not None)
+        compared_study(study, label, paths, is_driven=holder_of(study.url, study.name) is not None)
         for (study, paths), label in zip(opened, labels([paths.root for _, paths in opened]), strict=True)
     ]
 

@@ -39,6 +39,8 @@ class ImportSummary:
     """Parameters of the file that the space fixes."""
     missing: tuple[str, ...]
     """Searched parameters that the file does not have; the space's defaults apply."""
+    lacks_optimizer: bool
+    """True if the file has learning rates for the space, but not the optimizer that they belong to."""
     notes: tuple[str, ...]
 
 
@@ -63,6 +65,7 @@ def import_summary(space: Space, results: TuningResults) -> ImportSummary:
         unknown=tuple(sorted(given - known)),
         fixed=tuple(sorted(given & (known - searched))),
         missing=tuple(sorted(searched - given)),
+        lacks_optimizer="lr0" in given & searched and "optimizer" not in given,
         notes=results.notes,
     )
 
@@ -104,8 +107,8 @@ def _lines(space: Space, summary: ImportSummary) -> Iterator[str]:
         yield f"  dropped, because the space fixes them: {', '.join(summary.fixed)}"
     if summary.missing:
         yield f"  not in the file, so the space's default is used: {', '.join(summary.missing)}"
-    if "optimizer" in summary.missing:
-        yield "  warning: lr0 and momentum belong to the optimizer of the tuning; name it with --set optimizer=NAME"
+    if summary.lacks_optimizer:
+        yield "  warning: the file does not name the optimizer of its lr0 and momentum; add --set optimizer=NAME"
     for note in summary.notes:
         yield f"  note: {note}"
 

@@ -34,6 +34,14 @@ def test_studies_are_found_by_name_and_by_folder(tune, studies):
     assert [study["label"] for study in json.loads(by_name)["studies"]] == ["one", "two"]
 
 
+def test_studies_of_one_database_are_found_by_name(tune, make_study, tmp_path):
+    url = f"sqlite:///{make_study('studies', name='one') / 'study.db'}"
+    make_study("studies", name="two", settings={"seed": 1}, storage=url)
+    code, printed, _ = tune("compare", "one", "two", "--json", "--storage", url)
+    assert code == 0
+    assert [row["name"] for row in json.loads(printed)["differing_settings"]] == ["seed"]
+
+
 def test_a_page_replaces_the_text(tune, studies, tmp_path):
     code, printed, _ = tune("compare", "one", "two", "-o", "compare.html")
     assert (code, printed) == (0, "compare.html\n")

@@ -48,7 +48,8 @@ class Comparison:
     params: tuple[Row, ...]
     """Parameters of the winners, those that differ first."""
     equal_cost: EqualCost | None
-    """None if values or training times must not be compared, or if a study has none."""
+    """None if values or training times must not be compared, if trials have different lengths, or if a study has no
+    value."""
 
     @property
     def comparable(self) -> bool:
@@ -91,9 +92,12 @@ def _rows(mappings: Sequence[Settings]) -> list[Row]:
 def _obstacles(studies: Sequence[ComparedStudy]) -> list[str]:
     found = []
     if _vary(studies, lambda study: study.data_sha256):
-        of_same_name = "" if _vary(studies, lambda study: study.data) else ", although their names are the same"
+        are_named = _vary(studies, lambda study: study.data)
+        named = (
+            f" ({_listed(studies, lambda study: study.data)})" if are_named else ", although their names are the same"
+        )
         found.append(
-            f"The data sets have different contents{of_same_name}, so values of one study must not be compared with "
+            f"The data sets have different contents{named}, so values of one study must not be compared with "
             "those of another."
         )
     if _vary(studies, lambda study: study.metric):
@@ -127,7 +131,7 @@ def _cautions(studies: Sequence[ComparedStudy]) -> list[str]:
 
 def _equal_cost(studies: Sequence[ComparedStudy]) -> EqualCost | None:
     curves = [study.best_over_cost for study in studies if study.best_over_cost is not None]
-    if len(curves) < len(studies) or _vary(studies, lambda study: study.cost.unit):
+    if len(curves) < len(studies) or _vary(studies, lambda study: (study.cost.unit, study.epochs)):
         return None
     hours = min(curve.hours for curve in curves)
     best = (max((p.best for p in curve.points if p.hours <= hours), default=None) for curve in curves)

@@ -6,10 +6,10 @@ from tuner.comparison.contest import Conclusion
 from tuner.report.compare.chart import best_values_chart
 from tuner.report.compare.comparison import Comparison, Row
 from tuner.report.compare.text import (
-    COST_HEADER,
     FINAL_RUN_HEADER,
     VERDICT_HEADER,
     VERDICT_NOTE,
+    cost_header,
     cost_note,
     cost_rows,
     final_run_cells,
@@ -77,7 +77,7 @@ def _settings(comparison: Comparison) -> Section:
 
 def _costs(comparison: Comparison) -> Section:
     rows = tuple((s.label, *cells) for s, cells in zip(comparison.studies, cost_rows(comparison), strict=True))
-    table = Table(header=("study", *COST_HEADER), rows=rows, numbers=frozenset({2, 3, 4, 5, 6}))
+    table = Table(header=("study", *cost_header(comparison)), rows=rows, numbers=frozenset({2, 3, 4, 5, 6}))
     return Section(title="Training time", note=cost_note(comparison), items=(table,))
 
 

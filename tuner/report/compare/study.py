@@ -14,7 +14,7 @@ from tuner.report.page.records.best_over_cost import BestOverCost, best_over_cos
 from tuner.report.page.records.subject import cost_unit, finite, subject_of
 from tuner.report.studies import summary_of
 from tuner.space import described
-from tuner.study import ReadableStudy, StudySpec, TrialRecord
+from tuner.study import ReadableStudy, StudyPaths, StudySpec, TrialRecord
 from tuner.training.final_run import Winner, choose_winner
 
 Settings = Mapping[str, ParamValue]
@@ -94,25 +94,25 @@ class ComparedStudy:
     final_run: FinalRunResult | None
 
 
-def compared_study(study: ReadableStudy, label: str, folder: Path, *, is_driven: bool) -> ComparedStudy:
+def compared_study(study: ReadableStudy, label: str, paths: StudyPaths, *, is_driven: bool) -> ComparedStudy:
     """Collect the facts about a study.
 
     Args:
         study: Study to read.
         label: Name that tells it apart from the others.
-        folder: Folder of the study.
+        paths: Paths of the study.
         is_driven: True if a driver runs the study now.
 
     Raises:
         StorageError: The database cannot be used.
     """
     spec, trials, known = study.spec, study.trials(), reevaluated(study)
-    summary = summary_of(study, is_driven=is_driven, journal=folder / "journal.jsonl")
+    summary = summary_of(study, is_driven=is_driven, journal=paths.journal)
     winner, statement = _winner(study)
     curve = best_over_cost(subject_of(study), trials)
     return ComparedStudy(
         label=label,
-        folder=str(folder),
+        folder=str(paths.root),
         state=summary.state,
         metric=spec.metric,
         data=spec.data,

@@ -8,10 +8,10 @@ from rich.text import Text
 
 from tuner.report.compare.comparison import Comparison, Row
 from tuner.report.compare.text import (
-    COST_HEADER,
     FINAL_RUN_HEADER,
     VERDICT_HEADER,
     VERDICT_NOTE,
+    cost_header,
     cost_note,
     cost_rows,
     final_run_cells,
@@ -43,7 +43,7 @@ def comparison_text(comparison: Comparison) -> list[RenderableType]:
         *(Text(printable(f"{label}: {text}")) for label, text in statements(comparison)),
         *_heading("Training time"),
         Text(cost_note(comparison)),
-        _by_study(COST_HEADER, keys, cost_rows(comparison), texts={0}),
+        _by_study(cost_header(comparison), keys, cost_rows(comparison), texts={0}),
         *_winners(comparison, keys),
         *_heading("Final runs"),
         _by_study(

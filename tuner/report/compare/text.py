@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tuner.comparison.contest import Conclusion
 from tuner.contract import ParamValue
 from tuner.report.compare.comparison import Comparison
-from tuner.report.compare.study import ComparedStudy, FinalRunResult
+from tuner.report.compare.study import ComparedStudy, Cost, FinalRunResult
 
 MISSING = "-"
 VERDICT_HEADER = ("trials", "default", "trial", "winner", "gain", "95 % interval", "seeds", "shown")
@@ -13,7 +13,7 @@ VERDICT_NOTE = (
     "Default and winner: value in the search, on one seed. Gain: over the study's own default configuration, on the "
     "fresh seeds of its re-evaluation."
 )
-COST_HEADER = ("unit", "until best", "search", "re-evaluation", "total", "best at equal cost")
+_COST_HEADER = ("unit", "until best", "search", "re-evaluation", "total")
 FINAL_RUN_HEADER = ("trial", "epochs", "state")
 
 
@@ -42,8 +42,13 @@ def verdict_cells(study: ComparedStudy) -> tuple[str, ...]:
     )
 
 
+def cost_header(comparison: Comparison) -> tuple[str, ...]:
+    """Return the names of the columns of `cost_rows`."""
+    return _COST_HEADER if comparison.equal_cost is None else (*_COST_HEADER, "best at equal cost")
+
+
 def cost_note(comparison: Comparison) -> str:
-    """Explain the cells of `COST_HEADER`."""
+    """Explain the columns of `cost_rows`."""
     until = "Until best: training time of the search when it reached its best value."
     equal = comparison.equal_cost
     if equal is None:
@@ -52,20 +57,11 @@ def cost_note(comparison: Comparison) -> str:
 
 
 def cost_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """Return the cells of `COST_HEADER` for each study, in hours."""
-    equal = comparison.equal_cost
-    best = [None] * len(comparison.studies) if equal is None else equal.best
-    return [
-        (
-            study.cost.unit,
-            MISSING if study.cost.until_best is None else _hours(study.cost.until_best),
-            _hours(study.cost.search),
-            _hours(study.cost.reevaluation),
-            _hours(study.cost.search + study.cost.reevaluation),
-            _metric(value),
-        )
-        for study, value in zip(comparison.studies, best, strict=True)
-    ]
+    """Return the cells of each study, in hours."""
+    rows = [_cost_cells(study.cost) for study in comparison.studies]
+    if comparison.equal_cost is None:
+        return rows
+    return [(*row, _metric(best)) for row, best in zip(rows, comparison.equal_cost.best, strict=True)]
 
 
 def final_run_metrics(studies: Sequence[ComparedStudy]) -> list[str]:
@@ -98,6 +94,11 @@ def winners_note(comparison: Comparison) -> str:
         return "No study has a winner yet."
     differ = sum(row.differs for row in comparison.params)
     return f"{differ} of {len(comparison.params)} parameters differ."
+
+
+def _cost_cells(cost: Cost) -> tuple[str, ...]:
+    until = MISSING if cost.until_best is None else _hours(cost.until_best)
+    return (cost.unit, until, *map(_hours, (cost.search, cost.reevaluation, cost.search + cost.reevaluation)))
 
 
 def _hours(hours: float) -> str:

@@ -15,13 +15,13 @@ from tuner.report.compare.page import comparison_page
 from tuner.report.compare.study import FinalRunResult, compared_study, labels
 from tuner.report.compare.terminal import comparison_text
 from tuner.report.page.page import render
-from tuner.study import StoredStudy
+from tuner.study import StoredStudy, StudyPaths
 
 
 def read(folder, label="s"):
     study = StoredStudy.in_folder(folder)
     try:
-        return compared_study(study, label, folder, is_driven=False)
+        return compared_study(study, label, StudyPaths(folder), is_driven=False)
     finally:
         study.close()
 
@@ -58,7 +58,10 @@ def test_ranges_and_defaults_of_the_spaces_are_settings(make_study, space):
     ("changes", "said"),
     [
         ({"data_sha256": "1" * 64}, "different contents, although their names are the same"),
-        ({"data_sha256": "1" * 64, "data": "other"}, "different contents, so values of one study must not be compared"),
+        (
+            {"data_sha256": "1" * 64, "data": "other"},
+            "different contents (sample, other), so values of one study must not be",
+        ),
         ({"metric": "mAP50"}, "The metrics differ (mAP50-95, mAP50)"),
     ],
 )
@@ -102,6 +105,14 @@ def test_costs_are_those_of_the_trials_and_equal_cost_is_that_of_the_cheapest_se
     equal = comparison_of([one, replace(other, best_over_cost=longer)]).equal_cost
     assert equal.hours == pytest.approx(one.cost.search)
     assert equal.best == (0.3, 0.25)
+
+
+def test_trials_of_different_lengths_have_no_value_at_equal_cost(pair):
+    one, other = pair
+    assert comparison_of([one, other]).equal_cost is not None
+    comparison = comparison_of([one, replace(other, epochs=30)])
+    assert comparison.equal_cost is None
+    assert "equal cost" not in shown(comparison)
 
 
 def test_parameters_of_the_winners_that_differ_come_first(pair):
