@@ -2,7 +2,19 @@
 
 from typing import Any
 
-from tuner.report.page.charts.style import ACCENT, DEFAULT, PAGE, WINNER, Spec, Style, data, finished, role_colours, tip
+from tuner.report.page.charts.style import (
+    ACCENT,
+    DEFAULT,
+    PAGE,
+    WINNER,
+    Spec,
+    Style,
+    data,
+    finished,
+    role_colours,
+    roomy,
+    tip,
+)
 from tuner.report.page.records.best_over_cost import BestOverCost
 from tuner.report.page.records.subject import Role
 
@@ -21,7 +33,7 @@ def best_over_cost_chart(record: BestOverCost, style: Style = PAGE) -> Spec:
     steps.append({"cost": record.hours * scale, "best": rows[-1]["best"]})
     title = f"{unit} of training"
     x = alt.X("cost:Q", title=title, scale=alt.Scale(domainMin=0))
-    y_scale = alt.Scale(zero=False)
+    y_scale = roomy([point.value for point in record.points])
     best = (
         alt.Chart(data(steps))
         .mark_line(interpolate="step-after", color=WINNER, strokeWidth=2.5)
