@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from functools import cache
 from pathlib import Path
 
 from tuner.exceptions import MachineError
@@ -18,7 +19,6 @@ _GLOBALS = "window.vegaEmbed = vegaEmbed;"
 
 def render(page: Page) -> str:
     """Return the HTML; all text of the page is escaped."""
-    import vl_convert
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # Autoescape for every template, because a study or a parameter may be named like a tag.
@@ -36,7 +36,7 @@ def render(page: Page) -> str:
         kind_of=_kind_of,
         # "<" as an escape: in a string of JSON it could end the script element.
         specs=json.dumps(specs, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        vega=vl_convert.javascript_bundle(_GLOBALS, vl_version=VEGA_LITE).replace("</script", "<\\/script"),
+        vega=_vega(),
     )
 
 
@@ -79,6 +79,15 @@ def write_images(page: Page, folder: Path) -> None:
         raise MachineError(
             f"The folder of images must be writable, but '{folder}' is not ({error.strerror}); choose another."
         ) from error
+
+
+@cache
+def _vega() -> str:
+    """Return the library that draws the charts as a script; bundling it takes seconds."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle(_GLOBALS, vl_version=VEGA_LITE)
+    return bundle.replace("</script", "<\\/script")
 
 
 def _kind_of(item: Item) -> str:
