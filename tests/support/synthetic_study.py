@@ -240,9 +240,9 @@ class _Maker:
 
     def _failure(self, number: int, params: Mapping[str, ParamValue]) -> str:
         known = self._known[number]
-        if not known.epoch and known.quality < 0.1:
-            return "diverged"
         # The first failure of each kind is certain, so that small studies have it too.
+        if not known.epoch and (number == 2 or known.quality < 0.1):
+            return "diverged"
         if (number == 4 and not known.attempts) or self._chance.random() < 0.02:
             return "infrastructure"
         if number == 7 or (params["batch"] == 64 and not known.epoch and self._chance.random() < 0.12):

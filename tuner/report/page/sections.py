@@ -17,6 +17,9 @@ from tuner.report.page.records.verdict import PairedSeeds, paired_seeds
 from tuner.report.page.slot_section import slot_section
 from tuner.study import ReadableStudy, Span, TrialRecord
 
+_LATE = 0.9
+"""Share of the training time after which an improvement means that the search was not done."""
+
 
 def study_sections(
     study: ReadableStudy | None, subject: Subject, trials: Sequence[TrialRecord], spans: Sequence[Span] = ()
@@ -99,7 +102,10 @@ def _best_title(record: BestOverCost) -> str:
     found = next(point for point in record.points if point.best == final)
     if len(record.points) < 2 or not record.hours:
         return "Best value over cost"
-    return f"The best value, {final:.4f}, came after {100 * found.hours / record.hours:.0f} % of the training time"
+    share = found.hours / record.hours
+    if share > _LATE:
+        return f"The best value, {final:.4f}, came at the very end: a longer search may find more"
+    return f"The best value, {final:.4f}, came after {100 * share:.0f} % of the training time"
 
 
 def _curves(study: ReadableStudy | None, subject: Subject, trials: Sequence[TrialRecord]) -> Iterator[Section]:

@@ -23,7 +23,7 @@ def slot_section(spans: Sequence[Span], trials: Sequence[TrialRecord]) -> Iterat
         "A bar is an attempt at a run; the share after a slot's name is the part of the time in which it worked. Gaps "
         "are idle time: a paused trial waits without a slot."
     )
-    note += " ↻ marks a retry." if any(bar.attempt > 1 for bar in record.bars) else ""
+    note += " ↻ marks a retry." if any(bar.is_retry for bar in record.bars) else ""
     if record.breaks:
         lasted = timedelta(seconds=round(sum(each.lasted_s for each in record.breaks)))
         note += f" The dashed line is a break of {lasted} in which the study was not driven; it does not count."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuner.report.page.charts.endings import colour_of_ending
-from tuner.report.page.charts.style import DEFAULT, OTHER, PAGE, WINNER, Spec, Style, data, finished, tip
+from tuner.report.page.charts.style import DEFAULT, OTHER, PAGE, WINNER, Spec, Style, data, finished, roomy, tip
 from tuner.report.page.records.parameters import shown
 from tuner.report.page.records.slices import Slice, SlicePoint
 from tuner.report.page.records.subject import Role
@@ -66,26 +66,23 @@ def _slice_encoding(record: Slice) -> dict[str, Any]:
     tips = [tip("trial", "Q"), tip("role", "N"), alt.Tooltip("parameter", title=axis.label, type="nominal"),
             alt.Tooltip("value:Q", title=record.metric, format=".4f"), tip("ending", "N")]  # fmt: skip
     values = [point.value for point in record.points if point.value is not None]
-    low, high = min(values), max(values)
-    spread = high - low or abs(high) or 1.0
-    # Room for the ticks at the bottom and for names.
-    domain = [low - 0.3 * spread, high + 0.15 * spread]
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=4))
+    scale = roomy(values, below=0.3, above=0.15)  # the ticks at the bottom need room
+    y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4))
     if axis.choices:
         choices = [shown(choice) for choice in axis.choices]
-        scale = alt.Scale(domain=choices)
+        places = alt.Scale(domain=choices)
         return {
-            "x": alt.X("parameter:N", title=None, sort=choices, scale=scale, axis=alt.Axis(labelAngle=0, grid=False)),
+            "x": alt.X("parameter:N", title=None, sort=choices, scale=places, axis=alt.Axis(labelAngle=0, grid=False)),
             "xOffset": alt.XOffset("spread:Q", scale=alt.Scale(domain=[-1, 1])),
             "y": y,
             "tooltip": tips,
         }
-    scale = alt.Scale(type="log" if axis.is_log else "linear", domain=[axis.low, axis.high], nice=False)
+    places = alt.Scale(type="log" if axis.is_log else "linear", domain=[axis.low, axis.high], nice=False)
     ticks = alt.Axis(
         format="~g" if abs(axis.high) < 1e4 else "~s", tickCount=4, labelOverlap=True, labelFlush=True, grid=False
     )
     title = "log scale" if axis.is_log else None
-    return {"x": alt.X("parameter:Q", title=title, scale=scale, axis=ticks), "y": y, "tooltip": tips}
+    return {"x": alt.X("parameter:Q", title=title, scale=places, axis=ticks), "y": y, "tooltip": tips}
 
 
 def _row(point: SlicePoint, record: Slice) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from tuner.report.page.charts.style import (
+    ACCENT,
     CUT_OFF,
     FAILED,
     OTHER,
@@ -26,6 +27,7 @@ _COLOURS = {
     Work.STOPPED: OTHER,
     Work.FAILED: FAILED,
     Work.CUT_OFF: CUT_OFF,
+    Work.RUNNING: ACCENT,
 }
 _MANY_SLOTS = 12
 _CLOSE = 0.2
@@ -50,7 +52,7 @@ def slots_chart(record: Slots, style: Style = PAGE) -> Spec:
             "lasted": str(timedelta(seconds=round(bar.ended_s - bar.began_s))),
             "result": bar.work.value if bar.span.ended_s is not None else f"{bar.work.value}, no end recorded",
             "work": bar.work.value,
-            "attempt": bar.attempt,
+            "retry": "yes" if bar.is_retry else "no",
             "device": bar.span.device or "unknown",
         }
         for bar in record.bars
@@ -67,7 +69,7 @@ def slots_chart(record: Slots, style: Style = PAGE) -> Spec:
         color=alt.Color("work:N", title=None, legend=key(), scale=alt.Scale(
             domain=[work.value for work in used], range=[_COLOURS[work] for work in used])),
         tooltip=[tip(name, "N") for name in
-                 ("slot", "phase", "trial", "seed", "attempt", "epochs", "lasted", "result", "device")],
+                 ("slot", "phase", "trial", "seed", "retry", "epochs", "lasted", "result", "device")],
     )  # fmt: skip
     layers = [bars, *_retries(rows, y, style), *_phases(record, style, length_s), *_breaks(record, style, length_s)]
     return finished(alt.layer(*layers), style, height=max(60, height))
@@ -76,7 +78,7 @@ def slots_chart(record: Slots, style: Style = PAGE) -> Spec:
 def _retries(rows: list[dict[str, Any]], y: Any, style: Style) -> list[Any]:
     import altair as alt
 
-    again = [row for row in rows if row["attempt"] > 1]
+    again = [row for row in rows if row["retry"] == "yes"]
     if not again:
         return []
     mark = alt.Chart(data(again)).mark_text(text="↻", align="left", dx=2, color=style.ink, fontSize=11)

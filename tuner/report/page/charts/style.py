@@ -74,6 +74,15 @@ def key() -> "alt.Legend":
     return alt.Legend(symbolOpacity=1, symbolStrokeWidth=3)
 
 
+def roomy(values: Sequence[float], *, below: float = 0.12, above: float = 0.08) -> "alt.Scale":
+    """Return a scale for these values with room below and above for names, as shares of their range."""
+    import altair as alt
+
+    low, high = min(values), max(values)
+    spread = high - low or abs(high) or 1.0
+    return alt.Scale(domain=[low - below * spread, high + above * spread], nice=False)
+
+
 def role_colours(*, legend: bool = True) -> "alt.Color":
     """Return the colours of winner, default and other trials."""
     import altair as alt

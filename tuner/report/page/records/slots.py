@@ -22,6 +22,7 @@ class Work(StrEnum):
     FAILED = "failed"
     CUT_OFF = "cut off"
     """The process, the machine or the driver was lost or stopped, or no end is recorded."""
+    RUNNING = "running"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +31,8 @@ class SlotBar:
 
     span: Span
     work: Work
-    attempt: int
-    """1 for the first attempt; a resumed trial that had been paused is no new attempt."""
+    is_retry: bool
+    """True if the attempt before failed or was cut off; a resumed trial that had been paused is not retried."""
     began_s: float
     ended_s: float
     """Start and end in seconds of running time. Without a recorded end, the last sign of the driver."""
@@ -97,14 +98,14 @@ def slots_of(spans: Sequence[Span], trials: Sequence[TrialRecord] = ()) -> Slots
     def running_s(at_s: float) -> float:
         return at_s - origin - sum(min(max(at_s - began, 0.0), ended - began) for began, ended in gaps)
 
-    attempts = list(_attempts(ordered))
+    retries = list(_retries(ordered))
     last = {_run(span): i for i, span in enumerate(ordered)}
-    waiting = {trial.number for trial in trials if trial.state == TrialState.WAITING}
+    states = {trial.number: trial.state for trial in trials}
     bars = tuple(
         SlotBar(
             span=span,
-            work=_work(span, is_last=last[_run(span)] == i, waits=span.trial in waiting),
-            attempt=attempts[i],
+            work=_work(span, is_last=last[_run(span)] == i, state=states.get(span.trial)),
+            is_retry=retries[i],
             began_s=running_s(span.began_s),
             ended_s=running_s(ends[i]),
         )
@@ -152,13 +153,11 @@ def _gaps(ordered: Sequence[Span], ends: Sequence[float]) -> Iterator[tuple[floa
         reached = max(reached, end)
 
 
-def _attempts(ordered: Sequence[Span]) -> Iterator[int]:
-    failed: dict[tuple[str, int, int], int] = {}
+def _retries(ordered: Sequence[Span]) -> Iterator[bool]:
+    failed: dict[tuple[str, int, int], bool] = {}
     for span in ordered:
-        run = _run(span)
-        yield 1 + failed.get(run, 0)
-        if _own_ending(span) in (Work.FAILED, Work.CUT_OFF):
-            failed[run] = failed.get(run, 0) + 1
+        yield failed.get(_run(span), False)
+        failed[_run(span)] = _own_ending(span) in (Work.FAILED, Work.CUT_OFF)
 
 
 def _run(span: Span) -> tuple[str, int, int]:
@@ -173,12 +172,15 @@ def _own_ending(span: Span) -> Work:
     return Work.STOPPED if span.ending in (DECIDED, Outcome.DIVERGED) else Work.FAILED
 
 
-def _work(span: Span, *, is_last: bool, waits: bool) -> Work:
+def _work(span: Span, *, is_last: bool, state: TrialState | None) -> Work:
     """Return the result of an attempt: what the driver stopped was only paused if the trial trained again or waits."""
     own = _own_ending(span)
+    is_current = is_last and span.phase == "search"
+    if span.ended_s is None and is_current and state == TrialState.RUNNING:
+        return Work.RUNNING
     if own != Work.STOPPED or span.ending == Outcome.DIVERGED:
         return own
-    return Work.STOPPED if is_last and not (waits and span.phase == "search") else Work.PAUSED
+    return Work.PAUSED if not is_last or (is_current and state == TrialState.WAITING) else Work.STOPPED
 
 
 def _phases(bars: Sequence[SlotBar]) -> Iterator[PhaseWork]:
