@@ -9,6 +9,9 @@ from tuner.system.paths import cache_folder
 VEGA_LITE = "6.4"
 """Version of Vega-Lite that draws the charts; it must be able to draw what Altair's schema describes."""
 
+_GLOBALS = "window.vegaEmbed = vegaEmbed;"
+"""Script that makes the bundled library visible to the page."""
+
 
 def vega_script() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script for a page; `vegaEmbed` is global in it."""
@@ -17,7 +20,7 @@ def vega_script() -> str:
         return cached.read_text(encoding="utf-8")
     import vl_convert
 
-    script = str(vl_convert.javascript_bundle(vl_version=VEGA_LITE)).replace("</script", "<\\/script")
+    script = str(vl_convert.javascript_bundle(_GLOBALS, vl_version=VEGA_LITE)).replace("</script", "<\\/script")
     with contextlib.suppress(OSError):  # without a cache it takes as long again
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_whole(cached, script.encode())
