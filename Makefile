@@ -17,7 +17,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser test-slow test-lowest coverage chaos bench-decisions bench-verdicts check docs format install lock clean python
+.PHONY: help demo test browser test-slow test-lowest coverage chaos bench-decisions bench-verdicts check docs images format install lock clean python
 
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench-verdicts  how often a winner is wrongly called better: about a minute"
 	@echo "make check     ruff, mypy, import-linter and the documentation alone"
 	@echo "make docs      the documentation as a site, in build/site"
+	@echo "make images    the images of the README, in docs/images"
 	@echo "make format    let ruff sort imports and lay out the code"
 	@echo "make install   create $(VENV) from requirements.lock, when that or pyproject.toml has changed"
 	@echo "make lock      refresh requirements.lock from pyproject.toml; LOCK_OPTIONS=--upgrade takes newer releases"
@@ -94,6 +95,10 @@ check: install docs
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The images of the README that show pages.
+images: install browser
+	PYTHONPATH=. $(BIN)/python docs/make_images.py
 
 format: install
 	$(BIN)/ruff check --fix --select I .

@@ -64,6 +64,8 @@ class Details:
 
     summary: str
     items: tuple["Item", ...]
+    is_dense: bool = False
+    """True if several of its items fit side by side."""
 
 
 Item = Chart | Table | Image | Text | Paragraph | Details

@@ -1,9 +1,9 @@
 """Collect the page of one study."""
 
-from tuner.comparison.record import reevaluated
 from tuner.exceptions import NoSuccessfulTrialError
 from tuner.report.page.content import Page
-from tuner.report.page.records.subject import cost_unit, subject_of
+from tuner.report.page.records.costs import costs_of
+from tuner.report.page.records.subject import subject_of
 from tuner.report.page.run_sections import run_sections, winner_sections
 from tuner.report.page.sections import study_sections
 from tuner.study import ReadableStudy, StudyPaths, read_timeline
@@ -26,7 +26,7 @@ def study_page(study: ReadableStudy, paths: StudyPaths, *, notice: str = "") -> 
     return Page(
         title=subject.name,
         headline=_headline(study),
-        lead=_cost(study),
+        lead=_lead(study),
         sections=(
             *winner_sections(study, paths),
             *study_sections(study, subject, study.trials(), spans),
@@ -43,12 +43,13 @@ def _headline(study: ReadableStudy) -> str:
         return str(error)
 
 
-def _cost(study: ReadableStudy) -> str:
-    """Return what search and re-evaluation have trained; failed attempts are not recorded, so they do not count."""
-    trials, known = study.trials(), reevaluated(study)
-    search = sum(trial.facts.seconds or 0.0 for trial in trials) / 3600
-    if not search:
-        return ""
-    again = 0.0 if known is None else sum(run.seconds for run in known.runs) / 3600
-    after = f" and {again:,.2f} in {len(known.runs)} re-evaluation runs" if known is not None and again else ""
-    return f"It took {search:,.2f} {cost_unit(trials)} in {len(trials)} trials{after}."
+def _lead(study: ReadableStudy) -> str:
+    """Say what was trained on what, and what it took; failed attempts do not count as training."""
+    spec, costs = study.spec, costs_of(study)
+    what = f"{spec.model} on {spec.data}."
+    if costs is None:
+        return what
+    number = len(study.trials())
+    parts = [f"{phase.hours:,.2f} in the {phase.phase}" for phase in costs.phases]
+    trials = f"{number:,} trial{'' if number == 1 else 's'}"
+    return f"{what} {trials}, {costs.hours:,.2f} {costs.unit}: {', '.join(parts)}."

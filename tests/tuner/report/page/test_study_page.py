@@ -1,16 +1,15 @@
 """The report of a study: its numbers are those of the record, and its page needs no network and trusts no text."""
 
-import re
-import subprocess
 from html import escape
 
 import pytest
 
 from tests.tuner.conftest import play
+from tests.tuner.report.page.conftest import rows
 from tuner.report.page.charts.best_over_cost import best_over_cost_chart
 from tuner.report.page.charts.curves import curves_chart
 from tuner.report.page.charts.endings import endings_chart
-from tuner.report.page.page import chart_images, render, write_page
+from tuner.report.page.page import render
 from tuner.report.page.records.best_over_cost import best_over_cost
 from tuner.report.page.records.curves import curves_of
 from tuner.report.page.records.endings import endings
@@ -29,11 +28,6 @@ def searched(study, search, url, paths):
     stored = StoredStudy.open(url, "s", paths.root)
     yield stored
     stored.close()
-
-
-def rows(spec, *names):
-    """The rows of the charts that have these columns."""
-    return [row for data in spec["datasets"].values() for row in data if set(names) <= set(row)]
 
 
 def test_the_best_value_and_the_cost_are_those_of_the_trials(searched):
@@ -77,28 +71,18 @@ def test_text_from_a_study_is_escaped(searched, paths):
     assert escape("</pre><script>alert(1)</script>") in page
 
 
-def test_chromium_draws_every_chart_without_a_request_or_an_error(searched, paths, tmp_path):
-    report = study_page(searched, paths)
-    write_page(report, paths.report)
-    log = tmp_path / "network.json"
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
-               f"--log-net-log={log}", "--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom",
-               paths.report.as_uri()]  # fmt: skip
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-
-    drawn = len(list(report.charts()))
-    assert drawn == 3
-    assert len(re.findall(r'<svg[^>]* class="marks"', shown.stdout)) == drawn
-    assert "CONSOLE" not in shown.stderr
-    assert not re.search(r'(?:src|href)="https?:', paths.report.read_text(encoding="utf-8"))
-
-
-def test_images_of_the_charts_are_png(searched, paths):
-    images = chart_images(study_page(searched, paths))
-
-    assert set(images) == {"best-over-cost.png", "curves.png", "endings.png"}
-    assert all(content.startswith(b"\x89PNG") for content in images.values())
-
-
 def test_the_page_says_what_the_search_took(searched, paths):
-    assert study_page(searched, paths).lead == "It took 0.01 slot-hours in 3 trials."
+    page = study_page(searched, paths)
+
+    assert page.lead == "mamba-yolo-n on sample. 3 trials, 0.01 slot-hours: 0.01 in the search."
+
+
+def test_a_study_without_trials_has_a_page(study, url, paths):
+    study.flush(10)
+    stored = StoredStudy.open(url, "s", paths.root)
+
+    page = study_page(stored, paths)
+    stored.close()
+
+    assert page.headline.startswith("No trial of 's' has started yet")
+    assert page.sections == ()

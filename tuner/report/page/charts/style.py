@@ -15,7 +15,8 @@ Width = int | Literal["container"]
 Spec = dict[str, Any]
 """Chart in the language of Vega-Lite, as JSON values."""
 
-WINNER, DEFAULT, OTHER, ACCENT = "#2f7fe0", "#d9730d", "#8a94a3", "#4f8f5b"
+WINNER, DEFAULT, OTHER, ACCENT = "#2f7fe0", "#d9730d", "#8a94a3", "#3f8f5b"
+FAILED, CUT_OFF, PAUSED = "#c9414f", "#8e63c0", "#3f9aa8"
 """Colours that can be told apart, also by colour-blind readers, on a light and on a dark background."""
 
 
@@ -29,10 +30,14 @@ class Style:
     line: str = "var(--line)"
     """Colours of the page by default: the style sheet changes them in dark mode and in print."""
     background: str = "transparent"
+    paper: str = "var(--page)"
+    """Colour behind the chart, for outlines that separate marks."""
+    ramp: tuple[str, str, str] = ("#7b5fc7", "#3f9aa8", "#e0a100")
+    """Colours of low, middle and high values, readable on light and dark."""
 
 
 PAGE = Style()
-IMAGE = Style(width=760, ink="#1b1f24", quiet="#5a6472", line="#dfe3e8", background="white")
+IMAGE = Style(width=760, ink="#1b1f24", quiet="#5a6472", line="#dfe3e8", background="white", paper="white")
 """Style of charts that are files of their own."""
 
 
@@ -55,17 +60,35 @@ def finished(chart: Any, style: Style, *, height: int) -> Spec:
         autosize={"type": "fit-x", "contains": "padding"},
         view={"stroke": None},
         axis=axis,
+        # Fewer ticks than Vega's own, which are too many on a wide screen; labels stay under their ticks.
+        axisX={"tickCount": {"expr": "ceil(width / 90)"}, "labelFlush": False},
         legend=legend,
     ).to_dict()
     return finished
 
 
-def role_colours() -> "alt.Color":
+def key() -> "alt.Legend":
+    """Return a legend above the chart whose symbols have the full colour of the marks."""
+    import altair as alt
+
+    return alt.Legend(symbolOpacity=1, symbolStrokeWidth=3)
+
+
+def roomy(values: Sequence[float], *, below: float = 0.12, above: float = 0.08) -> "alt.Scale":
+    """Return a scale for these values with room below and above for names, as shares of their range."""
+    import altair as alt
+
+    low, high = min(values), max(values)
+    spread = high - low or abs(high) or 1.0
+    return alt.Scale(domain=[low - below * spread, high + above * spread], nice=False)
+
+
+def role_colours(*, legend: bool = True) -> "alt.Color":
     """Return the colours of winner, default and other trials."""
     import altair as alt
 
     scale = alt.Scale(domain=[role.value for role in Role], range=[WINNER, DEFAULT, OTHER])
-    return alt.Color("role:N", scale=scale, title=None)
+    return alt.Color("role:N", scale=scale, title=None, legend=key() if legend else None)
 
 
 def data(rows: Sequence[Mapping[str, Any]]) -> "alt.InlineData":

@@ -1,0 +1,51 @@
+"""Draw the images of the README: `make images`.
+
+The page is that of a synthetic study, so that the image shows a search of 300 trials on every machine.
+"""
+
+import io
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from tests.support.browser import opened_page
+from tests.support.synthetic_study import synthetic_study
+from tuner.report.page.page import write_page
+from tuner.report.page.study import study_page
+from tuner.study import StoredStudy
+
+IMAGES = Path(__file__).parent / "images"
+WIDTH_PX, MARGIN_PX = 1400, 24
+SHOWN = ("paired-seeds", "gain", "best-over-cost", "importance", "slice-01", "parallel", "slots")
+"""Charts whose sections are in the image; the others are left out, because the page is long."""
+COLOURS = 64
+
+_KEEP = """shown => {
+  const kept = new Set(shown.map(name => document.getElementById("chart-" + name).closest("section")));
+  for (const section of document.querySelectorAll("section")) if (!kept.has(section)) section.remove();
+}"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = synthetic_study(Path(folder), trials=300, slots=8)
+        study = StoredStudy.in_folder(paths.root)
+        write_page(study_page(study, paths), paths.report)
+        study.close()
+        with opened_page(width_px=WIDTH_PX) as (page, _):
+            page.goto(paths.report.as_uri())
+            page.wait_for_function(
+                "document.querySelectorAll('.chart').length === document.querySelectorAll('svg.marks').length"
+            )
+            page.evaluate(_KEEP, list(SHOWN))
+            box = page.locator("body").bounding_box()
+            assert box is not None
+            clip = {**box, "y": 0.0, "height": box["y"] + box["height"] + MARGIN_PX}
+            shot = page.screenshot(full_page=True, clip=clip)  # type: ignore[arg-type]  # x, y, width, height
+    target = IMAGES / "report.png"
+    Image.open(io.BytesIO(shot)).quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
