@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from tests.support.arena import assert_orderly_end
 from tests.support.leaks import leaks
+from tuner.study import StoredStudy
 
 
 @pytest.fixture
@@ -57,6 +59,12 @@ def test_a_run_that_is_done_calls_its_hooks_with_the_study_free(arena, webhook):
     assert facts["folder"] == str(arena.study_folder)
     assert facts["params"] == str(arena.study_folder / "params.yaml")
     assert facts["weights"].startswith(f"{arena.study_folder}/promoted/")
+    assert facts["report"] == str(arena.study_folder / "report.html")
+    assert f"    report      {facts['report']}\n" in output
+    assert json.loads((arena.study_folder / "card.json").read_text())["measured"]["latencies"]
+    command = StoredStudy.in_folder(arena.study_folder).command
+    assert command[0] == "run"
+    assert not {"--on-end", "--notify"} & set(command)
     assert f"\n{facts['verdict']}\n" in output
 
 
@@ -68,7 +76,9 @@ def test_a_run_that_a_signal_stops_calls_its_hooks_and_keeps_its_exit_code(arena
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 143)
     assert "warning: the command of --on-end ended with exit code 9: seen stopped 0 None" in output
-    assert [facts["message"] for facts in webhook.received] == ["stopped by SIGTERM; run the same command to resume"]
+    (facts,) = webhook.received
+    assert facts["message"] == "stopped by SIGTERM; run the same command to resume"
+    assert "The run ended early: stopped by SIGTERM" in Path(facts["report"]).read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

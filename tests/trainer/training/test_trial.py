@@ -1,5 +1,6 @@
 """Real training of one configuration through the real fork server, on the CPU."""
 
+import csv
 import json
 import math
 import os
@@ -203,6 +204,11 @@ def test_a_full_run_ends_with_an_evaluated_best_checkpoint_that_a_fresh_process_
         "weights/last.pt",
     ):
         assert (folder / name).is_file(), name
+    with (folder / "class-metrics.csv").open() as file:
+        classes = list(csv.DictReader(file))
+    # The mean over the classes that have labels, each rounded to five decimals.
+    mean = sum(float(row["mAP50-95"]) for row in classes) / len(classes)
+    assert mean == pytest.approx(end.metrics["mAP50-95"], abs=1e-5)
 
     image = next((data_yaml.parent / "images" / "val").glob("*.jpg"))
     code = (

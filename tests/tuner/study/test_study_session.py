@@ -41,6 +41,7 @@ def test_what_the_driver_knows_is_what_a_reader_sees_once_all_is_written(study, 
     study.interrupt(3, TrialFacts(failed_attempts=(FailedAttempt(failure="hung", epoch=0, cause="silent"),)))
     final_run = FinalRunFacts(trial=0, epochs=300, directory="/d", state="RUNNING")
     study.record_final_run(final_run)
+    study.record_command(("run", "--space", "a b.yaml"))
     study.flush(10)
     seen = StoredStudy.open(url, "s")
 
@@ -51,6 +52,7 @@ def test_what_the_driver_knows_is_what_a_reader_sees_once_all_is_written(study, 
     assert [t.facts for t in seen.trials()] == [t.facts for t in study.trials()]
     assert seen.final_run == study.final_run == final_run
     assert (seen.spec, seen.name) == (study.spec, study.name)
+    assert seen.command == study.command == ("run", "--space", "a b.yaml")
 
 
 def test_a_configuration_that_memory_has_no_room_for_breaks_a_constraint_for_optuna(study, space, url):

@@ -14,7 +14,7 @@ from tuner.report.page.charts.run_charts import run_chart
 from tuner.report.page.content import Chart, Details, Image, Item, Paragraph, Section, Table, Text
 from tuner.report.page.notices import written_at
 from tuner.report.page.records.final_run import RunCourse, run_course
-from tuner.report.page.records.provenance import command_of, data_report_of, versions_now, versions_of
+from tuner.report.page.records.provenance import command_of, data_report_of, text_of, versions_now, versions_of
 from tuner.report.page.small_images import small_image
 from tuner.study import FinalRunFacts, ReadableStudy, StudyPaths
 from tuner.training.card import read_card
@@ -87,8 +87,8 @@ def _course(course: RunCourse | None) -> Iterator[Chart]:
 
 def _class_metrics(folder: Path) -> Iterator[Item]:
     try:
-        rows = list(csv.reader((folder / CLASS_METRICS).read_text(encoding="utf-8").splitlines()))
-    except (OSError, ValueError, csv.Error):
+        rows = list(csv.reader(text_of(folder / CLASS_METRICS).splitlines()))
+    except csv.Error:
         return
     if len(rows) < 2:
         return
@@ -202,7 +202,7 @@ def _augmented(folder: Path) -> Iterator[Details]:
 
 
 def _repeat(study: ReadableStudy, paths: StudyPaths) -> Section:
-    params = _content(paths.params)
+    params = text_of(paths.params)
     items: list[Item] = [
         Text(content=command_of(study), title="Command of the search"),
         _versions({"trained with": versions_of(study.spec), "report written by": versions_now()}),
@@ -221,10 +221,3 @@ def _repeat(study: ReadableStudy, paths: StudyPaths) -> Section:
 def _versions(by_origin: Mapping[str, Mapping[str, str]]) -> Table:
     rows = [(origin, name, version) for origin, versions in by_origin.items() for name, version in versions.items()]
     return Table(header=("", "package", "version"), rows=tuple(rows), title="Versions")
-
-
-def _content(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""

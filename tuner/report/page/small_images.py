@@ -22,6 +22,8 @@ def small_image(file: Path, width: int, alt: str, caption: str = "") -> Image | 
     """
     from PIL import Image as Pillow
 
+    if not file.is_file():
+        return None
     try:
         with Pillow.open(file, formats=("PNG", "JPEG")) as opened:
             if opened.width * opened.height > _MOST_PIXELS:

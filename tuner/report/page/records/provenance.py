@@ -3,11 +3,15 @@
 import platform
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from tuner import __version__
 from tuner.contract.data_report import DataReport, decode_report
 from tuner.contract.run_folder import DATA_REPORT
 from tuner.study import ReadableStudy, StudyPaths, StudySpec
+
+_MOST_BYTES = 64 * 2**20
+"""Largest file that is read: the check of a data set with many findings."""
 
 
 def command_of(study: ReadableStudy) -> str:
@@ -28,9 +32,18 @@ def versions_now() -> Mapping[str, str]:
 def data_report_of(paths: StudyPaths) -> DataReport | None:
     """Return the data check that was made when the study began; None if there is none that can be read."""
     try:
-        return decode_report((paths.root / DATA_REPORT).read_text(encoding="ascii"))
-    except (OSError, ValueError, RecursionError):
+        return decode_report(text_of(paths.root / DATA_REPORT))
+    except (ValueError, RecursionError):
         return None
+
+
+def text_of(file: Path) -> str:
+    """Return the content of a file; empty if there is none, it is too large, or it is not valid text."""
+    try:
+        is_readable = file.is_file() and file.stat().st_size <= _MOST_BYTES
+        return file.read_text(encoding="utf-8") if is_readable else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _arguments_of(name: str, spec: StudySpec) -> list[str]:
