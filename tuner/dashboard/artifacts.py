@@ -4,13 +4,12 @@ import hashlib
 import io
 import mimetypes
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from tuner.dashboard.facts import StudyFacts
-from tuner.study import StoredStudy, TrialRecord
+from tuner.study import TrialRecord
 
 REPORT, PARAMS = "report.html", "params.yaml"
 """Names of artifacts."""
@@ -58,10 +57,10 @@ def trial_artifacts(facts: StudyFacts, trial: TrialRecord) -> tuple[Artifact, ..
 
 def _report(facts: StudyFacts) -> Artifact:
     def written() -> BinaryIO:
-        from tuner.report.study_page import study_page, study_report  # a second to import
+        from tuner.report.page.page import render  # a second to import
+        from tuner.report.page.study import study_page
 
-        with closing(StoredStudy.open(facts.url, facts.name, facts.paths.root)) as study:
-            return io.BytesIO(study_page(study_report(study, facts.paths.root)).encode())
+        return io.BytesIO(render(study_page(facts, facts.paths)).encode())
 
     key = _key(f"{facts.name}/report")
     return Artifact(key=key, name=REPORT, media_type="text/html; charset=utf-8", open=written)

@@ -20,7 +20,7 @@ from tuner.study import StoredStudy, StudyPaths, study_names
 
 FRESH_S = 2.0
 """Age up to which a view is shown without a look at the study, in seconds."""
-STALE_S = 30.0
+STALE_S = 10.0
 """Age from which a study is read again even if its files have not changed: its driver may have died."""
 _MAX_TRIALS = 1_000_000
 """Trials of a study that have numbers of their own in the dashboard."""
