@@ -251,6 +251,7 @@ def _saved(storage: BaseStorage, name: str, number: int | None, note: OwnNote) -
 
 
 def _opened(entry: _Entry) -> StoredStudy:
+    StudyPaths.of(entry.paths.root.parent, entry.name)  # refuses a folder that links out of the home
     if entry.name not in study_names(entry.url):  # opening a database without tables would create them
         raise KeyError(entry.name)
     return StoredStudy.open(entry.url, entry.name, entry.paths.root)

@@ -198,6 +198,17 @@ def test_a_broken_study_is_listed_with_its_problem_and_hides_no_other(tmp_path, 
     assert broken.read_bytes() == content
 
 
+def test_a_folder_that_links_out_of_the_home_is_not_read(tmp_path, app, catalogue, left, paths):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "s").symlink_to(paths.root)
+    catalogue = Catalogue(home)
+
+    app = application(catalogue, None, is_read_only=False)
+    assert "cannot be read" in detail(app, catalogue)["note"]["body"]
+    assert detail(app, catalogue)["artifacts"] == []
+
+
 def test_the_view_cannot_be_changed(catalogue, left):
     storage = ViewStorage(catalogue)
     number = catalogue.study_number("s")
