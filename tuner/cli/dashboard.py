@@ -133,4 +133,8 @@ def _tunnel(address: "Address", connection: str) -> str:
     server, port = (fields[2], fields[3]) if len(fields) == 4 else ("SERVER", "22")
     other = "" if port == "22" else f"-p {port} "
     target = f"[{address.host}]" if ":" in address.host else address.host
-    return f"ssh -N {other}-L {address.port}:{target}:{address.port} {getuser()}@{server}"
+    try:
+        user = getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        user = "USER"
+    return f"ssh -N {other}-L {address.port}:{target}:{address.port} {user}@{server}"

@@ -4,13 +4,12 @@ import hashlib
 import io
 import mimetypes
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from tuner.dashboard.facts import StudyFacts
-from tuner.study import StoredStudy, TrialRecord
+from tuner.study import TrialRecord
 
 REPORT, PARAMS = "report.html", "params.yaml"
 """Names of artifacts."""
@@ -61,8 +60,7 @@ def _report(facts: StudyFacts) -> Artifact:
         from tuner.report.page.page import render  # a second to import
         from tuner.report.page.study import study_page
 
-        with closing(StoredStudy.open(facts.url, facts.name, facts.paths.root)) as study:
-            return io.BytesIO(render(study_page(study, facts.paths)).encode())
+        return io.BytesIO(render(study_page(facts, facts.paths)).encode())
 
     key = _key(f"{facts.name}/report")
     return Artifact(key=key, name=REPORT, media_type="text/html; charset=utf-8", open=written)

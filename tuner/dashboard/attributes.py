@@ -37,8 +37,7 @@ def study_state(facts: StudyFacts) -> str:
     if facts.driver is not None:
         return f"running: {printable(facts.driver)}"
     unfinished = sum(not trial.state.is_finished() for trial in facts.records)
-    final_run = facts.final_run
-    if final_run is not None and final_run.state in (TrialState.RUNNING.name, TrialState.WAITING.name):
+    if facts.is_final_run_cut_off:
         return "not running: its final run is unfinished"
     return f"not running: {unfinished} unfinished trial(s)" if unfinished else "finished"
 

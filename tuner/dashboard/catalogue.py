@@ -20,7 +20,7 @@ from tuner.study import StoredStudy, StudyPaths, study_names
 
 FRESH_S = 2.0
 """Age up to which a view is shown without a look at the study, in seconds."""
-STALE_S = 30.0
+STALE_S = 10.0
 """Age from which a study is read again even if its files have not changed: its driver may have died."""
 _MAX_TRIALS = 1_000_000
 """Trials of a study that have numbers of their own in the dashboard."""
@@ -251,6 +251,7 @@ def _saved(storage: BaseStorage, name: str, number: int | None, note: OwnNote) -
 
 
 def _opened(entry: _Entry) -> StoredStudy:
+    StudyPaths.of(entry.paths.root.parent, entry.name)  # refuses a folder that links out of the home
     if entry.name not in study_names(entry.url):  # opening a database without tables would create them
         raise KeyError(entry.name)
     return StoredStudy.open(entry.url, entry.name, entry.paths.root)

@@ -75,6 +75,12 @@ class StudyFacts:
         """Last attempt at each trial in the search; without those that are not recorded."""
         return {span.trial: span for span in self.spans if span.phase == SEARCH}
 
+    @property
+    def is_final_run_cut_off(self) -> bool:
+        """Check whether there is a final run that has not ended and that nobody trains."""
+        unended = (TrialState.RUNNING.name, TrialState.WAITING.name)
+        return self.driver is None and self.final_run is not None and self.final_run.state in unended
+
     def state(self, trial: TrialRecord) -> TrialState:
         """Return the state of a trial; one that nobody trains any more is not running but waits."""
         is_cut_off = trial.state == TrialState.RUNNING and self.driver is None

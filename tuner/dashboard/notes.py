@@ -66,8 +66,9 @@ def commands(facts: StudyFacts) -> list[tuple[str, str]]:
     listed = [(f"tune status {which}", "list the trials"), (f"tune report {which}", "write the report")]
     if facts.winner is not None:
         listed.append((f"tune export {which}", "write the winner's configuration to params.yaml"))
-    if facts.winner is not None and facts.final_run is None:
-        listed.append((f"tune promote {which}", "train the winner in full"))
+    if facts.winner is not None and (facts.final_run is None or facts.is_final_run_cut_off):
+        purpose = "resume the final run" if facts.is_final_run_cut_off else "train the winner in full"
+        listed.append((f"tune promote {which}", purpose))
     if facts.driver is None and any(not trial.state.is_finished() for trial in facts.records):
         options = {"--space": spec.space_name, "--data": spec.data, "--model": spec.model}
         given = " ".join(f"{option} {quote(value)}" for option, value in options.items())
@@ -95,7 +96,8 @@ def _study_rows(facts: StudyFacts, trials: str, files: Mapping[str, str]) -> Ite
         yield "Re-evaluation", f"{len(known.runs)} runs on fresh seeds have ended"
     if final_run is not None:
         reached = ", ".join(f"{name} {value:.4f}" for name, value in (final_run.metrics or {}).items())
-        said = f"trial {final_run.trial}, {final_run.epochs} epochs, {final_run.state}"
+        state = "interrupted" if facts.is_final_run_cut_off else _HEADINGS[TrialState[final_run.state]].lower()
+        said = f"trial {final_run.trial}, {final_run.epochs} epochs, {state}"
         yield "Final run", escaped(": ".join(filter(None, (said, reached or final_run.reason))))
         if final_run.checkpoint:
             yield "Weights", _place(final_run.checkpoint, f"{FINAL_RUN}{Path(final_run.checkpoint).name}", files)

@@ -49,11 +49,11 @@ class Address:
 
 def application(catalogue: Catalogue, password: str | None, *, is_read_only: bool) -> "WSGIApplication":
     """Return the dashboard of a catalogue; None as the password lets everybody on this machine in."""
-    from optuna_dashboard._app import create_app  # a second to import
+    from optuna_dashboard import wsgi  # a second to import
 
     # Two of a search's trials may share a branch of the space; the importance says so with every request.
     warnings.filterwarnings("ignore", module=r"optuna\.importance")
-    app = create_app(ViewStorage(catalogue), artifact_store=ViewArtifacts(catalogue))
+    app = wsgi(ViewStorage(catalogue), artifact_store=ViewArtifacts(catalogue))
     app.install(_TrialNotes(catalogue))
     return protected(without_changes(app, catalogue, is_read_only=is_read_only), password)
 

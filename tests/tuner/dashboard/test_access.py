@@ -86,11 +86,11 @@ def test_what_would_change_a_study_never_reaches_the_application(catalogue, meth
 
 def test_every_route_that_changes_something_is_among_those_that_are_tested(catalogue):
     """A newer dashboard may have more."""
-    from optuna_dashboard._app import create_app
+    from optuna_dashboard import wsgi
 
     from tuner.dashboard.view_storage import ViewStorage
 
-    changing = {(route.method, route.rule) for route in create_app(ViewStorage(catalogue)).routes}
+    changing = {(route.method, route.rule) for route in wsgi(ViewStorage(catalogue)).routes}
     changing = {(method, rule) for method, rule in changing if method not in {"GET", "HEAD"} and "llm" not in rule}
     assert len(changing) == 17
 

@@ -14,7 +14,7 @@ from tuner.dashboard.catalogue import Catalogue
 from tuner.dashboard.server import application
 from tuner.dashboard.view_storage import ViewStorage
 from tuner.exceptions import UsageError
-from tuner.study import StudyPaths, TrialFacts
+from tuner.study import FinalRunFacts, StudyPaths, TrialFacts
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,19 @@ def test_a_study_without_a_driver_names_the_command_that_resumes_it(app, catalog
 
     assert "not running: 2 unfinished trial(s)" in note
     assert "\ntune run --space small --data sample --model mamba-yolo-n --study s --home " in note
+
+
+def test_a_final_run_that_was_cut_off_is_named_with_the_command_that_resumes_it(app, catalogue, url, spec, paths, left):
+    with driven(url, spec, paths) as study:
+        study.record_final_run(
+            FinalRunFacts(trial=1, epochs=20, directory=str(paths.final_run(1, 20)), state="RUNNING")
+        )
+        study.flush(10)
+        assert "| Final run | trial 1, 20 epochs, running |" in detail(app, catalogue)["note"]["body"]
+
+    note = detail(app, catalogue)["note"]["body"]
+    assert "| Final run | trial 1, 20 epochs, interrupted |" in note
+    assert "# resume the final run\ntune promote s" in note
 
 
 def test_the_note_on_a_trial_says_why_it_ended_and_where_its_log_is(app, catalogue, filled, paths):
@@ -183,6 +196,17 @@ def test_a_broken_study_is_listed_with_its_problem_and_hides_no_other(tmp_path, 
     assert "**This study cannot be read**" in detail(app, catalogue, "broken")["note"]["body"]
     assert len(detail(app, catalogue, "s")["trials"]) == 5
     assert broken.read_bytes() == content
+
+
+def test_a_folder_that_links_out_of_the_home_is_not_read(tmp_path, app, catalogue, left, paths):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "s").symlink_to(paths.root)
+    catalogue = Catalogue(home)
+
+    app = application(catalogue, None, is_read_only=False)
+    assert "cannot be read" in detail(app, catalogue)["note"]["body"]
+    assert detail(app, catalogue)["artifacts"] == []
 
 
 def test_the_view_cannot_be_changed(catalogue, left):
