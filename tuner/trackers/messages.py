@@ -103,10 +103,10 @@ def news(before: LoggedRun | None, now: LoggedRun) -> LoggedRun | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """Answer of a tracker's process to one run."""
+    """Answer of a tracker's process to one run, or to the end of all."""
 
     problem: str = ""
-    """Reason why the run was not logged, on one line without secrets; "" if it was."""
+    """Reason why not everything was logged, on one line without secrets; "" if it was."""
 
     def encode(self) -> str:
         """Encode the answer as one line of JSON."""

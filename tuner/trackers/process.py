@@ -59,14 +59,17 @@ class TrackerProcess:
         line = self._answers.readline()
         return Answer.decode(line).problem if line else self._death()
 
-    def close(self, timeout_s: float) -> bool:
-        """Let the tracker send what it has, then kill what is left; return True if it ended by itself."""
+    def close(self, timeout_s: float) -> str:
+        """Let the tracker send what it has, and kill what is left then; return why not everything was sent, or ""."""
         with contextlib.suppress(OSError):
             self._lines.close()
         try:
-            return self._process.wait(timeout_s) == 0
-        except subprocess.TimeoutExpired:
-            return False
+            if not self._answered.poll(timeout_s * 1000):
+                return f"it did not end within {timeout_s:g} s"
+            line = self._answers.readline()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST_S)
+            return Answer.decode(line).problem if line else self._death()
         finally:
             self.kill()
             self._answers.close()

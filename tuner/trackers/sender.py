@@ -1,9 +1,10 @@
 """Run a tracker's library in a process of its own: `python -m tuner.trackers.sender NAME`.
 
 The driver writes a `Subject` and then one `LoggedRun` after the other to standard input, each on one line, and reads
-one `Answer` for each run. At the end of the input the process closes the tracker and ends.
+one `Answer` for each run. At the end of the input the process closes the tracker, answers once more and ends.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -72,12 +73,21 @@ def main() -> None:
             tracker = tracker or tracker_of(sys.argv[1], Subject(**json.loads(first)))
             tracker.log(LoggedRun.decode(line))
         except Exception as error:
-            answer = Answer(problem=_described(error))
+            _answer(answers, _described(error))
         else:
-            answer = Answer()
-        print(answer.encode(), file=answers, flush=True)
-    if tracker is not None:
-        tracker.close()
+            _answer(answers)
+    try:
+        if tracker is not None:
+            tracker.close()
+    except Exception as error:
+        _answer(answers, _described(error))
+    else:
+        _answer(answers)
+
+
+def _answer(answers: IO[str], problem: str = "") -> None:
+    with contextlib.suppress(BrokenPipeError):  # the driver is gone
+        print(Answer(problem=problem).encode(), file=answers, flush=True)
 
 
 def _private_pipes() -> tuple[IO[str], IO[str]]:

@@ -144,8 +144,9 @@ class _Follower(threading.Thread):
         while not self._ended.wait(self._pause_s):
             self._look()
         self._look()
-        if self._process is not None and not self._process.close(self._pace.close_s):
-            self._fail("it did not end")
+        problem = "" if self._process is None else self._process.close(self._pace.close_s)
+        if problem:
+            self._warn(problem)
 
     def end(self, state: str, reason: str) -> None:
         """Ask for a last look at the study, which then has this state."""
@@ -174,7 +175,8 @@ class _Follower(threading.Thread):
         except Exception as error:  # whatever is wrong here, the search continues
             problem = without_secrets(f"{type(error).__name__}: {error}", os.environ)
         if problem:
-            self._fail(problem)
+            self._warn(problem)
+            self._start_again_later()
             return
         self._pause_s = self._pace.look_s
         if self._warned_s is not None:
@@ -197,12 +199,8 @@ class _Follower(threading.Thread):
             self._logged[key] = run
         return ""
 
-    def _fail(self, problem: str) -> None:
-        """Warn, and begin again with another process later, because nobody knows the state of this one."""
-        if self._process is not None:
-            self._process.close(0.0 if self._is_abandoned else self._pace.close_s)
-        self._process, self._logged = None, {}
-        self._pause_s = min(max(2 * self._pause_s, self._pace.retry_s), self._pace.longest_retry_s)
+    def _warn(self, problem: str) -> None:
+        """Warn, unless the user knows of it."""
         now = time.monotonic()
         if self._is_abandoned or (self._warned_s is not None and now - self._warned_s < self._pace.repeat_s):
             return
@@ -210,9 +208,16 @@ class _Follower(threading.Thread):
         remedy = (
             "run the same command again to log what is missing"
             if self._ended.is_set()
-            else ("the run continues, and what is missing is logged as soon as possible")
+            else "the run continues, and what is missing is logged as soon as possible"
         )
         self._tell(f"warning: {self._tracker} does not log: {problem}; {remedy}")
+
+    def _start_again_later(self) -> None:
+        """Replace the process later: nobody knows the state of this one. The next one finds what has been logged."""
+        if self._process is not None:
+            self._process.close(0.0 if self._is_abandoned else self._pace.close_s)
+        self._process, self._logged = None, {}
+        self._pause_s = min(max(2 * self._pause_s, self._pace.retry_s), self._pace.longest_retry_s)
 
 
 def subject_of(name: str, paths: StudyPaths) -> Subject:

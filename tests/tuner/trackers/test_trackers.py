@@ -1,6 +1,8 @@
 """Each tracker's own library: a resumed run continues, and a run is what it was on the other side."""
 
+import json
 import math
+import socket
 import time
 from dataclasses import replace
 
@@ -8,6 +10,7 @@ import pytest
 
 from tests.support.fresh_process import loaded_below, modules_loaded_by
 from tests.support.tracker_files import of_mlflow, of_tensorboard, of_wandb
+from tests.support.wandb_server import wandb_server
 from tests.tuner.trackers.conftest import RUN
 from tuner.trackers.messages import Kind, LoggedRun
 from tuner.trackers.process import TrackerProcess
@@ -54,7 +57,7 @@ def test_the_process_of_a_tracker_imports_nothing_that_trains_or_searches(tracke
 def log_all(tracker, subject, *runs):
     process = TrackerProcess(tracker, subject, 60.0)
     assert [process.log(run) for run in runs] == [""] * len(runs)
-    assert process.close(20.0)
+    assert process.close(20.0) == ""
 
 
 @pytest.mark.parametrize("tracker", TRACKERS)
@@ -103,3 +106,31 @@ def test_mlflow_uses_the_experiment_of_the_environment(subject, monkeypatch, mlf
     found = of_mlflow(mlflow_uri, "detectors")
     assert found["trial-0003"].summary["tune.study"] == "s"
     assert "mlflow.parentRunId" in found["trial-0003"].summary
+
+
+@pytest.fixture
+def wandb_online(monkeypatch):
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_MODE", "online")
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        yield server
+
+
+def test_a_run_in_wandb_continues_from_what_the_server_has(subject, paths, wandb_online):
+    log_all("wandb", subject, RUN)
+    run = wandb_online.runs[f"{subject.study_id}-{RUN.key}"]
+    assert [row["epoch"] for row in run.rows] == [1, 3]
+    paths.wandb_epochs.unlink()  # the server knows it
+    log_all("wandb", subject, LATER)
+    assert [row["epoch"] for row in run.rows] == [1, 3, 4]
+    assert (run.summary["state"], run.summary["reason"], run.exit_code) == ("PRUNED", LATER.reason, 0)
+    assert {name: run.config[name]["value"] for name in RUN.params} == dict(RUN.params)
+
+
+def test_wandb_gets_neither_host_nor_program_nor_source(subject, wandb_online):
+    log_all("wandb", subject, LATER)
+    (run,) = wandb_online.runs.values()
+    sent = json.dumps(run.config) + json.dumps(run.summary)
+    assert socket.gethostname() not in sent
+    assert "sender" not in sent
