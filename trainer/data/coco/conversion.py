@@ -33,6 +33,8 @@ _FORMAT = 1
 """Version of the conversion. Raise it with every change of names or labels, so that none is reused."""
 _MANIFEST = "conversion.json"
 _YAML = "data.yaml"
+_CACHES = (".cache", ".npy")
+"""Suffixes of files that plain ultralytics leaves next to images and labels."""
 _COPY = re.compile(r"\.rf\.[0-9A-Za-z]+$")
 """Part that Roboflow adds to the name of each augmented copy of an image."""
 
@@ -73,6 +75,8 @@ def converted(source: CocoSource, folder: Path) -> DataSet:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_files.held(folder.with_name(f"{folder.name}.lock")):
+            for left in (_draft(folder), _former(folder)):  # of a conversion that was killed
+                shutil.rmtree(left, ignore_errors=True)
             key = _key(source)
             notes = _reusable(folder, key)
             if notes is None:
@@ -131,7 +135,7 @@ def _state(folder: Path) -> str:
     for directory, below, names in os.walk(folder):
         below.sort()
         for name in sorted(names):
-            if directory == str(folder):
+            if directory == str(folder) or name.endswith(_CACHES):
                 continue
             path = f"{directory}/{name}"
             status = os.stat(path)  # noqa: PTH116 - a Path for each of 200,000 files takes longer than the call
@@ -224,9 +228,7 @@ def _parted(entries: tuple[_Entry, ...], file: Path) -> tuple[tuple[_Entry, ...]
 
 def _write(plan: _Plan, channels: int, folder: Path) -> None:
     """Write the data set to a new folder and move it to its place."""
-    draft, old = folder.with_name(f"{folder.name}.tmp"), folder.with_name(f"{folder.name}.old.tmp")
-    for left in (draft, old):
-        shutil.rmtree(left, ignore_errors=True)
+    draft = _draft(folder)
     made: set[Path] = set()
     for split, entries in plan.splits.items():
         for entry in entries:
@@ -241,6 +243,14 @@ def _write(plan: _Plan, channels: int, folder: Path) -> None:
     text = yaml_text(described, None, {split: f"images/{split}" for split in plan.splits})
     (draft / _YAML).write_text(text, encoding="utf-8", newline="\n")
     if folder.exists():
-        folder.rename(old)
+        folder.rename(_former(folder))
     draft.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(_former(folder), ignore_errors=True)
+
+
+def _draft(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.tmp")
+
+
+def _former(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.former.tmp")

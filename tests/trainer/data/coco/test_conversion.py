@@ -201,6 +201,16 @@ def test_an_unchanged_conversion_is_reused_and_a_change_converts_again(root, stu
     assert fingerprint(convert(root, study)) != first
 
 
+def test_caches_of_plain_ultralytics_change_nothing_and_drafts_of_a_killed_conversion_are_removed(root, study):
+    convert(root, study)
+    (study / "coco/labels/train.cache").touch()
+    before = stamps(study / "coco")
+    (study / "coco.tmp/images").mkdir(parents=True)
+    convert(root, study)
+    assert stamps(study / "coco") == before
+    assert not (study / "coco.tmp").exists()
+
+
 @pytest.mark.parametrize("damage", ["labels", "image", "manifest"])
 def test_a_damaged_conversion_is_made_again(root, study, damage):
     dataset = convert(root, study)
