@@ -69,7 +69,7 @@ def read_coco_yaml(file: Path) -> CocoSource | None:
         splits=splits,
         names=None if document.get("names") is None else names_of(document, file),
         channels=channels,
-        notes=tuple(f"{place_of(document, file, key)}: {why}." for key, why in passed_over(document)),
+        notes=tuple(f"{place_of(document, file, key)}: {' '.join(why.split())}." for key, why in passed_over(document)),
     )
 
 

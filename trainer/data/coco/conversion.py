@@ -151,7 +151,9 @@ def _plan(source: CocoSource) -> _Plan:
     files = {split: read_coco(of.json) for split, of in source.splits.items()}
     classes = classes_of(files)
     _check_names(source, classes)
-    notes = [f"{name} is not a class: it has no boxes and only groups other categories." for name in classes.groups]
+    notes = [
+        f"{shown(name)} is not a class: it has no boxes and only groups other categories." for name in classes.groups
+    ]
     splits: dict[str, tuple[_Entry, ...]] = {}
     complete = True
     for split, coco in files.items():
@@ -160,13 +162,14 @@ def _plan(source: CocoSource) -> _Plan:
         if split == "train" and not rows.num_boxes:
             rule = "At least one image of train must have a box, but none of "
             raise data_error(Place(file=coco.file), f"{rule}{len(coco.images)} has one", "label the images")
-        notes += [f"{coco.file}: {note}." for note in _told(coco, found, rows)]
+        notes += [f"{Place(file=coco.file)}: {note}." for note in _told(coco, found, rows)]
         splits[split] = tuple(_entries(found, rows))
         complete = complete and not found.lost
     if "val" not in splits:
         splits["train"], splits["val"] = _parted(splits["train"], files["train"].file)
+        place = Place(file=files["train"].file)
         notes.append(
-            f"{files['train'].file}: there is no file for val, so {len(splits['val'])} of its images are val and "
+            f"{place}: there is no file for val, so {len(splits['val'])} of its images are val and "
             f"{len(splits['train'])} train, chosen by a hash of their names; name your own files in a YAML."
         )
     return _Plan(splits=splits, names=classes.names, notes=tuple(notes), complete=complete)

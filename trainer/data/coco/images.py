@@ -139,11 +139,13 @@ def _notes(numbers: Mapping[Path, Sequence[int]], resized: Sequence[str]) -> lis
     notes = []
     twice = [path for path, of_path in numbers.items() if len(of_path) > 1]
     if twice:
-        notes.append(f"{len(twice)} of the images are listed twice, the first: {twice[0].name}; their boxes are joined")
+        notes.append(
+            f"{len(twice)} of the images are listed twice, the first: {shown(twice[0].name)}; their boxes are joined"
+        )
     if resized:
         notes.append(
-            f"{len(resized)} of the images have another size than the file says, the first: {resized[0]}; their boxes "
-            "are scaled with them"
+            f"{len(resized)} of the images have another size than the file says, the first: {shown(resized[0])}; "
+            "their boxes are scaled with them"
         )
     return notes
 

@@ -99,13 +99,13 @@ def test_all_that_differs_from_the_file_is_told(root, study):
     edit(root / "train/_annotations.coco.json", spoil)
     file = root / "train/_annotations.coco.json"
     assert convert(root, study).notes == (
-        "pets is not a class: it has no boxes and only groups other categories.",
+        "'pets' is not a class: it has no boxes and only groups other categories.",
         f"{file}: 1 annotations of crowds (iscrowd) are left out.",
         f"{file}: 1 annotations of images that the file does not list are left out.",
         f"{file}: 1 boxes reach beyond their image and are clipped.",
         f"{file}: 1 boxes without width or height inside their image are left out.",
     )
-    assert convert(root, study).notes[0].startswith("pets"), "the same from a conversion that is reused"
+    assert convert(root, study).notes[0].startswith("'pets'"), "the same from a conversion that is reused"
 
 
 # One file
