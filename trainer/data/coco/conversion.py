@@ -190,13 +190,17 @@ def _told(coco: CocoFile, found: FoundImages, rows: Rows) -> Iterator[str]:
     yield from found.notes
     for why in (CROWD, NO_BOX, NO_IMAGE):
         if number := coco.counts.get(why):
-            yield f"{number} annotations {why} are left out"
+            yield f"left out: {_counted(number, 'annotation')} {why}"
     if number := coco.counts.get(KEYPOINTS):
-        yield f"{number} annotations {KEYPOINTS}: a detector trains on their boxes"
+        yield f"{_counted(number, 'annotation')} {KEYPOINTS}: a detector trains on the boxes"
     if rows.num_clipped:
-        yield f"{rows.num_clipped} boxes reach beyond their image and are clipped"
+        yield f"clipped: {_counted(rows.num_clipped, 'box', 'boxes')} beyond the border of the image"
     if rows.num_dropped:
-        yield f"{rows.num_dropped} boxes without width or height inside their image are left out"
+        yield f"left out: {_counted(rows.num_dropped, 'box', 'boxes')} without width or height inside the image"
+
+
+def _counted(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _entries(found: FoundImages, rows: Rows) -> Iterator[_Entry]:

@@ -87,7 +87,7 @@ def test_an_image_without_annotations_is_background(root, study):
 def test_all_that_differs_from_the_file_is_told(root, study):
     def spoil(content):
         content["categories"] = [{"id": 0, "name": "pets", "supercategory": "none"}] + [
-            {**category, "supercategory": "pets"} for category in CATEGORIES
+            {**category, "supercategory": " pets\n"} for category in CATEGORIES
         ]
         content["annotations"] += [
             annotation(1, (90, 90, 30, 30)),
@@ -100,10 +100,10 @@ def test_all_that_differs_from_the_file_is_told(root, study):
     file = root / "train/_annotations.coco.json"
     assert convert(root, study).notes == (
         "'pets' is not a class: it has no boxes and only groups other categories.",
-        f"{file}: 1 annotations of crowds (iscrowd) are left out.",
-        f"{file}: 1 annotations of images that the file does not list are left out.",
-        f"{file}: 1 boxes reach beyond their image and are clipped.",
-        f"{file}: 1 boxes without width or height inside their image are left out.",
+        f"{file}: left out: 1 annotation of crowds (iscrowd).",
+        f"{file}: left out: 1 annotation of images that the file does not list.",
+        f"{file}: clipped: 1 box beyond the border of the image.",
+        f"{file}: left out: 1 box without width or height inside the image.",
     )
     assert convert(root, study).notes[0].startswith("'pets'"), "the same from a conversion that is reused"
 
