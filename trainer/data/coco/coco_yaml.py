@@ -1,7 +1,7 @@
 """Parse a data set YAML that names COCO JSON files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ class CocoSource:
     """Names of the classes that the JSON files must have; None for any."""
     channels: int = 3
     """Number of channels of the images."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    """Notes for the user, one line each."""
 
 
 def read_coco_yaml(file: Path) -> CocoSource | None:
@@ -58,7 +59,6 @@ def read_coco_yaml(file: Path) -> CocoSource | None:
     if "train" not in splits:
         rule = "A data set must have training images, but train is missing"
         raise data_error(Place(file=file), rule, "add a line 'train: train.json'")
-    has_names = document.get("names") is not None or document.get("nc") is not None
     try:
         channels = channels_of(document)
     except RefusedKeyError as error:
@@ -67,9 +67,9 @@ def read_coco_yaml(file: Path) -> CocoSource | None:
     return CocoSource(
         source=file,
         splits=splits,
-        names=names_of(document, file) if has_names and document.get("names") is not None else None,
+        names=None if document.get("names") is None else names_of(document, file),
         channels=channels,
-        notes=tuple(f"{place_of(document, file, key)}: {why}." for key, why in passed_over(document)),
+        notes=tuple(f"{place_of(document, file, key)}: {' '.join(why.split())}." for key, why in passed_over(document)),
     )
 
 
@@ -79,7 +79,7 @@ def _keys() -> list[str]:
 
 def _is_coco(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return True
+        return "annotations" in value or any(_is_coco(inner) for inner in value.values() if isinstance(inner, str))
     values = value if isinstance(value, list) else [value]
     return any(isinstance(text, str) and text.strip().lower().endswith(".json") for text in values)
 

@@ -33,6 +33,8 @@ _FORMAT = 1
 """Version of the conversion. Raise it with every change of names or labels, so that none is reused."""
 _MANIFEST = "conversion.json"
 _YAML = "data.yaml"
+_CACHES = (".cache", ".npy")
+"""Suffixes of files that plain ultralytics leaves next to images and labels."""
 _COPY = re.compile(r"\.rf\.[0-9A-Za-z]+$")
 """Part that Roboflow adds to the name of each augmented copy of an image."""
 
@@ -73,6 +75,8 @@ def converted(source: CocoSource, folder: Path) -> DataSet:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_files.held(folder.with_name(f"{folder.name}.lock")):
+            for left in (_draft(folder), _former(folder)):  # of a conversion that was killed
+                shutil.rmtree(left, ignore_errors=True)
             key = _key(source)
             notes = _reusable(folder, key)
             if notes is None:
@@ -131,7 +135,7 @@ def _state(folder: Path) -> str:
     for directory, below, names in os.walk(folder):
         below.sort()
         for name in sorted(names):
-            if directory == str(folder):
+            if directory == str(folder) or name.endswith(_CACHES):
                 continue
             path = f"{directory}/{name}"
             status = os.stat(path)  # noqa: PTH116 - a Path for each of 200,000 files takes longer than the call
@@ -147,7 +151,9 @@ def _plan(source: CocoSource) -> _Plan:
     files = {split: read_coco(of.json) for split, of in source.splits.items()}
     classes = classes_of(files)
     _check_names(source, classes)
-    notes = [f"{name} is not a class: it has no boxes and only groups other categories." for name in classes.groups]
+    notes = [
+        f"{shown(name)} is not a class: it has no boxes and only groups other categories." for name in classes.groups
+    ]
     splits: dict[str, tuple[_Entry, ...]] = {}
     complete = True
     for split, coco in files.items():
@@ -156,13 +162,14 @@ def _plan(source: CocoSource) -> _Plan:
         if split == "train" and not rows.num_boxes:
             rule = "At least one image of train must have a box, but none of "
             raise data_error(Place(file=coco.file), f"{rule}{len(coco.images)} has one", "label the images")
-        notes += [f"{coco.file}: {note}." for note in _told(coco, found, rows)]
+        notes += [f"{Place(file=coco.file)}: {note}." for note in _told(coco, found, rows)]
         splits[split] = tuple(_entries(found, rows))
         complete = complete and not found.lost
     if "val" not in splits:
         splits["train"], splits["val"] = _parted(splits["train"], files["train"].file)
+        place = Place(file=files["train"].file)
         notes.append(
-            f"{files['train'].file}: there is no file for val, so {len(splits['val'])} of its images are val and "
+            f"{place}: there is no file for val, so {len(splits['val'])} of its images are val and "
             f"{len(splits['train'])} train, chosen by a hash of their names; name your own files in a YAML."
         )
     return _Plan(splits=splits, names=classes.names, notes=tuple(notes), complete=complete)
@@ -183,13 +190,17 @@ def _told(coco: CocoFile, found: FoundImages, rows: Rows) -> Iterator[str]:
     yield from found.notes
     for why in (CROWD, NO_BOX, NO_IMAGE):
         if number := coco.counts.get(why):
-            yield f"{number} annotations {why} are left out"
+            yield f"left out: {_counted(number, 'annotation')} {why}"
     if number := coco.counts.get(KEYPOINTS):
-        yield f"{number} annotations {KEYPOINTS}: a detector trains on their boxes"
+        yield f"{_counted(number, 'annotation')} {KEYPOINTS}: a detector trains on the boxes"
     if rows.num_clipped:
-        yield f"{rows.num_clipped} boxes reach beyond their image and are clipped"
+        yield f"clipped: {_counted(rows.num_clipped, 'box', 'boxes')} beyond the border of the image"
     if rows.num_dropped:
-        yield f"{rows.num_dropped} boxes without width or height inside their image are left out"
+        yield f"left out: {_counted(rows.num_dropped, 'box', 'boxes')} without width or height inside the image"
+
+
+def _counted(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _entries(found: FoundImages, rows: Rows) -> Iterator[_Entry]:
@@ -224,9 +235,7 @@ def _parted(entries: tuple[_Entry, ...], file: Path) -> tuple[tuple[_Entry, ...]
 
 def _write(plan: _Plan, channels: int, folder: Path) -> None:
     """Write the data set to a new folder and move it to its place."""
-    draft, old = folder.with_name(f"{folder.name}.tmp"), folder.with_name(f"{folder.name}.old.tmp")
-    for left in (draft, old):
-        shutil.rmtree(left, ignore_errors=True)
+    draft = _draft(folder)
     made: set[Path] = set()
     for split, entries in plan.splits.items():
         for entry in entries:
@@ -241,6 +250,14 @@ def _write(plan: _Plan, channels: int, folder: Path) -> None:
     text = yaml_text(described, None, {split: f"images/{split}" for split in plan.splits})
     (draft / _YAML).write_text(text, encoding="utf-8", newline="\n")
     if folder.exists():
-        folder.rename(old)
+        folder.rename(_former(folder))
     draft.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(_former(folder), ignore_errors=True)
+
+
+def _draft(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.tmp")
+
+
+def _former(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.former.tmp")

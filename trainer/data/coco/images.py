@@ -1,7 +1,8 @@
 """Match the images that a JSON file lists with the files on disk."""
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -50,42 +51,42 @@ def find_images(coco: CocoFile, annotated: Annotated) -> FoundImages:
     """
     folder = image_folder(coco, annotated.images)
     sizes = np.zeros((len(coco.images), 2), np.int64)
-    numbers: dict[Path, list[int]] = {}
-    missing, foreign, contradictory, resized = [], [], [], []
+    numbers: dict[Path, list[int]] = defaultdict(list)
+    lost: dict[str, list[str]] = defaultdict(list)
+    resized = []
     for number, image in enumerate(coco.images):
         path = folder.find(image.file_name)
         if path is None:
-            missing.append(image.file_name)
+            lost[f"not found in {folder.path}"].append(image.file_name)
         elif not is_image_name(path.name.lstrip(".")):
-            foreign.append(image.file_name)
+            lost["in no format that training supports"].append(image.file_name)
+        elif (size := size_of_boxes(image, real := size_of(path))) is None:
+            lost["of other proportions than the file says"].append(f"{image.file_name} ({_both_sizes(image, real)})")
         else:
-            real = size_of(path)
-            size = size_of_boxes(image, real)
-            if size is None:
-                contradictory.append(f"{image.file_name} ({_size(image)}, in training {real[0]} x {real[1]})")
-                continue
             sizes[number] = size
-            numbers.setdefault(path, []).append(number)
+            numbers[path].append(number)
             if min(real) > 0 and size != real:
                 resized.append(image.file_name)
-    kinds = (
-        (missing, f"not found in {folder.path}"),
-        (foreign, "in no format that training supports"),
-        (contradictory, "of other proportions than the file says"),
-    )
-    lost = tuple(f"{len(of)} {'images are' if len(of) > 1 else 'image is'} {what}, the first: {shown(of[0])}"
-                 for of, what in kinds if of)  # fmt: skip
-    num_lost = sum(len(of) for of, _ in kinds)
-    if num_lost > MAX_BROKEN_FRACTION * len(coco.images):
-        rule = f"At most {MAX_BROKEN_FRACTION:.0%} of the images of a file may be unusable, but of {len(coco.images)} "
-        remedy = "restore the images, export the file again, or name the folder of its images in a YAML"
-        raise data_error(Place(file=coco.file), rule + "; ".join(lost), remedy)
+    _check_lost(coco, lost)
     return FoundImages(
         images=tuple(_named(numbers, coco)),
         sizes=sizes,
-        lost=lost,
+        lost=tuple(_told(lost)),
         notes=tuple(_notes(numbers, resized)),
     )
+
+
+def _check_lost(coco: CocoFile, lost: Mapping[str, Sequence[str]]) -> None:
+    if sum(map(len, lost.values())) > MAX_BROKEN_FRACTION * len(coco.images):
+        rule = f"At most {MAX_BROKEN_FRACTION:.0%} of the images of a file may be unusable, but of {len(coco.images)} "
+        remedy = "restore the images, export the file again, or name the folder of its images in a YAML"
+        raise data_error(Place(file=coco.file), rule + "; ".join(_told(lost)), remedy)
+
+
+def _told(lost: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for what, names in lost.items():
+        number = "1 image is" if len(names) == 1 else f"{len(names)} images are"
+        yield f"{number} {what}, the first: {shown(names[0])}"
 
 
 def size_of_boxes(image: ListedImage, real: tuple[int, int]) -> tuple[int, int] | None:
@@ -119,7 +120,7 @@ def _clean(part: str) -> str:
     return f"_{printable[1:]}" if printable.startswith(".") else printable
 
 
-def _named(numbers: dict[Path, list[int]], coco: CocoFile) -> list[FoundImage]:
+def _named(numbers: Mapping[Path, Sequence[int]], coco: CocoFile) -> list[FoundImage]:
     """Name the images uniquely; two that differ only in the suffix would share their labels."""
     taken: set[str] = set()
     found = []
@@ -134,18 +135,20 @@ def _named(numbers: dict[Path, list[int]], coco: CocoFile) -> list[FoundImage]:
     return found
 
 
-def _notes(numbers: dict[Path, list[int]], resized: Sequence[str]) -> list[str]:
+def _notes(numbers: Mapping[Path, Sequence[int]], resized: Sequence[str]) -> list[str]:
     notes = []
     twice = [path for path, of_path in numbers.items() if len(of_path) > 1]
     if twice:
-        notes.append(f"{len(twice)} of the images are listed twice, the first: {twice[0].name}; their boxes are joined")
+        notes.append(
+            f"{len(twice)} of the images are listed twice, the first: {shown(twice[0].name)}; their boxes are joined"
+        )
     if resized:
         notes.append(
-            f"{len(resized)} of the images have another size than the file says, the first: {resized[0]}; their boxes "
-            "are scaled with them"
+            f"{len(resized)} of the images have another size than the file says, the first: {shown(resized[0])}; "
+            "their boxes are scaled with them"
         )
     return notes
 
 
-def _size(image: ListedImage) -> str:
-    return f"{image.width} x {image.height} in the file"
+def _both_sizes(image: ListedImage, real: tuple[int, int]) -> str:
+    return f"{image.width} x {image.height} in the file, in training {real[0]} x {real[1]}"

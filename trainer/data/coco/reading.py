@@ -127,7 +127,8 @@ class _Contents:
         number, name = _whole(entry.get("id")), entry.get("name")
         if number is None or not isinstance(name, str | int) or not str(name).strip():
             raise self._refused("Every category must have a whole id and a name", item, _EXPORT)
-        category = Category(name=" ".join(str(name).split()), supercategory=str(entry.get("supercategory") or ""))
+        parent = entry.get("supercategory") or ""
+        category = Category(name=_one_line(str(name)), supercategory=_one_line(str(parent)))
         known = self.categories.setdefault(number, category)
         if known.name != category.name:
             rule = f"Every category must have an id of its own, but {shown(known.name)} and {shown(category.name)}"
@@ -232,6 +233,10 @@ def _box(item: Mapping[str, Any]) -> Sequence[float] | None:
         return None
     left, top = min(points[::2]), min(points[1::2])
     return [left, top, max(points[::2]) - left, max(points[1::2]) - top]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _is_finite(value: object) -> bool:

@@ -42,7 +42,8 @@ def test_paths_start_at_path(root):
 
 def test_another_yaml_is_none(tmp_path):
     assert read_coco_yaml(make(tmp_path)) is None
-    assert read_coco_yaml(put_json(tmp_path / "x.yaml", "- 1")) is None
+    for text in ("- 1", "train: {path: images}", "train: [a, b]"):
+        assert read_coco_yaml(put_json(tmp_path / "x.yaml", text)) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_another_yaml_is_none(tmp_path):
             "train must be one, or annotations and images, but got ['labels/a.json'",
         ),
         ("train: {json: labels/a.json}", "but got {'json': 'labels/a.json'}; write it as 'train: {annotations:"),
-        ("train: {images: of-a}", "train must be one, or annotations and images"),
+        ("train: {annotations: 3}", "train must be one, or annotations and images"),
         ("val: labels/a.json", "train is missing; add a line 'train: train.json'"),
         ("train: labels/a.json\nval: images/val", "data.yaml:2: If a split is a JSON file, val must be one"),
         ("train: labels/a.json\nchannels: many", "data.yaml:2: channels must be"),

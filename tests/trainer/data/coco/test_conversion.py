@@ -87,7 +87,7 @@ def test_an_image_without_annotations_is_background(root, study):
 def test_all_that_differs_from_the_file_is_told(root, study):
     def spoil(content):
         content["categories"] = [{"id": 0, "name": "pets", "supercategory": "none"}] + [
-            {**category, "supercategory": "pets"} for category in CATEGORIES
+            {**category, "supercategory": " pets\n"} for category in CATEGORIES
         ]
         content["annotations"] += [
             annotation(1, (90, 90, 30, 30)),
@@ -99,13 +99,13 @@ def test_all_that_differs_from_the_file_is_told(root, study):
     edit(root / "train/_annotations.coco.json", spoil)
     file = root / "train/_annotations.coco.json"
     assert convert(root, study).notes == (
-        "pets is not a class: it has no boxes and only groups other categories.",
-        f"{file}: 1 annotations of crowds (iscrowd) are left out.",
-        f"{file}: 1 annotations of images that the file does not list are left out.",
-        f"{file}: 1 boxes reach beyond their image and are clipped.",
-        f"{file}: 1 boxes without width or height inside their image are left out.",
+        "'pets' is not a class: it has no boxes and only groups other categories.",
+        f"{file}: left out: 1 annotation of crowds (iscrowd).",
+        f"{file}: left out: 1 annotation of images that the file does not list.",
+        f"{file}: clipped: 1 box beyond the border of the image.",
+        f"{file}: left out: 1 box without width or height inside the image.",
     )
-    assert convert(root, study).notes[0].startswith("pets"), "the same from a conversion that is reused"
+    assert convert(root, study).notes[0].startswith("'pets'"), "the same from a conversion that is reused"
 
 
 # One file
@@ -199,6 +199,16 @@ def test_an_unchanged_conversion_is_reused_and_a_change_converts_again(root, stu
     assert fingerprint(convert(root, study)) == first, "other words, the same data"
     edit(root / "valid/_annotations.coco.json", lambda content: content["annotations"][0].update(category_id=2))
     assert fingerprint(convert(root, study)) != first
+
+
+def test_caches_of_plain_ultralytics_change_nothing_and_drafts_of_a_killed_conversion_are_removed(root, study):
+    convert(root, study)
+    (study / "coco/labels/train.cache").touch()
+    before = stamps(study / "coco")
+    (study / "coco.tmp/images").mkdir(parents=True)
+    convert(root, study)
+    assert stamps(study / "coco") == before
+    assert not (study / "coco.tmp").exists()
 
 
 @pytest.mark.parametrize("damage", ["labels", "image", "manifest"])

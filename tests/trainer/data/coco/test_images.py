@@ -73,7 +73,7 @@ def test_an_image_that_is_listed_twice_is_one_image(tmp_path):
     put_image(tmp_path / "a.jpg")
     found = find(tmp_path, ["a.jpg", "./a.jpg"])
     assert [image.numbers for image in found.images] == [(0, 1)]
-    assert found.notes == ("1 of the images are listed twice, the first: a.jpg; their boxes are joined",)
+    assert found.notes == ("1 of the images are listed twice, the first: 'a.jpg'; their boxes are joined",)
 
 
 def test_a_few_unusable_images_are_left_out_and_told(tmp_path):
@@ -112,5 +112,5 @@ def test_a_resized_image_keeps_its_boxes_and_is_told(tmp_path):
     found = find(tmp_path, ["a.jpg"])
     assert found.sizes.tolist() == [[100, 100]]
     assert found.notes == (
-        "1 of the images have another size than the file says, the first: a.jpg; their boxes are scaled with them",
+        "1 of the images have another size than the file says, the first: 'a.jpg'; their boxes are scaled with them",
     )
