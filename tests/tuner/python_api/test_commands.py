@@ -59,6 +59,7 @@ def test_a_run_returns_its_study_and_leaves_the_process_alone(options, capfd):
     assert [row.name for row in tuner.studies(options["home"])] == ["mine"]
 
 
+@pytest.mark.slow
 def test_the_lines_of_a_run_go_to_the_function_that_asks_for_them_and_secrets_to_nobody(options):
     lines, commands = [], []
 
@@ -84,7 +85,7 @@ def test_a_run_in_another_thread_works_as_in_the_main_thread(options):
 
 
 def test_an_interrupt_stops_the_run_cleanly_and_the_same_call_resumes_it(options):
-    slow = {**options, "trainer": options["trainer"].replace("0.02", "0.3"), "promote": False}
+    slow = {**options, "trainer": options["trainer"].replace("0.02", "0.1"), "promote": False}
 
     def interrupt_after_the_first_trial(line):
         if line.startswith("trial 0 complete"):
@@ -101,6 +102,7 @@ def test_an_interrupt_stops_the_run_cleanly_and_the_same_call_resumes_it(options
     assert (resumed.trials[0], len(resumed.trials)) == (first, 3)
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_run_is_an_error_that_says_how_to_resume(options):
     def stop(line):
         if line.startswith("slots"):
@@ -111,6 +113,7 @@ def test_a_signal_to_the_run_is_an_error_that_says_how_to_resume(options):
         tuner.run(SPACE, **{**options, "trainer": options["trainer"].replace("0.02", "1")}, progress=stop)
 
 
+@pytest.mark.slow
 def test_an_error_in_the_function_for_progress_stops_the_run(options):
     def fail(line):
         raise ValueError(line)
