@@ -160,6 +160,19 @@ def test_wrong_arguments_raise_the_error_of_the_command_in_one_text(options, cha
         tuner.run(**{"space": SPACE, **options, **changes})
 
 
+@pytest.mark.parametrize("changes", [{}, {"trials": 0}], ids=["before the run", "in the run"])
+def test_mistakes_in_a_mapping_name_no_temporary_file(options, changes):
+    wrong = SPACE if changes else {**SPACE, "baseline": {}}
+    with pytest.raises(SpaceError) as raised:
+        tuner.run(wrong, **options, **changes)
+    assert "tune-space-" not in str(raised.value)
+
+
+def test_a_value_that_no_space_can_hold_is_an_error_of_the_space(options):
+    with pytest.raises(SpaceError, match="text, numbers, lists and mappings"):
+        tuner.run({"parameters": {"lr0": object()}}, **options)
+
+
 def test_a_name_of_no_study_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="There is no study 'nothing'"):
         tuner.open_study("nothing", home=tmp_path)
