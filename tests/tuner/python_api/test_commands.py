@@ -60,6 +60,43 @@ def test_a_run_returns_its_study_and_leaves_the_process_alone(options, capfd):
 
 
 @pytest.mark.slow
+def test_a_study_without_a_final_run_gets_one_by_promote(options):
+    study = tuner.run(SPACE, **options, promote=False)
+    assert study.final_run is None
+    of_final_run = {name: options[name] for name in ("gpus", "address", "trainer")}
+    assert tuner.promote(study, epochs=2, **of_final_run) is study
+    assert (study.final_run.state, study.final_run.epochs) == ("COMPLETE", 2)
+
+
+@pytest.mark.slow
+def test_an_estimate_is_the_text_of_a_dry_run_and_leaves_no_study(options):
+    lines = []
+    without = {name: value for name, value in options.items() if name not in ("home", "study")}
+    estimate = tuner.estimate(SPACE, **without, progress=lines.append)
+    assert estimate[0].startswith("search: 3 reach epoch 2")
+    assert [line for line in lines if line.startswith("cost")] == [f"cost   {line}" for line in estimate]
+    assert tuner.studies(options["home"]) == ()
+
+
+@pytest.mark.slow
+def test_a_single_training_returns_its_records(options, tmp_path):
+    lines = []
+    run = tuner.train(
+        out=tmp_path / "run",
+        data="sample:20",
+        model="mamba-yolo-n",
+        epochs=2,
+        gpus=0,
+        settings={"imgsz": 64, "batch": 2},
+        progress=lines.append,
+    )
+    assert run.last_epoch == 2
+    assert run.params["imgsz"] == 64
+    assert (tmp_path / "run" / "weights" / "best.pt").exists()
+    assert lines
+
+
+@pytest.mark.slow
 def test_the_lines_of_a_run_go_to_the_function_that_asks_for_them_and_secrets_to_nobody(options):
     lines, commands = [], []
 
