@@ -1,6 +1,7 @@
 """Translate the arguments of the Python API to those of the command line."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,7 +61,11 @@ def _text(value: object) -> str:
 
 @contextmanager
 def space_file(space: Name | Mapping[str, object], study: str | None) -> Iterator[str]:
-    """Write a space that is given as a mapping to a file for the time of the run; its name is that of the study."""
+    """Write a space that is given as a mapping to a file for the time of the run; its name is that of the study.
+
+    Raises:
+        SpaceError: The mapping cannot be written, or the block raises it; its text does not name the file.
+    """
     if not isinstance(space, Mapping):
         yield str(space)
         return
@@ -73,4 +78,7 @@ def space_file(space: Name | Mapping[str, object], study: str | None) -> Iterato
             YAML(typ="safe").dump(dict(space), file)
         except YAMLError as error:
             raise SpaceError(f"A space must consist of text, numbers, lists and mappings, but {error}.") from error
-        yield str(file)
+        try:
+            yield str(file)
+        except SpaceError as error:
+            raise SpaceError(re.sub(rf"(?m)^{re.escape(str(file))}:\d+: ", "", str(error))) from error

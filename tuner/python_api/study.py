@@ -128,9 +128,9 @@ class Study:
         | `reason` | str | why a trial was pruned or failed; empty otherwise |
         | `value` | float64 | metric of a complete trial, in 0..1; NaN otherwise |
         | `last_value` | float64 | metric at the last validated epoch; NaN before there is one |
-        | `epochs` | int64 | trained epochs |
-        | `seconds` | float64 | training time |
-        | `began`, `ended` | datetime64, UTC | NaT before it has happened |
+        | `epochs` | Int64 | trained epochs; missing before the first has ended |
+        | `seconds` | float64 | training time; NaN if unknown |
+        | `began`, `ended` | datetime64[us] | local time of the machine that searched; NaT before it has happened |
         | `params_*` | | one column per searched parameter, named as in the space; missing where it is not active |
         """
         from pandas import DataFrame
@@ -193,9 +193,9 @@ _TYPES = {
     "reason": "str",
     "value": "float64",
     "last_value": "float64",
-    "epochs": "int64",
+    "epochs": "Int64",
     "seconds": "float64",
-    "began": "datetime64[us, UTC]",
-    "ended": "datetime64[us, UTC]",
+    "began": "datetime64[us]",
+    "ended": "datetime64[us]",
 }
 """Columns that every data frame has."""

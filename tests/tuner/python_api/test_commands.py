@@ -59,6 +59,44 @@ def test_a_run_returns_its_study_and_leaves_the_process_alone(options, capfd):
     assert [row.name for row in tuner.studies(options["home"])] == ["mine"]
 
 
+@pytest.mark.slow
+def test_a_study_without_a_final_run_gets_one_by_promote(options):
+    study = tuner.run(SPACE, **options, promote=False)
+    assert study.final_run is None
+    of_final_run = {name: options[name] for name in ("gpus", "address", "trainer")}
+    assert tuner.promote(study, epochs=2, **of_final_run) is study
+    assert (study.final_run.state, study.final_run.epochs) == ("COMPLETE", 2)
+
+
+@pytest.mark.slow
+def test_an_estimate_is_the_text_of_a_dry_run_and_leaves_no_study(options):
+    lines = []
+    without = {name: value for name, value in options.items() if name not in ("home", "study")}
+    estimate = tuner.estimate(SPACE, **without, progress=lines.append)
+    assert estimate[0].startswith("search: ")
+    assert [line for line in lines if line.startswith("cost")] == [f"cost   {line}" for line in estimate]
+    assert tuner.studies(options["home"]) == ()
+
+
+@pytest.mark.slow
+def test_a_single_training_returns_its_records(options, tmp_path):
+    lines = []
+    run = tuner.train(
+        out=tmp_path / "run",
+        data="sample:20",
+        model="mamba-yolo-n",
+        epochs=2,
+        gpus=0,
+        settings={"imgsz": 64, "batch": 2},
+        progress=lines.append,
+    )
+    assert run.last_epoch == 2
+    assert run.params["imgsz"] == 64
+    assert (tmp_path / "run" / "weights" / "best.pt").exists()
+    assert lines
+
+
+@pytest.mark.slow
 def test_the_lines_of_a_run_go_to_the_function_that_asks_for_them_and_secrets_to_nobody(options):
     lines, commands = [], []
 
@@ -84,7 +122,7 @@ def test_a_run_in_another_thread_works_as_in_the_main_thread(options):
 
 
 def test_an_interrupt_stops_the_run_cleanly_and_the_same_call_resumes_it(options):
-    slow = {**options, "trainer": options["trainer"].replace("0.02", "0.3"), "promote": False}
+    slow = {**options, "trainer": options["trainer"].replace("0.02", "0.1"), "promote": False}
 
     def interrupt_after_the_first_trial(line):
         if line.startswith("trial 0 complete"):
@@ -101,6 +139,7 @@ def test_an_interrupt_stops_the_run_cleanly_and_the_same_call_resumes_it(options
     assert (resumed.trials[0], len(resumed.trials)) == (first, 3)
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_run_is_an_error_that_says_how_to_resume(options):
     def stop(line):
         if line.startswith("slots"):
@@ -111,6 +150,7 @@ def test_a_signal_to_the_run_is_an_error_that_says_how_to_resume(options):
         tuner.run(SPACE, **{**options, "trainer": options["trainer"].replace("0.02", "1")}, progress=stop)
 
 
+@pytest.mark.slow
 def test_an_error_in_the_function_for_progress_stops_the_run(options):
     def fail(line):
         raise ValueError(line)
@@ -155,6 +195,19 @@ def _children(pid=None):
 def test_wrong_arguments_raise_the_error_of_the_command_in_one_text(options, changes, error, said):
     with pytest.raises(error, match=said):
         tuner.run(**{"space": SPACE, **options, **changes})
+
+
+@pytest.mark.parametrize("changes", [{}, {"trials": 0}], ids=["before the run", "in the run"])
+def test_mistakes_in_a_mapping_name_no_temporary_file(options, changes):
+    wrong = SPACE if changes else {**SPACE, "baseline": {}}
+    with pytest.raises(SpaceError) as raised:
+        tuner.run(wrong, **options, **changes)
+    assert "tune-space-" not in str(raised.value)
+
+
+def test_a_value_that_no_space_can_hold_is_an_error_of_the_space(options):
+    with pytest.raises(SpaceError, match="text, numbers, lists and mappings"):
+        tuner.run({"parameters": {"lr0": object()}}, **options)
 
 
 def test_a_name_of_no_study_is_a_usage_error(tmp_path):

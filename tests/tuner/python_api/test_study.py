@@ -46,10 +46,10 @@ def test_a_frame_has_one_row_per_trial_and_typed_columns(searched):
         "reason": "str",
         "value": "float64",
         "last_value": "float64",
-        "epochs": "int64",
+        "epochs": "Int64",
         "seconds": "float64",
-        "began": "datetime64[us, UTC]",
-        "ended": "datetime64[us, UTC]",
+        "began": "datetime64[us]",
+        "ended": "datetime64[us]",
     }
     labels = {label for trial in searched.trials for label in trial.sampled}
     assert {name for name in frame if name.startswith("params_")} == {f"params_{label}" for label in labels}
