@@ -16,6 +16,7 @@ from tuner.execution.watchdog import HangTimeouts
 from tuner.system.paths import checked_path
 
 if TYPE_CHECKING:
+    from tuner.report.progress import View
     from tuner.study import StoredStudy, StudyPaths
     from tuner.workflows.hooks import Hooks
     from tuner.workflows.options import Machines
@@ -258,5 +259,17 @@ def commands_prefix() -> str:
 
 
 def terminal_is_dumb() -> bool:
-    """Check whether the terminal cannot show a live view, or the user wants none."""
-    return os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
+    """Check whether the terminal cannot show a live view."""
+    return os.environ.get("TERM") == "dumb"
+
+
+def started_view(context: typer.Context, *, plain: bool) -> "View":
+    """Show the view of a run from now to the end of the command, before the slow packages are imported."""
+    from rich.console import Console
+
+    from tuner.report.progress import View
+
+    view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
+    view.preparing("starting")
+    context.with_resource(view.shown())
+    return view
