@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -178,6 +179,8 @@ def _without_secrets(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     kept: list[str] = []
     hidden: dict[str, str] = {}
     rest = list(arguments)
+    # All of them or none: an option on the command line hides the variable.
+    is_storage_secret = any(map(_has_password, _values_of("--storage", arguments)))
     has_hooks = next((a for a in arguments if not a.startswith("-")), "") in {"run", "promote"}
     while rest:
         argument = rest.pop(0)
@@ -188,13 +191,18 @@ def _without_secrets(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
             continue
         given = [argument] if has_value else [argument, rest.pop(0)]
         secret = value if has_value else given[1]
-        if variable == STORAGE_VARIABLE and not _has_password(secret):
+        if variable == STORAGE_VARIABLE and not is_storage_secret:
             kept += given
-        elif variable == NOTIFY_VARIABLE and variable in hidden:
+        elif variable != ON_END_VARIABLE and variable in hidden:  # options that may be repeated
             hidden[variable] += f" {secret}"
         else:
             hidden[variable] = secret
     return kept, hidden
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    following = [value for name, value in pairwise(arguments) if name == option]
+    return following + [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{option}=")]
 
 
 def _has_password(url: str) -> bool:

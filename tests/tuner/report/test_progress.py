@@ -246,7 +246,7 @@ def test_the_bars_show_the_phases_and_one_time_for_all_of_them(search, forecast,
 
 def test_the_best_is_compared_with_the_default_configuration(search, forecast, winner):
     assert SearchProgress(search, forecast).snapshot().best == (
-        "trial 1: 0.3000, +0.0500 to the default configuration (0.2500) on one seed"
+        "trial 1: 0.3000, +0.0500 over the default (0.2500) on one seed"
     )
 
 

@@ -204,7 +204,7 @@ class FinalRunProgress:
             loss=None if latest is None else total_loss(latest),
             epoch_s=None if latest is None else latest.seconds,
             memory_gib=None if latest is None else latest.memory_gib,
-            changes=_changes(run.study, request.trial),
+            changes=changes_of(run.study, request.trial),
         )
         return Snapshot(
             phases=(PhaseBar(name=FINAL_RUN, share=done / request.epochs, text=f"{done} of {request.epochs} epochs"),),
@@ -264,13 +264,13 @@ def rows(study: ReadableStudy, live: Iterable[LiveTrial], epochs: int) -> tuple[
             epoch_s=run.seconds / run.epoch if run.epoch else None,
             memory_gib=run.memory_gib or None,
             device=run.device,
-            changes=_changes(study, run.number),
+            changes=changes_of(study, run.number),
         )
         for run in sorted(live, key=lambda run: (run.number, run.label))
     )
 
 
-def _changes(study: ReadableStudy, number: int) -> str:
+def changes_of(study: ReadableStudy, number: int) -> str:
     """Return the parameters of a trial that differ from the default configuration."""
     trials = study.trials()
     if number == 0:

@@ -13,8 +13,9 @@ from tuner.system.printable import printable
 
 _WIDE = 110
 """Width of a terminal, in columns, from which loss, memory and device of a run are shown too."""
-_PHASE_BAR = 24
+_PHASE_BAR, _NARROW_PHASE_BAR = 24, 12
 _RUN_BAR = 10
+"""Widths of bars, in columns."""
 _LONGEST_DEVICE = 20
 _GAP = "  "
 
@@ -37,7 +38,7 @@ def rendered(snapshot: Snapshot, *, width: int, height: int, ascii_only: bool = 
         events=[Text(printable(event), style="dim") for event in snapshot.events],
         table=_table(snapshot, bars, is_wide=width >= _WIDE),
         best=[Text(f"best   {printable(snapshot.best)}", style="bold")] if snapshot.best else [],
-        phases=_phases(snapshot, bars),
+        phases=_phases(snapshot, bars, _PHASE_BAR if width >= _WIDE else _NARROW_PHASE_BAR),
         current=snapshot.current,
         times=_times(snapshot),
     )
@@ -99,18 +100,18 @@ def _first_of(table: Sequence[Text], number: int) -> list[Text]:
     return [*table[: number - 1], Text(f"and {len(table) - number + 1} more", style="dim")]
 
 
-def _phases(snapshot: Snapshot, bars: _Bars) -> list[Text]:
+def _phases(snapshot: Snapshot, bars: _Bars, bar_width: int) -> list[Text]:
     widest = max((len(phase.name) for phase in snapshot.phases), default=0)
     return [
-        _phase(phase, widest, bars, is_current=number == snapshot.current)
+        _phase(phase, widest, bars.drawn(phase.share, bar_width), is_current=number == snapshot.current)
         for number, phase in enumerate(snapshot.phases)
     ]
 
 
-def _phase(phase: PhaseBar, widest: int, bars: _Bars, *, is_current: bool) -> Text:
+def _phase(phase: PhaseBar, widest: int, bar: Text, *, is_current: bool) -> Text:
     line = Text()
     line.append(f"{phase.name:{widest}}{_GAP}", style="bold" if is_current else "dim")
-    line.append_text(bars.drawn(phase.share, _PHASE_BAR))
+    line.append_text(bar)
     # A phase that has not ended never shows 100 %.
     return line.append(f" {int(phase.share * 100):3} %{_GAP}{printable(phase.text)}")
 

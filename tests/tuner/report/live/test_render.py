@@ -22,7 +22,7 @@ SNAPSHOT = Snapshot(
         ),
         RunRow(label="12", epoch=0, epochs=9, slot=1, changes="lr0 0.2"),
     ),
-    best="trial 3: 0.3000, +0.0500 to the default configuration (0.2500) on one seed",
+    best="trial 3: 0.3000, +0.0500 over the default (0.2500) on one seed",
     events=("trial 1 pauses after epoch 3", "trial 2 pruned: early stop"),
     elapsed_s=3723.0,
     left_s=7384.0,
@@ -40,20 +40,20 @@ def test_the_view_of_a_terminal_of_80_columns():
         "trial 1 pauses after epoch 3",
         "trial 2 pruned: early stop",
         "trial  slot  epoch  in epoch    mAP50-95  s/epoch  differs from the default in",
-        "    7     0    3/9  ━━━━━─────    0.1234     12.3  lr0 0.01234, mosaic 0.5, hs…",
+        "    7     0    3/9  ━━━━━─────    0.1234     12.3  lr0 0.01234, mosaic 0.5, hsv…",
         "   12     1    1/9                                 lr0 0.2",
-        "best   trial 3: 0.3000, +0.0500 to the default configuration (0.2500) on one se…",
-        "search         ━━━━━━━━━───────────────  38 %  4/24 trials: 2 running, 1 complet…",
-        "re-evaluation  ────────────────────────   0 %  at most 8 runs",
-        "final run      ────────────────────────   0 %  100 epochs",
+        "best   trial 3: 0.3000, +0.0500 over the default (0.2500) on one seed",
+        "search         ━━━━━───────  38 %  4/24 trials: 2 running, 1 complete, 1 pruned",
+        "re-evaluation  ────────────   0 %  at most 8 runs",
+        "final run      ────────────   0 %  100 epochs",
         "1:02:03 so far, about 2:03:04 left in total",
     ]
 
 
 def test_a_wide_terminal_shows_loss_memory_and_device_too():
-    assert shown(SNAPSHOT, 116)[2:5] == [
+    assert shown(SNAPSHOT, 110)[2:5] == [
         "trial  slot  epoch  in epoch    mAP50-95  loss  s/epoch  GiB  device       differs from the default in",
-        "    7     0    3/9  ━━━━━─────    0.1234  3.46     12.3  4.6  NVIDIA H100  lr0 0.01234, mosaic 0.5, hsv_h …",
+        "    7     0    3/9  ━━━━━─────    0.1234  3.46     12.3  4.6  NVIDIA H100  lr0 0.01234, mosaic 0.5, hsv_h 0.…",
         "   12     1    1/9                                                         lr0 0.2",
     ]
 
@@ -109,11 +109,11 @@ def test_without_colours_a_bar_can_still_be_read(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     line = shown(SNAPSHOT, 80, color="standard")[6]
     assert "\x1b[3" not in line
-    assert ("━" * 9 + "─" * 15) in line.replace("\x1b[0m", "").replace("\x1b[2m", "")
+    assert ("━" * 5 + "─" * 7) in line.replace("\x1b[0m", "").replace("\x1b[2m", "")
 
 
 def test_a_terminal_without_lines_gets_ascii():
-    assert "search         #########---------------  38 %" in shown(SNAPSHOT, 80, ascii_only=True)[6]
+    assert "search         #####-------  38 %" in shown(SNAPSHOT, 80, ascii_only=True)[6]
 
 
 def test_what_is_prepared_is_all_that_is_shown_before_the_first_phase():
