@@ -17,7 +17,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser test-slow test-lowest coverage chaos bench-decisions bench-verdicts check docs format install lock clean python
+.PHONY: help demo test browser test-slow test-lowest coverage chaos bench-decisions bench-verdicts check docs live-view format install lock clean python
 
 help:
 	@echo "make demo      install, then search the sample data set with search_spaces/quick.yaml"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench-verdicts  how often a winner is wrongly called better: about a minute"
 	@echo "make check     ruff, mypy, import-linter and the documentation alone"
 	@echo "make docs      the documentation as a site, in build/site"
+	@echo "make live-view  docs/images/live-view.svg from a real search: about five minutes"
 	@echo "make format    let ruff sort imports and lay out the code"
 	@echo "make install   create $(VENV) from requirements.lock, when that or pyproject.toml has changed"
 	@echo "make lock      refresh requirements.lock from pyproject.toml; LOCK_OPTIONS=--upgrade takes newer releases"
@@ -94,6 +95,10 @@ check: install docs
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The terminal of the README; its pages are images too.
+live-view: install
+	$(BIN)/python docs/make_live_view.py
 
 format: install
 	$(BIN)/ruff check --fix --select I .

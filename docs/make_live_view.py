@@ -25,8 +25,8 @@ IMAGE = ROOT / "docs" / "images" / "live-view.svg"
 COMMAND = ("tune", "run", "--space", "search_spaces/quick.yaml")
 COLUMNS, LINES = 118, 40
 
-MOMENT = re.compile(r"trial +slot.+in epoch.+best +trial [1-9].+ [4-7]/8 trials: 2 running.+ left in total", re.DOTALL)
-"""Text of the live view to draw: half of the trials have ended, and one of them is better than the default."""
+MOMENT = re.compile(r"trial +slot.+in epoch.+best +trial .+ [4-6]/8 trials: 2 running.+ left in total", re.DOTALL)
+"""Text of the live view to draw: half of the trials have ended, and two are training."""
 
 _ERASED = re.compile(rb"\r?\x1b\[2K(?:\x1b\[1A\x1b\[2K)*")
 """What rich writes before it draws the live view again: erase this line, and each line above."""
