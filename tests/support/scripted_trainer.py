@@ -1,7 +1,10 @@
 """A trainer that speaks the contract and trains nothing: it plays a script.
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
-[--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL] [--records]`
+[--batches N] [--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL]
+[--records]`
+
+With batches, it reports its progress in each epoch; without, it is like a trainer that does not.
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
 in the first epoch. Batches of more pixels than there is room for run out of memory. Epochs already played are kept in
@@ -31,6 +34,7 @@ from types import FrameType
 from typing import NoReturn, cast
 
 from tuner.contract import (
+    TRAIN_STEP,
     WEIGHTS,
     DataCheckRequest,
     EndRecord,
@@ -64,6 +68,7 @@ class Options(argparse.Namespace):
     """Options of the command line."""
 
     epoch_seconds: float
+    batches: int
     journal: Path | None
     fail: str
     prepare_seconds: float
@@ -87,6 +92,7 @@ class End(Exception):  # noqa: N818
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--epoch-seconds", type=float, default=0.05)
+    parser.add_argument("--batches", type=int, default=0)
     parser.add_argument("--journal", type=Path)
     parser.add_argument("--fail", default="")
     parser.add_argument("--prepare-seconds", type=float, default=0.0)
@@ -245,7 +251,7 @@ def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord
                     if name == "vanish"
                     else globals()[f"fault_{name}"](argument, value)
                 )
-            time.sleep(options.epoch_seconds)
+            batches(options)
             if float(request.params.get("lr0", 0.01)) > 1:
                 return EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 1")
             temporary = checkpoint.with_suffix(".tmp")
@@ -272,6 +278,15 @@ def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord
         checkpoint=str(checkpoint) if request.full else "",
         metrics=values(value) if request.full else None,
     )
+
+
+def batches(options: Options) -> None:
+    """Take the time of an epoch, and report each batch of it."""
+    for batch in range(1, options.batches + 1):
+        time.sleep(options.epoch_seconds / options.batches)
+        send(ProgressRecord(step=TRAIN_STEP, done=batch, total=options.batches))
+    if not options.batches:
+        time.sleep(options.epoch_seconds)
 
 
 def values(value: Value) -> dict[str, float]:

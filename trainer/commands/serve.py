@@ -5,12 +5,15 @@ all its resources, including GPU memory. The server itself never uses CUDA and n
 survives a fork.
 """
 
+import array
 import faulthandler
+import fcntl
 import logging
 import os
 import select
 import signal
 import sys
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +33,7 @@ from tuner.contract import (
     Outcome,
     PrepareRequest,
     PreviewRequest,
+    ProgressRecord,
     Record,
     Request,
     StartedRecord,
@@ -258,6 +262,15 @@ def _print_to(path: Path) -> None:
 
 
 def _send(fd: int, record: Record) -> None:
+    """Send a record; leave out progress while the tuner has not read what it got, so that it never fills the pipe."""
+    if isinstance(record, ProgressRecord) and _unread_bytes(fd):
+        return
     data = (encode(record) + "\n").encode()
     while data:
         data = data[os.write(fd, data) :]
+
+
+def _unread_bytes(pipe: int) -> int:
+    unread = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, unread)
+    return unread[0]

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -20,10 +21,22 @@ from trainer.training import distributed
 from trainer.training.backup import Backup
 from trainer.ultralytics_bridge.checkpoints import check_resumable
 from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
-from tuner.contract import FULL_RUN_DEFAULTS, EndRecord, EpochRecord, Outcome, Record, TrainRequest
+from tuner.contract import (
+    FULL_RUN_DEFAULTS,
+    TRAIN_STEP,
+    EndRecord,
+    EpochRecord,
+    Outcome,
+    ProgressRecord,
+    Record,
+    TrainRequest,
+)
 from tuner.contract.run_folder import ARGUMENTS, LOCK, LOG, RECORDS, REQUEST, RESULTS, WEIGHTS
 
 logger = logging.getLogger("trainer")
+
+_PROGRESS_S = 1.0
+"""Minimum time between two records of the progress in an epoch, and before the first, in seconds."""
 
 _OPTIONAL = ("stages", "max_images")
 """Fields that the stored identity omits if empty, like versions without these fields."""
@@ -95,10 +108,16 @@ class _Run:
         self._backup = Backup(request.backup) if request.backup else None
         self._backup_every = max(int(request.params.get("save_period", FULL_RUN_DEFAULTS["save_period"])), 1)
         self._latest: EpochRecord | None = None
+        self._next_progress_s = time.monotonic() + _PROGRESS_S
         self._directory.mkdir(parents=True, exist_ok=True)
 
     def validates(self, epoch: int) -> bool:
         return epoch in self._validation_epochs
+
+    def batch_trained(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next_progress_s:
+            self._emit(ProgressRecord(step=TRAIN_STEP, done=done, total=total))
+            self._next_progress_s = time.monotonic() + _PROGRESS_S
 
     def epoch_trained(self, epoch: Epoch) -> None:
         self._latest = EpochRecord(
@@ -118,6 +137,7 @@ class _Run:
         assert self._latest is not None
         assert self._latest.epoch == epoch
         self._emit(self._latest)
+        self._next_progress_s = time.monotonic() + _PROGRESS_S
         if self._backup is not None and epoch % self._backup_every == 0:
             self._backup.copy(self._kept_elsewhere())
 

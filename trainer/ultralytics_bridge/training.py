@@ -65,6 +65,9 @@ class Supervisor(Protocol):
     def validates(self, epoch: int) -> bool:
         """Return whether this epoch needs metrics."""
 
+    def batch_trained(self, done: int, total: int) -> None:
+        """Handle the end of a batch, the `done`-th of `total` in its epoch."""
+
     def epoch_trained(self, epoch: Epoch) -> None:
         """Handle the end of an epoch; its checkpoint is not visible yet."""
 
@@ -170,6 +173,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 
     def _check_loss(self) -> None:
         self._batch += 1
+        self.supervisor.batch_trained(self._batch, len(self.train_loader))
         if self.device.type == "cuda" and self._batch % _CUDA_CHECK_EVERY:
             return
         reason = self._watch.verdict(float(self.loss.detach()) / max(self.batch_size, 1))

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from tuner.execution.watchdog import HangTimeouts
 from tuner.system.paths import checked_path
 
 if TYPE_CHECKING:
+    from tuner.report.progress import View
     from tuner.study import StoredStudy, StudyPaths
     from tuner.workflows.hooks import Hooks
     from tuner.workflows.options import Machines
@@ -198,6 +200,8 @@ def _without_secrets(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     kept: list[str] = []
     hidden: dict[str, str] = {}
     rest = list(arguments)
+    # All of them or none: an option on the command line hides the variable.
+    is_storage_secret = any(map(_has_password, _values_of("--storage", arguments)))
     has_hooks = next((a for a in arguments if not a.startswith("-")), "") in {"run", "promote"}
     while rest:
         argument = rest.pop(0)
@@ -208,13 +212,18 @@ def _without_secrets(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
             continue
         given = [argument] if has_value else [argument, rest.pop(0)]
         secret = value if has_value else given[1]
-        if variable == STORAGE_VARIABLE and not _has_password(secret):
+        if variable == STORAGE_VARIABLE and not is_storage_secret:
             kept += given
-        elif variable == NOTIFY_VARIABLE and variable in hidden:
+        elif variable != ON_END_VARIABLE and variable in hidden:  # options that may be repeated
             hidden[variable] += f" {secret}"
         else:
             hidden[variable] = secret
     return kept, hidden
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    following = [value for name, value in pairwise(arguments) if name == option]
+    return following + [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{option}=")]
 
 
 def _has_password(url: str) -> bool:
@@ -292,5 +301,17 @@ def commands_prefix() -> str:
 
 
 def terminal_is_dumb() -> bool:
-    """Check whether the terminal cannot show a live view, or the user wants none."""
-    return os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
+    """Check whether the terminal cannot show a live view."""
+    return os.environ.get("TERM") == "dumb"
+
+
+def started_view(context: typer.Context, *, plain: bool) -> "View":
+    """Show the view of a run from now to the end of the command, before the slow packages are imported."""
+    from rich.console import Console
+
+    from tuner.report.progress import View
+
+    view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
+    view.preparing("starting")
+    context.with_resource(view.shown())
+    return view

@@ -49,5 +49,10 @@ def metrics(incomplete: str) -> list[str]:
     return _starting(incomplete, METRICS)
 
 
+def trial_orders(incomplete: str) -> list[str]:
+    """Complete the orders of trials."""
+    return _starting(incomplete, ("number", "value", "gain", "cost", "epochs"))
+
+
 def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
     return sorted({name for name in names if name.startswith(incomplete)})

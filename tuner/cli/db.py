@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli import completion
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage, storage_url
 from tuner.exceptions import StorageError, UsageError
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 StudyName = Annotated[
     str | None,
-    typer.Argument(metavar="[STUDY]", help="Name of the study whose database to use; not needed with --storage."),
+    typer.Argument(
+        metavar="[STUDY]",
+        help="Name of the study whose database to use; not needed with --storage.",
+        autocompletion=completion.study_names,
+    ),
 ]
 
 app = typer.Typer(help="Check, copy or upgrade the database of a study.", no_args_is_help=True)

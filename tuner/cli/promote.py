@@ -19,18 +19,18 @@ from tuner.cli.arguments import (
     Storage,
     StudyName,
     Trainer,
-    commands_prefix,
     data_source,
     hooks_of,
     machines,
     model_source,
     open_study,
-    terminal_is_dumb,
+    started_view,
 )
 from tuner.execution.watchdog import LEAST_S, START_S
 
 
 def promote(
+    context: typer.Context,
     study: StudyName,
     epochs: Annotated[
         int | None,
@@ -55,9 +55,7 @@ def promote(
     plain: Annotated[bool, typer.Option("--plain", help="Print plain lines instead of a live view.")] = False,
 ) -> None:
     """Train the winner of a search in full, or resume this final run."""
-    from rich.console import Console
-
-    from tuner.report.progress import View
+    view = started_view(context, plain=plain)
     from tuner.trackers.choice import chosen_trackers
     from tuner.workflows import run as service
     from tuner.workflows.hooks import reported_end
@@ -65,7 +63,6 @@ def promote(
     trackers = chosen_trackers(log or ())
     hooks = hooks_of(on_end, notify)
     opened, paths = open_study(study, home, storage)
-    view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     with reported_end(hooks, view.note) as end:
         end.concerns(opened.name, paths)
         where = machines(gpus, None, address, trainer, hang_after, start_within)

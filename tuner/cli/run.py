@@ -23,15 +23,14 @@ from tuner.cli.arguments import (
     Storage,
     Trainer,
     chosen_model,
-    commands_prefix,
     data_name,
     data_source,
     given_command,
     hooks_of,
     machines,
     open_study,
+    started_view,
     storage_url,
-    terminal_is_dumb,
 )
 from tuner.contract import ParamValue
 from tuner.exceptions import UsageError
@@ -170,10 +169,8 @@ def run(
 
         tune run --space strong_aug --data new/dataset.yaml --warm-start strong_aug-dataset-mamba-yolo-t
     """
-    from rich.console import Console
-
+    view = started_view(context, plain=plain)
     from tuner.decisions.stopping import Budget
-    from tuner.report.progress import View
     from tuner.space import find_space, load_space, with_fixed
     from tuner.study import StudyPaths, checked_study_name
     from tuner.trackers.choice import chosen_trackers
@@ -200,7 +197,6 @@ def run(
     bounds = Budget(hours=max_hours, gpu_hours=gpu_hours, no_improvement=no_improvement)
     if study is not None:
         checked_study_name(study)
-    view = View(Console(), plain=plain or terminal_is_dumb(), prefix=commands_prefix())
     if fixed:
         view.note(f"set    {', '.join(fixed)} for all trials; overrides the space")
     hooks = hooks_of(on_end, notify)

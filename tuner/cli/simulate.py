@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuner.cli import completion
 from tuner.exceptions import UsageError
 from tuner.system.printable import printable
 
@@ -19,7 +20,10 @@ def simulate(
     curves: Annotated[
         Path, typer.Option(help="Table of learning curves: parquet of `tune export --curves`, or npz of losses.")
     ],
-    strategy: Annotated[str, typer.Option(help="Strategy: auto, asha-promotion or asha-stopping.")] = "auto",
+    strategy: Annotated[
+        str,
+        typer.Option(help="Strategy: auto, asha-promotion or asha-stopping.", autocompletion=completion.strategies),
+    ] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Trials to run at once.")] = 4,
     budget: Annotated[float, typer.Option(help="Search budget: worker time in full runs of average cost.")] = 20.0,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for the proposals.")] = 0,

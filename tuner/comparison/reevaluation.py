@@ -15,13 +15,13 @@ from optuna.trial import TrialState
 from tuner.comparison.contest import MIN_SEEDS, ComparisonPlan, Run, plan
 from tuner.comparison.record import EndedRun, Reevaluated, reevaluated
 from tuner.comparison.verdict import next_runs, verdict
-from tuner.contract import EndRecord, EpochRecord, Outcome, Record, StartedRecord, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, ProgressRecord, Record, StartedRecord, TrainRequest
 from tuner.divergence import divergence
 from tuner.exceptions import DataError, FailurePolicyError, TunerError
 from tuner.study import ReadableStudy, StudyPaths, StudySession, TrialRecord, place_problem
 from tuner.system.disk_space import discard_weights
 from tuner.trials.attempts import Attempts
-from tuner.trials.live import DIVERGED, LiveTrial, total_loss
+from tuner.trials.live import DIVERGED, LiveTrial, share_of, total_loss
 from tuner.trials.requests import Inputs, TrialTerms, train_request
 from tuner.trials.retry_policy import Failure, failure_of
 from tuner.trials.workload import Decision
@@ -146,6 +146,11 @@ class Reevaluation:
         return self.stop_reason is not None or self.verdict.decided
 
     @property
+    def study(self) -> StudySession:
+        """Study that the comparison is recorded in."""
+        return self._study
+
+    @property
     def epochs(self) -> int:
         """Length of each run, in epochs."""
         return self._study.spec.epochs
@@ -175,6 +180,8 @@ class Reevaluation:
             return Decision.STOP
         if isinstance(record, StartedRecord):
             live.device = record.device
+        elif isinstance(record, ProgressRecord):
+            live.within = share_of(record)
         elif isinstance(record, EpochRecord):
             return self._on_epoch(number, live, record)
         elif isinstance(record, EndRecord):

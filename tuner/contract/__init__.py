@@ -12,7 +12,7 @@ answers what it cannot read with `end`, outcome `error`, and one line that says 
 
     request          records, in this order                 asked by
     prepare          started?, prepared, end                tune run, train, promote, export
-    train            started, epoch, epoch, ..., end        tune run, train, promote
+    train            started, (progress..., epoch)..., end  tune run, train, promote
     check_data       started, progress..., cleaned?, end    tune data check; tune run and train without a model
     preview          started, previewed, end                tune preview
     environment      started, environment_report, end       tune doctor; tune train, unless it gets --gpus 0
@@ -31,6 +31,9 @@ trainer ends without an answer, or does not send `started` within two minutes.
 run, the tuner sends SIGTERM to that group, and the trainer ends the request with the outcome `stopped`. SIGKILL
 follows after five seconds. Before the tuner kills a run that hangs, it sends SIGUSR1: write the stacks of all threads
 to the log. This is optional, since the default action, dying, is as good. Training never waits for the tuner.
+
+`progress` is optional too: the batches trained so far in the running epoch, with the step `TRAIN_STEP`, at most one
+record a second. It feeds the live view and shows the tuner that the trainer is alive; no decision depends on it.
 
 A request is idempotent. Sent again after a crash, with the same directory, it resumes from the last checkpoint there,
 and repeats the records of the epochs that are already trained before it sends new ones. The tuner ignores repeated
@@ -63,7 +66,7 @@ from tuner.contract.codec import (
     decode,
     encode,
 )
-from tuner.contract.data_report import CleanedRecord, DataCheckRequest, ProgressRecord
+from tuner.contract.data_report import TRAIN_STEP, CleanedRecord, DataCheckRequest, ProgressRecord
 from tuner.contract.environment import EnvironmentRecord, EnvironmentRequest, Gpu
 from tuner.contract.measuring import Latency, MeasuredRecord, MeasureRequest
 from tuner.contract.messages import (
@@ -87,6 +90,7 @@ __all__ = [
     "CONTRACT_VERSION",
     "FULL_RUN_DEFAULTS",
     "METRICS",
+    "TRAIN_STEP",
     "WEIGHTS",
     "CleanedRecord",
     "ContractError",

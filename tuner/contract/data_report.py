@@ -32,15 +32,20 @@ class DataCheckRequest:
     """Accept the report of an earlier check if no file has changed since."""
 
 
+TRAIN_STEP = "train"
+"""Step of the progress within an epoch."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressRecord:
-    """Report the progress of a check."""
+    """Report the progress of a check, or of training within an epoch."""
 
     type: ClassVar[str] = "progress"
     step: str
+    """Part of a check; in training, `TRAIN_STEP`: batches of the epoch that follows the last `EpochRecord`."""
     done: int
     total: int
-    """Number of images in this step."""
+    """Number of images in this step of a check, or of batches in the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

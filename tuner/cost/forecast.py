@@ -61,7 +61,7 @@ class Forecast:
 
     def search_epochs(self, now: Position) -> float:
         """Return the remaining wall time of the search in epochs; slots and trials limit how many run in parallel."""
-        left = self._left_to_train(now)
+        left = self.epochs_left(now)
         courses = self.estimate.courses
         apart = fmean(course.ends[-1] - course.at(max(course.trained - left, 0.0)) for course in courses)
         return max(apart, left / self.slots, float(self._next_stop(now)))
@@ -74,8 +74,8 @@ class Forecast:
         """Return the time of the final run at the pace of a trial, in seconds; 0 if there is none."""
         return self.promote_epochs * pace_s
 
-    def _left_to_train(self, now: Position) -> float:
-        """Sum the remaining epochs of all trials, rung by rung: of trials on their way, and of trials still to come."""
+    def epochs_left(self, now: Position) -> float:
+        """Return the remaining epochs of all trials, on their way or still to come, summed rung by rung."""
         begun = (*now.training, *now.paused, *now.ended)
         left, start, arriving, expected_before = 0.0, 0, float(now.to_begin), float(now.to_begin + len(begun))
         for stop, arrivals in self.estimate.arrivals.items():

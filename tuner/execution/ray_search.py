@@ -66,6 +66,7 @@ class _Driver:
         """Record that the lowest free slot starts this run."""
         taken = {span.slot for span in self.spans.values()}
         slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+        self.workload.live[self.numbers[trial_id]].slot = slot
         self.spans[trial_id] = self.terms.timeline.begin(self.terms.phase, request.trial, request.seed, slot)
 
     def look_around(self, *, attempt_failed: bool = False) -> None:

@@ -323,7 +323,8 @@ def studies(home: Name | None = None, *, storage: str | None = None) -> "tuple[S
     from tuner.report.studies import summaries
 
     names = [path.parent.name for path in home_folder(home).glob("*/study.db")]
-    return tuple(summaries(home_folder(home), names, storage or os.environ.get(STORAGE_VARIABLE)))
+    urls = [storage] if storage else os.environ.get(STORAGE_VARIABLE, "").split()
+    return tuple(summaries(home_folder(home), names, urls))
 
 
 def _advised_model(data: str, trainer: str | None) -> str:

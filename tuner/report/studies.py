@@ -49,17 +49,18 @@ class StudySummary:
     """Reason why the study cannot be read."""
 
 
-def summaries(home: Path, names: Sequence[str], storage: str | None) -> list[StudySummary]:
-    """Summarise the studies below `home`, and those of a database, ordered by name; a broken study gets a row too.
+def summaries(home: Path, names: Sequence[str], storages: Sequence[str]) -> list[StudySummary]:
+    """Summarise the studies below `home`, and those of databases, ordered by name; a broken study gets a row too.
 
     Args:
         home: Folder that holds the studies.
         names: Names of the studies that have a database in their folder.
-        storage: URL of a database with further studies; None for none.
+        storages: URLs of databases with further studies; studies of the same name in several of them get a row each.
     """
-    urls = {name: sqlite_url(StudyPaths(home.absolute() / name).database) for name in names}
-    shared = {} if storage is None else dict.fromkeys(study_names(storage), storage)
-    return [_summary(home, name, url) for name, url in sorted({**urls, **shared}.items())]
+    shared = {(name, url) for url in storages for name in study_names(url)}
+    elsewhere = {name for name, _ in shared}
+    own = {(name, sqlite_url(StudyPaths(home.absolute() / name).database)) for name in names if name not in elsewhere}
+    return [_summary(home, name, url) for name, url in sorted(own | shared)]
 
 
 def studies_facts(rows: Sequence[StudySummary]) -> dict[str, Any]:

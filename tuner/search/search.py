@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from optuna.trial import TrialState
 
-from tuner.contract import EndRecord, EpochRecord, Record, StartedRecord, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, ProgressRecord, Record, StartedRecord, TrainRequest
 from tuner.decisions.stopping import Budget
 from tuner.exceptions import FailurePolicyError, TunerError
 from tuner.memory.limits import NOTHING_FITS
@@ -21,7 +21,7 @@ from tuner.search.trial_events import TrialEvents
 from tuner.space import Space, UnitCube
 from tuner.study import StudyPaths, StudySession, TrialRecord
 from tuner.system.disk_space import discard_weights
-from tuner.trials.live import LiveTrial
+from tuner.trials.live import LiveTrial, share_of
 from tuner.trials.requests import Inputs, TrialTerms, every_epoch, train_request
 from tuner.trials.retry_policy import Failure
 from tuner.trials.workload import Decision
@@ -132,6 +132,9 @@ class Search:
             case EndRecord():
                 self._events.on_end(trial, record)
                 return Decision.STOP
+            case ProgressRecord():
+                trial.within = share_of(record)
+                return Decision.CONTINUE if self.stop_reason is None else Decision.STOP
             case _:
                 return Decision.CONTINUE if self.stop_reason is None else Decision.STOP
 

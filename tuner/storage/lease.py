@@ -257,15 +257,60 @@ def _try(
 
 def holder_of(url: str, study: str) -> Holder | None:
     """Return the lease holder recorded in the database; None if there is no holder, or it is certainly dead."""
+    beat = last_beat(url, study)
+    return None if beat is None or beat.holder.is_surely_dead() else beat.holder
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Last heartbeat of a lease holder."""
+
+    holder: Holder
+    token: str
+    count: int
+
+
+def last_beat(url: str, study: str) -> Beat | None:
+    """Return the last heartbeat of the lease holder recorded in the database, dead or alive; None if nobody holds it.
+
+    Raises:
+        StorageError: The database cannot be used.
+    """
     with translated(url), plain_engine(url) as engine:
         if not sqlalchemy.inspect(engine).has_table(_LEASES.name):
             return None
         with engine.begin() as connection:
             row = connection.execute(_LEASES.select().where(_LEASES.c.study == study)).first()
-    if row is None or row.token == "":
-        return None
-    holder = _holder(row.holder)
-    return None if holder.is_surely_dead() else holder
+    return None if row is None or row.token == "" else Beat(_holder(row.holder), row.token, row.beats)
+
+
+class HeartbeatWatch:
+    """Watch of a study's driver from another process, by its heartbeats on this process's clock."""
+
+    def __init__(self, url: str, study: str, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._study = study
+        self._now_s = now_s
+        self._seen: Beat | None = None
+        self._changed_s = now_s()
+
+    def look(self) -> Beat | None:
+        """Ask the database for the last heartbeat; None if the study has no driver."""
+        beat = last_beat(self._url, self._study)
+        if beat != self._seen:
+            self._seen, self._changed_s = beat, self._now_s()
+        return beat
+
+    def problem(self) -> str:
+        """Say why the driver that was last seen appears to be dead; empty if it does not."""
+        if self._seen is None:
+            return ""
+        if self._seen.holder.is_surely_dead():
+            return f"{self._seen.holder}, which drove this study, has died"
+        silent_s = self._now_s() - self._changed_s
+        if silent_s <= TIMEOUT_S or self._seen.holder.is_surely_alive():
+            return ""
+        return f"{self._seen.holder} appears to be dead: no heartbeat for {silent_s:.0f} s"
 
 
 def _holder(text: str) -> Holder:

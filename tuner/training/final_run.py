@@ -7,11 +7,12 @@ from optuna.trial import TrialState
 
 from tuner.comparison.contest import Conclusion, Verdict
 from tuner.comparison.record import reevaluated
-from tuner.contract import EndRecord, EpochRecord, Outcome, Record, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, ProgressRecord, Record, TrainRequest
 from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
 from tuner.search.results import at_ceiling, nothing_learnt
 from tuner.search.summary import failures_by_cause
 from tuner.study import FinalRunFacts, ReadableStudy, StudyPaths, StudySession, TrialRecord, best_trial
+from tuner.trials.live import share_of
 from tuner.trials.requests import Inputs, every_epoch, train_request
 
 
@@ -161,9 +162,11 @@ class FinalRun:
     """Final run of a study: receives the trainer's records and stores what later commands need."""
 
     def __init__(self, study: StudySession, request: TrainRequest) -> None:
-        self._study = study
+        self.study = study
         self.request = request
         self.latest: EpochRecord | None = None
+        self.within: float | None = None
+        """Finished share of the running epoch, 0..1; None if the trainer does not report it."""
         self.best: float | None = None
         self._facts = FinalRunFacts(
             trial=request.trial,
@@ -175,10 +178,12 @@ class FinalRun:
         study.record_final_run(self._facts)
 
     def report(self, record: Record) -> None:
-        """Keep the latest epoch."""
+        """Keep the latest epoch and the progress in the running one."""
+        if isinstance(record, ProgressRecord):
+            self.within = share_of(record)
         if isinstance(record, EpochRecord):
-            self.latest = record
-            value = (record.metrics or {}).get(self._study.spec.metric)
+            self.latest, self.within = record, None
+            value = (record.metrics or {}).get(self.study.spec.metric)
             if value is not None:
                 self.best = value if self.best is None else max(self.best, value)
 
@@ -187,12 +192,12 @@ class FinalRun:
         ended = replace(self._facts, log=end.log)
         if end.outcome == Outcome.COMPLETED:
             state = TrialState.COMPLETE.name
-            self._study.record_final_run(replace(ended, state=state, metrics=end.metrics, checkpoint=end.checkpoint))
+            self.study.record_final_run(replace(ended, state=state, metrics=end.metrics, checkpoint=end.checkpoint))
         elif end.outcome == Outcome.STOPPED:
-            self._study.record_final_run(replace(self._facts, state=TrialState.WAITING.name))
+            self.study.record_final_run(replace(self._facts, state=TrialState.WAITING.name))
         else:
             reason = f"{end.outcome.value}: {end.message}"
-            self._study.record_final_run(replace(ended, state=TrialState.FAIL.name, reason=reason))
+            self.study.record_final_run(replace(ended, state=TrialState.FAIL.name, reason=reason))
 
 
 def _nothing_complete(name: str, trials: Sequence[TrialRecord]) -> str:

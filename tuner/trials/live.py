@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from tuner.contract import EpochRecord
+from tuner.contract import TRAIN_STEP, EpochRecord, ProgressRecord
 from tuner.study import TrialFacts
 from tuner.trials.attempts import Attempts
 
@@ -26,6 +26,10 @@ class LiveTrial:
     seconds: float = 0.0
     memory_gib: float = 0.0
     latest: EpochRecord | None = None
+    within: float | None = None
+    """Finished share of the running epoch, 0..1; None if the trainer does not report it."""
+    slot: int | None = None
+    """Number of the slot that trains it, 0-based; None before the driver has placed it."""
 
     @property
     def label(self) -> str:
@@ -38,10 +42,18 @@ class LiveTrial:
             self.epoch = record.epoch
             self.seconds += record.seconds
         self.latest = record
+        self.within = None
         self.memory_gib = max(self.memory_gib, record.memory_gib)
         value = metric_of(record, metric)
         self.value = self.value if value is None else value
         return self.attempts.note_epoch(record.epoch)
+
+
+def share_of(record: ProgressRecord) -> float | None:
+    """Return the finished share of the running epoch, 0..1; None for progress of anything else."""
+    if record.step != TRAIN_STEP or record.total <= 0:
+        return None
+    return min(max(record.done / record.total, 0.0), 1.0)
 
 
 def metric_of(record: EpochRecord, metric: str) -> float | None:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tuner.contract import Record, TrainRequest
 from tuner.exceptions import TunerError
+from tuner.trials.live import LiveTrial
 
 
 class Decision(StrEnum):
@@ -36,7 +37,7 @@ class Workload(Protocol):
         """True if no more runs will be suggested."""
 
     @property
-    def live(self) -> Mapping[int, object]:
+    def live(self) -> Mapping[int, LiveTrial]:
         """Live runs, by number."""
 
     def suggest(self) -> TrainRequest | None:

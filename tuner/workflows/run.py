@@ -88,7 +88,9 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
         tracked(options.trackers, options.paths, view.note) as tracking,
     ):
         view.note(f"study {options.name} in {options.paths.root}")
+        view.preparing("checking the data set and the model")
         prepared = prepared_by(options.machines.trainer, options.data, options.model, options.paths.root)
+        view.preparing("opening the study")
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
             end.reads(study)
             _refuse_changes(study, options, prepared)
@@ -97,10 +99,14 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                 study.record_command(options.command)
             tracking.follow(study)
             view.subject(study.spec, options.space, prepared.notes)
+            view.preparing("starting Ray")
             with watched_machines(options.machines, study, signals, end) as slots:
+                view.preparing("estimating the cost")
                 require_room(options, study, slots)
                 forecast = estimate_run(options, prepared, study, slots, view.cost_estimate)
+                view.preparing("measuring which sizes fit into memory")
                 measure_memory(options, study, slots, signals, view.note)
+                view.preparing("starting the trainers")
                 session = _Session(
                     study=study,
                     paths=options.paths,
@@ -118,6 +124,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                 winner = choose_winner(study)
                 if options.promote:
                     _train_in_full(session, winner, options.space.settings.promote_epochs)
+            view.preparing("writing the results")
             study.flush(_FLUSH_S)
             write_params(params_yaml(study, winner, options.space.settings.promote_epochs), options.paths.params)
             write_card(study, options.paths, options.machines.trainer, view.note)
@@ -134,9 +141,12 @@ def estimate_only(options: RunOptions, view: View) -> None:
     with trapped_signals() as signals, scratch_folder() as scratch:
         folder = scratch / "estimate"
         folder.mkdir()
+        view.preparing("checking the data set and the model")
         prepared = prepared_by(options.machines.trainer, options.data, options.model, folder)
         view.subject(_spec(options, prepared), options.space, prepared.notes)
+        view.preparing("starting Ray")
         with connected_machines(options.machines, signals) as slots:
+            view.preparing("timing the first epoch of the default configuration")
             epoch = timed_epoch(options, prepared, slots, folder, signals)
             estimate = estimate_cost(options.space, slots=slots.number)
             view.cost_estimate(estimate_lines(options, estimate, prepared.checkpoint_bytes, slots, epoch))
@@ -189,6 +199,7 @@ def promote(
         study.renew_places(prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model))
         tracking.follow(study)
         length = epochs or study.spec.promote_epochs
+        view.preparing("starting Ray")
         with watched_machines(machines, study, signals, end) as slots:
             session = _Session(study=study, paths=paths, machines=machines, slots=slots, view=view, signals=signals)
             _train_in_full(session, winner, length)

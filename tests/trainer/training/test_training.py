@@ -25,6 +25,9 @@ class Silent:
     def validates(self, epoch):
         return False
 
+    def batch_trained(self, done, total):
+        pass
+
     def epoch_trained(self, epoch):
         pass
 

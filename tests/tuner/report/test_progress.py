@@ -16,19 +16,14 @@ import tuner.report.progress
 from tests.support.clock import Clock
 from tests.tuner.conftest import SPACE, driven, epoch, play
 from tuner.comparison.reevaluation import Reevaluation, plan_for
-from tuner.contract import EndRecord, Outcome, StartedRecord
+from tuner.contract import TRAIN_STEP, EndRecord, Outcome, ProgressRecord, StartedRecord
 from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
 from tuner.decisions.stopping import Budget
 from tuner.report.conclusion import conclusion_lines
-from tuner.report.progress import (
-    SearchProgress,
-    View,
-    duration,
-    final_run_line,
-    live_table,
-    reevaluation_line,
-)
+from tuner.report.live.of_run import FinalRunProgress, ReevaluationProgress, SearchProgress
+from tuner.report.live.render import duration, rendered
+from tuner.report.progress import View
 from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import StudyPaths
@@ -81,9 +76,9 @@ def printed(console):
     return console.file.getvalue()
 
 
-def rendered(renderable):
-    console = Console(file=StringIO(), width=120)
-    console.print(renderable)
+def lines_of(snapshot, width=120, height=40):
+    console = Console(file=StringIO(), width=width)
+    console.print(rendered(snapshot, width=width, height=height))
     return console.file.getvalue().splitlines()
 
 
@@ -218,26 +213,58 @@ def test_the_remaining_time_is_never_negative(study, space, paths, terms, search
     assert progress.eta_s() >= 0
 
 
-def test_the_live_table_has_a_row_a_running_trial(search, forecast):
+def test_a_running_trial_has_a_row_with_its_progress_and_its_parameters(search, forecast, clock):
     first, second = search.suggest(), search.suggest()
     search.report(first.trial, StartedRecord(pid=1, device="CPU [0]"))
     for number, value in ((1, None), (2, None), (3, 0.2)):
         search.report(first.trial, epoch(number, value))
-    lines = rendered(live_table(search.live, SearchProgress(search, forecast).line()))
-    assert lines[0].split() == ["trial", "epoch", "metric", "s/epoch", "GiB", "device"]
-    assert lines[1].split(maxsplit=5)[:5] == ["0", "3", "0.2000", "2.0", "0.5"]
-    assert lines[2].split() == [str(second.trial), "…"]
-    assert lines[3].startswith("0/6 trials (2 running, 0 complete, 0 pruned, 0 fail); no trial is complete yet")
+    search.report(first.trial, ProgressRecord(step=TRAIN_STEP, done=3, total=4))
+    search.live[0].slot, search.live[1].slot = 1, 0
+    lines = lines_of(SearchProgress(search, forecast, clock.monotonic).snapshot())
+    lr0 = search.trials[second.trial].params["lr0"]
+    assert [line.rstrip() for line in lines[:3]] == [
+        "trial  slot  epoch  in epoch    mAP50-95  loss  s/epoch  GiB  device   differs from the default in",
+        "    0     1    4/9  ━━━━━━━━──    0.2000     1      2.0  0.5  CPU [0]  nothing: the default configuration",
+        f"    1     0    1/9                                                     lr0 {lr0:.4g}",
+    ]
 
 
-def test_brackets_in_the_name_of_a_device_are_shown(search, forecast):
-    search.report(search.suggest().trial, StartedRecord(pid=1, device="GPU [slot a]"))
-    assert "GPU [slot a]" in rendered(live_table(search.live, SearchProgress(search, forecast).line()))[1]
+def test_the_bars_show_the_phases_and_one_time_for_all_of_them(search, forecast, clock):
+    progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0), clock.monotonic)
+    play(search, search.suggest(), 0.5, 0.25)
+    clock.sleep(20.0)
+    position, snapshot = progress.position(), progress.snapshot()
+    searching, comparing, final = snapshot.phases
+    assert searching.share == 9 / (9 + forecast.epochs_left(position))
+    assert searching.text == "1/6 trials: 1 complete"
+    assert (comparing.share, comparing.text) == (0.0, f"at most {forecast.estimate.comparison_runs.high:.0f} runs")
+    assert (final.share, final.text) == (0.0, "20 epochs")
+    pace_s = progress.pace_s()
+    assert snapshot.left_s == progress.eta_s() + forecast.comparison_s(pace_s) + forecast.full_run_s(pace_s)
+    assert snapshot.best == "trial 0: 0.2500, the default configuration"
 
 
-def test_the_live_table_of_an_idle_search_is_its_totals(search, forecast):
-    lines = rendered(live_table(search.live, SearchProgress(search, forecast).line()))
-    assert lines[1].startswith("0/6 trials (0 running")
+def test_the_best_is_compared_with_the_default_configuration(search, forecast, winner):
+    assert SearchProgress(search, forecast).snapshot().best == (
+        "trial 1: 0.3000, +0.0500 over the default (0.2500) on one seed"
+    )
+
+
+def test_a_new_epoch_has_no_progress_yet(search):
+    request = search.suggest()
+    search.report(request.trial, ProgressRecord(step=TRAIN_STEP, done=3, total=4))
+    assert search.live[0].within == 0.75
+    search.report(request.trial, epoch(1))
+    assert search.live[0].within is None
+
+
+@pytest.mark.parametrize(
+    ("step", "done", "total", "share"), [("images", 1, 2, None), ("train", 5, 4, 1.0), ("train", 1, 0, None)]
+)
+def test_only_progress_of_training_counts_and_never_more_than_the_epoch(search, step, done, total, share):
+    request = search.suggest()
+    search.report(request.trial, ProgressRecord(step=step, done=done, total=total))
+    assert search.live[0].within == share
 
 
 def test_without_a_terminal_progress_is_told_line_by_line(view, console, search, monkeypatch, forecast):
@@ -276,7 +303,7 @@ def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecas
     with View(console, plain=False).watching(search, TwoSlots(), forecast):
         pass
     text = printed(console)
-    assert "s/epoch" in text
+    assert "differs from the default in" in text
     assert "\x1b[2K" in text  # lines erased at the end
 
 
@@ -284,12 +311,14 @@ def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecas
 
 
 def test_the_final_run_is_told_from_its_latest_epoch(promoted):
-    assert final_run_line(promoted, 5.0) == "final run: starting, 0:00:05"
+    assert FinalRunProgress(promoted).line(5.0) == "final run: starting, 0:00:05"
     promoted.report(epoch(1))
-    assert final_run_line(promoted, 7.0) == "final run: epoch 1/20; 0:00:07, about 0:00:38 left"
+    assert FinalRunProgress(promoted).line(7.0) == "final run: epoch 1/20; 0:00:07, about 0:00:38 left"
     for number, value in ((2, 0.4), (3, 0.3)):
         promoted.report(epoch(number, value))
-    assert final_run_line(promoted, 11.0) == ("final run: epoch 3/20, best so far 0.4000; 0:00:11, about 0:00:34 left")
+    assert FinalRunProgress(promoted).line(11.0) == (
+        "final run: epoch 3/20, best so far 0.4000; 0:00:11, about 0:00:34 left"
+    )
 
 
 def test_the_final_run_begins_with_where_it_is(view, console, promoted):
@@ -431,9 +460,10 @@ def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search,
     reevaluation = Reevaluation(study, plan_for(study, 8), paths, terms, slots=2)
     first, second, *rest = [reevaluation.suggest() for _ in range(6)]
     reevaluation.report(reevaluation.number_of(first), epoch(2))
-    row = rendered(live_table(reevaluation.live, "totals"))[1]
-    assert row.split()[:4] == [f"{first.trial},", "seed", f"{first.seed}", "2"]
-    assert reevaluation_line(reevaluation, 61.0, forecast) == (
+    progress = ReevaluationProgress(reevaluation, forecast)
+    row = lines_of(progress.snapshot(61.0))[1]
+    assert row.split()[:4] == [f"{first.trial},", "seed", f"{first.seed}", "3/9"]
+    assert progress.line(61.0) == (
         "re-evaluation: 0 of at most 8 runs (6 running); 0:01:01, at most 0:00:12 of re-evaluation left, "
         "then about 0:00:20 of final run at this pace"
     )
@@ -442,6 +472,4 @@ def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search,
         reevaluation.report(number, epoch(9, 0.3 + lead * request.trial))
         reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
     lead = "trial 1 is 0.0150 ahead of the default configuration on 3 seeds"
-    assert reevaluation_line(reevaluation, 0.0, forecast).startswith(
-        f"re-evaluation: 6 of at most 8 runs (0 running); {lead}; 0:00:00"
-    )
+    assert progress.line(0.0).startswith(f"re-evaluation: 6 of at most 8 runs (0 running); {lead}; 0:00:00")

@@ -44,7 +44,7 @@ def home(url, spec, space, paths, terms, tmp_path, empty_database):
 
 
 def test_a_row_tells_state_best_gain_trials_and_hours(home):
-    (row,) = summaries(home, ["s"], None)
+    (row,) = summaries(home, ["s"], [])
     assert (row.name, row.state, row.metric, row.best, row.verdict) == ("s", "waiting", "mAP50-95", 0.3, None)
     assert (row.gain, row.ended, row.trials) == (pytest.approx(0.05), 2, 3)
     assert row.gpu_hours == pytest.approx(2 * 9 * 2.0 / 3600)
@@ -53,14 +53,14 @@ def test_a_row_tells_state_best_gain_trials_and_hours(home):
 
 def test_a_study_that_cannot_be_read_gets_a_row_and_stays_as_it_is(home):
     before = {path: path.read_bytes() for path in home.glob("*/study.db")}
-    rows = summaries(home, ["s", "torn", "none"], None)
+    rows = summaries(home, ["s", "torn", "none"], [])
     assert [(row.name, row.state) for row in rows] == [("none", "unreadable"), ("s", "waiting"), ("torn", "unreadable")]
     assert {path: path.read_bytes() for path in home.glob("*/study.db")} == before
 
 
 def test_a_database_gives_its_studies_once(home, url):
-    assert [row.name for row in summaries(home, ["s"], url)] == ["s"]
-    assert [row.name for row in summaries(home, [], url)] == ["s"]
+    assert [row.name for row in summaries(home, ["s"], [url])] == ["s"]
+    assert [row.name for row in summaries(home, [], [url, url])] == ["s"]
 
 
 def test_a_study_is_running_while_it_has_a_driver_and_finished_when_nothing_is_left(study, search, paths):
@@ -87,7 +87,7 @@ def test_after_a_verdict_the_gain_is_that_of_the_verdict(study, search, paths, t
 
 
 def test_the_data_have_a_version_and_every_key(home):
-    facts = json.loads(json.dumps(studies_facts(summaries(home, ["s", "torn"], None)), allow_nan=False))
+    facts = json.loads(json.dumps(studies_facts(summaries(home, ["s", "torn"], [])), allow_nan=False))
     assert facts["version"] == 2
     assert all(set(row) == KEYS for row in facts["studies"])
 
