@@ -47,7 +47,7 @@ def card_lines(card: WinnersCard) -> list[str]:
 
 def latency_lines(card: WinnersCard | None) -> list[str]:
     """Return the latencies on one line, for the end of a run; nothing without a card."""
-    if card is None:
+    if card is None or not card.measured.latencies:
         return []
     said = ", ".join(f"{latency.runtime.split()[0]} {latency.p50_ms:.3g} ms" for latency in card.measured.latencies)
     on = _device(card.measured.latencies[0], card)

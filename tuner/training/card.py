@@ -22,12 +22,15 @@ from tuner.contract import (
 )
 from tuner.exceptions import MachineError
 from tuner.execution.single_request import ask
-from tuner.study import FinalRunFacts, ReadableStudy, StudyPaths
+from tuner.study import FinalRunFacts, ReadableStudy, StudyPaths, jsonable
 from tuner.system.atomic_files import write_whole
 from tuner.system.scratch import scratch_folder
 
 CARD_VERSION = 1
 """Version of the file; a change of meaning raises it."""
+
+_DEFAULT_IMGSZ = 640
+"""Image size of ultralytics, for a space that does not mention it."""
 
 _TIMEOUT_S = 600.0
 """Time for the whole measurement: the export of a large model with a scan takes minutes."""
@@ -51,7 +54,7 @@ class WinnersCard:
 
     def values(self) -> dict[str, Any]:
         """Return the card as JSON values."""
-        return {
+        values = {
             "version": CARD_VERSION,
             **{name: getattr(self, name) for name in ("study", "trial", "epochs")},
             "params": dict(self.params),
@@ -59,6 +62,7 @@ class WinnersCard:
             **{name: getattr(self, name) for name in ("weights", "weights_sha256")},
             "measured": json.loads(encode(self.measured)),
         }
+        return {name: jsonable(value) for name, value in values.items()}
 
 
 def read_card(study: ReadableStudy, paths: StudyPaths) -> WinnersCard | None:
@@ -115,7 +119,7 @@ def _measured_card(study: ReadableStudy, run: FinalRunFacts, digest: str, traine
         metrics=run.metrics or {},
         weights=run.checkpoint,
         weights_sha256=digest,
-        measured=_measured(run, int(params["imgsz"]), trainer),
+        measured=_measured(run, int(params.get("imgsz", _DEFAULT_IMGSZ)), trainer),
     )
 
 

@@ -17,7 +17,7 @@ from tuner.report.page.records.final_run import RunCourse, run_course
 from tuner.report.page.records.provenance import command_of, data_report_of, text_of, versions_now, versions_of
 from tuner.report.page.small_images import small_image
 from tuner.study import FinalRunFacts, ReadableStudy, StudyPaths
-from tuner.training.card import read_card
+from tuner.training.card import WinnersCard, read_card
 
 _DIAGRAM_WIDTH, _PHOTO_WIDTH, _SHEET_WIDTH = 800, 640, 480
 """Widths of embedded images in pixels: they keep a report below a few megabytes."""
@@ -36,9 +36,10 @@ def winner_sections(study: ReadableStudy, paths: StudyPaths) -> Iterator[Section
         rows=tuple((name, str(value)) for name, value in sorted(card.params.items())),
     )
     yield Section(
-        title=f"The detector: trial {card.trial}, trained for {card.epochs} epochs",
-        note="Metrics are those of best.pt on the validation split. Latency is that of the network alone, measured on "
-        "the machine of the run: without loading and scaling the image, and without filtering the boxes.",
+        title=_card_title(card, study.spec.metric),
+        note=f"Trial {card.trial}, trained for {card.epochs} epochs. Metrics are those on the validation split. "
+        "Latency is that of the network alone, measured on the machine of the run: without loading and scaling the image, and "
+        "without filtering the boxes.",
         items=(
             Table(header=("", "value"), rows=(*card_rows(card), ("weights", card.weights)), title="best.pt"),
             Table(
@@ -51,6 +52,12 @@ def winner_sections(study: ReadableStudy, paths: StudyPaths) -> Iterator[Section
             Details(summary=f"Parameters ({len(card.params)})", items=(parameters,)),
         ),
     )
+
+
+def _card_title(card: WinnersCard, metric: str) -> str:
+    reached = f"reaches {metric} {card.metrics[metric]:.4f}" if metric in card.metrics else "is trained"
+    fastest_ms = min((latency.p50_ms for latency in card.measured.latencies), default=None)
+    return f"The detector {reached}{'' if fastest_ms is None else f', and takes {fastest_ms:.3g} ms for an image'}"
 
 
 def run_sections(study: ReadableStudy, paths: StudyPaths) -> Iterator[Section]:

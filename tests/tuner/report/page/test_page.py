@@ -69,6 +69,7 @@ def test_text_in_a_chart_cannot_end_the_script_that_holds_it():
 def test_the_page_has_every_section_that_a_finished_study_can_have(page):
     assert [chart.name for chart in page.charts() if not chart.name.startswith("slice")] == [
         "paired-seeds", "gain", "best-over-cost", "importance", "parallel", "curves", "costs", "slots", "endings",
+        "final-run-losses", "final-run-metrics",
     ]  # fmt: skip
     assert sum(chart.name.startswith("slice") for chart in page.charts()) >= 6
 

@@ -128,6 +128,7 @@ def test_metrics_by_class_are_those_of_the_file(study, paths, final_run):
 def test_the_card_shows_the_metrics_of_the_record(study, paths, final_run, scripted_command):
     make_card(study, paths, scripted_command)
     (section,) = winner_sections(study, paths)
+    assert section.title == "The detector reaches mAP50-95 0.3125, and takes 5 ms for an image"
     cells = [row for table in items([section], Table) for row in table.rows]
     assert ("mAP50-95", "0.3125") in cells
     assert ("script 1", "scripted", "5 ms", "6.5 ms", "50", "5", "0.0 MB") in cells

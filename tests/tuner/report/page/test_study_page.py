@@ -85,4 +85,4 @@ def test_a_study_without_trials_has_a_page(study, url, paths):
     stored.close()
 
     assert page.headline.startswith("No trial of 's' has started yet")
-    assert page.sections == ()
+    assert list(page.charts()) == []

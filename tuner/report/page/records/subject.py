@@ -52,9 +52,11 @@ def subject_of(study: ReadableStudy) -> Subject:
 
 
 def cost_unit(trials: Sequence[TrialRecord]) -> str:
-    """Return the name of an hour of training: of one GPU, or of one slot on the CPU."""
-    on_cpu = any((trial.facts.device or "").upper().startswith("CPU") for trial in trials)
-    return "slot-hours" if on_cpu else "GPU-hours"
+    """Return the name of an hour of training: of one GPU, or of one slot on the CPU; "hours" if no device is known."""
+    devices = [trial.facts.device for trial in trials if trial.facts.device]
+    if not devices:
+        return "hours"
+    return "slot-hours" if any(device.upper().startswith("CPU") for device in devices) else "GPU-hours"
 
 
 def training_seconds(trial: TrialRecord) -> float:
