@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from tuner.system.printable import printable
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&!#@]|:(?=//)|(?<=www)\.)")
-"""What has a meaning within a line: emphasis, code, links, tables, references, and addresses that become links."""
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&!#])")
+"""What has a meaning within a line: emphasis, code, links, images, tables. Addresses become links in any case."""
 
 
 def escaped(text: str) -> str:
