@@ -47,8 +47,9 @@ def test_each_cell_runs_with_real_training(tmp_path):
 
 def test_every_cell_is_stored_as_one_run_from_top_to_bottom_has_left_it():
     assert [cell["execution_count"] for cell in CODE] == list(range(1, len(CODE) + 1))
-    kinds = {output["output_type"] for cell in CODE for output in cell["outputs"]}
-    assert kinds == {"stream", "execute_result"}
+    kinds = {output.get("name", output["output_type"]) for cell in CODE for output in cell["outputs"]}
+    assert kinds == {"stdout", "execute_result"}, "no warning, no error"
+    assert "trial 0 complete" in str(CODE)
 
 
 def test_the_stored_outputs_are_small_and_name_no_machine():

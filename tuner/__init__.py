@@ -5,6 +5,7 @@ importing this package costs nothing. Everything else may change from one releas
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def __getattr__(name: str) -> object:
     """Import a public name from its module."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    with warnings.catch_warnings():
+        # In a notebook, the progress bars of Optuna ask for a package that draws them. We show none.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

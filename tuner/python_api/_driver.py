@@ -42,6 +42,9 @@ _ERRORS = {
 _STOPPED = {75, 129, 130, 143}
 """Exit codes of a run that was stopped by a signal and can be resumed."""
 
+_COLOUR_VARIABLES = {"FORCE_COLOR", "CLICOLOR_FORCE"}
+"""Jupyter sets them for child processes; a run would draw its live view into the lines."""
+
 _POLL_S = 0.2
 _LAST_LINES_S = 2.0
 """Time for the last lines of a process that has ended; a process that it left behind may keep the pipe open."""
@@ -90,9 +93,10 @@ def listener(progress: Progress) -> Callable[[str], object]:
 def _started(
     arguments: Sequence[str], error_descriptor: int, environment: Mapping[str, str] | None
 ) -> "subprocess.Popen[str]":
+    inherited = {name: value for name, value in os.environ.items() if name not in _COLOUR_VARIABLES}
     return subprocess.Popen(
         [sys.executable, "-m", "tuner.python_api._child", str(error_descriptor), *arguments],
-        env={**os.environ, "COLUMNS": "120", **(environment or {})},
+        env={**inherited, "TERM": "dumb", "COLUMNS": "120", **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
