@@ -1,9 +1,8 @@
 """Convert a data set in COCO JSON to a folder of links to its images with YOLO labels.
 
 ultralytics' own converter (`ultralytics.data.converter.convert_coco`, 8.4.190) is not used. It takes the category id
-minus one for the class, so ids with gaps, or from 0, as Roboflow's and FiftyOne's, train on wrong classes. It also
-appends to existing files, leaves boxes beyond the image as they are, for which training drops the whole image, and
-neither checks sizes nor finds images.
+minus one for the class, which is wrong for ids with gaps or from 0, as Roboflow's and FiftyOne's. It also appends to
+existing files, leaves boxes beyond the image as they are, and neither finds images nor compares their sizes.
 """
 
 import hashlib
