@@ -54,6 +54,7 @@ def run(
     start_within: float | None = None,
     on_end: str | None = None,
     notify: Sequence[str] = (),
+    log: Sequence[str] = (),
     progress: Progress = False,
 ) -> Study:
     """Search a space, compare the best trials with the default, train the winner in full; return the study.
@@ -96,6 +97,7 @@ def run(
         start_within: The same before the first epoch has ended.
         on_end: Shell command to run when the run ends.
         notify: URLs to notify when the run ends.
+        log: Trackers that log the run: "tensorboard", "mlflow" or "wandb"; "none" ignores those of the space.
         progress: True to print the lines of the run, or a function that receives each of them.
 
     Raises:
@@ -181,6 +183,7 @@ def promote(
     start_within: float | None = None,
     on_end: str | None = None,
     notify: Sequence[str] = (),
+    log: Sequence[str] = (),
     progress: Progress = False,
 ) -> Study:
     """Train the winner of a search in full, or resume this final run, as `tune promote` does; return the study.
@@ -197,6 +200,7 @@ def promote(
         start_within: The same before the first epoch has ended.
         on_end: Shell command to run when the run ends.
         notify: URLs to notify when the run ends.
+        log: Trackers that log the run: "tensorboard", "mlflow" or "wandb".
         progress: True to print the lines of the run, or a function that receives each of them.
 
     Raises:
