@@ -234,7 +234,7 @@ def test_the_report_of_a_data_check_is_returned(options):
             {
                 *("plain", "dry_run", "study", "home", "storage", "warm_start", "sampler", "seed", "metric"),
                 *("validate_every_epoch", "max_hours", "gpu_hours", "no_improvement", "hang_after", "start_within"),
-                *("on_end", "notify"),
+                *("on_end", "notify", "log"),
             },  # they do not change the estimate
         ),
     ],
