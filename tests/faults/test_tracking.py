@@ -168,6 +168,7 @@ def test_keys_of_trackers_are_in_no_file_and_on_no_command_line(logged_study):
     assert leaks(CANARY, [logged_study.folder], []) == []
 
 
+@pytest.mark.slow
 def test_another_run_of_a_finished_study_adds_nothing(logged_study):
     before = of_mlflow(f"sqlite:///{logged_study.folder}/mlflow.db", "s")
     code, output = logged_study.run(more=["--log", "mlflow"], promote=True)
