@@ -92,10 +92,9 @@ def _parallel(record: Parallel) -> Section:
     )
     best = sum(line.is_best for line in record.lines)
     complete = sum(line.value is not None for line in record.lines)
+    named = f"best {best} of {complete} complete trials" if best < complete else f"{complete} complete trials"
     return Section(
-        title=f"What the best {best} trials have in common"
-        if best < complete
-        else "All trials across their parameters",
+        title=f"What the {named} have in common",
         note="A line per trial, from its most important parameters at the top to its value after the last epoch at the "
         "bottom. Coloured lines are the best complete trials; thick ones are the winner, in blue, and the default, in "
         "orange. Grey lines are all others.",

@@ -1,6 +1,6 @@
 """Draw the best value of a search over its training time."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuner.report.page.charts.style import (
     ACCENT,
@@ -17,6 +17,9 @@ from tuner.report.page.charts.style import (
 )
 from tuner.report.page.records.best_over_cost import BestOverCost
 from tuner.report.page.records.subject import Role
+
+if TYPE_CHECKING:
+    import altair as alt
 
 _RIGHT = 0.8
 """Share of the axis from which on a name is to the left of its dot."""
@@ -39,15 +42,15 @@ def best_over_cost_chart(record: BestOverCost, style: Style = PAGE) -> Spec:
     line = alt.Chart(data(steps)).mark_line(interpolate="step-after", color=WINNER, strokeWidth=2.5)
     dots = alt.Chart(data(rows)).mark_point(filled=True, size=70, opacity=0.9)
     layers = [
-        *_references(record, style, scale),
+        *_references(record, style, scale, level),
         line.encode(x=x, y=alt.Y("best:Q", title=record.metric, scale=level)),
         dots.encode(x=x, y=alt.Y("value:Q", scale=level), color=role_colours(legend=False), tooltip=tips),
-        *(_named(row, style, record.hours * scale) for row in rows if row["role"] != Role.OTHER),
+        *(_named(row, style, record.hours * scale, level) for row in rows if row["role"] != Role.OTHER),
     ]
     return finished(alt.layer(*layers), style, height=280)
 
 
-def _references(record: BestOverCost, style: Style, scale: float) -> list[Any]:
+def _references(record: BestOverCost, style: Style, scale: float, level: "alt.Scale") -> list[Any]:
     """Return the band of the estimate and the level of the default."""
     import altair as alt
 
@@ -61,12 +64,12 @@ def _references(record: BestOverCost, style: Style, scale: float) -> list[Any]:
         )
         layers.append(name.encode(y=alt.value("height")))
     if record.default is not None:
-        level = alt.Chart(data([{"level": record.default}]))
-        layers.append(level.mark_rule(color=DEFAULT, strokeDash=[5, 4], strokeWidth=1.5).encode(y="level:Q"))
+        rule = alt.Chart(data([{"level": record.default}])).mark_rule(color=DEFAULT, strokeDash=[5, 4], strokeWidth=1.5)
+        layers.append(rule.encode(y=alt.Y("level:Q", scale=level)))
     return layers
 
 
-def _named(row: dict[str, Any], style: Style, end: float) -> Any:
+def _named(row: dict[str, Any], style: Style, end: float, level: "alt.Scale") -> Any:
     """Return the name of a trial next to its dot."""
     import altair as alt
 
@@ -79,4 +82,4 @@ def _named(row: dict[str, Any], style: Style, end: float) -> Any:
         color=style.ink,
         fontSize=11,
     )
-    return text.encode(x="cost:Q", y="value:Q")
+    return text.encode(x="cost:Q", y=alt.Y("value:Q", scale=level))

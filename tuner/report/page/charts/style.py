@@ -60,8 +60,8 @@ def finished(chart: Any, style: Style, *, height: int) -> Spec:
         autosize={"type": "fit-x", "contains": "padding"},
         view={"stroke": None},
         axis=axis,
-        # Fewer ticks than Vega's own, which are too many on a wide screen; labels stay under their ticks.
-        axisX={"tickCount": {"expr": "ceil(width / 90)"}, "labelFlush": False},
+        # Fewer ticks than Vega's own, which are too many on a wide screen.
+        axisX={"tickCount": {"expr": "ceil(width / 90)"}},
         legend=legend,
     ).to_dict()
     return finished
