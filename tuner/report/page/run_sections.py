@@ -38,8 +38,8 @@ def winner_sections(study: ReadableStudy, paths: StudyPaths) -> Iterator[Section
     yield Section(
         title=_card_title(card, study.spec.metric),
         note=f"Trial {card.trial}, trained for {card.epochs} epochs. Metrics are those on the validation split. "
-        "Latency is that of the network alone, measured on the machine of the run: without loading and scaling the image, and "
-        "without filtering the boxes.",
+        "Latency is that of the network alone, measured on the machine of the run: without loading and scaling the "
+        "image, and without filtering the boxes.",
         items=(
             Table(header=("", "value"), rows=(*card_rows(card), ("weights", card.weights)), title="best.pt"),
             Table(
