@@ -35,6 +35,7 @@ def test_the_verbs_are_the_documented_ones():
         "run",
         "simulate",
         "status",
+        "report",
         "train",
         "promote",
         "export",
