@@ -57,6 +57,8 @@ class _Job:
     trial: int
     target: int
     span: OpenSpan
+    seconds: float
+    """Training time until that epoch."""
     failure: str = ""
     """Failure at the end, or "diverged"; empty for none."""
 
@@ -176,8 +178,7 @@ class SyntheticSearch:
         span.note(StartedRecord(pid=1, device=DEVICE))
         pace_s = EPOCH_S * (0.7 + 4.8 / float(params["batch"])) * self._chance.uniform(0.9, 1.1)
         seconds = pace_s * (target - known.epoch)
-        known.seconds += seconds
-        job = _Job(trial=number, target=target, span=span, failure=failure)
+        job = _Job(trial=number, target=target, span=span, seconds=seconds, failure=failure)
         heapq.heappush(self._running, (self.clock.now_s + 12.0 + seconds, slot, job))
 
     def _failure(self, number: int, params: Mapping[str, ParamValue]) -> str:
@@ -198,6 +199,7 @@ class SyntheticSearch:
             return
         curve = {rung: self.metric(number, rung) for rung in self._rungs if known.epoch < rung <= job.target}
         known.epoch = job.target
+        known.seconds += job.seconds
         job.span.note(epoch_record(known.epoch, None))
         if known.epoch == self._rungs[-1]:
             job.span.note(EndRecord(outcome=Outcome.COMPLETED))
@@ -217,6 +219,7 @@ class SyntheticSearch:
         number, known = job.trial, self.known[job.trial]
         if job.failure == "diverged":
             known.epoch = job.target
+            known.seconds += job.seconds
             job.span.note(epoch_record(known.epoch, None))
             job.span.note(EndRecord(outcome=Outcome.DIVERGED))
             job.span.end(DECIDED)
