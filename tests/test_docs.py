@@ -39,6 +39,7 @@ def test_the_fault_matrix_has_all_its_rows():
         "+i",
         "+j",
         "+k",
+        "+l",
     ]
 
 

@@ -15,7 +15,7 @@ from ultralytics import YOLO
 from ultralytics.utils.cpu import CPUInfo
 from ultralytics.utils.torch_utils import get_flops
 
-from trainer.exceptions import ModelError
+from trainer.exceptions import ModelError, TrainerError
 from trainer.ultralytics_bridge import checkpoints
 from tuner.contract import Latency, MeasuredRecord
 
@@ -64,7 +64,7 @@ def measured(weights: Path, imgsz: int, *, use_gpu: bool, threads: int, folder: 
     )
 
 
-class _UnmeasuredError(Exception):
+class _UnmeasuredError(TrainerError):
     """A runtime cannot be measured; the text is the reason, for the user."""
 
 
