@@ -232,7 +232,7 @@ def _events(study: ReadableStudy) -> Iterator[str]:
     """Yield how trials and re-evaluation runs ended, in that order."""
     metric = study.spec.metric
     ended = [trial for trial in study.trials() if trial.ended is not None and trial.state.is_finished()]
-    for trial in sorted(ended, key=lambda trial: (trial.ended, trial.number)):  # type: ignore[arg-type, return-value]
+    for trial in sorted(ended, key=lambda trial: (trial.ended, trial.number)):
         told = trial.reason if trial.value is None else f"{metric} {trial.value:.4f}"
         yield f"trial {trial.number} {trial.state.name.lower()}: {told}"
     known = reevaluated(study)
