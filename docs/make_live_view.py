@@ -70,7 +70,7 @@ def draw(lines: list[str]) -> None:
     with Path(os.devnull).open("w") as nothing:
         console = Console(record=True, width=COLUMNS, file=nothing, force_terminal=True, color_system="truecolor")
         console.print(Text("$ ", "bold green") + Text(" ".join(COMMAND)))
-        for line in lines:
+        for line in lines[not lines[0] :]:
             console.print(Text.from_ansi(line), overflow="fold")
         svg = console.export_svg(title=" ".join(COMMAND[:2]))
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)

@@ -63,7 +63,7 @@ class _Bars:
 
     def drawn(self, share: float, width: int) -> Text:
         full = round(min(max(share, 0.0), 1.0) * width)
-        return Text(self.full * full, style="green").append(self.rest * (width - full), style="dim")
+        return Text().append(self.full * full, style="green").append(self.rest * (width - full), style="dim")
 
 
 def _fitting(
