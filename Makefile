@@ -30,7 +30,7 @@ help:
 	@echo "make bench-verdicts  how often a winner is wrongly called better: about a minute"
 	@echo "make check     ruff, mypy, import-linter and the documentation alone"
 	@echo "make docs      the documentation as a site, in build/site"
-	@echo "make images    the images of the README, in docs/images, with a real search: about five minutes"
+	@echo "make images    the images of the README, in docs/images, from real searches: about a quarter of an hour"
 	@echo "make format    let ruff sort imports and lay out the code"
 	@echo "make install   create $(VENV) from requirements.lock, when that or pyproject.toml has changed"
 	@echo "make lock      refresh requirements.lock from pyproject.toml; LOCK_OPTIONS=--upgrade takes newer releases"
@@ -96,10 +96,11 @@ check: install docs
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# The images of the README: pages in a browser, and the terminal during a real search.
+# The images of the README: the terminal during a real search, the report of a whole one, and that of a large study.
 images: install browser
-	PYTHONPATH=. $(BIN)/python docs/make_images.py
 	$(BIN)/python docs/make_live_view.py
+	$(BIN)/tune run --space search_spaces/quick.yaml --home build/images
+	PYTHONPATH=. $(BIN)/python docs/make_images.py build/images/quick-sample-400-mamba-yolo-n
 
 format: install
 	$(BIN)/ruff check --fix --select I .
