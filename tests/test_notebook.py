@@ -1,5 +1,6 @@
 """The notebook of the documentation: each cell runs, and the stored outputs are those of a real run."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from tests.conftest import SCRIPTED_TRAINER
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
+CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
 
 
 def execute(folder: Path, **environment: str) -> None:
@@ -40,6 +43,13 @@ def test_each_cell_runs(tmp_path):
 def test_each_cell_runs_with_real_training(tmp_path):
     execute(tmp_path)
     assert list(tmp_path.glob("studies/notebook/**/best.pt"))
+
+
+def test_every_cell_is_stored_as_one_run_from_top_to_bottom_has_left_it():
+    assert [cell["execution_count"] for cell in CODE] == list(range(1, len(CODE) + 1))
+    kinds = {output.get("name", output["output_type"]) for cell in CODE for output in cell["outputs"]}
+    assert kinds == {"stdout", "execute_result"}, "no warning, no error"
+    assert "trial 0 complete" in str(CODE)
 
 
 def test_the_stored_outputs_are_small_and_name_no_machine():
