@@ -92,7 +92,7 @@ def all_empty_files(data):
 
 
 TOLD_BY_A_RUN = [
-    (no_yaml, ["--data must be the YAML file"]),
+    (no_yaml, ["--data must be a data set as YAML file"]),
     (no_images, ["train must have at least one image"]),
     (empty_val, ["val must have at least one image"]),
     (no_labels, ["At least one image of train must have a label file"]),
