@@ -10,6 +10,7 @@ from tuner.dashboard.artifacts import FINAL_RUN, PARAMS, REPORT
 from tuner.dashboard.attributes import role, study_state, why
 from tuner.dashboard.facts import StudyFacts
 from tuner.dashboard.markdown import code, escaped, shell, table
+from tuner.report.page.records.provenance import command_of
 from tuner.storage.database import masked, sqlite_url
 from tuner.study import TrialRecord
 from tuner.training.final_run import standing
@@ -62,7 +63,7 @@ def trial_note(facts: StudyFacts, trial: TrialRecord, files: Mapping[str, str]) 
 
 def commands(facts: StudyFacts) -> list[tuple[str, str]]:
     """Return the commands that are useful now, each with its purpose."""
-    spec, which = facts.spec, quote(facts.name) + _options(facts)
+    which = quote(facts.name) + _options(facts)
     listed = [(f"tune status {which}", "list the trials"), (f"tune report {which}", "write the report")]
     if facts.winner is not None:
         listed.append((f"tune export {which}", "write the winner's configuration to params.yaml"))
@@ -70,10 +71,8 @@ def commands(facts: StudyFacts) -> list[tuple[str, str]]:
         purpose = "resume the final run" if facts.is_final_run_cut_off else "train the winner in full"
         listed.append((f"tune promote {which}", purpose))
     if facts.driver is None and any(not trial.state.is_finished() for trial in facts.records):
-        options = {"--space": spec.space_name, "--data": spec.data, "--model": spec.model}
-        given = " ".join(f"{option} {quote(value)}" for option, value in options.items())
-        purpose = "resume: the command that started the study, with all its options"
-        listed.append((f"tune run {given} --study {which}", purpose))
+        purpose = "resume" if facts.command else "resume: the command that started the study, with all its options"
+        listed.append((command_of(facts) + ("" if facts.command else _options(facts)), purpose))
     return listed
 
 

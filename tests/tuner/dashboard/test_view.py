@@ -46,6 +46,14 @@ def test_a_study_without_a_driver_names_the_command_that_resumes_it(app, catalog
     assert "\ntune run --space small --data sample --model mamba-yolo-n --study s --home " in note
 
 
+def test_the_command_that_resumes_a_study_is_the_recorded_one(app, catalogue, url, spec, paths, left):
+    with driven(url, spec, paths) as study:
+        study.record_command(("run", "--space", "my space.yaml", "--trials", "20"))
+        study.flush(10)
+
+    assert "\ntune run --space 'my space.yaml' --trials 20\n" in detail(app, catalogue)["note"]["body"]
+
+
 def test_a_final_run_that_was_cut_off_is_named_with_the_command_that_resumes_it(app, catalogue, url, spec, paths, left):
     with driven(url, spec, paths) as study:
         study.record_final_run(
