@@ -140,7 +140,7 @@ def test_mlflow_has_each_value_of_the_study_once(logged_study):
         assert found.state == f"{run.state} {status[run.state]}"
         assert found.summary.get("tune.reason", "") == run.reason
         assert {name: found.summary[f"tune.{name}"] for name in run.texts} == dict(run.texts)
-    assert logged[STUDY].summary["files"] == ["params.yaml"]
+    assert logged[STUDY].summary["files"] == ["params.yaml", "report.html"]
 
 
 def test_wandb_has_each_value_of_the_study_once(logged_study):
@@ -154,7 +154,7 @@ def test_wandb_has_each_value_of_the_study_once(logged_study):
         said = {**run.summary, **run.texts}
         assert {name: found.summary[name] for name in said} == said
     assert logged[STUDY].parts == drivers_of(logged_study), "each driver has a part of its own, with the same id"
-    assert logged[STUDY].summary["files"] == ["params.yaml"]
+    assert logged[STUDY].summary["files"] == ["params.yaml", "report.html"]
 
 
 def test_the_verdict_is_logged_in_words_and_numbers(logged_study):
@@ -236,7 +236,7 @@ def test_a_server_has_each_value_and_the_files_of_a_study(tmp_path, ray_cluster,
     runs, logged = expected(arena), of_mlflow(url, "s")
     assert set(logged) == set(runs)
     assert all({name: logged[key].points[name] for name in curves(run)} == curves(run) for key, run in runs.items())
-    assert logged[STUDY].summary["files"] == ["params.yaml"]
+    assert logged[STUDY].summary["files"] == ["params.yaml", "report.html"]
 
 
 @pytest.mark.slow

@@ -111,7 +111,8 @@ def _note(run: Logged, record: Record) -> None:
         }
         run.state = run.summary.get("state", "")
     elif kind == "files":
-        run.summary["files"] = sorted(item.path for item in record.files.files)
+        saved = {item.path for item in record.files.files}
+        run.summary["files"] = sorted(saved.union(run.summary.get("files", ())))
 
 
 def _records(content: bytes) -> Iterator[bytes]:
