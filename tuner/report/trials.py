@@ -109,9 +109,9 @@ def trial_lines(facts: Mapping[str, Any]) -> list[str]:
     trial, metric = facts["trial"], facts["metric"]
     lines = [f"trial {trial['number']} of {facts['study']}: {trial['state']}{_text(trial['reason'], ': {}')}"]
     if trial["value"] is not None:
-        gain = "" if facts["gain"] is None else f", {facts['gain']:+.4f} to the default configuration on one seed"
+        gain = "" if facts["gain"] is None else f", {facts['gain']:+.4f} over the default configuration on one seed"
         lines.append(f"result      {metric} {trial['value']:.4f}{gain}")
-    lines += [f"time        {trial['began'] or 'not started'} to {trial['ended'] or 'now'} (UTC)"]
+    lines += [f"time        {_time(trial['began'], 'not started')} to {_time(trial['ended'], 'now')} (UTC)"]
     if "epochs" in trial:
         lines.append(f"training    {trial['epochs']} epochs in {trial.get('seconds', 0.0) / 60:.1f} min")
     for name in ("device", "memory_gib", "batch"):
@@ -145,6 +145,11 @@ def _section(title: str, rows: Any) -> list[str]:
 
 def _metric(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.4f}"
+
+
+def _time(time: str | None, otherwise: str) -> str:
+    """Return a time of the JSON facts for people, to the second."""
+    return otherwise if time is None else time[:19].replace("T", " ")
 
 
 def _text(value: str, form: str) -> str:

@@ -75,7 +75,7 @@ def test_everything_about_a_trial_in_lines(facts, paths):
     lr0 = facts["trials"][1]["params"]["lr0"]
     assert lines[:2] == [
         "trial 1 of s: COMPLETE",
-        "result      mAP50-95 0.3000, +0.0500 to the default configuration on one seed",
+        "result      mAP50-95 0.3000, +0.0500 over the default configuration on one seed",
     ]
     at = lines.index("differs from the default configuration in")
     assert lines[at + 1] == f"    lr0 = {lr0}"
