@@ -250,7 +250,7 @@ def test_the_command_without_curves_writes_params_yaml_as_ever(home, capsys):
     assert capsys.readouterr().out == "params.yaml\nmine.yaml\n"
 
 
-_EXCLUDED = "--curves excludes --output, --epochs, --data and --model, but some of them are given; omit them.\n"
+_EXCLUDED = "--curves excludes --output, --epochs, --json, --data and --model, but some of them are given; omit them.\n"
 
 
 @pytest.mark.parametrize(
