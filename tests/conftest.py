@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from tests.support.postgres import PostgresMissing, PostgresServer
 from trainer.ultralytics_bridge import environment
-from tuner.contract import EndRecord, Record
+from tuner.contract import EndRecord, EpochRecord, Record
 
 # Before any test imports ultralytics: the settings of whoever runs the tests are not ours to touch. The mark is
 # taken back, so that the trainers that tests start isolate themselves as they do in real life.
@@ -66,6 +66,11 @@ def users_environment() -> dict[str, str]:
     """That of a user's own process, where nothing restricts what a checkpoint may hold."""
     ours = {"ULTRALYTICS_SAFE_LOAD", "TORCH_FORCE_WEIGHTS_ONLY_LOAD"}
     return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+def epochs_of(records: Iterable[Record]) -> list[EpochRecord]:
+    """Return the records of epochs, without those of the progress inside them."""
+    return [record for record in records if isinstance(record, EpochRecord)]
 
 
 class Receiver(Protocol):

@@ -26,7 +26,7 @@ from tests.tuner.conftest import (  # noqa: F401 - fixtures
     winner,
 )
 from tuner.cli.main import main
-from tuner.cli.run import _default_name
+from tuner.cli.run import default_study_name
 from tuner.exceptions import MachineError, SpaceError, UsageError
 from tuner.report.conclusion import conclusion_lines
 from tuner.report.progress import View
@@ -126,7 +126,7 @@ def test_a_run_takes_no_name_that_is_not_one_of_a_study(tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_the_name_made_of_space_data_and_model_is_one_of_a_study_and_stays_in_its_home(tmp_path, text):
-    name = _default_name(text, f"/data/{text}/{text}.yaml", f"../../{text}")
+    name = default_study_name(text, f"/data/{text}/{text}.yaml", f"../../{text}")
     root = StudyPaths.of(tmp_path, name).root
     assert root.parent == tmp_path
     assert root.name == name
@@ -143,7 +143,9 @@ def test_a_file_that_is_not_there_is_told_in_one_harmless_line(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     space = [] if option == "--space" else ["--space=quick"]
     code, said = told(capsys, "run", *space, "--trainer=/none", f"{option}={name}")
-    assert code in ({3} if option == "--space" else {2, 4})
+    # A folder can be a data set in COCO JSON; the trainer finds out, and there is none here.
+    codes = {2, 4, 5} if name in {"..", "../..", "/"} else {2, 4}
+    assert code in ({3} if option == "--space" else codes)
     assert one_line(said)
     assert list(tmp_path.iterdir()) == []
 

@@ -24,6 +24,7 @@ from tuner.exceptions import StorageError, UsageError
 from tuner.system.filesystems import file_system, is_network
 
 _BUSY_TIMEOUT_S = 60
+_RETRY_S = 0.05
 _RACES = 100
 _SECRET_NAMES = re.compile("pass|secret", re.IGNORECASE)
 
@@ -259,7 +260,24 @@ def _prepare_sqlite(path: Path) -> None:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(f"malformed: {found}")
-        connection.execute("PRAGMA journal_mode=WAL")  # stored in the file; readers do not block the driver
+        _enable_wal(connection)
+
+
+def _enable_wal(connection: sqlite3.Connection) -> None:
+    """Set the journal mode, which is stored in the file, so that readers do not block the driver.
+
+    SQLite does not wait for a process that changes the mode at the same time, so this does.
+    """
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return
 
 
 def _first_or_later(url: str) -> RDBStorage:

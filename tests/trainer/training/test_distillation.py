@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import epochs_of
 from trainer.ultralytics_bridge import environment
 
 environment.configure()
@@ -26,8 +27,9 @@ def test_a_student_pauses_and_goes_on_bit_for_bit_and_is_alone_in_the_end(make_r
     for stop_epoch in (1, 3):
         heard.clear()
         assert trial.run(replace(parts, stop_epoch=stop_epoch), heard.append).outcome == Outcome.COMPLETED
-    assert [record.losses for record in heard] == [record.losses for record in undisturbed]
-    assert all(record.losses["dis"] > 0 for record in heard)
+    losses = [record.losses for record in epochs_of(heard)]
+    assert losses == [record.losses for record in epochs_of(undisturbed)]
+    assert all(loss["dis"] > 0 for loss in losses)
     _, checkpoint = checkpoints.load(tmp_path / "parts/weights/last.pt")
     assert not any(name.startswith("teacher") for name in checkpoint["exact"]["model"])
     finished = replace(whole, directory=str(tmp_path / "full"), epochs=1, stop_epoch=1, full=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import hear_all
+from tests.conftest import epochs_of, hear_all
 from trainer.ultralytics_bridge import environment
 
 environment.configure()
@@ -27,7 +27,7 @@ SETTINGS = {
 
 
 def values(records) -> list[tuple]:
-    return [(r.epoch, r.losses, r.metrics, r.learning_rate) for r in records if isinstance(r, EpochRecord)]
+    return [(r.epoch, r.losses, r.metrics, r.learning_rate) for r in epochs_of(records)]
 
 
 def weights(request) -> dict[str, torch.Tensor]:
@@ -50,7 +50,7 @@ def test_a_run_that_pauses_twice_is_bit_for_bit_the_one_that_never_does(make_req
     for stop_epoch in (1, 3, 5):
         heard = []
         assert trial.run(replace(parts, stop_epoch=stop_epoch), heard.append).outcome == Outcome.COMPLETED
-    told = {record.epoch: record for record in heard}
+    records, told = epochs_of(records), {record.epoch: record for record in epochs_of(heard)}
     assert [told[epoch].losses for epoch in range(1, 6)] == [record.losses for record in records]
     assert (told[2].metrics, told[5].metrics) == (records[1].metrics, records[4].metrics)
     one, other = weights(whole), weights(parts)
@@ -103,6 +103,7 @@ def test_a_run_in_stages_is_one_run_whose_best_is_of_the_last(make_request, tmp_
     records = []
     end = trial.run(request, records.append)
     assert end.outcome == Outcome.COMPLETED, end
+    records = epochs_of(records)
     assert [(record.epoch, record.batch) for record in records] == [(1, 4), (2, 4), (3, 8), (4, 8)]
     rates = [record.learning_rate for record in records]
     assert rates == sorted(rates, reverse=True), "one schedule over all stages"
@@ -110,7 +111,7 @@ def test_a_run_in_stages_is_one_run_whose_best_is_of_the_last(make_request, tmp_
     assert checkpoint["train_args"]["imgsz"] == 64
     again = []
     assert trial.run(request, again.append) == end
-    assert [record.epoch for record in again] == [1, 2, 3, 4]
+    assert [record.epoch for record in epochs_of(again)] == [1, 2, 3, 4]
 
 
 @pytest.mark.slow
@@ -121,4 +122,4 @@ def test_a_run_in_stages_that_pauses_in_each_is_the_one_that_never_does(make_req
         heard = []
         paused = replace(staged(make_request, tmp_path / "parts"), stop_epoch=stop_epoch)
         assert trial.run(paused, heard.append).outcome == Outcome.COMPLETED
-    assert [record.losses for record in heard] == [record.losses for record in records]
+    assert [record.losses for record in epochs_of(heard)] == [record.losses for record in epochs_of(records)]

@@ -14,12 +14,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import hear_all, users_environment
-from tuner.contract import EndRecord, EpochRecord, Outcome, PrepareRequest, StartedRecord, decode
-
-
-def epochs_of(records):
-    return [record for record in records if isinstance(record, EpochRecord)]
+from tests.conftest import epochs_of, hear_all, users_environment
+from tuner.contract import EndRecord, Outcome, PrepareRequest, StartedRecord, decode
 
 
 def yaml_of(file):

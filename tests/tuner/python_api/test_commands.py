@@ -121,6 +121,7 @@ def test_a_run_in_another_thread_works_as_in_the_main_thread(options):
     assert [len(study.trials) for study in found] == [3]
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_the_run_cleanly_and_the_same_call_resumes_it(options, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a notebook
     slow = {**options, "trainer": options["trainer"].replace("0.02", "0.1"), "promote": False}

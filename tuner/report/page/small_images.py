@@ -29,7 +29,7 @@ def small_image(file: Path, width: int, alt: str, caption: str = "") -> Image | 
             if opened.width * opened.height > _MOST_PIXELS:
                 return None
             image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):  # what Pillow raises for broken files
+    except Exception:  # decoders and plugins of Pillow raise anything for broken files
         return None
     image.thumbnail((width, width), Pillow.Resampling.LANCZOS)
     buffer = io.BytesIO()
