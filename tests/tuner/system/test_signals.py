@@ -88,14 +88,17 @@ def test_a_second_signal_some_time_later_ends_the_process_at_once():
 def test_another_thread_hears_of_a_signal_that_the_main_thread_does_not_handle():
     """A main thread in foreign code runs no handler; here, it waits for a mutex that it holds itself."""
     program = """
-import ctypes, os, threading
+import ctypes, os, sys, threading, time
 from tuner.system.signals import trapped_signals
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)  # zeros are a mutex that nobody holds
 with trapped_signals() as signals:
     def heard():
+        while sys._current_frames()[threading.main_thread().ident].f_lineno != hangs_at:  # it may still be in start()
+            time.sleep(0.01)
         print("ready", flush=True)
         os._exit(signals.awaited(10.0).exit_code)
     libc.pthread_mutex_lock(mutex)
+    hangs_at = sys._getframe().f_lineno + 2
     threading.Thread(target=heard).start()
     libc.pthread_mutex_lock(mutex)
 """
