@@ -1,7 +1,7 @@
 """Record a real search in a terminal, and draw the live view at one moment of it as docs/images/live-view.svg.
 
-`make live-view`, or `python docs/make_live_view.py [OPTIONS OF tune run]`. On two CPU cores, this takes about five
-minutes; the options may choose another trainer.
+Part of `make images`; alone: `python docs/make_live_view.py [OPTIONS OF tune run]`. On two CPU cores, this takes about
+five minutes; the options may choose another trainer.
 """
 
 import fcntl

@@ -146,12 +146,8 @@ def assert_ended_in_order(arena, process, name):
     assert_nothing_runs(arena)
 
 
-IN_EVERY_RUN = ("TERM",)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.slow) for name in CODES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CODES)
 def test_a_signal_to_the_whole_process_group_ends_the_run_as_one_to_the_driver(lone_arena, name):
     process = begin(lone_arena, leads=True)
     os.killpg(process.pid, signal.Signals[f"SIG{name}"])

@@ -51,6 +51,7 @@ def test_a_trainer_that_dies_now_and_then_is_forgiven_as_often_as_it_makes_progr
     assert (trial["state"], trial["attempts"]) == ("COMPLETE", 6)
 
 
+@pytest.mark.slow
 def test_a_killed_actor_costs_its_trial_one_attempt(arena):
     process = arena.start(epoch_seconds=0.3)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 4)

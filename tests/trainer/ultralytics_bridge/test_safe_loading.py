@@ -186,7 +186,7 @@ def test_planted_in_a_trial_it_is_not_gone_on_with(trainer, good, interrupted, t
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("is_listed", [False, True])
+@pytest.mark.parametrize("is_listed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_planted_as_the_best_of_a_full_run_it_is_not_evaluated(good, make_request, tmp_path, is_listed):
     marker, weights = tmp_path / "marker", tmp_path / "run" / "weights"
 

@@ -279,6 +279,7 @@ def test_the_real_trainer_trains_in_stages_leaves_everything_in_one_folder_and_c
     assert Path(tmp_path / "runs/run-again-sample-16/weights/best.pt").is_file()
 
 
+@pytest.mark.slow
 def test_weights_are_copied_to_a_second_place_that_counts_from_the_working_directory(tmp_path):
     tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "batch=8"]
     options = ["--model", "mamba-yolo-n", "--set", "imgsz=32", "--epochs", "1", "--out", "run", "--backup", "elsewhere"]

@@ -1,5 +1,7 @@
 """What a run would cost, on real Ray with a scripted trainer."""
 
+import pytest
+
 from tests.support.arena import assert_nothing_runs, assert_orderly_end
 
 
@@ -35,6 +37,7 @@ def test_the_run_that_follows_a_dry_run_is_estimated_with_the_epoch_that_was_tim
     assert "epoch time unknown" not in output
 
 
+@pytest.mark.slow
 def test_the_time_of_other_data_settings_or_trainers_is_not_taken(arena):
     arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
     assert arena.run(epoch_seconds=0.5, more=("--dry-run",))[0] == 0

@@ -11,7 +11,7 @@ from tuner.space import UnitCube, parse_space
 TRIALS = 16
 
 
-@pytest.fixture(params=["auto", "asha-promotion"])
+@pytest.fixture(params=["auto", pytest.param("asha-promotion", marks=pytest.mark.slow)])
 def strategy(request):
     return request.param
 

@@ -52,6 +52,7 @@ def test_one_trial_at_zero_that_is_not_to_be_promoted_ends_in_order_and_says_so(
     assert "tune promote" not in output
 
 
+@pytest.mark.slow
 def test_a_search_that_finds_the_ceiling_ends_in_order_and_promotes(arena):
     code, output = play(arena, 0.995, trials=40)
     assert_orderly_end(code, output, 0)

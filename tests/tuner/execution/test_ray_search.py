@@ -66,6 +66,7 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baselin
     assert tried[: 1 + len(best)] == [0.01, *(lr0 for _, lr0 in reversed(best))]
 
 
+@pytest.mark.slow
 def test_a_file_of_tuning_results_gives_configurations_to_try_first_and_no_results(arena):
     (arena.folder / "space.yaml").write_text(SPACE % 3)
     (arena.folder / "tune_results.csv").write_text("fitness,lr0,box\n0.2,0.05,7.5\n0.9,0.07,7.5\n0.0,0.03,7.5\n")
@@ -135,6 +136,7 @@ def test_a_changed_space_is_refused_with_the_difference_and_more_trials_go_on_wi
     assert len(arena.status()["trials"]) == 4
 
 
+@pytest.mark.slow
 def test_a_spent_budget_is_no_error_and_more_of_it_goes_on_with_what_waits(arena):
     code, output = arena.run(more=["--gpu-hours", str(0.02 * 25 / 3600)])  # 25 epochs of at least 28
     assert code == 0, output
@@ -188,6 +190,7 @@ def test_sizes_that_gpus_have_no_room_for_are_left_out_before_the_search(arena, 
     assert not [trial for trial in trials if "memory" in trial["reason"]]
 
 
+@pytest.mark.slow
 def test_where_all_sizes_fit_one_measurement_says_so_and_where_none_does_no_search_begins(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SIZES)
     arena.address = cluster_with_8_gpus
@@ -205,6 +208,7 @@ def test_where_all_sizes_fit_one_measurement_says_so_and_where_none_does_no_sear
     ]
 
 
+@pytest.mark.slow
 def test_what_is_measured_before_a_search_can_be_interrupted(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SIZES)
     arena.address = cluster_with_8_gpus

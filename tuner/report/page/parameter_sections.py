@@ -6,7 +6,7 @@ from tuner.report.page.charts.importance import importance_chart
 from tuner.report.page.charts.parallel import parallel_chart
 from tuner.report.page.charts.slices import slice_chart
 from tuner.report.page.content import Chart, Details, Paragraph, Section
-from tuner.report.page.records.importance import ENOUGH_COMPLETE, Importance, importance_of
+from tuner.report.page.records.importance import ENOUGH_COMPLETE, FEWEST_RANKED, Importance, importance_of
 from tuner.report.page.records.parameters import axes_of
 from tuner.report.page.records.slices import Parallel, Slice, parallel_of, slice_of
 from tuner.report.page.records.subject import Subject
@@ -29,11 +29,11 @@ def parameter_sections(
         axes = tuple(sorted(axes, key=lambda axis: order.index(axis.label) if axis.label in order else len(order)))
     slices = [made for axis in axes if (made := slice_of(subject, trials, axis)) is not None]
     if slices:
-        yield _slices(slices)
+        yield _slices(slices, is_ranked=importance is not None)
     names = list(dict.fromkeys(name_of(axis.label) for axis in axes))[:_PARALLEL_AXES]
     parallel = parallel_of(subject, trials, [axis for axis in axes if name_of(axis.label) in names])
     if parallel is not None:
-        yield _parallel(parallel)
+        yield _parallel(parallel, is_ranked=importance is not None)
 
 
 def _importance(record: Importance) -> Section:
@@ -61,15 +61,20 @@ def _importance(record: Importance) -> Section:
     )
 
 
-def _slices(slices: Sequence[Slice]) -> Section:
+def _slices(slices: Sequence[Slice], *, is_ranked: bool) -> Section:
+    order = (
+        "the most important one first"
+        if is_ranked
+        else f"in the order of the space: to tell which one matters most takes at least {FEWEST_RANKED} trials"
+    )
     drawn = tuple(_slice(made, number) for number, made in enumerate(slices))
     more = drawn[_SLICES_SHOWN:]
     folded = Details(summary=f"{len(more)} more parameters", items=more, is_dense=True)
     return Section(
         title="Where good values of each parameter lie",
-        note=f"{slices[0].metric} after the last epoch by parameter, the most important one first. Dots are complete "
-        "trials. Ticks at the bottom are trials that ended before: grey ones were stopped or paused, because their "
-        "values were behind; red and violet ones failed or diverged.",
+        note=f"{slices[0].metric} after the last epoch by parameter, {order}. Dots are complete trials. Ticks at the "
+        "bottom are trials that ended before: grey ones were stopped or paused, because their values were behind; red "
+        "and violet ones failed or diverged.",
         items=(*drawn[:_SLICES_SHOWN], folded) if more else drawn,
         is_dense=True,
     )
@@ -84,7 +89,7 @@ def _slice(record: Slice, number: int) -> Chart:
     )
 
 
-def _parallel(record: Parallel) -> Section:
+def _parallel(record: Parallel, *, is_ranked: bool) -> Section:
     drawn = Chart(
         name="parallel",
         draw=lambda style: parallel_chart(record, style),
@@ -95,8 +100,8 @@ def _parallel(record: Parallel) -> Section:
     named = f"best {best} of {complete} complete trials" if best < complete else f"{complete} complete trials"
     return Section(
         title=f"What the {named} have in common",
-        note="A line per trial, from its most important parameters at the top to its value after the last epoch at the "
-        "bottom. Coloured lines are the best complete trials; thick ones are the winner, in blue, and the default, in "
-        "orange. Grey lines are all others.",
+        note=f"A line per trial, from its {'most important ' if is_ranked else ''}parameters at the top to its value "
+        "after the last epoch at the bottom. Coloured lines are the best complete trials; thick ones are the winner, "
+        "in blue, and the default, in orange. Grey lines are all others.",
         items=(drawn,),
     )

@@ -10,6 +10,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from tests.support.arena import Arena
 from tests.support.clock import Clock
 from tests.tuner.conftest import epoch, play
 from tuner.comparison.reevaluation import Reevaluation, plan_for
@@ -138,3 +139,19 @@ def test_a_driver_that_was_killed_is_told_and_the_record_is_not_changed(study, s
         watch(stored, paths, console, interval_s=0.01, plain=True)
     assert console.file.getvalue().startswith("trial 0 complete: mAP50-95 0.2500\nprocess ")
     assert stored.trials() == before
+
+
+@pytest.mark.slow
+def test_a_run_on_postgresql_is_followed_from_a_machine_without_its_folder(tmp_path, postgres):
+    arena = Arena(tmp_path, trials=4, storage=postgres.new_database())
+    driver = arena.start(epoch_seconds=0.3, promote=True)
+    arena.wait_for(lambda: arena.events("epoch"))
+    command = [sys.executable, "-m", "tuner", "status", "s", "--watch", "--interval", "0.2", "--home", "elsewhere"]
+    follower = subprocess.run(
+        command, cwd=tmp_path, env=arena.environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert driver.wait(60) == 0
+    assert follower.returncode == 0, follower.stderr
+    told = [line for line in follower.stdout.splitlines() if line.startswith("trial ")]
+    assert {line.split()[1] for line in told} == {"0", "1", "2", "3"}
+    assert not (tmp_path / "elsewhere").exists()

@@ -89,8 +89,9 @@ def test_failed_trials_and_the_default_do_not_count_and_constants_are_harmless()
     assert {each.label: each.share for each in record.parameters}["imgsz"] == 0
 
 
-def test_importance_needs_a_few_trials():
-    assert importance_of(SUBJECT, list(searched(5, effect=0.3)), AXES) is None
+@pytest.mark.parametrize(("trials", "is_known"), [(9, False), (10, True)])
+def test_importance_needs_twice_as_many_trials_as_it_takes_for_the_best(trials, is_known):
+    assert (importance_of(SUBJECT, list(searched(trials, effect=0.3)), AXES) is not None) == is_known
 
 
 def test_axes_are_those_of_the_space_with_their_scales(finished):

@@ -23,7 +23,8 @@ ENOUGH_COMPLETE = 20
 _BEST_SHARE = 0.1
 _FEWEST_BEST = 5
 """Number of best trials that PED-ANOVA needs at least, according to Optuna."""
-_FEWEST_RANKED = 6
+FEWEST_RANKED = 2 * _FEWEST_BEST
+"""Number of trials below which these would be more than half of all, and a comparison would say nothing."""
 _SHUFFLES = 20
 _CHANCE_QUANTILE = 0.9
 
@@ -64,9 +65,9 @@ def importance_of(subject: Subject, trials: Sequence[TrialRecord], axes: Sequenc
     last. Failed trials and the default configuration, which is never stopped, do not count.
     """
     ranked = _ranked(subject, trials)
-    if len(ranked) < _FEWEST_RANKED or not axes:
+    if len(ranked) < FEWEST_RANKED or not axes:
         return None
-    share = min(0.5, max(_BEST_SHARE, _FEWEST_BEST / len(ranked)))
+    share = max(_BEST_SHARE, _FEWEST_BEST / len(ranked))
     ranks = list(range(len(ranked)))
     evaluate = _Evaluator(ranked, axes, share)
     raw = evaluate(ranks)
