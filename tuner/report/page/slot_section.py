@@ -17,11 +17,11 @@ def slot_section(spans: Sequence[Span], trials: Sequence[TrialRecord]) -> Iterat
     drawn = Chart(
         name="slots",
         draw=lambda style: slots_chart(record, style),
-        description=f"Work of {len(record.worked_s)} slots over time",
+        description=f"Work of {len(record.busy)} slots over time",
     )
     note = (
-        "A bar is an attempt at a run; the share after a slot's name is the part of the time in which it worked. Gaps "
-        "are idle time: a paused trial waits without a slot."
+        f"A bar is an attempt at a run; the share after a slot's name is the part of the {record.phases[0].phase} in "
+        "which it worked. Gaps are idle time: a paused trial waits without a slot."
     )
     note += " ↻ marks a retry." if any(bar.is_retry for bar in record.bars) else ""
     if record.breaks:

@@ -1,5 +1,6 @@
 """The numbers of a page are those of the study's record, the timeline and the logs."""
 
+import dataclasses
 import math
 import random
 from datetime import datetime
@@ -211,7 +212,9 @@ def test_every_span_is_a_bar_and_waiting_is_not_running(finished, spans):
     for bar in record.bars:
         if bar.span.ended_s is not None:
             assert bar.ended_s - bar.began_s == pytest.approx(bar.span.ended_s - bar.span.began_s)
-    assert all(0 < record.busy(worked) <= 1 for _, worked in record.worked_s)
+    search = record.phases[0]
+    assert [slot for slot, _ in record.busy] == list(range(search.slots))
+    assert sum(busy for _, busy in record.busy) / search.slots == pytest.approx(search.busy)
     assert {row["trial"] for row in rows(slots_chart(record), "slot", "work")} == {
         bar.span.trial for bar in record.bars
     }
@@ -242,10 +245,14 @@ def test_what_the_driver_stopped_was_paused_if_the_trial_trained_again_and_retri
         (1, Work.PAUSED, False), (3, Work.FAILED, False), (2, Work.CUT_OFF, False),
         (1, Work.COMPLETE, False), (2, Work.STOPPED, True),
     ]  # fmt: skip
-    assert dict(record.worked_s) == {0: 50.0, 1: 25.0}
-    assert record.busy(25.0) == 0.5
+    assert dict(record.busy) == {0: 1.0, 1: 0.5}
     (phase,) = record.phases
     assert phase.busy == 0.75
+
+
+def test_a_slot_is_not_idle_where_a_later_phase_has_no_work_for_it():
+    later = dataclasses.replace(span(1, 0, 10.0, 90.0), phase="final run")
+    assert dict(slots_of([span(1, 0, 0.0, 10.0), span(2, 1, 0.0, 10.0), later]).busy) == {0: 1.0, 1: 1.0}
 
 
 def test_a_span_without_an_end_lasts_until_the_last_sign_of_its_driver():

@@ -39,7 +39,7 @@ def slots_chart(record: Slots, style: Style = PAGE) -> Spec:
     import altair as alt
 
     unit, length_s = _unit(record.ended_s)
-    names = {slot: f"slot {slot}: {100 * record.busy(worked):.0f} %" for slot, worked in record.worked_s}
+    names = {slot: f"slot {slot}: {100 * busy:.0f} %" for slot, busy in record.busy}
     rows = [
         {
             "slot": names[bar.span.slot],

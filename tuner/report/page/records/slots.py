@@ -75,12 +75,9 @@ class Slots:
     breaks: tuple[Break, ...]
     phases: tuple[PhaseWork, ...]
     ended_s: float
-    worked_s: tuple[tuple[int, float], ...]
-    """Working time of each slot in seconds, by the number of the slot."""
-
-    def busy(self, worked_s: float) -> float:
-        """Return the share of a slot's time in which it worked, 0..1."""
-        return _share(worked_s, self.ended_s)
+    busy: tuple[tuple[int, float], ...]
+    """Share of the first phase in which each slot worked, 0..1, by the number of the slot. In later phases, slots can
+    be idle because there is no more to do."""
 
 
 def slots_of(spans: Sequence[Span], trials: Sequence[TrialRecord] = ()) -> Slots | None:
@@ -111,13 +108,13 @@ def slots_of(spans: Sequence[Span], trials: Sequence[TrialRecord] = ()) -> Slots
         )
         for i, span in enumerate(ordered)
     )
-    slots = sorted({span.slot for span in ordered})
+    phases = tuple(_phases(bars))
     return Slots(
         bars=bars,
         breaks=tuple(Break(at_s=running_s(began), lasted_s=ended - began) for began, ended in gaps),
-        phases=tuple(_phases(bars)),
+        phases=phases,
         ended_s=max(bar.ended_s for bar in bars),
-        worked_s=tuple((slot, _worked(bar for bar in bars if bar.span.slot == slot)) for slot in slots),
+        busy=tuple(_busy(bars, phases[0])),
     )
 
 
@@ -194,6 +191,12 @@ def _phases(bars: Sequence[SlotBar]) -> Iterator[PhaseWork]:
             slots=len({bar.span.slot for bar in own}),
             worked_s=sum(_worked(b for b in own if b.span.slot == slot) for slot in {b.span.slot for b in own}),
         )
+
+
+def _busy(bars: Sequence[SlotBar], phase: PhaseWork) -> Iterator[tuple[int, float]]:
+    for slot in sorted({bar.span.slot for bar in bars}):
+        own = (bar for bar in bars if bar.span.slot == slot and bar.span.phase == phase.phase)
+        yield slot, _share(_worked(own), phase.ended_s - phase.began_s)
 
 
 def _worked(bars: Iterator[SlotBar]) -> float:
