@@ -110,7 +110,7 @@ def test_a_finished_study_is_promoted_exported_and_told_of_from_where_it_lies_no
     (tmp_path / "other.yaml").write_text("names: [dog]\n")
     code, _, err = tune(arena, "export", "s", *home, "--data", "other.yaml")
     assert code == 3
-    assert "the data set was" in err
+    assert "settings: data set " in err
 
     code, _, err = tune(arena, "export", "s", *home, "--data", str(moved))
     assert code == 0, err
@@ -148,7 +148,7 @@ def test_content_that_has_changed_is_refused_before_a_trial_is_touched(arena, da
     changed(file)
     code, output = arena.run(more=more)
     assert_orderly_end(code, output, 3)
-    assert f"the content of the {what} {file} has changed" in " ".join(output.split())
+    assert f"settings: content of the {what} {file} (sha256 " in output
     assert arena.status() == before
 
 

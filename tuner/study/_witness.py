@@ -29,7 +29,9 @@ class Witness:
         for path in [path for path in self._later if path.exists()]:
             self._later.discard(path)
             self._open[path] = _pinned(path)
-        return next((what for path, fd in self._open.items() if (what := self._fate(path, fd))), None)
+        found = next((what for path, fd in self._open.items() if (what := self._fate(path, fd))), None)
+        # The folder once more: it may have been moved after it was looked at, and its files with it.
+        return found and (self._fate(self._folder, self._open[self._folder]) or found)
 
     def folder_now(self) -> Path:
         """Return the current path of the study's folder; its last path if it was removed."""

@@ -175,3 +175,20 @@ def test_a_file_that_cannot_be_looked_at_is_not_called_gone(tmp_path, monkeypatc
     file.touch()
     assert witness.taken() == f"'{file}' was replaced by another"
     witness.close()
+
+
+def test_a_folder_that_is_moved_while_its_files_are_looked_at_is_called_moved(tmp_path, monkeypatch):
+    folder, file = tmp_path / "s", tmp_path / "s" / "file"
+    folder.mkdir()
+    file.touch()
+    witness = Witness(folder, [file])
+    look = type(file).stat
+
+    def moved_first(path, **options):
+        if path == file and folder.exists():
+            folder.rename(tmp_path / "t")
+        return look(path, **options)
+
+    monkeypatch.setattr(type(file), "stat", moved_first)
+    assert witness.taken() == f"the study's folder '{folder}' was moved to '{tmp_path / 't'}'"
+    witness.close()
