@@ -77,7 +77,7 @@ def test_a_study_and_its_data_moved_in_mid_search_are_trained_on_shown_exported_
     promote = ["promote", "s", "--home", "again", "--plain", "--epochs", str(EPOCHS), "--data", str(data)]
     code, said = tune(arena, *promote)
     assert code == 0, said
-    assert arena.promoted().redone() == 0
+    assert arena.final_run().redone() == 0
 
 
 @pytest.mark.slow

@@ -115,8 +115,8 @@ def test_a_killed_training_process_costs_one_epoch_at_most(arena):
     output, _ = driver.communicate(timeout=240)
     assert_orderly_end(driver.returncode, output, NOTHING_LEARNT)
     status = go_on(arena)
-    (setback,) = status["trials"][1]["setbacks"]
-    assert setback["failure"] == "infrastructure"
+    (attempt,) = status["trials"][1]["failed_attempts"]
+    assert attempt["failure"] == "infrastructure"
     assert status["trials"][1]["attempts"] == 2
     assert arena.trial().redone() <= 1
 
@@ -163,7 +163,7 @@ def test_a_killed_final_run_goes_on(arena):
     arena.wait_for(
         lambda: (arena.study_folder / "promoted").exists() and list((arena.study_folder / "promoted").iterdir())
     )
-    arena.freeze_after(3, run=arena.promoted)
+    arena.freeze_after(3, run=arena.final_run)
     driver.kill()
     driver.communicate()
     arena.wait_for(lambda: not arena.processes(), timeout_s=30)
@@ -173,5 +173,5 @@ def test_a_killed_final_run_goes_on(arena):
     assert_nothing_runs(arena)
     status = arena.status()
     assert status["final_run"]["state"] == "COMPLETE"
-    assert arena.promoted().redone() <= 1
+    assert arena.final_run().redone() <= 1
     assert (arena.study_folder / "params.yaml").exists()

@@ -118,7 +118,7 @@ def test_a_preempted_trainer_goes_on_under_its_number_and_it_counts_as_no_failur
     status = assert_nothing_lost(arena)
     assert status["trials"][0]["state"] == "COMPLETE"
     assert status["trials"][0]["attempts"] == 5
-    assert "setbacks" not in status["trials"][0]
+    assert "failed_attempts" not in status["trials"][0]
 
 
 def test_a_signal_while_the_data_are_prepared_ends_the_run_as_well(arena):
