@@ -4,12 +4,13 @@ from html import escape
 
 import pytest
 
+from tests.support.browser import opened_page
 from tests.tuner.conftest import play
 from tests.tuner.report.page.conftest import rows
 from tuner.report.page.charts.best_over_cost import best_over_cost_chart
 from tuner.report.page.charts.curves import curves_chart
 from tuner.report.page.charts.endings import endings_chart
-from tuner.report.page.page import render
+from tuner.report.page.page import render, write_page
 from tuner.report.page.records.best_over_cost import best_over_cost
 from tuner.report.page.records.curves import curves_of
 from tuner.report.page.records.endings import endings
@@ -86,3 +87,17 @@ def test_a_study_without_trials_has_a_page(study, url, paths):
 
     assert page.headline.startswith("No trial of 's' has started yet")
     assert list(page.charts()) == []
+
+
+@pytest.mark.parametrize("values", [[(0.1, 0.25)], [(0.05, 0.1)], [(0.1, 0.25), (0.2, 0.3), (0.05, 0.1)]])
+def test_the_charts_of_few_trials_without_an_estimate_are_drawn_without_a_warning(study, search, paths, values):
+    for curve in values:
+        play(search, search.suggest(), *curve)
+    write_page(study_page(study, paths), paths.report)
+    with opened_page() as (page, witness):
+        page.goto(paths.report.as_uri())
+        page.wait_for_function(
+            "document.querySelectorAll('.chart').length === document.querySelectorAll('svg.marks').length"
+        )
+        assert page.locator("svg.marks").count() >= 3
+        assert witness.errors == []

@@ -31,20 +31,17 @@ def costs_chart(record: Costs, style: Style = PAGE) -> Spec:
     y = alt.Y("phase:N", title=None, sort=[phase.phase for phase in record.phases], axis=None)
     base = alt.Chart(data(rows)).encode(y=y, tooltip=tips)
     x = alt.X("spent:Q", title=unit, scale=alt.Scale(domainMin=0))
-    known = alt.Chart(data([row for row in rows if row["low"] is not None])).encode(y=y, tooltip=tips)
-    ends = known.mark_tick(thickness=3, height=22, color=style.ink, yOffset=8)
     names = base.mark_text(align="left", yOffset=-9, color=style.ink, fontSize=12)
-    return finished(
-        alt.layer(
-            base.mark_bar(height=14, yOffset=8, color=WINNER, opacity=0.85).encode(x=x),
-            known.mark_rule(strokeWidth=3, color=style.ink, yOffset=8).encode(x="low:Q", x2="high:Q"),
-            ends.encode(x="low:Q"),
-            ends.encode(x="high:Q"),
-            names.encode(x=alt.value(0), text="name:N"),
-        ),
-        style,
-        height=44 * len(rows),
-    )
+    layers = [
+        base.mark_bar(height=14, yOffset=8, color=WINNER, opacity=0.85).encode(x=x),
+        names.encode(x=alt.value(0), text="name:N"),
+    ]
+    if estimated := [row for row in rows if row["low"] is not None]:  # Vega warns of layers without data
+        known = alt.Chart(data(estimated)).encode(y=y, tooltip=tips)
+        ends = known.mark_tick(thickness=3, height=22, color=style.ink, yOffset=8)
+        bracket = known.mark_rule(strokeWidth=3, color=style.ink, yOffset=8).encode(x="low:Q", x2="high:Q")
+        layers[1:1] = [bracket, ends.encode(x="low:Q"), ends.encode(x="high:Q")]
+    return finished(alt.layer(*layers), style, height=44 * len(rows))
 
 
 def _range(low: float, high: float, form: str) -> str:
