@@ -43,7 +43,7 @@ def test_when_ray_dies_the_run_ends_in_order_and_the_same_command_goes_on(lone_a
     os.kill(victim.pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 5)
-    assert "nothing is lost; run the same command again to resume" in output
+    assert output.strip().splitlines()[-1].endswith("; nothing is lost; run the same command again to resume")
     before = lone_arena.status()
     assert before["counts"]["RUNNING"] == 0
     assert_nothing_runs(lone_arena)

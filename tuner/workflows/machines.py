@@ -61,10 +61,10 @@ def watched_machines(machines: Machines, study: StudySession, signals: Signals, 
         remove(scratch)
         told = asked or f"{what}; nothing is lost; run the same command again to resume"
         logger.error("driver ended at once: %s", told)
-        sys.stderr.write(f"{told}\n")
-        sys.stderr.flush()
         code = asked.exit_code if asked else MachineError.exit_code
         end.report(code, str(told))  # the locks are still held: only the end of this process releases them
+        sys.stderr.write(f"{told}\n")  # last, as the reason of any other end
+        sys.stderr.flush()
         os._exit(code)
 
     try:
