@@ -51,7 +51,7 @@ def test_training_goes_on_while_the_database_is_down_and_everything_is_written_a
     assert told > 4, "training stood still"
     assert_nothing_lost(on_postgres, most_redone=0)
     if seconds > 1:
-        assert "training continues, and its results are saved in the journal" in output
+        assert "Training continues, and its results are saved in the journal." in output
         assert "the database is available again after" in output
 
 

@@ -197,6 +197,6 @@ def test_a_database_whose_own_disk_is_full_catches_up_when_there_is_room(tmp_pat
     database_disk.empty()
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 0)
-    assert "training continues, and its results are saved in the journal" in output
+    assert "Training continues, and its results are saved in the journal." in output
     assert "the database is available again after" in output
     assert_nothing_lost(arena, most_redone=0)

@@ -129,7 +129,7 @@ def test_a_database_that_cannot_be_used_is_told_without_the_password(
 @pytest.mark.parametrize("more", [[], ["--debug"]])
 def test_a_run_whose_database_goes_away_says_so_without_the_password(arena, postgres, url, canary, more):
     arena.environment["TUNE_STORAGE"] = url
-    process = arena.start(epoch_seconds=0.3, more=more)
+    process = arena.start(epoch_seconds=1.0, more=more)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 3)
     postgres.stop_immediately()
     try:

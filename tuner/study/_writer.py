@@ -154,7 +154,8 @@ class Writer:
     def _away(self, error: StorageError) -> None:
         if self._away_since is None:
             self._away_since = self._now_s()
-            self._on_event(f"{error}; training continues, and its results are saved in the journal")
+            said = str(error).removesuffix(".")
+            self._on_event(f"{said}. Training continues, and its results are saved in the journal.")
 
     def _look(self) -> bool:
         """Check whether the files of the record were removed, moved or replaced; later writes may then be lost."""

@@ -120,7 +120,7 @@ def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_tol
         writer.put(change)
     wait_for(lambda: database.calls > 5)
     assert told == [
-        "The database cannot be used: connection refused.; training continues, and its results are saved in the journal"
+        "The database cannot be used: connection refused. Training continues, and its results are saved in the journal."
     ]
     assert Journal(path).read() == tuple(CHANGES)
     clock.sleep(40.0)
