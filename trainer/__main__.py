@@ -23,10 +23,6 @@ def main(arguments: list[str] | None = None) -> int:
             from trainer.commands.serve import serve
 
             return serve()
-        if options.verb == "serve":
-            from trainer.commands.serve import serve
-
-            return serve()
         from trainer.data.sample.sample import compose
 
         val = max(1, options.images // 4)

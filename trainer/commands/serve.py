@@ -8,6 +8,7 @@ survives a fork.
 import array
 import faulthandler
 import fcntl
+import gc
 import logging
 import os
 import select
@@ -68,6 +69,7 @@ def serve() -> int:
         if isinstance(request, TrainRequest):
             _warm_up()
         watch = OomWatch()
+        gc.freeze()  # a collection in the fork would copy the memory of the imports, and one at the end takes a second
         child = os.fork()
         if child == 0:
             _run_and_exit(request, records, watch)

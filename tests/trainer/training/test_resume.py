@@ -98,6 +98,7 @@ def staged(make_request, directory, *, full=False):
     return replace(make_request(directory, epochs=4, validation_epochs=(1, 2, 3, 4), full=full), stages=STAGES)
 
 
+@pytest.mark.slow
 def test_a_run_in_stages_is_one_run_whose_best_is_of_the_last(make_request, tmp_path, one_thread):
     request = staged(make_request, tmp_path / "run", full=True)
     records = []

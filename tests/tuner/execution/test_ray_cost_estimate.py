@@ -28,6 +28,7 @@ def test_a_dry_run_times_what_the_command_line_fixes(arena):
     assert (epoch["params"]["imgsz"], epoch["params"]["batch"], epoch["params"]["mosaic"]) == (32, 4, 0.5)
 
 
+@pytest.mark.slow
 def test_the_run_that_follows_a_dry_run_is_estimated_with_the_epoch_that_was_timed(arena):
     arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
     assert arena.run(epoch_seconds=0.5, more=("--dry-run",))[0] == 0

@@ -45,6 +45,7 @@ def test_a_run_that_learnt_nothing_ends_alike_when_it_is_given_again(arena):
         assert CAUSES in output.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_one_trial_at_zero_that_is_not_to_be_promoted_ends_in_order_and_says_so(arena):
     code, output = play(arena, 0.0, trials=1, promote=False)
     assert_orderly_end(code, output, 0)

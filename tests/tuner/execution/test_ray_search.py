@@ -51,6 +51,7 @@ def test_the_timeline_shows_every_run_on_its_slot_and_no_slot_twice_at_a_time(ar
     assert {span.slot for span in spans} == {0, 1}
 
 
+@pytest.mark.slow
 def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baseline(arena):
     (arena.folder / "space.yaml").write_text(SPACE % 4)
     code, output = arena.run()
