@@ -76,7 +76,8 @@ def closed_during(terminal, condition, timeout_s=60):
     yield
 
 
-@pytest.mark.parametrize("plain", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("plain", [True, False])
 def test_a_search_whose_terminal_is_closed_ends_in_order_and_the_same_command_goes_on(arena, plain):
     arguments = arena.run_arguments(epoch_seconds=0.15)
     command = arena.command("run", *(argument for argument in arguments if plain or argument != "--plain"))

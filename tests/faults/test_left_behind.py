@@ -62,6 +62,7 @@ def test_no_verb_leaves_anything_behind(arguments, tmp_path, temporary):
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_search_and_a_signal_leave_nothing_behind(own_arena, temporary):
     process = own_arena.start(epoch_seconds=0.15)
     own_arena.wait_for(lambda: len(own_arena.events("epoch")) >= 4)

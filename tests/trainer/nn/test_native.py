@@ -48,6 +48,7 @@ def test_the_library_is_built_once_and_then_found_and_the_choice_is_said_once_in
     assert [(path, path.stat().st_mtime_ns) for path in libraries(cache)] == [(library, built_ns)]
 
 
+@pytest.mark.slow
 def test_processes_that_build_at_the_same_time_do_not_disturb_each_other(cache):
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda _: scan(XDG_CACHE_HOME=str(cache)), range(2)))
