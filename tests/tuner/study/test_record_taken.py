@@ -156,6 +156,8 @@ def test_a_home_that_is_a_link_and_readers_of_the_database_are_no_reason_to_stop
             reader.close()
             study.record(3, TrialFacts(device="CPU"))
             study.flush(30)
+    with driven(sqlite_url(linked.database), spec, linked) as again:
+        assert again.trial(3).facts.device == "CPU"
 
 
 def test_a_file_that_cannot_be_looked_at_is_not_called_gone(tmp_path, monkeypatch):

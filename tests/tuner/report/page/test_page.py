@@ -7,10 +7,11 @@ from html import escape
 import altair
 import pytest
 import vl_convert
+from jsonschema import ValidationError
 
 from tests.support.browser import opened_page
 from tests.support.synthetic_study import synthetic_study
-from tuner.report.page.charts.style import IMAGE
+from tuner.report.page.charts.style import IMAGE, PAGE
 from tuner.report.page.content import Chart, Details, Image, Page, Paragraph, Section, Table, Text
 from tuner.report.page.page import VEGA_LITE, chart_images, render, write_images, write_page
 from tuner.report.page.study import study_page
@@ -128,6 +129,15 @@ def test_every_chart_can_be_an_image_of_its_own(page, tmp_path):
     for content in images.values():
         assert content.startswith(b"\x89PNG")
         assert int.from_bytes(content[16:20], "big") > 1000  # width in pixels
+
+
+def test_every_chart_is_valid_vega_lite(page):
+    charts = list(page.charts())
+    assert len(charts) > 10
+    for chart in charts:
+        altair.Chart.from_dict(chart.draw(PAGE), validate=True)
+    with pytest.raises(ValidationError):
+        altair.Chart.from_dict({**charts[0].draw(PAGE), "width": [1]}, validate=True)
 
 
 def test_images_have_no_colours_of_the_page(page):

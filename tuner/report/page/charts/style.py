@@ -63,7 +63,7 @@ def finished(chart: Any, style: Style, *, height: int) -> Spec:
         # Fewer ticks than Vega's own, which are too many on a wide screen.
         axisX={"tickCount": {"expr": "ceil(width / 90)"}},
         legend=legend,
-    ).to_dict(validate=False)  # the tests validate every chart; doing so in each run takes 0.2 s
+    ).to_dict(validate=False)  # a test does; in each run it would take 0.2 s
     return finished
 
 
