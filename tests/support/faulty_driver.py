@@ -87,9 +87,9 @@ def note_arrivals(path: str) -> None:
             file.flush()
             os.fsync(file.fileno())
 
-    def noted_record_epoch(self: StudySession, number: int, epoch: int, value: float) -> None:
+    def noted_record_epoch(self: StudySession, number: int, epoch: int, value: float, facts: "TrialFacts") -> None:
         note(number, {epoch: value})
-        record_epoch(self, number, epoch, value)
+        record_epoch(self, number, epoch, value, facts)
 
     def noted_finish(
         self: StudySession,

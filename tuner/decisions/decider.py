@@ -4,6 +4,7 @@ Two drivers ask them: Ray Tune's adapters through `tuner.search.search`, and `tu
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +35,12 @@ class Decider:
         """
         self._engine = engine
         self._log = log
-        self._first_losses: dict[int, float] = {}
         self.history = history
+
+    @property
+    def validated(self) -> tuple[int, ...]:
+        """Epochs whose metric the decisions need, ascending, besides the last one."""
+        return self._engine.strategy.validated
 
     def resumed(self) -> int | None:
         """Return a paused trial that should resume before a new one starts; None if there is none."""
@@ -66,8 +71,8 @@ class Decider:
         self._note(resume=trial)
 
     def note_first_loss(self, trial: int, loss: float) -> None:
-        """Note the loss of a trial's first epoch, the reference for divergence later."""
-        self._first_losses[trial] = loss
+        """Note the loss of a trial's first epoch, the reference for later ones."""
+        self.history.note_loss(trial, 1, loss)
 
     def report(self, trial: int, epoch: int, metric: float | None, loss: float) -> RungDecision:
         """Return the verdict on a running trial after an epoch.
@@ -80,8 +85,11 @@ class Decider:
         """
         if epoch == 1:
             self.note_first_loss(trial, loss)
-        reason = divergence(metric, loss, self._first_losses.get(trial, loss))
-        verdict = self._judged(trial, epoch, metric) if reason is None else Lost(reason=f"{reason} at epoch {epoch}")
+        first_loss = float(self.history.losses[trial, 0])
+        reason = divergence(metric, loss, loss if math.isnan(first_loss) else first_loss)
+        verdict: RungDecision = Lost(reason=f"{reason} at epoch {epoch}")
+        if reason is None:
+            verdict = self._judged(trial, epoch, metric, loss)
         self._note(hear=trial, epoch=epoch, metric=metric, loss=loss, verdict=type(verdict).__name__)
         if isinstance(verdict, Lost):
             self.history.set_status(trial, Status.LOST)
@@ -91,9 +99,10 @@ class Decider:
             self.history.set_status(trial, Status.STOPPED)
         return verdict
 
-    def _judged(self, trial: int, epoch: int, metric: float | None) -> RungDecision:
+    def _judged(self, trial: int, epoch: int, metric: float | None, loss: float) -> RungDecision:
         if metric is None:
             return GoOn()
+        self.history.note_loss(trial, epoch, loss)
         self.history.report(trial, epoch, metric)
         if epoch == self.history.epochs:
             return GoOn()  # the driver reports its end

@@ -1,11 +1,15 @@
 """Keep the history of a search, the only input of its decisions."""
 
+from collections.abc import Callable, Hashable
 from enum import IntEnum
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuner.unit_cube import Floats
+
+_Derived = TypeVar("_Derived")
 
 BASELINE = 0
 """Number of the trial of the default configuration, if there is one."""
@@ -27,7 +31,7 @@ class Status(IntEnum):
 
 
 class History:
-    """Trials of a search by number: configuration, curve and status. All decisions are functions of it.
+    """Trials of a search by number: configuration, curves and status. All decisions are functions of it.
 
     It holds no times, only the reports about each trial, so a search that resumes after a crash has the same history.
     """
@@ -43,8 +47,10 @@ class History:
         self._number = 0
         self._points = np.empty((0, dimensions))
         self._values = np.empty((0, epochs), order="F")  # most queries are about a single epoch
+        self._losses = np.empty((0, epochs), order="F")
         self._reached = np.empty(0, np.int64)
         self._status = np.empty(0, np.int64)
+        self._derived: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return self._number
@@ -58,6 +64,11 @@ class History:
     def values(self) -> Floats:
         """Metric after each epoch, shape (trials, epochs); higher is better, NaN where unknown."""
         return self._values[: self._number]
+
+    @property
+    def losses(self) -> Floats:
+        """Training loss of the first and of each validated epoch, shape (trials, epochs); NaN where unknown."""
+        return self._losses[: self._number]
 
     @property
     def reached(self) -> NDArray[np.int64]:
@@ -86,18 +97,34 @@ class History:
         self._number += 1
         self._points[number] = point
         self._values[number] = np.nan
+        self._losses[number] = np.nan
         self._reached[number] = 0
         self._status[number] = Status.RUNNING
+        self._derived.clear()
         return number
 
     def report(self, trial: int, epoch: int, value: float) -> None:
         """Record the metric of a trial after an epoch (1-based); it must be finite."""
         self._values[trial, epoch - 1] = value
         self._reached[trial] = max(self._reached[trial], epoch)
+        self._derived.clear()
+
+    def note_loss(self, trial: int, epoch: int, loss: float) -> None:
+        """Record the training loss of an epoch (1-based)."""
+        self._losses[trial, epoch - 1] = loss
+        self._derived.clear()
 
     def set_status(self, trial: int, status: Status) -> None:
         """Change the status of a trial."""
         self._status[trial] = status
+        self._derived.clear()
+
+    def derived(self, key: Hashable, value: Callable[[], _Derived]) -> _Derived:
+        """Return a value that is a function of this history, computed once until the history changes."""
+        if key not in self._derived:
+            self._derived[key] = value()
+        found: _Derived = self._derived[key]
+        return found
 
     def incumbent(self) -> int | None:
         """Return the running, paused or complete trial with the highest last metric; the earliest if several are equal.
@@ -109,8 +136,8 @@ class History:
 
     def _grow(self) -> None:
         room = max(64, 2 * self._number)
-        for name in ("_points", "_values", "_reached", "_status"):
+        for name in ("_points", "_values", "_losses", "_reached", "_status"):
             old = getattr(self, name)
-            new = np.zeros((room, *old.shape[1:]), old.dtype, order="F" if name == "_values" else "C")
+            new = np.zeros((room, *old.shape[1:]), old.dtype, order="F" if old.ndim == 2 and name != "_points" else "C")
             new[: self._number] = old
             setattr(self, name, new)

@@ -6,10 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
+from tuner.decisions.expectations import Expectations, expectations, normal_scores
 from tuner.decisions.history import BASELINE, History, Status
 from tuner.decisions.rungs import Rungs
-from tuner.decisions.scores import scores
-from tuner.decisions.surrogate import Surrogate, expected_improvement, on_one_thread, risk
+from tuner.decisions.surrogate import NOISE, Surrogate, expected_improvement, fitted, on_one_thread, risk
 from tuner.unit_cube import Cube, Floats
 
 Allowed = Callable[[Floats], bool]
@@ -20,6 +20,9 @@ _TRIES = 200
 """Number of random points to search for an allowed one."""
 _LEFT = 1 / 8
 """Minimum share of the points that is kept, however risky they all are."""
+_LEAST_VARIANCE = 0.1
+_MOST_NOISE = 2.0
+"""Limits of the noise of trials that ended early, relative to scores of variance 1."""
 
 
 class Proposer(Protocol):
@@ -40,18 +43,18 @@ class RandomProposer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelProposer:
-    """Propose half of the points from a model of all trials, others at random, and avoid points at risk of a lost run.
+    """Propose most points from a model of all trials, others at random, and avoid points at risk of a lost run.
 
-    The model includes trials that were stopped early or lost, and proposes the point with the greatest expected
-    improvement. Running trials count with their expected score, so parallel proposals differ. The model sees at most
-    `most_known` trials: half of them the best ones, the others drawn from the rest.
+    The model includes trials that were paused, stopped or lost, and proposes the point with the greatest expected
+    improvement. A trial that ended early counts less, by as much as its rung leaves open
+    (`tuner.decisions.expectations`). Running trials count with their expected score, so parallel proposals differ. The
+    model sees at most `most_known` trials: half of them the best ones, the others drawn from the rest.
     """
 
     first_random: int = 16
     """Minimum number of results before the model proposes."""
-    random_share: float = 0.5
-    """Share of random proposals after that. It is large because the model learns mostly from early metrics: if those
-    mislead, it keeps proposing configurations that start well and end badly."""
+    random_share: float = 0.1
+    """Share of random proposals after that."""
     most_known: int = 128
     near_baseline: float = 0.5
     """Share of the random proposals that change about half of the default configuration's values, slightly. Its authors
@@ -66,21 +69,21 @@ class ModelProposer:
     reach: float = 0.1
 
     def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
-        rng = _generator(seed, history)
-        scored = self._scores(history, rungs) if rng.random() >= self.random_share else np.empty(0)
-        known = np.flatnonzero(~np.isnan(scored))
-        if len(known) < self.first_random:
-            return self._unguided(rng, history, cube, allowed)
-        ranked = known[np.argsort(-scored[known], kind="stable")]
-        best = history.points[ranked[: self.best_trials]]
-        candidates = np.concatenate(
-            [cube.random(rng, self.candidates), cube.near(rng, best, self.candidates // 2, reach=self.reach)]
-        )
-        candidates = self._survivable(rng, history, cube, candidates)
-        seen = self._seen(ranked, rng)
-        running = np.flatnonzero((history.status == Status.RUNNING) & np.isnan(scored))
         with on_one_thread():
-            improvement = _improvement(cube, history.points, scored, seen, running, best, candidates)
+            rng = _generator(seed, history)
+            is_guided = rng.random() >= self.random_share
+            expected = expectations(history, rungs)
+            known = np.flatnonzero(~np.isnan(expected.mean))
+            if not is_guided or len(known) < self.first_random:
+                return self._unguided(rng, history, cube, allowed)
+            ranked = known[np.argsort(-expected.mean[known], kind="stable")]
+            best = history.points[ranked[: self.best_trials]]
+            candidates = np.concatenate(
+                [cube.random(rng, self.candidates), cube.near(rng, best, self.candidates // 2, reach=self.reach)]
+            )
+            candidates = self._survivable(rng, history, cube, candidates)
+            seen = self._seen(ranked, rng)
+            improvement = _improvement(history, cube, expected, known, seen, best, candidates)
         order = np.argsort(-improvement, kind="stable")
         return next((candidates[i] for i in order if allowed(candidates[i])), None)
 
@@ -106,13 +109,6 @@ class ModelProposer:
         )
         return points[likely <= max(self.risk, float(np.quantile(likely, _LEFT)))]
 
-    def _scores(self, history: History, rungs: Rungs) -> Floats:
-        scored = scores(history, rungs)
-        if rungs.epochs:  # before the first rung, a metric says little
-            early = (history.reached < rungs.epochs[0]) & (history.status != Status.LOST)
-            scored[early] = np.nan
-        return scored
-
     def _seen(self, ranked: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if len(ranked) <= self.most_known:
             return ranked
@@ -122,26 +118,39 @@ class ModelProposer:
 
 
 def _improvement(
+    history: History,
     cube: Cube,
-    points: Floats,
-    scored: Floats,
+    expected: Expectations,
+    known: np.ndarray,
     seen: np.ndarray,
-    running: np.ndarray,
     best: Floats,
     candidates: Floats,
 ) -> Floats:
     """Return the expected improvement of each candidate over the best expected score of the trials so far."""
-    dimensions = len(cube.dimensions)
-    features, known = cube.features(points[seen]), scored[seen]
-    model = Surrogate(features, known, dimensions=dimensions)
+    scores = np.full(len(history), np.nan)
+    scores[known] = normal_scores(expected.mean[known])
+    features, noise = cube.features(history.points[seen]), NOISE + _uncertainty(expected, known)[seen]
+    kernel = fitted(features, scores[seen], noise, dimensions=len(cube.dimensions))
+    model = Surrogate(features, scores[seen], noise, kernel)
+    running = np.flatnonzero((history.status == Status.RUNNING) & np.isnan(scores))
     if len(running):
-        on_the_way = cube.features(points[running])
-        expected, _ = model.predict(on_the_way)
+        on_the_way = cube.features(history.points[running])
+        imagined, _ = model.predict(on_the_way)
         model = Surrogate(
-            np.concatenate([features, on_the_way]), np.concatenate([known, expected]), dimensions=dimensions
+            np.concatenate([features, on_the_way]),
+            np.concatenate([scores[seen], imagined]),
+            np.concatenate([noise, np.full(len(running), NOISE)]),
+            kernel,
         )
     incumbent = float(model.predict(cube.features(best))[0].max())
     return expected_improvement(*model.predict(cube.features(candidates)), incumbent)
+
+
+def _uncertainty(expected: Expectations, known: np.ndarray) -> Floats:
+    """Return the variance of each trial's expectation, relative to that of all expectations."""
+    finite = expected.mean[known][np.isfinite(expected.mean[known])]
+    spread = max(float(finite.var()), _LEAST_VARIANCE) if len(finite) > 1 else 1.0
+    return np.minimum(expected.variance / spread, _MOST_NOISE)
 
 
 def _generator(seed: int, history: History) -> np.random.Generator:

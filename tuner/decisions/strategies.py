@@ -1,7 +1,8 @@
 """Define the strategies of a search, which decide which trials continue, as functions of its history.
 
 `asha-stopping`: trials that are behind at a rung end there. `asha-promotion`: they pause, and resume if it turns out
-later that they were ahead. `auto`: the same, with half of the configurations proposed by a model of all trials so far.
+later that they were ahead. `auto`: the same, but trials are compared by the final result that is to be expected of them
+(`tuner.decisions.expectations`), and a model of all trials proposes most of the configurations.
 """
 
 from collections.abc import Mapping
@@ -9,15 +10,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tuner.decisions.expectations import Trials, expectations
 from tuner.decisions.history import BASELINE, History, Status
 from tuner.decisions.proposers import Allowed, ModelProposer, Proposer, RandomProposer
 from tuner.decisions.rungs import Rungs, arrivals
 from tuner.unit_cube import Cube, Floats
-
-Trials = NDArray[np.int64]
-"""Numbers of trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +54,10 @@ class Strategy(Protocol):
     @property
     def rungs(self) -> Rungs: ...
 
+    @property
+    def validated(self) -> tuple[int, ...]:
+        """Epochs whose metric the rule needs, ascending, besides the last one."""
+
     def resumed(self, history: History) -> int | None:
         """Return a paused trial that should resume now; None if there is none."""
 
@@ -77,6 +79,10 @@ class Asha:
 
     rungs: Rungs
     has_baseline: bool = True
+
+    @property
+    def validated(self) -> tuple[int, ...]:
+        return self.rungs.epochs
 
     def resumed(self, history: History) -> int | None:
         return None
@@ -114,6 +120,12 @@ class Promotion:
     rungs: Rungs
     limits: Limits = Limits()
     has_baseline: bool = True
+    by_expectation: bool = False
+    """True to compare trials by their expected final results, False to compare them by the metric at the rung."""
+
+    @property
+    def validated(self) -> tuple[int, ...]:
+        return tuple(sorted({1, *self.rungs.epochs})) if self.by_expectation else self.rungs.epochs
 
     def resumed(self, history: History) -> int | None:
         for rung in reversed(self.rungs.epochs):
@@ -136,25 +148,31 @@ class Promotion:
         return {trial: reason for trial, reason in reasons if reason is not None}
 
     def _hopeless_at(self, history: History, trial: int, rung: int) -> str | None:
-        value = history.values[trial, rung - 1]
+        arrived, values = self._compared(history, rung)
         most = self._most_places(history)
-        better = int(np.sum(history.values[:, rung - 1] > value))
+        better = int(np.sum(values > values[arrived == trial]))
         if most is None or better < most:
             return None
         return (
-            f"early stop at epoch {rung}: {better} trials are better than {value:.4f} at this rung, "
-            f"and at most {most} can continue"
+            f"early stop at epoch {rung} with {history.values[trial, rung - 1]:.4f}: "
+            f"{better} trials are ahead at this rung, and at most {most} can continue"
         )
 
     def _ahead(self, history: History, rung: int) -> Trials:
         """Return the trials that can continue beyond a rung, the best first; of equal ones, the earlier first."""
-        arrived, values = arrivals(history, self.rungs, rung)
+        arrived, values = self._compared(history, rung)
         places = self.rungs.places(len(arrived))
         if self._no_more_begin(history):
             places = max(places, self.limits.full_runs)
         ranked = arrived[np.argsort(-values, kind="stable")[:places]]
         ahead: Trials = ranked[np.isfinite(history.values[ranked, rung - 1])]
         return ahead
+
+    def _compared(self, history: History, rung: int) -> tuple[Trials, Floats]:
+        """Return the trials at a rung and the values that rank them; minus infinity for lost trials."""
+        if not self.by_expectation:
+            return arrivals(history, self.rungs, rung)
+        return expectations(history, self.rungs).at_rung.get(rung, (np.empty(0, np.int64), np.empty(0)))
 
     def _no_more_begin(self, history: History) -> bool:
         return self.limits.trials is not None and len(history) >= self.limits.trials
@@ -187,7 +205,12 @@ def make_engine(
     if name == "asha-stopping":
         strategy = Asha(rungs=rungs, has_baseline=has_baseline)
     else:
-        strategy = Promotion(rungs=rungs, limits=limits or Limits(), has_baseline=has_baseline)
+        strategy = Promotion(
+            rungs=rungs,
+            limits=limits or Limits(),
+            has_baseline=has_baseline,
+            by_expectation=name == "auto",
+        )
     model = ModelProposer() if has_baseline else ModelProposer(near_baseline=0.0)
     proposer: Proposer = model if name == "auto" else RandomProposer()
     return Engine(cube=cube, strategy=strategy, proposer=proposer, seed=seed)

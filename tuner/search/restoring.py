@@ -36,6 +36,9 @@ def restored_decider(
         for epoch, value in trial.curve.items():
             if math.isfinite(value) and epoch <= spec.epochs:
                 history.report(trial.number, epoch, value)
+        for epoch, loss in (trial.facts.losses or {}).items():
+            if epoch <= spec.epochs:
+                history.note_loss(trial.number, epoch, loss)
         history.set_status(trial.number, status_of(trial))
     return Decider(engine, history, _decision_log(paths))
 
@@ -46,6 +49,7 @@ def restored_trial(trial: TrialRecord) -> LiveTrial:
         number=trial.number,
         attempts=Attempts(failed=list(trial.facts.failed_attempts or ()), reached=max(trial.curve, default=0)),
         starts=trial.facts.attempts or 0,
+        losses=dict(trial.facts.losses or {}),
     )
 
 

@@ -213,14 +213,14 @@ class Search:
 
     def _request(self, trial: TrialRecord) -> TrainRequest:
         spec = self._study.spec
-        validated = every_epoch(spec.epochs) if self._terms.validate_every_epoch else (*spec.rungs, spec.epochs)
+        needed = tuple(sorted({*self._decider.validated, spec.epochs}))
         return train_request(
             Inputs.of_study(spec),
             trial.params,
             study=self._study.name,
             trial=trial.number,
             epochs=spec.epochs,
-            validation_epochs=validated,
+            validation_epochs=every_epoch(spec.epochs) if self._terms.validate_every_epoch else needed,
             seed=spec.seed,
             gpus=self._terms.gpus_per_trial,
             threads=self._terms.threads,

@@ -88,7 +88,7 @@ class TrialEvents:
             self._pause(trial, epoch, value)
             return Decision.STOP
         if value is not None:
-            self._study.record_epoch(number, epoch, value)
+            self._study.record_epoch(number, epoch, value, TrialFacts(losses=dict(trial.losses)))
         if epoch < self._epochs:  # after its last epoch, a trial must become COMPLETE even if the budget is spent
             self._ending.check_budget()
         return self._unless_stopped()

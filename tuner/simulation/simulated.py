@@ -15,7 +15,7 @@ from tuner.unit_cube import Floats
 def default_rungs_of(table: CurveTable) -> Rungs:
     """Return the default rungs and reduction factor for a search of a table."""
     settings = SearchSettings(epochs=table.epochs)
-    epochs = default_rungs(table.epochs, after=table.warm_up_epochs)
+    epochs = default_rungs(table.epochs, warm_up=table.warm_up_epochs)
     return Rungs(epochs=epochs, reduction_factor=settings.reduction_factor)
 
 

@@ -43,7 +43,7 @@ class CurveTable:
     seconds: Floats
     """Time of each epoch in seconds, shape (configurations, epochs)."""
     warm_up_epochs: int = 0
-    """Number of initial epochs without a default rung."""
+    """Number of warm-up epochs; no default rung comes before their end."""
 
     @cached_property
     def cube(self) -> Cube:

@@ -20,13 +20,13 @@ WARM_UP_EPOCHS = 3
 has found next to nothing."""
 
 
-def default_rungs(epochs: int, *, after: int = WARM_UP_EPOCHS) -> tuple[int, ...]:
-    """Return the default rungs for trials of this length: 1/18, 1/6 and 1/2 of it, without rungs up to `after`.
+def default_rungs(epochs: int, *, warm_up: int = WARM_UP_EPOCHS) -> tuple[int, ...]:
+    """Return the default rungs for trials of this length: 1/27, 1/9 and 1/3 of it, but none before epoch `warm_up`.
 
     Chosen on recorded curves: docs/decisions-benchmark.md, "Variants we tried".
     """
-    places = sorted({round(epochs / 2 / _RUNG_RATIO**power) for power in (2, 1, 0)})
-    return tuple(place for place in places if after < place < epochs)
+    places = sorted({round(epochs / _RUNG_RATIO**power) for power in (3, 2, 1)})
+    return tuple(place for place in places if max(warm_up, 1) <= place < epochs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

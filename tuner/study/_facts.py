@@ -45,6 +45,8 @@ class TrialFacts:
     """Batch size that was trained with, in images."""
     metrics: Mapping[str, float] | None = None
     """Metrics of the last validated epoch."""
+    losses: Mapping[int, float] | None = None
+    """Sum of the training losses of the first and of each validated epoch, by epoch."""
     failure: str | None = None
     """Kind of the failure that ended the trial."""
     failed_attempts: tuple[FailedAttempt, ...] | None = None
@@ -57,6 +59,8 @@ class TrialFacts:
     def encode(self) -> dict[str, Any]:
         """Return the recorded facts by their names in the database."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.losses is not None:
+            values["losses"] = {str(epoch): loss for epoch, loss in self.losses.items()}
         if self.failed_attempts is not None:
             values["failed_attempts"] = [asdict(attempt) for attempt in self.failed_attempts]
         return {_STORED.get(name, name): value for name, value in values.items() if value is not None}
@@ -70,7 +74,7 @@ class TrialFacts:
         """
         values = {name: stored[_STORED.get(name, name)] for name in _TYPES if _STORED.get(name, name) in stored}
         typed = {name: value for name, value in values.items() if _is_of(value, _TYPES[name])}
-        for name, convert in (("metrics", _metrics), ("failed_attempts", _failed_attempts)):
+        for name, convert in (("metrics", _metrics), ("losses", _losses), ("failed_attempts", _failed_attempts)):
             if name in typed:
                 typed[name] = convert(typed[name])
         return cls(**typed)
@@ -85,7 +89,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("device", "directory", "log", "checkpoint", "failure"), (str,)),
     **dict.fromkeys(("attempts", "epochs", "batch", "judged", "paused_at"), (int,)),
     **dict.fromkeys(("seconds", "memory_gib"), (int, float)),
-    "metrics": (Mapping,),
+    **dict.fromkeys(("metrics", "losses"), (Mapping,)),
     "failed_attempts": (list, tuple),
 }
 
@@ -100,6 +104,14 @@ def _metrics(stored: Mapping[str, Any]) -> dict[str, float] | None:
     """Read metrics, with NaN and infinities, which are stored as text; None if one is not a number."""
     try:
         return {name: float(value) for name, value in stored.items()}
+    except (TypeError, ValueError):
+        return None
+
+
+def _losses(stored: Mapping[str, Any]) -> dict[int, float] | None:
+    """Read losses by epoch; None if one is not a number."""
+    try:
+        return {int(epoch): float(loss) for epoch, loss in stored.items()}
     except (TypeError, ValueError):
         return None
 

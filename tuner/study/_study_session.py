@@ -190,9 +190,9 @@ class StudySession:
         """Record facts about a trial; those that are None stay as they are."""
         self._change(number, facts=facts)
 
-    def record_epoch(self, number: int, epoch: int, value: float) -> None:
+    def record_epoch(self, number: int, epoch: int, value: float, facts: TrialFacts = NO_FACTS) -> None:
         """Record the metric of one epoch."""
-        self._change(number, curve={epoch: value})
+        self._change(number, curve={epoch: value}, facts=facts)
 
     def interrupt(self, number: int, facts: TrialFacts = NO_FACTS) -> None:
         """Put a trial back in the queue: it is WAITING to resume under the same number."""

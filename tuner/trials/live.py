@@ -25,6 +25,8 @@ class LiveTrial:
     """Metric at the last validated epoch; None before the first, NaN if the trainer does not know the metric."""
     seconds: float = 0.0
     memory_gib: float = 0.0
+    losses: dict[int, float] = field(default_factory=dict)
+    """Training loss of the first and of each validated epoch, by epoch."""
     latest: EpochRecord | None = None
     within: float | None = None
     """Finished share of the running epoch, 0..1; None if the trainer does not report it."""
@@ -44,6 +46,8 @@ class LiveTrial:
         self.latest = record
         self.within = None
         self.memory_gib = max(self.memory_gib, record.memory_gib)
+        if record.epoch == 1 or record.metrics is not None:
+            self.losses[record.epoch] = total_loss(record)
         value = metric_of(record, metric)
         self.value = self.value if value is None else value
         return self.attempts.note_epoch(record.epoch)
@@ -76,4 +80,5 @@ def trained(trial: LiveTrial) -> TrialFacts:
         batch=None if latest is None else latest.batch,
         checkpoint=None if latest is None else latest.checkpoint,
         metrics=None if latest is None or latest.metrics is None else dict(latest.metrics),
+        losses=dict(trial.losses),
     )

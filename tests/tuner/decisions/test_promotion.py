@@ -66,7 +66,7 @@ def test_where_trials_are_limited_a_trial_ends_when_no_place_can_be_left_for_it(
 def test_the_reason_says_how_many_are_better_and_how_many_can_go_on(history):
     strategy = Promotion(rungs=RUNGS, limits=Limits(trials=6, full_runs=1), has_baseline=False)
     assert strategy.verdict(history({3: 0.9}, {3: 0.8}, {3: 0.1}), 2, 3) == Stop(
-        reason="early stop at epoch 3: 2 trials are better than 0.1000 at this rung, and at most 2 can continue"
+        reason="early stop at epoch 3 with 0.1000: 2 trials are ahead at this rung, and at most 2 can continue"
     )
 
 
@@ -84,7 +84,7 @@ def test_a_paused_trial_is_hopeless_as_soon_as_no_place_can_be_left_for_it(histo
     strategy = Promotion(rungs=RUNGS, limits=Limits(trials=6, full_runs=1), has_baseline=False)
     seen = history({3: 0.5}, {3: 0.1}, {3: 0.6}, statuses=(P, P, P))
     assert list(strategy.hopeless(seen)) == [1]  # two places at most
-    assert strategy.hopeless(seen)[1].startswith("early stop at epoch 3: 2 trials are better than 0.1000")
+    assert strategy.hopeless(seen)[1].startswith("early stop at epoch 3 with 0.1000: 2 trials are ahead")
     assert FREE.hopeless(seen) == {}
 
 
@@ -99,3 +99,19 @@ def test_the_same_history_gives_the_same_decision(history):
     statuses = [P] * 50
     first = FREE.resumed(history(*({3: v} for v in values), statuses=statuses))
     assert first == FREE.resumed(history(*({3: v} for v in values), statuses=statuses)) == int(np.argmax(values))
+
+
+def test_trials_can_be_compared_by_their_expected_final_results(history):
+    """While no metric has risen since the first epoch, the fall of the loss says who is ahead."""
+    by_expectation = Promotion(rungs=RUNGS, has_baseline=False, by_expectation=True)
+    seen = history({1: 0.01, 3: 0.003}, {1: 0.01, 3: 0.001}, {1: 0.01, 3: 0.002}, statuses=(P, P, P))
+    for number, loss in enumerate((9.0, 5.0, 8.0)):
+        seen.note_loss(number, 1, 10.0)
+        seen.note_loss(number, 3, loss)
+    assert by_expectation.resumed(seen) == 1
+    assert FREE.resumed(seen) == 0
+
+
+def test_comparing_by_expectation_needs_the_metric_of_the_first_epoch():
+    assert Promotion(rungs=RUNGS, by_expectation=True).validated == (1, 3, 9)
+    assert FREE.validated == (3, 9)

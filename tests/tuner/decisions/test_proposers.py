@@ -51,14 +51,14 @@ def test_the_same_history_and_seed_give_the_same_point(proposer):
     assert not np.array_equal(first, proposer.propose(history, LINE, RUNGS, seed=4, allowed=ANY))
 
 
-def test_half_of_what_is_proposed_is_random_however_much_is_known():
+def test_a_tenth_of_what_is_proposed_is_random_however_much_is_known():
     history, other = (searched(quality, RandomProposer(), 40) for quality in (peak, lambda point: -peak(point)))
 
     def proposed(history, seed):
         return ModelProposer().propose(history, LINE, RUNGS, seed=seed, allowed=ANY)
 
-    same = [np.array_equal(proposed(history, seed), proposed(other, seed)) for seed in range(40)]
-    assert 10 <= sum(same) <= 30
+    same = [np.array_equal(proposed(history, seed), proposed(other, seed)) for seed in range(200)]
+    assert 8 <= sum(same) <= 36
 
 
 def test_half_of_what_is_random_is_near_the_default_configuration():

@@ -311,16 +311,16 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         ("epochs", "rungs"),
-        [(300, (17, 50, 150)), (100, (6, 17, 50)), (54, (9, 27)), (27, (4, 14)), (8, (4,)), (6, ()), (1, ())],
+        [(300, (11, 33, 100)), (100, (4, 11, 33)), (54, (6, 18)), (27, (3, 9)), (8, (3,)), (7, ()), (1, ())],
     )
     def test_by_default_nobody_is_judged_before_the_warm_up_is_over(self, epochs: int, rungs: tuple[int, ...]) -> None:
         assert SearchSettings(epochs=epochs).rung_epochs == rungs
 
     @pytest.mark.parametrize(
-        ("epochs", "rungs"), [(51, (3, 8, 26)), (27, (2, 4, 14)), (300, (17, 50, 150)), (1, ()), (2, (1,))]
+        ("epochs", "rungs"), [(51, (2, 6, 17)), (27, (1, 3, 9)), (300, (11, 33, 100)), (1, ()), (2, (1,))]
     )
-    def test_without_a_warm_up_the_first_rung_is_at_an_18th(self, epochs: int, rungs: tuple[int, ...]) -> None:
-        assert default_rungs(epochs, after=0) == rungs
+    def test_without_a_warm_up_the_first_rung_is_at_a_27th(self, epochs: int, rungs: tuple[int, ...]) -> None:
+        assert default_rungs(epochs, warm_up=0) == rungs
 
     def test_can_be_changed_one_by_one(self) -> None:
         space = parse().with_settings(trials=5, sampler="random")

@@ -20,6 +20,7 @@ TRIAL = TrialFacts(
     memory_gib=3.25,
     batch=16,
     metrics={"mAP50": 0.5},
+    losses={1: 9.5, 3: 7.25},
     failure="hung",
     failed_attempts=(FailedAttempt(failure="hung", epoch=3, cause="no sign of life"),),
     judged=4,

@@ -1,0 +1,135 @@
+"""Expected final results of trials that ended early."""
+
+import numpy as np
+import pytest
+
+from tuner.decisions.expectations import expectations, normal_scores
+from tuner.decisions.history import History, Status
+from tuner.decisions.rungs import Rungs
+
+RUNGS = Rungs(epochs=(3, 9), reduction_factor=3)
+EPOCHS = 27
+P, C, LOST = Status.PAUSED, Status.COMPLETE, Status.LOST
+
+
+def searched(early, final, losses=None, *, starts=None, complete=0):
+    """A history of trials at epoch 3; the first ones are complete. Losses are those at epochs 1 and 3."""
+    history = History(epochs=EPOCHS, dimensions=1)
+    for number, value in enumerate(early):
+        history.begin(np.array([0.5]))
+        if starts is not None:
+            history.report(number, 1, starts[number])
+        history.report(number, 3, value)
+        if losses is not None:
+            history.note_loss(number, 1, losses[number][0])
+            history.note_loss(number, 3, losses[number][1])
+        if number < complete:
+            history.report(number, 9, final[number])
+            history.report(number, EPOCHS, final[number])
+        history.set_status(number, C if number < complete else P)
+    return history
+
+
+def correlation(a, b):
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def test_complete_trials_are_expected_to_end_as_they_did(history):
+    seen = expectations(history({3: 0.1, 9: 0.2, 27: 0.4}, {3: 0.2, 9: 0.3, 27: 0.3}, statuses=[C, C]), RUNGS)
+    assert seen.mean[0] > seen.mean[1]
+    assert list(seen.variance) == [0.0, 0.0]
+
+
+def test_nothing_is_expected_of_a_trial_before_its_first_rung(history):
+    seen = expectations(history({3: 0.1}, {}, {2: 0.9}), RUNGS)
+    assert np.isfinite(seen.mean[0])
+    assert np.isnan(seen.mean[1:]).all()
+
+
+def test_a_lost_trial_is_worse_than_any_and_leaves_nothing_open(history):
+    seen = expectations(history({3: 0.1}, {3: 0.2}, {2: 0.9}, {}, statuses=[P] * 2 + [LOST] * 2), RUNGS)
+    assert seen.mean[2] == seen.mean[3] == -np.inf
+    assert seen.variance[2] == seen.variance[3] == 0.0
+    arrived, expected = seen.at_rung[3]
+    assert list(arrived) == [0, 1, 2, 3]
+    assert list(np.isfinite(expected)) == [True, True, False, False]
+
+
+def test_without_losses_and_first_metrics_the_order_of_the_metric_counts(history):
+    values = [0.1, 0.5, 0.3, 0.2]
+    expected = expectations(history(*({3: value} for value in values)), RUNGS).mean
+    assert list(np.argsort(expected)) == list(np.argsort(values))
+
+
+def test_only_the_order_of_the_metrics_counts(history):
+    values = np.array([0.1, 0.5, 0.3, 0.2])
+    plain = expectations(history(*({3: v} for v in values)), RUNGS).mean
+    skewed = expectations(history(*({3: v} for v in np.exp(20 * values))), RUNGS).mean
+    assert np.allclose(plain, skewed)
+
+
+def test_equal_values_have_equal_expectations(history):
+    seen = expectations(history({3: 0.0}, {3: 0.0}, {3: 0.1}), RUNGS).mean
+    assert seen[0] == seen[1] < seen[2]
+    assert np.allclose(normal_scores(np.array([1.0, 1.0])), 0.0)
+
+
+def test_while_no_metric_has_risen_the_fall_of_the_loss_decides():
+    rng = np.random.default_rng(0)
+    falls, noise = rng.random(40), rng.random(40)
+    losses = [(10.0, 10.0 * np.exp(-fall)) for fall in falls]
+    stuck = searched(early=noise * 1e-3, final=None, losses=losses, starts=noise * 1e-3 + 1e-4)
+    risen = searched(early=noise, final=None, losses=losses, starts=noise - 0.5)
+    assert correlation(expectations(stuck, RUNGS).mean, normal_scores(falls)) > 0.95
+    assert correlation(expectations(risen, RUNGS).mean, normal_scores(noise)) > 0.95
+
+
+def test_metrics_of_zero_are_not_trusted_over_the_loss():
+    losses = [(10.0, 9.0), (10.0, 5.0), (10.0, 7.0)]
+    seen = expectations(searched(early=[0.0] * 3, final=None, losses=losses, starts=[0.0] * 3), RUNGS)
+    assert list(np.argsort(seen.mean)) == [0, 2, 1]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_it_learns_what_a_rung_says_about_the_end(sign):
+    rng = np.random.default_rng(0)
+    early = rng.random(80)
+    final = sign * early + 0.05 * rng.standard_normal(80)
+    seen = expectations(searched(early, final, complete=40), RUNGS)
+    assert correlation(seen.mean[40:], sign * normal_scores(early)[40:]) > 0.95
+
+
+def test_a_rung_that_says_little_leaves_more_open_than_one_that_says_much():
+    rng = np.random.default_rng(0)
+    early = rng.random(80)
+    telling = searched(early, early + 0.01 * rng.standard_normal(80), complete=40)
+    silent = searched(early, rng.random(80), complete=40)
+    open_of = [expectations(history, RUNGS).variance[40:].mean() for history in (telling, silent)]
+    assert open_of[0] < 0.3 * open_of[1]
+
+
+def test_a_promoted_trial_that_disappoints_falls_behind_those_that_wait():
+    early = [0.9, 0.85, 0.8, 0.75, *np.linspace(0.1, 0.7, 12)]
+    final = [0.2, 0.8, 0.7, 0.6]
+    seen = expectations(searched(early, final, complete=4), RUNGS).mean
+    assert seen[0] < seen[15]  # the best of those that wait, at 0.7
+
+
+def test_between_rungs_the_last_rung_counts(history):
+    seen = expectations(history({3: 0.1}, {3: 0.2}, {3: 0.1, 5: 0.9}), RUNGS).mean
+    assert seen[2] == seen[0] < seen[1]
+
+
+def test_without_rungs_only_complete_trials_are_known(history):
+    seen = expectations(history({27: 0.1}, {5: 0.9}, statuses=[C]), Rungs(epochs=(), reduction_factor=3))
+    assert np.isfinite(seen.mean[0])
+    assert np.isnan(seen.mean[1])
+    assert seen.at_rung == {}
+
+
+def test_expectations_follow_the_history(history):
+    seen = history({3: 0.1}, {3: 0.2})
+    before = expectations(seen, RUNGS)
+    assert expectations(seen, RUNGS) is before
+    seen.report(0, 9, 0.5)
+    assert expectations(seen, RUNGS) is not before
