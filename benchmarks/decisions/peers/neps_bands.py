@@ -57,7 +57,7 @@ class SnappingOptimizer:
 class Neps:
     """Ask and tell with the algorithm that `neps.run` chooses, and fidelities from 1 to all epochs.
 
-    A promoted configuration goes on where it was paused. NaN is told as an error, as the objective would raise it: NePS
+    A promoted configuration resumes where it was paused. NaN is reported as an error that the objective raised: NePS
     takes the value NaN for a trial that has not ended, and its bracket would wait for it forever. The final run uses
     the best last value.
     """
