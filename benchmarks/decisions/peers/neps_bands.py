@@ -1,23 +1,18 @@
 """NePS: PriorBand with the default as its prior, or Hyperband if nobody knows a default."""
 
 import math
-import random
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import neps  # type: ignore[import-not-found]
 import numpy as np
+import torch
 
 from benchmarks.decisions.peers.rows import Rows
 from benchmarks.decisions.peers.rungs import Targets
 from tuner.simulation.replay import Decision, Job, Pool
 from tuner.simulation.tables import CurveTable
-
-warnings.simplefilter("ignore", FutureWarning)  # torch warns about itself as a library of NePS imports it
-
-import neps  # type: ignore[import-not-found]  # noqa: E402
-import torch  # noqa: E402
 
 _FIDELITY = "epochs"
 
@@ -58,22 +53,20 @@ class Neps:
     """Ask and tell with the algorithm that `neps.run` chooses, and fidelities from 1 to all epochs.
 
     A promoted configuration resumes where it was paused. NaN is reported as an error that the objective raised: NePS
-    takes the value NaN for a trial that has not ended, and its bracket would wait for it forever. The final run uses
-    the best last value.
+    takes the value NaN for a trial that has not ended, and its bracket would wait for it forever. With a default, its
+    full run comes first. The final run uses the best last value.
     """
 
     def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
-        random.seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed)  # NePS draws from the generators of numpy and torch
         torch.manual_seed(seed)
-        torch.set_num_threads(1)
         self._rows = Rows(table, pool)
         space = pipeline_space(self._rows, table.epochs)
-        algorithms = neps.algorithms
-        if self._rows.default is None:
-            optimizer = algorithms.hyperband(space)
-        else:
-            optimizer = algorithms.priorband(space, sample_prior_first="highest_fidelity")
+        optimizer = (
+            neps.algorithms.hyperband(space)
+            if self._rows.default is None
+            else neps.algorithms.priorband(space, sample_prior_first="highest_fidelity")
+        )
         self._optimizer = SnappingOptimizer(optimizer, self._rows)
         self._neps = neps.AskAndTell(self._optimizer)
         self._targets = Targets()
