@@ -43,6 +43,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "optuna-tpe-sha": _peer("optuna_tpe"),
     "ray-asha-10-optuna-tpe": _peer("ray_asha"),
     "ray-asha-1-optuna-tpe": _peer("ray_asha"),
+    "neps": _peer("neps_bands", "neps"),
     "smac3": _peer("smac3", "smac"),
     "syne-tune-0.16-bohb": _peer("syne_tune_016", "syne-tune-0.16"),
     "syne-tune-0.13-mobster": _peer("syne_tune_013", "syne-tune-0.13"),

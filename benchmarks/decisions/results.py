@@ -7,15 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+DEFAULTS = ("none", "first")
+"""`none`: nobody knows a default configuration; `first`: every search tries the default first."""
+COSTS = ("seconds", "epochs")
+"""`seconds`: an epoch costs its recorded time; `epochs`: every epoch costs the same."""
+
+
+class Setting(NamedTuple):
+    """Circumstances of a search, apart from its table, method and seed."""
+
+    workers: int
+    budget: float
+    """Worker time in full runs."""
+    default: str
+    """One of `DEFAULTS`."""
+    cost: str
+    """One of `COSTS`."""
+
 
 class Key(NamedTuple):
     """Identity of a run."""
 
+    family: str
+    """Name of the folder that holds the task's table."""
     task: str
     method: str
     seed: int
-    workers: int
-    budget: float
+    setting: Setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +51,10 @@ class Run:
     cpu_s: float
 
 
-def read(path: Path) -> list[Run]:
-    """Read all runs of a file. Duplicate runs count once; a line truncated by a killed writer is ignored."""
+def read(*paths: Path) -> list[Run]:
+    """Read all runs of some files. Duplicate runs count once; a line truncated by a killed writer is ignored."""
     runs: dict[Key, Run] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in (line for path in paths if path.exists() for line in path.read_text().splitlines()):
         try:
             run = _run(json.loads(line))
         except json.JSONDecodeError:
@@ -64,12 +82,13 @@ def as_line(key: Key, measured: Mapping[str, Any], cpu_s: float) -> str:
         measured: Result of `tuner.simulation.measures`.
         cpu_s: CPU time in seconds.
     """
-    return json.dumps({**key._asdict(), **measured, "cpu_s": cpu_s})
+    identity = {**key._asdict(), "setting": key.setting._asdict()}
+    return json.dumps({**identity, **measured, "cpu_s": cpu_s})
 
 
 def _run(record: Mapping[str, Any]) -> Run:
     return Run(
-        key=Key(*(record[name] for name in Key._fields)),
+        key=Key(**{name: record[name] for name in Key._fields} | {"setting": Setting(**record["setting"])}),
         regret={int(percent): regret for percent, regret in record["regret"].items()},
         trials=record["trials"],
         full_runs=record["full_runs"],

@@ -8,19 +8,25 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from benchmarks.decisions.contestants import CONTESTANTS
 from benchmarks.decisions.environments import ROOT, is_ready, python
-from benchmarks.decisions.results import Key, append, read
+from benchmarks.decisions.results import DEFAULTS, Key, Setting, append, read
+from benchmarks.decisions.tasks import key_of, load
 from tuner.curve_table.reader import read_curves
+from tuner.exceptions import DataError
 from tuner.simulation.tables import save_arrays
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Limits linear algebra to one thread; otherwise it takes all cores, including those of other searches."""
+
+
+_SEEDS_AT_A_TIME = 5
+
+Search = tuple[int, Path]
+"""Seed and table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,27 +34,29 @@ class Batch:
     """Searches that share a process, so that a library is imported once for all of them."""
 
     method: str
-    seed: int
-    tables: tuple[Path, ...]
-    workers: int
-    budget: float
+    setting: Setting
+    searches: tuple[Search, ...]
 
     @property
     def command(self) -> list[str]:
         interpreter = python(CONTESTANTS[self.method].environment)
-        options = ["--seed", str(self.seed), "--workers", str(self.workers), "--budget", str(self.budget)]
-        return [str(interpreter), "-m", "benchmarks.decisions.run_one", *options, self.method, *map(str, self.tables)]
+        options = [f"--{name}={value}" for name, value in self.setting._asdict().items()]
+        searches = [str(part) for search in self.searches for part in ("--search", *search)]
+        return [str(interpreter), "-m", "benchmarks.decisions.run_one", self.method, *options, *searches]
 
 
 def plan(
-    tables: Sequence[Path], methods: Sequence[str], *, seeds: int, workers: int, budget: float, done: Collection[Key]
+    tables: Sequence[Path], methods: Sequence[str], settings: Sequence[Setting], *, seeds: int, done: Collection[Key]
 ) -> Iterator[Batch]:
-    """Yield the missing searches, all methods with one seed before the next seed."""
-    for seed in range(seeds):
+    """Yield the missing searches: a few seeds with all methods and settings before the next seeds."""
+    for first in range(0, seeds, _SEEDS_AT_A_TIME):
+        some = range(first, min(first + _SEEDS_AT_A_TIME, seeds))
         for method in methods:
-            missing = tuple(t for t in tables if Key(t.stem, method, seed, workers, budget) not in done)
-            if missing:
-                yield Batch(method=method, seed=seed, tables=missing, workers=workers, budget=budget)
+            for setting in settings:
+                searches = [(seed, table) for seed in some for table in tables]
+                missing = tuple(one for one in searches if key_of(one[1], method, one[0], setting) not in done)
+                if missing:
+                    yield Batch(method=method, setting=setting, searches=missing)
 
 
 def carry_out(batch: Batch, out: Path) -> str | None:
@@ -71,14 +79,15 @@ def carry_out(batch: Batch, out: Path) -> str | None:
 
 def main() -> None:
     options = _options()
+    cost = "epochs" if options.equal_epochs else "seconds"
+    settings = [Setting(options.workers, options.budget, default, cost) for default in options.default]
     methods = [name for name in options.methods if _is_ready(name)]
     batches = list(
         plan(
-            _tables(options.taskset, options.table, options.out.parent, equal_epochs=options.equal_epochs),
+            _tables(options.tables, options.out.parent, options.default),
             methods,
+            settings,
             seeds=options.seeds,
-            workers=options.workers,
-            budget=options.budget,
             done={run.key for run in read(options.out)},
         )
     )
@@ -94,12 +103,25 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--taskset", type=Path, metavar="FOLDER", help="npz files of TaskSet's curves")
-    parser.add_argument("--table", type=Path, action="append", default=[], metavar="FILE", help="one more table")
+    parser.add_argument(
+        "--tables",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="folders of npz files, a folder per family of tasks, or single tables",
+    )
+    parser.add_argument(
+        "--default",
+        nargs="+",
+        choices=DEFAULTS,
+        default=["first"],
+        help="whether each search tries the default configuration first, or nobody knows it (default first)",
+    )
     parser.add_argument(
         "--equal-epochs",
         action="store_true",
-        help="let every epoch of these tables cost the same: for times of a machine that did other things too",
+        help="let every epoch cost the same: for times of a machine that did other things too",
     )
     parser.add_argument("--methods", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=10, help="how many, counted from 0 (default 10)")
@@ -107,25 +129,31 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=20.0, help="in full runs (default 20)")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file of results")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default 2)")
-    options = parser.parse_args()
-    if options.taskset is None and not options.table:
-        parser.error("nothing to search: give --taskset FOLDER or --table FILE")
-    return options
+    return parser.parse_args()
 
 
-def _tables(taskset: Path | None, more: Sequence[Path], folder: Path, *, equal_epochs: bool) -> list[Path]:
-    found = sorted(taskset.glob("*.npz")) if taskset is not None else []
-    return [table.resolve() for table in (*found, *(_as_arrays(table, folder, equal_epochs) for table in more))]
+def _tables(paths: Sequence[Path], folder: Path, defaults: Sequence[str]) -> list[Path]:
+    """Return the npz files to search, each in a folder of its family's name, and check that they can be searched."""
+    found = [file for path in paths for file in (sorted(path.glob("*.npz")) if path.is_dir() else [path])]
+    tables = [_as_arrays(file, folder).resolve() for file in found]
+    if not tables:
+        sys.exit("--tables must name npz files of learning curves or folders of them; check the paths.")
+    try:
+        for table in tables:
+            for default in defaults:
+                load(table, default=default, cost="seconds")
+    except DataError as error:
+        sys.exit(str(error))
+    return tables
 
 
-def _as_arrays(path: Path, folder: Path, equal_epochs: bool) -> Path:
+def _as_arrays(path: Path, folder: Path) -> Path:
     """Save the table in a format that every environment can read: most peers' environments cannot read parquet."""
     if path.suffix == ".npz":
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    table = read_curves(path)
-    arrays = folder / f"{path.stem}.npz"
-    save_arrays(replace(table, seconds=np.ones_like(table.seconds)) if equal_epochs else table, arrays)
+    arrays = folder / path.stem / f"{path.stem}.npz"
+    arrays.parent.mkdir(parents=True, exist_ok=True)
+    save_arrays(read_curves(path), arrays)
     return arrays
 
 
@@ -142,7 +170,8 @@ def _report(place: str, batch: Batch, out: Path) -> bool:
     began_s = time.monotonic()
     failure = carry_out(batch, out)
     took_s = time.monotonic() - began_s
-    _say(f"{place} {batch.method}, seed {batch.seed}, {len(batch.tables)} tables: {took_s:.0f} s")
+    setting = f"default {batch.setting.default}, {batch.setting.cost}"
+    _say(f"{place} {batch.method}, {setting}, {len(batch.searches)} searches: {took_s:.0f} s")
     if failure is not None:
         _say(f"FAILED:\n{failure}")
     return failure is not None

@@ -1,4 +1,4 @@
-"""Run one method with one seed on some tables; print one JSON line per table. Needs the method's environment.
+"""Run some searches of one method; print one JSON line per search. Needs the method's environment.
 
 It imports only numpy, `tuner.simulation` and the peer itself.
 """
@@ -11,10 +11,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from benchmarks.decisions.contestants import CONTESTANTS, Factory, factory
-from benchmarks.decisions.results import Key, as_line
+from benchmarks.decisions.results import COSTS, DEFAULTS, Key, Setting, as_line
+from benchmarks.decisions.tasks import key_of, load
 from tuner.simulation.measures import measures
 from tuner.simulation.replay import Pool, replay
-from tuner.simulation.tables import load_arrays
 
 CHECKPOINTS = tuple(range(5, 101, 5))
 """Percentages of the budget at which regret is recorded."""
@@ -23,17 +23,19 @@ CHECKPOINTS = tuple(range(5, 101, 5))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("method", choices=CONTESTANTS)
-    parser.add_argument("tables", type=Path, nargs="+")
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--search", nargs=2, action="append", required=True, metavar=("SEED", "TABLE"))
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--budget", type=float, required=True)
+    parser.add_argument("--default", choices=DEFAULTS, required=True)
+    parser.add_argument("--cost", choices=COSTS, required=True)
     options = parser.parse_args()
+    setting = Setting(options.workers, options.budget, options.default, options.cost)
     with redirect_stdout(sys.stderr):  # some libraries print
         make = factory(options.method)
-    for table in options.tables:
-        key = Key(table.stem, options.method, options.seed, options.workers, options.budget)
+    for seed, file in options.search:
+        table = Path(file)
         with redirect_stdout(sys.stderr):
-            line = _search(table, make, key)
+            line = _search(table, make, key_of(table, options.method, int(seed), setting))
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
@@ -48,10 +50,11 @@ def seed_of(task: str, seed: int) -> int:
 
 
 def _search(path: Path, make: Factory, key: Key) -> str:
-    table = load_arrays(path)
+    workers, budget = key.setting.workers, key.setting.budget
+    table = load(path, default=key.setting.default, cost=key.setting.cost)
     began_s = time.process_time()
-    tuner = make(table, Pool(table), seed_of(key.task, key.seed), key.workers)
-    outcome = replay(table, tuner, workers=key.workers, budget=key.budget, checkpoints=CHECKPOINTS)
+    tuner = make(table, Pool(table), seed_of(key.task, key.seed), workers)
+    outcome = replay(table, tuner, workers=workers, budget=budget, checkpoints=CHECKPOINTS)
     cpu_s = time.process_time() - began_s
     return as_line(key, measures(table, outcome), cpu_s)
 

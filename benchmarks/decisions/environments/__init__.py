@@ -5,6 +5,7 @@ Each text file here pins the packages of one environment; `python -m benchmarks.
 
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -12,6 +13,8 @@ ROOT = Path(__file__).parents[3]
 
 _REQUIREMENTS = Path(__file__).parent
 _FOLDER = ROOT / "build" / "peers"
+_WITH_OURS = frozenset({"neps"})
+"""Environments that see our packages behind their own, because torch would take gigabytes once more."""
 
 
 def names() -> list[str]:
@@ -37,6 +40,10 @@ def set_up(name: str) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(_FOLDER / name)], check=True)
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--requirement", str(_requirements(name))]
     subprocess.run([str(python(name)), *install], check=True)
+    if name in _WITH_OURS:
+        base = str(_FOLDER / name)
+        packages = Path(sysconfig.get_path("purelib", vars={"base": base, "platbase": base}))
+        (packages / "ours.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     _stamp(name).write_bytes(_requirements(name).read_bytes())
 
 

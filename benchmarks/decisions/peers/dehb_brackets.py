@@ -10,6 +10,7 @@ from benchmarks.decisions.peers.rows import Rows
 from benchmarks.decisions.peers.rungs import Targets, epochs_of
 from tuner.simulation.replay import Decision, Job, Pool
 from tuner.simulation.tables import CurveTable
+from tuner.unit_cube import Floats
 
 
 class Dehb:
@@ -17,7 +18,8 @@ class Dehb:
 
     DEHB trains a configuration from scratch at each fidelity; here a promoted one resumes where it was paused, which
     favours DEHB. NaN is passed on and replaces nothing in the population. The final run uses DEHB's incumbent, the best
-    value told at any fidelity; before there is one, the best last value.
+    value told at any fidelity; before there is one, the best last value. DEHB takes no initial configurations, so the
+    default replaces the first one that it asks for, like any row that replaces a proposal.
     """
 
     def __init__(self, table: CurveTable, pool: Pool, seed: int, workers: int) -> None:
@@ -48,10 +50,15 @@ class Dehb:
         number, target = int(asked["config_id"]), epochs_of(asked["fidelity"])
         row = self._row_by_configuration.get(number)
         if row is None or not self._targets.can_go_on(row, target):
-            row = self._row_by_configuration[number] = self._rows.take_nearest(asked["config"])
+            row = self._row_by_configuration[number] = self._rows.take_nearest(self._proposed(asked))
         job = self._targets.train(row, target)
         self._asked[job.trial] = {**asked, "config": self._table.points[row].copy()}
         return job
+
+    def _proposed(self, asked: dict[str, Any]) -> Floats:
+        first = not self._row_by_configuration and self._table.baseline is not None
+        proposed: Floats = self._table.points[self._table.baseline] if first else asked["config"]
+        return proposed
 
     def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:
         if not self._targets.report(trial, epoch, metric):

@@ -30,14 +30,20 @@ def distributions(rows: Rows) -> dict[str, BaseDistribution]:
 class SnappingSampler(BaseSampler):
     """Sampler that proposes rows of the table, so that Optuna learns what is really trained.
 
-    `rows_by_trial` maps a trial's number to its row. Check for a free row before each call: the last one may be taken.
+    Check for a free row before each call: the last one may be taken.
     """
 
     def __init__(self, sampler: BaseSampler, rows: Rows) -> None:
         self._sampler = sampler
         self._rows = rows
         self._distributions = distributions(rows)
-        self.rows_by_trial: dict[int, int] = {}
+        self._rows_by_trial: dict[int, int] = {}
+
+    def row_of(self, number: int, params: dict[str, Any]) -> int:
+        """Return the row of the trial with this number; Optuna's queue, not this sampler, proposes an enqueued one."""
+        if number not in self._rows_by_trial:
+            self._rows_by_trial[number] = self._rows.take(params)
+        return self._rows_by_trial[number]
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._distributions
@@ -51,7 +57,7 @@ class SnappingSampler(BaseSampler):
             if name not in values:
                 values[name] = self._sampler.sample_independent(study, trial, name, distribution)
         row = self._rows.take(values)
-        self.rows_by_trial[trial.number] = row
+        self._rows_by_trial[trial.number] = row
         return self._rows.values(row)
 
     def sample_independent(
@@ -83,6 +89,8 @@ class OptunaTpe:
         self._study = optuna.create_study(
             direction="maximize", sampler=self._sampler, pruner=make_pruner(), study_name=f"decisions-{seed}"
         )
+        if self._rows.default is not None:
+            self._study.enqueue_trial(self._rows.default)
         self._trials: list[Trial] = []
         self._history = History()
         self._complete: list[int] = []
@@ -92,7 +100,7 @@ class OptunaTpe:
             return None
         trial = self._study.ask(distributions(self._rows))
         self._trials.append(trial)
-        row = self._sampler.rows_by_trial[trial.number]
+        row = self._sampler.row_of(trial.number, trial.params)
         return Job(self._history.begin(row), row)
 
     def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:

@@ -1,4 +1,4 @@
-"""Random search: uniform draws, every run trained to its end."""
+"""Random search: the default, then uniform draws, every run trained to its end."""
 
 import numpy as np
 
@@ -20,7 +20,9 @@ class RandomSearch:
     def ask(self) -> Job | None:
         if self._rows.exhausted:
             return None
-        row = self._rows.take_nearest(self._random.random(len(self._rows.names)))
+        drawn = self._random.random(len(self._rows.names))
+        first = not self._history.rows and self._table.baseline is not None
+        row = self._rows.take_nearest(self._table.points[self._table.baseline] if first else drawn)
         return Job(self._history.begin(row), row)
 
     def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:

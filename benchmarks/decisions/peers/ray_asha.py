@@ -33,7 +33,11 @@ class RayAsha:
         tpe = TPESampler(multivariate=True, constant_liar=True, seed=seed)
         self._sampler = SnappingSampler(tpe, self._rows)
         self._searcher = OptunaSearch(
-            space=distributions(self._rows), metric="metric", mode="max", sampler=self._sampler
+            space=distributions(self._rows),
+            metric="metric",
+            mode="max",
+            sampler=self._sampler,
+            points_to_evaluate=None if self._rows.default is None else [self._rows.default],
         )
         self._scheduler = AsyncHyperBandScheduler(
             time_attr="epoch",
@@ -49,9 +53,9 @@ class RayAsha:
         if self._rows.exhausted:
             return None
         trial = len(self._history.rows)
-        self._searcher.suggest(str(trial))
+        params = self._searcher.suggest(str(trial))
         self._scheduler.on_trial_add(None, _tune_trial(trial))
-        row = self._sampler.rows_by_trial[trial]
+        row = self._sampler.row_of(trial, params)
         return Job(self._history.begin(row), row)
 
     def report(self, trial: int, epoch: int, metric: float, loss: float, seconds: float) -> Decision:

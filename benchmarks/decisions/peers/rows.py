@@ -21,6 +21,8 @@ class Rows:
         self.names = tuple(f"x{dimension}" for dimension in range(table.points.shape[1]))
         self.choices = dict(zip(self.names, table.choices, strict=True))
         """Number of values of each choice by name; 0 for a range."""
+        self.default = None if table.baseline is None else self.values(table.baseline)
+        """Default configuration, which every search tries first; None if nobody knows it."""
 
     @property
     def exhausted(self) -> bool:

@@ -12,6 +12,7 @@ from ConfigSpace import (  # type: ignore[import-not-found]
     UniformFloatHyperparameter,
 )
 from smac import MultiFidelityFacade, Scenario  # type: ignore[import-not-found]
+from smac.initial_design import RandomInitialDesign  # type: ignore[import-not-found]
 from smac.main.config_selector import ConfigSelector  # type: ignore[import-not-found]
 from smac.runhistory import StatusType, TrialInfo, TrialValue  # type: ignore[import-not-found]
 
@@ -33,6 +34,14 @@ def configuration_space(rows: Rows, seed: int) -> ConfigurationSpace:
         else:
             space.add(UniformFloatHyperparameter(name, 0.0, 1.0))
     return space
+
+
+class DefaultFirst(RandomInitialDesign):  # type: ignore[misc]
+    """The facade's initial design with its additional configuration first; SMAC would put it last."""
+
+    def select_configurations(self) -> list[Configuration]:
+        *random, default = super().select_configurations()
+        return [default, *random]
 
 
 class SnappingSelector(ConfigSelector):  # type: ignore[misc]
@@ -80,7 +89,11 @@ class Smac:
         )
         self._selector = SnappingSelector(scenario, rows)
         self._facade = MultiFidelityFacade(
-            scenario, config_selector=self._selector, logging_level=False, overwrite=True
+            scenario,
+            config_selector=self._selector,
+            initial_design=_initial_design(scenario, rows),
+            logging_level=False,
+            overwrite=True,
         )
         self._targets = Targets()
         self._asked: dict[int, TrialInfo] = {}
@@ -111,6 +124,14 @@ class Smac:
         if math.isfinite(metric):
             return TrialValue(cost=-metric)
         return TrialValue(cost=-self._targets.history.worst(-1.0), status=StatusType.CRASHED)
+
+
+def _initial_design(scenario: Scenario, rows: Rows) -> RandomInitialDesign | None:
+    """Return a design with the default; None for the facade's own, which has the same random configurations."""
+    if rows.default is None:
+        return None
+    default = Configuration(scenario.configspace, values=rows.default)
+    return DefaultFirst(scenario, additional_configs=[default])
 
 
 METHODS = {"smac3": Smac}

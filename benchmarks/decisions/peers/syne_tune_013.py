@@ -7,7 +7,7 @@ from typing import Any
 from syne_tune.optimizer.baselines import ASHA, MOBSTER, DyHPO, HyperTune  # type: ignore[import-not-found]
 
 from benchmarks.decisions.peers.rows import Rows
-from benchmarks.decisions.peers.syne_tune_schedulers import SyneTune, config_space
+from benchmarks.decisions.peers.syne_tune_schedulers import SyneTune, config_space, points_to_evaluate
 from tuner.simulation.replay import Pool
 from tuner.simulation.tables import CurveTable
 
@@ -22,6 +22,7 @@ def search(make_scheduler: Callable[..., Any], table: CurveTable, pool: Pool, se
         resource_attr="epoch",
         max_resource_attr="epochs",
         random_seed=seed,
+        points_to_evaluate=points_to_evaluate(rows),
         search_options={"debug_log": False},
     )
     tuner = SyneTune(rows, scheduler, lambda trial: scheduler.suggest(trial_id=trial), seed)

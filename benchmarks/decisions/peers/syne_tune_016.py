@@ -7,7 +7,7 @@ from typing import Any
 from syne_tune.optimizer.baselines import ASHA, BOHB  # type: ignore[import-not-found]
 
 from benchmarks.decisions.peers.rows import Rows
-from benchmarks.decisions.peers.syne_tune_schedulers import SyneTune, config_space
+from benchmarks.decisions.peers.syne_tune_schedulers import SyneTune, config_space, points_to_evaluate
 from tuner.simulation.replay import Pool
 from tuner.simulation.tables import CurveTable
 
@@ -22,6 +22,7 @@ def search(make_scheduler: Callable[..., Any], table: CurveTable, pool: Pool, se
         time_attr="epoch",
         max_t=table.epochs,
         random_seed=seed,
+        points_to_evaluate=points_to_evaluate(rows),
     )
     tuner = SyneTune(rows, scheduler, lambda _: scheduler.suggest(), seed)
     scheduler.searcher.suggest = tuner.snapped(scheduler.searcher.suggest)

@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,9 +34,9 @@ def table() -> CurveTable:
     )
 
 
-def search(method: str, seed: int) -> dict:
-    """What a method came to on that table, in brief."""
-    searched = table()
+def search(method: str, seed: int, default: int | None = None) -> dict:
+    """What a method came to on that table, in brief; `default` is the row of the default, if it is known."""
+    searched = replace(table(), baseline=default)
     tuner = factory(method)(searched, Pool(searched), seed, 2)
     outcome = replay(searched, tuner, workers=2, budget=6.0, checkpoints=(10, 100))
     return {
@@ -49,7 +50,8 @@ def search(method: str, seed: int) -> dict:
 
 def main() -> None:
     with redirect_stdout(sys.stderr):
-        found = search(sys.argv[1], int(sys.argv[2]))
+        method, seed, default = sys.argv[1:]
+        found = search(method, int(seed), json.loads(default))
     sys.stdout.write(json.dumps(found))
 
 

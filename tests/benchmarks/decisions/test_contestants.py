@@ -11,20 +11,28 @@ from benchmarks.decisions.environments import ROOT, is_ready, names, python
 from tests.benchmarks.decisions import synthetic
 from tests.benchmarks.decisions.synthetic import CONFIGURATIONS, EPOCHS
 
+DEFAULT = 7
 GAUSSIAN_PROCESSES = {"syne-tune-0.13-mobster", "syne-tune-0.13-hyper-tune", "syne-tune-0.13-dyhpo"}
 METHODS = [
     pytest.param(method, marks=[pytest.mark.slow] if method in GAUSSIAN_PROCESSES else []) for method in CONTESTANTS
 ]
 
 
-def search(method: str, seed: int = 0) -> dict:
+def search(method: str, seed: int = 0, default: int | None = None) -> dict:
     """A search in the method's environment, or in this very process where that is its own."""
     environment = CONTESTANTS[method].environment
     if environment is None:
-        return synthetic.search(method, seed)
+        return synthetic.search(method, seed, default)
     if not is_ready(environment):
         pytest.skip(f"the environment is not set up: python -m benchmarks.decisions.environments {environment}")
-    command = [python(environment), "-m", "tests.benchmarks.decisions.synthetic", method, str(seed)]
+    command = [
+        python(environment),
+        "-m",
+        "tests.benchmarks.decisions.synthetic",
+        method,
+        str(seed),
+        json.dumps(default),
+    ]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -38,6 +46,14 @@ def test_a_contestant_keeps_the_workers_busy_and_always_has_an_incumbent(method)
     assert sum(found["epochs"]) == pytest.approx(6 * EPOCHS, abs=2)  # an epoch of each worker may be under way
     assert len(set(found["rows"])) == len(found["rows"]) <= CONFIGURATIONS
     assert set(found["incumbents"]) <= set(found["rows"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_contestant_tries_a_known_default_first_and_goes_on_as_usual(method):
+    found = search(method, default=DEFAULT)
+    assert found["rows"][0] == DEFAULT
+    assert found["idle_s"] == 0
+    assert len(set(found["rows"])) == len(found["rows"]) > 3
 
 
 @pytest.mark.parametrize("method", METHODS)

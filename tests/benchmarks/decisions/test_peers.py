@@ -103,6 +103,31 @@ def test_optuna_is_told_the_row_that_is_trained():
         assert tuner._study.trials[job.trial].params == rows.values(job.row)
 
 
+@pytest.mark.parametrize(
+    ("make", "study"),
+    [
+        (OPTUNA["optuna-tpe"], lambda tuner: tuner._study),
+        (RAY["ray-asha-1-optuna-tpe"], lambda tuner: tuner._searcher._ot_study),
+    ],
+    ids=["optuna", "ray"],
+)
+def test_optuna_takes_a_known_default_from_its_queue_and_then_samples(make, study):
+    searched = replace(table(), baseline=7)
+    tuner = make(searched, Pool(searched), 0, 2)
+    rows = Rows(searched, Pool(searched))
+    jobs = [tuner.ask() for _ in range(3)]
+    assert jobs[0].row == 7
+    assert [trial.params for trial in study(tuner).trials] == [rows.values(job.row) for job in jobs]
+    assert ["fixed_params" in trial.system_attrs for trial in study(tuner).trials] == [True, False, False]
+
+
+def test_random_search_draws_after_the_default():
+    searched = replace(table(), baseline=7)
+    tuner = RandomSearch(searched, Pool(searched), 0, 2)
+    without = RandomSearch(table(), Pool(table()), 0, 2)
+    assert [tuner.ask().row for _ in range(4)] == [7, *[without.ask().row for _ in range(4)][1:]]
+
+
 def test_optuna_stops_the_worse_of_a_rung():
     tuner = begun(OPTUNA["optuna-tpe-sha"], 3)
     assert heard(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS  # from it the pruner learns where its rungs are

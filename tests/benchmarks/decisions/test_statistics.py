@@ -2,14 +2,14 @@
 
 import pytest
 
-from benchmarks.decisions.results import Key, Run
+from benchmarks.decisions.results import Key, Run, Setting
 from benchmarks.decisions.statistics import Difference, bootstrap, budget_to_match, differences, mean_over, regret_at
 
 
 def run(method: str, task: str, seed: int, *regret: float) -> Run:
     """A run whose regrets are noted after 50 and after 100 % of the budget."""
     return Run(
-        key=Key(task, method, seed, 4, 20.0),
+        key=Key("family", task, method, seed, Setting(4, 20.0, "first", "seconds")),
         regret=dict(zip((50, 100), regret, strict=True)),
         trials=20,
         full_runs=10,
