@@ -184,9 +184,9 @@ def test_the_defaults_of_a_space_are_stated_as_they_are():
 
 @pytest.mark.parametrize("page", ["docs/glossary.md", "search_spaces/README.md"])
 def test_the_default_rungs_are_where_it_is_said(page):
-    assert "at 1/18, 1/6 and 1/2 of" in FLOWING[page] or "1/18, 1/6 and 1/2 of `epochs`" in FLOWING[page]
-    assert default_rungs(1800) == (1800 // 18, 1800 // 6, 1800 // 2)
-    assert default_rungs(54) == (9, 27), "without those in the first three epochs"
+    assert "1/27, 1/9 and 1/3 of a trial" in FLOWING[page] or "1/27, 1/9 and 1/3 of `epochs`" in FLOWING[page]
+    assert default_rungs(1800) == (1800 // 27 + 1, 1800 // 9, 1800 // 3)
+    assert default_rungs(54) == (6, 18), "without those in the first two epochs"
 
 
 def test_strategies_and_samplers_are_named_as_they_are():
