@@ -15,9 +15,9 @@ textbook boundaries assume many more than three seeds. The part of alpha that ca
   noise. A metric has a ceiling, so this shape is usually many good runs and a few bad ones. Then a few seeds often show
   a lead without the bad runs, and Student's t errs two to three times as often as it should (Johnson, JASA 1978). The
   critical values therefore hold for a baseline without noise and candidates whose shortfall is exponential; one
-  candidate can be three times as noisy as the rest. They apply if the variance of the candidates' metrics is
-  significantly larger than that of the baseline's (F-test, 5 %). They are always the larger ones, so this choice cannot
-  make a false claim more likely.
+  candidate can be three times as noisy as the rest. They apply if the candidates' metrics vary significantly more than
+  the baseline's (F-test of the variances, 5 %). They are always the larger ones, so this choice cannot make a false
+  claim more likely. An effect of the seed on all configurations makes uneven noise harder to find.
 
 No critical value holds for every noise (Bahadur and Savage, Annals of Mathematical Statistics 1956): a bad run that is
 rare enough occurs in no sample.
@@ -77,12 +77,17 @@ class Sample:
 
     @property
     def is_uneven(self) -> bool:
-        """True if the candidates vary significantly more between seeds than the baseline."""
-        own = len(self.baseline) - 1
-        squares = own * self.leader.var(ddof=1) + self.others.var(axis=1).sum() * self.others.shape[1]
-        freedom = own + len(self.others) * (self.others.shape[1] - 1)
-        baseline = max(float(self.baseline.var(ddof=1)), self.resolution**2)
-        return bool(squares / freedom > baseline * fdtri(freedom, own, 1 - _UNEVEN_LEVEL))
+        """True if the candidates vary significantly more between seeds than the baseline.
+
+        Noise grows with a metric, so it is compared relative to the means, unless one of them is not above 0.
+        """
+        baseline, *candidates = (self.baseline, self.leader, *self.others)
+        means = [float(metrics.mean()) for metrics in (baseline, *candidates)]
+        scale, *scales = means if min(means) > 0 else [1.0] * len(means)
+        freedom = sum(len(metrics) - 1 for metrics in candidates)
+        squares = sum(float(m.var()) * len(m) / unit**2 for m, unit in zip(candidates, scales, strict=True))
+        own = max(float(baseline.var(ddof=1)), self.resolution**2) / scale**2
+        return bool(squares / freedom > own * fdtri(freedom, len(baseline) - 1, 1 - _UNEVEN_LEVEL))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

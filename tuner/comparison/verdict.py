@@ -34,8 +34,7 @@ from tuner.unit_cube import Floats
 _RESOLUTION = 1e-9
 """Lower bound on a standard error, as a share of the baseline's metric: rounding differences are no gain."""
 _UNEVEN = (
-    " Candidates vary more between seeds than the baseline, which can hide rare bad runs, "
-    "so a larger lead is required."
+    " Candidates vary more between seeds than the baseline, which can hide rare bad runs, so a larger lead is required."
 )
 """Sentence of a statement that rests on uneven noise."""
 

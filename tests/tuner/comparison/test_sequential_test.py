@@ -50,18 +50,26 @@ def test_critical_values_never_change(candidates, max_seeds, uneven, expected):
     assert critical == pytest.approx(expected[candidates, max_seeds], rel=1e-12)
 
 
-@pytest.mark.parametrize(("baseline", "factor"), [([0.50, 0.51, 0.52], 4.35), ([0.3, 0.3, 0.3], 0.0)])
+@pytest.mark.parametrize(("baseline", "factor"), [([0.50, 0.51, 0.52], 4.35), ([0.51, 0.51, 0.51], 0.0)])
 def test_noise_is_uneven_if_the_variance_of_one_candidate_is_19_times_that_of_the_baseline(baseline, factor):
     spread = np.array([-0.01, 0.0, 0.01])  # F(2, 2) is above 19 in 5 %, which is a ratio of deviations of 4.36
-    assert not sample(baseline, list(0.6 + factor * spread)).is_uneven
-    assert sample(baseline, list(0.6 + (factor + 0.02) * spread)).is_uneven
+    assert not sample(baseline, list(0.51 + factor * spread)).is_uneven
+    assert sample(baseline, list(0.51 + (factor + 0.02) * spread)).is_uneven
+
+
+def test_noise_that_grows_with_the_metric_is_even():
+    baseline, fivefold = np.array([0.50, 0.51, 0.52]), np.array([0.46, 0.51, 0.56])
+    assert sample(list(baseline), list(fivefold)).is_uneven
+    assert not sample(list(baseline), list(fivefold + 0.1)).is_uneven
+    assert not sample(list(0.1 * baseline), list(baseline)).is_uneven
+    assert sample(list(baseline - 1), list(fivefold + 0.1)).is_uneven  # there is no relative noise below 0
 
 
 def test_the_variance_of_the_candidates_is_pooled_and_more_seeds_show_smaller_differences():
-    baseline, wide, narrow = [0.50, 0.51, 0.52], [0.5, 0.55, 0.6], [0.52, 0.53, 0.54]
+    baseline, wide = [0.50, 0.51, 0.52], [0.46, 0.51, 0.56]
     assert sample(baseline, wide).is_uneven  # a ratio of deviations of 5; pooled over three it is 3
-    assert not sample(baseline, wide, narrow, narrow).is_uneven
-    threefold = [0.50, 0.53, 0.56]
+    assert not sample(baseline, wide, baseline, baseline).is_uneven
+    threefold = [0.48, 0.51, 0.54]
     assert not sample(baseline, threefold).is_uneven
     assert sample(baseline * 2, threefold * 2).is_uneven
 
