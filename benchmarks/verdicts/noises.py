@@ -12,6 +12,9 @@ import numpy as np
 from benchmarks.verdicts.tables import Floats
 from benchmarks.verdicts.worlds import CONFIGURATIONS, SEEDS, World
 
+_METRIC = 100.0
+"""True metric of every configuration, in standard deviations of the default's noise."""
+
 Noise = Callable[[np.random.Generator, tuple[int, int]], Floats]
 """Draw noise of mean 0, shape (configurations, seeds), the default first."""
 
@@ -61,6 +64,6 @@ NOISES: Mapping[str, Noise] = {
 
 
 def world_of(noise: Noise, rng: np.random.Generator) -> World:
-    """Make a world in which the mean of every configuration is 0. A ruined run loses ten standard deviations."""
-    metrics = noise(rng, (CONFIGURATIONS + 1, SEEDS))
-    return World(metrics=metrics, truth=np.zeros(len(metrics)), noise=1.0)
+    """Make a world in which all configurations are equally good."""
+    metrics = _METRIC + noise(rng, (CONFIGURATIONS + 1, SEEDS))
+    return World(metrics=metrics, truth=np.full(len(metrics), _METRIC), noise=1.0)
