@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta
 
-from benchmarks.verdicts.contestants import CONTESTANTS, Claim
+from benchmarks.verdicts.contestants import CONTESTANTS, Claim, ours
+from benchmarks.verdicts.noises import NOISES, world_of
 from benchmarks.verdicts.tables import Table
 from benchmarks.verdicts.worlds import Maker, World
 
@@ -70,6 +71,13 @@ def observe(table: Table, repeats: int, seed: int) -> list[Observation]:
             for name, play in CONTESTANTS.items():
                 observations.append(_observation(table.name, scenario, name, world, play(world)))
     return observations
+
+
+def false_claims(name: str, runs: int, worlds: int, seed: int) -> Rate:
+    """Compute how often our verdict, with so many runs, claims "better" under one of the `NOISES`."""
+    stream = zlib.crc32(name.encode())
+    made = (world_of(NOISES[name], np.random.default_rng([seed, repeat, stream])) for repeat in range(worlds))
+    return Rate(times=sum(ours(world, runs).better for world in made), of=worlds)
 
 
 def _makers(maker: Maker) -> Mapping[str, Callable[[np.random.Generator], World]]:

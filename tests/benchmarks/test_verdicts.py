@@ -8,7 +8,16 @@ import pytest
 
 from benchmarks.verdicts import contestants
 from benchmarks.verdicts.__main__ import main
-from benchmarks.verdicts.measuring import Observation, Rate, claims, coverage, optimism, share_promoted
+from benchmarks.verdicts.measuring import (
+    Observation,
+    Rate,
+    claims,
+    coverage,
+    false_claims,
+    optimism,
+    share_promoted,
+)
+from benchmarks.verdicts.noises import NOISES
 from benchmarks.verdicts.tables import Table, table_of
 from benchmarks.verdicts.worlds import Maker, World
 
@@ -76,6 +85,27 @@ def test_contestants_claim_by_the_seeds_that_they_have_seen():
     assert (found.winner, found.leader, found.better, found.runs) == (4, 4, True, 80 + 12)
 
 
+def test_our_verdict_takes_one_candidate_and_three_seeds_with_6_runs():
+    found = contestants.CONTESTANTS["ours, 6 runs"](world([[5.0] * 7, [1.0] * 7, [6.0] * 7]))
+    assert (found.winner, found.better, found.runs) == (2, True, 94 + 6)
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_noises_have_mean_0_and_those_of_the_candidates_leave_the_default_alone(name):
+    draws = NOISES[name](np.random.default_rng(0), (400, 500))
+    if "degrees" not in name:  # a variance that is infinite, or nearly so
+        assert abs(draws[1:].mean()) < 5 * draws[1:].std() / np.sqrt(draws[1:].size)
+    if "candidates" in name:
+        assert draws[0].std() == pytest.approx(1, abs=0.15)
+
+
+def test_false_claims_under_a_noise_are_counted():
+    rate = false_claims("normal", 6, 40, 0)
+    assert rate.of == 40
+    assert rate == false_claims("normal", 6, 40, 0)
+    assert rate.value < 0.2
+
+
 def test_resampling_comes_back_to_the_best(table):
     made = Maker(table).drawn(table.centre, np.random.default_rng(2))
     assert contestants.resampling(made).runs == 100
@@ -118,6 +148,7 @@ def test_one_table_on_the_screen_and_the_values_in_a_file(tmp_path, capsys):
     assert main(["--tables", str(tmp_path), "--repeats", "3", "--json", str(path)]) == 0
     output = capsys.readouterr().out
     assert all(f"| {name} " in output for name in contestants.CONTESTANTS)
+    assert all(f"| {name} " in output for name in ("small", *NOISES))
     rates = json.loads(path.read_text())["rates"]
     assert len(rates) == 5 * len(contestants.CONTESTANTS)
     assert {r["worlds"] for r in rates} == {3}

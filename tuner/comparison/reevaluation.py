@@ -136,8 +136,8 @@ class Reevaluation:
         """Error for the driver to raise at the end; None if there is none."""
         known = reevaluated(study)
         self.known = known if known is not None and known.plan == plan else Reevaluated(plan=plan)
-        self.verdict = verdict(plan, self.known.evidence)
-        """Verdict so far."""
+        self.verdict = self.known.verdict or verdict(plan, self.known.evidence)
+        """Verdict so far. A stored one stands, even if an earlier version reached it by another rule."""
         self._write()
 
     @property

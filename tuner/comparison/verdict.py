@@ -14,8 +14,9 @@ Stallard and Todd, Statistics in Medicine 2003):
 2. Leader and baseline continue, one seed at a time, until the lead exceeds a critical value, no longer seems able to,
    or the runs are used up. `tuner.comparison.sequential_test` computes the critical values.
 
-No test can see in a few runs what has not happened in them: a configuration that is slightly better on most seeds and
-far worse on a rare one looks better until that seed occurs.
+A configuration can be better on most seeds and far worse on a few. If the candidates vary more between seeds than the
+baseline, a larger lead is required, and the statement says so. No test can see in a few runs what has not happened in
+them: such a configuration looks better until the first bad run occurs.
 
 The results depend only on plan and evidence: no clock, no state.
 """
@@ -27,11 +28,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tuner.comparison.contest import ComparisonPlan, Conclusion, ConfigurationResult, Evidence, Run, Verdict
-from tuner.comparison.sequential_test import Look, stopping_boundary
+from tuner.comparison.sequential_test import Look, Sample, stopping_boundary
 from tuner.unit_cube import Floats
 
 _RESOLUTION = 1e-9
 """Lower bound on a standard error, as a share of the baseline's metric: rounding differences are no gain."""
+_UNEVEN = (
+    " Candidates vary more between seeds than the baseline, which can hide rare bad runs, so a larger lead is required."
+)
+"""Sentence of a statement that rests on uneven noise."""
 
 
 def next_runs(
@@ -88,6 +93,8 @@ class _State:
     seeds: int = 0
     look: Look | None = None
     """Last look; None before the first."""
+    uneven: bool = False
+    """True if that look found uneven noise, and so required a larger lead."""
     why: str = "the first runs have not ended yet"
     """Reason why there is no conclusion."""
 
@@ -105,21 +112,19 @@ def _replay(plan: ComparisonPlan, evidence: Evidence, running: Collection[tuple[
     if not able:
         return _State(conclusion=Conclusion.NOT_SHOWN)
     seeds = _paired_seeds(plan, evidence)[: plan.max_seeds]
-    state, remaining, best = _State(), able, 0
+    state, remaining = _State(), able
     for count in range(plan.min_seeds, plan.max_seeds + 1):
         missing = _missing(evidence, [plan.baseline, *remaining], seeds[:count])
         if missing or len(seeds) < count:
             return _wait(plan, evidence, running, state, missing if len(seeds) >= count else [])
         if state.leader is None:
-            field = _differences(plan, evidence, able, seeds[:count])
-            best = int(np.argmax(field.mean(axis=1)))
-            remaining = [able[best]]
-            boundary = stopping_boundary(len(able), plan.min_seeds, plan.max_seeds, plan.alpha)
-        lead = _differences(plan, evidence, remaining, seeds[:count])[0]
-        smallest_error = _RESOLUTION * max(abs(evidence[plan.baseline, seed]) for seed in seeds[:count])
-        look = boundary.look(np.delete(field, best, axis=0), lead, smallest_error)
+            remaining = [_leader(plan, evidence, able, seeds[:count])]
+        sample = _sample(plan, evidence, remaining[0], able, seeds[:count])
+        uneven = sample.is_uneven
+        boundary = stopping_boundary(len(able), plan.min_seeds, plan.max_seeds, plan.alpha, uneven=uneven)
+        look = boundary.look(sample)
         conclusion = Conclusion.BETTER if look.better else Conclusion.NOT_SHOWN
-        state = _State(conclusion=conclusion, leader=able[best], seeds=count, look=look)
+        state = _State(conclusion=conclusion, leader=remaining[0], seeds=count, look=look, uneven=uneven)
         if look.better or look.hopeless:
             break
     return state
@@ -159,9 +164,28 @@ def _used(plan: ComparisonPlan, evidence: Evidence, running: Collection[tuple[in
     return sum(run in evidence or run in running for run in plan.runs)
 
 
-def _differences(plan: ComparisonPlan, evidence: Evidence, trials: Sequence[int], seeds: Sequence[int]) -> Floats:
-    """Return the differences to the baseline's metric on the same seed, shape (trials, seeds)."""
-    return np.array([[evidence[trial, s] - evidence[plan.baseline, s] for s in seeds] for trial in trials])
+def _leader(plan: ComparisonPlan, evidence: Evidence, trials: Sequence[int], seeds: Sequence[int]) -> int:
+    """Return the trial with the largest lead over the baseline."""
+    leads = _metrics(evidence, trials, seeds) - _metrics(evidence, [plan.baseline], seeds)
+    return trials[int(np.argmax(leads.mean(axis=1)))]
+
+
+def _sample(
+    plan: ComparisonPlan, evidence: Evidence, leader: int, trials: Sequence[int], seeds: Sequence[int]
+) -> Sample:
+    """Return the metrics for a look at the leader: of the other trials, only those on the first seeds."""
+    baseline, lead = _metrics(evidence, [plan.baseline, leader], seeds)
+    return Sample(
+        baseline=baseline,
+        leader=lead,
+        others=_metrics(evidence, [trial for trial in trials if trial != leader], seeds[: plan.min_seeds]),
+        resolution=max(_RESOLUTION * float(np.abs(baseline).max()), float(np.finfo(float).tiny)),
+    )
+
+
+def _metrics(evidence: Evidence, trials: Sequence[int], seeds: Sequence[int]) -> Floats:
+    """Return the metrics of trials on seeds, shape (trials, seeds)."""
+    return np.array([[evidence[trial, seed] for seed in seeds] for trial in trials]).reshape(len(trials), len(seeds))
 
 
 def _result(plan: ComparisonPlan, evidence: Evidence, trial: int) -> ConfigurationResult:
@@ -191,10 +215,11 @@ def _statement(plan: ComparisonPlan, state: _State, results: Sequence[Configurat
     low, high = look.interval
     values = f"{100 * (1 - plan.alpha):g} % interval [{low:.4g}, {high:.4g}], on {state.seeds} paired seeds"
     besides = f"; the baseline failed on {failed} more" if failed else ""
+    uneven = _UNEVEN if state.uneven else ""
     if look.better:
-        return f"Trial {state.leader} is better than the baseline by {look.gain:.4g}, {values}{besides}."
+        return f"Trial {state.leader} is better than the baseline by {look.gain:.4g}, {values}{besides}.{uneven}"
     yet = " yet" if state.needed else ""
     return (
         f"No gain over the default was shown{yet}: trial {state.leader}, the best candidate, differs from the "
-        f"baseline by {look.gain:.4g}, {values}{besides}."
+        f"baseline by {look.gain:.4g}, {values}{besides}.{uneven}"
     )

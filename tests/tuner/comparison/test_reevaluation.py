@@ -9,8 +9,9 @@ import pytest
 
 from tests.tuner.conftest import driven, epoch, play
 from tuner.comparison.contest import ComparisonPlan, Conclusion
-from tuner.comparison.record import Reevaluated, reevaluated
+from tuner.comparison.record import EndedRun, Reevaluated, reevaluated
 from tuner.comparison.reevaluation import Reevaluation, plan_for
+from tuner.comparison.verdict import verdict
 from tuner.contract import WEIGHTS, EndRecord, Outcome, StartedRecord
 from tuner.exceptions import DataError, FailurePolicyError
 from tuner.search.search import Search
@@ -286,6 +287,37 @@ def test_another_driver_goes_on_and_trains_nothing_again(url, spec, space, paths
         assert choose_winner(study).verdict.conclusion == Conclusion.BETTER
     with driven(url, spec, paths) as study:
         assert Reevaluation(study, plan_for(study, 14), paths, terms, slots=1).finished
+
+
+UNEVEN = {(t, seed): 0.32 + 0.02 * seed if t else 0.3 for t in (0, 1, 2, 3) for seed in (1, 2, 3)}
+"""Runs on three seeds that an earlier version, which did not look for uneven noise, called better."""
+
+
+def stored_by_an_earlier_version(study, *, decided):
+    """Uneven runs of trials 3, 1 and 2 as an earlier version left them, before or after its verdict."""
+    plan = plan_for(study, 14)
+    runs = tuple(EndedRun(trial=trial, seed=seed, value=value) for (trial, seed), value in UNEVEN.items())
+    known = Reevaluated(plan=plan, runs=runs)
+    before = replace(verdict(plan, known.evidence), conclusion=Conclusion.BETTER, decided=True, statement="Better.")
+    study.record_reevaluation(replace(known, verdict=before if decided else None).encoded())
+    return plan, before
+
+
+def test_a_verdict_that_an_earlier_rule_reached_stands(study, search, paths, terms):
+    searched(search, 0.3, 0.35, 0.33, 0.4)
+    plan, before = stored_by_an_earlier_version(study, decided=True)
+    reevaluation = Reevaluation(study, plan, paths, terms, slots=1)
+    assert reevaluation.finished
+    assert reevaluation.verdict == choose_winner(study).verdict == before
+
+
+def test_a_comparison_that_an_earlier_rule_would_have_ended_goes_on_by_todays(study, search, paths, terms):
+    searched(search, 0.3, 0.35, 0.33, 0.4)
+    plan, _ = stored_by_an_earlier_version(study, decided=False)
+    reevaluation = Reevaluation(study, plan, paths, terms, slots=1)
+    assert not reevaluation.finished
+    assert carry_out(reevaluation, {}) == [(0, 4), (3, 4)]
+    assert choose_winner(study).verdict.decided
 
 
 def test_the_database_has_it_as_plain_data_and_it_reads_the_same_again(reevaluation, study, url):

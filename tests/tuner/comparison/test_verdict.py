@@ -100,6 +100,35 @@ def test_metrics_that_do_not_depend_on_the_seed_are_compared_exactly():
     assert found.interval == pytest.approx((0.1, 0.1))
 
 
+# Uneven noise
+
+
+STEADY = [0.50, 0.502, 0.501]
+"""Metrics of a baseline that hardly varies between seeds."""
+
+
+def test_candidates_that_vary_more_than_the_baseline_need_a_larger_lead_and_the_statement_says_so():
+    rivals = ([0.55, 0.59, 0.57], [0.54, 0.58, 0.56])
+    even = verdict(comparison(), evidence([0.49, 0.51, 0.50], [0.57, 0.61, 0.59], *rivals))
+    uneven = verdict(comparison(), evidence(STEADY, [0.57, 0.61, 0.59], *rivals))
+    assert (even.conclusion, "vary more" in even.statement) == (Conclusion.BETTER, False)
+    assert (uneven.conclusion, uneven.decided, uneven.leader) == (Conclusion.NOT_SHOWN, False, 1)
+    assert uneven.interval[0] < 0 < uneven.gain
+    assert uneven.statement.endswith("which can hide rare bad runs, so a larger lead is required.")
+
+
+def test_a_lead_that_is_large_enough_is_better_in_spite_of_uneven_noise():
+    found = verdict(comparison(), evidence(STEADY, [0.77, 0.81, 0.79], [0.55, 0.59, 0.57], [0.54, 0.58, 0.56]))
+    assert (found.conclusion, found.decided) == (Conclusion.BETTER, True)
+    assert "so a larger lead is required" in found.statement
+
+
+def test_a_baseline_that_varies_more_than_the_candidates_needs_no_larger_lead():
+    found = verdict(comparison(1, max_runs=6), evidence([0.50, 0.52, 0.51], [0.61, 0.63, 0.62]))
+    assert found.conclusion == Conclusion.BETTER
+    assert "vary more" not in found.statement
+
+
 # Which runs
 
 
@@ -208,6 +237,10 @@ NOISES: Mapping[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray
     "heavy tails": lambda rng, shape: rng.standard_t(3, shape),
     "a noisy baseline": lambda rng, shape: rng.standard_normal(shape) * np.array([[3.0], *[[1.0]] * (shape[0] - 1)]),
     "every configuration its own": lambda rng, shape: rng.standard_normal(shape) * rng.lognormal(0, 0.5, (shape[0], 1)),
+    "one value in twenty far out": lambda rng, shape: (
+        rng.standard_normal(shape) * np.where(rng.random(shape) < 0.05, 10, 1)
+    ),
+    "one run in ten ruined": lambda rng, shape: rng.standard_normal(shape) - 10 * (rng.random(shape) < 0.1),
 }
 
 
@@ -224,6 +257,19 @@ def test_when_nothing_is_better_at_most_one_search_in_twenty_claims_so(noise):
         flattered += metrics[:, 0].argmax() > 0
     assert flattered > 0.7 * searches
     assert claims <= missed <= stats.binom.ppf(0.99, searches, 0.045)
+
+
+@pytest.mark.parametrize("max_runs", [12, 20])
+def test_bad_runs_of_the_candidates_alone_make_no_more_claims(max_runs):
+    """Exponential shortfalls below a ceiling, in which Student's t claims twice as often as it should."""
+    rng = np.random.default_rng(8)
+    searches, claims = 600, 0
+    for _ in range(searches):
+        metrics = 10 * (1 - rng.standard_exponential((61, 13)))
+        metrics[0] = rng.standard_normal(13)
+        found, _ = played(after_a_search(metrics, max_runs=max_runs), lambda run, m=metrics: float(m[run]))
+        claims += found.conclusion == Conclusion.BETTER
+    assert claims <= stats.binom.ppf(0.99, searches, 0.04)
 
 
 def test_gains_of_two_standard_deviations_are_shown():
@@ -290,17 +336,26 @@ def test_runs_that_were_not_needed_change_nothing(table):
     assert len(seen) <= len(everything)
 
 
+def result_of(found: Verdict) -> tuple[object, ...]:
+    return found.conclusion, found.winner, found.leader, found.seeds
+
+
 @settings(max_examples=60)
-@given(table=TABLE, effects=st.lists(st.integers(-99, 99), min_size=7, max_size=7), scale=st.sampled_from([0.125, 4]))
-def test_what_a_seed_does_to_all_and_the_metrics_unit_do_not_matter(table, effects, scale):
+@given(table=TABLE, scale=st.sampled_from([0.125, 4]))
+def test_the_unit_of_the_metric_does_not_matter(table, scale):
     found = verdict(comparison(), evidence(*table))
-    other = verdict(
-        comparison(), evidence(*[[scale * (x + e) for x, e in zip(row, effects, strict=True)] for row in table])
-    )
-    assert (other.conclusion, other.winner, other.leader, other.seeds) == (
-        found.conclusion,
-        found.winner,
-        found.leader,
-        found.seeds,
-    )
+    other = verdict(comparison(), evidence(*[[scale * x for x in row] for row in table]))
+    assert result_of(other) == result_of(found)
     assert other.gain == pytest.approx(scale * found.gain)
+
+
+@settings(max_examples=60)
+@given(table=TABLE, effects=st.lists(st.integers(-99, 99), min_size=7, max_size=7))
+def test_what_a_seed_does_to_all_does_not_matter_unless_the_noise_is_found_uneven(table, effects):
+    about = comparison(max_runs=12)
+    found = verdict(about, evidence(*table))
+    other = verdict(about, evidence(*[[x + e for x, e in zip(row, effects, strict=True)] for row in table]))
+    assert other.gain == pytest.approx(found.gain)
+    assert (other.leader, other.winner) == (found.leader, found.winner)
+    if ("vary more" in other.statement) == ("vary more" in found.statement):
+        assert result_of(other) == result_of(found)
