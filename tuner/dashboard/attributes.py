@@ -66,7 +66,7 @@ def role(facts: StudyFacts, trial: TrialRecord) -> str:
     winner = facts.winner
     names = ["default configuration"] if trial.is_baseline else []
     origin = trial.facts.origin
-    names += [f"starting point {start_point_of(origin)}"] if origin else []
+    names += [f"starting point {printable(start_point_of(origin))}"] if origin else []
     names += ["winner"] if winner is not None and winner.trial.number == trial.number else []
     return ", ".join(names)
 

@@ -1,13 +1,15 @@
 """Starting points are fitted into a space, and tried before the search proposes its own configurations."""
 
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from tests.tuner.conftest import driven, play
-from tuner.report.status import status_of
+from tuner.report.status import status_of, status_table
 from tuner.report.trials import trial_lines, trial_of
 from tuner.search.search import Search
 from tuner.search.start_points import SHARE, start_points
@@ -191,3 +193,6 @@ def test_status_names_the_starting_point_of_a_trial(url, started, paths, space, 
         facts = status_of(study)
     assert "origin      starting point low (https://x.org)" in trial_lines(trial_of(facts, 2, paths))
     assert not any(line.startswith("origin") for line in trial_lines(trial_of(facts, 1, paths)))
+    console = Console(file=StringIO(), width=200)
+    console.print(*status_table(facts), sep="\n")
+    assert console.file.getvalue().count("starting point low") == 1
