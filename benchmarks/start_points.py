@@ -247,17 +247,17 @@ def _report(rows: Sequence[Mapping[str, Any]]) -> None:
     for name in names:
         found = (values.get(name) for values in cells.values())
         _say(f"{name:16}" + "".join(f"{'' if value is None else format(value, '.3f'):>18}" for value in found))
-    pairs = [(values[DEFAULT], *split(values)) for values in cells.values()]
-    for kind, index in (("starting points", 1), ("random", 2)):
-        better = [value > pair[0] for pair in pairs for value in pair[index]]
+    defaults = [values[DEFAULT] for values in cells.values()]
+    for kind, index in (("starting points", 0), ("random", 1)):
+        tried = [split(values)[index] for values in cells.values()]
+        better = [value > default for values, default in zip(tried, defaults, strict=True) for value in values]
         _say(f"{kind}: {sum(better)} of {len(better)} better than the default")
-    _say("best of the first k, minus the default (mean over cells): starting points, random")
-    for k in range(1, min((len(pair[1]) for pair in pairs), default=0) + 1):
-        gains = [[max(pair[index][:k]) - pair[0] for pair in pairs] for index in (1, 2)]
-        _say(f"  k = {k}: {np.mean(gains[0]):+.4f} {np.mean(gains[1]):+.4f}")
-    for kind, gains in (("starting point", fresh(cells, random=False)), ("random one", fresh(cells, random=True))):
-        if gains:
-            _say(f"best {kind} or default on one seed, on the other seed: {np.mean(gains):+.4f} over the default")
+        for k in range(1, min(map(len, tried), default=0) + 1):
+            gains = [max(values[:k]) - default for values, default in zip(tried, defaults, strict=True)]
+            _say(f"  best of the first {k}, minus the default: {np.mean(gains):+.4f} (mean of {len(gains)} cells)")
+        later = fresh(cells, random=kind == "random")
+        if later:
+            _say(f"  best of these and the default on one seed, on the other: {np.mean(later):+.4f} over the default")
 
 
 def _say(text: str) -> None:

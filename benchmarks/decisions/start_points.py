@@ -5,7 +5,7 @@ python -m benchmarks.decisions.start_points [--seeds N]
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,13 +37,13 @@ def main() -> None:
     table = replace(table, seconds=np.ones_like(table.seconds))  # the times are those of a busy machine
     starts, points = _points()
     _say_nearest(table, starts, points)
-    cold = _regrets(table, lambda seed: (), options.seeds)
+    seeds = range(options.seeds)
+    cold = [_searched(table, [], seed) for seed in seeds]
     _say("nothing more", cold, cold)
     for number in options.first:
-        found = points[:number]
-        _say(f"{number} starting points", _regrets(table, lambda seed, found=found: found, options.seeds), cold)
-        drawn = _regrets(table, lambda seed, n=number: table.cube.random(np.random.default_rng(seed), n), options.seeds)
-        _say(f"{number} random points", drawn, cold)
+        _say(f"{number} starting points", [_searched(table, points[:number], seed) for seed in seeds], cold)
+        drawn = [list(table.cube.random(np.random.default_rng(seed), number)) for seed in seeds]
+        _say(f"{number} random points", [_searched(table, drawn[seed], seed) for seed in seeds], cold)
 
 
 def _points() -> tuple[tuple[Start, ...], list[Floats]]:
@@ -73,10 +73,6 @@ def _say_nearest(table: CurveTable, starts: Sequence[Start], points: Sequence[Fl
         _write(f"{name:16} {row:4d} {distance:8.2f} {rank:4d} {table.final[row]:6.3f} {changed:12.2f}")
     low, middle, high = np.percentile(closest, (10, 50, 90))
     _write(f"between a row and the nearest other: {low:.2f} / {middle:.2f} / {high:.2f} (10, 50, 90 %)")
-
-
-def _regrets(table: CurveTable, first: Callable[[int], Sequence[Floats]], seeds: int) -> list[dict[str, float]]:
-    return [_searched(table, list(first(seed)), seed) for seed in range(seeds)]
 
 
 def _searched(table: CurveTable, first: Sequence[Floats], seed: int) -> dict[str, float]:
