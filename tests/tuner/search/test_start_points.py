@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.tuner.conftest import driven, play
+from tuner.report.page.start_point_section import start_point_section
+from tuner.report.page.study import study_page
 from tuner.report.status import status_of, status_table
 from tuner.report.trials import trial_lines, trial_of
 from tuner.search.search import Search
@@ -185,6 +187,18 @@ def test_a_driver_that_takes_over_tries_what_is_left_of_them(url, started, paths
     with driven(url, None, paths) as study:
         assert rates(Search(study, space, paths, terms), 1) == [0.04]
         assert [trial.facts.origin for trial in study.trials()][2:] == ["low (https://x.org)", "high"]
+
+
+def test_the_report_has_a_table_of_what_they_reached(url, started, paths, space, terms):
+    with driven(url, started, paths) as study:
+        search = Search(study, space, paths, terms)
+        for at_end in (0.2, 0.1, 0.3, 0.15):
+            play(search, search.suggest(), 0.1, at_end)
+        (section,) = start_point_section(study.trials(), "mAP50-95")
+        assert section.title == "1 of 2 starting points ended above the default configuration, on one seed"
+        assert section.items[0].rows == (("2", "low (https://x.org)", "9", "0.3000"), ("3", "high", "9", "0.1500"))
+        assert section in study_page(study, paths).sections
+        assert list(start_point_section(study.trials()[:2], "mAP50-95")) == []
 
 
 def test_status_names_the_starting_point_of_a_trial(url, started, paths, space, terms):
