@@ -80,7 +80,7 @@ class TrialFacts:
 
 NO_FACTS = TrialFacts()
 
-_STORED = {"failed_attempts": "setbacks"}
+_STORED = {"failed_attempts": "setbacks", "origin": "start_point"}
 """Names in the database that differ from those in the code."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
