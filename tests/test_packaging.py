@@ -62,7 +62,7 @@ def in_installed(folder: Path, *arguments: str) -> list[str]:
 @pytest.mark.parametrize(
     ("pattern", "place"),
     [
-        ("search_spaces/*", "tuner/"),
+        ("search_spaces/**/*.*", "tuner/"),
         ("trainer/models/*.yaml", ""),
         ("trainer/data/assets/*.npz", ""),
         ("t*er/**/*.py", ""),

@@ -32,11 +32,11 @@ from tuner.cli.arguments import (
     started_view,
     storage_url,
 )
-from tuner.contract import ParamValue
 from tuner.exceptions import UsageError
 from tuner.execution.watchdog import LEAST_S, START_S
 
 if TYPE_CHECKING:
+    from tuner.search.warm_start import Start
     from tuner.space import Space
 
 
@@ -239,7 +239,7 @@ def _settings(settings: list[str], imgsz: int | None) -> list[str]:
 
 def _warm_start(
     space: "Space", earlier: list[str], name: str, home: Path, storage: str | None, tell: Callable[[str], None]
-) -> tuple[dict[str, ParamValue], ...]:
+) -> "tuple[Start, ...]":
     """Return the configurations that earlier studies and files provide for a new study of this name."""
     from tuner.report.imported import import_line, import_summary
     from tuner.search.warm_start import source_of
@@ -257,7 +257,7 @@ def _warm_start(
         else:
             with closing(open_study(each, home, storage)[0]) as study:
                 sources.append(source_of(study))
-    return tuple(dict(start.configuration) for start in warm_start_of(space, sources))
+    return warm_start_of(space, sources)
 
 
 def _rungs(text: str | None) -> tuple[int, ...] | None:

@@ -5,6 +5,7 @@ from typing import TypeAlias
 from optuna.trial import TrialState
 
 from tuner.dashboard.facts import StudyFacts
+from tuner.space import start_point_of
 from tuner.study import TrialRecord
 from tuner.system.printable import printable
 from tuner.training.final_run import standing
@@ -64,6 +65,8 @@ def role(facts: StudyFacts, trial: TrialRecord) -> str:
     """Return the role of a trial in its study; "" if it is one among others."""
     winner = facts.winner
     names = ["default configuration"] if trial.is_baseline else []
+    origin = trial.facts.origin
+    names += [f"starting point {printable(start_point_of(origin))}"] if origin else []
     names += ["winner"] if winner is not None and winner.trial.number == trial.number else []
     return ", ".join(names)
 

@@ -97,6 +97,10 @@ class View:
         )
         if spec.warm_start:
             self.note(f"start  the default configuration, then {len(spec.warm_start)} of the warm start")
+        if spec.start_points:
+            from tuner.space import start_point_of
+
+            self.note(f"start  starting points: {', '.join(map(start_point_of, spec.start_points))}")
         for warning in (*notes, *space.warnings):
             self.note(f"warning: {warning}")
 

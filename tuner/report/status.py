@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tuner.space import start_point_of
 from tuner.study import ReadableStudy, TrialFacts, TrialRecord, best_trial, jsonable
 from tuner.system.printable import printable
 from tuner.training.final_run import standing
@@ -89,6 +90,8 @@ def _why(trial: dict[str, Any]) -> str:
         return f"retried after epoch {failed[-1]['epoch']}: {failed[-1]['cause']}"
     if trial["state"] == TrialState.WAITING.name and trial.get("paused_at"):
         return f"paused after epoch {trial['paused_at']}; resumes if it turns out to be ahead"
+    if trial.get("origin"):
+        return f"starting point {start_point_of(trial['origin'])}"
     return "the default configuration" if trial["number"] == 0 else ""
 
 

@@ -111,6 +111,7 @@ def trial_lines(facts: Mapping[str, Any]) -> list[str]:
     if trial["value"] is not None:
         gain = "" if facts["gain"] is None else f", {facts['gain']:+.4f} over the default configuration on one seed"
         lines.append(f"result      {metric} {trial['value']:.4f}{gain}")
+    lines += [f"origin      starting point {trial['origin']}"] if "origin" in trial else []
     lines += [f"time        {_time(trial['began'], 'not started')} to {_time(trial['ended'], 'now')} (UTC)"]
     if "epochs" in trial:
         lines.append(f"training    {trial['epochs']} epochs in {trial.get('seconds', 0.0) / 60:.1f} min")

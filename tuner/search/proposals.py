@@ -1,4 +1,4 @@
-"""Start new trials: the baseline, those of a warm start or of the user, then proposals of a model or sampler."""
+"""Start new trials: the baseline, a warm start, starting points, the user's, then proposals of a model or sampler."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,10 @@ class Proposals:
         given = self._given(limits)
         modelled = self._modelled(limits) if sampler == MODEL and given is None else None
         values = modelled if given is None else given
-        number = self._sampled(sampler, limits) if values is None else self._study.begin(values, self._space).number
+        if values is None:
+            number = self._sampled(sampler, limits)
+        else:
+            number = self._study.begin(values, self._space, self._origin(values)).number
         point = self._cube.point(self._study.trial(number).sampled)
         self._decider.begin(point, is_proposed=modelled is not None and not limits.too_large)
         return number
@@ -48,9 +51,15 @@ class Proposals:
         if not trials:
             return self._space.baseline_sampled()
         tried = [trial.sampled for trial in trials]
-        left = (values for values in self._study.spec.warm_start if values not in tried)
+        spec = self._study.spec
+        left = (values for values in (*spec.warm_start, *spec.start_points.values()) if values not in tried)
         fitting = (values for values in left if not limits.exclude(self._space.resolve(values)))
         return None if self._queue.has_user_trial else next(fitting, None)
+
+    def _origin(self, given: Mapping[str, ParamValue]) -> str | None:
+        """Return the origin of a given configuration; None unless it is a starting point."""
+        points = self._study.spec.start_points.items()
+        return next((origin for origin, values in points if values == given), None)
 
     def _modelled(self, limits: MemoryLimits) -> Mapping[str, ParamValue] | None:
         """Return the proposal of the model of all trials; None if it has none, or if the user's trial is next."""

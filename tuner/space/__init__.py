@@ -14,7 +14,7 @@ from tuner.space._augmentation import augmentation_of
 from tuner.space._canonical import space_of
 from tuner.space._differences import described
 from tuner.space._encoding import UnitCube
-from tuner.space._files import SHIPPED_SPACES, find_space, load_space
+from tuner.space._files import find_space, load_space
 from tuner.space._foreign import YOLOV5_NAMES, foreign_names, foreign_text, implausible
 from tuner.space._normalised import normalised
 from tuner.space._overrides import sentence, setting_of, with_fixed
@@ -39,7 +39,9 @@ from tuner.space._settings import (
     default_rungs,
     tracker_problem,
 )
+from tuner.space._shipped import SHIPPED_SPACES
 from tuner.space._space import Space
+from tuner.space._start_points import StartPoint, shipped_start_points, start_point_of
 from tuner.space._table import TABLE, Fate, Row
 from tuner.space._yaml_nodes import Mapping as YamlMapping
 from tuner.space._yaml_nodes import Scalar, Sequence, read_tree
@@ -71,6 +73,7 @@ __all__ = [
     "SearchedParameter",
     "Sequence",
     "Space",
+    "StartPoint",
     "UnfitError",
     "UnitCube",
     "YamlMapping",
@@ -89,7 +92,9 @@ __all__ = [
     "read_tree",
     "sentence",
     "setting_of",
+    "shipped_start_points",
     "space_of",
+    "start_point_of",
     "tracker_problem",
     "unknown_argument",
     "with_fixed",

@@ -6,15 +6,9 @@ from pathlib import Path
 from tuner.exceptions import SpaceError
 from tuner.space._arguments import nearest
 from tuner.space._reader import parse_space
+from tuner.space._shipped import SHIPPED_SPACES
 from tuner.space._space import Space
 from tuner.space._yaml_nodes import MAX_BYTES
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_PLACES = (_PACKAGE / "search_spaces", _PACKAGE.parent / "search_spaces")
-"""Folders of the shipped spaces in an installed package and in a checkout."""
-
-SHIPPED_SPACES = next((place for place in _PLACES if place.is_dir()), _PLACES[0])
-"""Folder of the shipped spaces."""
 
 
 def find_space(name: str, cwd: Path) -> Path:

@@ -8,6 +8,7 @@ from tuner.space._parameters import Parameter
 from tuner.space._rules import GivenValue, checked_baseline, in_order, parameter_problems
 from tuner.space._settings import SETTING_NAMES, SearchSettings, setting_problems, tracker_problem
 from tuner.space._space import Space
+from tuner.space._start_points import read_start_points
 from tuner.space._yaml_nodes import Mapping, Node, Problem, Refused, Scalar, Sequence, read_tree
 from tuner.system.printable import printable
 
@@ -126,7 +127,11 @@ class _Reader:
         values: dict[str, object] = {}
         for key in SETTING_NAMES:
             node = part.entries.get(key)
-            if isinstance(node, Scalar):
+            if node is not None and key == "start_points":
+                points, problems = read_start_points(node)
+                self._problems.extend(problems)
+                values[key] = tuple(points)
+            elif isinstance(node, Scalar):
                 values[key] = node.value
             elif isinstance(node, Sequence) and key == "rungs":
                 values[key] = tuple(item.value if isinstance(item, Scalar) else None for item in node.items)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from tuner.contract import METRICS
 from tuner.exceptions import SpaceError
 from tuner.space._arguments import nearest, shown
+from tuner.space._start_points import StartPoint
 
 STRATEGIES = ("auto", "asha-promotion", "asha-stopping")
 SAMPLERS = ("auto", "model", "tpe", "gp", "cmaes", "random")
@@ -58,6 +59,8 @@ class SearchSettings:
     comparison, None for a quarter of the search's training (`tuner.comparison.reevaluation`)."""
     promote_epochs: int = 300
     """Epochs of the final run."""
+    start_points: tuple[StartPoint, ...] = ()
+    """Configurations to try after the baseline, as far as the number of trials allows (`tuner.search.start_points`)."""
 
     def __post_init__(self) -> None:
         found = setting_problems({f.name: getattr(self, f.name) for f in fields(self)})
@@ -79,7 +82,7 @@ class SearchSettings:
         return tuple(rungs)
 
     def canonical(self) -> dict[str, object]:
-        """Return the settings that a study cannot change, for JSON; trials, sampler and strategy may change."""
+        """Return the settings that a study cannot change, for JSON; trials, sampler, strategy, ... may change."""
         return {
             "epochs": self.epochs,
             "rungs": list(self.rung_epochs),
@@ -116,6 +119,8 @@ def _problems_alone(name: str, value: object) -> list[str]:
         return _runs_problems(value)
     if name == "rungs":
         return _rungs_problems(value)
+    if name == "start_points":
+        return []  # checked when they are read
     return _name_problems(name, value, {"sampler": SAMPLERS, "strategy": STRATEGIES}.get(name, METRICS))
 
 

@@ -28,6 +28,8 @@ class FailedAttempt:
 class TrialFacts:
     """Facts about a trial; None means not recorded."""
 
+    origin: str | None = None
+    """Starting point that the configuration comes from: its name and source; None for a proposal."""
     device: str | None = None
     """Device that trained last, as trainers name it."""
     attempts: int | None = None
@@ -82,11 +84,11 @@ class TrialFacts:
 
 NO_FACTS = TrialFacts()
 
-_STORED = {"failed_attempts": "setbacks"}
+_STORED = {"failed_attempts": "setbacks", "origin": "start_point"}
 """Names in the database that differ from those in the code."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("device", "directory", "log", "checkpoint", "failure"), (str,)),
+    **dict.fromkeys(("origin", "device", "directory", "log", "checkpoint", "failure"), (str,)),
     **dict.fromkeys(("attempts", "epochs", "batch", "judged", "paused_at"), (int,)),
     **dict.fromkeys(("seconds", "memory_gib"), (int, float)),
     **dict.fromkeys(("metrics", "losses"), (Mapping,)),

@@ -1,7 +1,7 @@
 """Describe a study and its trials as plain records."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -43,6 +43,8 @@ class StudySpec:
     versions: Mapping[str, str]
     warm_start: tuple[Mapping[str, ParamValue], ...] = ()
     """Configurations, by label, to try right after the baseline."""
+    start_points: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
+    """Configurations, by label, to try after those; their keys tell where they come from."""
     model_sha256: str = ""
     """SHA-256 of the model's content; empty if the trainer does not report it."""
     sources: tuple[str, ...] = ()

@@ -129,12 +129,13 @@ class StudySession:
         self._memory.set_trial_user_attr(trial._trial_id, "params", params)
         return self._begun(trial._trial_id, params)
 
-    def begin(self, sampled: Mapping[str, ParamValue], space: "Space") -> Proposal:
+    def begin(self, sampled: Mapping[str, ParamValue], space: "Space", origin: str | None = None) -> Proposal:
         """Add a RUNNING trial with a given configuration.
 
         Args:
             sampled: Value of each active searched parameter, by label.
             space: Search space of the study.
+            origin: Where the configuration comes from; None for a proposal.
         """
         ranges = {p.label: p.distribution() for p in space.searched if p.label in sampled}
         params = space.resolve(sampled)
@@ -145,7 +146,7 @@ class StudySession:
                 name: range_.to_external_repr(range_.to_internal_repr(sampled[name])) for name, range_ in ranges.items()
             },
             distributions=ranges,
-            user_attrs={"params": params},
+            user_attrs={"params": params, **TrialFacts(origin=origin).encode()},
         )
         return self._begun(self._memory.create_new_trial(self._study._study_id, template_trial=trial), params)
 

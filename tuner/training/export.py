@@ -51,6 +51,7 @@ def params_yaml(study: ReadableStudy, winner: Winner, epochs: int, spec: StudySp
         f"Found by tune: study {study.name}, trial {trial.number}, space {spec.space_name}",
         f"{spec.metric} {trial.value:.4f} after {spec.epochs} epochs (seed {spec.seed}); "
         f"the default configuration: {baseline}",
+        *([f"The configuration comes from the starting point {trial.facts.origin}"] if trial.facts.origin else []),
         winner.said(),
         f"Trained with {versions}",
         f"Data set sha256 {spec.data_sha256}",

@@ -1,11 +1,10 @@
 """Define the options of a run and the machines that it uses."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tuner.contract import ParamValue
 from tuner.decisions.stopping import Budget
 from tuner.execution.watchdog import HangTimeouts
+from tuner.search.warm_start import Start
 from tuner.space import Space
 from tuner.study import StudyPaths
 
@@ -37,8 +36,8 @@ class RunOptions:
     paths: StudyPaths
     storage: str
     machines: Machines
-    warm_start: tuple[Mapping[str, ParamValue], ...]
-    """Configurations of the space, by label, that a new study tries right after the baseline."""
+    warm_start: tuple[Start, ...]
+    """Configurations that a new study tries right after the baseline, before the starting points of the space."""
     promote: bool
     validate_every_epoch: bool
     bounds: Budget

@@ -12,6 +12,7 @@ from tuner.execution.prepare import prepared_by
 from tuner.report.progress import View
 from tuner.search.results import configurations
 from tuner.search.search import Search
+from tuner.search.start_points import start_points
 from tuner.space import Space
 from tuner.study import (
     INTERRUPTED,
@@ -234,7 +235,10 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
         promote_epochs=settings.promote_epochs,
         seed=settings.seed,
         versions=prepared.versions,
-        warm_start=options.warm_start,
+        warm_start=tuple(start.configuration for start in options.warm_start),
+        start_points={
+            start.candidate.origin: start.configuration for start in start_points(options.space, options.warm_start)
+        },
         model_sha256=prepared.model_sha256,
         sources=prepared.sources,
     )

@@ -3,6 +3,8 @@
 import json
 import re
 import sqlite3
+from dataclasses import replace
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from tests.tuner.conftest import driven, stored
 from tests.tuner.dashboard.conftest import ask, detail, fill
 from tuner.dashboard import catalogue as catalogue_module
+from tuner.dashboard.attributes import role
 from tuner.dashboard.catalogue import Catalogue
 from tuner.dashboard.server import application
 from tuner.dashboard.view_storage import ViewStorage
@@ -95,6 +98,12 @@ def test_attributes_are_readable_and_those_of_users_stay(app, catalogue, study, 
     assert first["epochs"] == "9"
     assert first["mAP50"] == "0.25"
     assert not {"params", "judged", "log", "mAP50-95"} & set(first)
+
+
+def test_the_role_of_a_trial_names_its_starting_point(study, filled):
+    trial = study.trials()[1]
+    started = replace(trial, facts=replace(trial.facts, origin="yolox (https://x.org)"))
+    assert role(SimpleNamespace(winner=None), started) == "starting point yolox"
 
 
 def test_a_paused_trial_waits_with_its_parameters_and_one_without_a_driver_is_not_running(app, catalogue, left):

@@ -68,6 +68,18 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_right_after_the_baselin
 
 
 @pytest.mark.slow
+def test_the_starting_points_of_a_space_are_tried_right_after_the_baseline(arena):
+    points = "start_points: [{name: low, values: {lr0: 0.02}}, {name: high, values: {lr0: 0.03}}]"
+    (arena.folder / "space.yaml").write_text((SPACE % 8).replace("search: {", f"search: {{{points}, "))
+    code, output = arena.run()
+    assert code == 0, output
+    assert "start  starting points: low\n" in output, "one in eight trials"
+    trials = arena.status()["trials"]
+    assert [trial["params"]["lr0"] for trial in trials[:2]] == [0.01, 0.02]
+    assert [trial.get("origin") for trial in trials] == [None, "low", *[None] * 6]
+
+
+@pytest.mark.slow
 def test_a_file_of_tuning_results_gives_configurations_to_try_first_and_no_results(arena):
     (arena.folder / "space.yaml").write_text(SPACE % 3)
     (arena.folder / "tune_results.csv").write_text("fitness,lr0,box\n0.2,0.05,7.5\n0.9,0.07,7.5\n0.0,0.03,7.5\n")

@@ -111,6 +111,15 @@ def test_the_subject_of_a_data_set_of_the_users_own_without_rungs(view, console,
     assert "rungs: none" in printed(console)
 
 
+def test_the_subject_says_which_configurations_come_first(view, console, spec, space):
+    points = {"a (https://x.org)": {"lr0": 0.03}, "b": {"lr0": 0.04}}
+    view.subject(dataclasses.replace(spec, warm_start=({"lr0": 0.02},), start_points=points), space)
+    assert [line for line in printed(console).splitlines() if line.startswith("start ")] == [
+        "start  the default configuration, then 1 of the warm start",
+        "start  starting points: a, b",
+    ]
+
+
 def test_what_is_probably_not_meant_is_a_warning_with_file_and_line(view, console, spec):
     space = parse_space(SPACE.replace("trials: 6", "trials: 1"), name="small", file="small.yaml")
     assert space.warnings

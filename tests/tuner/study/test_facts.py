@@ -10,6 +10,7 @@ from tuner.exceptions import StorageError
 from tuner.study import EstimateFacts, FailedAttempt, FinalRunFacts, MemoryFacts, ProfilingFacts, TrialFacts, jsonable
 
 TRIAL = TrialFacts(
+    origin="yolox (https://example.org)",
     device="NVIDIA A",
     attempts=2,
     directory="/s/trials/0001",
@@ -58,7 +59,7 @@ def test_every_field_of_a_trial_is_in_the_test_above():
 def test_the_names_in_the_database_are_those_of_earlier_studies():
     assert set(TRIAL.encode()) == {
         *("device", "attempts", "directory", "log", "checkpoint", "epochs", "seconds", "memory_gib", "batch"),
-        *("metrics", "losses", "failure", "setbacks", "judged", "paused_at"),
+        *("metrics", "losses", "failure", "setbacks", "judged", "paused_at", "start_point"),
     }
     assert TRIAL.encode()["setbacks"] == [{"failure": "hung", "epoch": 3, "cause": "no sign of life"}]
     assert PROFILING.encode() == {

@@ -54,6 +54,13 @@ def test_the_header_says_where_the_values_come_from(text):
     ]
 
 
+def test_the_header_names_the_starting_point_of_the_winner(study, winner):
+    facts = dataclasses.replace(winner.trial.facts, origin="yolox (https://example.org)")
+    started = dataclasses.replace(winner, trial=dataclasses.replace(winner.trial, facts=facts))
+    lines = header(params_yaml(study, started, 20))
+    assert lines[2] == "The configuration comes from the starting point yolox (https://example.org)"
+
+
 def test_the_header_says_when_the_default_configuration_was_best(study, search):
     play(search, search.suggest(), 0.1, 0.25)
     lines = header(params_yaml(study, choose_winner(study), 20))

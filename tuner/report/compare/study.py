@@ -13,7 +13,7 @@ from tuner.exceptions import NoSuccessfulTrialError
 from tuner.report.page.records.best_over_cost import BestOverCost, best_over_cost
 from tuner.report.page.records.subject import cost_unit, finite, subject_of
 from tuner.report.studies import summary_of
-from tuner.space import described
+from tuner.space import described, start_point_of
 from tuner.study import ReadableStudy, StudyPaths, StudySpec, TrialRecord
 from tuner.training.final_run import Winner, choose_winner
 
@@ -166,6 +166,7 @@ def _settings(
         "trials": len(trials),
         "seed": spec.seed,
         "warm start": f"{len(spec.warm_start)} configurations" if spec.warm_start else "",
+        "starting points": ", ".join(map(start_point_of, spec.start_points)),
         "re-evaluation runs": "" if known is None else f"{known.plan.max_runs} at most",
         "epochs of the final run": spec.promote_epochs,
         "slots": "" if estimate is None else estimate.slots,

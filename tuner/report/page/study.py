@@ -6,6 +6,7 @@ from tuner.report.page.records.costs import costs_of
 from tuner.report.page.records.subject import subject_of
 from tuner.report.page.run_sections import run_sections, winner_sections
 from tuner.report.page.sections import study_sections
+from tuner.report.page.start_point_section import start_point_section
 from tuner.study import ReadableStudy, StudyPaths, read_timeline
 from tuner.training.final_run import choose_winner
 
@@ -30,6 +31,7 @@ def study_page(study: ReadableStudy, paths: StudyPaths, *, notice: str = "") -> 
         sections=(
             *winner_sections(study, paths),
             *study_sections(study, subject, study.trials(), spans),
+            *start_point_section(study.trials(), subject.metric),
             *run_sections(study, paths),
         ),
         notice=notice,
