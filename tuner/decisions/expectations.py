@@ -29,8 +29,9 @@ _METRIC = 0.8
 """Correlation of the metric at a rung with the final one that is assumed if the metric can be trusted."""
 _LOSS = 0.6
 """Correlation of the fall of the loss with the final metric that is assumed if the metric cannot be trusted."""
-_PRIOR_PAIRS = 6.0
-"""Number of trials that these assumptions weigh as much as."""
+_PRIOR_PAIRS = 40.0
+"""Number of trials that these assumptions weigh as much as. With few, the order at a rung changes with each trial that
+goes further, and trials continue that soon fall behind again."""
 _PRIOR_LEARNERS = 2.0
 """Number of trials that the assumption of a trustworthy metric weighs as much as."""
 _LEAST_SPREAD = 0.25

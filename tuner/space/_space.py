@@ -176,6 +176,15 @@ class Space:
             "baseline": dict(sorted(self.baseline.items())),
         }
 
+    def with_default_rungs_of(self, other: Mapping[str, Any]) -> "Space":
+        """Return this space with the rungs of an older `canonical`, if it leaves them to the default.
+
+        Other releases had other default rungs.
+        """
+        settings, older = self.settings, other["settings"]
+        is_default = settings.rungs is None and settings.grace_epochs is None and settings.epochs == older["epochs"]
+        return self.with_settings(rungs=tuple(older["rungs"])) if is_default else self
+
     def differences(self, other: Mapping[str, object]) -> list[str]:
         """List the differences from an older `canonical`, one line each; empty if there are none."""
         return differences_between(other, self.canonical())

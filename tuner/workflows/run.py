@@ -13,7 +13,6 @@ from tuner.report.progress import View
 from tuner.search.results import configurations
 from tuner.search.search import Search
 from tuner.search.start_points import start_points
-from tuner.space import Space
 from tuner.study import (
     INTERRUPTED,
     StudyPaths,
@@ -95,7 +94,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
         view.preparing("opening the study")
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
             end.reads(study)
-            options = replace(options, space=_with_rungs_of(study, options.space))
+            options = replace(options, space=options.space.with_default_rungs_of(study.spec.space))
             _refuse_changes(study, options, prepared)
             study.renew_places(_spec(options, prepared))
             if options.command:
@@ -242,13 +241,6 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
         model_sha256=prepared.model_sha256,
         sources=prepared.sources,
     )
-
-
-def _with_rungs_of(study: StudySession, space: Space) -> Space:
-    """Keep a study's rungs if its space leaves them to the default, which another release may have changed."""
-    settings = space.settings
-    is_default = settings.rungs is None and settings.grace_epochs is None
-    return space.with_settings(rungs=study.spec.rungs) if is_default and settings.epochs == study.spec.epochs else space
 
 
 def _refuse_changes(study: StudySession, options: RunOptions, prepared: PreparedRecord) -> None:

@@ -50,6 +50,14 @@ def test_decisions_know_the_curves_without_what_is_no_number_or_beyond_the_last_
     assert history.values[0, [2, 8]].tolist() == [0.2, 0.4]
 
 
+def test_decisions_know_the_recorded_losses(spec, space, paths):
+    trials = [trial(0, curve={3: 0.2}, losses={1: 9.0, 3: 4.5, 10: 1.0}), trial(1, curve={3: 0.2})]
+    losses = restored_decider(spec, space, UnitCube(space), trials, paths).history.losses
+    assert losses[0, [0, 2]].tolist() == [9.0, 4.5]
+    assert math.isnan(losses[0, 1])
+    assert all(math.isnan(loss) for loss in losses[1])
+
+
 def test_a_users_trial_that_has_not_begun_is_unknown_to_decisions(spec, space, paths):
     enqueued = TrialRecord(number=0, state=TrialState.WAITING, value=None, curve={}, sampled={}, params={}, reason="")
     assert len(restored_decider(spec, space, UnitCube(space), [enqueued], paths).history) == 0

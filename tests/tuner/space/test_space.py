@@ -322,6 +322,15 @@ class TestSettings:
     def test_without_a_warm_up_the_first_rung_is_at_a_27th(self, epochs: int, rungs: tuple[int, ...]) -> None:
         assert default_rungs(epochs, warm_up=0) == rungs
 
+    def test_default_rungs_are_those_of_the_study_that_continues(self) -> None:
+        older = parse(TEXT.replace("grace_epochs: 6", "rungs: [9, 27]")).canonical()
+        default = parse(TEXT.replace(", grace_epochs: 6", ""))
+
+        assert default.settings.rung_epochs == (6, 18)
+        assert default.with_default_rungs_of(older).differences(older) == []
+        assert default.with_settings(epochs=81).with_default_rungs_of(older).settings.rung_epochs == (3, 9, 27)
+        assert parse().with_default_rungs_of(older).settings.rung_epochs == (6, 18), "they are given"
+
     def test_can_be_changed_one_by_one(self) -> None:
         space = parse().with_settings(trials=5, sampler="random")
 
