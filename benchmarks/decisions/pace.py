@@ -60,12 +60,19 @@ def _auto(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int],
     history = History(epochs=EPOCHS, dimensions=points.shape[1])
     for point, curve in zip(points, curves, strict=True):
         trial = history.begin(point)
+        history.note_loss(trial, 1, 2.0)
         for epoch, value in curve.items():
             history.report(trial, epoch, value)
+            history.note_loss(trial, epoch, 1.0 / epoch)
         history.set_status(trial, Status.COMPLETE if EPOCHS in curve else Status.PAUSED if curve else Status.LOST)
     cube = Cube(tuple(Dimension() for _ in range(points.shape[1])))
     proposer = ModelProposer()
-    return lambda number: proposer.propose(history, cube, RUNGS, seed=number, allowed=lambda point: True)
+
+    def propose(number: int) -> object:
+        history.set_status(0, Status.PAUSED)  # like any event of a search, it makes everything derived outdated
+        return proposer.propose(history, cube, RUNGS, seed=number, allowed=lambda point: True)
+
+    return propose
 
 
 def _tpe(points: np.ndarray, curves: list[dict[int, float]]) -> Callable[[int], object]:
