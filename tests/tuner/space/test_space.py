@@ -366,8 +366,8 @@ class TestWarnings:
             ("  imgsz: 640", "  rect: true", "`rect` switches mosaic and shuffling off"),
             (
                 "  imgsz: 640",
-                "  warmup_epochs: 6",
-                "s.yaml:13: `warmup_epochs` reaches 6, but trials are compared from",
+                "  warmup_epochs: 7",
+                "s.yaml:13: `warmup_epochs` reaches 7, but trials are compared from",
             ),
             ("[0, 15], step: 5", "[0, 60], step: 5", "s.yaml:12: `close_mosaic` is up to 60 of 54 epochs"),
             ("trials: 20", "sampler: gp", "the sampler gp ignores trials stopped early"),
