@@ -17,7 +17,7 @@ def key_of(path: Path, method: str, seed: int, setting: Setting) -> Key:
 
 
 def load(path: Path, *, default: str, cost: str) -> CurveTable:
-    """Load a table for a setting, in double precision: simulated time adds up thousands of epochs.
+    """Load a table for a setting.
 
     Raises:
         DataError: The file has no table, or `default` is `first` and nobody knows one.
@@ -27,11 +27,4 @@ def load(path: Path, *, default: str, cost: str) -> CurveTable:
     if default == "first" and row is None:
         raise DataError(f"'{path}' has no default configuration; give --default none, or add one to defaults.py.")
     seconds = np.ones_like(table.seconds) if cost == "epochs" else table.seconds
-    return replace(
-        table,
-        baseline=row,
-        points=table.points.astype(float),
-        metric=table.metric.astype(float),
-        loss=table.loss.astype(float),
-        seconds=seconds.astype(float),
-    )
+    return replace(table, baseline=row, seconds=seconds)

@@ -30,8 +30,6 @@ _MOST_TRIALS = 64
 _KNOWN_EARLY = 0.2
 """Exponent: a value's correlation with the last one is the completed share of the run to this power."""
 _DIVERGING = 0.05
-_RISE = 4.0
-"""Rise of the metric over a run that all configurations have in common, in standard deviations."""
 _SPREAD = 0.3
 """Spread that no parameter explains, in standard deviations of the explained part."""
 
@@ -134,7 +132,7 @@ def made_up_curves(cube: Cube, epochs: int, configurations: int, rng: np.random.
     quality = _quality(cube.features(points), rng)
     known = (np.arange(1, epochs + 1) / epochs) ** _KNOWN_EARLY
     early = rng.standard_normal(configurations)
-    metric = (quality[:, None] + _RISE) * known + early[:, None] * np.sqrt(1 - known**2)
+    metric = quality[:, None] * known + early[:, None] * np.sqrt(1 - known**2)
     diverging = np.flatnonzero(rng.random(configurations) < _DIVERGING)
     metric[diverging, rng.integers(0, min(3, epochs), len(diverging))] = np.nan
     return CurveTable(

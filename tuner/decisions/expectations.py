@@ -8,7 +8,8 @@ rung say how a trial will end:
 - How far its training loss has fallen since the first epoch. Detectors need this: their metric stays near 0 for the
   first epochs, and its order there is noise, or even reversed, while the loss already falls.
 
-Before anything is learnt, the metric counts as much as it can be trusted (`_trust`), and the loss for the rest.
+Before anything is learnt, the metric counts as much as it can be trusted (`_trust`), and the loss for the rest. Where
+no loss is known, or all fell alike, the metric counts alone.
 """
 
 from collections.abc import Mapping
@@ -82,9 +83,11 @@ def _expectations(history: History, rungs: Rungs) -> Expectations:
         if not len(arrived):
             continue
         lost = ~np.isfinite(values)
-        signs = np.stack([normal_scores(values), _falls(history, arrived, rung, lost)], axis=1)
+        falls = _falls(history, arrived, rung, lost)
+        signs = np.stack([normal_scores(values), falls], axis=1)
         further = np.isfinite(mean[arrived])
-        expected, unexplained = _regression(signs, mean[arrived], further, _trust(history, arrived[~lost], rung))
+        trust = _trust(history, arrived[~lost], rung) if falls.any() else 1.0
+        expected, unexplained = _regression(signs, mean[arrived], further, trust)
         new = ~further & ~lost
         mean[arrived[new]] = expected[new]
         later = float(variance[arrived[further]].mean()) if further.any() else 0.0
@@ -111,7 +114,7 @@ def _trust(history: History, trials: Trials, rung: int) -> float:
     """
     first, now = history.values[trials, 0], history.values[trials, rung - 1]
     both = np.isfinite(first) & np.isfinite(now)
-    if rung == 1 or not both.any():
+    if not both.any():
         return 1.0
     risen = np.sum(now[both] > first[both]) + 0.5 * np.sum(now[both] == first[both])
     share = (risen + 0.75 * _PRIOR_LEARNERS) / (both.sum() + _PRIOR_LEARNERS)

@@ -128,13 +128,13 @@ def _restored(name: str, arrays: Mapping[str, Any]) -> CurveTable:
     baseline = int(arrays["baseline"])
     return CurveTable(
         name=name,
-        points=np.asarray(arrays["points"]),
+        points=np.asarray(arrays["points"], float),
         choices=tuple(int(number) for number in arrays["choices"]),
         conditions=tuple(tuple((other, frozenset(allowed)) for other, allowed in when) for when in conditions),
         baseline=None if baseline < 0 else baseline,
-        metric=np.asarray(arrays["metric"]),
-        loss=np.asarray(arrays["loss"]),
-        seconds=np.asarray(arrays["seconds"]),
+        metric=np.asarray(arrays["metric"], float),
+        loss=np.asarray(arrays["loss"], float),
+        seconds=np.asarray(arrays["seconds"], float),
         warm_up_epochs=int(arrays["warm_up_epochs"]),
     )
 

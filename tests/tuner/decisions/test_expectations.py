@@ -84,6 +84,11 @@ def test_while_no_metric_has_risen_the_fall_of_the_loss_decides():
     assert correlation(expectations(risen, RUNGS).mean, normal_scores(noise)) > 0.95
 
 
+def test_without_losses_the_metric_counts_even_if_it_has_not_risen():
+    seen = expectations(searched(early=[0.1, 0.3, 0.2], final=None, starts=[0.5, 0.5, 0.5]), RUNGS)
+    assert list(np.argsort(seen.mean)) == [0, 2, 1]
+
+
 def test_metrics_of_zero_are_not_trusted_over_the_loss():
     losses = [(10.0, 9.0), (10.0, 5.0), (10.0, 7.0)]
     seen = expectations(searched(early=[0.0] * 3, final=None, losses=losses, starts=[0.0] * 3), RUNGS)

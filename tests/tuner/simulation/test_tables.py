@@ -1,5 +1,7 @@
 """Tables: what is dead, what is regretted, what is read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,14 @@ def test_a_table_is_read_back_as_it_was_saved(tmp_path, smooth):
     again = load_arrays(tmp_path / "t.npz")
     assert np.array_equal(again.metric, smooth.metric, equal_nan=True)
     assert (again.choices, again.conditions, again.baseline) == (smooth.choices, (), None)
+
+
+def test_tables_of_single_precision_are_read_in_double(tmp_path, smooth):
+    """Simulated time adds up thousands of epochs."""
+    single = {name: getattr(smooth, name).astype(np.float32) for name in ("points", "metric", "loss", "seconds")}
+    save_arrays(replace(smooth, **single), tmp_path / "t.npz")
+    again = load_arrays(tmp_path / "t.npz")
+    assert {getattr(again, name).dtype for name in single} == {np.dtype(np.float64)}
 
 
 @pytest.mark.parametrize(
