@@ -9,7 +9,7 @@ rung say how a trial will end:
   first epochs, and its order there is noise, or even reversed, while the loss already falls.
 
 Before anything is learnt, the metric counts as much as it can be trusted (`_trust`), and the loss for the rest. Where
-no loss is known, or all fell alike, the metric counts alone.
+no loss is known, the metric counts alone.
 """
 
 from collections.abc import Mapping

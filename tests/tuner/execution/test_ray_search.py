@@ -118,7 +118,7 @@ def cluster_with_8_gpus():
 def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SPACE % 12)
     arena.address = cluster_with_8_gpus
-    code, output = arena.run(epoch_seconds=0.6, parallel=None, more=["--gpus", "8"])  # long beside a start
+    code, output = arena.run(epoch_seconds=1.5, parallel=None, more=["--gpus", "8"])  # long beside a start
     assert code == 0, output
     moments = [(e["time"], 1, e["gpu"]) for e in arena.events("start")]
     moments += [(e["time"], -1, e["gpu"]) for e in arena.events("end")]

@@ -25,7 +25,7 @@ KEYS_OF_ANY_TRIAL = {"number", "state", "value", "curve", "reason", "sampled", "
 KEYS_OF_A_TRAINED_TRIAL = {
     *KEYS_OF_ANY_TRIAL,
     *("attempts", "device", "directory", "log", "epochs", "seconds", "memory_gib", "batch", "checkpoint", "metrics"),
-    "judged",
+    *("judged", "losses"),
 }
 
 
