@@ -26,7 +26,7 @@ help:
 	@echo "make test-lowest  the tests with the lowest versions that pyproject.toml allows, in build/lowest"
 	@echo "make coverage  the tests once more, with the lines and branches that they reach; fails below the floor"
 	@echo "make chaos     15 minutes of random faults; CHAOS_OPTIONS='--minutes 60 --seed 3'"
-	@echo "make bench-decisions TABLES='FOLDER ...'  our strategies and the fast peers on recorded curves: about 10 minutes"
+	@echo "make bench-decisions TABLES='FOLDER ...'  our strategies and the fast peers on recorded curves"
 	@echo "make bench-verdicts  how often a winner is wrongly called better: about two minutes"
 	@echo "make check     ruff, mypy, import-linter and the documentation alone"
 	@echo "make docs      the documentation as a site, in build/site"

@@ -125,7 +125,8 @@ class Promotion:
 
     @property
     def validated(self) -> tuple[int, ...]:
-        return tuple(sorted({1, *self.rungs.epochs})) if self.by_expectation else self.rungs.epochs
+        rungs = self.rungs.epochs
+        return tuple(sorted({1, *rungs})) if rungs and self.by_expectation else rungs
 
     def resumed(self, history: History) -> int | None:
         for rung in reversed(self.rungs.epochs):

@@ -68,6 +68,11 @@ class SearchSettings:
             raise SpaceError("\n".join(text for _, text in found))
 
     @property
+    def has_default_rungs(self) -> bool:
+        """True if the rungs are left to `default_rungs`."""
+        return self.rungs is None and self.grace_epochs is None
+
+    @property
     def rung_epochs(self) -> tuple[int, ...]:
         """Epochs below `epochs` at which trials are compared; empty if no trial is stopped early."""
         if self.rungs is not None:

@@ -182,7 +182,7 @@ class Space:
         Other releases had other default rungs.
         """
         settings, older = self.settings, other["settings"]
-        is_default = settings.rungs is None and settings.grace_epochs is None and settings.epochs == older["epochs"]
+        is_default = settings.has_default_rungs and settings.epochs == older["epochs"]
         return self.with_settings(rungs=tuple(older["rungs"])) if is_default else self
 
     def differences(self, other: Mapping[str, object]) -> list[str]:

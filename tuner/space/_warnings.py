@@ -117,7 +117,7 @@ def _augmentation(parameters: tuple[Parameter, ...]) -> Iterator[Problem]:
 def _schedule(parameters: tuple[Parameter, ...], settings: SearchSettings) -> Iterator[Problem]:
     rungs = settings.rung_epochs
     for parameter in _named(parameters, "warmup_epochs"):
-        if rungs and _highest(parameter) > rungs[0]:
+        if rungs and _highest(parameter) >= rungs[0] + settings.has_default_rungs:  # a default one may end the warm-up
             yield Problem(
                 line=parameter.line,
                 text=f"`warmup_epochs` reaches {_highest(parameter):g}, but trials are compared from epoch "

@@ -4,20 +4,13 @@ import pytest
 
 from benchmarks.decisions.results import Key, Run, Setting
 from benchmarks.decisions.statistics import Difference, bootstrap, budget_to_match, differences, mean_over, regret_at
+from tests.benchmarks.decisions.conftest import run_with
 
 
 def run(method: str, task: str, seed: int, *regret: float) -> Run:
     """A run whose regrets are noted after 50 and after 100 % of the budget."""
-    return Run(
-        key=Key("family", task, method, seed, Setting(4, 20.0, "first", "seconds")),
-        regret=dict(zip((50, 100), regret, strict=True)),
-        trials=20,
-        full_runs=10,
-        dead_epoch_share=0.1,
-        idle_share=0.0,
-        decision_p95_ms=1.0,
-        cpu_s=0.5,
-    )
+    key = Key("family", task, method, seed, Setting(4, 20.0, "first", "seconds"))
+    return run_with(key, dict(zip((50, 100), regret, strict=True)))
 
 
 def test_a_task_with_more_seeds_counts_no_more():

@@ -5,20 +5,13 @@ import pytest
 from benchmarks.decisions.layout import as_columns, as_markdown
 from benchmarks.decisions.results import Key, Run, Setting
 from benchmarks.decisions.summaries import comparison, grouped, main_table, overview
+from tests.benchmarks.decisions.conftest import run_with
 
 
 def run(method: str, final: float, *, family="a", task="one", seed=0, default="first", cost="seconds") -> Run:
     """A run with this regret at the end, and 0.5 before."""
-    return Run(
-        key=Key(family, task, method, seed, Setting(4, 20.0, default, cost)),
-        regret={10: 0.5, 25: 0.5, 50: 0.5, 100: final},
-        trials=20,
-        full_runs=10,
-        dead_epoch_share=0.1,
-        idle_share=0.0,
-        decision_p95_ms=1.0,
-        cpu_s=0.5,
-    )
+    key = Key(family, task, method, seed, Setting(4, 20.0, default, cost))
+    return run_with(key, {10: 0.5, 25: 0.5, 50: 0.5, 100: final})
 
 
 def test_runs_of_another_family_default_or_cost_are_another_group():

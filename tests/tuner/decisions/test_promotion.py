@@ -115,3 +115,4 @@ def test_trials_can_be_compared_by_their_expected_final_results(history):
 def test_comparing_by_expectation_needs_the_metric_of_the_first_epoch():
     assert Promotion(rungs=RUNGS, by_expectation=True).validated == (1, 3, 9)
     assert FREE.validated == (3, 9)
+    assert Promotion(rungs=Rungs(epochs=(), reduction_factor=3), by_expectation=True).validated == ()

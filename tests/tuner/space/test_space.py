@@ -366,8 +366,8 @@ class TestWarnings:
             ("  imgsz: 640", "  rect: true", "`rect` switches mosaic and shuffling off"),
             (
                 "  imgsz: 640",
-                "  warmup_epochs: 7",
-                "s.yaml:13: `warmup_epochs` reaches 7, but trials are compared from",
+                "  warmup_epochs: 6",
+                "s.yaml:13: `warmup_epochs` reaches 6, but trials are compared from",
             ),
             ("[0, 15], step: 5", "[0, 60], step: 5", "s.yaml:12: `close_mosaic` is up to 60 of 54 epochs"),
             ("trials: 20", "sampler: gp", "the sampler gp ignores trials stopped early"),
@@ -402,3 +402,11 @@ class TestWarnings:
 
     def test_follow_changed_settings(self) -> None:
         assert "`close_mosaic` is up to 15 of 9 epochs" in parse().with_settings(epochs=9).warnings[0]
+
+    @pytest.mark.parametrize(("warm_up", "warned"), [(3, False), (4, True)])
+    def test_a_default_rung_may_be_at_the_end_of_the_warm_up(self, warm_up: int, warned: bool) -> None:
+        text = TEXT.replace("epochs: 54, grace_epochs: 6", "epochs: 27")
+        space = parse(text.replace("  imgsz: 640", f"  warmup_epochs: {warm_up}", 1))
+
+        assert space.settings.rung_epochs == (3, 9)
+        assert any("trials are compared from epoch 3" in warning for warning in space.warnings) == warned
