@@ -53,6 +53,12 @@ _CONNECT_S = 10.0
 """Timeout of a connection, in seconds; Ray itself tries an unreachable address for more than two minutes."""
 
 
+def load() -> None:
+    """Import Ray Tune, which reads some of our settings on import. It takes a second, once."""
+    os.environ.update(_ENVIRONMENT)
+    import ray.tune  # noqa: F401
+
+
 def start(num_cpus: int, folder: Path) -> None:
     """Start Ray's servers on this machine, for this process only.
 
