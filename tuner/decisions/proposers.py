@@ -10,7 +10,7 @@ from tuner.decisions.expectations import Expectations, expectations, normal_scor
 from tuner.decisions.history import BASELINE, History, Status
 from tuner.decisions.risk import risk
 from tuner.decisions.rungs import Rungs
-from tuner.decisions.surrogate import NOISE, Surrogate, expected_improvement, fitted, on_one_thread
+from tuner.decisions.surrogate import NOISE, Surrogate, distances, expected_improvement, fitted, on_one_thread
 from tuner.unit_cube import Cube, Floats
 
 Allowed = Callable[[Floats], bool]
@@ -20,7 +20,9 @@ Allowed = Callable[[Floats], bool]
 _TRIES = 200
 """Number of random points to search for an allowed one."""
 _LEFT = 1 / 8
-"""Minimum share of the points that is kept, however risky they all are."""
+"""Minimum share of the points that is kept, however risky they all are, or close to trials."""
+_SPACING = 0.2
+"""The same as `apart` for a single trial; it shrinks as the distance of neighbours on a grid of all trials does."""
 _LEAST_VARIANCE = 0.1
 _MOST_NOISE = 2.0
 """Limits of the noise of trials that ended early, relative to scores of variance 1."""
@@ -50,6 +52,8 @@ class ModelProposer:
     improvement. A trial that ended early counts less, by as much as its rung leaves open
     (`tuner.decisions.expectations`). Running trials count with their expected score, so parallel proposals differ. The
     model sees at most `most_known` trials: half of them the best ones, the others drawn from the rest.
+
+    The expected improvement alone would soon propose copies of the best trial. So proposals keep a distance (`apart`).
     """
 
     first_random: int = 16
@@ -67,7 +71,14 @@ class ModelProposer:
     candidates: int = 256
     """Number of random points that the model chooses from, plus half as many near the best trials."""
     best_trials: int = 12
-    reach: float = 0.1
+    reach: float = 0.2
+    """Standard deviation of a step from the best trials, in units of the cube."""
+    baseline_reach: float = 0.1
+    """The same for a step from the default configuration."""
+    apart: float = 0.09
+    """Minimum distance of a point that the model chooses from the trials that it knows, in units of the square root of
+    the number of dimensions: closer ones tell hardly more, and all would continue together. It shrinks as trials fill a
+    cube of few dimensions."""
 
     def propose(self, history: History, cube: Cube, rungs: Rungs, *, seed: int, allowed: Allowed) -> Floats | None:
         with on_one_thread():
@@ -84,6 +95,7 @@ class ModelProposer:
             )
             candidates = self._survivable(rng, history, cube, candidates)
             seen = self._seen(ranked, rng)
+            candidates = self._apart(history, cube, seen, candidates)
             improvement = _improvement(history, cube, expected, known, seen, best, candidates)
         order = np.argsort(-improvement, kind="stable")
         return next((candidates[i] for i in order if allowed(candidates[i])), None)
@@ -91,7 +103,7 @@ class ModelProposer:
     def _unguided(self, rng: np.random.Generator, history: History, cube: Cube, allowed: Allowed) -> Floats | None:
         """Return a random point, near the default configuration or anywhere."""
         if self.near_baseline and rng.random() < self.near_baseline and len(history):
-            points = cube.near(rng, history.points[BASELINE][None], _TRIES, reach=self.reach)
+            points = cube.near(rng, history.points[BASELINE][None], _TRIES, reach=self.baseline_reach)
         else:
             points = cube.random(rng, _TRIES)
         points = self._survivable(rng, history, cube, points)
@@ -107,6 +119,16 @@ class ModelProposer:
             return points
         likely = risk(cube.features(points), cube.features(history.points[told]), lost[told])
         return points[likely <= max(self.risk, float(np.quantile(likely, _LEFT)))]
+
+    def _apart(self, history: History, cube: Cube, seen: np.ndarray, points: Floats) -> Floats:
+        """Return the points that are far enough from the trials that the model knows, running ones included."""
+        running = np.flatnonzero(history.status == Status.RUNNING)
+        known = cube.features(history.points[np.union1d(seen, running)])
+        nearest = distances(cube.features(points), known).min(axis=1)
+        dimensions = len(cube.dimensions)
+        least = min(self.apart, _SPACING * len(history) ** (-1.0 / dimensions)) * np.sqrt(dimensions)
+        far_enough: Floats = points[nearest >= min(least, float(np.quantile(nearest, 1.0 - _LEFT)))]
+        return far_enough
 
     def _seen(self, ranked: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if len(ranked) <= self.most_known:

@@ -44,11 +44,11 @@ def fitted(features: Floats, scores: Floats, noise: Floats, *, dimensions: int) 
     some = np.linspace(0, number - 1, min(number, _FITTED)).astype(int)
     features, noise = features[some], noise[some]
     centred = scores[some] - scores[some].mean()
-    distances = _distances(features, features)
+    apart = distances(features, features)
     best, least = Kernel(SCALE * np.sqrt(dimensions)), np.inf
     for factor in _SCALE_FACTORS:
         scale = factor * SCALE * np.sqrt(dimensions)
-        covariance = _matern_of(distances / scale)
+        covariance = _matern_of(apart / scale)
         for noise_factor in _NOISE_FACTORS:
             factorised = np.linalg.cholesky(covariance + np.diag(noise * noise_factor))
             whitened = solve_triangular(factorised, centred, lower=True, check_finite=False)
@@ -106,7 +106,7 @@ def _blas() -> ThreadpoolController:
 
 
 def _matern(a: Floats, b: Floats) -> Floats:
-    return _matern_of(_distances(a, b))
+    return _matern_of(distances(a, b))
 
 
 def _matern_of(distances: Floats) -> Floats:
@@ -115,7 +115,8 @@ def _matern_of(distances: Floats) -> Floats:
     return kernel
 
 
-def _distances(a: Floats, b: Floats) -> Floats:
+def distances(a: Floats, b: Floats) -> Floats:
+    """Return the Euclidean distances of all pairs of features, shape (len(a), len(b))."""
     squared = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2.0 * a @ b.T
     distances: Floats = np.sqrt(np.maximum(squared, 0.0))
     return distances

@@ -114,6 +114,32 @@ def test_parallel_proposals_keep_apart():
     assert min(distances) > 0.005
 
 
+@pytest.mark.parametrize("dimensions", [2, 8, 20])
+def test_the_model_proposes_no_copies_of_the_best_trials(dimensions):
+    cube = Cube((Dimension(),) * dimensions)
+    best = np.full(dimensions, 0.4)
+    proposer = ModelProposer(random_share=0, near_baseline=0.0)
+    history = searched(lambda point: -float(np.abs(point - best).mean()), proposer, 80, cube=cube)
+    apart = np.linalg.norm(history.points[:, None] - history.points, axis=2) + 9.0 * np.eye(80)
+    least = min(0.09, 0.2 * 80 ** (-1 / dimensions)) * np.sqrt(dimensions)
+    assert apart[16:].min() >= least * 0.99
+    assert np.median(apart[-20:].min(axis=1)) < 0.4 * np.sqrt(dimensions)  # and yet it comes closer than chance
+
+
+def test_a_change_without_effect_is_not_proposed_again():
+    """The learning rate of an optimizer that the configuration does not use makes no other configuration."""
+    cube = Cube((Dimension(choices=2), *(Dimension(when=((0, frozenset({1})),)),) * 6, Dimension()))
+    proposer = ModelProposer(random_share=0, near_baseline=0.0)
+    history = searched(lambda point: -point[0] - abs(point[7] - 0.4), proposer, 60, cube=cube)
+    assert len(np.unique(history.points, axis=0)) == 60
+
+
+def test_in_a_space_of_few_configurations_it_still_proposes_one():
+    cube = Cube((Dimension(choices=2), Dimension(choices=3)))
+    history = searched(lambda point: point[0], RandomProposer(), 40, cube=cube)
+    assert ModelProposer(random_share=0).propose(history, cube, RUNGS, seed=0, allowed=ANY) is not None
+
+
 def test_what_is_not_allowed_is_not_proposed():
     history = searched(peak, RandomProposer(), 40)
     for seed in range(5):
