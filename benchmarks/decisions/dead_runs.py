@@ -32,7 +32,7 @@ _LEAST_DIVERGING = 0.2
 
 
 @dataclass(frozen=True)
-class _Rows(Cube):
+class RowCube(Cube):
     """Cube whose random points are rows of a table: the free ones that are nearest to random points."""
 
     pool: Pool
@@ -62,7 +62,7 @@ def main() -> None:
         table = load(path, default="none", cost="epochs")
         found.append(_compared(table, options.method, options.seeds))
         if found[-1].diverging >= _LEAST_DIVERGING:
-            _compared(_thinned(table), options.method, options.seeds)
+            _compared(thinned(table), options.method, options.seeds)
     dead, dead_of_rows = np.mean([(one.dead, one.dead_of_rows) for one in found], axis=0)
     _write(f"mean of the {len(found)} tables: {dead:.2%} with nearest rows, {dead_of_rows:.2%} with only rows")
 
@@ -89,7 +89,7 @@ def _searched(table: CurveTable, method: str, seeds: int, *, only_rows: bool) ->
     found = []
     for seed in range(seeds):
         pool = Pool(table)
-        cube = _Rows(table.cube.dimensions, pool, table.points) if only_rows else None
+        cube = RowCube(table.cube.dimensions, pool, table.points) if only_rows else None
         search = SimulatedSearch(table, pool, method, seed=seed_of(table.name, seed), cube=cube)
         told = measures(table, replay(table, search, workers=WORKERS, budget=BUDGET, checkpoints=PERCENTS))
         found.append([told["dead_epoch_share"], *(told["regret"][str(percent)] for percent in PERCENTS)])
@@ -97,7 +97,7 @@ def _searched(table: CurveTable, method: str, seeds: int, *, only_rows: bool) ->
     return mean
 
 
-def _thinned(table: CurveTable) -> CurveTable:
+def thinned(table: CurveTable) -> CurveTable:
     """Return the table with all its diverging rows and as many others, drawn at random, as `THINNED_TO` demands."""
     diverges = table.dead_from <= table.epochs
     wanted = round(diverges.sum() * (1.0 / THINNED_TO - 1.0))
