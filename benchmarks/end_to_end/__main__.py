@@ -8,6 +8,7 @@ Each continues if interrupted. Let nothing else run at the same time, except dur
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,11 +33,13 @@ def main() -> None:
     default = Task()
     commands["run"].add_argument("--budget-s", type=float, default=default.budget_s, help="wall time of each search")
     commands["run"].add_argument("--epochs", type=int, default=default.epochs, help="epochs of a full run")
+    commands["run"].add_argument("--batch", type=int, default=default.batch)
     commands["run"].add_argument("--repetitions", type=int, default=3)
     commands["run"].add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS)[:3], metavar="TOOL")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a search is not left running
     if options.action == "run":
-        task = Task(budget_s=options.budget_s, epochs=options.epochs)
+        task = Task(budget_s=options.budget_s, epochs=options.epochs, batch=options.batch)
         _run(options.results, options.folder.absolute(), task, options.repetitions, options.tools)
     elif options.action == "retrain":
         _retrain(options.results, options.folder.absolute())

@@ -56,7 +56,9 @@ def _of_task(results: Results, task: Task) -> list[str]:
         title,
         as_markdown(quality, [_quality(name, reached, tools[0]) for name in names if reached[name]]),
         as_markdown(times, [_times(search) for search in sorted(searches, key=lambda s: tools.index(s.tool))]),
-        "\n".join(f"- {s.tool}, repetition {s.repetition}: {s.hand_over.comment}" for s in searches),
+        "\n".join(
+            f"- {s.tool}, repetition {s.repetition}: {s.hand_over.comment}" for s in searches if s.hand_over.comment
+        ),
     ]
 
 

@@ -76,13 +76,16 @@ def retrained(runs: Sequence[Retraining], folder: Path) -> Iterator[Retraining]:
         os.environ.update(environment, YOLO_VERBOSE="false")  # for the processes below
     os.environ.pop("OMP_NUM_THREADS", None)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(_AT_ONCE, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(_AT_ONCE, mp_context=context)
+    try:
         futures = {}
         for run in runs:
             fixed = run.task.arguments(data[run.task][0], run.seed)
             futures[pool.submit(_value, {**run.params, **fixed})] = run
         for future in as_completed(futures):
             yield replace(futures[future], value=future.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _value(arguments: dict[str, Any]) -> float:

@@ -24,13 +24,14 @@ settings.update({name: False for name in settings if name in %r})
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Task of one search. Every tool gets the same; a full run takes about 40 s on one CPU core."""
+    """Task of one search. Every tool gets the same; a full run takes about a minute on one CPU core."""
 
     budget_s: float = 300.0
     """Wall time of the whole command in seconds, start-up included."""
     epochs: int = 27
     imgsz: int = 64
-    batch: int = 8
+    batch: int = 4
+    """With more, a run of this length has too few steps to learn much."""
     train_images: int = 96
     val_images: int = 48
 

@@ -108,7 +108,7 @@ def test_without_an_epoch_all_time_is_the_start_and_nothing_counts_beyond_the_bu
 
 def test_the_genetic_tuner_hands_over_the_file_that_it_writes_after_each_iteration(tmp_path):
     (tmp_path / "runs/tune").mkdir(parents=True)
-    assert Genetic().hand_over(tmp_path) == HandOver(params={"optimizer": "AdamW"}, said=None, comment="no result")
+    assert Genetic().hand_over(tmp_path) == HandOver(params={"optimizer": "AdamW"}, said=None)
     (tmp_path / "runs/tune/best_hyperparameters.yaml").write_text("# 2/300 iterations\nlr0: 1e-05\nclose_mosaic: 9\n")
     (tmp_path / "runs/tune/tune_results.ndjson").write_text(
         '{"iteration": 1, "fitness": 1e-05}\n{"iteration": 2, "fitness": 0.00021}\n{"iteration": 3, "fitn'
@@ -126,7 +126,7 @@ def test_ray_hands_over_the_trial_with_the_best_epoch_even_if_it_is_running(tmp_
         (trial / "result.json").write_text("".join(f"{line}\n" for line in reports) + '{"metrics/mAP50-95(B)": 0.9')
         (trial / "params.json").write_text(json.dumps({"data": "dataset.yaml", "lr0": lr0}))
     found = RayTune().hand_over(tmp_path)
-    assert found == HandOver(params={"optimizer": "AdamW", "lr0": 0.002}, said=0.15, comment="_tune_b")
+    assert found == HandOver(params={"optimizer": "AdamW", "lr0": 0.002}, said=0.15)
 
 
 def test_a_command_that_runs_out_of_time_is_killed_with_all_that_it_started(tmp_path):
