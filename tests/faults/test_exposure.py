@@ -106,11 +106,11 @@ def test_a_run_starts_ray_here_whatever_cluster_the_environment_names(run):
     assert any(process.name() == "gcs_server" for process in processes_of(run.pid))
 
 
-def test_the_dashboard_of_ray_serves_nobody(run):
-    """Its process is there, for what else it does, without a server."""
-    dashboards = [process for process in processes_of(run.pid) if "dashboard.py" in " ".join(process.cmdline())]
-    assert all("--minimal" in process.cmdline() for process in dashboards)
-    assert [socket for process in dashboards for socket in listening(process.pid)] == []
+def test_a_run_starts_no_server_of_ray_that_it_does_not_need(run):
+    """Neither the dashboard nor the autoscaler nor the reader of logs."""
+    commands = [" ".join(process.cmdline()) for process in processes_of(run.pid)]
+    assert any("ray/dashboard/agent.py" in command for command in commands), "Ray's Python servers were not looked at"
+    assert [command for command in commands if "dashboard.py" in command or "monitor.py" in command] == []
 
 
 def token_of(run):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,15 @@ def test_a_signal_while_the_data_are_prepared_ends_the_run_as_well(arena):
     process = arena.start(prepare_seconds=60)
     arena.wait_for(lambda: len(arena.processes()) == 2)  # the driver, and the trainer that prepares
     time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert_orderly_end(process.returncode, output, 143)
+    assert_nothing_runs(arena)
+
+
+def test_a_signal_while_ray_is_imported_ends_the_run_as_well(arena):
+    process = arena.start(prepare_seconds=60)
+    arena.wait_for(lambda: "_raylet" in Path(f"/proc/{process.pid}/maps").read_text())
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert_orderly_end(process.returncode, output, 143)

@@ -113,6 +113,7 @@ def main() -> None:
 def answer(request: Request | Record, options: Options) -> EndRecord:
     match request:
         case PrepareRequest():
+            send(StartedRecord(pid=os.getpid(), device="scripted"))
             time.sleep(options.prepare_seconds)
             if options.prepare_fails:
                 return EndRecord(outcome=Outcome.ERROR, message=options.prepare_fails)

@@ -132,13 +132,13 @@ def winner(study, search):
     return choose_winner(study)
 
 
-def epoch(number, value=None, *, box=1.0):
+def epoch(number, value=None, *, box=1.0, seconds=2.0):
     """The record of an epoch, validated when it has a value."""
     return EpochRecord(
         epoch=number,
         losses={"box": box},
         metrics=None if value is None else {"mAP50-95": value, "mAP50": value, "precision": 0.0, "recall": 0.0},
-        seconds=2.0,
+        seconds=seconds,
         memory_gib=0.5,
         learning_rate=0.01,
         batch=16,
@@ -146,12 +146,12 @@ def epoch(number, value=None, *, box=1.0):
     )
 
 
-def play(search, request, at_rung, at_end):
+def play(search, request, at_rung, at_end, *, epoch_s=2.0):
     """Train a trial to its end or until it is told to stop. Returns the decision that ended it."""
     search.report(request.trial, StartedRecord(pid=1, device="CPU"))
     for number in range(1, 10):
         value = {3: at_rung, 9: at_end}.get(number)
-        decision = search.report(request.trial, epoch(number, value))
+        decision = search.report(request.trial, epoch(number, value, seconds=epoch_s))
         if decision == Decision.STOP:
             return decision
     return search.report(request.trial, EndRecord(outcome=Outcome.COMPLETED))

@@ -127,6 +127,9 @@ def _warm_up() -> None:
 
     torch.set_num_threads(1)
     environment.configure()
+    import torch._dynamo  # torch's first optimizer imports it
+    import torchvision  # noqa: F401 - ultralytics' first validation imports it
+
     import trainer.training.trial  # noqa: F401
 
 

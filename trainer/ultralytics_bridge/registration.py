@@ -75,8 +75,9 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
 
 
 def _self_test() -> None:
-    # Tensors without data: they take no time and draw nothing from the random generator of the importing process.
-    with torch.device("meta"):
+    # On the CPU, where a few small tensors take milliseconds: initialising tensors without data would import torch's
+    # compiler, which takes a second. The importing process keeps the state of its random generator.
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         try:
             parsed, _ = tasks.parse_model(_copied(_TINY_MODEL), ch=3, verbose=False)
         except Exception as error:  # whatever a changed parser may raise

@@ -43,10 +43,16 @@ def full_run_times(study: ReadableStudy) -> list[str]:
     times = [] if final_run is None else _epoch_times(Path(final_run.directory))
     if final_run is None or not times:
         return []
-    epochs, seconds = _trained([study.trials()[final_run.trial]])
-    expected = f"; expected {_duration(len(times) * seconds / epochs)} at the pace of its trial" if epochs else ""
+    epoch_s = epoch_time_s([study.trials()[final_run.trial]])
+    expected = f"; expected {_duration(len(times) * epoch_s)} at the pace of its trial" if epoch_s else ""
     where = f" on {final_run.gpus} GPUs" if final_run.gpus > 1 else ""
     return [f"final run: {len(times):,} epochs in {_duration(sum(times))}{where}{expected}"]
+
+
+def epoch_time_s(trials: Sequence[TrialRecord]) -> float | None:
+    """Return the mean training time of an epoch of these trials in seconds; None if it is unknown."""
+    epochs, seconds = _trained(trials)
+    return seconds / epochs if epochs and seconds else None
 
 
 def _trained(trials: Sequence[TrialRecord]) -> tuple[int, float]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from tuner.decisions.expectations import Expectations, expectations, normal_scores
 from tuner.decisions.history import BASELINE, History, Status
+from tuner.decisions.risk import risk
 from tuner.decisions.rungs import Rungs
-from tuner.decisions.surrogate import NOISE, Surrogate, expected_improvement, fitted, on_one_thread, risk
+from tuner.decisions.surrogate import NOISE, Surrogate, expected_improvement, fitted, on_one_thread
 from tuner.unit_cube import Cube, Floats
 
 Allowed = Callable[[Floats], bool]
@@ -104,9 +105,7 @@ class ModelProposer:
             told = rng.choice(told, self.most_weighed, replace=False)
         if not lost[told].any():
             return points
-        likely = risk(
-            cube.features(points), cube.features(history.points[told]), lost[told], dimensions=len(cube.dimensions)
-        )
+        likely = risk(cube.features(points), cube.features(history.points[told]), lost[told])
         return points[likely <= max(self.risk, float(np.quantile(likely, _LEFT)))]
 
     def _seen(self, ranked: np.ndarray, rng: np.random.Generator) -> np.ndarray:

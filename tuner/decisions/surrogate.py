@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
@@ -19,10 +18,6 @@ from tuner.unit_cube import Floats
 
 SCALE = 0.18
 """Length scale in units of the square root of the number of dimensions; random points are about 0.4 units apart."""
-RISK_SCALE = 0.27
-"""The same for the risk of lost runs, which depends on whole regions."""
-_RISK_PRIOR = 0.025
-"""Prior weight of the assumption that no run is lost."""
 NOISE = 0.1
 """Variance of the observation noise of a complete trial, relative to scores of variance 1."""
 _FITTED = 64
@@ -90,24 +85,6 @@ class Surrogate:
         explained = solve_triangular(self._factor, across.T, lower=True, check_finite=False)
         variance = 1.0 - np.einsum("ij,ij->j", explained, explained)
         return self._mean + across @ self._weights, np.sqrt(np.maximum(variance, 1e-9))
-
-
-def risk(features: Floats, known: Floats, lost: NDArray[np.bool_], *, dimensions: int) -> Floats:
-    """Return the probability that a run at new features is lost: the share of lost runs nearby, weighted by distance.
-
-    Kernel regression after Nadaraya and Watson; 0 far from all known runs.
-
-    Args:
-        features: New features, shape (new, features).
-        known: Features of runs that were lost or have a metric, shape (known, features).
-        lost: True for the lost runs, shape (known,).
-        dimensions: Dimensions of the cube.
-    """
-    scale = RISK_SCALE * np.sqrt(dimensions)
-    near = _matern(features / scale, known / scale)
-    weights = near * near * near
-    likely: Floats = weights @ lost / (weights.sum(axis=1) + _RISK_PRIOR)
-    return likely
 
 
 def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:

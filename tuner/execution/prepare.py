@@ -1,15 +1,24 @@
 """Have a trainer check a data set and a model before anything is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tuner.contract import Outcome, PreparedRecord, PrepareRequest, Record
 from tuner.exceptions import DataError, MachineError, UsageError
-from tuner.execution.single_request import carry_out
+from tuner.execution.single_request import carry_out, nothing
 
 
-def prepared_by(command: Sequence[str], data: str, model: str, directory: Path) -> PreparedRecord:
+def prepared_by(
+    command: Sequence[str], data: str, model: str, directory: Path, *, meanwhile: Callable[[], None] = nothing
+) -> PreparedRecord:
     """Have the trainer check a data set and a model.
+
+    Args:
+        command: Command of the trainer.
+        data: Data set, as in the `PrepareRequest`.
+        model: Model, as in the `PrepareRequest`.
+        directory: Folder of the study.
+        meanwhile: Work to do while the trainer is busy; called once a second.
 
     Raises:
         DataError: the data set cannot be trained on.
@@ -23,7 +32,8 @@ def prepared_by(command: Sequence[str], data: str, model: str, directory: Path) 
         if isinstance(record, PreparedRecord):
             prepared = record
 
-    end = carry_out(command, PrepareRequest(data=data, model=model, directory=str(directory)), on_record)
+    request = PrepareRequest(data=data, model=model, directory=str(directory))
+    end = carry_out(command, request, on_record, meanwhile=meanwhile)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
     if end.outcome == Outcome.BAD_MODEL:

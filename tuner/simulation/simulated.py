@@ -9,7 +9,7 @@ from tuner.decisions.strategies import GoOn, Limits, Pause, make_engine
 from tuner.simulation.replay import Decision, Job, Pool
 from tuner.simulation.tables import CurveTable
 from tuner.space import SearchSettings, default_rungs
-from tuner.unit_cube import Floats
+from tuner.unit_cube import Cube, Floats
 
 
 def default_rungs_of(table: CurveTable) -> Rungs:
@@ -32,6 +32,7 @@ class SimulatedSearch:
         rungs: Rungs | None = None,
         limits: Limits | None = None,
         first: Sequence[Floats] = (),
+        cube: Cube | None = None,
     ) -> None:
         """Set up a search of a table.
 
@@ -44,6 +45,7 @@ class SimulatedSearch:
             limits: Limits of the search; None if only the budget ends it. In that case, paused trials resume once no
                 row is left.
             first: Points to try after the default configuration, before the strategy proposes any.
+            cube: Cube to propose points of; None for the table's.
         """
         self._table = table
         self._pool = pool
@@ -53,7 +55,7 @@ class SimulatedSearch:
         self._rows: list[int] = []
         engine = make_engine(
             strategy,
-            table.cube,
+            cube or table.cube,
             rungs or default_rungs_of(table),
             seed=seed,
             limits=self._limits,

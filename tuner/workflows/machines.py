@@ -37,6 +37,13 @@ def held_study(url: str, name: str, paths: StudyPaths, on_event: Callable[[str],
         yield lease
 
 
+def load_ray() -> None:
+    """Import Ray, while a trainer imports torch to check the model: each takes a second or more."""
+    from tuner.execution import ray_node
+
+    ray_node.load()
+
+
 @contextlib.contextmanager
 def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"]:
     """Start Ray, or join its cluster."""

@@ -40,7 +40,7 @@ from tuner.trials.requests import TrialTerms
 from tuner.trials.retry_policy import what_helps
 from tuner.workflows.cost_estimate import estimate_lines, estimate_run, require_room
 from tuner.workflows.hooks import RunEnd
-from tuner.workflows.machines import connected_machines, held_study, watched_machines
+from tuner.workflows.machines import connected_machines, held_study, load_ray, watched_machines
 from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
 from tuner.workflows.profiling import measure_memory, timed_epoch
@@ -90,7 +90,8 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
     ):
         view.note(f"study {options.name} in {options.paths.root}")
         view.preparing("checking the data set and the model")
-        prepared = prepared_by(options.machines.trainer, options.data, options.model, options.paths.root)
+        trainer = options.machines.trainer
+        prepared = prepared_by(trainer, options.data, options.model, options.paths.root, meanwhile=load_ray)
         view.preparing("opening the study")
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
             end.reads(study)

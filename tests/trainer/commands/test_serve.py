@@ -127,6 +127,31 @@ def test_a_run_whose_folder_cannot_be_made_says_why(tmp_path):
     assert "NotADirectoryError" in end.message
 
 
+WARM = """
+import sys
+from pathlib import Path
+from trainer.commands import serve
+from tuner.contract import decode
+
+serve.environment.isolate()
+serve._warm_up()
+before = set(sys.modules)
+from trainer.training import trial
+print(trial.run(decode(Path(sys.argv[1]).read_text()), lambda record: None).outcome.value)
+print(*sorted({"torch._dynamo", "torch._inductor", "torchvision", "cv2"} & (set(sys.modules) - before)), sep="\\n")
+print(len({"torch._dynamo", "torchvision"} & before))
+"""
+
+
+def test_a_trial_imports_nothing_slow_that_its_server_has_not(train_request, tmp_path):
+    (tmp_path / "request.json").write_text(encode(train_request()))
+    done = subprocess.run(
+        [sys.executable, "-c", WARM, tmp_path / "request.json"],
+        check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.split()[-2:] == ["completed", "2"]
+
+
 def test_trials_are_killed_for_memory_before_their_server(tmp_path):
     list(ends(tmp_path, "tell_score"))
     assert int((tmp_path / "trainer.log").read_text()) >= 500

@@ -106,6 +106,19 @@ def test_registering_leaves_heads_and_random_numbers_alone(tmp_path):
     assert found["same"]
 
 
+def test_registering_and_building_a_model_import_no_compiler(tmp_path):
+    """torch's compiler takes a second to import; `prepare`, `measure` and a user's own process never use it."""
+    found = run(
+        "import trainer\n"
+        "from ultralytics.nn.tasks import DetectionModel\n"
+        "from trainer.models import model_yaml\n"
+        "DetectionModel(str(model_yaml('mamba-yolo-n')), verbose=False)\n"
+        "found['compiler'] = sorted({'torch._dynamo', 'torch._inductor'} & set(sys.modules))",
+        tmp_path,
+    )
+    assert found["compiler"] == []
+
+
 def test_registering_again_changes_nothing(tmp_path):
     found = run(
         "import importlib, trainer\n"

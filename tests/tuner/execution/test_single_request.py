@@ -3,12 +3,21 @@
 import sys
 import time
 
+import psutil
 import pytest
 
-from tuner.contract import EndRecord, EnvironmentRequest, Outcome, ProgressRecord, StartedRecord, encode
+from tuner.contract import (
+    EndRecord,
+    EnvironmentRequest,
+    Outcome,
+    PrepareRequest,
+    ProgressRecord,
+    StartedRecord,
+    encode,
+)
 from tuner.exceptions import MachineError
 from tuner.execution import single_request
-from tuner.execution.single_request import ask
+from tuner.execution.single_request import ask, carry_out
 
 STARTED = encode(StartedRecord(pid=1 << 30, device="none"))
 PROGRESS = encode(ProgressRecord(step="images", done=1, total=2))
@@ -68,3 +77,28 @@ def test_a_trainer_that_has_started_to_answer_takes_as_long_as_it_needs(tmp_path
 def test_a_time_limit_is_for_the_whole_answer(tmp_path):
     end, _ = asked(tmp_path, saying(STARTED, COMPLETED, then_s=60), timeout_s=2.0)
     assert end.outcome == Outcome.HUNG
+
+
+@pytest.mark.parametrize(("then_s", "calls"), [(0.0, 0), (1.8, 1)], ids=["an answer at once", "a silent trainer"])
+def test_other_work_is_done_only_while_a_trainer_that_has_started_is_silent(tmp_path, then_s, calls):
+    request = PrepareRequest(data="d", model="m", directory=str(tmp_path))
+    done = []
+    command = saying(STARTED, COMPLETED, first_s=1.5, then_s=then_s)
+    end = carry_out(command, request, lambda record: None, meanwhile=lambda: done.append("work"))
+    assert (end.outcome, len(done)) == (Outcome.COMPLETED, calls)
+
+
+def test_an_error_in_other_work_ends_the_trainer(tmp_path):
+    pid_file = tmp_path / "pid"
+    script = (
+        f"import os, sys, time, pathlib; sys.stdin.readline(); print({STARTED!r}, flush=True); "
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
+
+    def fail():
+        raise ImportError("no Ray")
+
+    request = PrepareRequest(data="d", model="m", directory=str(tmp_path))
+    with pytest.raises(ImportError, match="no Ray"):
+        carry_out([sys.executable, "-c", script], request, lambda record: None, meanwhile=fail)
+    assert not psutil.pid_exists(int(pid_file.read_text()))

@@ -21,7 +21,13 @@ from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
 from tuner.decisions.stopping import Budget
 from tuner.report.conclusion import conclusion_lines
-from tuner.report.live.of_run import FinalRunProgress, ReevaluationProgress, SearchProgress
+from tuner.report.live.of_run import (
+    FinalRunProgress,
+    ReevaluationProgress,
+    SearchProgress,
+    comparison_s,
+    final_run_s,
+)
 from tuner.report.live.render import duration, rendered
 from tuner.report.progress import View
 from tuner.search.search import Search
@@ -167,7 +173,7 @@ def test_until_the_clock_tells_an_epoch_that_was_timed_before_is_the_pace(search
     progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0), clock.monotonic)
     search.suggest()
     assert progress.eta_s() == pytest.approx(2.0 * forecast.search_epochs(progress.position()))
-    assert progress.line().endswith("of re-evaluation and about 0:00:40 of final run at this pace")
+    assert progress.line().endswith("of re-evaluation and about 0:00:40 of final run")
 
 
 def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the_search(search, forecast, clock):
@@ -182,9 +188,26 @@ def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the
     told = progress.line().partition("; 0:01:30, about ")[2]
     assert re.fullmatch(
         r"0:0\d:\d\d of search left, then at most 0:0\d:\d\d of re-evaluation "
-        r"and about 0:0\d:\d\d of final run at this pace",
+        r"and about 0:0\d:\d\d of final run",
         told,
     )
+
+
+def test_what_follows_the_search_costs_what_the_best_trials_do(search, forecast, clock):
+    progress = SearchProgress(search, forecast, clock.monotonic)
+    play(search, search.suggest(), 0.5, 0.25, epoch_s=2.0)
+    play(search, search.suggest(), 0.5, 0.6, epoch_s=10.0)  # as with a larger image size
+    clock.sleep(60.0)
+    study, pace_s = search.study, progress.pace_s()
+    assert comparison_s(study, forecast, pace_s) == forecast.comparison_s((9 * 2.0 + 9 * 10.0) / 18)
+    assert final_run_s(study, forecast, pace_s) == 20 * 10.0
+    assert "about 0:03:20 of final run" in progress.line()
+
+
+def test_what_follows_the_search_costs_its_pace_before_a_trial_is_complete(search, forecast):
+    search.suggest()
+    assert comparison_s(search.study, forecast, 3.0) == forecast.comparison_s(3.0)
+    assert final_run_s(search.study, forecast, 3.0) == 60.0
 
 
 def test_a_long_start_does_not_make_the_epochs_slow(search, forecast, clock):
@@ -248,8 +271,7 @@ def test_the_bars_show_the_phases_and_one_time_for_all_of_them(search, forecast,
     assert searching.text == "1/6 trials: 1 complete"
     assert (comparing.share, comparing.text) == (0.0, f"at most {forecast.estimate.comparison_runs.high:.0f} runs")
     assert (final.share, final.text) == (0.0, "20 epochs")
-    pace_s = progress.pace_s()
-    assert snapshot.left_s == progress.eta_s() + forecast.comparison_s(pace_s) + forecast.full_run_s(pace_s)
+    assert snapshot.left_s == progress.eta_s() + forecast.comparison_s(2.0) + forecast.full_run_s(2.0)
     assert snapshot.best == "trial 0: 0.2500, the default configuration"
 
 
@@ -474,7 +496,7 @@ def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search,
     assert row.split()[:4] == [f"{first.trial},", "seed", f"{first.seed}", "3/9"]
     assert progress.line(61.0) == (
         "re-evaluation: 0 of at most 8 runs (6 running); 0:01:01, at most 0:00:12 of re-evaluation left, "
-        "then about 0:00:20 of final run at this pace"
+        "then about 0:00:40 of final run"
     )
     for request, lead in zip((first, second, *rest), (0.02, 0.02, -0.005, -0.005, 0.03, 0.03), strict=True):
         number = reevaluation.number_of(request)

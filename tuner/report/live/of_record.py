@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from tuner.comparison.record import reevaluated
 from tuner.contract import ContractError, EpochRecord, decode
 from tuner.contract.run_folder import RECORDS
+from tuner.cost.actual import epoch_time_s
 from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast, Position
 from tuner.report.live.of_run import (
@@ -20,6 +21,8 @@ from tuner.report.live.of_run import (
     SEARCH,
     best_so_far,
     changes_of,
+    comparison_s,
+    final_run_s,
     later,
     search_bar,
 )
@@ -110,21 +113,20 @@ class _Record:
         pace_s = self._pace_s()
         if pace_s is None:
             return None
-        full_run_s = self._forecast.full_run_s(pace_s)
+        full_run_s = final_run_s(self._study, self._forecast, pace_s)
         if self._final is not None:
             trained = sum(run.epoch for run in self._runs if run.span.phase == FINAL_RUN)
             return (self._final.epochs - trained) * pace_s
         if self._known is not None:
             left = self._known.plan.max_runs * self._spec.epochs - self._compared_epochs()
             return left * pace_s / self._forecast.slots + full_run_s
-        return (
-            self._forecast.search_epochs(self._position()) * pace_s + self._forecast.comparison_s(pace_s) + full_run_s
-        )
+        left_s = self._forecast.search_epochs(self._position()) * pace_s
+        return left_s + comparison_s(self._study, self._forecast, pace_s) + full_run_s
 
     def _pace_s(self) -> float | None:
         """Return the median time of an epoch of all runs, in seconds."""
         running = [run.latest.seconds for run in self._runs if run.latest is not None]
-        ended = [(trial.facts.seconds or 0.0) / trial.facts.epochs for trial in self._trials if trial.facts.epochs]
+        ended = [epoch_s for trial in self._trials if (epoch_s := epoch_time_s([trial])) is not None]
         return median(running or ended) if running or ended else None
 
     def _position(self) -> Position:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from optuna.trial import TrialState
 
 from tuner.comparison.reevaluation import Reevaluation
+from tuner.cost.actual import epoch_time_s
 from tuner.cost.forecast import Forecast, Position
 from tuner.report.live.render import duration
 from tuner.report.live.snapshot import PhaseBar, RunRow, Snapshot, changed_parameters, parameters_text
@@ -83,7 +84,11 @@ class SearchProgress:
         eta, pace = self.eta_s(), self.pace_s()
         if eta is None or pace is None:
             return None
-        return eta + self._forecast.comparison_s(pace) + self._forecast.full_run_s(pace)
+        return (
+            eta
+            + comparison_s(self._search.study, self._forecast, pace)
+            + final_run_s(self._search.study, self._forecast, pace)
+        )
 
     def line(self) -> str:
         """Return the progress on one line."""
@@ -108,7 +113,9 @@ class SearchProgress:
         eta, pace = self.eta_s(), self.pace_s()
         if eta is None or pace is None:
             return ""
-        return f", about {duration(eta)} of search left{_then(self._forecast, pace, comparison=True)}"
+        study, forecast = self._search.study, self._forecast
+        then = _then(comparison_s(study, forecast, pace), final_run_s(study, forecast, pace))
+        return f", about {duration(eta)} of search left{then}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ class ReevaluationProgress:
         left_s, pace = self.left_s(), self.reevaluation.epoch_seconds()
         left = ""
         if left_s is not None:
-            then = _then(self.forecast, pace, comparison=False)
+            then = _then(0.0, final_run_s(self.reevaluation.study, self.forecast, pace))
             left = f", at most {duration(left_s)} of re-evaluation left{then}"
         return f"re-evaluation: {counts}{lead and f'; {lead}'}; {duration(elapsed_s)}{left}"
 
@@ -151,7 +158,7 @@ class ReevaluationProgress:
             runs=rows(study, self.reevaluation.live.values(), self.reevaluation.epochs),
             best=self._lead() or best_so_far(study),
             elapsed_s=elapsed_s,
-            left_s=None if left_s is None else left_s + self.forecast.full_run_s(pace),
+            left_s=None if left_s is None else left_s + final_run_s(study, self.forecast, pace),
         )
 
     def _lead(self) -> str:
@@ -278,9 +285,25 @@ def changes_of(study: ReadableStudy, number: int) -> str:
     return parameters_text(changed_parameters(trials[number].params, trials[0].params))
 
 
-def _then(forecast: Forecast, pace_s: float, *, comparison: bool) -> str:
+def comparison_s(study: ReadableStudy, forecast: Forecast, pace_s: float) -> float:
+    """Return the maximum time of the re-evaluation in seconds; 0 if there is none.
+
+    Configurations differ in cost, and the re-evaluation trains the best ones. So an epoch takes as long as one of the
+    complete trials, from which they come; `pace_s` before there are any.
+    """
+    complete = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
+    return forecast.comparison_s(epoch_time_s(complete) or pace_s)
+
+
+def final_run_s(study: ReadableStudy, forecast: Forecast, pace_s: float) -> float:
+    """Return the time of the final run in seconds, 0 if there is none: at the pace of its trial, `pace_s` before."""
+    if best_trial(study.trials()) is None:
+        return forecast.full_run_s(pace_s)
+    return forecast.full_run_s(epoch_time_s([choose_winner(study).trial]) or pace_s)
+
+
+def _then(comparison_s: float, final_run_s: float) -> str:
     """Return the parts of the run that follow, and their duration."""
-    comparison_s, full_run_s = forecast.comparison_s(pace_s) if comparison else 0.0, forecast.full_run_s(pace_s)
     parts = [f"at most {duration(comparison_s)} of re-evaluation"] if comparison_s else []
-    parts += [f"about {duration(full_run_s)} of final run at this pace"] if full_run_s else []
+    parts += [f"about {duration(final_run_s)} of final run"] if final_run_s else []
     return f", then {' and '.join(parts)}" if parts else ""
