@@ -1,6 +1,6 @@
 """Compare `tune run` with ultralytics' tuners on real training, with the same wall time on the same machine.
 
-    python -m benchmarks.end_to_end run RESULTS.jsonl --budget-s 300 --repetitions 3
+    python -m benchmarks.end_to_end run RESULTS.jsonl --budget-s 390 --repetitions 3
     python -m benchmarks.end_to_end retrain RESULTS.jsonl
     python -m benchmarks.end_to_end report RESULTS.jsonl
 

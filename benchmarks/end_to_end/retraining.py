@@ -67,7 +67,7 @@ def planned(searches: Sequence[Search]) -> list[Retraining]:
 def retrained(runs: Sequence[Retraining], folder: Path) -> Iterator[Retraining]:
     """Train two at once; yield each run with its value as it ends.
 
-    The image size, the batch and the number of epochs are the task's. The initial weights follow from the seed.
+    The image size, the batch and the number of epochs are the task's. All start from the same weights.
     """
     if not runs:
         return
@@ -91,9 +91,10 @@ def retrained(runs: Sequence[Retraining], folder: Path) -> Iterator[Retraining]:
 def _value(arguments: dict[str, Any]) -> float:
     from ultralytics import YOLO
 
-    with tempfile.TemporaryDirectory(dir=Path(arguments["data"]).parents[1]) as place:
+    folder = Path(arguments["data"]).parents[1]
+    with tempfile.TemporaryDirectory(dir=folder) as place:
         try:
-            metrics = YOLO(MODEL).train(**arguments, project=place, verbose=False)
+            metrics = YOLO(folder / MODEL).train(**arguments, project=place, verbose=False)
         except RuntimeError:  # losses that are not finite
             return 0.0
         return float(metrics.results_dict[METRIC])

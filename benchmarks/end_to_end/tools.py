@@ -19,7 +19,7 @@ from benchmarks.end_to_end.phases import Row, rows_of_csv, rows_of_records
 from benchmarks.end_to_end.setup import METRIC, MODEL, Task
 from tuner.contract import ParamValue
 
-SEARCH_SHARE = 0.5
+SEARCH_SHARE = 0.7
 """Share of the budget for `--max-hours` of `tune run`; the rest is for its start and the re-evaluation."""
 
 REEVALUATION = "studies/study/reevaluation/"
@@ -67,7 +67,7 @@ class TuneRun:
         options = {
             "--space": self.space,
             "--data": data,
-            "--model": MODEL,
+            "--model": folder / MODEL,
             "--gpus": 0,
             "--home": folder / "studies",
             "--study": "study",
@@ -107,7 +107,8 @@ class _Ultralytics:
     def command(self, folder: Path, data: Path, task: Task, seed: int) -> list[str]:
         """Return the command line of a Python process that calls `model.tune`."""
         arguments = {**self.options, "project": str(folder / "runs"), **task.arguments(data, seed)}
-        return [sys.executable, "-c", f"from ultralytics import YOLO\nYOLO({MODEL!r}).tune(**{arguments!r})"]
+        code = f"from ultralytics import YOLO\nYOLO({str(folder / MODEL)!r}).tune(**{arguments!r})"
+        return [sys.executable, "-c", code]
 
     def rows(self, text: str) -> list[Row]:
         """Read `results.csv`."""
@@ -162,9 +163,10 @@ def _own_default() -> HandOver:
 
 
 TOOLS: Mapping[str, Tool] = {
-    "tune run (strong_aug)": TuneRun("strong_aug"),
+    "tune run (full)": TuneRun("full"),
     "model.tune(use_ray=True)": RayTune(),
     "model.tune()": Genetic(),
-    "tune run (quick)": TuneRun("quick"),
-    "tune run (full)": TuneRun("full"),
+    "tune run (strong_aug)": TuneRun("strong_aug"),
+    "tune run (weak_aug)": TuneRun("weak_aug"),
 }
+"""The first three take part unless others are chosen: all of them search every parameter of ultralytics."""

@@ -148,7 +148,7 @@ def test_a_command_that_ends_in_time_keeps_its_exit_code(tmp_path):
 def test_each_configuration_and_each_default_once_is_trained_on_the_same_seeds():
     searches = [made_search(tool, repetition) for repetition in (0, 1) for tool in (TUNE, RAY)]
     runs = planned(searches)
-    expected = {(DEFAULT, None), (default_of("strong_aug"), None), *((s.tool, s.repetition) for s in searches)}
+    expected = {(DEFAULT, None), (default_of("full"), None), *((s.tool, s.repetition) for s in searches)}
     first = runs[: len(expected)]
     assert {(run.tool, run.repetition) for run in first} == expected
     assert [run.seed for run in runs] == [seed for seed in SEEDS for _ in expected]
