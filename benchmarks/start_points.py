@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from sklearn.datasets import load_digits
 
+from benchmarks.digits import compose_digits
 from trainer.data.sample.sample import compose
 from tuner.contract import EndRecord, EpochRecord, Params, PreparedRecord, TrainRequest
 from tuner.execution.prepare import prepared_by
@@ -48,7 +46,6 @@ DEFAULT, RANDOM = "default", "random-"
 
 _TRAINER = (sys.executable, "-m", "trainer", "serve")
 _TRAIN, _VAL, _PIXELS = 128, 128, 128
-_DIGITS = (0, 1, 4, 7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,52 +151,10 @@ def _prepared(data: str, model: str, folder: Path) -> PreparedRecord:
     if data == "products":
         file = compose(source, train_images=_TRAIN, val_images=_VAL, image_size=_PIXELS, seed=1)
     else:
-        file = _digits(source)
+        file = compose_digits(source, train_images=_TRAIN, val_images=_VAL)
     place = folder / f"{data}-{Path(model).stem}"
     place.mkdir(parents=True, exist_ok=True)
     return prepared_by(_TRAINER, str(file), model, place)
-
-
-def _digits(folder: Path) -> Path:
-    """Compose scenes with two to four handwritten digits in two rows and columns, without overlap."""
-    file = folder / "dataset.yaml"
-    if file.exists():  # written last
-        return file
-    images, targets = load_digits(return_X_y=True)
-    rng = np.random.default_rng(0)
-    for split, number, offset in (("train", _TRAIN, 0), ("val", _VAL, 1)):
-        pools = {digit: images[targets == digit][offset::2] for digit in _DIGITS}
-        for kind in ("images", "labels"):
-            (folder / kind / split).mkdir(parents=True, exist_ok=True)
-        for index in range(number):
-            scene, rows = _scene(pools, rng)
-            Image.fromarray(scene).save(folder / "images" / split / f"{index:04d}.png")
-            (folder / "labels" / split / f"{index:04d}.txt").write_text("".join(rows))
-    names = "\n".join(f"  {index}: digit-{digit}" for index, digit in enumerate(_DIGITS))
-    file.write_text(f"path: .\ntrain: images/train\nval: images/val\nnames:\n{names}\n")
-    return file
-
-
-def _scene(pools: Mapping[int, NDArray[Any]], rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[str]]:
-    half = _PIXELS // 2
-    ground = rng.integers(0, 256, 3)
-    scene = np.full((_PIXELS, _PIXELS, 3), ground, np.float64)
-    rows = []
-    for cell in rng.permutation(4)[: rng.integers(2, 5)]:
-        number = rng.integers(len(_DIGITS))
-        pool = pools[_DIGITS[number]]
-        drawn = pool[rng.integers(len(pool))].reshape(8, 8)
-        size = int(rng.integers(40, half + 1))
-        mask = np.asarray(Image.fromarray((drawn / 16 * 255).astype(np.uint8)).resize((size, size))) / 255
-        used = np.argwhere(mask > 0.25)
-        (top, left), (bottom, right) = used.min(axis=0), used.max(axis=0) + 1
-        y, x = np.array(divmod(int(cell), 2)) * half + rng.integers(0, half - size + 1, 2)
-        part = scene[y : y + size, x : x + size]
-        part += mask[..., None] * ((ground + rng.integers(96, 161, 3)) % 256 - part)
-        box = ((x + (left + right) / 2), (y + (top + bottom) / 2), right - left, bottom - top)
-        rows.append(f"{number} " + " ".join(f"{float(value) / _PIXELS:.6f}" for value in box) + "\n")
-    scene += rng.normal(0, 4, scene.shape)
-    return scene.clip(0, 255).astype(np.uint8), rows
 
 
 Cell = tuple[str, str, int]
