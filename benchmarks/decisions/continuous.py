@@ -34,7 +34,7 @@ from tuner.simulation.tables import CurveTable
 from tuner.unit_cube import Floats
 
 WORKERS, BUDGET = 4, 20.0
-PERCENTS = (10, 25, 50, 100)
+PERCENTS = (10, 25, 35, 50, 100)
 METHODS = (
     "auto",
     "asha-promotion",
@@ -44,6 +44,8 @@ METHODS = (
     "ray-asha-10-optuna-tpe",
 )
 _AGAINST = "ray-asha-10-optuna-tpe"
+_COMPARED = (25, 50, 100)
+"""Percentages of the budget at which methods are compared with it."""
 _MOST_TRIALS = 1500
 _TREES = 40
 
@@ -194,25 +196,19 @@ def _modelled(file: Path) -> tuple[CurveTable, CurveModel]:
 
 
 def _table(methods: dict[str, dict[Path, list[Floats]]]) -> str:
-    headers = [
-        "method",
-        *(f"{percent} %" for percent in PERCENTS),
-        "minus Ray at 25 %",
-        "50 %",
-        "100 %",
-        "dead",
-        "trials",
-    ]
+    against = (f"minus Ray at {percent} %" for percent in _COMPARED)
+    headers = ["method", *(f"{percent} %" for percent in PERCENTS), *against, "dead", "trials"]
     rows = []
     for method, by_file in methods.items():
         mean = np.mean([np.mean(runs, axis=0) for runs in by_file.values()], axis=0)
-        minus = ["" if method == _AGAINST else _difference(by_file, methods.get(_AGAINST, {}), at) for at in (1, 2, 3)]
+        minus = ["" if method == _AGAINST else _difference(by_file, methods.get(_AGAINST, {}), at) for at in _COMPARED]
         shown = [f"{value:.3f}" for value in mean[: len(PERCENTS)]]
         rows.append([method, *shown, *minus, f"{mean[-3]:.1%}", f"{mean[-2]:.0f}"])
     return as_markdown(headers, rows)
 
 
-def _difference(one: dict[Path, list[Floats]], other: dict[Path, list[Floats]], at: int) -> str:
+def _difference(one: dict[Path, list[Floats]], other: dict[Path, list[Floats]], percent: int) -> str:
+    at = PERCENTS.index(percent)
     pairs = {
         file.stem: [a[at] - b[at] for a, b in zip(runs, other[file], strict=True)]
         for file, runs in one.items()
