@@ -19,7 +19,7 @@ from benchmarks.end_to_end.phases import Row, rows_of_csv, rows_of_records
 from benchmarks.end_to_end.setup import METRIC, MODEL, Task
 from tuner.contract import ParamValue
 
-SEARCH_SHARE = 0.7
+SEARCH_SHARE = 0.6
 """Share of the budget for `--max-hours` of `tune run`; the rest is for its start and the re-evaluation."""
 
 REEVALUATION = "studies/study/reevaluation/"
