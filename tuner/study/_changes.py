@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from optuna.distributions import json_to_distribution
+from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import StudyModel
@@ -43,6 +43,20 @@ class Change:
     state: str = ""
     """Name of the trial's new state; "" if the state does not change."""
     values: tuple[float, ...] | None = None
+
+    @classmethod
+    def whole(cls, trial: FrozenTrial) -> "Change":
+        """Create the change that adds a trial as it is."""
+        return cls(
+            trial=trial.number,
+            params=dict(trial.params),
+            distributions={name: distribution_to_json(d) for name, d in trial.distributions.items()},
+            curve=dict(trial.intermediate_values),
+            attributes=dict(trial.user_attrs),
+            system_attributes=dict(trial.system_attrs),
+            state=trial.state.name,
+            values=None if trial.values is None else tuple(trial.values),
+        )
 
     def encoded(self) -> str:
         """Encode the change as one line of JSON."""

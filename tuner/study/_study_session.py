@@ -1,6 +1,7 @@
 """Keep a study that is driven in memory, and write every change to its database."""
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import distribution_to_json
 from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -58,6 +58,7 @@ class StudySession:
         self._profiling = ProfilingFacts.decode(attributes.get(PROFILING, {}))
         self._command = tuple(attributes.get(COMMAND, ()))
         self._writer = writer
+        self._changing = threading.RLock()
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
         self._ids = [self._memory.create_new_trial(self._study._study_id, template_trial=trial) for trial in trials]
@@ -153,21 +154,13 @@ class StudySession:
     def _begun(self, trial_id: int, params: dict[str, ParamValue]) -> Proposal:
         """Record a trial that has just started."""
         frozen = self._memory.get_trial(trial_id)
-        if frozen.number < len(self._records):  # it was enqueued with Optuna's own tools
-            self._records[frozen.number] = self._record_of(frozen)
-        else:
-            self._ids.append(trial_id)
-            self._records.append(self._record_of(frozen))
-        self._writer.put(
-            Change(
-                trial=frozen.number,
-                params=dict(frozen.params),
-                distributions={name: distribution_to_json(d) for name, d in frozen.distributions.items()},
-                attributes=dict(frozen.user_attrs),
-                system_attributes=dict(frozen.system_attrs),
-                state=frozen.state.name,
-            )
-        )
+        with self._changing:
+            if frozen.number < len(self._records):  # it was enqueued with Optuna's own tools
+                self._records[frozen.number] = self._record_of(frozen)
+            else:
+                self._ids.append(trial_id)
+                self._records.append(self._record_of(frozen))
+            self._writer.put(Change.whole(frozen))
         return Proposal(number=frozen.number, params=params)
 
     @contextlib.contextmanager
@@ -212,6 +205,19 @@ class StudySession:
         if self._final_run is not None and self._final_run.state == TrialState.RUNNING.name:
             self.record_final_run(replace(self._final_run, state=TrialState.WAITING.name))
 
+    def leave(self, timeout_s: float) -> None:
+        """Put everything that runs back in the queue, and write it, before this thread ends the process.
+
+        The thread that drives the study may still run, and would start the next trial. So it waits for good at its next
+        change of a trial or the final run.
+
+        Args:
+            timeout_s: Maximum time to wait for a change in progress, and for the database.
+        """
+        self._changing.acquire(timeout=timeout_s)  # never released
+        self.interrupt_all()
+        self.flush(timeout_s)
+
     def finish(
         self,
         number: int,
@@ -240,8 +246,9 @@ class StudySession:
 
     def record_final_run(self, facts: FinalRunFacts) -> None:
         """Replace the facts about the final run."""
-        self._final_run = facts
-        self._writer.put(Change(attributes={FINAL_RUN: self._stored(facts.encode())}))
+        with self._changing:
+            self._final_run = facts
+            self._writer.put(Change(attributes={FINAL_RUN: self._stored(facts.encode())}))
 
     def record_reevaluation(self, facts: Mapping[str, Any]) -> None:
         """Replace the facts about the re-evaluation runs, as `tuner.comparison` encodes them."""
@@ -284,17 +291,7 @@ class StudySession:
         }
         yield Change(attributes={name: fact for name, fact in facts.items() if fact})
         for trial_id in self._ids:
-            trial = self._memory.get_trial(trial_id)
-            yield Change(
-                trial=trial.number,
-                params=dict(trial.params),
-                distributions={name: distribution_to_json(d) for name, d in trial.distributions.items()},
-                curve=dict(trial.intermediate_values),
-                attributes=dict(trial.user_attrs),
-                system_attributes=dict(trial.system_attrs),
-                state=trial.state.name,
-                values=None if trial.values is None else tuple(trial.values),
-            )
+            yield Change.whole(self._memory.get_trial(trial_id))
 
     def _record_of(self, trial: FrozenTrial) -> TrialRecord:
         return trial_record(trial, found(trial.user_attrs, self._folder))
@@ -314,33 +311,34 @@ class StudySession:
         value: float | None = None,
         infeasible: bool = False,
     ) -> None:
-        trial_id, memory = self._ids[number], self._memory
-        known = dict(memory.get_trial(trial_id).system_attrs)
-        if infeasible:
-            optuna.Trial(self._study, trial_id).set_constraint(_INFEASIBLE, 1.0)
-        for epoch, metric in (curve or {}).items():
-            memory.set_trial_intermediate_value(trial_id, epoch, metric)
-        attributes = self._stored({**facts.encode(), **({"reason": reason} if reason else {})})
-        for key, fact in attributes.items():
-            memory.set_trial_user_attr(trial_id, key, fact)
-        if state is not None and state.is_finished():
-            if self._records[number].state == TrialState.WAITING:  # Optuna's `tell` accepts running trials only
-                memory.set_trial_state_values(trial_id, state=TrialState.RUNNING)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # CMA-ES warns that it ignores constraints
-                self._study.tell(number, value, state=state)
-        elif state is not None:
-            memory.set_trial_state_values(trial_id, state=state)
-        frozen = memory.get_trial(trial_id)
-        self._records[number] = self._record_of(frozen)
-        noted = {key: fact for key, fact in frozen.system_attrs.items() if key not in known or known[key] != fact}
-        self._writer.put(
-            Change(
-                trial=number,
-                curve=dict(curve or {}),
-                attributes=attributes,
-                system_attributes=noted,
-                state="" if state is None else state.name,
-                values=tuple(frozen.values) if state is not None and frozen.values is not None else None,
+        with self._changing:
+            trial_id, memory = self._ids[number], self._memory
+            known = dict(memory.get_trial(trial_id).system_attrs)
+            if infeasible:
+                optuna.Trial(self._study, trial_id).set_constraint(_INFEASIBLE, 1.0)
+            for epoch, metric in (curve or {}).items():
+                memory.set_trial_intermediate_value(trial_id, epoch, metric)
+            attributes = self._stored({**facts.encode(), **({"reason": reason} if reason else {})})
+            for key, fact in attributes.items():
+                memory.set_trial_user_attr(trial_id, key, fact)
+            if state is not None and state.is_finished():
+                if self._records[number].state == TrialState.WAITING:  # Optuna's `tell` accepts running trials only
+                    memory.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # CMA-ES warns that it ignores constraints
+                    self._study.tell(number, value, state=state)
+            elif state is not None:
+                memory.set_trial_state_values(trial_id, state=state)
+            frozen = memory.get_trial(trial_id)
+            self._records[number] = self._record_of(frozen)
+            noted = {key: fact for key, fact in frozen.system_attrs.items() if key not in known or known[key] != fact}
+            self._writer.put(
+                Change(
+                    trial=number,
+                    curve=dict(curve or {}),
+                    attributes=attributes,
+                    system_attributes=noted,
+                    state="" if state is None else state.name,
+                    values=tuple(frozen.values) if state is not None and frozen.values is not None else None,
+                )
             )
-        )

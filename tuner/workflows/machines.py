@@ -60,11 +60,10 @@ def watched_machines(machines: Machines, study: StudySession, signals: Signals, 
     from tuner.execution.ray_health import watched
 
     def leave(what: str) -> None:
-        """Write the states and end the process from this thread: the main thread hangs in Ray for good."""
+        """Write the states and end the process from this thread: the main thread will hang in Ray."""
         asked = signals.awaited(_SIGNAL_S)  # a signal to every process, as systemd sends it, also ends Ray
         with contextlib.suppress(Exception):
-            study.interrupt_all()
-            study.flush(_LAST_FLUSH_S)
+            study.leave(_LAST_FLUSH_S)
         remove(scratch)
         told = asked or f"{what}; nothing is lost; run the same command again to resume"
         logger.error("driver ended at once: %s", told)

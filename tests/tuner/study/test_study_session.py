@@ -271,3 +271,14 @@ def test_no_thread_is_left_behind(url, spec, paths, space):
     with driven(url, spec, paths) as study:
         ask(study, space)
     assert threading.active_count() == before
+
+
+def test_once_a_thread_leaves_the_thread_that_drives_the_study_can_start_nothing_more(study, space, url):
+    study.begin({"lr0": 0.01}, space)
+    study.leave(5.0)
+    study.interrupt_all()  # the leaving thread itself may still change it
+    drives = threading.Thread(target=study.begin, args=({"lr0": 0.02}, space), daemon=True)
+    drives.start()
+    drives.join(0.3)
+    assert drives.is_alive()
+    assert [trial.state for trial in stored(url)] == [TrialState.WAITING]
