@@ -169,4 +169,4 @@ TOOLS: Mapping[str, Tool] = {
     "tune run (strong_aug)": TuneRun("strong_aug"),
     "tune run (weak_aug)": TuneRun("weak_aug"),
 }
-"""The first three take part unless others are chosen: all of them search every parameter of ultralytics."""
+"""The first three take part unless others are chosen: they search loss weights and each augmentation, too."""

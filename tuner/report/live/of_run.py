@@ -84,11 +84,8 @@ class SearchProgress:
         eta, pace = self.eta_s(), self.pace_s()
         if eta is None or pace is None:
             return None
-        return (
-            eta
-            + comparison_s(self._search.study, self._forecast, pace)
-            + final_run_s(self._search.study, self._forecast, pace)
-        )
+        study, forecast = self._search.study, self._forecast
+        return eta + comparison_s(study, forecast, pace) + final_run_s(study, forecast, pace)
 
     def line(self) -> str:
         """Return the progress on one line."""
