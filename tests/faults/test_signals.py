@@ -132,9 +132,11 @@ def test_a_signal_while_the_data_are_prepared_ends_the_run_as_well(arena):
     assert_nothing_runs(arena)
 
 
-def test_a_signal_while_ray_is_imported_ends_the_run_as_well(arena):
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.4])
+def test_a_signal_while_ray_is_imported_ends_the_run_as_well(arena, delay_s):
     process = arena.start(prepare_seconds=60)
     arena.wait_for(lambda: "_raylet" in Path(f"/proc/{process.pid}/maps").read_text())
+    time.sleep(delay_s)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert_orderly_end(process.returncode, output, 143)

@@ -63,6 +63,15 @@ class Signals:
             self._end = None
         self.check()
 
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let a signal raise only at the end of the block, because code in it would lose or mishandle the exception.
+
+        C extensions swallow any exception in places, as does Python in finalizers and callbacks.
+        """
+        with self.ending(lambda reason: None):
+            yield
+
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
             if self._is_repeated(signum):

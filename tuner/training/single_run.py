@@ -135,7 +135,7 @@ def _make(folder: Path) -> None:
 def _carried_out(
     request: TrainRequest, run: FullRun, signals: Signals, on_record: Callable[[Record], None]
 ) -> EndRecord:
-    with signals.ending(lambda reason: None):  # `should_stop` checks for it
+    with signals.deferred():  # `should_stop` checks for it
         return train_here(
             request,
             run.trainer,

@@ -37,26 +37,34 @@ def held_study(url: str, name: str, paths: StudyPaths, on_event: Callable[[str],
         yield lease
 
 
-def load_ray() -> None:
-    """Import Ray, while a trainer imports torch to check the model: each takes a second or more."""
-    from tuner.execution import ray_node
+def load_ray(signals: Signals) -> None:
+    """Import Ray, while a trainer imports torch to check the model: each takes a second or more.
 
-    ray_node.load()
+    Raises:
+        Interrupted: a signal arrived, now or earlier.
+    """
+    with signals.deferred():  # Ray's extensions swallow exceptions while they are imported
+        from tuner.execution import ray_node
+
+        ray_node.load()
 
 
 @contextlib.contextmanager
 def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"]:
     """Start Ray, or join its cluster."""
-    from tuner.execution.cluster import connected  # Ray takes seconds to import, so first check all else
+    load_ray(signals)  # it takes seconds, so first check all else
+    from tuner.execution.cluster import connected
 
     with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
         signals.arm()
+        signals.check()  # Ray may have swallowed the exception
         yield slots
 
 
 @contextlib.contextmanager
 def watched_machines(machines: Machines, study: StudySession, signals: Signals, end: RunEnd) -> Iterator["Slots"]:
     """Connect to the machines, and end the process cleanly if Ray stops answering."""
+    load_ray(signals)
     from tuner.execution.ray_health import watched
 
     def leave(what: str) -> None:

@@ -139,7 +139,7 @@ def _in_a_slot(
 ) -> EndRecord:
     from tuner.execution.remote_trainer import train_remotely
 
-    with signals.ending(lambda reason: None):  # `should_stop` handles it
+    with signals.deferred():  # `should_stop` handles it
         return train_remotely(
             request,
             options.machines.trainer,

@@ -1,6 +1,7 @@
 """Carry out `tune run` and `tune promote`: prepare, search, compare, train the winner in full, export."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tuner.comparison.reevaluation import Reevaluation, plan_for
@@ -90,8 +91,13 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
     ):
         view.note(f"study {options.name} in {options.paths.root}")
         view.preparing("checking the data set and the model")
-        trainer = options.machines.trainer
-        prepared = prepared_by(trainer, options.data, options.model, options.paths.root, meanwhile=load_ray)
+        prepared = prepared_by(
+            options.machines.trainer,
+            options.data,
+            options.model,
+            options.paths.root,
+            meanwhile=partial(load_ray, signals),
+        )
         view.preparing("opening the study")
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
             end.reads(study)
@@ -325,7 +331,7 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
         final_run.report(record)
 
     # `should_stop` handles signals.
-    with signals.ending(lambda reason: None), session.view.watching_final_run(final_run):
+    with signals.deferred(), session.view.watching_final_run(final_run):
         end = train_remotely(
             request,
             machines.trainer,

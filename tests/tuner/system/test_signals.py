@@ -1,5 +1,6 @@
 """What a signal means: once, twice, ignored, in a main thread that hangs."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -55,6 +56,29 @@ def test_a_hang_up_that_was_ignored_from_the_start_stays_ignored():
     assert process.poll() is None
     process.terminate()
     assert process.wait(10) == 143
+
+
+def swallow_a_signal(finished):
+    """As an extension does on its import: it goes on whatever was raised."""
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+        finished.append("the statement after the signal")
+    finished.append("the block")
+
+
+def test_a_deferred_signal_ends_the_block_even_if_its_code_swallows_every_exception():
+    finished = []
+    with pytest.raises(Interrupted), trapped_signals() as signals, signals.deferred():
+        swallow_a_signal(finished)
+    assert finished == ["the statement after the signal", "the block"]
+
+
+def test_a_deferred_signal_ends_every_later_block_before_it_begins():
+    with trapped_signals() as signals:
+        with pytest.raises(Interrupted), signals.deferred():
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted), signals.deferred():
+            pytest.fail("the block has begun")
 
 
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
