@@ -38,9 +38,9 @@ class Decider:
         self.history = history
 
     @property
-    def validated(self) -> tuple[int, ...]:
+    def rungs(self) -> tuple[int, ...]:
         """Epochs whose metric the decisions need, ascending, besides the last one."""
-        return self._engine.strategy.validated
+        return self._engine.strategy.rungs.epochs
 
     def resumed(self) -> int | None:
         """Return a paused trial that should resume before a new one starts; None if there is none."""

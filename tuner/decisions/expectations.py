@@ -33,8 +33,9 @@ _LOSS = 0.6
 _PRIOR_PAIRS = 40.0
 """Number of trials that these assumptions weigh as much as. With few, the order at a rung changes with each trial that
 goes further, and trials continue that soon fall behind again."""
-_PRIOR_LEARNERS = 2.0
-"""Number of trials that the assumption of a trustworthy metric weighs as much as."""
+_UNKNOWN_TRUST = 0.3
+"""Trust in the metric at a rung before a trial has gone further. It hardly matters where early metrics rank well. Where
+they mislead, low trust saves the first promotions."""
 _LEAST_SPREAD = 0.25
 """Minimum standard deviation, in normal scores, that is divided by."""
 _UNEXPLAINED = (0.02, 1.0)
@@ -86,7 +87,7 @@ def _expectations(history: History, rungs: Rungs) -> Expectations:
         falls = _falls(history, arrived, rung, lost)
         signs = np.stack([normal_scores(values), falls], axis=1)
         further = np.isfinite(mean[arrived])
-        trust = _trust(history, arrived[~lost], rung) if falls.any() else 1.0
+        trust = _trust(history, rungs, rung) if falls.any() else 1.0
         expected, unexplained = _regression(signs, mean[arrived], further, trust)
         new = ~further & ~lost
         mean[arrived[new]] = expected[new]
@@ -105,20 +106,23 @@ def _falls(history: History, trials: Trials, rung: int, lost: NDArray[np.bool_])
     return normal_scores(fall) if np.isfinite(fall).any() else np.zeros(len(trials))
 
 
-def _trust(history: History, trials: Trials, rung: int) -> float:
-    """Return how far the metric at a rung can be trusted, 0..1: above chance, how many trials improved on their start.
+def _trust(history: History, rungs: Rungs, rung: int) -> float:
+    """Return how far the metric at a rung can be trusted, 0..1: its best value as a share of the best one later.
 
-    If half of the trials have a lower metric than after their first epoch, the metric is noise. On recorded curves of a
-    detector, this value is close to the rank correlation with the final metric (docs/decisions-benchmark.md). It is 1
-    if the metric of the first epoch is unknown.
+    The mAP of a detector begins at 0. As long as all trials are far below what they reach later, those that begin to
+    learn early are ahead, and they need not end ahead.
+
+    Returns:
+        The share; `_UNKNOWN_TRUST` before a trial has gone further, and 1 for a metric that can be negative, because
+        its zero means nothing.
     """
-    first, now = history.values[trials, 0], history.values[trials, rung - 1]
-    both = np.isfinite(first) & np.isfinite(now)
-    if not both.any():
+    compared = [epoch for epoch in (*rungs.epochs, history.epochs) if epoch >= rung]
+    values = history.values[:, [epoch - 1 for epoch in compared]]
+    if np.fmin.reduce(values, axis=None) < 0.0:
         return 1.0
-    risen = np.sum(now[both] > first[both]) + 0.5 * np.sum(now[both] == first[both])
-    share = (risen + 0.75 * _PRIOR_LEARNERS) / (both.sum() + _PRIOR_LEARNERS)
-    return float(np.clip(2.0 * share - 1.0, 0.0, 1.0))
+    best, *later = np.fmax.reduce(values, axis=0)
+    highest = np.fmax.reduce(later)
+    return min(float(best / highest), 1.0) if highest > 0.0 else _UNKNOWN_TRUST
 
 
 def _regression(signs: Floats, results: Floats, further: NDArray[np.bool_], trust: float) -> tuple[Floats, float]:

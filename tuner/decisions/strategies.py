@@ -54,10 +54,6 @@ class Strategy(Protocol):
     @property
     def rungs(self) -> Rungs: ...
 
-    @property
-    def validated(self) -> tuple[int, ...]:
-        """Epochs whose metric the rule needs, ascending, besides the last one."""
-
     def resumed(self, history: History) -> int | None:
         """Return a paused trial that should resume now; None if there is none."""
 
@@ -79,10 +75,6 @@ class Asha:
 
     rungs: Rungs
     has_baseline: bool = True
-
-    @property
-    def validated(self) -> tuple[int, ...]:
-        return self.rungs.epochs
 
     def resumed(self, history: History) -> int | None:
         return None
@@ -122,11 +114,6 @@ class Promotion:
     has_baseline: bool = True
     by_expectation: bool = False
     """True to compare trials by their expected final results, False to compare them by the metric at the rung."""
-
-    @property
-    def validated(self) -> tuple[int, ...]:
-        rungs = self.rungs.epochs
-        return tuple(sorted({1, *rungs})) if rungs and self.by_expectation else rungs
 
     def resumed(self, history: History) -> int | None:
         for rung in reversed(self.rungs.epochs):

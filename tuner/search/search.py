@@ -213,7 +213,7 @@ class Search:
 
     def _request(self, trial: TrialRecord) -> TrainRequest:
         spec = self._study.spec
-        needed = tuple(sorted({*self._decider.validated, spec.epochs}))
+        needed = tuple(sorted({*self._decider.rungs, spec.epochs}))
         return train_request(
             Inputs.of_study(spec),
             trial.params,

@@ -12,13 +12,11 @@ EPOCHS = 27
 P, C, LOST = Status.PAUSED, Status.COMPLETE, Status.LOST
 
 
-def searched(early, final, losses=None, *, starts=None, complete=0):
+def searched(early, final=None, losses=None, *, complete=0):
     """A history of trials at epoch 3; the first ones are complete. Losses are those at epochs 1 and 3."""
     history = History(epochs=EPOCHS, dimensions=1)
     for number, value in enumerate(early):
         history.begin(np.array([0.5]))
-        if starts is not None:
-            history.report(number, 1, starts[number])
         history.report(number, 3, value)
         if losses is not None:
             history.note_loss(number, 1, losses[number][0])
@@ -55,7 +53,7 @@ def test_a_lost_trial_is_worse_than_any_and_leaves_nothing_open(history):
     assert list(np.isfinite(expected)) == [True, True, False, False]
 
 
-def test_without_losses_and_first_metrics_the_order_of_the_metric_counts(history):
+def test_without_losses_the_order_of_the_metric_counts(history):
     values = [0.1, 0.5, 0.3, 0.2]
     expected = expectations(history(*({3: value} for value in values)), RUNGS).mean
     assert list(np.argsort(expected)) == list(np.argsort(values))
@@ -74,24 +72,63 @@ def test_equal_values_have_equal_expectations(history):
     assert np.allclose(normal_scores(np.array([1.0, 1.0])), 0.0)
 
 
-def test_while_no_metric_has_risen_the_fall_of_the_loss_decides():
-    rng = np.random.default_rng(0)
-    falls, noise = rng.random(40), rng.random(40)
-    losses = [(10.0, 10.0 * np.exp(-fall)) for fall in falls]
-    stuck = searched(early=noise * 1e-3, final=None, losses=losses, starts=noise * 1e-3 + 1e-4)
-    risen = searched(early=noise, final=None, losses=losses, starts=noise - 0.5)
-    assert correlation(expectations(stuck, RUNGS).mean, normal_scores(falls)) > 0.95
-    assert correlation(expectations(risen, RUNGS).mean, normal_scores(noise)) > 0.95
+def trusting(early, falls, later):
+    """How far the expectations of trials at epoch 3 follow their metric and the fall of their loss; one is complete.
+
+    Its metric and its fall are in the middle, so it says nothing but where metrics end.
+    """
+    middle = (float(np.median(early)), float(np.median(falls)))
+    losses = [(10.0, 10.0 * np.exp(-fall)) for fall in (middle[1], *falls)]
+    history = searched([middle[0], *early], [later], losses, complete=1)
+    expected = expectations(history, RUNGS).mean[1:]
+    return correlation(expected, normal_scores(early)), correlation(expected, normal_scores(falls))
 
 
-def test_without_losses_the_metric_counts_even_if_it_has_not_risen():
-    seen = expectations(searched(early=[0.1, 0.3, 0.2], final=None, starts=[0.5, 0.5, 0.5]), RUNGS)
-    assert list(np.argsort(seen.mean)) == [0, 2, 1]
+RNG = np.random.default_rng(0)
+METRICS, FALLS = RNG.random(40), RNG.random(40)
 
 
-def test_metrics_of_zero_are_not_trusted_over_the_loss():
+def test_the_lower_the_metric_of_a_rung_is_than_later_ones_the_more_the_loss_counts():
+    by_metric, by_loss = zip(*(trusting(METRICS, FALLS, later) for later in (1.0, 2.0, 8.0, 1e4)), strict=True)
+    assert by_metric[0] > 0.99
+    assert by_loss[-1] > 0.99
+    assert list(by_metric) == sorted(by_metric, reverse=True)
+    assert list(by_loss) == sorted(by_loss)
+
+
+def test_before_a_trial_has_gone_further_the_loss_counts_more_than_the_metric():
+    losses = [(10.0, 10.0 * np.exp(-fall)) for fall in FALLS]
+    expected = expectations(searched(METRICS, losses=losses), RUNGS).mean
+    by_metric, by_loss = (correlation(expected, normal_scores(signs)) for signs in (METRICS, FALLS))
+    assert 0.3 < by_metric < by_loss < 0.99
+
+
+def test_a_metric_that_falls_after_the_rung_counts_in_full():
+    assert trusting(METRICS, FALLS, 0.3) == pytest.approx(trusting(METRICS, FALLS, METRICS.max()))
+
+
+def test_a_metric_that_can_be_negative_counts_in_full():
+    """As a loss with its sign turned round, whose ratios mean nothing."""
+    assert trusting(METRICS - 2.0, FALLS, -0.1)[0] > 0.99
+    assert trusting(METRICS - 0.5, FALLS, 100.0)[0] > 0.99
+
+
+def test_metrics_between_the_rungs_change_nothing():
     losses = [(10.0, 9.0), (10.0, 5.0), (10.0, 7.0)]
-    seen = expectations(searched(early=[0.0] * 3, final=None, losses=losses, starts=[0.0] * 3), RUNGS)
+    plain, more = (searched([0.1, 0.3, 0.2], [0.4], losses, complete=1) for _ in range(2))
+    for epoch in (1, 2, 5, 20):
+        more.report(0, epoch, 0.9)
+    assert np.array_equal(expectations(plain, RUNGS).mean, expectations(more, RUNGS).mean)
+
+
+def test_without_losses_a_metric_far_below_later_ones_decides_too():
+    seen = expectations(searched([0.1, 0.3, 0.2, 0.15], [50.0], complete=1), RUNGS)
+    assert list(np.argsort(seen.mean[1:])) == [2, 1, 0]
+
+
+def test_while_all_metrics_are_zero_the_loss_decides():
+    losses = [(10.0, 9.0), (10.0, 5.0), (10.0, 7.0)]
+    seen = expectations(searched(early=[0.0] * 3, losses=losses), RUNGS)
     assert list(np.argsort(seen.mean)) == [0, 2, 1]
 
 

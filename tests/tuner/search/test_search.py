@@ -47,11 +47,6 @@ def test_a_request_carries_the_whole_configuration_and_the_rungs(search, paths):
     assert request.directory == str(paths.trial(0))
 
 
-def test_trials_of_auto_are_validated_after_the_first_epoch_too(study, space, paths, terms):
-    request = Search(study, space.with_settings(strategy="auto"), paths, terms).suggest()
-    assert request.validation_epochs == (1, 3, 9)
-
-
 def test_the_losses_at_validated_epochs_are_recorded_with_the_trial(search, study):
     play(search, search.suggest(), 0.1, 0.2)
     assert study.trial(0).facts.losses == {1: 1.0, 3: 1.0, 9: 1.0}
