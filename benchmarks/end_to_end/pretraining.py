@@ -27,6 +27,8 @@ _ARGUMENTS = {
     "device": "cpu",
     "plots": False,
 }
+TRACKERS = ("clearml", "comet", "dvc", "mlflow", "neptune", "tensorboard", "wandb")
+"""Settings of ultralytics that log a run elsewhere, some of them in the current folder."""
 _IMAGES, _VAL_IMAGES = 384, 48
 
 
@@ -34,15 +36,16 @@ def pretrained(folder: Path) -> Path:
     """Return the weights, which are trained once in this folder, in about two minutes."""
     weights = folder / "pretrained.pt"
     if not weights.exists():
-        os.environ["YOLO_OFFLINE"] = "true"
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             pool.submit(_train, folder).result().rename(weights)
     return weights
 
 
 def _train(folder: Path) -> Path:
-    from ultralytics import YOLO
+    os.environ.update(YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(folder / "settings"))
+    from ultralytics import YOLO, settings
 
+    settings.update({name: False for name in settings if name in TRACKERS})
     data = compose_digits(folder / "pretraining", train_images=_IMAGES, val_images=_VAL_IMAGES, digits=OTHER_DIGITS)
     model = YOLO(ARCHITECTURE)
     model.train(data=str(data), project=str(folder / "pretraining"), name="run", exist_ok=True, **_ARGUMENTS)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.digits import compose_digits
-from benchmarks.end_to_end.pretraining import pretrained
+from benchmarks.end_to_end.pretraining import TRACKERS, pretrained
 
 MODEL = "model.pt"
 """Initial weights, in the folder of each command."""
 METRIC = "metrics/mAP50-95(B)"
 
-_TRACKERS = ("clearml", "comet", "dvc", "mlflow", "neptune", "tensorboard", "wandb")
 # Also brings the packages into the memory of the system, so that no tool pays for being the first.
 _PREPARATION = """
 import optuna, ray.tune
@@ -63,6 +62,6 @@ def prepared(folder: Path, task: Task) -> tuple[Path, dict[str, str]]:
         "YOLO_OFFLINE": "true",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    command = [sys.executable, "-c", _PREPARATION % (_TRACKERS,)]
+    command = [sys.executable, "-c", _PREPARATION % (TRACKERS,)]
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return file, environment
