@@ -230,6 +230,24 @@ _RULES = (
             "cudnn_status_alloc_failed",
         ),
     ),
+    # Before the next rule, because ultralytics takes some of these for a lack of memory. They have several causes: a
+    # device that another process fills, a faulty one, a lost context. The same trial can succeed elsewhere.
+    _Rule(
+        said=_saying("cuDNN or cuBLAS failed on the GPU, which is faulty or whose memory another process fills"),
+        retryable=True,
+        words=(
+            "cudnn_status_internal_error",
+            "cudnn_status_not_initialized",
+            "cudnn_status_execution_failed",
+            "cudnn_status_mapping_error",
+            "cublas_status_not_initialized",
+            "cublas_status_internal_error",
+            "cublas_status_execution_failed",
+            "cublas_status_mapping_error",
+            "unable to find an engine",
+            "unable to find a valid cudnn algorithm",
+        ),
+    ),
     _Rule(
         said=_some_memory,
         outcome=Outcome.OUT_OF_MEMORY,
@@ -248,8 +266,19 @@ _RULES = (
     _Rule(
         said=_saying("a data loader process died"),
         retryable=True,
-        words=("is killed by signal", ") exited unexpectedly"),
+        words=("is killed by signal", ") exited unexpectedly", "pin memory thread exited"),
         lost_process=True,
+    ),
+    _Rule(
+        said=_saying("too many files are open (raise `ulimit -n`, or train with fewer threads)"),
+        errnos=(errno.EMFILE, errno.ENFILE),
+        words=("received 0 items of ancdata",),
+    ),
+    _Rule(
+        said=_saying("the system started no further process or thread (raise `ulimit -u` or the container's limit)"),
+        retryable=True,
+        types=(BlockingIOError,),
+        words=("can't start new thread",),
     ),
     # A GPU kernel detected an error in the code: it fails again, on any device.
     _Rule(
@@ -264,6 +293,12 @@ _RULES = (
             "found no nvidia driver",
             "forward compatibility was attempted",
             "no kernel image is available",
+            "driver/library version mismatch",  # NVML, after an update without a restart
+            "unsupported display driver / cuda driver combination",
+            "compiled with an unsupported toolchain",
+            "not supported in the installed cuda driver",
+            "cuda driver is a stub library",
+            "torch not compiled with cuda enabled",
         ),
     ),
     _Rule(
@@ -271,16 +306,34 @@ _RULES = (
         retryable=True,
         words=(
             "uncorrectable ecc",
+            "uncorrectable nvlink",
+            "gpu memory over nvlink or a hardware error",
+            "in external entity",
             "unspecified launch failure",
             "hardware stack error",
             "launch timed out",
             "busy or unavailable",
+            "already in use by a different thread",  # a device in exclusive mode
             "no cuda-capable device is detected",
+            "no cuda gpus are available",
             "gpu is lost",
+            "fallen off the bus",
+            "gpu requires reset",
+            "unable to determine the device handle",
+            "cuda error: initialization error",
+            "driver shutting down",
+            "context is destroyed",
+            "invalid device context",
+            "wait operation timed out",
             "system not yet initialized",
             "cuda error: unknown error",
             "cuda unknown error",
         ),
+    ),
+    _Rule(
+        said=_saying("NVIDIA's MPS server failed"),
+        retryable=True,
+        words=("mps client", "mps server", "support device connections have been exhausted"),
     ),
     _Rule(
         said=_saying("the ranks of the run lost their connection"),
@@ -294,6 +347,13 @@ _RULES = (
             "unhandled cuda error",
             "collective operation timeout",
             "timed out waiting",
+            "nccl communicator was aborted",
+            "ncclinternalerror",
+            "socket has timed out",
+            "socket has failed",
+            "socket timeout",
+            "connectfullmesh failed",
+            "connection was likely closed",
         ),
         lost_process=True,
     ),

@@ -1,5 +1,6 @@
 """What a failure is called: each rule by itself, with the words that torch, CUDA and the kernel really use."""
 
+import ctypes
 import errno
 import os
 import resource
@@ -114,25 +115,104 @@ def test_a_full_or_broken_disk_is_worth_another_try_and_is_named(error, tmp_path
     assert "\n" not in end.message
 
 
+FAILED_GPU, FAILED_LIBRARY = "the GPU or its driver failed", "cuDNN or cuBLAS failed on the GPU"
+LOST_RANKS, FAILED_MPS = "lost their connection", "NVIDIA's MPS server failed"
+OLD_DRIVER = "the NVIDIA driver does not match this PyTorch"
+
+CUDA_TEXTS = {
+    "uncorrectable ECC error encountered": FAILED_GPU,
+    "uncorrectable NVLink error detected during the execution": FAILED_GPU,
+    "Invalid access of peer GPU memory over nvlink or a hardware error": FAILED_GPU,
+    "unspecified launch failure": FAILED_GPU,
+    "hardware stack error": FAILED_GPU,
+    "the launch timed out and was terminated": FAILED_GPU,
+    "CUDA-capable device(s) is/are busy or unavailable": FAILED_GPU,
+    "exclusive-thread device already in use by a different thread": FAILED_GPU,
+    "no CUDA-capable device is detected": FAILED_GPU,
+    "initialization error": FAILED_GPU,
+    "driver shutting down": FAILED_GPU,
+    "context is destroyed": FAILED_GPU,
+    "invalid device context": FAILED_GPU,
+    "wait operation timed out": FAILED_GPU,
+    "system not yet initialized": FAILED_GPU,
+    "an async error has occured in external entity outside of CUDA": FAILED_GPU,
+    "unknown error": FAILED_GPU,
+    "MPS client failed to connect to the MPS control daemon or the MPS server": FAILED_MPS,
+    "the remote procedural call between the MPS server and the MPS client failed": FAILED_MPS,
+    "MPS server is not ready to accept new MPS client requests": FAILED_MPS,
+    "the hardware resources required to create MPS client have been exhausted": FAILED_MPS,
+    "the hardware resources required to support device connections have been exhausted": FAILED_MPS,
+    "the MPS client has been terminated by the server": FAILED_MPS,
+}
+"""Texts of the CUDA runtime for what a machine did, with what they are called."""
+
+PERMANENT_CUDA_TEXTS = {
+    "CUDA driver version is insufficient for CUDA runtime version": OLD_DRIVER,
+    "no kernel image is available for execution on the device": OLD_DRIVER,
+    "forward compatibility was attempted on non supported HW": OLD_DRIVER,
+    "system has unsupported display driver / cuda driver combination": OLD_DRIVER,
+    "the provided PTX was compiled with an unsupported toolchain.": OLD_DRIVER,
+    "API call is not supported in the installed CUDA driver": OLD_DRIVER,
+    "CUDA driver is a stub library": OLD_DRIVER,
+    "device-side assert triggered": "a class id is out of range",
+    "an illegal memory access was encountered": "",
+    "an illegal instruction was encountered": "",
+    "misaligned address": "",
+    "too many resources requested for launch": "",
+    "invalid argument": "",
+    "operation not supported": "",
+}
+"""The same for what fails again on any try."""
+
+
+@pytest.mark.parametrize("text", [*CUDA_TEXTS, *PERMANENT_CUDA_TEXTS])
+def test_the_texts_are_those_of_the_installed_cuda_runtime(text):
+    libraries = list(Path(torch.__file__).parents[1].glob("nvidia/**/libcudart.so*"))
+    if not libraries:
+        pytest.skip("this PyTorch comes without a CUDA runtime")
+    describe = ctypes.CDLL(str(libraries[0])).cudaGetErrorString
+    describe.restype = ctypes.c_char_p
+    assert text in {describe(number).decode() for number in range(1000)}
+
+
+# What torch, its libraries and drivers add to these. In public reports the cuDNN and cuBLAS errors have one cause as
+# often as another: memory that others filled, a faulty device, a lost context (pytorch/pytorch issue 1171,
+# ultralytics' `trainer.py`, zcablii/LSKNet issue 67, where one of two equal GPUs has it).
 RETRYABLE = [
+    *((f"CUDA error: {text}\nCompile with `TORCH_USE_CUDA_DSA`.", said) for text, said in CUDA_TEXTS.items()),
+    ("No CUDA GPUs are available", FAILED_GPU),
+    ("CUDA unknown error - this may be due to an incorrectly set up environment", FAILED_GPU),
+    ("Unable to determine the device handle for GPU0000:03:00.0: Unknown Error", FAILED_GPU),
+    ("Unable to determine the device handle for GPU 0000:02:00.0: GPU is lost.", FAILED_GPU),
+    ("NVML: GPU requires reset", FAILED_GPU),
+    ("GPU has fallen off the bus", FAILED_GPU),
+    ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR", FAILED_LIBRARY),
+    ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED", FAILED_LIBRARY),
+    ("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED", FAILED_LIBRARY),
+    ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", FAILED_LIBRARY),
+    ("cuDNN error: CUDNN_STATUS_MAPPING_ERROR", FAILED_LIBRARY),
+    ("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`", FAILED_LIBRARY),
+    ("CUDA error: CUBLAS_STATUS_INTERNAL_ERROR when calling `cublasSgemm(handle)`", FAILED_LIBRARY),
+    ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(handle)`", FAILED_LIBRARY),
+    ("GET was unable to find an engine to execute this computation", FAILED_LIBRARY),
+    ("Unable to find a valid cuDNN algorithm to run convolution", FAILED_LIBRARY),
     ("unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)", "/dev/shm"),
     ("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
      "shared memory.", "/dev/shm"),
     ("DataLoader worker (pid 7) is killed by signal: Killed. ", "a data loader process died"),
     ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "a data loader process died"),
-    ("CUDA error: uncorrectable ECC error encountered", "the GPU or its driver failed"),
-    ("CUDA error: unspecified launch failure", "the GPU or its driver failed"),
-    ("CUDA error: the launch timed out and was terminated: launch timed out", "the GPU or its driver failed"),
-    ("CUDA error: all CUDA-capable devices are busy or unavailable", "the GPU or its driver failed"),
-    ("No CUDA GPUs are available: no CUDA-capable device is detected", "the GPU or its driver failed"),
-    ("CUDA error: unknown error", "the GPU or its driver failed"),
-    (
-        "NCCL error in: ProcessGroupNCCL.cpp:1, unhandled system error (run with NCCL_DEBUG=INFO)",
-        "lost their connection",
-    ),
-    ("ncclRemoteError: A call failed possibly due to a network error", "lost their connection"),
-    ("[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)", "lost their connection"),
-    ("[pair.cc:547] Connection closed by peer [127.0.0.1]:1234", "lost their connection"),
+    ("Pin memory thread exited unexpectedly", "a data loader process died"),
+    ("can't start new thread", "no further process or thread"),
+    ("NCCL error in: ProcessGroupNCCL.cpp:1, unhandled system error (run with NCCL_DEBUG=INFO)", LOST_RANKS),
+    ("NCCL error in: NCCLUtils.hpp:1, unhandled cuda error (run with NCCL_DEBUG=INFO for details)", LOST_RANKS),
+    ("ncclRemoteError: A call failed possibly due to a network error", LOST_RANKS),
+    ("ncclInternalError: Internal check failed.", LOST_RANKS),
+    ("[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)", LOST_RANKS),
+    ("NCCL communicator was aborted on rank 6. Original reason for failure was: [Rank 6] Watchdog", LOST_RANKS),
+    ("[pair.cc:547] Connection closed by peer [127.0.0.1]:1234", LOST_RANKS),
+    ("[c10d] The client socket has timed out after 600s while trying to connect to (127.0.0.1, 29500).", LOST_RANKS),
+    ("The server socket has failed to listen on any local network address. port: 29500", LOST_RANKS),
+    ("Gloo connectFullMesh failed with [gloo/transport/tcp/pair.cc:144] no error", LOST_RANKS),
 ]  # fmt: skip
 
 
@@ -143,28 +223,52 @@ def test_what_the_machine_did_is_worth_another_try(text, said):
     assert said in end.message
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "CUDA error: device-side assert triggered",
-        "The NVIDIA driver on your system is too old (found version 11040)",
-        "CUDA driver version is insufficient for CUDA runtime version",
-        "Found no NVIDIA driver on your system.",
-        "CUDA error: no kernel image is available for execution on the device",
-        "CUDA error: an illegal memory access was encountered",
-        "ncclInvalidUsage: This usually reflects invalid usage of NCCL library.",
-        "mat1 and mat2 shapes cannot be multiplied",
-    ],
-)
-def test_what_fails_again_is_not_tried_again(text):
+@pytest.mark.parametrize("text", [text for text, said in RETRYABLE if said == FAILED_LIBRARY])
+def test_what_ultralytics_takes_for_a_lack_of_memory_may_be_a_lost_device(text):
+    """Our trainer refuses its second try with a smaller batch; the batch must not be ruled out for good."""
+    end = end_of(caused(OutOfMemoryError("training ran out of memory"), by=RuntimeError(text)), devices=(0,))
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert FAILED_LIBRARY in end.message
+
+
+PERMANENT = [
+    *((f"CUDA error: {text}", said) for text, said in PERMANENT_CUDA_TEXTS.items()),
+    ("The NVIDIA driver on your system is too old (found version 11040)", OLD_DRIVER),
+    ("Found no NVIDIA driver on your system.", OLD_DRIVER),
+    ("Failed to initialize NVML: Driver/library version mismatch", OLD_DRIVER),
+    ("Torch not compiled with CUDA enabled", OLD_DRIVER),
+    ("received 0 items of ancdata", "raise `ulimit -n`"),
+    ("[Errno 24] Too many open files: '/data/3.jpg'", "raise `ulimit -n`"),
+    ("cuDNN error: CUDNN_STATUS_BAD_PARAM", ""),
+    ("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.", ""),
+    ("CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasSgemm(handle)`", ""),
+    ("ncclInvalidUsage: This usually reflects invalid usage of NCCL library.", ""),
+    ("Cannot re-initialize CUDA in forked subprocess.", ""),
+    ("mat1 and mat2 shapes cannot be multiplied", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), PERMANENT)
+def test_what_fails_again_is_not_tried_again(text, said):
     end = end_of(RuntimeError(text), oom_kill=True)
     assert (end.outcome, end.retryable) == (Outcome.ERROR, False)
     assert text in end.message
+    assert said in end.message
+
+
+def test_a_process_that_could_not_be_forked_is_worth_another_try():
+    end = end_of(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"))
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert "ulimit -u" in end.message
 
 
 @pytest.mark.parametrize(
     "text",
-    ["DataLoader worker (pid 7) is killed by signal: Killed. ", "[pair.cc:547] Connection closed by peer [::1]:1"],
+    [
+        "DataLoader worker (pid 7) is killed by signal: Killed. ",
+        "Pin memory thread exited unexpectedly",
+        "[pair.cc:547] Connection closed by peer [::1]:1",
+    ],
 )
 def test_a_process_that_is_gone_after_the_kernel_killed_for_memory_ran_out_of_it(text):
     end = end_of(RuntimeError(text), oom_kill=True)

@@ -60,8 +60,18 @@ def test_state_space_parameters_get_no_weight_decay_and_no_bias_warm_up(search_t
     assert sum(decay > 0 for ((_, decay),) in groups.values()) > 50, "ordinary weights are decayed"
 
 
-@pytest.mark.parametrize("message", ["CUDA out of memory. Tried to allocate 2 GiB", "CUBLAS_STATUS_ALLOC_FAILED"])
-def test_running_out_of_memory_ends_the_trial_instead_of_halving_the_batch(train_request, monkeypatch, message):
+@pytest.mark.parametrize(
+    ("message", "outcome", "is_retryable"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", Outcome.OUT_OF_MEMORY, False),
+        ("CUBLAS_STATUS_ALLOC_FAILED", Outcome.OUT_OF_MEMORY, False),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR", Outcome.ERROR, True),
+        ("GET was unable to find an engine to execute this computation", Outcome.ERROR, True),
+    ],
+)
+def test_what_ultralytics_takes_for_a_lack_of_memory_ends_the_trial_with_its_batch(
+    train_request, monkeypatch, message, outcome, is_retryable
+):
     batches = []
 
     def preprocess_batch(self, batch):
@@ -70,7 +80,7 @@ def test_running_out_of_memory_ends_the_trial_instead_of_halving_the_batch(train
 
     monkeypatch.setattr(SearchTrainer, "preprocess_batch", preprocess_batch)
     end = trial.run(train_request(epochs=1), lambda record: None)
-    assert end.outcome == Outcome.OUT_OF_MEMORY
+    assert (end.outcome, end.retryable) == (outcome, is_retryable)
     assert batches == [8]
 
 
