@@ -40,6 +40,7 @@ def test_the_fault_matrix_has_all_its_rows():
         "+j",
         "+k",
         "+l",
+        "+m",
     ]
 
 

@@ -358,6 +358,13 @@ def fault_error(argument: str, value: Value) -> NoReturn:
     raise End(EndRecord(outcome=Outcome.ERROR, message=f"RuntimeError: at batch {time.time_ns()}"))
 
 
+def fault_lost(argument: str, value: Value) -> Value:
+    """Fail if this is one of the GPUs that are lost."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "") in argument.split(","):
+        raise End(EndRecord(outcome=Outcome.ERROR, message="CUDA error: GPU is lost", retryable=True))
+    return value
+
+
 def fault_vanish(argument: str, value: Value, request: TrainRequest) -> NoReturn:
     """Move the data set away, as a user does, and fail because training does not find its files."""
     folder = Path(request.data).parent

@@ -7,7 +7,7 @@ is suggested again, and resumes from the checkpoint in its folder.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
@@ -159,15 +159,20 @@ class Reevaluation:
         """Return the number of a run while it is live: its position in the plan."""
         return self.known.plan.runs.index(Run(request.trial, request.seed))
 
-    def suggest(self) -> TrainRequest | None:
-        """Return the request for the next run; None if there is nothing to train now."""
+    def suggest(self, avoided: Collection[int] = ()) -> TrainRequest | None:
+        """Return the request for the next run; None if there is nothing to train now.
+
+        Args:
+            avoided: Numbers of runs that are suggested only if there are no others.
+        """
         if self.finished:
             return None
         running = [live.run for live in self.live.values()]
         wanted = next_runs(self.known.plan, self.known.evidence, running=running, ahead=self._ahead)
         if not wanted:
             return None
-        run = wanted[0]
+        numbers = {run: self.known.plan.runs.index(run) for run in wanted}
+        run = next((run for run in wanted if numbers[run] not in avoided), wanted[0])
         request = self._request(run)
         attempts = self._attempts.setdefault(run, Attempts())
         self.live[self.number_of(request)] = LiveRun(number=run.trial, seed=run.seed, attempts=attempts)

@@ -8,20 +8,29 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.result import NODE_IP
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from tuner.contract import EndRecord, TrainRequest, decode, encode
+from tuner.contract import EndRecord, EpochRecord, TrainRequest, decode, encode
 from tuner.exceptions import MachineError, TunerError
 from tuner.execution.cluster import Slots
-from tuner.execution.trial_actor import COMMAND_KEY, HANG_TIMEOUTS_KEY, RECORDS_KEY, REQUEST_KEY, TrialActor
+from tuner.execution.slot_health import Place, SlotHealth
+from tuner.execution.trial_actor import (
+    COMMAND_KEY,
+    HANG_TIMEOUTS_KEY,
+    PLACE_KEY,
+    RECORDS_KEY,
+    REQUEST_KEY,
+    TrialActor,
+)
 from tuner.execution.watchdog import HangTimeouts
 from tuner.study import DECIDED, INTERRUPTED, LOST, OpenSpan, Timeline
 from tuner.system.disk_space import shortage
@@ -48,6 +57,9 @@ class _Driver:
         self.next_disk_check_s = 0.0
         self.looked_s = time.monotonic()
         self.numbers: dict[str, int] = {}
+        self.health = SlotHealth(slots.number)
+        self.parked: set[str] = set()
+        """Ray trials without a run, which continue only to keep their slot, because nothing should start on it."""
         self.spans: dict[str, OpenSpan] = {}
         self.failure: Exception | None = None
 
@@ -68,6 +80,29 @@ class _Driver:
         slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
         self.workload.live[self.numbers[trial_id]].slot = slot
         self.spans[trial_id] = self.terms.timeline.begin(self.terms.phase, request.trial, request.seed, slot)
+
+    def judge_slot(self, place: Place, number: int, record: object, result: Mapping[str, Any]) -> None:
+        """Learn from a record whether its slot works."""
+        self.health.note_run(place, number)
+        if isinstance(record, EpochRecord):
+            self.health.note_epoch(place)
+        if isinstance(record, EndRecord) and failure_of(record) in (Failure.INFRASTRUCTURE, Failure.HUNG):
+            self.health.note_failure(place, number)
+            if self.health.is_held(place):
+                self.terms.on_event(
+                    f"GPU {','.join(place.gpus)} of {result[NODE_IP]} is no longer used: two attempts in a row failed "
+                    f"on it, the last one with: {record.message}; the next run tries it again"
+                )
+
+    def parks(self, trial_id: str, place: Place) -> bool:
+        """Check whether a Ray trial without a run must continue, and if so, take its run from it."""
+        if self.workload.finished or not self.health.is_held(place):
+            self.parked.discard(trial_id)
+            return False
+        self.parked.add(trial_id)
+        self.numbers.pop(trial_id, None)
+        self.spans.pop(trial_id, None)
+        return True
 
     def look_around(self, *, attempt_failed: bool = False) -> None:
         """Stop if continuing would lose data: the lease is lost, or the disk is nearly full.
@@ -107,7 +142,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             driver.at_start = None
         if driver.workload.finished:
             return str(Searcher.FINISHED)
-        if len(driver.numbers) >= driver.slots.number:
+        if len(driver.numbers) + len(driver.parked) >= driver.slots.number:
             return None  # a suggestion ahead of a free slot would miss the results that arrive until then
         request = driver.guarded(self._next_request, None)
         if request is None:
@@ -123,9 +158,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
     def _next_request(self) -> TrainRequest | None:
         self._driver.look_around()
-        return self._driver.workload.suggest()
+        return self._driver.workload.suggest(self._driver.health.avoided)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._driver.parked.discard(trial_id)
         number = self._driver.numbers.pop(trial_id, None)
         if number is None:
             return
@@ -154,18 +190,22 @@ class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
         self._driver = driver
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        number = self._driver.numbers.get(trial.trial_id)
-        if number is None:
-            return str(self.STOP)
-        span = self._driver.spans[trial.trial_id]
-        decision = self._driver.guarded(lambda: self._decide(number, result, span), Decision.STOP)
-        if decision == Decision.STOP:
+        driver = self._driver
+        place = Place(*result[PLACE_KEY])
+        number = driver.numbers.get(trial.trial_id)
+        if number is not None:
+            span = driver.spans[trial.trial_id]
+            decision = driver.guarded(lambda: self._decide(number, place, result, span), Decision.STOP)
+            if decision == Decision.CONTINUE:
+                return str(self.CONTINUE)
             span.end(DECIDED)
-        return str(self.STOP if decision == Decision.STOP else self.CONTINUE)
+        return str(self.CONTINUE if driver.parks(trial.trial_id, place) else self.STOP)
 
-    def _decide(self, number: int, result: dict[str, Any], span: OpenSpan) -> Decision:
+    def _decide(self, number: int, place: Place, result: dict[str, Any], span: OpenSpan) -> Decision:
         workload = self._driver.workload
         records = [decode(line) for line in result.get(RECORDS_KEY, [])]
+        for record in records:
+            self._driver.judge_slot(place, number, record, result)
         self._driver.look_around(attempt_failed=any(_is_infrastructure_failure(record) for record in records))
         for record in records:
             span.note(record)  # type: ignore[arg-type]  # trainers send records only
@@ -193,6 +233,8 @@ class Terms:
     timeline: Timeline
     phase: str
     """Phase of the study, for its timeline."""
+    on_event: Callable[[str], None]
+    """Function that receives each line for the user."""
 
 
 def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Callable[[], object]) -> None:

@@ -58,6 +58,11 @@ class TrainerProcess:
         """Request to a trainer that has served before, until the trainer reacts to it."""
         self._watch: Watch | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        """True if the trainer has a request whose end has not arrived."""
+        return self._busy
+
     def send(self, request: Request, hang_timeouts: HangTimeouts | None = None) -> None:
         """Send a request; a running request is stopped first.
 

@@ -1,10 +1,13 @@
 """Define the Ray Tune trainable that holds the trainer process of one slot; it is light, so Ray can reuse it."""
 
+import time
 from typing import Any
 
+import ray
 from ray import tune
 
 from tuner.contract import TrainRequest, decode, encode
+from tuner.execution.slot_health import Place
 from tuner.execution.trainer_process import TrainerProcess
 from tuner.execution.watchdog import HangTimeouts
 
@@ -12,6 +15,7 @@ REQUEST_KEY = "request"
 COMMAND_KEY = "command"
 HANG_TIMEOUTS_KEY = "hang_timeouts"
 RECORDS_KEY = "records"
+PLACE_KEY = "place"
 
 _HEARTBEAT_S = 1.0
 """Maximum time that an actor waits for records, in seconds; it cannot receive calls while it waits."""
@@ -20,7 +24,7 @@ _HEARTBEAT_S = 1.0
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
     """Ray Tune trainable of the trial in its config; each step returns the trainer's records since the last step.
 
-    The results contain no metrics, only the records for our scheduler adapter, as lines of the contract.
+    The results contain no metrics, only the place, and the records for our scheduler adapter, as lines of the contract.
     """
 
     _request: TrainRequest
@@ -28,6 +32,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
     _sent: bool
 
     def setup(self, config: dict[str, Any]) -> None:
+        context = ray.get_runtime_context()
+        self._place = Place(context.get_node_id(), tuple(context.get_accelerator_ids().get("GPU", ())))
         self._trainer = TrainerProcess(config[COMMAND_KEY])
         self._assign(config)
 
@@ -40,8 +46,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # ray has no types
         if not self._sent:
             self._sent = True
             self._trainer.send(self._request, self._hang_timeouts)
+        if not self._trainer.is_busy:  # the scheduler holds this slot after the end of its trial
+            time.sleep(_HEARTBEAT_S)
         records = self._trainer.receive(timeout_s=_HEARTBEAT_S)
-        return {RECORDS_KEY: [encode(record) for record in records]}
+        return {PLACE_KEY: self._place, RECORDS_KEY: [encode(record) for record in records]}
 
     def cleanup(self) -> None:
         self._trainer.stop_request()

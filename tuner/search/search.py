@@ -4,7 +4,7 @@ A search knows nothing about Ray, processes or clocks: its driver asks for reque
 and carries out the decisions. The study holds its entire state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from optuna.trial import TrialState
 
@@ -105,9 +105,13 @@ class Search:
         """Error for the driver to raise at the end; None if there is none."""
         return self._ending.problem
 
-    def suggest(self) -> TrainRequest | None:
-        """Return the request for the next trial to train; None if there is nothing to train now."""
-        number = None if self.finished else self._next()
+    def suggest(self, avoided: Collection[int] = ()) -> TrainRequest | None:
+        """Return the request for the next trial to train; None if there is nothing to train now.
+
+        Args:
+            avoided: Numbers of waiting trials that are suggested only if there are no others.
+        """
+        number = None if self.finished else self._next(avoided)
         if number is None:
             return None
         trial = self._study.trial(number)
@@ -195,10 +199,12 @@ class Search:
             if trial.state in (TrialState.PRUNED, TrialState.FAIL):
                 discard_weights(self._paths.trial(trial.number))
 
-    def _next(self) -> int | None:
-        """Start or resume the next trial and return its number: interrupted trials first, paused second, new last."""
-        interrupted = self._queue.interrupted
-        called = interrupted[0].number if interrupted else self._decider.resumed()
+    def _next(self, avoided: Collection[int]) -> int | None:
+        """Start or resume the next trial and return its number.
+
+        Interrupted trials come first, paused ones second, new ones third, and interrupted ones to avoid last.
+        """
+        called = self._called(avoided)
         if called is not None:
             self._study.resume(called)
             self._decider.resume(called)
@@ -210,6 +216,17 @@ class Search:
             error = f"The search stopped: {NOTHING_FITS}. Add smaller ones to the space, or choose a smaller model."
             self.stop(NOTHING_FITS, FailurePolicyError(error))
         return number
+
+    def _called(self, avoided: Collection[int]) -> int | None:
+        """Return the number of the waiting trial that resumes; None if there is none, or a new one should start."""
+        interrupted = [trial.number for trial in self._queue.interrupted]
+        others = [number for number in interrupted if number not in avoided]
+        if others:
+            return others[0]
+        paused = self._decider.resumed()
+        if paused is not None or not interrupted:
+            return paused
+        return None if self._queue.has_room else interrupted[0]
 
     def _request(self, trial: TrialRecord) -> TrainRequest:
         spec = self._study.spec

@@ -1,6 +1,6 @@
 """Define the interface between a driver and the workload that it trains: a search or a re-evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -40,8 +40,12 @@ class Workload(Protocol):
     def live(self) -> Mapping[int, LiveTrial]:
         """Live runs, by number."""
 
-    def suggest(self) -> TrainRequest | None:
-        """Return the request for the next run; None if there is nothing to train now."""
+    def suggest(self, avoided: Collection[int] = ()) -> TrainRequest | None:
+        """Return the request for the next run; None if there is nothing to train now.
+
+        Args:
+            avoided: Numbers of waiting runs that are suggested only if there are no others.
+        """
 
     def number_of(self, request: TrainRequest) -> int:
         """Return the number that identifies a suggested run in the methods below."""

@@ -305,6 +305,7 @@ def _terms(session: _Session, phase: str) -> "Terms":
         reserve_bytes=reserve_bytes(checkpoint_bytes=checkpoint_bytes, slots=session.slots.number),
         timeline=Timeline(session.paths.timeline),
         phase=phase,
+        on_event=session.view.note,
     )
 
 

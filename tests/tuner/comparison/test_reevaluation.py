@@ -123,6 +123,20 @@ def test_free_slots_get_different_runs_and_none_more_than_are_needed(reevaluatio
     assert not reevaluation.finished
 
 
+def test_a_run_to_avoid_comes_after_the_others(reevaluation):
+    first = reevaluation.suggest()
+    number = reevaluation.number_of(first)
+    reevaluation.requeue(number)
+    second = reevaluation.suggest(avoided={number})
+    assert reevaluation.number_of(second) != number
+    assert reevaluation.suggest() == first
+
+
+def test_a_run_to_avoid_is_suggested_if_no_other_is_needed(reevaluation):
+    numbers = range(len(reevaluation.known.plan.runs))
+    assert reevaluation.suggest(avoided=numbers) == reevaluation._request(reevaluation.known.plan.runs[0])
+
+
 def test_a_gain_on_all_seeds_is_called_better_and_that_trial_is_the_winner(reevaluation, study):
     carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
     winner = choose_winner(study)

@@ -131,6 +131,23 @@ def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(aren
     assert set(on_gpu) == {str(i) for i in range(8)}
 
 
+def test_a_lost_gpu_gets_no_more_trials_and_no_trial_is_lost(arena, cluster_with_8_gpus):
+    """It fails within a second, so it is always free, and would take one trial after the other."""
+    (arena.folder / "space.yaml").write_text(SPACE % 12)
+    arena.address = cluster_with_8_gpus
+    for epoch in range(1, 10):
+        arena.fault(f"any-{epoch}-lost=2!")
+    code, output = arena.run(epoch_seconds=0.5, parallel=None, more=["--gpus", "8"])
+    assert code == 0, output
+    (told,) = [line for line in output.splitlines() if "no longer used" in line]
+    assert told.startswith("GPU 2 of ")
+    assert told.endswith("failed on it, the last one with: CUDA error: GPU is lost; the next run tries it again")
+    assert arena.status()["counts"]["FAIL"] == 0
+    failed = [trial["failed_attempts"] for trial in arena.status()["trials"] if "failed_attempts" in trial]
+    assert sum(map(len, failed)) == 2
+    assert max(map(len, failed)) == 1, "no trial was given to it twice"
+
+
 def test_more_gpus_than_there_are_is_told_in_one_line(arena):
     code, output = arena.run(parallel=None, more=["--gpus", "8"])
     assert code == 5

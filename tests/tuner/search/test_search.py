@@ -167,6 +167,23 @@ def test_what_a_resumed_trainer_repeats_changes_nothing(study, space, paths, ter
     assert search.report(1, epoch(3, 0.1)) == Decision.CONTINUE
 
 
+def test_an_interrupted_trial_to_avoid_resumes_after_all_others_and_after_new_ones(search):
+    first, second = search.suggest(), search.suggest()
+    search.requeue(first.trial)
+    search.requeue(second.trial)
+    avoided = {first.trial}
+    assert search.suggest(avoided).trial == second.trial
+    new = [search.suggest(avoided).trial for _ in range(4)]
+    assert new == [2, 3, 4, 5], "as many as the study should have"
+    assert search.suggest(avoided).trial == first.trial
+
+
+def test_an_interrupted_trial_resumes_first_unless_it_is_to_be_avoided(search):
+    first = search.suggest()
+    search.requeue(first.trial)
+    assert search.suggest(avoided={7}).trial == first.trial
+
+
 # CMA-ES knows nothing of the past before its first generation is over.
 @pytest.mark.parametrize(("sampler", "trials"), [("random", 10), ("tpe", 10), ("cmaes", 20), ("gp", 10)])
 def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(

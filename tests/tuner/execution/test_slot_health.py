@@ -1,0 +1,96 @@
+"""Which slots get no further run, and which runs are kept from the slot that they failed on."""
+
+import pytest
+
+from tuner.execution.slot_health import Place, SlotHealth
+
+ONE, OTHER, THIRD = (Place("n", (gpu,)) for gpu in "012")
+CPU = Place("n", ())
+
+
+@pytest.fixture
+def health():
+    return SlotHealth(3)
+
+
+def fail(health, place, number):
+    health.note_run(place, number)
+    health.note_failure(place, number)
+
+
+def test_a_slot_on_which_two_runs_fail_in_a_row_is_held_and_no_other(health):
+    fail(health, ONE, 1)
+    assert not health.is_held(ONE)
+    fail(health, ONE, 2)
+    assert health.is_held(ONE)
+    assert not health.is_held(OTHER)
+
+
+def test_an_epoch_between_two_failures_shows_that_the_slot_works(health):
+    fail(health, ONE, 1)
+    health.note_epoch(ONE)
+    fail(health, ONE, 2)
+    assert not health.is_held(ONE)
+
+
+def test_epochs_on_other_slots_say_nothing_about_it(health):
+    fail(health, ONE, 1)
+    health.note_epoch(OTHER)
+    fail(health, ONE, 2)
+    assert health.is_held(ONE)
+
+
+def test_the_same_index_on_another_machine_is_another_gpu(health):
+    fail(health, ONE, 1)
+    fail(health, Place("m", ONE.gpus), 2)
+    assert not health.is_held(ONE)
+
+
+def test_failures_on_different_slots_hold_none(health):
+    for number, place in enumerate((ONE, OTHER, THIRD)):
+        fail(health, place, number)
+    assert not any(map(health.is_held, (ONE, OTHER, THIRD)))
+
+
+def test_when_all_slots_fail_none_is_held_because_they_are_not_the_cause(health):
+    for number, place in enumerate((ONE, ONE, OTHER, OTHER, THIRD, THIRD)):
+        fail(health, place, number)
+    assert not any(map(health.is_held, (ONE, OTHER, THIRD)))
+    fail(health, ONE, 9)
+    assert not health.is_held(ONE), "its failures are counted from the beginning"
+
+
+def test_the_only_slot_is_never_held():
+    health = SlotHealth(1)
+    fail(health, ONE, 1)
+    fail(health, ONE, 2)
+    assert not health.is_held(ONE)
+
+
+def test_slots_on_a_cpu_are_never_held(health):
+    fail(health, CPU, 1)
+    fail(health, CPU, 2)
+    assert not health.is_held(CPU)
+    assert health.avoided == frozenset()
+
+
+def test_a_slot_that_was_held_and_trains_again_is_free(health):
+    fail(health, ONE, 1)
+    fail(health, ONE, 2)
+    health.note_epoch(ONE)
+    assert not health.is_held(ONE)
+
+
+def test_a_run_is_avoided_from_its_failure_until_its_slot_has_another(health):
+    fail(health, ONE, 7)
+    assert health.avoided == {7}
+    health.note_run(OTHER, 8)
+    assert health.avoided == {7}
+    health.note_run(ONE, 9)
+    assert health.avoided == frozenset()
+
+
+def test_a_run_that_started_again_is_no_longer_avoided(health):
+    fail(health, ONE, 7)
+    health.note_run(OTHER, 7)
+    assert health.avoided == frozenset()
