@@ -32,9 +32,6 @@ from trainer.ultralytics_bridge import image_caches as _image_caches  # noqa: F4
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads label caches safely
 from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - reports an unreadable image by name
 
-_CUDA_CHECK_EVERY = 10
-"""Batches between two reads of the loss on a GPU: each read makes the host wait for the GPU."""
-
 METRIC_KEYS = {
     "mAP50-95": "metrics/mAP50-95(B)",
     "mAP50": "metrics/mAP50(B)",
@@ -174,8 +171,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
     def _check_loss(self) -> None:
         self._batch += 1
         self.supervisor.batch_trained(self._batch, len(self.train_loader))
-        if self.device.type == "cuda" and self._batch % _CUDA_CHECK_EVERY:
-            return
+        # On a GPU, this does not wait longer: ultralytics has just formatted the losses for its progress bar.
         reason = self._watch.verdict(float(self.loss.detach()) / max(self.batch_size, 1))
         if reason:
             raise DivergedError(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from trainer.ultralytics_bridge import environment
 
 environment.configure()
 
+from trainer.exceptions import DivergedError  # noqa: E402
 from trainer.nn import is_ssm_parameter  # noqa: E402
+from trainer.run_state.divergence import LossWatch  # noqa: E402
 from trainer.training import trial  # noqa: E402 - only after the environment is set
 from trainer.ultralytics_bridge.training import SearchTrainer  # noqa: E402
 from tuner.contract import Outcome  # noqa: E402
@@ -98,6 +101,27 @@ def test_nan_in_a_weight_ends_the_trial_at_that_batch_and_leaves_no_checkpoint(t
     assert end.outcome == Outcome.DIVERGED
     assert end.message == "the loss became NaN in epoch 1, batch 2"
     assert not (Path(request.directory) / "weights" / "last.pt").exists()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_exploding_loss_is_seen_at_its_batch_on_every_device_however_short_the_epochs(device):
+    """Nothing of the check runs on the device but the read of the loss, so a stand-in for the trainer shows it."""
+    trainer = SimpleNamespace(
+        device=torch.device(device),
+        supervisor=Silent(),
+        train_loader=range(9),
+        batch_size=8,
+        epoch=1,
+        _watch=LossWatch(),
+        _batch=0,
+    )
+    for batch in range(14):
+        trainer.loss = torch.tensor(8.0)
+        trainer._batch = batch % 9
+        SearchTrainer._check_loss(trainer)
+    trainer.loss = torch.tensor(8.0 * 101)
+    with pytest.raises(DivergedError, match=r"the loss exploded to 101, 101 times .* in epoch 2, batch 6"):
+        SearchTrainer._check_loss(trainer)
 
 
 def test_optimizer_auto_never_reaches_ultralytics(train_request):
