@@ -216,7 +216,12 @@ _RULES = (
         outcome=Outcome.OUT_OF_MEMORY,
         types=(MemoryError,),
         errnos=(errno.ENOMEM,),
-        words=("defaultcpuallocator", "not enough memory", "error: (-4:insufficient memory)"),
+        words=(
+            "defaultcpuallocator",
+            "not enough memory",
+            "error: (-4:insufficient memory)",
+            "cudnn_status_internal_error_host_allocation_failed",
+        ),
     ),
     _Rule(
         said=_gpu_memory,
@@ -228,6 +233,7 @@ _RULES = (
             "hip out of memory",
             "cublas_status_alloc_failed",
             "cudnn_status_alloc_failed",
+            "cudnn_status_internal_error_device_allocation_failed",
         ),
     ),
     # Before the next rule, because ultralytics takes some of these for a lack of memory. They have several causes: a

@@ -113,8 +113,8 @@ def _trust(history: History, rungs: Rungs, rung: int) -> float:
     learn early are ahead, and they need not end ahead.
 
     Returns:
-        The share; `_UNKNOWN_TRUST` before a trial has gone further, and 1 for a metric that can be negative, because
-        its zero means nothing.
+        The share; `_UNKNOWN_TRUST` while no later metric is known or above 0, and 1 for a metric that can be
+        negative, because its zero means nothing.
     """
     compared = [epoch for epoch in (*rungs.epochs, history.epochs) if epoch >= rung]
     values = history.values[:, [epoch - 1 for epoch in compared]]

@@ -57,7 +57,6 @@ class _Driver:
         self.next_disk_check_s = 0.0
         self.looked_s = time.monotonic()
         self.numbers: dict[str, int] = {}
-        self.health = SlotHealth(slots.number)
         self.parked: set[str] = set()
         """Ray trials without a run, which continue only to keep their slot, because nothing should start on it."""
         self.spans: dict[str, OpenSpan] = {}
@@ -83,12 +82,16 @@ class _Driver:
 
     def judge_slot(self, place: Place, number: int, record: object, result: Mapping[str, Any]) -> None:
         """Learn from a record whether its slot works."""
-        self.health.note_run(place, number)
+        self.terms.health.note_run(place, number)
         if isinstance(record, EpochRecord):
-            self.health.note_epoch(place)
+            self.terms.health.note_epoch(place)
         if isinstance(record, EndRecord) and failure_of(record) in (Failure.INFRASTRUCTURE, Failure.HUNG):
-            self.health.note_failure(place, number)
-            if self.health.is_held(place):
+            health = self.terms.health
+            held_any = health.holds_any
+            health.note_failure(place, number)
+            if held_any and not health.holds_any:
+                self.terms.on_event("every GPU has failed twice in a row, so all of them are used again")
+            if health.is_held(place):
                 self.terms.on_event(
                     f"GPU {','.join(place.gpus)} of {result[NODE_IP]} is no longer used: two attempts in a row failed "
                     f"on it, the last one with: {record.message}; the next run tries it again"
@@ -96,7 +99,7 @@ class _Driver:
 
     def parks(self, trial_id: str, place: Place) -> bool:
         """Check whether a Ray trial without a run must continue, and if so, take its run from it."""
-        if self.workload.finished or not self.health.is_held(place):
+        if self.workload.finished or not self.terms.health.is_held(place):
             self.parked.discard(trial_id)
             return False
         self.parked.add(trial_id)
@@ -158,7 +161,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
     def _next_request(self) -> TrainRequest | None:
         self._driver.look_around()
-        return self._driver.workload.suggest(self._driver.health.avoided)
+        return self._driver.workload.suggest(self._driver.terms.health.avoided)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._driver.parked.discard(trial_id)
@@ -233,6 +236,8 @@ class Terms:
     timeline: Timeline
     phase: str
     """Phase of the study, for its timeline."""
+    health: SlotHealth
+    """Failures of the slots in all phases of this run."""
     on_event: Callable[[str], None]
     """Function that receives each line for the user."""
 

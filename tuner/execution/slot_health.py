@@ -42,6 +42,11 @@ class SlotHealth:
         """Numbers of the runs that should start only if there are no others, because the free slot failed with them."""
         return frozenset(self._failed)
 
+    @property
+    def holds_any(self) -> bool:
+        """True if a slot is held."""
+        return bool(self._held)
+
     def is_held(self, place: Place) -> bool:
         """Check whether nothing should start on a slot."""
         return place in self._held
@@ -64,6 +69,7 @@ class SlotHealth:
         if self._failures[place] < _FAILURES:
             return
         self._held.add(place)
+        self._failed = {run: at for run, at in self._failed.items() if at != place}  # nothing can start there again
         if len(self._held) >= self._slots:  # so the cause is something else
             self._held.clear()
             self._failures.clear()

@@ -10,6 +10,7 @@ from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, MachineError, NoSuccessfulTrialError, SpaceError
 from tuner.execution.prepare import prepared_by
+from tuner.execution.slot_health import SlotHealth
 from tuner.report.progress import View
 from tuner.search.results import configurations
 from tuner.search.search import Search
@@ -66,6 +67,7 @@ class _Session:
     slots: "Slots"
     view: View
     signals: Signals
+    health: SlotHealth
 
 
 def run(options: RunOptions, view: View, end: RunEnd) -> None:
@@ -91,13 +93,8 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
     ):
         view.note(f"study {options.name} in {options.paths.root}")
         view.preparing("checking the data set and the model")
-        prepared = prepared_by(
-            options.machines.trainer,
-            options.data,
-            options.model,
-            options.paths.root,
-            meanwhile=partial(load_ray, signals),
-        )
+        trainer, load = options.machines.trainer, partial(load_ray, signals)
+        prepared = prepared_by(trainer, options.data, options.model, options.paths.root, meanwhile=load)
         view.preparing("opening the study")
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
             end.reads(study)
@@ -123,6 +120,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                     slots=slots,
                     view=view,
                     signals=signals,
+                    health=SlotHealth(slots.number),
                 )
                 _search(session, options, forecast)
                 # A single configuration with the value 0 may be a test of the setup, so it is only an error
@@ -210,7 +208,15 @@ def promote(
         length = epochs or study.spec.promote_epochs
         view.preparing("starting Ray")
         with watched_machines(machines, study, signals, end) as slots:
-            session = _Session(study=study, paths=paths, machines=machines, slots=slots, view=view, signals=signals)
+            session = _Session(
+                study=study,
+                paths=paths,
+                machines=machines,
+                slots=slots,
+                view=view,
+                signals=signals,
+                health=SlotHealth(slots.number),
+            )
             _train_in_full(session, winner, length)
         study.flush(_FLUSH_S)
         write_params(params_yaml(study, winner, length), paths.params)
@@ -305,6 +311,7 @@ def _terms(session: _Session, phase: str) -> "Terms":
         reserve_bytes=reserve_bytes(checkpoint_bytes=checkpoint_bytes, slots=session.slots.number),
         timeline=Timeline(session.paths.timeline),
         phase=phase,
+        health=session.health,
         on_event=session.view.note,
     )
 

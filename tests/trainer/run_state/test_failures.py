@@ -68,6 +68,8 @@ GPU, HOST = "the GPU ran out of memory", "the host ran out of memory"
         (RuntimeError("Triton Error [CUDA]: out of memory"), GPU),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), GPU),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), GPU),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), GPU),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"), HOST),
         (MemoryError(), HOST),
         (MemoryError("Unable to allocate 16.0 GiB for an array with shape (2147483648,)"), HOST),
         (
@@ -180,6 +182,7 @@ def test_the_texts_are_those_of_the_installed_cuda_runtime(text):
 # ultralytics' `trainer.py`, zcablii/LSKNet issue 67, where one of two equal GPUs has it).
 RETRYABLE = [
     *((f"CUDA error: {text}\nCompile with `TORCH_USE_CUDA_DSA`.", said) for text, said in CUDA_TEXTS.items()),
+    ("CUDA error: all CUDA-capable devices are busy or unavailable", FAILED_GPU),  # before CUDA 13
     ("No CUDA GPUs are available", FAILED_GPU),
     ("CUDA unknown error - this may be due to an incorrectly set up environment", FAILED_GPU),
     ("Unable to determine the device handle for GPU0000:03:00.0: Unknown Error", FAILED_GPU),
@@ -187,7 +190,6 @@ RETRYABLE = [
     ("NVML: GPU requires reset", FAILED_GPU),
     ("GPU has fallen off the bus", FAILED_GPU),
     ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR", FAILED_LIBRARY),
-    ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED", FAILED_LIBRARY),
     ("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED", FAILED_LIBRARY),
     ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", FAILED_LIBRARY),
     ("cuDNN error: CUDNN_STATUS_MAPPING_ERROR", FAILED_LIBRARY),

@@ -90,6 +90,20 @@ def test_a_run_is_avoided_from_its_failure_until_its_slot_has_another(health):
     assert health.avoided == frozenset()
 
 
+def test_runs_that_failed_on_a_slot_that_is_held_are_not_avoided_elsewhere(health):
+    fail(health, ONE, 7)
+    fail(health, ONE, 8)
+    assert health.is_held(ONE)
+    assert health.avoided == frozenset()
+
+
+def test_it_is_known_whether_a_slot_is_held(health):
+    assert not health.holds_any
+    fail(health, ONE, 1)
+    fail(health, ONE, 2)
+    assert health.holds_any
+
+
 def test_a_run_that_started_again_is_no_longer_avoided(health):
     fail(health, ONE, 7)
     health.note_run(OTHER, 7)
