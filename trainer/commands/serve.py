@@ -23,7 +23,14 @@ from typing import NoReturn
 from trainer.exceptions import Stopped
 from trainer.run_state import end_record, failures
 from trainer.system import stack_dumps
-from trainer.system.processes import OomWatch, be_killed_first, die_with_parent, keep_freed_memory
+from trainer.system.processes import (
+    OomWatch,
+    adopt_orphans,
+    be_killed_first,
+    die_with_parent,
+    end_group,
+    keep_freed_memory,
+)
 from trainer.ultralytics_bridge import environment
 from tuner.contract import (
     ContractError,
@@ -61,6 +68,7 @@ def serve() -> int:
     requests = _Lines(0)
     for signum in _THE_TUNERS:
         signal.signal(signum, signal.SIG_IGN)
+    adopt_orphans()
     while (line := requests.next()) is not None:
         request = _request_on(line)
         if isinstance(request, EndRecord):
@@ -149,13 +157,11 @@ def _await(child: int, request: Request, requests: _Lines, records: int, watch: 
         if not requests.closed:
             requests.fill_if_ready(_POLL_S)
         if requests.closed:
-            with suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            end_group(child)
             stack_dumps.collect_finally(run, log)
             return False
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # processes that the trial left behind: loaders, ranks
+    if not end_group(child):  # what the trial left behind: loaders, ranks
+        logger.warning("processes of %s do not end", run)
     stack_dumps.collect_finally(run, log)
     code = os.waitstatus_to_exitcode(status)
     if code != 0:

@@ -1,5 +1,6 @@
 """Operating system settings of a training process."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from ctypes import CDLL
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD_BYTES = 2**30
 _NEVER_TRIM = 2**31 - 1
@@ -15,12 +17,41 @@ _OOM_SCORE_ADJUSTMENT = 500
 """From -1000 to 1000, in thousandths of the memory: enough to be killed before a driver that must survive."""
 
 _OOM_WINDOW_S = 10.0
+_GONE_S = 10.0
+_POLL_S = 0.01
 
 
 def die_with_parent() -> None:
     """Linux: make the kernel kill this process when its parent dies, for any reason. Elsewhere: do nothing."""
     with suppress(OSError, AttributeError):
         CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Linux: become the parent of descendants whose own parent dies, so that `end_group` can wait for them."""
+    with suppress(OSError, AttributeError):
+        CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_group(leader: int) -> bool:
+    """Kill the processes of a group that our child has led, and wait until they are gone and their devices are free.
+
+    Args:
+        leader: process ID of the child.
+
+    Returns:
+        False if some are still there after 10 s, because the kernel waits for a device or a disk on their behalf.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+    deadline_s = time.monotonic() + _GONE_S
+    while time.monotonic() < deadline_s:
+        try:
+            if os.waitpid(-leader, os.WNOHANG)[0] == 0:
+                time.sleep(_POLL_S)
+        except ChildProcessError:
+            return True
+    return False
 
 
 def keep_freed_memory() -> None:

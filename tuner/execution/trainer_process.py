@@ -27,6 +27,13 @@ from tuner.system.scratch import remove
 STOP_GRACE_S = 5.0
 """Seconds that a trainer may take to stop cleanly after SIGTERM."""
 
+_REAPED_S = 1.0
+"""Seconds that a trainer gets to reap a training process that was killed."""
+
+_GONE_S = 5.0
+"""Seconds to wait for killed processes to be gone; they hold a GPU until then."""
+
+_POLL_S = 0.02
 _DUMP_S = 1.0
 """Seconds that a hung trainer gets to write its stacks."""
 
@@ -125,13 +132,17 @@ class TrainerProcess:
         self._end_request()
         if process is None:
             return
-        for pid in filter(None, (training_pid, process.pid)):
-            _signal_group(pid, signal.SIGKILL)
+        if training_pid is not None:
+            _signal_group(training_pid, signal.SIGKILL)
+            _await_end(training_pid, process, _REAPED_S)
+        _signal_group(process.pid, signal.SIGKILL)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
         process.wait()
+        if training_pid is not None:
+            _await_end(training_pid, process, _GONE_S)
         self._remove_folder()
 
     def _remove_folder(self) -> None:
@@ -244,3 +255,13 @@ class TrainerProcess:
 def _signal_group(pid: int, signum: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signum)
+
+
+def _await_end(group: int, trainer: "subprocess.Popen[bytes]", timeout_s: float) -> None:
+    """Wait until no process of a killed group is left."""
+    deadline = time.monotonic() + timeout_s
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < deadline:
+            trainer.poll()  # reaps the trainer if it leads the group
+            os.killpg(group, 0)
+            time.sleep(_POLL_S)

@@ -132,3 +132,35 @@ def test_processes_started_with_a_signal_blocked_do_not_die_of_it():
     child.send_signal(signal.SIGTERM)
     assert child.wait(10) == -signal.SIGTERM
     assert signal.SIGUSR1 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+ORPHANS = """
+import os, subprocess, sys
+from trainer.system.processes import adopt_orphans, end_group
+adopt_orphans()
+leader = os.fork()
+if leader == 0:
+    os.setsid()
+    child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    started = [subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE) for _ in range(3)]
+    for process in started:
+        process.stdout.readline()
+    os._exit(0)  # they are orphans now
+os.waitpid(leader, 0)
+os.killpg(leader, 0)  # they are there
+assert end_group(leader)
+try:
+    os.killpg(leader, 0)
+except ProcessLookupError:
+    print("gone")
+"""
+
+
+def test_what_a_child_has_left_behind_is_gone_once_its_group_has_ended():
+    command = [sys.executable, "-c", ORPHANS]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout == "gone\n"
+
+
+def test_a_group_that_is_gone_already_has_ended():
+    command = [sys.executable, "-c", "from trainer.system.processes import end_group; print(end_group(2**22 - 1))"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout == "True\n"

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,8 +21,9 @@ from trainer.run_state.checkpoints import Checkpoints  # noqa: E402
 from trainer.run_state.epoch_log import RecordLog  # noqa: E402
 from trainer.system.processes import OomWatch  # noqa: E402
 from trainer.training import distributed, trial  # noqa: E402 - only after the environment is set
-from trainer.ultralytics_bridge.checkpoints import check_resumable  # noqa: E402
-from tuner.contract import EndRecord, Outcome, decode, encode  # noqa: E402
+from trainer.ultralytics_bridge.checkpoints import check_resumable, load  # noqa: E402
+from tuner.contract import Outcome, decode, encode  # noqa: E402
+from tuner.contract.run_folder import CLASS_METRICS  # noqa: E402
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def start(train_request):
 
 
 def rank_processes(request):
-    """The processes that have the run's plan on their command line: torchrun and the ranks."""
+    """The processes that have the run's plan on their command line: the ranks and their data loaders."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
@@ -54,7 +56,7 @@ def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start,
     augmented = {"batch": 6, "nbs": 12, "mosaic": 1.0, "mixup": 0.3, "close_mosaic": 1}
     request = train_request(epochs=3, full=True, validation_epochs=(1, 2, 3), **augmented)
     _, undisturbed = start(replace(request, directory=str(tmp_path / "undisturbed")))
-    end, first = start(replace(request, stop_epoch=2))
+    end, first = start(replace(request, stop_epoch=2, full=False))
     assert end.outcome == Outcome.COMPLETED, end
     end, others = start(request, resume=True, trained=2)
     assert end.outcome == Outcome.COMPLETED, end
@@ -62,8 +64,9 @@ def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start,
     values = [(record.losses, record.metrics, record.learning_rate) for record in undisturbed]
     assert [(record.losses, record.metrics, record.learning_rate) for record in (*first, *others)] == values
     assert all(record.metrics is not None for record in undisturbed)
-    assert Path(end.checkpoint).is_file()
     assert set(end.metrics) == {"mAP50-95", "mAP50", "precision", "recall"}
+    assert load(end.checkpoint)[1]["optimizer"] is None, "best.pt has been evaluated and stripped"
+    assert Path(request.directory, CLASS_METRICS).is_file()
     assert rank_processes(request) == []
 
 
@@ -97,7 +100,7 @@ def test_an_interrupted_run_leaves_no_rank_behind(train_request, tmp_path):
     deadline = time.monotonic() + 60
     while not records.read() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert len(rank_processes(request)) == 3, "torchrun and two ranks"
+    assert len(rank_processes(request)) == 2
     parent.send_signal(signal.SIGINT)
     parent.wait(20)
     deadline = time.monotonic() + 10
@@ -106,23 +109,122 @@ def test_an_interrupted_run_leaves_no_rank_behind(train_request, tmp_path):
     assert rank_processes(request) == []
 
 
+RANK = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from tuner.contract import EndRecord, Outcome, encode
+plan, pipe, rank = Path(sys.argv[1]), int(sys.argv[2]), int(os.environ["RANK"])
+
+def end(**fields):
+    os.write(pipe, encode(EndRecord(**fields)).encode())
+    raise SystemExit(0 if fields["outcome"] == Outcome.COMPLETED else 1)
+
+def wait_in_c():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # like a rank that waits in C code
+    time.sleep(60)
+
+def note(pid):
+    plan.with_name(f"pid-{rank}").write_text(str(pid))
+"""
+
+
+@pytest.fixture
+def with_ranks(train_request):
+    """The end of a run whose ranks carry out these lines, the seconds that it took, and its folder."""
+
+    def run(*lines):
+        request = train_request(epochs=1)
+        directory = Path(request.directory)
+        directory.mkdir()
+        began = time.monotonic()
+        end = distributed.train(
+            request,
+            {},
+            num_ranks=2,
+            trained=0,
+            emit=print,
+            rank_command=(sys.executable, "-c", RANK + "\n".join(lines)),
+        )
+        assert rank_processes(request) == []
+        return end, time.monotonic() - began, directory
+
+    return run
+
+
+def is_alive(pid):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return False
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_rank_ends_those_that_wait_for_it_and_makes_the_run_worth_another_try(with_ranks, signum):
+    end, took_s, _ = with_ranks(f"wait_in_c() if rank == 0 else os.kill(os.getpid(), {int(signum)})")
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert f"rank 1 was killed by {signum.name}" in end.message
+    assert took_s < 15
+
+
+def test_what_one_rank_says_of_its_end_wins_over_what_the_others_say_of_the_lost_connection(with_ranks):
+    end, _, _ = with_ranks(
+        "if rank == 0:",
+        "    end(outcome=Outcome.ERROR, message='the ranks lost their connection', retryable=True)",
+        "end(outcome=Outcome.OUT_OF_MEMORY, message='too large')",
+    )
+    assert (end.outcome, end.message) == (Outcome.OUT_OF_MEMORY, "too large")
+
+
+@pytest.mark.parametrize("outcome", ["DIVERGED", "OUT_OF_MEMORY", "BAD_DATA"])
+def test_one_rank_that_fails_ends_the_run_within_seconds(with_ranks, outcome):
+    end, took_s, _ = with_ranks(f"wait_in_c() if rank == 0 else end(outcome=Outcome.{outcome}, message='because')")
+    assert (end.outcome, end.message) == (Outcome[outcome], "because")
+    assert took_s < 15
+
+
+def test_a_rank_that_ends_without_a_word_is_named_with_its_exit_code(with_ranks):
+    end, _, _ = with_ranks("wait_in_c() if rank == 0 else sys.exit(3)")
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, False)
+    assert "rank 1 ended with exit code 3" in end.message
+
+
+def test_a_rank_that_someone_stops_makes_the_run_worth_another_try(with_ranks):
+    end, _, _ = with_ranks("wait_in_c() if rank == 0 else end(outcome=Outcome.STOPPED)")
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+
+
+def test_the_loaders_of_a_killed_rank_are_gone_when_the_run_has_ended(with_ranks):
+    """They would notice after seconds, and hold the device until then."""
+    _, _, directory = with_ranks(
+        "if rank == 0:",
+        "    wait_in_c()",
+        "note(subprocess.Popen(['sleep', '60']).pid)",
+        "os.kill(os.getpid(), signal.SIGKILL)",
+    )
+    assert not is_alive(int((directory / "pid-1").read_text()))
+
+
+def test_the_ranks_stay_in_the_process_group_of_the_run(with_ranks):
+    """So a signal to the group, such as a kill or a request for stacks, reaches them."""
+    _, _, directory = with_ranks("note(os.getpgid(0))", "end(outcome=Outcome.COMPLETED)")
+    assert {int((directory / f"pid-{rank}").read_text()) for rank in (0, 1)} == {os.getpgid(0)}
+
+
 @pytest.mark.parametrize(("kills", "outcome"), [([0, 0], Outcome.ERROR), ([0, 1], Outcome.OUT_OF_MEMORY)])
-def test_ranks_that_torchrun_stopped_are_a_run_that_lost_one(train_request, kills, outcome):
-    request = train_request(epochs=1)
-    Path(request.directory).mkdir()
-    Path(request.directory, distributed.END).write_text(encode(EndRecord(outcome=Outcome.STOPPED)))
-    watch = OomWatch(iter(kills).__next__)
-    end = distributed._end_of_ranks(request, 1, watch)
+def test_a_rank_that_the_kernel_killed_for_memory_makes_the_run_out_of_memory(train_request, kills, outcome):
+    ranks = SimpleNamespace(failed={1: -signal.SIGKILL}, end_record=lambda rank: None)
+    end = distributed._end_of(train_request(epochs=1), ranks, OomWatch(iter(kills).__next__))
     assert (end.outcome, end.retryable) == (outcome, outcome == Outcome.ERROR)
 
 
 RUN_TWO_RANKS = """
 import os, sys
 from pathlib import Path
+from trainer.system.stack_dumps import dump_on_request
 from trainer.ultralytics_bridge import environment; environment.configure()
 from trainer.training import distributed, trial
 from tuner.contract import decode, encode
 request = decode(Path(sys.argv[1]).read_text())
+dump_on_request(Path(request.directory))
 end = distributed.train(request, trial._arguments(request), num_ranks=2, trained=0, emit=lambda record: None)
 Path(sys.argv[2]).write_text(encode(end))
 """
@@ -142,16 +244,14 @@ def test_ranks_write_their_stacks_on_sigusr1_and_a_killed_one_makes_the_run_wort
     parent = begin_two_ranks(request, tmp_path)
     try:
         wait_for(lambda: RecordLog(Path(request.directory)).read(), 60)
-        # The process that starts the ranks has no part in this: in a trial the fork server has prepared it.
-        ours = [pid for pid in rank_processes(request) if pid != parent.pid]
-        for pid in ours:
-            os.kill(pid, signal.SIGUSR1)
+        ours = rank_processes(request)
+        os.killpg(parent.pid, signal.SIGUSR1)
 
         def dumps():
             return [path for path in Path(request.directory, "stacks").glob("*.txt") if "_do_train" in path.read_text()]
 
         wait_for(lambda: len(dumps()) == 2, 10)
-        assert rank_processes(request) == ours, "torchrun did not die of it"
+        assert rank_processes(request) == ours, "nobody died of it"
         os.kill(int(dumps()[0].stem), signal.SIGKILL)
         parent.wait(60)
     finally:
