@@ -7,6 +7,7 @@
     ├── ModelError                       the model is invalid: correct its description or choose another
     │   └── BackendUnavailableError      the selective scan chosen by name does not run here: choose another
     ├── UnsupportedUltralyticsError      another version of ultralytics is needed (`trainer.ultralytics_bridge`)
+    ├── DeviceError                      a device cannot be used as it is: another try or another one may work
     ├── DivergedError                    a loss is NaN or infinite: a bad configuration, try others
     └── OutOfMemoryError                 the device ran out of memory: a smaller batch, image size or model may fit
 
@@ -32,6 +33,10 @@ class ModelError(TrainerError):
 
 class BackendUnavailableError(ModelError):
     """The requested implementation of the selective scan does not work here; the message gives the reason."""
+
+
+class DeviceError(TrainerError):
+    """The device, or the software for it, does not work as it is; a retry, perhaps on another device, may succeed."""
 
 
 class DivergedError(TrainerError):

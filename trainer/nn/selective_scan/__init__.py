@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.exceptions import BackendUnavailableError
 from trainer.nn.precision import accurate_dtype
 from trainer.nn.selective_scan import _backends
-from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, described
+from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, described, scan_on
 from trainer.nn.selective_scan._exportable import exportable_scan
 from trainer.nn.selective_scan._operator import scan_operator
 from trainer.nn.selective_scan._problem import CROSS, Path, Scan, Ways
@@ -26,6 +26,7 @@ __all__ = [
     "BackendUnavailableError",
     "cross_selective_scan",
     "described",
+    "scan_on",
     "selective_scan",
     "selective_scan_reference",
 ]
