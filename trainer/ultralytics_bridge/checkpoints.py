@@ -131,7 +131,9 @@ def check_resumable(path: Path, epoch: int) -> None:
         raise ModelError("it has no optimizer state and training weights to resume from")
     if checkpoint.get("epoch") != epoch - 1:
         raise ModelError(f"it must be from epoch {epoch}, but its zero-based epoch is {checkpoint.get('epoch')!r}")
-    for tensor in (*model.state_dict().values(), *_tensors(checkpoint["optimizer"]), *_tensors(checkpoint[_EXACT])):
+    # Gradients for the next step may be infinite in half precision: the scaler then skips that step.
+    trained = checkpoint[_EXACT]["model"]
+    for tensor in (*model.state_dict().values(), *_tensors(checkpoint["optimizer"]), *trained.values()):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError("it has weights that are NaN or infinite")
 

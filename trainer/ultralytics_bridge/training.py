@@ -6,31 +6,37 @@ checkpoints in place, so that a kill leaves a partial file, and unpickles any fi
 """
 
 import contextlib
+import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import torch
 import ultralytics.cfg
 import ultralytics.engine.trainer as engine
-import ultralytics.engine.validator
 from torch.utils.data import SequentialSampler
 from ultralytics.data.build import ContiguousDistributedSampler
+from ultralytics.engine import validator
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOCAL_RANK, RANK
 from ultralytics.utils.torch_utils import EarlyStopping, torch_distributed_zero_first, unwrap_model
 
 from trainer.exceptions import DivergedError, OutOfMemoryError
-from trainer.nn import is_ssm_parameter
+from trainer.nn import SS2D, is_ssm_parameter
+from trainer.nn.selective_scan import scan_on
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
-from trainer.run_state.divergence import LossWatch
+from trainer.run_state.divergence import LEAST_SCALE, LossWatch
 from trainer.ultralytics_bridge import checkpoints, class_metrics, dataset_scan, determinism, models
 from trainer.ultralytics_bridge import image_caches as _image_caches  # noqa: F401 - keeps caches out of the user's files
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads label caches safely
 from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - reports an unreadable image by name
+
+logger = logging.getLogger("trainer")
 
 METRIC_KEYS = {
     "mAP50-95": "metrics/mAP50-95(B)",
@@ -51,6 +57,7 @@ class Epoch:
         self.memory_gib = _peak_memory_gib(trainer.device)
         self.learning_rate = float(trainer.optimizer.param_groups[0]["lr"])
         self.batch = int(trainer.batch_size)
+        self.scan = _scan_of(trainer.model, trainer.device)
 
 
 class Supervisor(Protocol):
@@ -85,6 +92,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 
     last: Any
     best: Any
+    tloss: Any
 
     def __init__(
         self, overrides: Mapping[str, Any], supervisor: Supervisor, *, full: bool, begins_stage: bool = False
@@ -95,6 +103,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         self.validated = False
         self.epoch_began = time.monotonic()
         self._watch = LossWatch()
+        self._mean_losses: Mapping[str, torch.Tensor] | None = None
         self._accumulate = 1
         self._steps_counted_here = False
         self._batches_since_step = 0
@@ -111,6 +120,7 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
     def _begin_epoch(self) -> None:
         self.epoch_began = time.monotonic()
         self.validated = False
+        self._mean_losses = None
         last = self.epoch + 1 >= self.supervisor.last_epoch
         self.args.val = last or self.supervisor.validates(self.epoch + 1)
         if self.device.type == "cuda":
@@ -172,9 +182,14 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         self._batch += 1
         self.supervisor.batch_trained(self._batch, len(self.train_loader))
         # On a GPU, this does not wait longer: ultralytics has just formatted the losses for its progress bar.
-        reason = self._watch.verdict(float(self.loss.detach()) / max(self.batch_size, 1))
+        loss = float(self.loss.detach()) / max(self.batch_size, 1)
+        reason = self._watch.verdict(loss, skips_overflows=self.scaler.is_enabled())
         if reason:
             raise DivergedError(f"{reason} in epoch {self.epoch + 1}, batch {self._batch}")
+        if not self._watch.overflows:
+            self._mean_losses = self.tloss
+        elif self._mean_losses is not None or self._batch < len(self.train_loader):
+            self.tloss = self._mean_losses  # otherwise the mean stays NaN until the end of the epoch
 
     def _setup_ddp(self) -> None:
         if self.device.type == "cpu":
@@ -210,9 +225,9 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         return outcome
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        """Stop instead of returning to the last checkpoint: the run would only diverge again."""
-        if not torch.isfinite(torch.as_tensor(self.loss)).all():
-            raise DivergedError(f"the loss became NaN or infinite at the end of epoch {epoch + 1}")
+        """Never return to the last checkpoint: the run would only diverge again, and each batch has been checked."""
+        if self.scaler.is_enabled() and self.scaler.get_scale() < LEAST_SCALE:
+            raise DivergedError(f"the gradients overflowed in almost every step up to epoch {epoch + 1}")
         return False
 
     def _build_train_pipeline(self) -> None:
@@ -250,14 +265,15 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         Both checkpoints stay unchanged until best.pt is evaluated, so that a run killed before then need not train
         again.
         """
-        on_cpu_ranks = self.device.type == "cpu" and self.world_size > 1  # where ultralytics looks for a GPU
-        if not self.full or on_cpu_ranks:
+        if not self.full:
             return
         written = self.supervisor.checkpoints
         with torch_distributed_zero_first(LOCAL_RANK):
             if RANK in {-1, 0}:
                 written.restore_best()
-        super().final_eval()
+        on_cpu_ranks = self.device.type == "cpu" and self.world_size > 1
+        with _evaluated_on_cpu() if on_cpu_ranks else contextlib.nullcontext():
+            super().final_eval()
         if RANK in {-1, 0}:
             class_metrics.write(self.validator.metrics, Path(self.save_dir))
             history = {"train_results": self.read_results_csv()}
@@ -268,6 +284,12 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
 def named_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return ultralytics' validation metrics under the contract's names."""
     return {name: float(metrics[key]) for name, key in METRIC_KEYS.items()}
+
+
+def _scan_of(model: torch.nn.Module, device: torch.device) -> str:
+    """Return the implementation of the selective scan that a model trains with; empty if it has no scan."""
+    has_scan = any(isinstance(module, SS2D) for module in model.modules())
+    return scan_on(str(device)) if has_scan else ""
 
 
 @contextlib.contextmanager
@@ -285,6 +307,23 @@ def _ranks_without_devices() -> Iterator[None]:
         torch.nn.parallel.DistributedDataParallel = stock  # type: ignore[misc]
 
 
+@contextlib.contextmanager
+def _evaluated_on_cpu() -> Iterator[None]:
+    """Evaluate on the CPU, where ultralytics asks torch for the GPU of the rank."""
+    stock = validator.AutoBackend, validator.get_torch_device_backend
+
+    def on_cpu(*, device: torch.device, **options: Any) -> torch.nn.Module:
+        model: torch.nn.Module = stock[0](device=torch.device("cpu"), **options)
+        return model
+
+    validator.AutoBackend = on_cpu
+    validator.get_torch_device_backend = lambda kind: SimpleNamespace(current_device=lambda: 0)
+    try:
+        yield
+    finally:
+        validator.AutoBackend, validator.get_torch_device_backend = stock
+
+
 def _peak_memory_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 2**30
@@ -293,9 +332,26 @@ def _peak_memory_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-# The stock check downloads a model and an image, and runs that model instead of ours. The scan is float32 under
-# autocast whatever its result.
-engine.check_amp = lambda model: next(model.parameters()).device.type == "cuda"
+def is_amp_safe(model: torch.nn.Module) -> bool:
+    """Check whether training in half precision works on the device of a model.
+
+    The stock check also downloads a model and an image, and runs that model instead of ours. The scan is float32 under
+    autocast whatever the result.
+    """
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return False
+    name = torch.cuda.get_device_name(device)
+    if _WITHOUT_AMP.search(name) is None:
+        return True
+    logger.warning("training in float32: half precision gives NaN on %s", name)
+    return False
+
+
+_WITHOUT_AMP = re.compile(r"\b(?:1630|1650|1660|T400|T550|T600|T1000|T1200|T2000|K40m)\b", re.IGNORECASE)
+"""GPUs on which half precision gives NaN or no detections, as ultralytics lists them in its own check."""
+
+engine.check_amp = is_amp_safe
 
 # Stock ultralytics refuses an lr0 above 1. A search may try such values; divergence shows when they are too high.
 ultralytics.cfg.CFG_FLOAT_KEYS |= {"lr0"}
@@ -309,4 +365,4 @@ engine.strip_optimizer = lambda path, updates=None: {}
 
 # In a log file a progress bar becomes a thousand lines.
 engine.TQDM = partial(engine.TQDM, disable=True)
-ultralytics.engine.validator.TQDM = engine.TQDM
+validator.TQDM = engine.TQDM

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -165,6 +166,15 @@ def test_with_both_checkpoints_damaged_the_trial_starts_afresh(trainer, killed, 
     assert "starting from scratch; refused last.pt: it does not match its checksum" in log
     assert "; previous.pt: it does not match its checksum" in log
     assert Checkpoints(weights).recover(checkpoints.check_resumable) == killed.epoch
+
+
+def test_gradients_that_overflowed_are_no_reason_to_refuse_a_checkpoint(killed, tmp_path):
+    """In half precision, the scaler skips the step that they are for."""
+    killed.copied_to(tmp_path / "run")
+    weights = tmp_path / "run" / "weights"
+    infinite = {"pending": {"x": torch.tensor([math.inf])}}
+    changed(weights, LAST, lambda checkpoint: checkpoint["exact"].update(infinite))
+    checkpoints.check_resumable(weights / LAST, killed.epoch)
 
 
 def test_a_damaged_best_checkpoint_is_made_anew_however_good_it_was(trainer, killed, tmp_path):

@@ -112,6 +112,8 @@ def test_an_exploding_loss_is_seen_at_its_batch_on_every_device_however_short_th
         train_loader=range(9),
         batch_size=8,
         epoch=1,
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        tloss={},
         _watch=LossWatch(),
         _batch=0,
     )
