@@ -42,9 +42,11 @@ Storage = Annotated[
     ),
 ]
 Gpus = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        min=0, help="Number of GPUs to use, one per trial of a search; 0 trains on the CPU. Default: all GPUs."
+        metavar="N|LIST",
+        help="Number of GPUs to use, one per trial of a search, or their indices, such as 0,2,5; 0 trains on the CPU. "
+        "Default: all GPUs.",
     ),
 ]
 Parallel = Annotated[int | None, typer.Option(min=1, help="Trials to run at once. Default: one per GPU or CPU core.")]
@@ -110,19 +112,24 @@ _SECRETS = {"--storage": STORAGE_VARIABLE, "--notify": NOTIFY_VARIABLE, "--on-en
 
 
 def machines(
-    gpus: int | None,
+    gpus: str | None,
     parallel: int | None,
     address: str | None,
     trainer: str | None,
     hang_after: float,
     start_within: float,
 ) -> "Machines":
-    """Collect the options that define where and how to train."""
+    """Collect the options that define where and how to train; a list of GPUs hides the others from this process."""
+    from tuner.execution.visible_gpus import read_choice
     from tuner.workflows.options import Machines
 
-    hang_timeouts = HangTimeouts(least_s=hang_after, start_s=start_within)
-    command = trainer_command(trainer)
-    return Machines(gpus=gpus, parallel=parallel, address=address, trainer=command, hang_timeouts=hang_timeouts)
+    return Machines(
+        gpus=read_choice(gpus, address=address, environment=os.environ),
+        parallel=parallel,
+        address=address,
+        trainer=trainer_command(trainer),
+        hang_timeouts=HangTimeouts(least_s=hang_after, start_s=start_within),
+    )
 
 
 def trainer_command(trainer: str | None) -> tuple[str, ...]:

@@ -106,7 +106,12 @@ def train(
         ),
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=0, help="Number of GPUs to train on; 0 trains on the CPU. Default: all GPUs.")
+        str | None,
+        typer.Option(
+            metavar="N|LIST",
+            help="Number of GPUs to train on, or their indices, such as 0,2,5; 0 trains on the CPU. Default: as many "
+            "as divide the batch evenly, with at least 8 images on each.",
+        ),
     ] = None,
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
@@ -125,6 +130,8 @@ def train(
         tune train --warm-restart runs/mamba-yolo-t-dataset
     """
     from tuner.diagnosis import summary_lines
+    from tuner.execution.visible_gpus import read_choice
+    from tuner.memory.limits import sizes_of
     from tuner.training import single_run
     from tuner.training.arguments_file import overridden, require_optimizer
 
@@ -141,7 +148,9 @@ def train(
     stages = tuple(_stage(text) for text in stage or ())
     source = data_source(data or given.data)
     command = trainer_command(trainer)
-    number, memory_gib = _devices(gpus, command)
+    batches = [stage.batch for stage in stages] or [sizes_of({**given.params, **said})[0]]
+    asked = read_choice(gpus, address=None, environment=os.environ)
+    number, memory_gib, note = _devices(asked, command, () if batch == "auto" else batches)
     chosen = chosen_model(model or given.model, source, command, lambda line: typer.echo(printable(line)))
     folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
     teacher = _teacher(distill or given.params.get("distill_model"))
@@ -167,8 +176,8 @@ def train(
         trainer=command,
         hang_timeouts=HangTimeouts(least_s=hang_after, start_s=start_within),
     )
-    for note in given.notes:
-        typer.echo(printable(f"note   {note}"))
+    for line in (*given.notes, *filter(None, [note])):
+        typer.echo(printable(f"note   {line}"))
     trained = single_run.train(run, lambda line: typer.echo(printable(line)))
     values = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
     typer.echo(f"\nbest   {values}\n       {printable(trained.weights)}")
@@ -226,8 +235,17 @@ def _batch(text: str | None) -> int | None:
     return int(text)
 
 
-def _devices(asked: int | None, trainer: Sequence[str]) -> tuple[int, float]:
-    """Return the number of GPUs and the smallest memory of one in GiB; on the CPU, 0 and the machine's free memory."""
+def _devices(asked: int | None, trainer: Sequence[str], batches: Sequence[int]) -> tuple[int, float, str]:
+    """Choose the devices.
+
+    Args:
+        asked: Number of GPUs in the command; None for as many as suit the batches.
+        trainer: Command of the trainer, which knows the GPUs.
+        batches: Batch of each stage; empty if the batch will be chosen to suit the GPUs.
+
+    Returns:
+        Number of GPUs, smallest memory of one in GiB, and a note or ""; on the CPU, 0 and the machine's free memory.
+    """
     import psutil
 
     from tuner.workflows.doctor import gpu_memories_gib
@@ -237,8 +255,25 @@ def _devices(asked: int | None, trainer: Sequence[str]) -> tuple[int, float]:
         raise MachineError(
             f"--gpus must be at most {len(there)}, the number of GPUs, but got {asked}; `tune doctor` lists the GPUs."
         )
-    used = there if asked is None else there[:asked]
-    return len(used), min(used) if used else psutil.virtual_memory().available / 2**30
+    number, note = _number_of_gpus(asked, len(there), batches) if batches else (asked or len(there), "")
+    used = there[:number]
+    return number, min(used) if used else psutil.virtual_memory().available / 2**30, note
+
+
+def _number_of_gpus(asked: int | None, there: int, batches: Sequence[int]) -> tuple[int, str]:
+    """Return the number of GPUs that suits the batches, or the number in the command, with a note or ""."""
+    from tuner.training.gpu_count import fewer_gpus_note, gpus_for, small_parts_note
+
+    if asked is None:
+        number = gpus_for(batches, there)
+        return number, fewer_gpus_note(batches, number, there) if number < there else ""
+    uneven = next((batch for batch in batches if asked and batch % asked), None)
+    if uneven is not None:
+        raise UsageError(
+            f"--gpus must divide the batch evenly, but got {asked} for a batch of {uneven}; use "
+            f"--gpus {gpus_for(batches, asked)}, or a batch of {-(-uneven // asked) * asked}."
+        )
+    return asked, small_parts_note(batches, asked)
 
 
 def _default_name(model: str, data: str, *, restarted: bool) -> str:

@@ -11,6 +11,7 @@ import ray
 
 from tuner.exceptions import MachineError
 from tuner.execution import ray_node
+from tuner.execution.visible_gpus import settle
 from tuner.system.scratch import scratch_folder
 
 _GIB_PER_CPU_SLOT = 2.0
@@ -54,7 +55,8 @@ def connected(*, gpus: int | None, parallel: int | None, address: str | None) ->
     """
     cores = len(os.sched_getaffinity(0))
     number = parallel or _cpu_slots(cores)
-    with scratch_folder() as folder, _running(address, num_cpus=max(cores, number), folder=folder):
+    num_gpus = None if address else settle(os.environ)
+    with scratch_folder() as folder, _running(address, max(cores, number), num_gpus, folder):
         available = int(ray.cluster_resources().get("GPU", 0))
         wanted = available if gpus is None else gpus
         if wanted > available:
@@ -67,12 +69,12 @@ def connected(*, gpus: int | None, parallel: int | None, address: str | None) ->
 
 
 @contextlib.contextmanager
-def _running(address: str | None, num_cpus: int, folder: Path) -> Iterator[None]:
+def _running(address: str | None, num_cpus: int, num_gpus: int | None, folder: Path) -> Iterator[None]:
     try:
         if address:
             ray_node.join(address)
         else:
-            ray_node.start(num_cpus, folder)
+            ray_node.start(num_cpus, num_gpus, folder)
         yield
     finally:
         ray.shutdown()

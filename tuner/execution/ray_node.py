@@ -59,7 +59,7 @@ def load() -> None:
     import ray.tune  # noqa: F401
 
 
-def start(num_cpus: int, folder: Path) -> None:
+def start(num_cpus: int, num_gpus: int | None, folder: Path) -> None:
     """Start Ray's servers on this machine, for this process only.
 
     They run in their own sessions, so signals to this process group and the closing of its terminal do not reach them.
@@ -67,6 +67,7 @@ def start(num_cpus: int, folder: Path) -> None:
 
     Args:
         num_cpus: Number of CPUs that Ray offers.
+        num_gpus: Number of GPUs that Ray offers; None for those that it finds.
         folder: Folder for Ray's sockets and logs.
 
     Raises:
@@ -81,6 +82,7 @@ def start(num_cpus: int, folder: Path) -> None:
         ray.init(
             address="local",  # explicit, because RAY_ADDRESS would make this join a cluster
             num_cpus=num_cpus,
+            num_gpus=num_gpus,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=str(folder),

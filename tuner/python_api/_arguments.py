@@ -47,6 +47,8 @@ def option_arguments(option: str, value: object) -> Iterator[str]:
             yield f"--{name}"
     elif option == "rungs" and isinstance(value, Sequence):
         yield f"--{name}={','.join(map(str, value))}"
+    elif option == "gpus" and isinstance(value, Sequence) and not isinstance(value, str):
+        yield f"--{name}={','.join(map(str, value))}{',' if len(value) == 1 else ''}"
     elif isinstance(value, Mapping):
         yield from (f"--{name}={key}={_text(part)}" for key, part in value.items())
     elif isinstance(value, Sequence) and not isinstance(value, str):

@@ -24,7 +24,7 @@ def run(
     *,
     data: Name | None = None,
     model: Name | None = None,
-    gpus: int | None = None,
+    gpus: int | Sequence[int] | None = None,
     parallel: int | None = None,
     study: str | None = None,
     home: Name | None = None,
@@ -67,7 +67,7 @@ def run(
         space: Space file, name of a shipped space, or the content of a space file as a mapping.
         data: Data set YAML, or "sample"; None for that of the space.
         model: Model; None for that of the space, or the one that the data check suggests.
-        gpus: Number of GPUs; 0 for the CPU, None for all.
+        gpus: Number of GPUs, or their indices; 0 for the CPU, None for all.
         parallel: Trials to run at once; None for one per GPU or CPU core.
         study: Name of the study; None for space-data-model.
         home: Folder that holds the studies; None for $TUNE_HOME, or "studies".
@@ -128,7 +128,7 @@ def estimate(
     *,
     data: Name | None = None,
     model: Name | None = None,
-    gpus: int | None = None,
+    gpus: int | Sequence[int] | None = None,
     parallel: int | None = None,
     settings: Mapping[str, ParamValue] | None = None,
     imgsz: int | None = None,
@@ -176,7 +176,7 @@ def promote(
     epochs: int | None = None,
     data: Name | None = None,
     model: Name | None = None,
-    gpus: int | None = None,
+    gpus: int | Sequence[int] | None = None,
     address: str | None = None,
     trainer: str | None = None,
     hang_after: float | None = None,
@@ -193,7 +193,7 @@ def promote(
         epochs: Epochs of the final run; None for those of the space.
         data: New location of the data set, if it was moved.
         model: New location of the model, if it was moved.
-        gpus: Number of GPUs; 0 for the CPU, None for all.
+        gpus: Number of GPUs, or their indices; 0 for the CPU, None for all.
         address: Ray cluster to join; None to start Ray on this machine.
         trainer: Command of your own trainer.
         hang_after: Seconds of silence after which the trainer is restarted.
@@ -231,7 +231,7 @@ def train(
     distill: Name | None = None,
     backup: Name | None = None,
     warm_restart: Name | None = None,
-    gpus: int | None = None,
+    gpus: int | Sequence[int] | None = None,
     trainer: str | None = None,
     hang_after: float | None = None,
     start_within: float | None = None,
@@ -254,7 +254,7 @@ def train(
         distill: Weights of a larger model to distil from.
         backup: Folder or URL to copy the weights to.
         warm_restart: Run that is stuck, to start from its best weights.
-        gpus: Number of GPUs; 0 for the CPU, None for all.
+        gpus: Number of GPUs, or their indices; 0 for the CPU, None for all.
         trainer: Command of your own trainer.
         hang_after: Seconds of silence after which the trainer is restarted.
         start_within: The same before the first epoch has ended.

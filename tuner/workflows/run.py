@@ -1,5 +1,6 @@
 """Carry out `tune run` and `tune promote`: prepare, search, compare, train the winner in full, export."""
 
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, MachineError, NoSuccessfulTrialError, SpaceError
 from tuner.execution.prepare import prepared_by
 from tuner.execution.slot_health import SlotHealth
+from tuner.memory.limits import sizes_of
 from tuner.report.progress import View
 from tuner.search.results import configurations
 from tuner.search.search import Search
@@ -38,6 +40,7 @@ from tuner.training.final_run import (
     require_something_learnt,
     waiting,
 )
+from tuner.training.gpu_count import fewer_gpus_note, gpus_for
 from tuner.trials.requests import TrialTerms
 from tuner.trials.retry_policy import what_helps
 from tuner.workflows.cost_estimate import estimate_lines, estimate_run, require_room
@@ -107,6 +110,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
             view.subject(study.spec, options.space, prepared.notes)
             view.preparing("starting Ray")
             with watched_machines(options.machines, study, signals, end) as slots:
+                _note_busy_gpus(options.machines, slots, view)
                 view.preparing("estimating the cost")
                 require_room(options, study, slots)
                 forecast = estimate_run(options, prepared, study, slots, view.cost_estimate)
@@ -208,6 +212,7 @@ def promote(
         length = epochs or study.spec.promote_epochs
         view.preparing("starting Ray")
         with watched_machines(machines, study, signals, end) as slots:
+            _note_busy_gpus(machines, slots, view)
             session = _Session(
                 study=study,
                 paths=paths,
@@ -269,6 +274,14 @@ def _refuse_changes(study: StudySession, options: RunOptions, prepared: Prepared
         )
 
 
+def _note_busy_gpus(machines: Machines, slots: "Slots", view: View) -> None:
+    from tuner.execution.visible_gpus import busy_notes
+
+    if slots.gpus_per_trial and machines.address is None:
+        for line in busy_notes(os.environ):
+            view.note(line)
+
+
 def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:
     from tuner.execution.ray_search import train_on_ray
 
@@ -326,9 +339,16 @@ def _trial_terms(options: RunOptions, slots: "Slots") -> TrialTerms:
 
 def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
     from tuner.execution.remote_trainer import gpus_of_largest_node, train_remotely
+    from tuner.execution.visible_gpus import are_parts
 
     study, slots, machines, signals = session.study, session.slots, session.machines, session.signals
-    gpus = min(slots.number * slots.gpus_per_trial, gpus_of_largest_node())
+    available = min(slots.number * slots.gpus_per_trial, gpus_of_largest_node())
+    if machines.address is None and are_parts(os.environ):
+        available = min(available, 1)
+    batches = (sizes_of(winner.trial.params)[0],)
+    gpus = gpus_for(batches, available)
+    if gpus < available:
+        session.view.note(fewer_gpus_note(batches, gpus, available))
     threads = slots.number * slots.threads
     request = full_run_request(study, session.paths, winner, epochs=epochs, gpus=gpus, threads=threads)
     final_run = FinalRun(study, request)
