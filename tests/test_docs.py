@@ -41,6 +41,7 @@ def test_the_fault_matrix_has_all_its_rows():
         "+k",
         "+l",
         "+m",
+        "+n",
     ]
 
 

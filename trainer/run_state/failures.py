@@ -6,13 +6,14 @@ does not fit in memory is a property of the configuration, and a bug fails again
 
 import errno
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.exceptions import DataError, DivergedError, ModelError, OutOfMemoryError, Stopped
+from trainer.exceptions import DataError, DeviceError, DivergedError, ModelError, OutOfMemoryError, Stopped
 from tuner.contract import (
     DataCheckRequest,
     EndRecord,
@@ -74,12 +75,14 @@ def end_of(error: BaseException, request: Request, *, oom_kill: bool) -> EndReco
         return _end(request, Outcome.STOPPED)
     for kind, outcome in _OURS:
         if isinstance(error, kind):
-            return _end(request, outcome, _passed_on(error))
+            return _end(request, outcome, _passed_on(error), retryable=kind is DeviceError)
     for rule in _RULES:
         for link in chain:
             if rule.fits(link):
-                if rule.lost_process and oom_kill:
-                    return _end(request, Outcome.OUT_OF_MEMORY, f"{_host_memory(request)}: {_told(link)}")
+                if rule.said is _host_memory or (rule.lost_process and oom_kill):
+                    return _host_is_full(request, _told(link))
+                if rule.outcome == Outcome.OUT_OF_MEMORY and (neighbours := _memory_of_others(str(link))):
+                    return _end(request, Outcome.ERROR, f"{neighbours}: {_told(link)}", retryable=True)
                 return _end(request, rule.outcome, f"{rule.said(request)}: {_told(link)}", retryable=rule.retryable)
     return _end(request, Outcome.ERROR, _told(error))
 
@@ -94,8 +97,7 @@ def end_of_dead(code: int, request: Request, *, who: str = "the training process
         oom_kill: True if the kernel has recently killed a process for lack of memory.
     """
     if code == -signal.SIGKILL and oom_kill:
-        message = f"{_host_memory(request)}: {who} was killed by the kernel"
-        return _end(request, Outcome.OUT_OF_MEMORY, message)
+        return _host_is_full(request, f"{who} was killed by the kernel")
     if code >= 0:
         return _end(request, Outcome.ERROR, f"{who} ended with exit code {code}")
     message = f"{who} was killed by {signal.Signals(-code).name}"
@@ -108,8 +110,31 @@ def end_of_lost_rank(request: Request, *, oom_kill: bool) -> EndRecord:
     """Return the end record of a multi-device run after one rank died without a record."""
     message = "a rank of the run was killed"
     if oom_kill:
-        return _end(request, Outcome.OUT_OF_MEMORY, f"{_host_memory(request)}: {message}")
+        return _host_is_full(request, message)
     return _end(request, Outcome.ERROR, message, retryable=True)
+
+
+def _host_is_full(request: Request, message: str) -> EndRecord:
+    """Return the end of a request that ran out of the host's memory.
+
+    On a GPU, that says nothing about the batch and image size: other processes and data loaders fill this memory.
+    """
+    told = f"{_host_memory(request)}: {message}"
+    if isinstance(request, TrainRequest) and request.devices:
+        return _end(request, Outcome.ERROR, told, retryable=True)
+    return _end(request, Outcome.OUT_OF_MEMORY, told)
+
+
+def _memory_of_others(text: str) -> str:
+    """Return what other processes hold of the GPU, if that is much, from torch's message; "" if not."""
+    found = [_GPU_MEMORY[part].search(text) for part in ("total", "free", "own")]
+    if not all(found):
+        return ""
+    total_gib, free_gib, own_gib = (float(match[1]) * _GIB[match[2]] for match in found if match)
+    others_gib = total_gib - free_gib - own_gib
+    if others_gib <= _NEIGHBOURS_SHARE * total_gib:
+        return ""
+    return f"other processes hold {others_gib:.1f} of the {total_gib:.1f} GiB of the GPU"
 
 
 def _end(request: Request, outcome: Outcome, message: str = "", *, retryable: bool = False) -> EndRecord:
@@ -193,6 +218,18 @@ _DOING = {
     MeasureRequest.type: "while measuring the model",
 }
 
+_SIZE = r"([\d.]+) ([KMG]iB)"
+_GPU_MEMORY = {
+    "total": re.compile(rf"total capacity of {_SIZE}"),
+    "free": re.compile(rf"which {_SIZE} is free"),
+    "own": re.compile(rf"this process has {_SIZE} memory in use"),
+}
+"""Parts of torch's message when a GPU has run out of memory (c10/cuda/CUDACachingAllocator.cpp)."""
+
+_GIB = {"KiB": 2.0**-20, "MiB": 2.0**-10, "GiB": 1.0}
+_NEIGHBOURS_SHARE = 0.1
+"""Share of a GPU's memory in other processes from which they, not the configuration, are to blame."""
+
 _ORIGINAL = "Original Traceback"
 """Text that torch puts between its own message and the original exception of a data loader."""
 
@@ -202,6 +239,7 @@ _OURS: tuple[tuple[type[BaseException], Outcome], ...] = (
     (DivergedError, Outcome.DIVERGED),
     (DataError, Outcome.BAD_DATA),
     (ModelError, Outcome.BAD_MODEL),
+    (DeviceError, Outcome.ERROR),
 )
 
 _RULES = (

@@ -128,6 +128,7 @@ class _Run:
             memory_gib=epoch.memory_gib,
             learning_rate=epoch.learning_rate,
             batch=epoch.batch,
+            scan=epoch.scan,
             checkpoint=str(self._weights / LAST),
         )
         self._records.append(self._latest)

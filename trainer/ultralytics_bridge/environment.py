@@ -26,6 +26,10 @@ _SWITCHES = {
     "ULTRALYTICS_SAFE_LOAD": "1",
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
 }
+_ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""Variables for torch's allocator of GPU memory, which reads them when CUDA starts. Images and boxes vary from batch to
+batch; segments that can grow leave less memory unused between them."""
+
 _INTEGRATIONS = ("clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
 
 
@@ -38,6 +42,8 @@ def isolate() -> None:
     therefore gets its own folder, removed when the process that called this ends.
     """
     os.environ.update(_SWITCHES)
+    if not any(variable in os.environ for variable in _ALLOCATOR):
+        os.environ[_ALLOCATOR[0]] = "expandable_segments:True"
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # torch loads nothing if both are set
     if "TRAINER_ISOLATED" in os.environ:  # inherited by forks, and by the ranks of a multi-GPU run
         return

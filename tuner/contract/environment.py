@@ -20,6 +20,8 @@ class Gpu:
 
     name: str
     memory_gib: float
+    free_gib: float | None = None
+    """Memory that a process can still get, in GiB; None if the trainer does not say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

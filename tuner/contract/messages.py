@@ -88,8 +88,8 @@ class TrainRequest:
     """Sizes and batches that replace those of `params`, in order, on the single schedule of `epochs`; the best epoch is
     that of the last stage. Empty for one size throughout."""
     max_images: int = 0
-    """Train and validate on at most this many images of each split, to measure memory; 0 for all. A trainer that
-    ignores it measures the same, after a longer epoch."""
+    """Train and validate on at most this many images of each split, those with the most boxes, to measure memory; 0 for
+    all. A trainer that ignores it measures the same, after a longer epoch."""
     data_sha256: str = ""
     model_sha256: str = ""
     """Hashes from the `PreparedRecord`. `data` and `model` are only the current paths: a checkpoint belongs to the
@@ -157,6 +157,8 @@ class EpochRecord:
     batch: int
     """Batch size that was trained; any other than the requested one is an error."""
     checkpoint: str
+    scan: str = ""
+    """Implementation of the selective scan; empty for a model without one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

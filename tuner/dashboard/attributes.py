@@ -53,6 +53,7 @@ def trial_attributes(facts: StudyFacts, trial: TrialRecord) -> Attributes:
         "minutes": None if recorded.seconds is None else round(recorded.seconds / 60, 2),
         **{name: round(value, 5) for name, value in (recorded.metrics or {}).items() if name != facts.spec.metric},
         "device": None if recorded.device is None else printable(recorded.device),
+        "scan": None if recorded.scan is None else printable(recorded.scan),
         "slot": None if span is None else span.slot,
         "seed": facts.spec.seed,
         "memory (GiB)": recorded.memory_gib,

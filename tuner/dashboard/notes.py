@@ -136,6 +136,8 @@ def _trial_rows(facts: StudyFacts, trial: TrialRecord, files: Mapping[str, str])
     if recorded.device:
         slot = "" if span is None else f", slot {span.slot}"
         yield "Device", escaped(f"{recorded.device}{slot}")
+    if recorded.scan:
+        yield "Selective scan", escaped(recorded.scan)
     if recorded.memory_gib is not None:
         yield "Peak memory", f"{recorded.memory_gib:.2f} GiB"
     if recorded.batch is not None:

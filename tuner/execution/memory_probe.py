@@ -40,7 +40,8 @@ def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, 
     with tempfile.TemporaryDirectory(prefix="tune-memory-", dir=folder) as scratch:
         steps = replace(
             request,
-            params={**request.params, **sizes, "patience": 0, "save_period": -1},
+            # A run of one epoch would close the mosaic, which brings in the boxes of four images.
+            params={**request.params, **sizes, "patience": 0, "save_period": -1, "close_mosaic": 0},
             max_images=_BATCHES * sizes["batch"],
             epochs=1,
             stop_epoch=1,

@@ -46,7 +46,7 @@ def measured_limits(space: Space, fits: Callable[[int, int], bool]) -> MemoryLim
         fits: Trains a few steps with a batch and imgsz, and returns whether they fit; assumed monotonic in both.
     """
     fits = functools.cache(fits)
-    batches, sizes = _candidates(space, BATCH), _candidates(space, IMGSZ)
+    batches, sizes = sizes_in(space, BATCH), sizes_in(space, IMGSZ)
     if len(batches) * len(sizes) == 1 or fits(batches[-1], sizes[-1]):
         return MemoryLimits()
     too_large: list[tuple[int, int]] = []
@@ -87,10 +87,10 @@ def _size(params: Mapping[str, ParamValue], name: str) -> int:
 
 def smallest_sizes(space: Space) -> dict[str, ParamValue]:
     """Return the smallest batch and image size of a space."""
-    return {name: _candidates(space, name)[0] for name in (BATCH, IMGSZ)}
+    return {name: sizes_in(space, name)[0] for name in (BATCH, IMGSZ)}
 
 
-def _candidates(space: Space, name: str) -> list[int]:
+def sizes_in(space: Space, name: str) -> list[int]:
     """List values of a size in a space, ascending: every choice; both ends of a range and halves of its upper end."""
     found: set[ParamValue] = set()
     for parameter in space.parameters:

@@ -115,7 +115,7 @@ def trial_lines(facts: Mapping[str, Any]) -> list[str]:
     lines += [f"time        {_time(trial['began'], 'not started')} to {_time(trial['ended'], 'now')} (UTC)"]
     if "epochs" in trial:
         lines.append(f"training    {trial['epochs']} epochs in {trial.get('seconds', 0.0) / 60:.1f} min")
-    for name in ("device", "memory_gib", "batch"):
+    for name in ("device", "scan", "memory_gib", "batch"):
         lines += [f"{name:11} {trial[name]}"] if name in trial else []
     lines += _section("differs from the default configuration in", facts["changes"].items())
     lines += _section("all parameters", trial["params"].items())

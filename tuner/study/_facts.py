@@ -45,6 +45,8 @@ class TrialFacts:
     """Peak memory of one device."""
     batch: int | None = None
     """Batch size that was trained with, in images."""
+    scan: str | None = None
+    """Implementation of the selective scan that trained last; None for a model without one."""
     metrics: Mapping[str, float] | None = None
     """Metrics of the last validated epoch."""
     losses: Mapping[int, float] | None = None
@@ -88,7 +90,7 @@ _STORED = {"failed_attempts": "setbacks", "origin": "start_point"}
 """Names in the database that differ from those in the code."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("origin", "device", "directory", "log", "checkpoint", "failure"), (str,)),
+    **dict.fromkeys(("origin", "device", "directory", "log", "checkpoint", "scan", "failure"), (str,)),
     **dict.fromkeys(("attempts", "epochs", "batch", "judged", "paused_at"), (int,)),
     **dict.fromkeys(("seconds", "memory_gib"), (int, float)),
     **dict.fromkeys(("metrics", "losses"), (Mapping,)),

@@ -26,6 +26,10 @@ from tuner.trials.requests import Inputs, every_epoch, train_request
 from tuner.trials.retry_policy import what_helps
 
 _SETTINGS = "tune-train.json"
+_GRADIENT_BYTES = 4
+_NCCL_GIB = 0.5
+"""Buffers and kernels of NCCL on each GPU, by its documentation of NCCL_BUFFSIZE and the number of channels; not
+measured."""
 
 _CONTENT = {"data": "data_sha256", "model": "model_sha256"}
 """Settings that hold a path or name, with those that hold the content hash. Only the hashes are compared."""
@@ -163,10 +167,16 @@ def _with_fitting_batch(
             ).memory_gib
 
         most = min(MOST, prepared.num_images["train"])
-        fit = fitting_batch(measure, memory_gib=run.memory_gib, most=most)
+        memory_gib = run.memory_gib - (_shared_gib(prepared) if devices > 1 else 0.0)
+        fit = fitting_batch(measure, memory_gib=memory_gib, most=most)
         batch = devices * fit.batch
-        tell(f"batch  {batch}: {fit.memory_gib:.1f} of {run.memory_gib:.1f} GiB on each device")
+        tell(f"batch  {batch}: {fit.memory_gib:.1f} of {memory_gib:.1f} GiB on each device")
     return replace(run, params={**run.params, "batch": batch})
+
+
+def _shared_gib(prepared: PreparedRecord) -> float:
+    """Estimate the memory of a GPU in GiB for exchanging gradients: a copy of all of them, and NCCL's buffers."""
+    return prepared.num_parameters * _GRADIENT_BYTES / 2**30 + _NCCL_GIB
 
 
 def _begun(file: Path) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def trained(trial: LiveTrial) -> TrialFacts:
         memory_gib=round(trial.memory_gib, 3),
         batch=None if latest is None else latest.batch,
         checkpoint=None if latest is None else latest.checkpoint,
+        scan=None if latest is None or not latest.scan else latest.scan,
         metrics=None if latest is None or latest.metrics is None else dict(latest.metrics),
         losses=dict(trial.losses),
     )

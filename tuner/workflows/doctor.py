@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tuner.contract import EnvironmentRecord, EnvironmentRequest, Outcome, Record
+from tuner.contract import EnvironmentRecord, EnvironmentRequest, Gpu, Outcome, Record
 from tuner.exceptions import MachineError
 from tuner.execution.single_request import ask
 from tuner.system.scratch import scratch_folder
@@ -56,12 +56,12 @@ def _version(package: str) -> str:
 
 
 def gpu_memories_gib(trainer: Sequence[str]) -> list[float]:
-    """Return the memory of each GPU that the trainer with this command can use.
+    """Return the free memory of each GPU that the trainer with this command can use; all of it if it does not say.
 
     Raises:
         MachineError: the trainer does not start, or does not describe its environment.
     """
-    return [gpu.memory_gib for gpu in _environment(trainer).gpus]
+    return [gpu.memory_gib if gpu.free_gib is None else gpu.free_gib for gpu in _environment(trainer).gpus]
 
 
 def _environment(trainer: Sequence[str]) -> EnvironmentRecord:
@@ -86,7 +86,7 @@ def _trainer(command: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         report = _environment(command)
     except MachineError as problem:
         return {}, [str(problem)]
-    gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in report.gpus)
+    gpus = ", ".join(map(_named, report.gpus))
     facts = {
         **report.versions,
         "gpus": gpus or "none: training runs on the CPU",
@@ -94,6 +94,11 @@ def _trainer(command: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         **report.facts,
     }
     return facts, list(report.problems)
+
+
+def _named(gpu: Gpu) -> str:
+    free = "" if gpu.free_gib is None else f", {gpu.free_gib} free"
+    return f"{gpu.name} ({gpu.memory_gib} GiB{free})"
 
 
 def _command_on_path() -> tuple[dict[str, str], list[str]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Record, TrainRequest
 from tuner.cost.epoch_times import TimedEpoch, keep, kept, timed_now
-from tuner.exceptions import DataError, FailurePolicyError, MachineError
-from tuner.memory.limits import NOTHING_FITS, MemoryLimits, measured_limits
+from tuner.exceptions import DataError, FailurePolicyError, MachineError, SpaceError
+from tuner.memory.limits import BATCH, NOTHING_FITS, MemoryLimits, measured_limits, sizes_in, sizes_of
 from tuner.study import MemoryFacts, StudySession, StudySpec
 from tuner.system.signals import Signals
 from tuner.trials.requests import Inputs, train_request
@@ -77,6 +77,7 @@ def measure_memory(
 
     Raises:
         FailurePolicyError: nothing in the space fits.
+        SpaceError: the default configuration does not fit.
         MachineError: the trainer does not work.
     """
     if slots.gpus_per_trial and not study.trials() and study.profiling.memory is None:
@@ -87,9 +88,26 @@ def measure_memory(
             )
         study.record_profiling(replace(study.profiling, memory=measured))
     known = study.profiling.memory
+    if known is not None and not study.trials():
+        _require_baseline(options, known)
     if known is not None and known.too_large:
         limits = MemoryLimits(too_large=known.too_large)
         on_event(f"memory {known.device} cannot hold {limits}; excluded, with all sizes at least as large in both")
+
+
+def _require_baseline(options: RunOptions, measured: MemoryFacts) -> None:
+    """Refuse a default configuration that does not fit: there would be nothing to compare the best with."""
+    limits = MemoryLimits(too_large=measured.too_large)
+    params = options.space.resolve(options.space.baseline_sampled())
+    if not limits.exclude(params):
+        return
+    batch, imgsz = sizes_of(params)
+    fitting = [size for size in sizes_in(options.space, BATCH) if not limits.exclude({**params, BATCH: size})]
+    smaller = f"set `baseline: {{batch: {fitting[-1]}}}` in the space" if fitting else "choose smaller images"
+    raise SpaceError(
+        f"The default configuration must fit into memory, but batch {batch} at imgsz {imgsz} does not on "
+        f"{measured.device or 'this GPU'}; {smaller} or another model, and start a new study with --study NAME."
+    )
 
 
 def _measured(

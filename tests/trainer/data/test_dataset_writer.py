@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.support.data_layouts import HEAD, counts, make, put_pair, snapshot
-from trainer.data.dataset import resolve
+from trainer.data.dataset import label_path, resolve
 from trainer.data.dataset_writer import write_part, write_resolved
 from trainer.exceptions import DataError
 
@@ -40,14 +40,16 @@ def test_writing_twice_gives_the_same_and_leaves_no_drafts(tmp_path: Path) -> No
     assert first.keys() == {"data.yaml", "data.train.txt", "data.val.txt"}
 
 
-def test_a_part_has_the_first_images_of_each_split(tmp_path: Path) -> None:
+def test_a_part_has_the_images_of_each_split_with_the_most_boxes(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     whole = write_resolved(resolve(make(tmp_path / "data")), tmp_path / "out/data.yaml")
+    first, second, third = resolve(whole).splits["train"].images
+    label_path(first.path).unlink()
+    label_path(third.path).write_text("0 0.5 0.5 0.1 0.1\n" * 40)
     (tmp_path / "part").mkdir()
     part = resolve(write_part(whole, tmp_path / "part/data.yaml", max_images=2))
     assert counts(part) == {"train": (2, 2), "val": (2, 2)}
-    first, second, *_ = resolve(whole).splits["train"].images
-    assert [image.path for image in part.splits["train"].images] == [first.path, second.path]
+    assert {image.path for image in part.splits["train"].images} == {third.path, second.path}
 
 
 @pytest.mark.parametrize("place", [".", "images/train", "labels/train", "images/train/deep"])

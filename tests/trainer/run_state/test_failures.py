@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from trainer.exceptions import DataError, DivergedError, ModelError, OutOfMemoryError, Stopped
+from trainer.exceptions import DataError, DeviceError, DivergedError, ModelError, OutOfMemoryError, Stopped
 from trainer.run_state import failures
 from tuner.contract import Outcome, PrepareRequest, TrainRequest
 
@@ -89,6 +89,49 @@ def test_memory_that_ran_out_is_told_with_its_place_and_the_sizes_that_ran(error
     assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
     assert end.message.startswith(f"{said} at batch 16, image size 640: ")
     assert end.log == "/runs/3/trainer.log"
+
+
+FULL = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which {free} is free. "
+    "{others}Including non-PyTorch memory, this process has {own} memory in use. Of the allocated memory 9.10 GiB is "
+    "allocated by PyTorch, and 321.01 MiB is reserved by PyTorch but unallocated."
+)
+NEIGHBOUR = "Process 4321 has 68.20 GiB memory in use. "
+
+
+@pytest.mark.parametrize("others", [NEIGHBOUR, ""])
+def test_memory_that_other_processes_hold_is_no_property_of_the_configuration(others):
+    """In a container, torch cannot name the others."""
+    error = torch.OutOfMemoryError(FULL.format(free="512.00 MiB", own="10.41 GiB", others=others))
+    end = end_of(caused(OutOfMemoryError("training ran out of memory"), by=error), devices=(0,))
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert end.message.startswith("other processes hold 68.2 of the 79.1 GiB of the GPU: OutOfMemoryError: CUDA out of")
+
+
+@pytest.mark.parametrize(("free", "own"), [("1.50 GiB", "77.50 GiB"), ("800.00 KiB", "72.00 GiB")])
+def test_memory_that_the_run_itself_holds_is_one(free, own):
+    error = torch.OutOfMemoryError(FULL.format(free=free, own=own, others=""))
+    end = end_of(error, devices=(0,))
+    assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_the_memory_of_the_host_says_nothing_about_the_sizes_that_fit_on_a_gpu(error):
+    end = end_of(error, devices=(0,))
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert end.message.startswith(HOST)
+    killed = failures.end_of_dead(-9, request_in(devices=(0,)), oom_kill=True)
+    assert (killed.outcome, killed.retryable) == (Outcome.ERROR, True)
+    assert killed.message.startswith(HOST)
+
+
+def test_a_device_that_does_not_work_as_it_is_is_worth_another_try():
+    end = end_of(DeviceError("No selective scan for GPUs works on cuda:0"), devices=(0,))
+    assert (end.outcome, end.message, end.retryable) == (
+        Outcome.ERROR,
+        "No selective scan for GPUs works on cuda:0",
+        True,
+    )
 
 
 @pytest.mark.parametrize("error", [OutOfMemoryError("a smaller batch is needed"), torch.OutOfMemoryError("no words")])

@@ -59,6 +59,7 @@ def test_one_epoch_of_two_batches_is_trained_on_one_device_without_what_a_full_r
     assert (asked.epochs, asked.stop_epoch, asked.validation_epochs, asked.devices) == (1, 1, (1,), (0,))
     assert (asked.full, asked.backup, asked.stages) == (False, "", ())
     assert (asked.data, asked.model) == (REQUEST.data, REQUEST.model)
+    assert asked.params["close_mosaic"] == 0, "a run of one epoch would train without a mosaic"
 
 
 def test_the_measurement_leaves_the_run_alone_and_nothing_behind():

@@ -8,7 +8,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.support.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
-from tuner.exceptions import FailurePolicyError, MachineError
+from tuner.exceptions import FailurePolicyError, MachineError, SpaceError
 from tuner.storage.database import sqlite_url
 from tuner.study import StoredStudy, read_timeline
 
@@ -218,6 +218,23 @@ def test_sizes_that_gpus_have_no_room_for_are_left_out_before_the_search(arena, 
     trials = arena.status()["trials"]
     assert len(trials) == 8
     assert not [trial for trial in trials if "memory" in trial["reason"]]
+
+
+def test_a_default_configuration_that_does_not_fit_is_refused_with_the_largest_batch_that_does(
+    arena, cluster_with_8_gpus
+):
+    """The search would have nothing to compare its best with."""
+    space = SIZES.replace("batch: 16, imgsz: 64", "batch: 64, imgsz: 64")
+    (arena.folder / "space.yaml").write_text(space)
+    arena.address = cluster_with_8_gpus
+    for _ in range(2):  # also if the sizes are known from before
+        code, output = arena.run(parallel=None, room=32 * 64**2, more=["--gpus", "2", "--trials", "1"])
+        assert_orderly_end(code, output, SpaceError.exit_code)
+        assert output.strip().endswith(
+            "The default configuration must fit into memory, but batch 64 at imgsz 64 does not on scripted; "
+            "set `baseline: {batch: 32}` in the space or another model, and start a new study with --study NAME."
+        )
+    assert arena.status()["trials"] == []
 
 
 @pytest.mark.slow

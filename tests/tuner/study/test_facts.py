@@ -20,6 +20,7 @@ TRIAL = TrialFacts(
     seconds=18.5,
     memory_gib=3.25,
     batch=16,
+    scan="triton",
     metrics={"mAP50": 0.5},
     losses={1: 9.5, 3: 7.25},
     failure="hung",
@@ -58,7 +59,7 @@ def test_every_field_of_a_trial_is_in_the_test_above():
 
 def test_the_names_in_the_database_are_those_of_earlier_studies():
     assert set(TRIAL.encode()) == {
-        *("device", "attempts", "directory", "log", "checkpoint", "epochs", "seconds", "memory_gib", "batch"),
+        *("device", "attempts", "directory", "log", "checkpoint", "epochs", "seconds", "memory_gib", "batch", "scan"),
         *("metrics", "losses", "failure", "setbacks", "judged", "paused_at", "start_point"),
     }
     assert TRIAL.encode()["setbacks"] == [{"failure": "hung", "epoch": 3, "cause": "no sign of life"}]
