@@ -145,7 +145,13 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         return dataset
 
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
-        loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
+        workers = self.args.workers
+        if mode == "val" and workers:  # ultralytics starts twice as many, and their batches wait in shared memory
+            self.args.workers = max(workers // 4, 1)
+        try:
+            loader = super().get_dataloader(dataset_path, batch_size=batch_size, rank=rank, mode=mode)
+        finally:
+            self.args.workers = workers
         if mode == "train" and not isinstance(loader.sampler, SequentialSampler | ContiguousDistributedSampler):
             determinism.in_epochs(loader, seed=self.args.seed, rank=rank, num_ranks=self.world_size)
         return loader

@@ -12,11 +12,14 @@ from pathlib import Path
 from tuner.contract import EnvironmentRecord, EnvironmentRequest, Gpu, Outcome, Record
 from tuner.exceptions import MachineError
 from tuner.execution.single_request import ask
+from tuner.memory.shared_memory import SHARED_MEMORY
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import trapped_signals
 
 _PACKAGES = ("mamba-yolo-tuner", "optuna", "ray", "sqlalchemy", "optuna-dashboard", "numpy")
 _TRAINER_TIMEOUT_S = 120
+_LITTLE_SHARED_BYTES = 1 << 30
+"""Free shared memory that is too little for most searches; a run computes what it needs itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,13 +90,29 @@ def _trainer(command: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     except MachineError as problem:
         return {}, [str(problem)]
     gpus = ", ".join(map(_named, report.gpus))
+    shared, problems = _shared_memory() if report.gpus else ({}, [])
     facts = {
         **report.versions,
         "gpus": gpus or "none: training runs on the CPU",
         "cuda": report.cuda or "none",
+        **shared,
         **report.facts,
     }
-    return facts, list(report.problems)
+    return facts, [*report.problems, *problems]
+
+
+def _shared_memory() -> tuple[dict[str, str], list[str]]:
+    """Check the memory through which data loaders pass batches to training on a GPU."""
+    if not SHARED_MEMORY.is_dir():
+        return {}, []
+    usage = shutil.disk_usage(SHARED_MEMORY)
+    facts = {"shared memory": f"{usage.total / 2**30:.1f} GiB ({usage.free / 2**30:.1f} free)"}
+    if usage.free >= _LITTLE_SHARED_BYTES:
+        return facts, []
+    return facts, [
+        f"shared memory ({SHARED_MEMORY}) is smaller than the batches that data loaders of a GPU prepare: "
+        f"{usage.free / 2**20:.0f} MiB are free; give a container more (`docker run --shm-size=16g`, or `--ipc=host`)"
+    ]
 
 
 def _named(gpu: Gpu) -> str:

@@ -3,11 +3,16 @@
 import contextlib
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tuner.contract import PreparedRecord
 from tuner.exceptions import MachineError
+from tuner.memory.limits import BATCH, IMGSZ, sizes_in
+from tuner.memory.shared_memory import SHARED_MEMORY, fitting_loaders
 from tuner.storage.lease import Lease, folder_lock, study_lease
 from tuner.study import StudyPaths, StudySession
 from tuner.system.disk_space import require, reserve_bytes
@@ -15,7 +20,7 @@ from tuner.system.driver_log import driver_log
 from tuner.system.scratch import remove, scratch_folder
 from tuner.system.signals import Signals
 from tuner.workflows.hooks import RunEnd
-from tuner.workflows.options import Machines
+from tuner.workflows.options import Machines, RunOptions
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
@@ -90,3 +95,48 @@ def watched_machines(machines: Machines, study: StudySession, signals: Signals, 
             yield slots
     finally:
         signals.arm()
+
+
+def looked_over(
+    slots: "Slots", options: RunOptions, prepared: PreparedRecord, on_event: Callable[[str], None]
+) -> "Slots":
+    """Look at what this machine has left for a search: report busy GPUs, and fit data loaders into shared memory.
+
+    Args:
+        slots: Slots of the search.
+        options: Options of the run.
+        prepared: Data set and model.
+        on_event: Called with a line for each thing that is not as it should be.
+
+    Returns:
+        The slots, with fewer data loaders if shared memory has no room for more. On a CPU, trials have none.
+
+    Raises:
+        MachineError: There is no room for one loader of each trial.
+    """
+    note_busy_gpus(slots, options.machines, on_event)
+    if not slots.gpus_per_trial or options.machines.address is not None or not SHARED_MEMORY.is_dir():
+        return slots
+    fitting = fitting_loaders(
+        slots.threads,
+        trials=slots.number,
+        batch=sizes_in(options.space, BATCH)[-1],
+        imgsz=sizes_in(options.space, IMGSZ)[-1],
+        num_images=prepared.num_images["train"],
+        free_bytes=shutil.disk_usage(SHARED_MEMORY).free,
+    )
+    if fitting < slots.threads:
+        on_event(
+            f"each trial loads data with {fitting} instead of {slots.threads} processes, for which shared memory "
+            f"({SHARED_MEMORY}) has room; a larger one may train faster (`docker run --shm-size=16g`, or `--ipc=host`)"
+        )
+    return replace(slots, threads=fitting)
+
+
+def note_busy_gpus(slots: "Slots", machines: Machines, on_event: Callable[[str], None]) -> None:
+    """Report each GPU of this machine that other processes use; those of a cluster are not looked at."""
+    from tuner.execution.visible_gpus import busy_notes
+
+    if slots.gpus_per_trial and machines.address is None:
+        for line in busy_notes(os.environ):
+            on_event(line)

@@ -45,7 +45,14 @@ from tuner.trials.requests import TrialTerms
 from tuner.trials.retry_policy import what_helps
 from tuner.workflows.cost_estimate import estimate_lines, estimate_run, require_room
 from tuner.workflows.hooks import RunEnd
-from tuner.workflows.machines import connected_machines, held_study, load_ray, watched_machines
+from tuner.workflows.machines import (
+    connected_machines,
+    held_study,
+    load_ray,
+    looked_over,
+    note_busy_gpus,
+    watched_machines,
+)
 from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
 from tuner.workflows.profiling import measure_memory, timed_epoch
@@ -110,7 +117,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
             view.subject(study.spec, options.space, prepared.notes)
             view.preparing("starting Ray")
             with watched_machines(options.machines, study, signals, end) as slots:
-                _note_busy_gpus(options.machines, slots, view)
+                slots = looked_over(slots, options, prepared, view.note)
                 view.preparing("estimating the cost")
                 require_room(options, study, slots)
                 forecast = estimate_run(options, prepared, study, slots, view.cost_estimate)
@@ -212,7 +219,7 @@ def promote(
         length = epochs or study.spec.promote_epochs
         view.preparing("starting Ray")
         with watched_machines(machines, study, signals, end) as slots:
-            _note_busy_gpus(machines, slots, view)
+            note_busy_gpus(slots, machines, view.note)
             session = _Session(
                 study=study,
                 paths=paths,
@@ -272,14 +279,6 @@ def _refuse_changes(study: StudySession, options: RunOptions, prepared: Prepared
             f"The study '{study.name}' was created with different settings: {'; '.join(changes)}. "
             "Undo the change, or start a new study with --study NAME."
         )
-
-
-def _note_busy_gpus(machines: Machines, slots: "Slots", view: View) -> None:
-    from tuner.execution.visible_gpus import busy_notes
-
-    if slots.gpus_per_trial and machines.address is None:
-        for line in busy_notes(os.environ):
-            view.note(line)
 
 
 def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:

@@ -7,10 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import SequentialSampler
 
 from trainer.ultralytics_bridge import environment
 
 environment.configure()
+
+import ultralytics.models.yolo.detect.train  # noqa: E402
 
 from trainer.exceptions import DivergedError  # noqa: E402
 from trainer.nn import is_ssm_parameter  # noqa: E402
@@ -141,3 +144,22 @@ def test_no_tracker_download_or_telemetry_is_on():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[] False False"
+
+
+@pytest.mark.parametrize(("workers", "started"), [(8, 4), (4, 2), (1, 2), (0, 0)])
+def test_validation_has_half_as_many_loaders_as_training(train_request, monkeypatch, workers, started):
+    """ultralytics starts twice as many, and their batches fill shared memory while a trial trains."""
+    asked = {}
+
+    def build(dataset, *, workers, shuffle, **options):
+        asked["train" if shuffle else "val"] = workers
+        return SimpleNamespace(sampler=SequentialSampler(dataset))
+
+    monkeypatch.setattr(ultralytics.models.yolo.detect.train, "build_dataloader", build)
+    request = train_request(epochs=1)
+    trainer = SearchTrainer(trial._arguments(request), Silent(), full=False)
+    trainer.model, trainer.args.workers = SimpleNamespace(stride=torch.tensor([32])), workers
+    for mode in ("train", "val"):
+        trainer.get_dataloader(trainer.data[mode], batch_size=8, mode=mode)
+    assert asked == {"train": workers, "val": started}
+    assert trainer.args.workers == workers, "as in args.yaml"

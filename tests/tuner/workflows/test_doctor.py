@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,6 +177,26 @@ def test_what_the_trainer_says_is_among_the_facts_and_problems(ours, tmp_path):
     facts = findings.facts
     assert (facts["torch"], facts["cuda"], facts["gpus"]) == ("2.14.1", "13.0", "A (78.0 GiB), B (11.9 GiB)")
     assert (facts["scan on cpu"], facts["scan on cuda:0"]) == ("native", "triton (mamba_ssm: not installed)")
+
+
+GPU_REPORT = EnvironmentRecord(versions={}, gpus=(Gpu(name="A", memory_gib=78.0, free_gib=77.2),))
+
+
+@pytest.mark.parametrize(("gpus", "free_mib", "problems"), [(1, 64, 1), (1, 2048, 0), (0, 64, 0)])
+def test_little_shared_memory_is_a_problem_for_gpus(ours, tmp_path, monkeypatch, gpus, free_mib, problems):
+    usage = SimpleNamespace(total=64 << 20, free=free_mib << 20)
+    monkeypatch.setattr(tuner.workflows.doctor.shutil, "disk_usage", lambda path: usage)
+    report = replace(GPU_REPORT, gpus=GPU_REPORT.gpus[:gpus])
+    answers = [f"echo '{encode(line)}'" for line in (report, EndRecord(outcome=Outcome.COMPLETED))]
+    findings = examine(tmp_path, saying(tmp_path, *answers))
+    assert len(findings.problems) == problems
+    assert all("64 MiB are free; give a container more" in problem for problem in findings.problems)
+    assert ("shared memory" in findings.facts) == bool(gpus)
+
+
+def test_the_free_memory_of_a_gpu_is_among_the_facts(ours, tmp_path):
+    answers = [f"echo '{encode(line)}'" for line in (GPU_REPORT, EndRecord(outcome=Outcome.COMPLETED))]
+    assert examine(tmp_path, saying(tmp_path, *answers)).facts["gpus"] == "A (78.0 GiB, 77.2 free)"
 
 
 # The version of ultralytics
