@@ -2,7 +2,7 @@
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
 [--batches N] [--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL]
-[--records]`
+[--gpus N] [--records]`
 
 With batches, it reports its progress in each epoch; without, it is like a trainer that does not.
 
@@ -15,8 +15,8 @@ A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`
 happens in that epoch of that trial before it is played: once, unless the action ends with `!`. Actions are the
 functions `fault_*` below.
 
-A check of a data set finds nothing, and advises the model of `--advice`. There are no GPUs. Previews are unsupported,
-as they may be.
+A check of a data set finds nothing, and advises the model of `--advice`. It reports `--gpus` GPUs, none by default.
+Previews are unsupported, as they may be.
 """
 
 import argparse
@@ -41,6 +41,7 @@ from tuner.contract import (
     EnvironmentRecord,
     EnvironmentRequest,
     EpochRecord,
+    Gpu,
     Latency,
     MeasuredRecord,
     MeasureRequest,
@@ -77,6 +78,7 @@ class Options(argparse.Namespace):
     room: float
     value: float | None
     advice: str
+    gpus: int
     records: bool
 
 
@@ -101,6 +103,7 @@ def main() -> None:
     parser.add_argument("--room", type=float, default=math.inf)
     parser.add_argument("--value", type=float, help="of every epoch, whatever the parameters")
     parser.add_argument("--advice", default="mamba-yolo-t")
+    parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--records", action="store_true", help="keep the records of epochs, as our trainer does")
     options = parser.parse_args(namespace=Options())
     for line in iter(sys.stdin.readline, ""):
@@ -123,7 +126,8 @@ def answer(request: Request | Record, options: Options) -> EndRecord:
         case DataCheckRequest():
             return check(request, options)
         case EnvironmentRequest():
-            send(EnvironmentRecord(versions={"scripted": "1"}, gpus=()))
+            gpu = Gpu(name="scripted", memory_gib=80.0)
+            send(EnvironmentRecord(versions={"scripted": "1"}, gpus=(gpu,) * options.gpus))
             return EndRecord(outcome=Outcome.COMPLETED)
         case MeasureRequest():
             return measure(request)

@@ -26,9 +26,9 @@ _SWITCHES = {
     "ULTRALYTICS_SAFE_LOAD": "1",
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
 }
-_ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
-"""Variables for torch's allocator of GPU memory, which reads them when CUDA starts. Images and boxes vary from batch to
-batch; segments that can grow leave less memory unused between them."""
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""New and old variable for torch's allocator of GPU memory, which reads them when CUDA starts. The size of the inputs
+varies from batch to batch; segments that can grow leave less memory unused between them."""
 
 _INTEGRATIONS = ("clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
 

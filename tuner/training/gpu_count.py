@@ -29,8 +29,8 @@ def gpus_for(batches: Sequence[int], gpus: int) -> int:
 def fewer_gpus_note(batches: Sequence[int], used: int, available: int) -> str:
     """Explain in one line why a run uses fewer GPUs than there are."""
     return (
-        f"the run uses {used} of {available} GPUs: {_named(batches)} divides among no more of them evenly and with at "
-        f"least {LEAST_IMAGES} images on each"
+        f"the run uses {used} of {available} GPUs: with more, {_named(batches)} would not divide evenly into parts of "
+        f"at least {LEAST_IMAGES} images"
     )
 
 

@@ -35,6 +35,44 @@ def tune(tmp_path, monkeypatch, capfd):
     return run
 
 
+WITH_8_GPUS = f"{SCRIPTED} --gpus 8"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--batch", 12), "got 8 for a batch of 12; use --gpus 1, or a batch of 16."),
+        (("--batch", 20), "got 8 for a batch of 20; use --gpus 2, or a batch of 24."),
+        (("--set", "batch=4"), "got 8 for a batch of 4; use --gpus 1, or a batch of 8."),
+        (("--epochs", 4, "--stage", "2:64:64", "--stage", "4:96:36"), "got 8 for a batch of 36; use --gpus 4, or"),
+    ],
+)
+def test_a_number_of_gpus_that_does_not_divide_the_batch_is_refused(tune, arguments, told):
+    code, _, err = tune("--gpus", 8, *arguments, trainer=WITH_8_GPUS)
+    assert code == 2
+    assert err.startswith("--gpus must divide the batch evenly, but ")
+    assert told in err
+
+
+def test_few_images_on_each_gpu_are_allowed_if_asked_for_and_told(tune):
+    code, out, _ = tune("--gpus", 8, "--batch", 16, "--epochs", 2, trainer=WITH_8_GPUS)
+    assert code == 0
+    assert "note   each of 8 GPUs gets 2 images of a batch, few for batch normalization; --gpus 2 or" in out
+    assert ", on 8 GPUs\n" in out
+
+
+@pytest.mark.parametrize(("batch", "number", "where"), [(16, 2, "2 GPUs"), (64, 8, "8 GPUs"), (4, 1, "one GPU")])
+def test_without_a_number_a_run_uses_the_gpus_that_suit_its_batch(tmp_path, monkeypatch, capfd, batch, number, where):
+    monkeypatch.chdir(tmp_path)
+    named = ["--data", "sample:16", "--model", "mamba-yolo-n", "--epochs", "2", "--batch", str(batch)]
+    with pytest.raises(SystemExit) as left:
+        main(["train", *named, "--trainer", WITH_8_GPUS])
+    out = capfd.readouterr().out
+    assert not left.value.code
+    assert f", on {where}\n" in out
+    assert (f"note   the run uses {number} of 8 GPUs: with more, a batch of {batch} would not" in out) == (number < 8)
+
+
 def test_a_run_tells_each_epoch_and_ends_with_its_weights(tune, tmp_path):
     code, out, err = tune("--epochs", 3, "--out", "run")
     assert (code, err) == (0, "")

@@ -251,6 +251,8 @@ def test_functions_have_the_options_of_their_verbs(function, verb, left_out):
     [
         ("gpus", None, []),
         ("gpus", 0, ["--gpus=0"]),
+        ("gpus", [0, 2, 5], ["--gpus=0,2,5"]),
+        ("gpus", (3,), ["--gpus=3,"]),
         ("promote", False, ["--no-promote"]),
         ("validate_every_epoch", True, ["--validate-every-epoch"]),
         ("validate_every_epoch", False, []),

@@ -27,9 +27,7 @@ def test_each_gpu_gets_an_equal_part_of_at_least_eight_images(batches, gpus, exp
 
 
 def test_the_notes_name_the_batch_and_the_numbers():
-    assert fewer_gpus_note([20], 2, 8).startswith(
-        "the run uses 2 of 8 GPUs: a batch of 20 divides among no more of them"
-    )
+    assert fewer_gpus_note([20], 2, 8).startswith("the run uses 2 of 8 GPUs: with more, a batch of 20 would not divide")
     assert "each batch (32, 64)" in fewer_gpus_note([64, 32], 4, 8)
     assert small_parts_note([16], 8) == (
         "each of 8 GPUs gets 2 images of a batch, few for batch normalization; --gpus 2 or a larger batch avoids this"
