@@ -59,8 +59,8 @@ def read_choice(text: str | None, *, address: str | None, environment: MutableMa
     indices = text.removesuffix(",").split(",")
     if not all(index.isdecimal() and index.isascii() for index in indices) or len(set(indices)) < len(indices):
         raise UsageError(
-            "--gpus must be a number of GPUs, such as 8, or a list of different indices, such as 0,2,5 or 2, "
-            f"(with a comma), but got '{text}'."
+            "--gpus must be a number of GPUs, such as 8, or a list of different indices, such as '0,2,5', or '2,' for "
+            f"GPU 2 alone, but got '{text}'."
         )
     if address is not None:
         raise UsageError(
