@@ -28,8 +28,7 @@ from tuner.trials.retry_policy import what_helps
 _SETTINGS = "tune-train.json"
 _GRADIENT_BYTES = 4
 _NCCL_GIB = 0.5
-"""Buffers and kernels of NCCL on each GPU, by its documentation of NCCL_BUFFSIZE and the number of channels; not
-measured."""
+"""Buffers and kernels of NCCL on each GPU: an assumption, not measured."""
 
 _CONTENT = {"data": "data_sha256", "model": "model_sha256"}
 """Settings that hold a path or name, with those that hold the content hash. Only the hashes are compared."""
