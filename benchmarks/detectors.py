@@ -18,13 +18,10 @@ from trainer.ultralytics_bridge import environment
 
 environment.configure()
 
-from ultralytics.cfg import get_cfg  # noqa: E402 - ultralytics reads its settings when it is imported
-from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+from trainer.ultralytics_bridge.synthetic import (  # noqa: E402 - ultralytics reads its settings when it is imported
+    SyntheticDetector,
+)
 
-from trainer.ultralytics_bridge.models import locate  # noqa: E402
-
-_NUM_CLASSES = 80
-_BOXES_PER_IMAGE = 5
 _TOLERANCE = 1e-4
 
 T = TypeVar("T")
@@ -33,45 +30,19 @@ CrossScan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], T
 """Function with the arguments of `cross_selective_scan`."""
 
 
-class Detector:
+class Detector(SyntheticDetector):
     """New model and a synthetic batch for it."""
-
-    def __init__(self, name: str, imgsz: int, batch_size: int, device: torch.device) -> None:
-        torch.manual_seed(0)
-        self._model = DetectionModel(locate(name), nc=_NUM_CLASSES, verbose=False).to(device)
-        self._model.args = get_cfg()  # the loss takes its weights from here
-        num_boxes = _BOXES_PER_IMAGE * batch_size
-        batch = {
-            "img": torch.rand(batch_size, 3, imgsz, imgsz),
-            "batch_idx": torch.arange(batch_size).repeat_interleave(_BOXES_PER_IMAGE).float(),
-            "cls": torch.randint(_NUM_CLASSES, (num_boxes, 1)).float(),
-            "bboxes": 0.3 + 0.3 * torch.rand(num_boxes, 4),
-        }
-        self._batch = {key: x.to(device) for key, x in batch.items()}
-
-    def infer(self) -> Tensor:
-        """Return the boxes and scores of the batch, before non-maximum suppression."""
-        self._model.eval()
-        with torch.no_grad():
-            y: Tensor = self._model(self._batch["img"])[0]
-        return y
-
-    def train(self) -> None:
-        """Run forward, loss and backward, without an optimiser."""
-        self._model.train()
-        self._model(self._batch)[0].sum().backward()
-        self._model.zero_grad()
 
     def train_with_loss_apart(self) -> None:
         """Run `train`, but with the loss and its own backward under one name for the profiler."""
-        self._model.train()
-        predictions: dict[str, Any] = self._model(self._batch["img"])
+        self.model.train()
+        predictions: dict[str, Any] = self.model(self.batch["img"])
         outputs = {name: x for name, x in predictions.items() if isinstance(x, Tensor)}
         cut = {name: x.detach().requires_grad_() for name, x in outputs.items()}
         with record_function(LOSS):
-            self._model.loss(self._batch, {**predictions, **cut})[0].sum().backward()
+            self.model.loss(self.batch, {**predictions, **cut})[0].sum().backward()
         torch.autograd.backward(list(outputs.values()), [x.grad for x in cut.values()])
-        self._model.zero_grad()
+        self.model.zero_grad()
 
 
 def cross_scans(device: torch.device) -> tuple[dict[str, CrossScan], dict[str, str]]:

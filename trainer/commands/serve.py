@@ -35,6 +35,7 @@ from trainer.ultralytics_bridge import environment
 from tuner.contract import (
     ContractError,
     DataCheckRequest,
+    DeviceCheckRequest,
     EndRecord,
     EnvironmentRequest,
     MeasureRequest,
@@ -218,7 +219,12 @@ def _answer(request: Request, records: int) -> EndRecord:
 
 
 def _serve_once(
-    request: PrepareRequest | DataCheckRequest | PreviewRequest | EnvironmentRequest | MeasureRequest,
+    request: PrepareRequest
+    | DataCheckRequest
+    | PreviewRequest
+    | EnvironmentRequest
+    | MeasureRequest
+    | DeviceCheckRequest,
     emit: Callable[[Record], None],
 ) -> EndRecord:
     """Answer a request other than training; its modules are imported here, in the fork."""
@@ -243,6 +249,10 @@ def _serve_once(
             from trainer.commands import measure
 
             return measure.run(request, emit)
+        case DeviceCheckRequest():
+            from trainer.commands import check_device
+
+            return check_device.run(request, emit)
 
 
 def _train(request: TrainRequest, records: int) -> EndRecord:

@@ -1,32 +1,92 @@
 """Implement `tune doctor`."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Trainer, trainer_command
-from tuner.exceptions import MachineError
+from tuner.exceptions import MachineError, UsageError
 from tuner.system.printable import printable
+
+if TYPE_CHECKING:
+    from tuner.workflows.doctor import Findings
 
 
 def doctor(
     home: Home = DEFAULT_HOME,
     trainer: Trainer = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for a bug report.")] = False,
+    on_gpu: Annotated[
+        bool,
+        typer.Option(
+            "--gpu",
+            help="Also measure every GPU as training uses it: kernels, speed, memory, data loading, lost processes, a "
+            "short search. Takes some minutes, and writes gpu-check.md and gpu-check.json for a bug report.",
+        ),
+    ] = False,
+    on_cpu: Annotated[
+        bool, typer.Option("--cpu", help="Make the checks of --gpu in a small form on the CPU, to try them.")
+    ] = False,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the report of --gpu or --cpu.")] = Path(),
+    max_minutes: Annotated[
+        float, typer.Option(min=1.0, metavar="MINUTES", help="End the checks of --gpu or --cpu after this time.")
+    ] = 30.0,
 ) -> None:
-    """Check this machine: versions, devices, folders, and the `tune` on the path."""
+    """Check this machine: versions, devices, folders, and the `tune` on the path. Run it first on a new GPU: --gpu."""
     from tuner.workflows.doctor import examine
 
-    findings = examine(home.absolute(), trainer_command(trainer))
-    if as_json:
+    if on_gpu and on_cpu:
+        raise UsageError("--gpu and --cpu exclude each other, but both are given; omit one.")
+    command = trainer_command(trainer)
+    findings = examine(home.absolute(), command)
+    if on_gpu or on_cpu:
+        _measure(findings, command, out.absolute(), on_cpu=on_cpu, limit_s=60 * max_minutes, as_json=as_json)
+    elif as_json:
         typer.echo(json.dumps({"version": 1, "facts": findings.facts, "problems": list(findings.problems)}, indent=2))
     else:
-        for name, value in findings.facts.items():
-            typer.echo(f"{name:<18} {printable(value)}")
-        for problem in findings.problems:
-            typer.echo(f"PROBLEM            {printable(problem)}")
-        if not findings.problems:
-            typer.echo("No problems found.")
+        _print(findings)
     if findings.problems:
         raise MachineError(f"tune doctor found {len(findings.problems)} problem(s).")
+
+
+def _print(findings: "Findings") -> None:
+    for name, value in findings.facts.items():
+        typer.echo(f"{name:<18} {printable(value)}")
+    for problem in findings.problems:
+        typer.echo(f"PROBLEM            {printable(problem)}")
+    if not findings.problems:
+        typer.echo("No problems found.")
+
+
+def _measure(
+    findings: "Findings", command: tuple[str, ...], folder: Path, *, on_cpu: bool, limit_s: float, as_json: bool
+) -> None:
+    """Make the checks of the devices, and print each result when it is there; as JSON, print all at the end."""
+    from tuner.workflows.device_check import report, session
+
+    if not as_json:
+        _print(findings)
+        typer.echo()
+    found = session.run(
+        findings,
+        command,
+        folder,
+        on_cpu=on_cpu,
+        limit_s=limit_s,
+        on_begin=lambda name, device: typer.echo(f"{name} on {device} ...", err=True),
+        on_result=lambda result: None if as_json else typer.echo(f"{_printable_lines(report.section(result))}\n"),
+    )
+    if as_json:
+        typer.echo(json.dumps(report.as_json(found), indent=2))
+    else:
+        typer.echo(f"Report: {folder / report.MARKDOWN} and {folder / report.JSON}")
+    wrong = sum(not result.is_good for result in found.results)
+    if wrong:
+        raise MachineError(f"{wrong} of {len(found.results)} checks found a problem or did not end; see the report.")
+
+
+def _printable_lines(text: str) -> str:
+    """Return text of several lines with each line safe to print."""
+    return "\n".join(map(printable, text.splitlines()))

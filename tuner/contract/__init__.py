@@ -17,12 +17,14 @@ answers what it cannot read with `end`, outcome `error`, and one line that says 
     preview          started, previewed, end                tune preview
     environment      started, environment_report, end       tune doctor; tune train, unless it gets --gpus 0
     measure          started, measured, end                 tune run, promote: after the final run
+    check_device     started, device_checked, end           tune doctor --gpu
 
 Exactly one `end` closes a request, whatever happens. After it the trainer is silent until the next request. `prepared`,
-`previewed`, `environment_report` and `measured` come only with the outcome `completed`. The trainer ends when its
-standard input closes, and takes its children with it. It may also end after any `end`: the tuner starts it again.
+`previewed`, `environment_report`, `measured` and `device_checked` come only with the outcome `completed`. The trainer
+ends when its standard input closes, and takes its children with it. It may also end after any `end`: the tuner starts
+it again.
 
-**Requests that a trainer must know** are `prepare` and `train`. The other four are optional. A trainer answers a
+**Requests that a trainer must know** are `prepare` and `train`. The other five are optional. A trainer answers a
 type that it does not know (`decode` raises `UnknownTypeError`) with `end`, outcome `unsupported`. The command of the
 user then fails with one line and exit code 5; `measure` costs a run only its winner's card. It does the same if the
 trainer ends without an answer, or does not send `started` within two minutes.
@@ -67,6 +69,7 @@ from tuner.contract.codec import (
     encode,
 )
 from tuner.contract.data_report import TRAIN_STEP, CleanedRecord, DataCheckRequest, ProgressRecord
+from tuner.contract.device_check import DeviceCheck, DeviceCheckRecord, DeviceCheckRequest, Table
 from tuner.contract.environment import EnvironmentRecord, EnvironmentRequest, Gpu
 from tuner.contract.measuring import Latency, MeasuredRecord, MeasureRequest
 from tuner.contract.messages import (
@@ -95,6 +98,9 @@ __all__ = [
     "CleanedRecord",
     "ContractError",
     "DataCheckRequest",
+    "DeviceCheck",
+    "DeviceCheckRecord",
+    "DeviceCheckRequest",
     "EndRecord",
     "EnvironmentRecord",
     "EnvironmentRequest",
@@ -116,6 +122,7 @@ __all__ = [
     "SheetSettings",
     "Stage",
     "StartedRecord",
+    "Table",
     "TrainRequest",
     "UnknownTypeError",
     "decode",

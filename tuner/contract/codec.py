@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from tuner.contract._json_values import record_of, values_of
 from tuner.contract.data_report import CleanedRecord, DataCheckRequest, ProgressRecord
+from tuner.contract.device_check import DeviceCheckRecord, DeviceCheckRequest
 from tuner.contract.environment import EnvironmentRecord, EnvironmentRequest
 from tuner.contract.measuring import MeasuredRecord, MeasureRequest
 from tuner.contract.messages import (
@@ -20,7 +21,15 @@ from tuner.exceptions import TunerError
 
 CONTRACT_VERSION = 1
 
-Request = PrepareRequest | TrainRequest | DataCheckRequest | PreviewRequest | EnvironmentRequest | MeasureRequest
+Request = (
+    PrepareRequest
+    | TrainRequest
+    | DataCheckRequest
+    | PreviewRequest
+    | EnvironmentRequest
+    | MeasureRequest
+    | DeviceCheckRequest
+)
 Record = (
     PreparedRecord
     | StartedRecord
@@ -30,6 +39,7 @@ Record = (
     | PreviewRecord
     | EnvironmentRecord
     | MeasuredRecord
+    | DeviceCheckRecord
     | EndRecord
 )
 

@@ -29,6 +29,8 @@ class Findings:
     facts: Mapping[str, str]
     problems: tuple[str, ...]
     """Problems with their remedies, one line each."""
+    gpus: tuple[Gpu, ...] = ()
+    """GPUs that the trainer can use."""
 
 
 def examine(home: Path, trainer: Sequence[str]) -> Findings:
@@ -45,10 +47,11 @@ def examine(home: Path, trainer: Sequence[str]) -> Findings:
         for name in _PACKAGES
         if not facts[name]
     ]
-    for found, wrong in (_trainer(trainer), _command_on_path(), _folder(home)):
+    of_trainer, wrong_with_trainer, gpus = _trainer(trainer)
+    for found, wrong in ((of_trainer, wrong_with_trainer), _command_on_path(), _folder(home)):
         facts |= found
         problems += wrong
-    return Findings(facts=facts, problems=tuple(problems))
+    return Findings(facts=facts, problems=tuple(problems), gpus=gpus)
 
 
 def _version(package: str) -> str:
@@ -84,11 +87,11 @@ def _environment(trainer: Sequence[str]) -> EnvironmentRecord:
     return report
 
 
-def _trainer(command: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def _trainer(command: Sequence[str]) -> tuple[dict[str, str], list[str], tuple[Gpu, ...]]:
     try:
         report = _environment(command)
     except MachineError as problem:
-        return {}, [str(problem)]
+        return {}, [str(problem)], ()
     gpus = ", ".join(map(_named, report.gpus))
     shared, problems = _shared_memory() if report.gpus else ({}, [])
     facts = {
@@ -98,7 +101,7 @@ def _trainer(command: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         **shared,
         **report.facts,
     }
-    return facts, [*report.problems, *problems]
+    return facts, [*report.problems, *problems], report.gpus
 
 
 def _shared_memory() -> tuple[dict[str, str], list[str]]:

@@ -32,7 +32,7 @@ def script(path, text):
 @pytest.fixture
 def no_trainer(monkeypatch):
     """The trainer's answer takes seconds and is looked at in tests of its own."""
-    monkeypatch.setattr(tuner.workflows.doctor, "_trainer", lambda command: ({}, []))
+    monkeypatch.setattr(tuner.workflows.doctor, "_trainer", lambda command: ({}, [], ()))
 
 
 @pytest.fixture
