@@ -242,7 +242,7 @@ class Reevaluation:
         loss = total_loss(record)
         if record.epoch == 1:
             live.first_loss = loss
-        reason = divergence(live.value, loss, live.first_loss)
+        reason = divergence(live.value, loss, live.first_loss, has_detected=False)
         if reason is not None:
             self._end(number, None, f"{DIVERGED}: {reason} at epoch {record.epoch}")
             return Decision.STOP

@@ -86,7 +86,12 @@ class Decider:
         if epoch == 1:
             self.note_first_loss(trial, loss)
         first_loss = float(self.history.losses[trial, 0])
-        reason = divergence(metric, loss, loss if math.isnan(first_loss) else first_loss)
+        reason = divergence(
+            metric,
+            loss,
+            loss if math.isnan(first_loss) else first_loss,
+            has_detected=self.history.has_detected(trial),
+        )
         verdict: RungDecision = Lost(reason=f"{reason} at epoch {epoch}")
         if reason is None:
             verdict = self._judged(trial, epoch, metric, loss)

@@ -89,6 +89,10 @@ class History:
         latest[self.status == Status.LOST] = -np.inf
         return latest
 
+    def has_detected(self, trial: int) -> bool:
+        """Check whether a metric of a trial was not 0."""
+        return bool(np.nan_to_num(self.values[trial]).any())
+
     def begin(self, point: Floats) -> int:
         """Add a running trial and return its number."""
         if self._number == len(self._reached):

@@ -8,7 +8,7 @@ from tuner.diagnosis.columns import Task, scores
 from tuner.diagnosis.curves import best, broken, fall, first, last, score, since, train_loss, val_loss
 from tuner.diagnosis.findings import Condition, Finding
 from tuner.diagnosis.runs import Run, RunEpoch
-from tuner.divergence import EXPLODED
+from tuner.divergence import exploded
 
 EXPLODED_VAL = 10_000.0
 """Validation loss as a multiple of the training loss of the same epoch. Measured: 100 million and more with lr0 of 0.3
@@ -92,7 +92,8 @@ def _has_recovered(run: Run, epoch: int) -> bool:
 def _exploded(run: Run) -> Shown | None:
     """Detect an exploding training loss over several epochs; a search stops a trial at the first such epoch."""
     curve = train_loss(run)
-    high = [epoch for epoch, value in curve[-EXPLODED_EPOCHS:] if value > EXPLODED * curve[0][1]]
+    ratio = exploded(best(score(run), 0.0) > 0)
+    high = [epoch for epoch, value in curve[-EXPLODED_EPOCHS:] if value > ratio * curve[0][1]]
     if len(curve) <= EXPLODED_EPOCHS or len(high) < EXPLODED_EPOCHS:
         return None
     return (

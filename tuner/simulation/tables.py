@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.divergence import EXPLODED
+from tuner.divergence import exploded
 from tuner.exceptions import DataError
 from tuner.unit_cube import Cube, Dimension, Floats
 
@@ -64,7 +64,9 @@ class CurveTable:
     @cached_property
     def dead_from(self) -> NDArray[np.int64]:
         """First epoch (1-based) from which each run is dead for good; epochs + 1 if it never is."""
-        alive = np.isfinite(self.loss) & (self.loss <= EXPLODED * self.loss[:, :1]) & np.isfinite(self.metric)
+        detects = np.nan_to_num(self.metric).any(axis=1, keepdims=True)
+        highest = np.where(detects, exploded(True), exploded(False)) * self.loss[:, :1]
+        alive = np.isfinite(self.loss) & (self.loss <= highest) & np.isfinite(self.metric)
         last_alive = np.where(alive.any(axis=1), self.epochs - np.argmax(alive[:, ::-1], axis=1), 0)
         return last_alive.astype(np.int64) + 1
 
