@@ -16,7 +16,8 @@ happens in that epoch of that trial before it is played: once, unless the action
 functions `fault_*` below.
 
 A check of a data set finds nothing, and advises the model of `--advice`. It reports `--gpus` GPUs, none by default.
-Previews are unsupported, as they may be.
+A check of a device is fine, unless there is a fault `check-NAME-kill`, `-hang` or `-wrong`. Previews are
+unsupported, as they may be.
 """
 
 import argparse
@@ -37,6 +38,8 @@ from tuner.contract import (
     TRAIN_STEP,
     WEIGHTS,
     DataCheckRequest,
+    DeviceCheckRecord,
+    DeviceCheckRequest,
     EndRecord,
     EnvironmentRecord,
     EnvironmentRequest,
@@ -53,6 +56,7 @@ from tuner.contract import (
     Record,
     Request,
     StartedRecord,
+    Table,
     TrainRequest,
     UnknownTypeError,
     decode,
@@ -131,6 +135,8 @@ def answer(request: Request | Record, options: Options) -> EndRecord:
             return EndRecord(outcome=Outcome.COMPLETED)
         case MeasureRequest():
             return measure(request)
+        case DeviceCheckRequest():
+            return check_device(request, options)
         case _:
             return EndRecord(outcome=Outcome.UNSUPPORTED, message=f"no script for {request.type}")
 
@@ -204,6 +210,23 @@ def measure(request: MeasureRequest) -> EndRecord:
         imgsz=request.imgsz, threads=request.threads, num_parameters=1000, gflops=0.5, latencies=(latency,)
     )
     send(measured)
+    return EndRecord(outcome=Outcome.COMPLETED)
+
+
+def check_device(request: DeviceCheckRequest, options: Options) -> EndRecord:
+    """Report a value that nobody measured, or do what the name of a file in the folder of faults says."""
+    send(StartedRecord(pid=os.getpid(), device="scripted"))
+    found = () if options.faults is None else options.faults.glob(f"check-{request.check}-*")
+    for action in [path.name.rpartition("-")[2] for path in found]:
+        if action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if action == "hang":
+            time.sleep(3600)
+        if action == "wrong":
+            send(DeviceCheckRecord(tables=(), problems=(f"{request.device} computes nonsense",)))
+            return EndRecord(outcome=Outcome.COMPLETED)
+    row: Params = {"device": request.device, "small": request.small, "step_ms": 12.345, "output_error": 1.5e-7}
+    send(DeviceCheckRecord(tables=(Table(title="Scripted", rows=(row,)),), notes=("nobody measured it",)))
     return EndRecord(outcome=Outcome.COMPLETED)
 
 

@@ -1,6 +1,8 @@
 """Implement `tune doctor`."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ from tuner.exceptions import MachineError, UsageError
 from tuner.system.printable import printable
 
 if TYPE_CHECKING:
+    from tuner.workflows.device_check.report import Report
     from tuner.workflows.doctor import Findings
 
 
@@ -29,6 +32,10 @@ def doctor(
     on_cpu: Annotated[
         bool, typer.Option("--cpu", help="Make the checks of --gpu in a small form on the CPU, to try them.")
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECK", help="Make only this check of --gpu or --cpu, such as memory; may be repeated."),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the report of --gpu or --cpu.")] = Path(),
     max_minutes: Annotated[
         float, typer.Option(min=1.0, metavar="MINUTES", help="End the checks of --gpu or --cpu after this time.")
@@ -42,7 +49,19 @@ def doctor(
     command = trainer_command(trainer)
     findings = examine(home.absolute(), command)
     if on_gpu or on_cpu:
-        _measure(findings, command, out.absolute(), on_cpu=on_cpu, limit_s=60 * max_minutes, as_json=as_json)
+        from tuner.workflows.device_check import checks, session
+
+        folder = out.absolute()
+        measure = partial(
+            session.run,
+            findings,
+            command,
+            folder,
+            on_cpu=on_cpu,
+            limit_s=60 * max_minutes,
+            only=only or checks.NAMES,
+        )
+        _measure(findings, measure, folder, as_json=as_json)
     elif as_json:
         typer.echo(json.dumps({"version": 1, "facts": findings.facts, "problems": list(findings.problems)}, indent=2))
     else:
@@ -60,21 +79,14 @@ def _print(findings: "Findings") -> None:
         typer.echo("No problems found.")
 
 
-def _measure(
-    findings: "Findings", command: tuple[str, ...], folder: Path, *, on_cpu: bool, limit_s: float, as_json: bool
-) -> None:
+def _measure(findings: "Findings", measure: Callable[..., "Report"], folder: Path, *, as_json: bool) -> None:
     """Make the checks of the devices, and print each result when it is there; as JSON, print all at the end."""
-    from tuner.workflows.device_check import report, session
+    from tuner.workflows.device_check import report
 
     if not as_json:
         _print(findings)
         typer.echo()
-    found = session.run(
-        findings,
-        command,
-        folder,
-        on_cpu=on_cpu,
-        limit_s=limit_s,
+    found = measure(
         on_begin=lambda name, device: typer.echo(f"{name} on {device} ...", err=True),
         on_result=lambda result: None if as_json else typer.echo(f"{_printable_lines(report.section(result))}\n"),
     )

@@ -11,6 +11,8 @@ from tuner.contract import (
     CleanedRecord,
     ContractError,
     DataCheckRequest,
+    DeviceCheckRecord,
+    DeviceCheckRequest,
     EndRecord,
     EnvironmentRecord,
     EnvironmentRequest,
@@ -30,6 +32,7 @@ from tuner.contract import (
     SheetSettings,
     Stage,
     StartedRecord,
+    Table,
     TrainRequest,
     UnknownTypeError,
     decode,
@@ -114,6 +117,14 @@ MESSAGES = [
         cuda="13.0",
         facts={"scan on cpu": "native"},
         problems=("the driver is too old",),
+    ),
+    DeviceCheckRequest(check="memory", device="cuda:1", small=False, threads=4, directory="/tmp/x"),
+    DeviceCheckRecord(
+        tables=(
+            Table(title="Training", rows=({"model": "mamba-yolo-t", "peak_gib": 3.5, "fits": True}, {"batch": 8})),
+        ),
+        notes=("not searched",),
+        problems=("it computes nonsense",),
     ),
     EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 7"),
 ]

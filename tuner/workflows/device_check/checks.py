@@ -33,6 +33,9 @@ _LIMITS_S = {
 }
 """Time in seconds after which a check is ended."""
 
+NAMES = (*DeviceCheck, "resume", "ranks", "search")
+"""Names of all checks, in their order."""
+
 _LEAST_S = 20.0
 """Remaining time below which no further check starts, in seconds."""
 
@@ -47,6 +50,8 @@ class Scope:
     """GPUs to check; empty for the small form on the CPU."""
     limit_s: float
     """Time in seconds after which no check runs."""
+    only: tuple[str, ...] = NAMES
+    """Names of the checks to make."""
 
     @property
     def is_small(self) -> bool:
@@ -104,7 +109,7 @@ def _plan(scope: Scope) -> list[_Planned]:
             lambda s: search.check(scope.command, everywhere, is_small=scope.is_small, timeout_s=s),
         )
     )
-    return planned
+    return [one for one in planned if one.name in scope.only]
 
 
 def _skipped(name: str, device: str, reason: str) -> CheckResult:

@@ -16,6 +16,7 @@ import psutil
 
 from tuner.contract import Table
 from tuner.contract.run_folder import RECORDS
+from tuner.exceptions import FailurePolicyError
 from tuner.system.scratch import scratch_folder
 from tuner.workflows.device_check.results import CheckResult, Status, last_lines
 
@@ -48,7 +49,8 @@ def check(command: Sequence[str], device: str, *, is_small: bool, timeout_s: flo
         log = scratch / "output" / "search.log"
         code, was_killed = _searched([*options, "--trainer", shlex.join(command)], home, log, command, timeout_s)
         tail = last_lines(log.parent)
-        status = _status(home) if code == 0 else None
+        has_run = code == 0 or (is_small and code == FailurePolicyError.exit_code)  # a few epochs may teach it nothing
+        status = _status(home) if has_run else None
     if status is None:
         told = f"it did not end within {timeout_s:.0f} s" if code is None else f"it ended with exit code {code}"
         return _result(device, Status.UNFINISHED, problems=(f"the search on {device}: {told}",), log=tail)
@@ -121,15 +123,24 @@ def _searched(
 
 
 def _killed_training(search: int, trainer: Sequence[str]) -> bool:
-    """Kill a process that trains: the child of a trainer, with the same command line. Return False if there is none."""
+    """Kill a process that trains. Return False if there is none.
+
+    Our trainer trains in a child with the same command line; another one may train itself.
+    """
     with contextlib.suppress(psutil.Error):
-        for process in psutil.Process(search).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                parent = process.parent()
-                if parent is not None and process.cmdline() == parent.cmdline() == list(trainer):
-                    process.kill()
-                    return True
+        trainers = {p.pid: p for p in psutil.Process(search).children(recursive=True) if _runs(p, trainer)}
+        children = [p for p in trainers.values() if p.ppid() in trainers]
+        for process in children or trainers.values():
+            process.kill()
+            return True
     return False
+
+
+def _runs(process: psutil.Process, command: Sequence[str]) -> bool:
+    try:
+        return process.cmdline() == list(command)
+    except psutil.Error:  # it has just ended
+        return False
 
 
 def _stop(search: "subprocess.Popen[bytes]") -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuner.exceptions import MachineError
+from tuner.exceptions import MachineError, UsageError
 from tuner.system.signals import trapped_signals
 from tuner.workflows.device_check import checks, report
 from tuner.workflows.device_check.report import Report
@@ -21,6 +21,7 @@ def run(
     *,
     on_cpu: bool,
     limit_s: float,
+    only: Sequence[str] = checks.NAMES,
     on_begin: Callable[[str, str], None],
     on_result: Callable[[CheckResult], None],
 ) -> Report:
@@ -32,12 +33,16 @@ def run(
         folder: Folder for the report; created if it does not exist.
         on_cpu: Make small checks on the CPU, even if there are GPUs.
         limit_s: Time in seconds after which no check runs.
+        only: Names of the checks to make.
         on_begin: Function that receives name and device of each check before it starts.
         on_result: Function that receives each result.
 
     Raises:
+        UsageError: There is no check with one of these names.
         MachineError: There is no GPU, the folder cannot be written, or the trainer does not know the request.
     """
+    if unknown := sorted(set(only).difference(checks.NAMES)):
+        raise UsageError(f"--only must be one of {', '.join(checks.NAMES)}, but got {', '.join(unknown)}.")
     if not on_cpu and not findings.gpus:
         raise MachineError(
             "--gpu needs a GPU that torch can use, but there is none (`tune doctor` lists what it finds); "
@@ -52,7 +57,8 @@ def run(
         raise MachineError(
             f"The report needs a writable folder, but '{folder}' is not ({error.strerror}); choose another with --out."
         ) from error
-    scope = checks.Scope(command=tuple(command), gpus=() if on_cpu else findings.gpus, limit_s=limit_s)
+    gpus = () if on_cpu else findings.gpus
+    scope = checks.Scope(command=tuple(command), gpus=gpus, limit_s=limit_s, only=tuple(only))
     with trapped_signals():
         for result in checks.run(scope, on_begin=on_begin):
             found = Report(facts=facts, problems=findings.problems, results=(*found.results, result))
