@@ -24,7 +24,7 @@ class Map:
     side: int
     """Height and width in pixels."""
     channels: int
-    """Inner channels of the layer, of which each of the four paths scans all."""
+    """Inner channels of the layer; each of the four paths scans all of them."""
     batch: int = 1
 
     @property

@@ -1,4 +1,4 @@
-"""Time inference and training of whole models with each selective scan, beside stock YOLOv8."""
+"""Time inference and training of whole models with each selective scan, and of stock YOLOv8."""
 
 import os
 from collections.abc import Iterator

@@ -42,7 +42,7 @@ _LEAST_S = 20.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """What to check, and how long."""
+    """Devices to check, and the time for it."""
 
     command: tuple[str, ...]
     """Command of the trainer."""

@@ -23,6 +23,7 @@ from tuner.contract import (
     Table,
     TrainRequest,
 )
+from tuner.exceptions import TunerError
 from tuner.execution.trainer_process import TrainerProcess
 from tuner.system.scratch import scratch_folder
 from tuner.workflows.device_check.results import CheckResult, Status, last_lines
@@ -35,8 +36,8 @@ _RANK = "trainer.commands.rank"
 """Module that a rank runs, by which its process is found."""
 
 
-class _FailedCheckError(Exception):
-    """The training did not do what the check needs; the text says what it did, in one line."""
+class _FailedCheckError(TunerError):
+    """Error: the training did not do what the check needs; the text says what it did, in one line."""
 
 
 @dataclass
