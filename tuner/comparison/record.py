@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tuner.comparison.contest import ComparisonPlan, Conclusion, ConfigurationResult, Evidence, Verdict
-from tuner.study import ReadableStudy
+from tuner.study import ReadableStudy, gpu_seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +21,13 @@ class EndedRun:
     """Reason of the failure; "" if there was none."""
     epochs: int = 0
     seconds: float = 0.0
+    gpu_share: float = 1.0
+    """Share of a GPU that the run had, 0..1."""
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Training time in GPU-seconds."""
+        return gpu_seconds(self.seconds, self.gpu_share)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -175,7 +175,9 @@ class Reevaluation:
         run = next((run for run in wanted if numbers[run] not in avoided), wanted[0])
         request = self._request(run)
         attempts = self._attempts.setdefault(run, Attempts())
-        self.live[self.number_of(request)] = LiveRun(number=run.trial, seed=run.seed, attempts=attempts)
+        self.live[self.number_of(request)] = LiveRun(
+            number=run.trial, seed=run.seed, attempts=attempts, gpu_share=self._terms.gpu_share
+        )
         return request
 
     def report(self, number: int, record: Record) -> Decision:
@@ -234,6 +236,7 @@ class Reevaluation:
             seed=run.seed,
             gpus=self._terms.gpus_per_trial,
             threads=self._terms.threads,
+            gpu_share=self._terms.gpu_share,
             directory=self._paths.reevaluated(run.trial, run.seed),
         )
 
@@ -296,6 +299,7 @@ class Reevaluation:
             reason=reason,
             epochs=live.epoch,
             seconds=round(live.seconds, 3),
+            gpu_share=live.gpu_share,
         )
         self.known = replace(self.known, runs=(*self.known.runs, ended))
         self.verdict = verdict(self.known.plan, self.known.evidence)

@@ -94,6 +94,9 @@ class TrainRequest:
     model_sha256: str = ""
     """Hashes from the `PreparedRecord`. `data` and `model` are only the current paths: a checkpoint belongs to the
     request with the same hashes, whatever the paths were when it was written."""
+    gpu_share: float = 1.0
+    """Share of the memory of its device that the run may use, 0..1; below 1 if other trials train on the same GPU. A
+    trainer that ignores it may take the memory of its neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

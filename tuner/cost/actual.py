@@ -43,8 +43,10 @@ def full_run_times(study: ReadableStudy) -> list[str]:
     times = [] if final_run is None else _epoch_times(Path(final_run.directory))
     if final_run is None or not times:
         return []
-    epoch_s = epoch_time_s([study.trials()[final_run.trial]])
-    expected = f"; expected {_duration(len(times) * epoch_s)} at the pace of its trial" if epoch_s else ""
+    trial = study.trials()[final_run.trial]
+    epoch_s = epoch_time_s([trial])
+    most = "at most " if trial.facts.gpu_share is not None else ""  # on a share of a GPU, its trial was slower
+    expected = f"; expected {most}{_duration(len(times) * epoch_s)} at the pace of its trial" if epoch_s else ""
     where = f" on {final_run.gpus} GPUs" if final_run.gpus > 1 else ""
     return [f"final run: {len(times):,} epochs in {_duration(sum(times))}{where}{expected}"]
 

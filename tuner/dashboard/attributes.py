@@ -17,7 +17,7 @@ def study_attributes(facts: StudyFacts) -> Attributes:
     """Return the attributes of a study, the result first."""
     spec = facts.spec
     images = ", ".join(f"{number} {split}" for split, number in spec.num_images.items())
-    seconds = sum(trial.facts.seconds or 0.0 for trial in facts.records)
+    seconds = sum(trial.facts.gpu_seconds for trial in facts.records)
     return {
         "result": printable(standing(facts)),
         "state": study_state(facts),
@@ -28,7 +28,7 @@ def study_attributes(facts: StudyFacts) -> Attributes:
         "epochs of a complete trial": spec.epochs,
         "rungs": ", ".join(map(str, spec.rungs)) or "none",
         "seed": spec.seed,
-        "training time of the trials (h)": round(seconds / 3600, 2),
+        "training time of the trials (GPU-h)": round(seconds / 3600, 2),
         "folder": printable(str(facts.paths.root)),
     }
 
@@ -55,6 +55,7 @@ def trial_attributes(facts: StudyFacts, trial: TrialRecord) -> Attributes:
         "device": None if recorded.device is None else printable(recorded.device),
         "scan": None if recorded.scan is None else printable(recorded.scan),
         "slot": None if span is None else span.slot,
+        "share of a GPU": None if recorded.gpu_share is None else round(recorded.gpu_share, 3),
         "seed": facts.spec.seed,
         "memory (GiB)": recorded.memory_gib,
         "attempts": recorded.attempts,

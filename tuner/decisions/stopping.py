@@ -31,7 +31,7 @@ class Budget:
     hours: float | None = None
     """Wall time of the search in hours, over all runs of the study."""
     gpu_hours: float | None = None
-    """Training time of all trials in GPU-hours; a slot on the CPU counts as one GPU."""
+    """Training time of all trials in GPU-hours; a share of a GPU counts as this share, a slot on the CPU as a GPU."""
     no_improvement: int | None = None
     """Number of trials without a better result."""
 

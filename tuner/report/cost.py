@@ -1,10 +1,11 @@
 """Put a cost estimate into words: the training of a run, its duration and its disk space."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tuner.cost.estimate import CostEstimate, Range
+from tuner.study import gpu_seconds
 
 _MUCH_IDLE = 0.25
 
@@ -25,6 +26,8 @@ class Terms:
     source: str
     """Source of `epoch_s`, in words."""
     disk_bytes: int
+    gpu_share: float = 1.0
+    """Share of its GPU that a trial has; a final run has whole GPUs."""
 
 
 def cost_lines(estimate: CostEstimate, terms: Terms) -> list[str]:
@@ -55,16 +58,19 @@ def _parts(estimate: CostEstimate, terms: Terms) -> Iterator[str]:
             f"{_work(runs.times(terms.epochs), terms)}"
         )
     if terms.promote_epochs:
-        yield f"final run: {_work(Range(terms.promote_epochs, terms.promote_epochs), terms)}"
+        # On a GPU of its own, an epoch takes no longer than on a share of one, so this is a maximum.
+        most = "at most " if terms.gpu_share < 1 else ""
+        whole = replace(terms, gpu_share=1.0)
+        yield f"final run: {_work(Range(terms.promote_epochs, terms.promote_epochs), whole, most)}"
 
 
-def _work(epochs: Range, terms: Terms) -> str:
+def _work(epochs: Range, terms: Terms, most: str = "") -> str:
     text = f"{epochs.shown()} epochs"
     if terms.epoch_s is None:
         return text
     unit = "GPU-hours" if terms.gpus_per_trial else "slot-hours"
-    hours = epochs.times(terms.epoch_s * max(terms.gpus_per_trial, 1) / 3600)
-    return f"{text}, {hours.shown(',.2f' if hours.high < 10 else ',.0f')} {unit}"
+    hours = epochs.times(gpu_seconds(terms.epoch_s, terms.gpu_share) * max(terms.gpus_per_trial, 1) / 3600)
+    return f"{text}, {most}{hours.shown(',.2f' if hours.high < 10 else ',.0f')} {unit}"
 
 
 def _wall(epochs: Range, terms: Terms) -> str:

@@ -42,7 +42,7 @@ class StudySummary:
     """Number of trials that have ended."""
     trials: int = 0
     gpu_hours: float = 0.0
-    """Training time of search and re-evaluation; a slot on the CPU counts as a GPU."""
+    """Training time of search and re-evaluation; a share of a GPU counts as this share, a slot on the CPU as a GPU."""
     changed: str | None = None
     """Last change, in UTC."""
     problem: str = ""
@@ -133,7 +133,7 @@ def summary_of(study: ReadableStudy, *, is_driven: bool, journal: Path) -> Study
     winner = choose_winner(study) if complete else None
     verdict = None if winner is None else winner.verdict
     known = reevaluated(study)
-    seconds = [trial.facts.seconds or 0.0 for trial in trials] + [run.seconds for run in (known.runs if known else ())]
+    seconds = [trial.facts.gpu_seconds for trial in trials] + [run.gpu_seconds for run in (known.runs if known else ())]
     return StudySummary(
         name=study.name,
         state=_state(study, is_driven=is_driven, is_unfinished=ended < len(trials)),

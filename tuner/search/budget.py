@@ -23,7 +23,7 @@ class TimeBudget:
             study: Study that is searched.
             live: Running trials by number; the caller keeps them up to date.
             bounds: Limits that the user sets.
-            gpus_per_trial: GPUs of each trial; 0 (CPU) counts as 1.
+            gpus_per_trial: GPUs of each trial, or GPUs that it has a share of; 0 (CPU) counts as 1.
         """
         self._study = study
         self._live = live
@@ -51,7 +51,7 @@ class TimeBudget:
 
     def left_s(self) -> float | None:
         """Return the remaining wall time in seconds at the present pace of training; None without a time limit."""
-        at_once = max(len(self._live) * self._gpus, 1)
+        at_once = math.fsum(trial.gpu_share for trial in self._live.values()) * self._gpus or 1.0
         lefts = []
         if self._bounds.hours is not None:
             lefts.append(self._bounds.hours * 3600 - self._searched_s)
@@ -61,6 +61,6 @@ class TimeBudget:
 
     def _trained_s(self) -> float:
         """Return the training time of all trials in GPU-seconds."""
-        running = {number: trial.seconds for number, trial in dict(self._live).items()}
-        each = (max(trial.facts.seconds or 0.0, running.get(trial.number, 0.0)) for trial in self._study.trials())
+        running = {number: trial.gpu_seconds for number, trial in dict(self._live).items()}
+        each = (max(trial.facts.gpu_seconds, running.get(trial.number, 0.0)) for trial in self._study.trials())
         return math.fsum(each) * self._gpus

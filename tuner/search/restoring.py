@@ -43,13 +43,16 @@ def restored_decider(
     return Decider(engine, history, _decision_log(paths))
 
 
-def restored_trial(trial: TrialRecord) -> LiveTrial:
-    """Create the running trial that resumes a recorded one."""
+def restored_trial(trial: TrialRecord, gpu_share: float = 1.0) -> LiveTrial:
+    """Create the running trial that resumes a recorded one, on this share of a GPU."""
     return LiveTrial(
         number=trial.number,
         attempts=Attempts(failed=list(trial.facts.failed_attempts or ()), reached=max(trial.curve, default=0)),
         starts=trial.facts.attempts or 0,
         losses=dict(trial.facts.losses or {}),
+        gpu_share=gpu_share,
+        earlier_epochs=trial.facts.epochs or 0,
+        earlier_gpu_share=1.0 if trial.facts.gpu_share is None else trial.facts.gpu_share,
     )
 
 

@@ -115,7 +115,7 @@ class Search:
         if number is None:
             return None
         trial = self._study.trial(number)
-        self.live[number] = restored_trial(trial)
+        self.live[number] = restored_trial(trial, self._terms.gpu_share)
         return self._request(trial)
 
     def number_of(self, request: TrainRequest) -> int:
@@ -241,6 +241,7 @@ class Search:
             seed=spec.seed,
             gpus=self._terms.gpus_per_trial,
             threads=self._terms.threads,
+            gpu_share=self._terms.gpu_share,
             directory=self._paths.trial(trial.number),
         )
 

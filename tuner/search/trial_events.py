@@ -16,7 +16,7 @@ from tuner.search.queue import TrialQueue
 from tuner.search.restoring import status_of
 from tuner.study import NO_FACTS, StudyPaths, StudySession, TrialFacts, place_problem
 from tuner.system.disk_space import discard_weights
-from tuner.trials.live import DIVERGED, LiveTrial, metric_of, total_loss, trained
+from tuner.trials.live import DIVERGED, LiveTrial, mean_gpu_share, metric_of, total_loss, trained
 from tuner.trials.retry_policy import Failure, failure_of
 from tuner.trials.workload import Decision
 
@@ -132,7 +132,7 @@ class TrialEvents:
         """Put a trial back into the queue."""
         del self._live[trial.number]
         if trial.seconds > (self._study.trial(trial.number).facts.seconds or 0.0):  # no earlier attempt got further
-            facts = replace(facts, epochs=trial.epoch, seconds=round(trial.seconds, 3))
+            facts = replace(facts, epochs=trial.epoch, seconds=round(trial.seconds, 3), gpu_share=mean_gpu_share(trial))
         self._study.interrupt(trial.number, facts)
 
     def _pause(self, trial: LiveTrial, epoch: int, value: float) -> None:

@@ -18,6 +18,7 @@ from tuner.study._facts import (
     jsonable,
     other_attributes,
 )
+from tuner.study._gpu_time import gpu_seconds
 from tuner.study._opening import driven_study
 from tuner.study._paths import StudyPaths, checked_study_name
 from tuner.study._places import content_changes, place_problem
@@ -53,6 +54,7 @@ __all__ = [
     "content_changes",
     "driven_study",
     "epoch_records",
+    "gpu_seconds",
     "jsonable",
     "other_attributes",
     "place_problem",

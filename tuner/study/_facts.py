@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tuner.exceptions import StorageError
+from tuner.study._gpu_time import gpu_seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,8 @@ class TrialFacts:
     """Number of trained epochs."""
     seconds: float | None = None
     """Training time, in seconds."""
+    gpu_share: float | None = None
+    """Share of a GPU that the trial had, 0..1, on average over its training time; None for a whole GPU."""
     memory_gib: float | None = None
     """Peak memory of one device."""
     batch: int | None = None
@@ -59,6 +62,11 @@ class TrialFacts:
     """Number of trials that had ended or been paused when this one ended, including itself; None for failed trials."""
     paused_at: int | None = None
     """Epoch after which the trial waits until the strategy resumes it; 0 if it is not paused."""
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Training time in GPU-seconds; 0 if it is not recorded."""
+        return gpu_seconds(self.seconds or 0.0, 1.0 if self.gpu_share is None else self.gpu_share)
 
     def encode(self) -> dict[str, Any]:
         """Return the recorded facts by their names in the database."""
@@ -92,7 +100,7 @@ _STORED = {"failed_attempts": "setbacks", "origin": "start_point"}
 _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("origin", "device", "directory", "log", "checkpoint", "scan", "failure"), (str,)),
     **dict.fromkeys(("attempts", "epochs", "batch", "judged", "paused_at"), (int,)),
-    **dict.fromkeys(("seconds", "memory_gib"), (int, float)),
+    **dict.fromkeys(("seconds", "gpu_share", "memory_gib"), (int, float)),
     **dict.fromkeys(("metrics", "losses"), (Mapping,)),
     "failed_attempts": (list, tuple),
 }

@@ -149,6 +149,7 @@ def _trial_run(key: str, trial: TrialRecord, spec: StudySpec, paths: StudyPaths)
             {
                 "value": trial.value,
                 "seconds": facts.seconds,
+                "gpu_share": facts.gpu_share,
                 "trained_epochs": facts.epochs,
                 "memory_gib": facts.memory_gib,
                 "attempts": facts.attempts,

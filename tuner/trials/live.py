@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from tuner.contract import TRAIN_STEP, EpochRecord, ProgressRecord
-from tuner.study import TrialFacts
+from tuner.study import TrialFacts, gpu_seconds
 from tuner.trials.attempts import Attempts
 
 DIVERGED = "diverged"
@@ -24,6 +24,14 @@ class LiveTrial:
     value: float | None = None
     """Metric at the last validated epoch; None before the first, NaN if the trainer does not know the metric."""
     seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    """`seconds`, each counted by the share of the GPU that the trial had."""
+    gpu_share: float = 1.0
+    """Share of a GPU that the trial has now, 0..1."""
+    earlier_epochs: int = 0
+    """Last epoch that an earlier driver recorded; the trainer sends these epochs again."""
+    earlier_gpu_share: float = 1.0
+    """Share of a GPU in those epochs, on average."""
     memory_gib: float = 0.0
     losses: dict[int, float] = field(default_factory=dict)
     """Training loss of the first and of each validated epoch, by epoch."""
@@ -43,6 +51,8 @@ class LiveTrial:
         if record.epoch > self.epoch:
             self.epoch = record.epoch
             self.seconds += record.seconds
+            is_earlier = record.epoch <= self.earlier_epochs
+            self.gpu_seconds += gpu_seconds(record.seconds, self.earlier_gpu_share if is_earlier else self.gpu_share)
         self.latest = record
         self.within = None
         self.memory_gib = max(self.memory_gib, record.memory_gib)
@@ -70,12 +80,19 @@ def total_loss(record: EpochRecord) -> float:
     return math.fsum(record.losses.values())
 
 
+def mean_gpu_share(trial: LiveTrial) -> float | None:
+    """Return the share of a GPU that a trial had on average; None for a whole GPU."""
+    share = trial.gpu_seconds / trial.seconds if trial.seconds > 0 else trial.gpu_share
+    return round(share, 6) if share < 1 else None
+
+
 def trained(trial: LiveTrial) -> TrialFacts:
     """Return the progress of a trial and the facts from its last epoch, for its record."""
     latest = trial.latest
     return TrialFacts(
         epochs=trial.epoch,
         seconds=round(trial.seconds, 3),
+        gpu_share=mean_gpu_share(trial),
         memory_gib=round(trial.memory_gib, 3),
         batch=None if latest is None else latest.batch,
         checkpoint=None if latest is None else latest.checkpoint,

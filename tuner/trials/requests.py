@@ -14,6 +14,8 @@ class TrialTerms:
     threads: int
     gpus_per_trial: int
     validate_every_epoch: bool
+    gpu_share: float = 1.0
+    """Share of each GPU that a trial has, 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,7 @@ def train_request(
     full: bool = False,
     stages: tuple[Stage, ...] = (),
     backup: str = "",
+    gpu_share: float = 1.0,
 ) -> TrainRequest:
     """Build a request. `tuner.contract.TrainRequest` describes all fields.
 
@@ -90,4 +93,5 @@ def train_request(
         full=full,
         stages=stages,
         backup=backup,
+        gpu_share=gpu_share,
     )

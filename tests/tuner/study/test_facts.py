@@ -18,6 +18,7 @@ TRIAL = TrialFacts(
     checkpoint="/s/trials/0001/weights/last.pt",
     epochs=9,
     seconds=18.5,
+    gpu_share=0.5,
     memory_gib=3.25,
     batch=16,
     scan="triton",
@@ -59,7 +60,8 @@ def test_every_field_of_a_trial_is_in_the_test_above():
 
 def test_the_names_in_the_database_are_those_of_earlier_studies():
     assert set(TRIAL.encode()) == {
-        *("device", "attempts", "directory", "log", "checkpoint", "epochs", "seconds", "memory_gib", "batch", "scan"),
+        *("device", "attempts", "directory", "log", "checkpoint", "epochs", "seconds", "gpu_share", "memory_gib"),
+        *("batch", "scan"),
         *("metrics", "losses", "failure", "setbacks", "judged", "paused_at", "start_point"),
     }
     assert TRIAL.encode()["setbacks"] == [{"failure": "hung", "epoch": 3, "cause": "no sign of life"}]

@@ -198,8 +198,8 @@ def _cost(trials: tuple[TrialRecord, ...], known: Reevaluated | None, curve: Bes
     until = None if curve is None else next(p.hours for p in curve.points if p.value == curve.points[-1].best)
     return Cost(
         unit=cost_unit(trials),
-        search=sum(trial.facts.seconds or 0.0 for trial in trials) / 3600,
-        reevaluation=sum(run.seconds for run in (known.runs if known else ())) / 3600,
+        search=sum(trial.facts.gpu_seconds for trial in trials) / 3600,
+        reevaluation=sum(run.gpu_seconds for run in (known.runs if known else ())) / 3600,
         until_best=until,
     )
 

@@ -163,7 +163,7 @@ def _costs_table(record: Costs) -> Table:
             phase.phase,
             f"{phase.epochs:,}",
             "" if phase.expected_epochs is None else _range(phase.expected_epochs, ",.0f"),
-            f"{3600 * phase.hours / phase.epochs:,.1f}" if phase.epochs else "",
+            "" if phase.epoch_s is None else f"{phase.epoch_s:,.1f}",
             f"{phase.hours:,.2f}",
             "" if phase.expected_hours is None else _range(phase.expected_hours, ",.2f"),
             "" if phase.occupied_hours is None else f"{phase.occupied_hours:,.2f}",

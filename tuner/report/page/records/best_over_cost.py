@@ -17,7 +17,7 @@ class BestPoint:
     trial: int
     role: Role
     hours: float
-    """Training time of all trials up to the end of this one, in hours of one slot."""
+    """GPU-hours of all trials up to the end of this one; on the CPU, hours of one slot."""
     value: float
     best: float
     """Best value so far."""
@@ -31,7 +31,7 @@ class BestOverCost:
     unit: str
     points: tuple[BestPoint, ...]
     hours: float
-    """Training time of all trials, including those that are paused or were stopped."""
+    """The same of all trials, including those that are paused or were stopped."""
     default: float | None
     """Value of the default configuration; None if it is not complete."""
     estimate: tuple[float, float] | None

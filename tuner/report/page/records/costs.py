@@ -1,6 +1,7 @@
 """Compare the cost estimate of a study with what it has spent, by phase."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,18 @@ class PhaseCost:
     phase: str
     epochs: int
     hours: float
-    """Training time in hours, times the number of GPUs for a run on several of them."""
+    """GPU-hours of training: on several GPUs, times their number; on a share of a GPU, times this share."""
     expected_epochs: tuple[float, float] | None
     """Estimated number of epochs, or the limits of the plan; None if unknown."""
     occupied_hours: float | None
     """Time in which slots were occupied, with start-up and failed attempts; None without a timeline."""
+    gpu_share: float = 1.0
+    """Share of a GPU that its runs had, on average over their training time."""
+
+    @property
+    def epoch_s(self) -> float | None:
+        """Time of an epoch in seconds, times the number of GPUs; None if none was trained."""
+        return 3600 * self.hours / self.gpu_share / self.epochs if self.epochs else None
 
     @property
     def expected_hours(self) -> tuple[float, float] | None:
@@ -59,8 +67,8 @@ def costs_of(study: ReadableStudy, spans: Sequence[Span] = ()) -> Costs | None:
         return None
     estimate, search = study.profiling.estimate, spent[0]
     wall = None
-    if estimate is not None and search.expected_epochs is not None and search.epochs:
-        pace = search.hours / search.epochs
+    if estimate is not None and search.expected_epochs is not None and search.epoch_s is not None:
+        pace = search.epoch_s / 3600
         wall = (estimate.wall[0] * pace, estimate.wall[1] * pace)
     return Costs(unit=cost_unit(trials), phases=spent, wall_hours=study.searched_s / 3600, expected_wall_hours=wall)
 
@@ -75,6 +83,7 @@ def _search(study: ReadableStudy, trials: Sequence[TrialRecord], spans: Sequence
         hours=sum(training_seconds(trial) for trial in trials) / 3600,
         expected_epochs=estimate.trained if estimate is not None and is_comparable else None,
         occupied_hours=_occupied_hours(spans, "search"),
+        gpu_share=_mean_share((trial.facts.seconds or 0.0, trial.facts.gpu_seconds) for trial in trials),
     )
 
 
@@ -86,9 +95,10 @@ def _reevaluation(study: ReadableStudy, spans: Sequence[Span]) -> PhaseCost | No
     return PhaseCost(
         phase="re-evaluation",
         epochs=sum(run.epochs for run in known.runs),
-        hours=sum(run.seconds for run in known.runs) / 3600,
+        hours=sum(run.gpu_seconds for run in known.runs) / 3600,
         expected_epochs=(plan.first_runs * epochs, plan.max_runs * epochs),
         occupied_hours=_occupied_hours(spans, "re-evaluation"),
+        gpu_share=_mean_share((run.seconds, run.gpu_seconds) for run in known.runs),
     )
 
 
@@ -107,6 +117,12 @@ def _final_run(study: ReadableStudy, spans: Sequence[Span]) -> PhaseCost | None:
         expected_epochs=(facts.epochs, facts.epochs),
         occupied_hours=_occupied_hours(spans, "final run"),
     )
+
+
+def _mean_share(times: Iterable[tuple[float, float]]) -> float:
+    """Return the mean share of a GPU of runs, given their seconds and GPU-seconds."""
+    trained_s, on_gpus_s = (math.fsum(column) for column in zip((0.0, 0.0), *times, strict=True))
+    return on_gpus_s / trained_s if trained_s and on_gpus_s else 1.0
 
 
 def _occupied_hours(spans: Sequence[Span], phase: str) -> float | None:

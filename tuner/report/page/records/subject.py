@@ -60,9 +60,9 @@ def cost_unit(trials: Sequence[TrialRecord]) -> str:
 
 
 def training_seconds(trial: TrialRecord) -> float:
-    """Return the training time of a trial; of a trial of another program, the time between its start and end."""
+    """Return the GPU-seconds of a trial; of a trial of another program, the time between its start and end."""
     if trial.facts.seconds is not None:
-        return float(trial.facts.seconds)
+        return trial.facts.gpu_seconds
     if trial.facts.directory is None and trial.began is not None and trial.ended is not None:
         return (trial.ended - trial.began).total_seconds()
     return 0.0
