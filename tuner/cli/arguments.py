@@ -45,11 +45,21 @@ Gpus = Annotated[
     str | None,
     typer.Option(
         metavar="N|LIST",
-        help="Number of GPUs to use, one per trial of a search, or their indices, such as 0,2,5; 0 trains on the CPU. "
-        "Default: all GPUs.",
+        help="Number of GPUs to use, or their indices, such as 0,2,5; 0 trains on the CPU. Default: all GPUs.",
     ),
 ]
-Parallel = Annotated[int | None, typer.Option(min=1, help="Trials to run at once. Default: one per GPU or CPU core.")]
+Parallel = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trials to run at once. Default: --trials-per-gpu on each GPU, or one per CPU core."),
+]
+TrialsPerGpu = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Trials of a search that share a GPU, its memory and its time; auto measures before the search how many "
+        "pay. A final run has whole GPUs.",
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(help="Running Ray cluster to join: auto, or host:port. Default: start Ray on this machine."),
@@ -118,18 +128,39 @@ def machines(
     trainer: str | None,
     hang_after: float,
     start_within: float,
+    trials_per_gpu: str = "1",
 ) -> "Machines":
     """Collect the options that define where and how to train; a list of GPUs hides the others from this process."""
-    from tuner.execution.visible_gpus import read_choice
+    from tuner.execution.visible_gpus import cannot_share, read_choice
     from tuner.workflows.options import Machines
 
+    sharing = _sharing_trials(trials_per_gpu)
+    number = read_choice(gpus, address=address, environment=os.environ)
+    if number == 0 and sharing != 1:
+        raise cannot_share(sharing)
     return Machines(
-        gpus=read_choice(gpus, address=address, environment=os.environ),
+        gpus=number,
+        trials_per_gpu=sharing,
         parallel=parallel,
         address=address,
         trainer=trainer_command(trainer),
         hang_timeouts=HangTimeouts(least_s=hang_after, start_s=start_within),
     )
+
+
+def _sharing_trials(text: str) -> int | None:
+    """Read the value of `--trials-per-gpu`; None for auto."""
+    from tuner.workflows.options import MOST_PER_GPU
+
+    if text == "auto":
+        return None
+    number = int(text) if text.isdecimal() and text.isascii() else 0
+    if not 1 <= number <= MOST_PER_GPU:
+        raise UsageError(
+            f"--trials-per-gpu must be auto or a whole number from 1 to {MOST_PER_GPU}, but got '{text}'; leave it out "
+            "for one trial per GPU."
+        )
+    return number
 
 
 def trainer_command(trainer: str | None) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from tuner.cli.arguments import (
     StartWithin,
     Storage,
     Trainer,
+    TrialsPerGpu,
     chosen_model,
     data_name,
     data_source,
@@ -63,6 +64,7 @@ def run(
     ] = None,
     gpus: Gpus = None,
     parallel: Parallel = None,
+    trials_per_gpu: TrialsPerGpu = "1",
     study: Annotated[str | None, typer.Option(help="Name of the study. Default: space-data-model.")] = None,
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
@@ -202,7 +204,7 @@ def run(
     hooks = hooks_of(on_end, notify)
     with reported_end(Hooks() if dry_run else hooks, view.note) as end:
         source = data_source(data or loaded.data)
-        where = machines(gpus, parallel, address, trainer, hang_after, start_within)
+        where = machines(gpus, parallel, address, trainer, hang_after, start_within, trials_per_gpu)
         chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
         name = default_study_name(loaded.name, source, chosen) if study is None else study
         paths = StudyPaths.of(home, name)

@@ -1,6 +1,7 @@
 """Connect to Ray, started here or joined, and divide its machines into slots for trials."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import ray
 
 from tuner.exceptions import MachineError
 from tuner.execution import ray_node
-from tuner.execution.visible_gpus import settle
+from tuner.execution.visible_gpus import cannot_share, settle
 from tuner.system.scratch import scratch_folder
 
 _GIB_PER_CPU_SLOT = 2.0
@@ -19,6 +20,9 @@ _GIB_PER_CPU_SLOT = 2.0
 
 _MAX_LOADERS = 8
 """Maximum data-loading processes of one trial; more rarely help one GPU."""
+
+_RAY_UNITS = 10_000
+"""Units of one resource that Ray can tell apart. A share is rounded down to them, so that all shares fit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,42 +34,98 @@ class Slots:
     threads: int
     """CPU threads or data-loading processes of one trial."""
     cpus: float
-    """Number of Ray's CPUs that one trial reserves; below 1 if there are more GPUs than cores."""
+    """Number of Ray's CPUs that one trial reserves; below 1 if there are more trials than cores."""
+    trials_per_gpu: int = 1
+    """Maximum number of trials that share a GPU."""
+    gpus: int = 0
+    """Maximum number of GPUs that the slots are on; 0 on the CPU."""
+
+    @property
+    def gpu_share(self) -> float:
+        """Share of its GPU that a trial has, 0..1."""
+        return 1 / self.trials_per_gpu
+
+    @property
+    def places(self) -> int:
+        """Minimum number of different devices that the slots are on."""
+        return math.ceil(self.number / self.trials_per_gpu)
 
     @property
     def resources(self) -> dict[str, float]:
-        return {"cpu": self.cpus, "gpu": float(self.gpus_per_trial)}
+        return {"cpu": self.cpus, "gpu": _rounded_down(self.gpus_per_trial / self.trials_per_gpu)}
 
     def __str__(self) -> str:
-        what = "one GPU each" if self.gpus_per_trial else f"{self.threads} CPU thread(s) each"
+        what = f"{self.threads} CPU thread(s) each"
+        if self.gpus_per_trial:
+            what = "one GPU each" if self.trials_per_gpu == 1 else f"1/{self.trials_per_gpu} GPU each"
         return f"{self.number} slot(s), {what}"
 
 
 @contextlib.contextmanager
-def connected(*, gpus: int | None, parallel: int | None, address: str | None) -> Iterator[Slots]:
+def connected(
+    *, gpus: int | None, parallel: int | None, address: str | None, trials_per_gpu: int | None = 1
+) -> Iterator[Slots]:
     """Start Ray on this machine, or join it at `address`, for the duration of the block.
 
     Args:
-        gpus: Number of GPUs to use, one per trial; 0 for the CPU, None for all GPUs.
-        parallel: Number of parallel trials; None for one per GPU, or for one per core if memory allows.
+        gpus: Number of GPUs to use; 0 for the CPU, None for all GPUs.
+        parallel: Number of parallel trials; None for as many as the GPUs take, or for one per core if memory allows.
         address: Running Ray cluster ("auto" or host:port); None starts Ray here.
+        trials_per_gpu: Maximum number of trials that share a GPU; None for one until it is measured (see `divided`).
 
     Raises:
         MachineError: Ray cannot be started or joined, or has fewer GPUs than requested.
+        UsageError: Trials should share a GPU, but there is none.
     """
     cores = len(os.sched_getaffinity(0))
     number = parallel or _cpu_slots(cores)
     num_gpus = None if address else settle(os.environ)
     with scratch_folder() as folder, _running(address, max(cores, number), num_gpus, folder):
-        available = int(ray.cluster_resources().get("GPU", 0))
-        wanted = available if gpus is None else gpus
-        if wanted > available:
-            raise MachineError(
-                f"--gpus must be at most the number of GPUs that Ray sees, {available}, but got {wanted}; "
-                "use --gpus 0 to train on the CPU."
-            )
-        total_cpus = ray.cluster_resources().get("CPU", 1.0)
-        yield _gpu_slots(wanted, parallel, total_cpus) if wanted else _slots_on_cpu(number, total_cpus)
+        wanted = _gpus(gpus)
+        if wanted:
+            yield divided(gpus=gpus, parallel=parallel, trials_per_gpu=trials_per_gpu or 1)
+            return
+        if trials_per_gpu != 1:
+            raise cannot_share(trials_per_gpu)
+        yield _slots_on_cpu(number, ray.cluster_resources().get("CPU", 1.0))
+
+
+def divided(*, gpus: int | None, parallel: int | None, trials_per_gpu: int) -> Slots:
+    """Divide the GPUs of the running Ray into slots. The arguments are those of `connected`.
+
+    If fewer trials are wanted than the GPUs take, no more trials share a GPU than necessary.
+    """
+    wanted = _gpus(gpus)
+    per_gpu = min(trials_per_gpu, math.ceil((parallel or trials_per_gpu * wanted) / wanted))
+    number = min(parallel or per_gpu * wanted, per_gpu * wanted)
+    total_cpus = ray.cluster_resources().get("CPU", 1.0)
+    threads = max(1, min(_MAX_LOADERS, int(total_cpus / number)))
+    cpus = min(threads, _rounded_down(total_cpus / number))
+    return Slots(
+        number=number,
+        gpus_per_trial=1,
+        threads=threads,
+        cpus=cpus,
+        trials_per_gpu=per_gpu,
+        gpus=min(wanted, number),
+    )
+
+
+def _gpus(gpus: int | None) -> int:
+    """Return the number of GPUs to use, by the value of `--gpus`."""
+    available = int(ray.cluster_resources().get("GPU", 0))
+    wanted = available if gpus is None else gpus
+    if wanted > available:
+        raise MachineError(
+            f"--gpus must be at most the number of GPUs that Ray sees, {available}, but got {wanted}; "
+            "use --gpus 0 to train on the CPU."
+        )
+    return wanted
+
+
+def _rounded_down(amount: float) -> float:
+    """Round an amount of a resource down to what Ray can tell apart; 3 times 0.6667 would be more than 2."""
+    return math.floor(amount * _RAY_UNITS + 1e-6) / _RAY_UNITS
 
 
 @contextlib.contextmanager
@@ -87,10 +147,6 @@ def _cpu_slots(cores: int) -> int:
 
 def _slots_on_cpu(number: int, total_cpus: float) -> Slots:
     threads = max(1, int(total_cpus / number))
-    return Slots(number=number, gpus_per_trial=0, threads=threads, cpus=min(threads, total_cpus / number))
-
-
-def _gpu_slots(gpus: int, parallel: int | None, total_cpus: float) -> Slots:
-    number = min(parallel or gpus, gpus)
-    threads = max(1, min(_MAX_LOADERS, int(total_cpus / number)))
-    return Slots(number=number, gpus_per_trial=1, threads=threads, cpus=min(threads, total_cpus / number))
+    return Slots(
+        number=number, gpus_per_trial=0, threads=threads, cpus=min(threads, _rounded_down(total_cpus / number))
+    )

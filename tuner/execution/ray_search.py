@@ -19,7 +19,7 @@ from ray.tune.result import NODE_IP
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from tuner.contract import EndRecord, EpochRecord, TrainRequest, decode, encode
+from tuner.contract import EndRecord, EpochRecord, StartedRecord, TrainRequest, decode, encode
 from tuner.exceptions import MachineError, TunerError
 from tuner.execution.cluster import Slots
 from tuner.execution.slot_health import Place, SlotHealth
@@ -82,16 +82,17 @@ class _Driver:
 
     def judge_slot(self, place: Place, number: int, record: object, result: Mapping[str, Any]) -> None:
         """Learn from a record whether its slot works."""
-        self.terms.health.note_run(place, number)
+        if isinstance(record, StartedRecord):
+            self.terms.health.note_run(place, number)
         if isinstance(record, EpochRecord):
             self.terms.health.note_epoch(place)
         if isinstance(record, EndRecord) and failure_of(record) in (Failure.INFRASTRUCTURE, Failure.HUNG):
             health = self.terms.health
-            held_any = health.holds_any
+            held_any, was_held = health.holds_any, health.is_held(place)
             health.note_failure(place, number)
             if held_any and not health.holds_any:
                 self.terms.on_event("every GPU has failed twice in a row, so all of them are used again")
-            if health.is_held(place):
+            if health.is_held(place) and not was_held:  # a neighbour on the same GPU may fail later
                 self.terms.on_event(
                     f"GPU {','.join(place.gpus)} of {result[NODE_IP]} is no longer used: two attempts in a row failed "
                     f"on it, the last one with: {record.message}; the next run tries it again"

@@ -19,19 +19,21 @@ class Place(NamedTuple):
 
 
 class SlotHealth:
-    """Failed attempts by slot. A slot that is held gets no further run, unless all of them are held.
+    """Failed attempts by the device of a slot. A device that is held gets no further run, unless all of them are held.
+
+    Trials that share a GPU are on one device: their failures count together, and it is held for all of them.
 
     A run that fails on a slot is avoided there until the slot has got another one: if that fails too, the slot is at
     fault, and else the run may be. Slots without a GPU are never held: nothing tells those of one machine apart.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, places: int) -> None:
         """Start without failures.
 
         Args:
-            slots: Number of slots.
+            places: Number of devices that the slots are on.
         """
-        self._slots = slots
+        self._places = places
         self._failures: dict[Place, int] = {}
         self._failed: dict[int, Place] = {}
         """Place of the last failure of a run, by its number, until another run is on this place."""
@@ -52,7 +54,7 @@ class SlotHealth:
         return place in self._held
 
     def note_run(self, place: Place, number: int) -> None:
-        """Note that a run is on a slot."""
+        """Note that a run has started on a slot; not that it is still there, because it may share the device."""
         self._failed = {run: at for run, at in self._failed.items() if at != place and run != number}
 
     def note_epoch(self, place: Place) -> None:
@@ -64,12 +66,13 @@ class SlotHealth:
         """Note that the attempt at a run has failed, although the run itself may be in order."""
         if not place.gpus:
             return
+        self.note_run(place, number)  # it may have failed before it could say that it had started
         self._failed[number] = place
         self._failures[place] = self._failures.get(place, 0) + 1
         if self._failures[place] < _FAILURES:
             return
         self._held.add(place)
         self._failed = {run: at for run, at in self._failed.items() if at != place}  # nothing can start there again
-        if len(self._held) >= self._slots:  # so the cause is something else
+        if len(self._held) >= self._places:  # so the cause is something else
             self._held.clear()
             self._failures.clear()

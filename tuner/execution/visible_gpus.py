@@ -81,6 +81,14 @@ def read_choice(text: str | None, *, address: str | None, environment: MutableMa
     return len(indices)
 
 
+def cannot_share(trials_per_gpu: int | None) -> UsageError:
+    """Return the error for trials that should share a GPU where there is none; None stands for auto."""
+    given = "auto" if trials_per_gpu is None else trials_per_gpu
+    return UsageError(
+        f"--trials-per-gpu must be 1 on a CPU, but got {given}; use --parallel for the number of trials at once."
+    )
+
+
 def settle(environment: MutableMapping[str, str]) -> int | None:
     """Make the visible GPUs explicit, and their order that of nvidia-smi; call it before CUDA or Ray starts.
 

@@ -26,6 +26,7 @@ def run(
     model: Name | None = None,
     gpus: int | Sequence[int] | None = None,
     parallel: int | None = None,
+    trials_per_gpu: int | str | None = None,
     study: str | None = None,
     home: Name | None = None,
     storage: str | None = None,
@@ -68,7 +69,8 @@ def run(
         data: Data set YAML, or "sample"; None for that of the space.
         model: Model; None for that of the space, or the one that the data check suggests.
         gpus: Number of GPUs, or their indices; 0 for the CPU, None for all.
-        parallel: Trials to run at once; None for one per GPU or CPU core.
+        parallel: Trials to run at once; None for `trials_per_gpu` on each GPU, or one per CPU core.
+        trials_per_gpu: Trials that share a GPU, or "auto" to measure how many pay; None for 1.
         study: Name of the study; None for space-data-model.
         home: Folder that holds the studies; None for $TUNE_HOME, or "studies".
         storage: Database URL; None for $TUNE_STORAGE, or an SQLite file in the study's folder.
@@ -130,6 +132,7 @@ def estimate(
     model: Name | None = None,
     gpus: int | Sequence[int] | None = None,
     parallel: int | None = None,
+    trials_per_gpu: int | str | None = None,
     settings: Mapping[str, ParamValue] | None = None,
     imgsz: int | None = None,
     trials: int | None = None,

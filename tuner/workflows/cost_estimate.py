@@ -68,6 +68,7 @@ def estimate_lines(
         epoch_s=None if epoch is None else epoch.seconds,
         source="" if epoch is None else epoch.source(time.time()),
         disk_bytes=_needed_bytes(options, checkpoint_bytes, slots, done=0),
+        gpu_share=slots.gpu_share,
     )
     return cost_lines(estimate, terms)
 

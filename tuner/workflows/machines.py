@@ -60,7 +60,12 @@ def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"
     load_ray(signals)  # it takes seconds, so first check all else
     from tuner.execution.cluster import connected
 
-    with connected(gpus=machines.gpus, parallel=machines.parallel, address=machines.address) as slots:
+    with connected(
+        gpus=machines.gpus,
+        parallel=machines.parallel,
+        address=machines.address,
+        trials_per_gpu=machines.trials_per_gpu,
+    ) as slots:
         signals.arm()
         signals.check()  # Ray may have swallowed the exception
         yield slots

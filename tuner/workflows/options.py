@@ -8,21 +8,27 @@ from tuner.search.warm_start import Start
 from tuner.space import Space
 from tuner.study import StudyPaths
 
+MOST_PER_GPU = 48
+"""Maximum trials on one GPU: so many processes can share one through CUDA's multi-process service on all GPUs that have
+it since Volta (https://docs.nvidia.com/deploy/mps)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machines:
     """Machines and processes that train."""
 
     gpus: int | None
-    """Number of GPUs to use, one per trial; 0 for the CPU; None for all."""
+    """Number of GPUs to use; 0 for the CPU; None for all."""
     parallel: int | None
-    """Trials to run at once; None for one per GPU or CPU core."""
+    """Trials to run at once; None for as many as the GPUs take, or one per CPU core."""
     address: str | None
     """Address of a running Ray cluster; None to start Ray on this machine."""
     trainer: tuple[str, ...]
     """Command that starts a trainer (see `tuner.contract`)."""
     hang_timeouts: HangTimeouts
     """Limits for the silence of a trainer."""
+    trials_per_gpu: int | None = 1
+    """Maximum number of trials that share a GPU; None for as many as pay, by a measurement before the search."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -131,7 +131,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                     slots=slots,
                     view=view,
                     signals=signals,
-                    health=SlotHealth(slots.number),
+                    health=SlotHealth(slots.places),
                 )
                 _search(session, options, forecast)
                 # A single configuration with the value 0 may be a test of the setup, so it is only an error
@@ -227,7 +227,7 @@ def promote(
                 slots=slots,
                 view=view,
                 signals=signals,
-                health=SlotHealth(slots.number),
+                health=SlotHealth(slots.places),
             )
             _train_in_full(session, winner, length)
         study.flush(_FLUSH_S)
@@ -332,6 +332,7 @@ def _trial_terms(options: RunOptions, slots: "Slots") -> TrialTerms:
     return TrialTerms(
         threads=slots.threads,
         gpus_per_trial=slots.gpus_per_trial,
+        gpu_share=slots.gpu_share,
         validate_every_epoch=options.validate_every_epoch,
     )
 
@@ -341,7 +342,7 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
     from tuner.execution.visible_gpus import are_parts
 
     study, slots, machines, signals = session.study, session.slots, session.machines, session.signals
-    available = min(slots.number * slots.gpus_per_trial, gpus_of_largest_node())
+    available = min(slots.gpus, gpus_of_largest_node())  # whole GPUs, for this run alone
     if machines.address is None and are_parts(os.environ):
         available = min(available, 1)
     batches = (sizes_of(winner.trial.params)[0],)

@@ -102,6 +102,22 @@ def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
             2,
             ["--no-improvement must be at least 1, but got 0;"],
         ),
+        *(
+            (
+                ["run", "--space", "space.yaml", "--trials-per-gpu", given],
+                2,
+                [f"--trials-per-gpu must be auto or a whole number from 1 to 48, but got '{given}'; leave it out"],
+            )
+            for given in ("0", "49", "1.5", "many", "²")
+        ),
+        *(
+            (
+                ["run", "--space", "space.yaml", "--gpus", "0", "--trials-per-gpu", given],
+                2,
+                [f"--trials-per-gpu must be 1 on a CPU, but got {given}; use --parallel for the number of trials"],
+            )
+            for given in ("2", "auto")
+        ),
         (["run", "--space", "space.yaml", "--home", "/proc/studies"], 5, ["/proc/studies"]),
         (["run", "--space", "space.yaml", "--trainer", "/no/such/trainer"], 5, ["/no/such/trainer"]),
         (["run", "--space", "space.yaml", "--storage", "nonsense"], 2, ["--storage"]),

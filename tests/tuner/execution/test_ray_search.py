@@ -8,7 +8,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.support.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
-from tuner.exceptions import FailurePolicyError, MachineError, SpaceError
+from tuner.exceptions import FailurePolicyError, MachineError, SpaceError, UsageError
 from tuner.storage.database import sqlite_url
 from tuner.study import StoredStudy, read_timeline
 
@@ -131,6 +131,42 @@ def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(aren
     assert set(on_gpu) == {str(i) for i in range(8)}
 
 
+@pytest.fixture(scope="module")
+def cluster_with_2_gpus():
+    """A running Ray cluster that believes in two GPUs; its address."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False})
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.mark.parametrize(
+    "number", [2, 3, pytest.param(6, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)]
+)
+def test_as_many_trials_as_are_asked_for_share_a_gpu_and_never_more(arena, cluster_with_2_gpus, number):
+    """Ray counts in ten-thousandths: six times a sixth must not be more than one."""
+    (arena.folder / "space.yaml").write_text(SPACE % (2 * number))
+    arena.address = cluster_with_2_gpus
+    code, output = arena.run(epoch_seconds=1.5, parallel=None, more=["--trials-per-gpu", str(number)])
+    assert code == 0, output
+    assert f"slots  {2 * number} slot(s), 1/{number} GPU each" in output
+    moments = [(e["time"], 1, e["gpu"]) for e in arena.events("start")]
+    moments += [(e["time"], -1, e["gpu"]) for e in arena.events("end")]
+    on_gpu, most = Counter(), Counter()
+    for _, change, gpu in sorted(moments):
+        on_gpu[gpu] += change
+        most[gpu] = max(most[gpu], on_gpu[gpu])
+    assert most == {"0": number, "1": number}
+    assert {trial["gpu_share"] for trial in arena.status()["trials"]} == {round(1 / number, 6)}
+
+
+def test_where_there_is_no_gpu_trials_cannot_share_one(arena):
+    code, output = arena.run(parallel=None, more=["--trials-per-gpu", "2"])
+    assert_orderly_end(code, output, UsageError.exit_code)
+    assert output.strip().endswith(
+        "--trials-per-gpu must be 1 on a CPU, but got 2; use --parallel for the number of trials at once."
+    )
+
+
 def test_a_lost_gpu_gets_no_more_trials_and_no_trial_is_lost(arena, cluster_with_8_gpus):
     """It fails within a second, so it is always free, and would take one trial after the other."""
     (arena.folder / "space.yaml").write_text(SPACE % 12)
@@ -146,6 +182,22 @@ def test_a_lost_gpu_gets_no_more_trials_and_no_trial_is_lost(arena, cluster_with
     failed = [trial["failed_attempts"] for trial in arena.status()["trials"] if "failed_attempts" in trial]
     assert sum(map(len, failed)) == 2
     assert max(map(len, failed)) == 1, "no trial was given to it twice"
+
+
+def test_two_trials_that_fail_on_one_lost_gpu_are_not_taken_for_two_gpus(arena, cluster_with_2_gpus):
+    """All four slots are on two places: when the two of one are held, the other place trains the rest."""
+    (arena.folder / "space.yaml").write_text(SPACE % 8)
+    arena.address = cluster_with_2_gpus
+    for epoch in range(1, 10):
+        arena.fault(f"any-{epoch}-lost=1!")
+    code, output = arena.run(epoch_seconds=0.5, parallel=None, more=["--trials-per-gpu", "2"])
+    assert code == 0, output
+    (told,) = [line for line in output.splitlines() if "no longer used" in line]
+    assert told.startswith("GPU 1 of ")
+    assert "every GPU has failed" not in output
+    assert arena.status()["counts"]["FAIL"] == 0
+    failed = [trial["failed_attempts"] for trial in arena.status()["trials"] if "failed_attempts" in trial]
+    assert sum(map(len, failed)) == 2
 
 
 def test_more_gpus_than_there_are_is_told_in_one_line(arena):

@@ -60,6 +60,41 @@ def test_when_all_slots_fail_none_is_held_because_they_are_not_the_cause(health)
     assert not health.is_held(ONE), "its failures are counted from the beginning"
 
 
+def test_neighbours_that_fail_on_one_gpu_hold_it_and_are_not_taken_for_two_gpus():
+    """Two GPUs with two slots each: all slots of one fail, and the other GPU trains."""
+    health = SlotHealth(2)
+    health.note_run(ONE, 1)
+    health.note_run(ONE, 2)
+    health.note_failure(ONE, 1)
+    health.note_failure(ONE, 2)
+    assert health.is_held(ONE)
+    fail(health, OTHER, 3)
+    health.note_epoch(OTHER)
+    assert health.is_held(ONE)
+
+
+def test_when_all_gpus_fail_none_is_held_however_many_slots_they_have():
+    health = SlotHealth(2)
+    for number, place in enumerate((ONE, ONE, OTHER, OTHER)):
+        fail(health, place, number)
+    assert not any(map(health.is_held, (ONE, OTHER)))
+
+
+def test_a_neighbour_that_trained_on_before_a_failure_does_not_end_that_a_run_is_avoided(health):
+    health.note_run(ONE, 8)
+    fail(health, ONE, 7)
+    assert health.avoided == {7}
+    health.note_run(ONE, 9)
+    assert health.avoided == frozenset()
+
+
+def test_a_run_that_fails_before_it_says_that_it_has_started_is_the_last_one_on_its_slot(health):
+    health.note_failure(ONE, 7)
+    health.note_epoch(ONE)
+    health.note_failure(ONE, 8)
+    assert health.avoided == {8}
+
+
 def test_the_only_slot_is_never_held():
     health = SlotHealth(1)
     fail(health, ONE, 1)

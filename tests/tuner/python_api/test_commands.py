@@ -253,6 +253,8 @@ def test_functions_have_the_options_of_their_verbs(function, verb, left_out):
         ("gpus", 0, ["--gpus=0"]),
         ("gpus", [0, 2, 5], ["--gpus=0,2,5"]),
         ("gpus", (3,), ["--gpus=3,"]),
+        ("trials_per_gpu", 2, ["--trials-per-gpu=2"]),
+        ("trials_per_gpu", "auto", ["--trials-per-gpu=auto"]),
         ("promote", False, ["--no-promote"]),
         ("validate_every_epoch", True, ["--validate-every-epoch"]),
         ("validate_every_epoch", False, []),
