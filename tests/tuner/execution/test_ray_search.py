@@ -139,9 +139,7 @@ def cluster_with_2_gpus():
     cluster.shutdown()
 
 
-@pytest.mark.parametrize(
-    "number", [2, 3, pytest.param(6, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [3, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 6, 7))])
 def test_as_many_trials_as_are_asked_for_share_a_gpu_and_never_more(arena, cluster_with_2_gpus, number):
     """Ray counts in ten-thousandths: six times a sixth must not be more than one."""
     (arena.folder / "space.yaml").write_text(SPACE % (2 * number))
@@ -197,7 +195,7 @@ def test_two_trials_that_fail_on_one_lost_gpu_are_not_taken_for_two_gpus(arena, 
     assert "every GPU has failed" not in output
     assert arena.status()["counts"]["FAIL"] == 0
     failed = [trial["failed_attempts"] for trial in arena.status()["trials"] if "failed_attempts" in trial]
-    assert sum(map(len, failed)) == 2
+    assert sum(map(len, failed)) in (2, 3), "the neighbour of the two was training already"
 
 
 def test_more_gpus_than_there_are_is_told_in_one_line(arena):

@@ -20,7 +20,7 @@ def study(spec, space):
 
 
 def live(*seconds):
-    return {number: LiveTrial(number=number, seconds=each) for number, each in enumerate(seconds)}
+    return {number: LiveTrial(number=number, seconds=each, gpu_seconds=each) for number, each in enumerate(seconds)}
 
 
 def left_s(study, running, *, gpus_per_trial=0, **bounds):
