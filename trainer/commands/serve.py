@@ -23,6 +23,7 @@ from typing import NoReturn
 from trainer.exceptions import Stopped
 from trainer.run_state import end_record, failures
 from trainer.system import stack_dumps
+from trainer.system.gpu_share import limit_memory
 from trainer.system.processes import (
     OomWatch,
     adopt_orphans,
@@ -267,6 +268,8 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
     if not request.devices:
         keep_freed_memory()
     device = torch.cuda.get_device_name(request.devices[0]) if request.devices else "CPU"
+    for number in request.devices:
+        limit_memory(request.gpu_share, number)
     signal.signal(signal.SIGTERM, stop)
     _send(records, StartedRecord(pid=os.getpid(), device=device))
     return trial.run(request, lambda record: _send(records, record))

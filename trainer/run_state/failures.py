@@ -81,8 +81,8 @@ def end_of(error: BaseException, request: Request, *, oom_kill: bool) -> EndReco
             if rule.fits(link):
                 if rule.said is _host_memory or (rule.lost_process and oom_kill):
                     return _host_is_full(request, _told(link))
-                if rule.outcome == Outcome.OUT_OF_MEMORY and (neighbours := _memory_of_others(str(link))):
-                    return _end(request, Outcome.ERROR, f"{neighbours}: {_told(link)}", retryable=True)
+                if rule.outcome == Outcome.OUT_OF_MEMORY and (others := _fault_of_others(str(link), request)):
+                    return _end(request, Outcome.ERROR, f"{others}: {_told(link)}", retryable=True)
                 return _end(request, rule.outcome, f"{rule.said(request)}: {_told(link)}", retryable=rule.retryable)
     return _end(request, Outcome.ERROR, _told(error))
 
@@ -125,12 +125,33 @@ def _host_is_full(request: Request, message: str) -> EndRecord:
     return _end(request, Outcome.OUT_OF_MEMORY, told)
 
 
-def _memory_of_others(text: str) -> str:
-    """Return what other processes hold of the GPU, if that is much, from torch's message; "" if not."""
-    found = [_GPU_MEMORY[part].search(text) for part in ("total", "free", "own")]
-    if not all(found):
-        return ""
-    total_gib, free_gib, own_gib = (float(match[1]) * _GIB[match[2]] for match in found if match)
+def _fault_of_others(text: str, request: Request) -> str:
+    """Return why other processes are to blame that a GPU has run out of memory; "" if the run itself is.
+
+    A run on a share of a GPU may use only this share. If torch refused to exceed it, the configuration does not fit
+    into the share, whatever others hold. If the share was not used up, the GPU was full before: others had taken more
+    than theirs. If the message has no sizes, memory outside of torch's allocator was missing, which no share limits.
+    """
+    known = {part: _gib(match) for part, word in _GPU_MEMORY.items() if (match := word.search(text))}
+    if {"limit", "asked", "allocated", "cached"} <= known.keys():
+        needed_gib = known["allocated"] + known["cached"] + known["asked"]
+        if needed_gib > known["limit"] - _ROUNDING_GIB:
+            return ""
+        return (
+            f"the run needed {needed_gib:.1f} of its {known['limit']:.1f} GiB, but other processes had filled the GPU"
+        )
+    if {"total", "free", "own"} <= known.keys():
+        return _memory_of_others(known["total"], known["free"], known["own"])
+    is_shared = isinstance(request, TrainRequest) and request.devices and request.gpu_share < 1
+    return "the GPU, which other trials share, is full" if is_shared and "limit" not in known else ""
+
+
+def _gib(match: re.Match[str]) -> float:
+    return float(match[1]) * _GIB[match[2]]
+
+
+def _memory_of_others(total_gib: float, free_gib: float, own_gib: float) -> str:
+    """Return what other processes hold of the GPU, if that is much; "" if not."""
     others_gib = total_gib - free_gib - own_gib
     if others_gib <= _NEIGHBOURS_SHARE * total_gib:
         return ""
@@ -218,15 +239,21 @@ _DOING = {
     MeasureRequest.type: "while measuring the model",
 }
 
-_SIZE = r"([\d.]+) ([KMG]iB)"
+_SIZE = r"([\d.]+) ([KMG]iB|bytes)"
 _GPU_MEMORY = {
     "total": re.compile(rf"total capacity of {_SIZE}"),
     "free": re.compile(rf"which {_SIZE} is free"),
     "own": re.compile(rf"this process has {_SIZE} memory in use"),
+    "asked": re.compile(rf"Tried to allocate {_SIZE}"),
+    "limit": re.compile(rf"{_SIZE} allowed;"),
+    "allocated": re.compile(rf"Of the allocated memory {_SIZE} is allocated by PyTorch"),
+    "cached": re.compile(rf"{_SIZE} is reserved by PyTorch but unallocated"),
 }
 """Parts of torch's message when a GPU has run out of memory (c10/cuda/CUDACachingAllocator.cpp)."""
 
-_GIB = {"KiB": 2.0**-20, "MiB": 2.0**-10, "GiB": 1.0}
+_GIB = {"bytes": 2.0**-30, "KiB": 2.0**-20, "MiB": 2.0**-10, "GiB": 1.0}
+_ROUNDING_GIB = 0.02
+"""Maximum error of a sum of torch's sizes, which have two decimals; in doubt, the run itself is to blame."""
 _NEIGHBOURS_SHARE = 0.1
 """Share of a GPU's memory in other processes from which they, not the configuration, are to blame."""
 

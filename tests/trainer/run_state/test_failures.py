@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,99 @@ def test_memory_that_the_run_itself_holds_is_one(free, own):
     error = torch.OutOfMemoryError(FULL.format(free=free, own=own, others=""))
     end = end_of(error, devices=(0,))
     assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
+
+
+LIMITED = [
+    # Real messages from public reports, of processes that torch.cuda.set_per_process_memory_fraction limits.
+    "CUDA out of memory. Tried to allocate 996.00 MiB. GPU 0 has a total capacity of 44.43 GiB of which 9.06 GiB is "
+    "free. Process 2102129 has 17.54 GiB memory in use. Including non-PyTorch memory, this process has 17.81 GiB "
+    "memory in use. 17.69 GiB allowed; Of the allocated memory 17.44 GiB is allocated by PyTorch, and 59.88 MiB is "
+    "reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting "
+    "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.",
+    "CUDA out of memory. Tried to allocate 8.00 GiB. GPU 0 has a total capacity of 47.37 GiB of which 46.57 GiB is "
+    "free. Including non-PyTorch memory, this process has 772.00 MiB memory in use. 800.55 MiB allowed; Of the "
+    "allocated memory 245.48 MiB is allocated by PyTorch, and 16.52 MiB is reserved by PyTorch but unallocated.",
+    "CUDA out of memory. Tried to allocate 3.98 GiB. GPU 0 has a total capacity of 31.84 GiB of which 16.30 GiB is "
+    "free. Including non-PyTorch memory, this process has 17179869184.00 GiB memory in use. 17.51 GiB allowed; Of the "
+    "allocated memory 6.74 GiB is allocated by PyTorch, and 7.02 GiB is reserved by PyTorch but unallocated.",
+    "CUDA out of memory. Tried to allocate 250.00 MiB. GPU 0 has a total capacity of 79.19 GiB of which 2.07 GiB is "
+    "free. Including non-PyTorch memory, this process has 77.11 GiB memory in use. 75.23 GiB allowed; Of the allocated "
+    "memory 74.23 GiB is allocated by PyTorch, and 943.54 MiB is reserved by PyTorch but unallocated.",
+    "HIP out of memory. Tried to allocate 76.00 MiB. GPU 0 has a total capacity of 255.69 GiB of which 252.82 GiB is "
+    "free. 1.20 GiB allowed; Of the allocated memory 1.14 GiB is allocated by PyTorch, with 17.00 MiB allocated in "
+    "private pools (e.g., HIP Graphs), and 18.63 MiB is reserved by PyTorch but unallocated.",
+]
+
+
+@pytest.mark.parametrize("text", LIMITED, ids=range(len(LIMITED)))
+def test_a_run_that_its_share_of_a_gpu_is_too_small_for_is_out_of_memory_whatever_its_neighbours_hold(text):
+    """In the first one, others hold 40 % of the GPU, and 9 GiB are free."""
+    end = failures.end_of(torch.OutOfMemoryError(text), half_of_a_gpu(), oom_kill=False)
+    assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
+    assert end.message.startswith(GPU)
+
+
+def half_of_a_gpu():
+    return replace(request_in(devices=(0,)), gpu_share=0.5)
+
+
+NEIGHBOURS = (
+    "CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 191.69 GiB of which {free} is free. "
+    "{own}50.00 GiB allowed; Of the allocated memory 9.58 GiB is allocated by PyTorch, and 120.00 MiB is reserved by "
+    "PyTorch but unallocated."
+)
+"""The form of torch; the sizes in GiB are those of a public report in which other users had filled the GPU."""
+
+
+@pytest.mark.parametrize(
+    ("asked", "free", "own"),
+    [
+        ("2.00 GiB", "0 bytes", ""),  # as reported, without NVML
+        ("512.00 KiB", "12.00 MiB", "Including non-PyTorch memory, this process has 10.20 GiB memory in use. "),
+        ("40.00 GiB", "30.00 GiB", "Process 7 has 150.00 GiB memory in use. "),
+    ],
+)
+def test_a_neighbour_that_fills_the_gpu_is_to_blame_and_not_the_configuration(asked, free, own):
+    error = torch.OutOfMemoryError(NEIGHBOURS.format(asked=asked, free=free, own=own))
+    end = failures.end_of(
+        caused(OutOfMemoryError("training ran out of memory"), by=error), half_of_a_gpu(), oom_kill=False
+    )
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert "of its 50.0 GiB, but other processes had filled the GPU: OutOfMemoryError: CUDA out" in end.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+    ],
+)
+def test_memory_that_torch_does_not_allocate_is_missing_because_of_a_neighbour_if_the_gpu_is_shared(error):
+    """A limit of a process does not cover it, so it is missing only where the whole GPU is full."""
+    end = failures.end_of(error, half_of_a_gpu(), oom_kill=False)
+    assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
+    assert end.message.startswith("the GPU, which other trials share, is full: ")
+    assert end_of(error, devices=(0,)).outcome == Outcome.OUT_OF_MEMORY, "of a run that has the GPU alone"
+
+
+def test_the_form_of_the_message_is_that_of_the_installed_torch():
+    library = Path(torch.__file__).parent / "lib" / "libc10_cuda.so"
+    if not library.exists():
+        pytest.skip("this PyTorch comes without CUDA")
+    content = library.read_bytes()
+    for words in (
+        b"Tried to allocate ",
+        b" has a total capacity of ",
+        b" is free. ",
+        b" memory in use. ",
+        b" allowed; ",
+        b"Of the allocated memory ",
+        b" is allocated by PyTorch, ",
+        b" is reserved by PyTorch but unallocated.",
+    ):
+        assert words in content  # fmt: skip
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
