@@ -73,6 +73,7 @@ class ScriptOptions(TypedDict, total=False):
     parallel: int | None
     prepare_seconds: float
     room: float
+    busy: float
 
 
 class RunOptions(ScriptOptions, total=False):
@@ -135,11 +136,13 @@ class Arena:
         promote: bool = False,
         prepare_seconds: float = 0.0,
         room: float = math.inf,
+        busy: float = 0.0,
         more: Sequence[str] = (),
     ) -> list[str]:
         trainer = (
             f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds {epoch_seconds} "
-            f"--journal {self.journal} --faults {self.faults} --prepare-seconds {prepare_seconds} --room {room}"
+            f"--journal {self.journal} --faults {self.faults} --prepare-seconds {prepare_seconds} --room {room} "
+            f"--busy {busy}"
         )
         arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--trainer", trainer]
         arguments += ["--parallel", str(parallel)] if parallel else []

@@ -2,12 +2,14 @@
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
 [--batches N] [--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL]
-[--gpus N] [--records]`
+[--gpus N] [--records] [--busy SHARE]`
 
 With batches, it reports its progress in each epoch; without, it is like a trainer that does not.
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
-in the first epoch. Batches of more pixels than there is room for run out of memory. Epochs already played are kept in
+in the first epoch. Batches of more pixels than there is room for run out of memory; on a share of a GPU, there is this
+share of the room. An epoch keeps the GPU busy for `--busy` of its time: if more trials than the GPU has time for are on
+it, all take longer. Epochs already played are kept in
 the request's directory, as a real trainer keeps its checkpoint. Each start, epoch and end is appended to the journal
 with the trial, the slot and the time.
 
@@ -84,6 +86,7 @@ class Options(argparse.Namespace):
     advice: str
     gpus: int
     records: bool
+    busy: float
 
 
 class Stop(Exception):  # noqa: N818
@@ -109,6 +112,7 @@ def main() -> None:
     parser.add_argument("--advice", default="mamba-yolo-t")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--records", action="store_true", help="keep the records of epochs, as our trainer does")
+    parser.add_argument("--busy", type=float, default=0.0, help="needs --journal")
     options = parser.parse_args(namespace=Options())
     for line in iter(sys.stdin.readline, ""):
         try:
@@ -248,6 +252,9 @@ def train(request: TrainRequest, options: Options) -> EndRecord:
     directory = Path(request.directory)
     (directory / WEIGHTS).mkdir(parents=True, exist_ok=True)
     note(options, "start", request)
+    presence = presence_on_gpu(options) if options.busy else None
+    if presence is not None:
+        presence.touch()
     try:
         send(StartedRecord(pid=os.getpid(), device="scripted"))
         return play(request, options, directory / WEIGHTS / "played.json")
@@ -260,13 +267,18 @@ def train(request: TrainRequest, options: Options) -> EndRecord:
             raise
         return EndRecord(outcome=Outcome.ERROR, message=f"no space left on {directory}", retryable=True)
     finally:
+        if presence is not None:
+            presence.unlink(missing_ok=True)
         note(options, "end", request)
 
 
 def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord:
     if options.fail:
         return EndRecord(outcome=Outcome.ERROR, message=options.fail)
-    if int(request.params.get("batch", 16)) * int(request.params.get("imgsz", 640)) ** 2 > options.room:
+    if (
+        int(request.params.get("batch", 16)) * int(request.params.get("imgsz", 640)) ** 2
+        > options.room * request.gpu_share
+    ):
         fault_memory("", 0.0)
     played = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
     value: Value = 0.0
@@ -279,19 +291,21 @@ def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord
                     if name == "vanish"
                     else globals()[f"fault_{name}"](argument, value)
                 )
-            batches(options)
+            took_s = batches(options)
             if float(request.params.get("lr0", 0.01)) > 1:
                 return EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 1")
             temporary = checkpoint.with_suffix(".tmp")
             temporary.write_text(json.dumps(epoch))
             temporary.replace(checkpoint)
             note(options, "epoch", request, epoch=epoch)
+        else:
+            took_s = options.epoch_seconds
         validated = epoch in request.validation_epochs or epoch == request.stop_epoch
         record = EpochRecord(
             epoch=epoch,
             losses={"box": 1.0 / epoch, "cls": 1.0, "dfl": 1.0},
             metrics=values(value) if validated else None,
-            seconds=options.epoch_seconds,
+            seconds=took_s,
             memory_gib=0.1,
             learning_rate=0.01,
             batch=int(request.params.get("batch", 16)),
@@ -308,13 +322,25 @@ def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord
     )
 
 
-def batches(options: Options) -> None:
-    """Take the time of an epoch, and report each batch of it."""
+def batches(options: Options) -> float:
+    """Take the time of an epoch, report each batch of it, and return the time."""
+    took_s = options.epoch_seconds
+    if options.busy:
+        took_s *= max(1.0, options.busy * len(list(presence_on_gpu(options).parent.iterdir())))
     for batch in range(1, options.batches + 1):
-        time.sleep(options.epoch_seconds / options.batches)
+        time.sleep(took_s / options.batches)
         send(ProgressRecord(step=TRAIN_STEP, done=batch, total=options.batches))
     if not options.batches:
-        time.sleep(options.epoch_seconds)
+        time.sleep(took_s)
+    return took_s
+
+
+def presence_on_gpu(options: Options) -> Path:
+    """Return the file that exists while this process trains on its GPU."""
+    assert options.journal is not None
+    folder = options.journal.parent / f"training-on-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
+    folder.mkdir(exist_ok=True)
+    return folder / str(os.getpid())
 
 
 def values(value: Value) -> dict[str, float]:

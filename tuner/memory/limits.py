@@ -12,6 +12,9 @@ from tuner.trials.retry_policy import Failure
 BATCH, IMGSZ = "batch", "imgsz"
 """Parameters that determine the memory of a given model."""
 
+_EQUAL_SHARE = 1e-3
+"""Shares that differ by less are equal: that of a trial is a mean, and rounded."""
+
 NOTHING_FITS = "even the smallest batch and image size of the space run out of memory"
 
 
@@ -56,22 +59,34 @@ def measured_limits(space: Space, fits: Callable[[int, int], bool]) -> MemoryLim
     return MemoryLimits(too_large=tuple(sorted(pair for pair in too_large if not _is_implied(pair, too_large))))
 
 
-def memory_limits(trials: Iterable[TrialRecord], device: str, measured: MemoryFacts | None = None) -> MemoryLimits:
+def memory_limits(
+    trials: Iterable[TrialRecord], device: str, measured: MemoryFacts | None = None, *, gpu_share: float = 1.0
+) -> MemoryLimits:
     """Return the memory limits of a device that the trials of one study show.
+
+    Sizes that did not fit into a smaller share of the device may fit into a larger one.
 
     Args:
         trials: Trials of one study, and so of one model and data set.
         device: Device, as trainers name it; "" for any.
         measured: Limits measured before the first trial; None if there are none.
+        gpu_share: Share of the device that trials have now, 0..1.
     """
     found = {
         sizes_of(trial.params)
         for trial in trials
-        if trial.facts.failure == Failure.OUT_OF_MEMORY and device in ("", trial.facts.device or "")
+        if trial.facts.failure == Failure.OUT_OF_MEMORY
+        and device in ("", trial.facts.device or "")
+        and holds_for(1.0 if trial.facts.gpu_share is None else trial.facts.gpu_share, gpu_share)
     }
-    if measured is not None and device in ("", measured.device):
+    if measured is not None and device in ("", measured.device) and holds_for(measured.gpu_share, gpu_share):
         found.update(measured.too_large)
     return MemoryLimits(too_large=tuple(sorted(found)))
+
+
+def holds_for(known_share: float, share: float) -> bool:
+    """Check whether sizes that do not fit into one share of a device do not fit into another one."""
+    return share < known_share + _EQUAL_SHARE
 
 
 def sizes_of(params: Mapping[str, ParamValue]) -> tuple[int, int]:

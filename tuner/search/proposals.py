@@ -14,13 +14,23 @@ from tuner.study import StudySession
 class Proposals:
     """Source of the new trials of one search."""
 
-    def __init__(self, study: StudySession, space: Space, cube: UnitCube, decider: Decider, queue: TrialQueue) -> None:
+    def __init__(
+        self,
+        study: StudySession,
+        space: Space,
+        cube: UnitCube,
+        decider: Decider,
+        queue: TrialQueue,
+        *,
+        gpu_share: float = 1.0,
+    ) -> None:
         self._study = study
         self._space = space
         self._cube = cube
         self._decider = decider
         self._queue = queue
         self._measured = study.profiling.memory
+        self._gpu_share = gpu_share
 
     def begin(self, device: str) -> int | None:
         """Start a new trial and return its number; None if even the smallest sizes of the space run out of memory.
@@ -29,7 +39,7 @@ class Proposals:
             device: Device that trained last, as trainers name it; "" before the first one. It can differ from the
                 device of an earlier driver.
         """
-        limits = memory_limits(self._study.trials(), device, self._measured)
+        limits = memory_limits(self._study.trials(), device, self._measured, gpu_share=self._gpu_share)
         if device and limits.exclude_all_of(self._space):
             return None
         sampler = chosen_sampler(self._space)

@@ -67,7 +67,7 @@ class Search:
         self._queue.end_hopeless()
         self._budget = TimeBudget(study, self.live, bounds or Budget(), gpus_per_trial=terms.gpus_per_trial)
         self._ending = Ending(study, self._decider, self._queue, self._budget, paths, on_event)
-        self._proposals = Proposals(study, space, cube, self._decider, self._queue)
+        self._proposals = Proposals(study, space, cube, self._decider, self._queue, gpu_share=terms.gpu_share)
         self._events = TrialEvents(study, self._decider, self._queue, self._ending, self.live, paths, on_event)
         self._ending.check_ceiling()
         self._end_unneeded()

@@ -190,6 +190,15 @@ class MemoryFacts:
     """Device, as trainers name it."""
     too_large: tuple[tuple[int, int], ...]
     """Pairs (batch, imgsz) that do not fit."""
+    gpu_share: float = 1.0
+    """Share of the device's memory that they do not fit into, 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharingFacts:
+    """Number of trials per GPU that measurements before the search have chosen (see `tuner.memory.sharing`)."""
+
+    trials_per_gpu: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,15 +219,20 @@ class ProfilingFacts:
 
     memory: MemoryFacts | None = None
     estimate: EstimateFacts | None = None
+    sharing: SharingFacts | None = None
 
     def encode(self) -> dict[str, Any]:
         """Return the results as they are stored."""
         stored: dict[str, Any] = {}
         if self.memory is not None:
             stored["memory"] = {"device": self.memory.device, "limits": {"too_large": self.memory.too_large}}
+            if self.memory.gpu_share < 1:
+                stored["memory"]["gpu_share"] = self.memory.gpu_share
         if self.estimate is not None:
             ranges = {name: _range(getattr(self.estimate, name)) for name in ("trained", "wall")}
             stored["quotation"] = {"trials": self.estimate.trials, "slots": self.estimate.slots, **ranges}
+        if self.sharing is not None:
+            stored["sharing"] = {"trials_per_gpu": self.sharing.trials_per_gpu}
         return stored
 
     @classmethod
@@ -229,7 +243,11 @@ class ProfilingFacts:
             StorageError: The record is incomplete.
         """
         try:
-            return cls(memory=_memory(stored.get("memory")), estimate=_estimate(stored.get("quotation")))
+            return cls(
+                memory=_memory(stored.get("memory")),
+                estimate=_estimate(stored.get("quotation")),
+                sharing=_sharing(stored.get("sharing")),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(
                 f"The study's record of its profiling is incomplete ({error!r}); restore the database from a backup."
@@ -244,7 +262,11 @@ def _memory(stored: Mapping[str, Any] | None) -> MemoryFacts | None:
     if stored is None:
         return None
     pairs = tuple((batch, imgsz) for batch, imgsz in stored["limits"]["too_large"])
-    return MemoryFacts(device=stored["device"], too_large=pairs)
+    return MemoryFacts(device=stored["device"], too_large=pairs, gpu_share=float(stored.get("gpu_share", 1.0)))
+
+
+def _sharing(stored: Mapping[str, Any] | None) -> SharingFacts | None:
+    return None if stored is None else SharingFacts(trials_per_gpu=int(stored["trials_per_gpu"]))
 
 
 def _estimate(stored: Mapping[str, Any] | None) -> EstimateFacts | None:

@@ -120,6 +120,13 @@ def looked_over(
         MachineError: There is no room for one loader of each trial.
     """
     note_busy_gpus(slots, options.machines, on_event)
+    return with_fitting_loaders(slots, options, prepared, on_event)
+
+
+def with_fitting_loaders(
+    slots: "Slots", options: RunOptions, prepared: PreparedRecord, on_event: Callable[[str], None]
+) -> "Slots":
+    """Fit the data loaders of all slots into shared memory. See `looked_over`."""
     if not slots.gpus_per_trial or options.machines.address is not None or not SHARED_MEMORY.is_dir():
         return slots
     fitting = fitting_loaders(

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from tuner.contract import EndRecord, EpochRecord, Outcome, PreparedRecord, Record, TrainRequest
 from tuner.cost.epoch_times import TimedEpoch, keep, kept, timed_now
 from tuner.exceptions import DataError, FailurePolicyError, MachineError, SpaceError
-from tuner.memory.limits import BATCH, NOTHING_FITS, MemoryLimits, measured_limits, sizes_in, sizes_of
+from tuner.memory.limits import (
+    BATCH,
+    NOTHING_FITS,
+    MemoryLimits,
+    holds_for,
+    measured_limits,
+    sizes_in,
+    sizes_of,
+)
 from tuner.study import MemoryFacts, StudySession, StudySpec
 from tuner.system.signals import Signals
 from tuner.trials.requests import Inputs, train_request
@@ -28,17 +36,41 @@ def timed_epoch(
         DataError: a file of the data set cannot be trained on.
         MachineError: the epoch did not complete.
     """
-    request = _first_epoch(options, Inputs(data=prepared.data, model=prepared.model), slots, folder)
+    request = first_epoch(options, Inputs(data=prepared.data, model=prepared.model), slots, folder)
     heard: list[Record] = []
-    end = _in_a_slot(request, options, slots, signals, heard.append)
-    epoch = next((record for record in heard if isinstance(record, EpochRecord)), None)
+    if slots.trials_per_gpu > 1:
+        epochs, end = _neighbours(request, options, slots, signals)
+        heard += epochs if len(epochs) == slots.trials_per_gpu else []
+    else:
+        end = in_a_slot(request, options, slots, signals, heard.append)
+    times = [record.seconds for record in heard if isinstance(record, EpochRecord)]
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)
-    if epoch is None:
+    if not times:
         raise MachineError(f"Timing an epoch failed: {end.message or end.outcome.value}.")
-    timed = timed_now(epoch.seconds)
+    timed = timed_now(max(times))
     keep(_timed_by(options, prepared, slots), timed)
     return timed
+
+
+def _neighbours(
+    request: TrainRequest, options: RunOptions, slots: "Slots", signals: Signals
+) -> tuple[list[EpochRecord], EndRecord]:
+    """Train the request as often at once on one GPU as trials of the search will share it."""
+    from tuner.execution.train_together import first_epochs_together
+
+    requests = [
+        replace(request, directory=f"{request.directory}-{number}") for number in range(1, slots.trials_per_gpu + 1)
+    ]
+    with signals.deferred():
+        epochs, end = first_epochs_together(
+            requests,
+            options.machines.trainer,
+            hang_timeouts=options.machines.hang_timeouts,
+            cpus=slots.trials_per_gpu * slots.cpus,
+            should_stop=lambda: signals.received is not None,
+        )
+    return epochs, end or EndRecord(outcome=Outcome.STOPPED)
 
 
 def known_epoch(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> TimedEpoch | None:
@@ -58,6 +90,7 @@ def _timed_by(options: RunOptions, prepared: PreparedRecord, slots: "Slots") -> 
         platform.node(),
         [slots.gpus_per_trial, slots.threads, options.machines.address],
         list(options.machines.trainer),
+        *([slots.trials_per_gpu] if slots.trials_per_gpu > 1 else []),
     ]
 
 
@@ -80,7 +113,7 @@ def measure_memory(
         SpaceError: the default configuration does not fit.
         MachineError: the trainer does not work.
     """
-    if slots.gpus_per_trial and not study.trials() and study.profiling.memory is None:
+    if slots.gpus_per_trial and not study.trials() and not _is_measured(study.profiling.memory, slots.gpu_share):
         measured = _measured(options, study.spec, slots, signals, on_event)
         if MemoryLimits(too_large=measured.too_large).exclude_all_of(options.space):
             raise FailurePolicyError(
@@ -88,11 +121,24 @@ def measure_memory(
             )
         study.record_profiling(replace(study.profiling, memory=measured))
     known = study.profiling.memory
-    if known is not None and not study.trials():
+    if known is None or not holds_for(known.gpu_share, slots.gpu_share):
+        return
+    if not study.trials():
         _require_baseline(options, known)
-    if known is not None and known.too_large:
+    if known.too_large:
         limits = MemoryLimits(too_large=known.too_large)
-        on_event(f"memory {known.device} cannot hold {limits}; excluded, with all sizes at least as large in both")
+        on_event(f"memory {_named(known)} cannot hold {limits}; excluded, with all sizes at least as large in both")
+
+
+def _is_measured(known: MemoryFacts | None, gpu_share: float) -> bool:
+    """Check whether the limits of this share of a GPU are known: those of a larger one may leave out some."""
+    return known is not None and holds_for(known.gpu_share, gpu_share) and holds_for(gpu_share, known.gpu_share)
+
+
+def _named(measured: MemoryFacts) -> str:
+    """Name the device, or the share of it, that was measured."""
+    device = measured.device or "this GPU"
+    return device if measured.gpu_share == 1 else f"1/{round(1 / measured.gpu_share)} of {device}"
 
 
 def _require_baseline(options: RunOptions, measured: MemoryFacts) -> None:
@@ -104,9 +150,10 @@ def _require_baseline(options: RunOptions, measured: MemoryFacts) -> None:
     batch, imgsz = sizes_of(params)
     fitting = [size for size in sizes_in(options.space, BATCH) if not limits.exclude({**params, BATCH: size})]
     smaller = f"set `baseline: {{batch: {fitting[-1]}}}` in the space" if fitting else "choose smaller images"
+    fewer = "" if measured.gpu_share == 1 else ", or fewer --trials-per-gpu"
     raise SpaceError(
         f"The default configuration must fit into memory, but batch {batch} at imgsz {imgsz} does not on "
-        f"{measured.device or 'this GPU'}; {smaller} or another model, and start a new study with --study NAME."
+        f"{_named(measured)}; {smaller} or another model{fewer}, and start a new study with --study NAME."
     )
 
 
@@ -116,11 +163,11 @@ def _measured(
     from tuner.execution.memory_probe import peak_of
 
     inputs = Inputs(data=spec.data_source, model=spec.model_source)
-    request = _first_epoch(options, inputs, slots, options.paths.root)
+    request = first_epoch(options, inputs, slots, options.paths.root)
     device = ""
 
     def train(steps: TrainRequest, on_record: Callable[[Record], None]) -> EndRecord:
-        return _in_a_slot(steps, options, slots, signals, on_record)
+        return in_a_slot(steps, options, slots, signals, on_record)
 
     def fits(batch: int, imgsz: int) -> bool:
         nonlocal device
@@ -131,10 +178,10 @@ def _measured(
         return peak.memory_gib is not None
 
     limits = measured_limits(options.space, fits)
-    return MemoryFacts(device=device, too_large=limits.too_large)
+    return MemoryFacts(device=device, too_large=limits.too_large, gpu_share=slots.gpu_share)
 
 
-def _first_epoch(options: RunOptions, inputs: Inputs, slots: "Slots", folder: Path) -> TrainRequest:
+def first_epoch(options: RunOptions, inputs: Inputs, slots: "Slots", folder: Path) -> TrainRequest:
     """Request the first epoch of the default configuration in a scratch folder, so that no checkpoint stays."""
     space = options.space
     return train_request(
@@ -148,11 +195,12 @@ def _first_epoch(options: RunOptions, inputs: Inputs, slots: "Slots", folder: Pa
         seed=space.settings.seed,
         gpus=slots.gpus_per_trial,
         threads=slots.threads,
+        gpu_share=slots.gpu_share,
         directory=folder / "trial",
     )
 
 
-def _in_a_slot(
+def in_a_slot(
     request: TrainRequest, options: RunOptions, slots: "Slots", signals: Signals, on_record: Callable[[Record], None]
 ) -> EndRecord:
     from tuner.execution.remote_trainer import train_remotely

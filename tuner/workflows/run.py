@@ -57,6 +57,7 @@ from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
 from tuner.workflows.profiling import measure_memory, timed_epoch
 from tuner.workflows.run_files import write_card
+from tuner.workflows.sharing import measured_slots, note_mps, shared_slots
 
 if TYPE_CHECKING:
     from tuner.execution.cluster import Slots
@@ -118,6 +119,9 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
             view.preparing("starting Ray")
             with watched_machines(options.machines, study, signals, end) as slots:
                 slots = looked_over(slots, options, prepared, view.note)
+                note_mps(slots, options.machines, view.note)
+                view.preparing("measuring how many trials share a GPU")
+                slots = shared_slots(options, prepared, study, slots, signals, view.note)
                 view.preparing("estimating the cost")
                 require_room(options, study, slots)
                 forecast = estimate_run(options, prepared, study, slots, view.cost_estimate)
@@ -164,6 +168,8 @@ def estimate_only(options: RunOptions, view: View) -> None:
         view.subject(_spec(options, prepared), options.space, prepared.notes)
         view.preparing("starting Ray")
         with connected_machines(options.machines, signals) as slots:
+            note_mps(slots, options.machines, view.note)
+            slots = measured_slots(options, prepared, slots, folder, signals, view.note)
             view.preparing("timing the first epoch of the default configuration")
             epoch = timed_epoch(options, prepared, slots, folder, signals)
             estimate = estimate_cost(options.space, slots=slots.number)

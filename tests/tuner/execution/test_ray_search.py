@@ -1,5 +1,6 @@
 """A search on real Ray with a scripted trainer: slots, states, early stops. What goes wrong is in `tests/faults`."""
 
+import math
 import signal
 from collections import Counter
 from itertools import pairwise
@@ -157,6 +158,37 @@ def test_as_many_trials_as_are_asked_for_share_a_gpu_and_never_more(arena, clust
     assert {trial["gpu_share"] for trial in arena.status()["trials"]} == {round(1 / number, 6)}
 
 
+@pytest.mark.parametrize(
+    ("busy", "room", "number", "why"),
+    [
+        (0.45, math.inf, 2, "less than 1.15 times"),
+        pytest.param(0.9, math.inf, 1, "less than 1.15 times", marks=pytest.mark.slow),
+        pytest.param(0.1, math.inf, 4, "more are not tried", marks=pytest.mark.slow),
+        (0.1, 1.5 * 16 * 64**2, 1, "the largest batch and image size do not fit into 1/2 of its memory"),
+    ],
+)
+def test_auto_shares_a_gpu_while_trials_fit_and_together_train_more(
+    arena, cluster_with_2_gpus, busy, room, number, why
+):
+    """A trial keeps the GPU busy for a part of the time, so that as many as fill its time do not slow each other."""
+    (arena.folder / "space.yaml").write_text(SPACE % 4)
+    arena.address = cluster_with_2_gpus
+    more = ["--trials-per-gpu", "auto"]
+    code, output = arena.run(epoch_seconds=0.4, parallel=None, busy=busy, room=room, more=more)
+    assert code == 0, output
+    (told,) = [line for line in output.splitlines() if line.startswith("share ") and "because" in line]
+    assert told.startswith(f"share  {number} trial")
+    assert told.endswith(why)
+    assert f"slots  {2 * number} slot(s)" in output
+    shares = {trial.get("gpu_share") for trial in arena.status()["trials"]}
+    assert shares == ({None} if number == 1 else {1 / number})
+    assert not list(arena.study_folder.glob("tune-*")), "nothing of the measurement stays"
+    if number == 2:
+        code, output = arena.run(parallel=None, busy=busy, more=[*more, "--trials", "5"])
+        assert code == 0, output
+        assert "share  2 trials per GPU, as measured before" in output
+
+
 def test_where_there_is_no_gpu_trials_cannot_share_one(arena):
     code, output = arena.run(parallel=None, more=["--trials-per-gpu", "2"])
     assert_orderly_end(code, output, UsageError.exit_code)
@@ -268,6 +300,18 @@ def test_sizes_that_gpus_have_no_room_for_are_left_out_before_the_search(arena, 
     trials = arena.status()["trials"]
     assert len(trials) == 8
     assert not [trial for trial in trials if "memory" in trial["reason"]]
+
+
+def test_sizes_are_measured_in_the_share_of_the_memory_that_a_trial_has(arena, cluster_with_2_gpus):
+    (arena.folder / "space.yaml").write_text(SIZES)
+    arena.address = cluster_with_2_gpus
+    more = ["--trials-per-gpu", "2", "--trials", "1"]
+    code, output = arena.run(parallel=None, room=2 * 32 * 64**2, more=more)
+    assert code == 0, output
+    assert "memory 1/2 of scripted cannot hold batch 16 at imgsz 128, batch 64 at imgsz 64; excluded" in output
+    code, output = arena.run(parallel=None, room=2 * 32 * 64**2, more=["--trials", "2"])
+    assert code == 0, output
+    assert "cannot hold" not in output, "a whole GPU may hold them"
 
 
 def test_a_default_configuration_that_does_not_fit_is_refused_with_the_largest_batch_that_does(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
@@ -229,3 +230,12 @@ def test_what_was_measured_on_another_device_says_nothing():
     assert memory_limits([trial(64, 640)], "A", known).too_large == ((16, 640), (64, 640))
     assert memory_limits([trial(64, 640)], "B", known).too_large == ()
     assert memory_limits([], "", known).too_large == ((16, 640),)
+
+
+def test_what_does_not_fit_into_a_share_of_a_gpu_may_fit_into_a_larger_one():
+    on_half = replace(trial(64, 640), facts=replace(trial(64, 640).facts, gpu_share=0.5))
+    known = MemoryFacts(device="A", too_large=((16, 640),), gpu_share=0.5)
+    assert memory_limits([on_half], "A", known, gpu_share=1.0).too_large == ()
+    for share in (0.5, 1 / 3):
+        assert memory_limits([on_half], "A", known, gpu_share=share).too_large == ((16, 640), (64, 640))
+    assert memory_limits([trial(64, 640)], "A", gpu_share=0.5).too_large == ((64, 640),)

@@ -7,7 +7,16 @@ import math
 import pytest
 
 from tuner.exceptions import StorageError
-from tuner.study import EstimateFacts, FailedAttempt, FinalRunFacts, MemoryFacts, ProfilingFacts, TrialFacts, jsonable
+from tuner.study import (
+    EstimateFacts,
+    FailedAttempt,
+    FinalRunFacts,
+    MemoryFacts,
+    ProfilingFacts,
+    SharingFacts,
+    TrialFacts,
+    jsonable,
+)
 
 TRIAL = TrialFacts(
     origin="yolox (https://example.org)",
@@ -123,3 +132,9 @@ def test_an_incomplete_record_of_a_study_is_one_line(kind, stored):
     with pytest.raises(StorageError, match=r"is incomplete .*; restore the database from a backup\.$") as caught:
         kind.decode(stored)
     assert "\n" not in str(caught.value)
+
+
+def test_what_was_measured_on_a_share_of_a_gpu_is_kept_with_the_share():
+    memory = MemoryFacts(device="NVIDIA A", too_large=((16, 640),), gpu_share=0.5)
+    facts = ProfilingFacts(memory=memory, sharing=SharingFacts(trials_per_gpu=2))
+    assert through_the_database(facts) == facts

@@ -1,0 +1,50 @@
+"""Whether CUDA's multi-process service runs, as its files show it; it is never started."""
+
+import os
+import socket
+
+import pytest
+
+from tuner.execution.mps import mps_note
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A machine that has the service, and its folder for it, which does not exist yet."""
+    program = tmp_path / "bin" / "nvidia-cuda-mps-control"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\ntouch started\n")
+    program.chmod(0o755)
+    return {"PATH": str(program.parent), "CUDA_MPS_PIPE_DIRECTORY": str(tmp_path / "mps")}
+
+
+def test_without_the_program_there_is_nothing_to_tell(environment, tmp_path):
+    assert mps_note({**environment, "PATH": str(tmp_path)}) is None
+
+
+def test_a_service_that_does_not_run_is_told_with_its_command_and_not_started(environment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = mps_note(environment)
+    assert line.startswith("CUDA's multi-process service (MPS) does not run;")
+    assert line.endswith("start it before the run with `nvidia-cuda-mps-control -d`")
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_folder_that_a_service_left_without_its_socket_is_none_that_runs(environment, tmp_path):
+    (tmp_path / "mps").mkdir()
+    (tmp_path / "mps" / "control").write_text("")
+    assert "does not run" in mps_note(environment)
+
+
+@pytest.mark.parametrize("kind", ["socket", "pipe"])
+def test_a_service_that_runs_is_told_with_its_folder(environment, tmp_path, monkeypatch, kind):
+    folder = tmp_path / "mps"
+    folder.mkdir()
+    monkeypatch.chdir(folder)  # the path of a socket must be short
+    if kind == "pipe":
+        os.mkfifo("control")
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("control")
+    expected = f"trials share the GPU through CUDA's multi-process service, which runs ({folder})"
+    assert mps_note(environment) == expected

@@ -1,0 +1,56 @@
+"""How many trials share a GPU: as many as fit and pay, found with few measurements."""
+
+import pytest
+
+from tuner.memory.sharing import chosen_sharing
+
+
+def chosen(rates, *, room=99):
+    """The choice, and what was measured for it: numbers of trials, by memory and by speed."""
+    by_memory, by_speed = [], []
+
+    def fits(number):
+        by_memory.append(number)
+        return number <= room
+
+    def images_per_s(number):
+        by_speed.append(number)
+        return rates[number]
+
+    return chosen_sharing(fits, images_per_s), by_memory, by_speed
+
+
+@pytest.mark.parametrize(
+    ("rates", "number"),
+    [
+        ({1: 100.0, 2: 114.0}, 1),
+        ({1: 100.0, 2: 115.0, 4: 130.0}, 2),
+        ({1: 100.0, 2: 190.0, 4: 218.0}, 2),
+        ({1: 100.0, 2: 190.0, 4: 219.0}, 4),
+        ({1: 100.0, 2: 200.0, 4: 400.0}, 4),
+        ({1: 100.0, 2: 80.0}, 1),
+        ({1: 100.0, 2: None}, 1),
+        ({1: 100.0, 2: 190.0, 4: None}, 2),
+    ],
+)
+def test_the_number_doubles_while_more_together_train_at_least_a_seventh_more(rates, number):
+    found, _, by_speed = chosen(rates)
+    assert found.trials_per_gpu == number
+    assert by_speed == list(rates), "nothing is measured twice or for nothing"
+    assert dict(found.rates) == rates
+
+
+def test_where_the_largest_sizes_do_not_fit_twice_no_time_is_measured():
+    found, by_memory, by_speed = chosen({}, room=1)
+    assert (found.trials_per_gpu, by_memory, by_speed) == (1, [2], [])
+    assert found.why == "the largest batch and image size do not fit into 1/2 of its memory"
+
+
+def test_memory_bounds_the_number_although_more_would_be_faster():
+    found, by_memory, by_speed = chosen({1: 100.0, 2: 200.0}, room=2)
+    assert (found.trials_per_gpu, by_memory, by_speed) == (2, [2, 4], [1, 2])
+
+
+def test_the_reason_names_what_was_measured():
+    found, *_ = chosen({1: 100.0, 2: 107.0})
+    assert found.why == "2 train 1.07 times as many images per second, less than 1.15 times"
