@@ -189,6 +189,19 @@ def test_auto_shares_a_gpu_while_trials_fit_and_together_train_more(
         assert "share  2 trials per GPU, as measured before" in output
 
 
+def test_a_dry_run_times_an_epoch_next_to_all_neighbours(arena, cluster_with_2_gpus):
+    """Two trials need 1.6 times as long as one, and each second of one costs half a GPU-second."""
+    arena.address = cluster_with_2_gpus
+    arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
+    more = ["--trials-per-gpu", "2", "--dry-run"]
+    code, output = arena.run(epoch_seconds=1.0, parallel=None, busy=0.8, promote=True, more=more)
+    assert code == 0, output
+    assert "cost   an epoch takes 1.6 s" in output
+    assert "cost   final run: 4 epochs, at most 0.00 GPU-hours" in output
+    assert [event["epoch"] for event in arena.events("epoch")] == [1, 1]
+    assert len({event["pid"] for event in arena.events("epoch")}) == 2
+
+
 def test_where_there_is_no_gpu_trials_cannot_share_one(arena):
     code, output = arena.run(parallel=None, more=["--trials-per-gpu", "2"])
     assert_orderly_end(code, output, UsageError.exit_code)
