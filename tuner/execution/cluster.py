@@ -124,7 +124,7 @@ def _gpus(gpus: int | None) -> int:
 
 
 def _rounded_down(amount: float) -> float:
-    """Round an amount of a resource down to what Ray can tell apart; 3 times 0.6667 would be more than 2."""
+    """Round an amount of a resource down to what Ray can tell apart, so that all parts fit however Ray rounds."""
     return math.floor(amount * _RAY_UNITS + 1e-6) / _RAY_UNITS
 
 
