@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -131,14 +131,16 @@ def images_per_s_together(
         for run in range(number)
     ]
     times = _Times(runs=number)
-    for run, arrived_s, record in _records(requests, command, hang_timeouts, cpus=cpus, should_stop=should_stop):
-        if isinstance(record, EndRecord):
-            _refuse(record, number)
-            return None
-        if isinstance(record, EpochRecord):
-            times.note(run, arrived_s, record)
-        if (found := times.together()) is not None:
-            return sum(images / fmean(each) for each in found)
+    heard = _records(requests, command, hang_timeouts, cpus=cpus, should_stop=should_stop)
+    with contextlib.closing(heard):
+        for run, arrived_s, record in heard:
+            if isinstance(record, EndRecord):
+                _refuse(record, number)
+                return None
+            if isinstance(record, EpochRecord):
+                times.note(run, arrived_s, record)
+            if (found := times.together()) is not None:
+                return sum(images / fmean(each) for each in found)
     return None
 
 
@@ -157,15 +159,17 @@ def first_epochs_together(
     """
     epochs: list[EpochRecord] = []
     left = len(requests)
-    for _, _, record in _records(requests, command, hang_timeouts, cpus=cpus, should_stop=should_stop):
-        if isinstance(record, EpochRecord):
-            epochs.append(record)
-        if isinstance(record, EndRecord):
-            left -= 1
-            if record.outcome != Outcome.COMPLETED:
-                return epochs, record
-        if not left:
-            break
+    heard = _records(requests, command, hang_timeouts, cpus=cpus, should_stop=should_stop)
+    with contextlib.closing(heard):
+        for _, _, record in heard:
+            if isinstance(record, EpochRecord):
+                epochs.append(record)
+            if isinstance(record, EndRecord):
+                left -= 1
+                if record.outcome != Outcome.COMPLETED:
+                    return epochs, record
+            if not left:
+                break
     return epochs, None
 
 
@@ -185,7 +189,7 @@ def _records(
     *,
     cpus: float,
     should_stop: Callable[[], bool],
-) -> Iterator[tuple[int, float, Record]]:
+) -> Generator[tuple[int, float, Record]]:
     """Yield number of the run, time of arrival and record, until the caller has enough or a machine is lost."""
     try:
         with _placed(command, len(requests), cpus=cpus) as trainers:

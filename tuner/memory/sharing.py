@@ -21,18 +21,24 @@ class Sharing:
     """Reason why there are no more, in words."""
 
 
-def chosen_sharing(fits: Callable[[int], bool], images_per_s: Callable[[int], float | None]) -> Sharing:
+def chosen_sharing(
+    fits: Callable[[int], bool], images_per_s: Callable[[int], float | None], *, wanted: int = MOST
+) -> Sharing:
     """Double the trials on a GPU while each has memory enough and together they train more.
 
     Args:
         fits: Tells whether the largest batch and image size fit into the memory that each of this many trials has.
         images_per_s: Trains this many trials at once on one GPU, and returns their images per second together; None if
             they cannot train together.
+        wanted: Number of trials per GPU that the run has a use for; no more than four are tried.
     """
     chosen = 1
     rates: list[tuple[int, float | None]] = []
     while chosen < MOST:
         more = 2 * chosen
+        if more > wanted:
+            why = f"the run has no use for {more}"
+            return Sharing(trials_per_gpu=chosen, rates=tuple(rates), why=why)
         if not fits(more):
             return Sharing(
                 trials_per_gpu=chosen,

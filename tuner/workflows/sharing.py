@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tuner.contract import EndRecord, PreparedRecord, Record, TrainRequest
 from tuner.exceptions import MachineError
 from tuner.memory.limits import BATCH, IMGSZ, sizes_in, sizes_of
-from tuner.memory.sharing import Sharing, chosen_sharing
+from tuner.memory.sharing import MOST, Sharing, chosen_sharing
 from tuner.study import MemoryFacts, SharingFacts, StudySession
 from tuner.system.signals import Signals
 from tuner.trials.requests import Inputs
@@ -60,7 +60,7 @@ def shared_slots(
         study.record_profiling(replace(study.profiling, sharing=known, memory=memory))
     else:
         on_event(f"share  {_trials(known.trials_per_gpu)} per GPU, as measured before")
-    return _divided(options, prepared, known.trials_per_gpu, on_event)
+    return slots if known.trials_per_gpu == 1 else _divided(options, prepared, known.trials_per_gpu, on_event)
 
 
 def measured_slots(
@@ -75,17 +75,19 @@ def measured_slots(
     if options.machines.trials_per_gpu is not None:
         return slots
     found, _ = _measured(options, prepared, slots, folder, signals, on_event)
-    return _divided(options, prepared, found.trials_per_gpu, on_event)
+    return slots if found.trials_per_gpu == 1 else _divided(options, prepared, found.trials_per_gpu, on_event)
 
 
 def _divided(
     options: RunOptions, prepared: PreparedRecord, trials_per_gpu: int, on_event: Callable[[str], None]
 ) -> "Slots":
+    return with_fitting_loaders(_slots(options.machines, trials_per_gpu), options, prepared, on_event)
+
+
+def _slots(machines: Machines, trials_per_gpu: int) -> "Slots":
     from tuner.execution.cluster import divided
 
-    machines = options.machines
-    slots = divided(gpus=machines.gpus, parallel=machines.parallel, trials_per_gpu=trials_per_gpu)
-    return with_fitting_loaders(slots, options, prepared, on_event)
+    return divided(gpus=machines.gpus, parallel=machines.parallel, trials_per_gpu=trials_per_gpu)
 
 
 def _measured(
@@ -138,7 +140,8 @@ def _measured(
         on_event(f"share  {_trials(number)} on a GPU: {told}")
         return rate
 
-    found = chosen_sharing(fits, images_per_s)
+    wanted = _slots(options.machines, MOST).trials_per_gpu  # fewer if --parallel limits the trials
+    found = chosen_sharing(fits, images_per_s, wanted=wanted)
     on_event(f"share  {_trials(found.trials_per_gpu)} per GPU, because {found.why}")
     return found, device
 

@@ -5,7 +5,7 @@ import pytest
 from tuner.memory.sharing import chosen_sharing
 
 
-def chosen(rates, *, room=99):
+def chosen(rates, *, room=99, wanted=99):
     """The choice, and what was measured for it: numbers of trials, by memory and by speed."""
     by_memory, by_speed = [], []
 
@@ -17,7 +17,7 @@ def chosen(rates, *, room=99):
         by_speed.append(number)
         return rates[number]
 
-    return chosen_sharing(fits, images_per_s), by_memory, by_speed
+    return chosen_sharing(fits, images_per_s, wanted=wanted), by_memory, by_speed
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,12 @@ def test_where_the_largest_sizes_do_not_fit_twice_no_time_is_measured():
 def test_memory_bounds_the_number_although_more_would_be_faster():
     found, by_memory, by_speed = chosen({1: 100.0, 2: 200.0}, room=2)
     assert (found.trials_per_gpu, by_memory, by_speed) == (2, [2, 4], [1, 2])
+
+
+@pytest.mark.parametrize(("wanted", "number", "measured"), [(1, 1, []), (3, 2, [1, 2]), (4, 4, [1, 2, 4])])
+def test_more_than_the_run_has_a_use_for_is_not_measured(wanted, number, measured):
+    found, _, by_speed = chosen({1: 100.0, 2: 200.0, 4: 400.0}, wanted=wanted)
+    assert (found.trials_per_gpu, by_speed) == (number, measured)
 
 
 def test_the_reason_names_what_was_measured():
