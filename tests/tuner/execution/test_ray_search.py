@@ -202,6 +202,22 @@ def test_a_dry_run_times_an_epoch_next_to_all_neighbours(arena, cluster_with_2_g
     assert len({event["pid"] for event in arena.events("epoch")}) == 2
 
 
+def test_the_re_evaluation_shares_gpus_and_the_final_run_has_all_of_them_alone(arena, cluster_with_2_gpus):
+    text = (SPACE % 4).replace("baseline: {lr0: 0.01}", "baseline: {lr0: 0.9}")  # to be beaten
+    (arena.folder / "space.yaml").write_text(text)
+    arena.address = cluster_with_2_gpus
+    more = ["--trials-per-gpu", "2", "--reevaluation-runs", "6"]
+    code, output = arena.run(epoch_seconds=0.1, parallel=None, promote=True, more=more)
+    assert code == 0, output
+    status = arena.status()
+    runs = status["reevaluation"]["runs"]
+    assert len(runs) >= 6
+    assert {run["gpu_share"] for run in runs} == {0.5}
+    assert {event["gpu"] for event in arena.events("start") if not event["full"]} == {"0", "1"}
+    assert [event["gpu"] for event in arena.events("start") if event["full"]] == ["0,1"]
+    assert status["final_run"]["gpus"] == 2
+
+
 def test_where_there_is_no_gpu_trials_cannot_share_one(arena):
     code, output = arena.run(parallel=None, more=["--trials-per-gpu", "2"])
     assert_orderly_end(code, output, UsageError.exit_code)
