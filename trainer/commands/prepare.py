@@ -8,9 +8,9 @@ from trainer.data.checking import check
 from trainer.data.dataset_writer import write_resolved
 from trainer.data.opening import CONVERTED, opened
 from trainer.exceptions import DataError, ModelError
-from trainer.system import atomic_files
+from trainer.system import atomic_files, decoded_images
 from trainer.ultralytics_bridge import environment
-from tuner.contract import EndRecord, Outcome, PreparedRecord, PrepareRequest, Record
+from tuner.contract import EndRecord, ImageCache, Outcome, PreparedRecord, PrepareRequest, Record
 from tuner.contract.data_report import encode_report
 from tuner.contract.run_folder import DATA_REPORT, log_of
 
@@ -55,7 +55,7 @@ def _prepared(request: PrepareRequest) -> PreparedRecord:
         models,
     )
 
-    dataset_scan.scan(data)
+    decoded = dataset_scan.scan(data)
     model = models.locate(request.model)
     num_parameters = models.count_parameters(model, len(trained.names), trained.channels)
     return PreparedRecord(
@@ -71,6 +71,12 @@ def _prepared(request: PrepareRequest) -> PreparedRecord:
         notes=(*found.notes, *check.notes(report), *environment.version_notes()),
         model_sha256=models.digest(model),
         sources=_sources(trained, data, model),
+        image_cache=ImageCache(
+            folder=str(decoded_images.folder()),
+            used_bytes=decoded_images.used_bytes(),
+            num_images=decoded.num_images,
+            bytes_per_square=decoded.bytes_per_square,
+        ),
     )
 
 

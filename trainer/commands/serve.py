@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from trainer.exceptions import Stopped
 from trainer.run_state import end_record, failures
-from trainer.system import stack_dumps
+from trainer.system import decoded_images, stack_dumps
 from trainer.system.gpu_share import limit_memory
 from trainer.system.processes import (
     OomWatch,
@@ -78,6 +78,8 @@ def serve() -> int:
             continue
         if isinstance(request, TrainRequest):
             _warm_up()
+            if request.image_cache_bytes:
+                decoded_images.lease()  # for all trials of this server, which may pause between two
         watch = OomWatch()
         gc.freeze()  # a collection in the fork would copy the memory of the imports, and one at the end takes a second
         child = os.fork()

@@ -19,6 +19,7 @@ from trainer.system import atomic_files
 from trainer.system.processes import OomWatch
 from trainer.training import distributed
 from trainer.training.backup import Backup
+from trainer.ultralytics_bridge import shared_images
 from trainer.ultralytics_bridge.checkpoints import check_resumable
 from trainer.ultralytics_bridge.training import Epoch, SearchTrainer, named_metrics
 from tuner.contract import (
@@ -57,6 +58,7 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
 
     def train() -> EndRecord:
         with atomic_files.held(directory / LOCK):
+            shared_images.share(request.image_cache_bytes)
             end = _ended(request, _Run(request, emit).train)
             with suppress(OSError):  # for example a full disk, which the record on the pipe reports
                 end_record.write(directory, end)
@@ -69,6 +71,7 @@ def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any], *, begins
     """Train one rank of a multi-device run; `overrides` contains the state to resume from."""
 
     def train() -> EndRecord:
+        shared_images.share(request.image_cache_bytes)
         run = _Run(request, lambda record: None)
         trainer = SearchTrainer(overrides, run, full=request.full, begins_stage=begins_stage)
         trainer.train()

@@ -7,8 +7,9 @@ turns the repair off.
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import ultralytics.data.utils
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
@@ -18,11 +19,22 @@ from trainer.exceptions import DataError
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - stores the scan
 
 
-def scan(data: Path) -> None:
+class DecodedSize(NamedTuple):
+    """Size of the images of a data set, decoded and resized as training does without `rect`."""
+
+    num_images: int
+    bytes_per_square: float
+    """Bytes of all images, divided by the square of `imgsz`."""
+
+
+def scan(data: Path) -> DecodedSize:
     """Let ultralytics scan and cache both splits once, so that trials that start together need not repeat it.
 
     Args:
         data: YAML of a data set without the images that the check has excluded.
+
+    Returns:
+        The size of the images of both splits after decoding.
 
     Raises:
         DataError: ultralytics finds no usable image, or drops one more image.
@@ -30,8 +42,14 @@ def scan(data: Path) -> None:
     try:
         checked = check_det_dataset(str(data))
         args = get_cfg(overrides={"task": "detect", "data": str(data)})
+        num_images, bytes_per_square = 0, 0.0
         for split in ("train", "val"):
-            require_all(build_yolo_dataset(args, checked[split], batch=1, data=checked, mode=split, rect=False))
+            dataset = build_yolo_dataset(args, checked[split], batch=1, data=checked, mode=split, rect=False)
+            require_all(dataset)
+            sides = np.array([label["shape"] for label in dataset.labels], np.float64)
+            num_images += len(sides)
+            bytes_per_square += float((sides.min(axis=1) / sides.max(axis=1)).sum()) * dataset.channels
+        return DecodedSize(num_images, bytes_per_square)
     except DataError:
         raise
     except Exception as error:

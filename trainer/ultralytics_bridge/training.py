@@ -35,6 +35,7 @@ from trainer.ultralytics_bridge import checkpoints, class_metrics, dataset_scan,
 from trainer.ultralytics_bridge import image_caches as _image_caches  # noqa: F401 - keeps caches out of the user's files
 from trainer.ultralytics_bridge import label_caches as _label_caches  # noqa: F401 - reads label caches safely
 from trainer.ultralytics_bridge import reading as _reading  # noqa: F401 - reports an unreadable image by name
+from trainer.ultralytics_bridge import shared_images as _shared_images  # noqa: F401 - `share` makes trials share images
 
 logger = logging.getLogger("trainer")
 

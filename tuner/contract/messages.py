@@ -90,6 +90,9 @@ class TrainRequest:
     max_images: int = 0
     """Train and validate on at most this many images of each split, those with the most boxes, to measure memory; 0 for
     all. A trainer that ignores it measures the same, after a longer epoch."""
+    image_cache_bytes: int = 0
+    """Maximum size of all decoded images that the runs on a machine share, of this study and others; 0 to share none.
+    A trainer that ignores it trains the same, and decodes each image in each epoch."""
     data_sha256: str = ""
     model_sha256: str = ""
     """Hashes from the `PreparedRecord`. `data` and `model` are only the current paths: a checkpoint belongs to the
@@ -97,6 +100,20 @@ class TrainRequest:
     gpu_share: float = 1.0
     """Share of the memory of its device that the run may use, 0..1; below 1 if other trials train on the same GPU. A
     trainer that ignores it may take the memory of its neighbours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageCache:
+    """Describe the cache of decoded images on the machine that prepared a data set."""
+
+    folder: str
+    """Absolute path; it may not exist yet."""
+    used_bytes: int
+    """Size of what it holds now, of any data set."""
+    num_images: int
+    """Training and validation images of the data set."""
+    bytes_per_square: float
+    """Size of all these images, decoded and resized, divided by the square of `imgsz`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +145,8 @@ class PreparedRecord:
     sources: tuple[str, ...] = ()
     """Absolute paths of some files that trials read, at least one of each folder. If one is missing, the location is
     to blame, not the trial."""
+    image_cache: ImageCache | None = None
+    """Cache of decoded images that runs on a machine share; None from a trainer that shares none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
