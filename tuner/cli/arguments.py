@@ -1,5 +1,6 @@
 """Define the arguments that several verbs share, and interpret their values."""
 
+import math
 import os
 import shlex
 import shutil
@@ -114,6 +115,14 @@ Log = Annotated[
 ]
 DataNow = Annotated[str | None, typer.Option("--data", help="New location of the study's data set, if it was moved.")]
 ModelNow = Annotated[str | None, typer.Option("--model", help="New location of the study's model, if it was moved.")]
+CacheGib = Annotated[
+    str,
+    typer.Option(
+        metavar="GIB",
+        help="Maximum size of the decoded images that all runs on a machine share, in GiB; 0 shares none. auto shares "
+        "those of the run if they fit into half of the free memory and a fifth of the free disk.",
+    ),
+]
 DEFAULT_HOME = Path("studies")
 
 
@@ -128,6 +137,7 @@ def machines(
     trainer: str | None,
     hang_after: float,
     start_within: float,
+    cache_gib: str,
     trials_per_gpu: str = "1",
 ) -> "Machines":
     """Collect the options that define where and how to train; a list of GPUs hides the others from this process."""
@@ -145,6 +155,7 @@ def machines(
         address=address,
         trainer=trainer_command(trainer),
         hang_timeouts=HangTimeouts(least_s=hang_after, start_s=start_within),
+        image_cache_bytes=cache_bytes(cache_gib),
     )
 
 
@@ -161,6 +172,23 @@ def _sharing_trials(text: str) -> int | None:
             "for one trial per GPU."
         )
     return number
+
+
+def cache_bytes(gib: str) -> int | None:
+    """Return the value of --cache-gib in bytes; None for auto.
+
+    Raises:
+        UsageError: it is neither a number of GiB nor auto.
+    """
+    if gib == "auto":
+        return None
+    try:
+        number = float(gib)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise UsageError(f"--cache-gib must be a number of GiB, 0 to share no images, or auto, but got '{gib}'.")
+    return int(number * 2**30)
 
 
 def trainer_command(trainer: str | None) -> tuple[str, ...]:

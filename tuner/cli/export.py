@@ -116,7 +116,7 @@ def _with_places_of_now(
         trainer_command(trainer),
         data=None if data is None else data_source(data),
         model=None if model is None else model_source(model),
-    )
+    ).spec
 
 
 def _export_curves(target: Path, names: list[str], home: Path, storage: str | None) -> None:

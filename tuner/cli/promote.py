@@ -7,6 +7,7 @@ import typer
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
+    CacheGib,
     DataNow,
     Gpus,
     HangAfter,
@@ -49,6 +50,7 @@ def promote(
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
+    cache_gib: CacheGib = "auto",
     on_end: OnEnd = None,
     notify: Notify = None,
     log: Log = None,
@@ -65,7 +67,7 @@ def promote(
     opened, paths = open_study(study, home, storage)
     with reported_end(hooks, view.note) as end:
         end.concerns(opened.name, paths)
-        where = machines(gpus, None, address, trainer, hang_after, start_within)
+        where = machines(gpus, None, address, trainer, hang_after, start_within, cache_gib)
         service.promote(
             opened.url,
             opened.name,

@@ -12,6 +12,7 @@ from tuner.cli import completion
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
+    CacheGib,
     Gpus,
     HangAfter,
     Home,
@@ -152,6 +153,7 @@ def run(
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
+    cache_gib: CacheGib = "auto",
     on_end: OnEnd = None,
     notify: Notify = None,
     log: Log = None,
@@ -204,7 +206,7 @@ def run(
     hooks = hooks_of(on_end, notify)
     with reported_end(Hooks() if dry_run else hooks, view.note) as end:
         source = data_source(data or loaded.data)
-        where = machines(gpus, parallel, address, trainer, hang_after, start_within, trials_per_gpu)
+        where = machines(gpus, parallel, address, trainer, hang_after, start_within, cache_gib, trials_per_gpu)
         chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
         name = default_study_name(loaded.name, source, chosen) if study is None else study
         paths = StudyPaths.of(home, name)

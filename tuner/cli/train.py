@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.arguments import (
+    CacheGib,
     HangAfter,
     StartWithin,
     Trainer,
+    cache_bytes,
     chosen_model,
     commands_prefix,
     data_name,
@@ -116,6 +118,7 @@ def train(
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
+    cache_gib: CacheGib = "auto",
 ) -> None:
     """Train one configuration in full, on a CPU or on several GPUs.
 
@@ -141,6 +144,7 @@ def train(
     given = overridden(_given(params, warm_restart, replaced), settings or [])
     require_optimizer(given)
     said = {name: value for name, value in (("patience", patience), ("batch", _batch(batch))) if value is not None}
+    image_cache_bytes = cache_bytes(cache_gib)
     if batch == "auto" and stage:
         raise UsageError(
             "--batch auto measures a single image size, but --stage sets several; set the batch of each stage."
@@ -175,6 +179,7 @@ def train(
         threads=len(os.sched_getaffinity(0)),
         trainer=command,
         hang_timeouts=HangTimeouts(least_s=hang_after, start_s=start_within),
+        image_cache_bytes=image_cache_bytes,
     )
     for line in (*given.notes, *filter(None, [note])):
         typer.echo(printable(f"note   {line}"))

@@ -237,6 +237,7 @@ class Reevaluation:
             gpus=self._terms.gpus_per_trial,
             threads=self._terms.threads,
             gpu_share=self._terms.gpu_share,
+            image_cache_bytes=self._terms.image_cache_bytes,
             directory=self._paths.reevaluated(run.trial, run.seed),
         )
 

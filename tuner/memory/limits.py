@@ -120,6 +120,15 @@ def sizes_in(space: Space, name: str) -> list[int]:
     return sorted(value for value in found if isinstance(value, int)) or [_size({}, name)]
 
 
+def image_sizes_of(space: Space) -> list[int]:
+    """List every image size that a configuration of the space may have, ascending."""
+    found: set[int] = set(sizes_in(space, IMGSZ))
+    for parameter in space.parameters:
+        if parameter.name == IMGSZ and isinstance(parameter, IntParameter):
+            found.update(range(parameter.low, parameter.high + 1, parameter.step or 1))
+    return sorted(found)
+
+
 def _halves(parameter: IntParameter) -> Iterator[ParamValue]:
     value = parameter.high
     while value > parameter.low:

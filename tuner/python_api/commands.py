@@ -53,6 +53,7 @@ def run(
     trainer: str | None = None,
     hang_after: float | None = None,
     start_within: float | None = None,
+    cache_gib: float | str | None = None,
     on_end: str | None = None,
     notify: Sequence[str] = (),
     log: Sequence[str] = (),
@@ -97,6 +98,8 @@ def run(
         trainer: Command of your own trainer.
         hang_after: Seconds of silence after which a trainer is restarted.
         start_within: The same before the first epoch has ended.
+        cache_gib: Maximum size in GiB of the decoded images that all runs on a machine share; 0 shares none. None or
+            "auto" shares those of the run if they fit into half of the free memory and a fifth of the free disk.
         on_end: Shell command to run when the run ends.
         notify: URLs to notify when the run ends.
         log: Trackers that log the run: "tensorboard", "mlflow" or "wandb"; "none" ignores those of the space.
@@ -184,6 +187,7 @@ def promote(
     trainer: str | None = None,
     hang_after: float | None = None,
     start_within: float | None = None,
+    cache_gib: float | str | None = None,
     on_end: str | None = None,
     notify: Sequence[str] = (),
     log: Sequence[str] = (),
@@ -201,6 +205,8 @@ def promote(
         trainer: Command of your own trainer.
         hang_after: Seconds of silence after which the trainer is restarted.
         start_within: The same before the first epoch has ended.
+        cache_gib: Maximum size in GiB of the decoded images that all runs on a machine share; 0 shares none. None or
+            "auto" shares those of the run if they fit into half of the free memory and a fifth of the free disk.
         on_end: Shell command to run when the run ends.
         notify: URLs to notify when the run ends.
         log: Trackers that log the run: "tensorboard", "mlflow" or "wandb".
@@ -238,6 +244,7 @@ def train(
     trainer: str | None = None,
     hang_after: float | None = None,
     start_within: float | None = None,
+    cache_gib: float | str | None = None,
     progress: Progress = False,
 ) -> "Run":
     """Train one configuration in full, or resume this run, as `tune train` does; return its records.
@@ -261,6 +268,8 @@ def train(
         trainer: Command of your own trainer.
         hang_after: Seconds of silence after which the trainer is restarted.
         start_within: The same before the first epoch has ended.
+        cache_gib: Maximum size in GiB of the decoded images that all runs on a machine share; 0 shares none. None or
+            "auto" shares those of the run if they fit into half of the free memory and a fifth of the free disk.
         progress: True to print the lines of the run, or a function that receives each of them.
 
     Raises:

@@ -137,7 +137,14 @@ def waiting(trials: Sequence[TrialRecord]) -> str:
 
 
 def full_run_request(
-    study: StudySession, paths: StudyPaths, winner: Winner, *, epochs: int, gpus: int, threads: int
+    study: StudySession,
+    paths: StudyPaths,
+    winner: Winner,
+    *,
+    epochs: int,
+    gpus: int,
+    threads: int,
+    image_cache_bytes: int = 0,
 ) -> TrainRequest:
     """Build the request of the final run: the winner's parameters, its own schedule and validation at every epoch.
 
@@ -155,6 +162,7 @@ def full_run_request(
         threads=threads,
         directory=paths.final_run(winner.trial.number, epochs),
         full=True,
+        image_cache_bytes=image_cache_bytes,
     )
 
 

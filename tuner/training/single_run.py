@@ -17,6 +17,8 @@ from tuner.execution.memory_probe import peak_of
 from tuner.execution.prepare import prepared_by
 from tuner.execution.watchdog import HangTimeouts
 from tuner.memory.batch_size import MOST, fitting_batch
+from tuner.memory.image_cache import cache_bound
+from tuner.memory.limits import sizes_of
 from tuner.storage.lease import folder_lock
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
@@ -58,6 +60,8 @@ class FullRun:
     threads: int
     trainer: tuple[str, ...]
     hang_timeouts: HangTimeouts
+    image_cache_bytes: int | None = None
+    """Maximum size of the decoded images that all runs on the machine share; 0 to share none, None to choose."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,9 +96,19 @@ def train(run: FullRun, tell: Callable[[str], None]) -> Trained:
         _refuse_changes(run, prepared)
         for line in _subject(run, prepared):
             tell(line)
+        run = replace(run, image_cache_bytes=_cache_bound(run, prepared, tell))
         told = _Told(run, tell)
         end = _carried_out(_request(run, prepared), run, signals, told.report)
     return _trained(run, end)
+
+
+def _cache_bound(run: FullRun, prepared: PreparedRecord, tell: Callable[[str], None]) -> int:
+    sizes = {stage.imgsz for stage in run.stages} or {sizes_of(run.params)[1]}
+
+    def note(line: str) -> None:
+        tell(f"images {line}")
+
+    return cache_bound(run.image_cache_bytes, prepared.image_cache, sorted(sizes), is_here=True, tell=note)
 
 
 def _check_teacher(run: FullRun) -> None:
@@ -276,6 +290,7 @@ def _request(run: FullRun, prepared: PreparedRecord) -> TrainRequest:
         full=True,
         stages=run.stages,
         backup=run.backup,
+        image_cache_bytes=run.image_cache_bytes or 0,
     )
 
 

@@ -16,6 +16,8 @@ class TrialTerms:
     validate_every_epoch: bool
     gpu_share: float = 1.0
     """Share of each GPU that a trial has, 0..1."""
+    image_cache_bytes: int = 0
+    """Maximum size of the decoded images that the trials share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +72,7 @@ def train_request(
     stages: tuple[Stage, ...] = (),
     backup: str = "",
     gpu_share: float = 1.0,
+    image_cache_bytes: int = 0,
 ) -> TrainRequest:
     """Build a request. `tuner.contract.TrainRequest` describes all fields.
 
@@ -94,4 +97,5 @@ def train_request(
         stages=stages,
         backup=backup,
         gpu_share=gpu_share,
+        image_cache_bytes=image_cache_bytes,
     )

@@ -73,14 +73,16 @@ def estimate_lines(
     return cost_lines(estimate, terms)
 
 
-def require_room(options: RunOptions, study: StudySession, slots: "Slots") -> None:
-    """Refuse a search that the disk has no room for.
+def require_room(options: RunOptions, study: StudySession, slots: "Slots") -> int:
+    """Refuse a search that the disk has no room for; return the bytes that it needs.
 
     Raises:
         MachineError: too little disk space is free.
     """
     done = sum(trial.state.is_finished() for trial in study.trials())
-    require(options.paths.root, _needed_bytes(options, study.spec.checkpoint_bytes, slots, done=done), "The search")
+    needed = _needed_bytes(options, study.spec.checkpoint_bytes, slots, done=done)
+    require(options.paths.root, needed, "The search")
+    return needed
 
 
 def _needed_bytes(options: RunOptions, checkpoint_bytes: int, slots: "Slots", *, done: int) -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from tuner.contract import PreparedRecord
 from tuner.exceptions import MachineError
-from tuner.memory.limits import BATCH, IMGSZ, sizes_in
+from tuner.memory.image_cache import cache_bound, copies_note, room_for
+from tuner.memory.limits import BATCH, IMGSZ, image_sizes_of, sizes_in
 from tuner.memory.shared_memory import SHARED_MEMORY, fitting_loaders
 from tuner.storage.lease import Lease, folder_lock, study_lease
 from tuner.study import StudyPaths, StudySession
@@ -143,6 +144,42 @@ def with_fitting_loaders(
             f"({SHARED_MEMORY}) has room; a larger one may train faster (`docker run --shm-size=16g`, or `--ipc=host`)"
         )
     return replace(slots, threads=fitting)
+
+
+def shared_images(
+    slots: "Slots",
+    options: RunOptions,
+    prepared: PreparedRecord,
+    *,
+    reserved_bytes: int,
+    on_event: Callable[[str], None],
+) -> int:
+    """Choose how many decoded images the trials of a search share, and warn of too many copies in memory.
+
+    Args:
+        slots: Slots of the search.
+        options: Options of the run.
+        prepared: Data set and model.
+        reserved_bytes: Disk space that the study needs.
+        on_event: Called with each line for the user.
+
+    Returns:
+        The maximum size of the shared images in bytes; 0 to share none.
+    """
+    cache, sizes = prepared.image_cache, image_sizes_of(options.space)
+    is_here = options.machines.address is None
+    if cache is not None and is_here:
+        value = options.space.resolve(options.space.baseline_sampled()).get("cache", False)
+        if note := copies_note(cache, sizes, value, trials=slots.number, room=room_for(cache)):
+            on_event(note)
+    return cache_bound(
+        options.machines.image_cache_bytes,
+        cache,
+        sizes,
+        is_here=is_here,
+        reserved_bytes=reserved_bytes,
+        tell=on_event,
+    )
 
 
 def note_busy_gpus(slots: "Slots", machines: Machines, on_event: Callable[[str], None]) -> None:

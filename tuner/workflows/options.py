@@ -29,6 +29,8 @@ class Machines:
     """Limits for the silence of a trainer."""
     trials_per_gpu: int | None = 1
     """Maximum number of trials that share a GPU; None for as many as pay, by a measurement before the search."""
+    image_cache_bytes: int | None = None
+    """Maximum size of the decoded images that all runs on a machine share; 0 to share none, None to choose."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,12 +1,22 @@
 """Find the data set and the model of an existing study after they were moved."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tuner.contract import PreparedRecord
 from tuner.exceptions import DataError, SpaceError, UsageError
 from tuner.execution.prepare import prepared_by
 from tuner.study import StudyPaths, StudySpec, content_changes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Places:
+    """A study as a trainer finds it now."""
+
+    spec: StudySpec
+    """Spec of the study with current paths."""
+    prepared: PreparedRecord
 
 
 def in_place(spec: StudySpec) -> bool:
@@ -17,8 +27,8 @@ def in_place(spec: StudySpec) -> bool:
 
 def prepared_again(
     name: str, spec: StudySpec, paths: StudyPaths, trainer: Sequence[str], *, data: str | None, model: str | None
-) -> StudySpec:
-    """Return the spec of the study with current paths.
+) -> Places:
+    """Have the trainer prepare an existing study again.
 
     Args:
         name: Name of the study.
@@ -47,7 +57,7 @@ def prepared_again(
             f"The study '{name}' was created with different settings: {'; '.join(changes)}. "
             "Undo the change, or start a new study."
         )
-    return replace(
+    now = replace(
         spec,
         data=data,
         model=model,
@@ -57,3 +67,4 @@ def prepared_again(
         model_sha256=prepared.model_sha256,
         sources=prepared.sources,
     )
+    return Places(spec=now, prepared=prepared)

@@ -12,6 +12,7 @@ from tuner.cost.forecast import Forecast
 from tuner.exceptions import DataError, MachineError, NoSuccessfulTrialError, SpaceError
 from tuner.execution.prepare import prepared_by
 from tuner.execution.slot_health import SlotHealth
+from tuner.memory.image_cache import cache_bound
 from tuner.memory.limits import sizes_of
 from tuner.report.progress import View
 from tuner.search.results import configurations
@@ -51,6 +52,7 @@ from tuner.workflows.machines import (
     load_ray,
     looked_over,
     note_busy_gpus,
+    shared_images,
     watched_machines,
 )
 from tuner.workflows.options import Machines, RunOptions
@@ -79,6 +81,7 @@ class _Session:
     view: View
     signals: Signals
     health: SlotHealth
+    image_cache_bytes: int
 
 
 def run(options: RunOptions, view: View, end: RunEnd) -> None:
@@ -123,7 +126,10 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                 view.preparing("measuring how many trials share a GPU")
                 slots = shared_slots(options, prepared, study, slots, signals, view.note)
                 view.preparing("estimating the cost")
-                require_room(options, study, slots)
+                needed_bytes = require_room(options, study, slots)
+                image_cache_bytes = shared_images(
+                    slots, options, prepared, reserved_bytes=needed_bytes, on_event=view.note
+                )
                 forecast = estimate_run(options, prepared, study, slots, view.cost_estimate)
                 view.preparing("measuring which sizes fit into memory")
                 measure_memory(options, study, slots, signals, view.note)
@@ -136,6 +142,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                     view=view,
                     signals=signals,
                     health=SlotHealth(slots.places),
+                    image_cache_bytes=image_cache_bytes,
                 )
                 _search(session, options, forecast)
                 # A single configuration with the value 0 may be a test of the setup, so it is only an error
@@ -220,7 +227,8 @@ def promote(
         winner = choose_winner(study)
         if epochs is None:  # a user who gives a length knows the reason, or wants to test it
             require_something_learnt(study, paths)
-        study.renew_places(prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model))
+        places = prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model)
+        study.renew_places(places.spec)
         tracking.follow(study)
         length = epochs or study.spec.promote_epochs
         view.preparing("starting Ray")
@@ -234,6 +242,13 @@ def promote(
                 view=view,
                 signals=signals,
                 health=SlotHealth(slots.places),
+                image_cache_bytes=cache_bound(
+                    machines.image_cache_bytes,
+                    places.prepared.image_cache,
+                    [sizes_of(winner.trial.params)[1]],
+                    is_here=machines.address is None,
+                    tell=view.note,
+                ),
             )
             _train_in_full(session, winner, length)
         study.flush(_FLUSH_S)
@@ -291,7 +306,7 @@ def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:
     from tuner.execution.ray_search import train_on_ray
 
     study, slots, view = session.study, session.slots, session.view
-    search = Search(study, options.space, session.paths, _trial_terms(options, slots), view.note, options.bounds)
+    search = Search(study, options.space, session.paths, _trial_terms(session, options), view.note, options.bounds)
     if not search.finished:
         with session.signals.ending(search.stop), view.watching(search, slots, forecast):
             train_on_ray(search, slots, _terms(session, "search"), at_start=session.signals.arm)
@@ -311,7 +326,7 @@ def _reevaluate(session: _Session, options: RunOptions, forecast: Forecast) -> N
     plan = plan_for(study, options.space.settings.reevaluation_runs)
     if plan is None:
         return
-    each = _trial_terms(options, slots)
+    each = _trial_terms(session, options)
     reevaluation = Reevaluation(study, plan, session.paths, each, slots=slots.number, on_event=view.note)
     if not reevaluation.finished:
         with session.signals.ending(reevaluation.stop), view.watching_reevaluation(reevaluation, forecast):
@@ -334,12 +349,13 @@ def _terms(session: _Session, phase: str) -> "Terms":
     )
 
 
-def _trial_terms(options: RunOptions, slots: "Slots") -> TrialTerms:
+def _trial_terms(session: _Session, options: RunOptions) -> TrialTerms:
     return TrialTerms(
-        threads=slots.threads,
-        gpus_per_trial=slots.gpus_per_trial,
-        gpu_share=slots.gpu_share,
+        threads=session.slots.threads,
+        gpus_per_trial=session.slots.gpus_per_trial,
+        gpu_share=session.slots.gpu_share,
         validate_every_epoch=options.validate_every_epoch,
+        image_cache_bytes=session.image_cache_bytes,
     )
 
 
@@ -356,7 +372,15 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
     if gpus < available:
         session.view.note(fewer_gpus_note(batches, gpus, available))
     threads = slots.number * slots.threads
-    request = full_run_request(study, session.paths, winner, epochs=epochs, gpus=gpus, threads=threads)
+    request = full_run_request(
+        study,
+        session.paths,
+        winner,
+        epochs=epochs,
+        gpus=gpus,
+        threads=threads,
+        image_cache_bytes=session.image_cache_bytes,
+    )
     final_run = FinalRun(study, request)
     span = Timeline(session.paths.timeline).begin("final run", request.trial, request.seed, slot=0)
 

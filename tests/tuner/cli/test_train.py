@@ -302,9 +302,14 @@ def test_the_real_trainer_trains_in_stages_leaves_everything_in_one_folder_and_c
     tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "batch=8"]
     model = ["--model", "mamba-yolo-n"]
     staged = ["--stage", "1:32:4", "--stage", "2:64:8", "--epochs", "2", "--out", "run"]
-    done = subprocess.run([*tune, *model, *staged], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [*tune, *model, *staged], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    decoded = list((tmp_path / "cache/mamba-yolo-tuner/decoded").glob("??/*"))
+    assert len(decoded) == 2 * len(list((tmp_path / "cache").rglob("images/*/*.*"))), "each image at each size"
     run = tmp_path / "run"
     for name in ("weights/best.pt", "weights/last.pt", "results.csv", "results.png", "args.yaml", "labels.jpg"):
         assert (run / name).is_file(), name

@@ -118,6 +118,17 @@ def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
             )
             for given in ("2", "auto")
         ),
+        (
+            ["run", "--space", "space.yaml", "--cache-gib", "much"],
+            2,
+            ["--cache-gib must be a number of GiB, 0 to share no images, or auto, but got 'much'."],
+        ),
+        (["run", "--space", "space.yaml", "--cache-gib", "-1"], 2, ["--cache-gib must be", "'-1'"]),
+        (
+            ["train", "--data", "sample:16", "--model", "mamba-yolo-n", "--cache-gib", "nan"],
+            2,
+            ["--cache-gib", "'nan'"],
+        ),
         (["run", "--space", "space.yaml", "--home", "/proc/studies"], 5, ["/proc/studies"]),
         (["run", "--space", "space.yaml", "--trainer", "/no/such/trainer"], 5, ["/no/such/trainer"]),
         (["run", "--space", "space.yaml", "--storage", "nonsense"], 2, ["--storage"]),

@@ -157,6 +157,12 @@ def test_no_more_runs_than_allowed_are_trained(reevaluation):
     assert reevaluation.finished
 
 
+def test_its_runs_share_decoded_images_with_the_search(study, search, paths, terms):
+    searched(search, 0.3, 0.35, 0.33, 0.4)
+    sharing = replace(terms, image_cache_bytes=2**30)
+    assert Reevaluation(study, plan_for(study, 20), paths, sharing, slots=4).suggest().image_cache_bytes == 2**30
+
+
 def test_what_trains_ahead_stops_once_it_is_decided(study, search, paths, terms):
     searched(search, 0.3, 0.35)
     reevaluation = Reevaluation(study, plan_for(study, 20), paths, terms, slots=8)

@@ -235,7 +235,7 @@ def test_the_report_of_a_data_check_is_returned(options):
             {
                 *("plain", "dry_run", "study", "home", "storage", "warm_start", "sampler", "seed", "metric"),
                 *("validate_every_epoch", "max_hours", "gpu_hours", "no_improvement", "hang_after", "start_within"),
-                *("on_end", "notify", "log"),
+                *("on_end", "notify", "log", "cache_gib"),
             },  # they do not change the estimate
         ),
     ],
@@ -255,6 +255,10 @@ def test_functions_have_the_options_of_their_verbs(function, verb, left_out):
         ("gpus", (3,), ["--gpus=3,"]),
         ("trials_per_gpu", 2, ["--trials-per-gpu=2"]),
         ("trials_per_gpu", "auto", ["--trials-per-gpu=auto"]),
+        ("cache_gib", None, []),
+        ("cache_gib", 0, ["--cache-gib=0"]),
+        ("cache_gib", 1.5, ["--cache-gib=1.5"]),
+        ("cache_gib", "auto", ["--cache-gib=auto"]),
         ("promote", False, ["--no-promote"]),
         ("validate_every_epoch", True, ["--validate-every-epoch"]),
         ("validate_every_epoch", False, []),

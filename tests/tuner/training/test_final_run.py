@@ -273,6 +273,11 @@ def test_the_full_run_takes_as_many_gpus_as_it_is_given(study, paths, winner, gp
     assert full_run_request(study, paths, winner, epochs=20, gpus=gpus, threads=1).devices == devices
 
 
+def test_the_full_run_shares_decoded_images_with_the_search(study, paths, winner):
+    request = full_run_request(study, paths, winner, epochs=20, gpus=0, threads=1, image_cache_bytes=2**30)
+    assert request.image_cache_bytes == 2**30
+
+
 def test_the_same_promotion_again_goes_on_in_its_folder_and_another_one_does_not(study, paths, winner):
     def folder(epochs):
         return full_run_request(study, paths, winner, epochs=epochs, gpus=0, threads=1).directory

@@ -1,8 +1,10 @@
 """One builder for the requests of all runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tuner.contract import PreparedRecord
+from tuner.search.search import Search
 from tuner.trials.requests import Inputs, every_epoch, train_request
 
 INPUTS = Inputs(data="/d.yaml", model="/m.yaml")
@@ -59,6 +61,13 @@ def test_runs_of_a_study_train_on_what_the_study_is_about(spec):
     inputs = Inputs.of_study(spec)
     assert (inputs.data, inputs.model) == (spec.data_source, spec.model_source)
     assert (inputs.data_sha256, inputs.model_sha256) == (spec.data_sha256, spec.model_sha256)
+
+
+def test_the_trials_of_a_search_share_as_many_decoded_images_as_its_terms_say(study, space, paths, terms):
+    sharing = replace(terms, image_cache_bytes=2**30)
+    assert Search(study, space, paths, sharing).suggest().image_cache_bytes == 2**30
+    assert Search(study, space, paths, terms).suggest().image_cache_bytes == 0
+    assert requested().image_cache_bytes == 0
 
 
 def test_other_runs_train_on_what_was_prepared():

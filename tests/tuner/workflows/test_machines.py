@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support import fake_nvidia_smi
+from tuner.contract import ImageCache
 from tuner.exceptions import MachineError
 from tuner.execution.cluster import Slots
+from tuner.memory.image_cache import Room
 from tuner.space import load_space
 from tuner.workflows import machines
-from tuner.workflows.machines import looked_over
+from tuner.workflows.machines import looked_over, shared_images
 
 SPACE = """
 search: {epochs: 9}
@@ -70,3 +72,56 @@ def test_a_busy_gpu_is_told(found, tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     _, told = found()
     assert [line.partition(":")[0] for line in told] == ["GPU 0 is in use"]
+
+
+GIB = 2**30
+DECODED = ImageCache(folder="/cache/decoded", used_bytes=0, num_images=10_000, bytes_per_square=0.75 * 30_000)
+"""1.2 images in a MiB at 640 pixels: 8.6 GiB, and 2.2 GiB at 320."""
+
+
+@pytest.fixture
+def sharing(tmp_path, monkeypatch):
+    """The bytes that the trials of a search share, and what it says, on a machine with this much free memory."""
+
+    def run(*, memory_gib=64.0, asked_gib=None, address=None, cache="false"):
+        (tmp_path / "space.yaml").write_text(SPACE.replace("optimizer: SGD", f"optimizer: SGD\n  cache: {cache}"))
+        room = Room(memory_bytes=int(memory_gib * GIB), disk_bytes=1000 * GIB, file_system="ext4")
+        for module in ("tuner.workflows.machines", "tuner.memory.image_cache"):
+            monkeypatch.setattr(f"{module}.room_for", lambda cache, reserved_bytes=0: room)
+        asked = None if asked_gib is None else asked_gib * GIB
+        options = SimpleNamespace(
+            space=load_space(tmp_path / "space.yaml"),
+            machines=SimpleNamespace(address=address, image_cache_bytes=asked),
+        )
+        told = []
+        prepared = SimpleNamespace(image_cache=DECODED)
+        return shared_images(EIGHT, options, prepared, reserved_bytes=0, on_event=told.append) / GIB, told
+
+    return run
+
+
+def test_trials_share_the_images_of_all_sizes_of_the_space_if_they_fit(sharing):
+    assert sharing() == (
+        32.0,
+        ["all trials share decoded images, 10.8 GiB in '/cache/decoded'; --cache-gib 0 keeps none"],
+    )
+    bound, told = sharing(memory_gib=20)
+    assert bound == 0
+    assert "decoded they are 10.8 GiB, more than half of the 20 GiB of free memory" in told[0]
+
+
+def test_the_option_decides_and_a_cluster_needs_it(sharing):
+    assert sharing(asked_gib=0) == (0.0, [])
+    assert sharing(asked_gib=20, memory_gib=1) == (20.0, [])
+    assert sharing(asked_gib=20, address="auto") == (20.0, [])
+    assert sharing(address="auto")[0] == 0
+
+
+def test_copies_of_the_images_in_each_trial_are_warned_of_if_they_do_not_fit(sharing):
+    bound, told = sharing(cache="ram")
+    assert bound == 32
+    assert told[0].startswith(
+        "`cache: ram` keeps a copy of the decoded images in each of 8 trials, up to 69 GiB, but 64 GiB"
+    )
+    assert len(sharing(cache="ram", memory_gib=80)[1]) == 1, "only that they are shared"
+    assert len(sharing(cache="disk")[1]) == 1
