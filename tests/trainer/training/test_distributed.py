@@ -71,6 +71,17 @@ def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start,
 
 
 @pytest.mark.slow
+def test_ranks_share_decoded_images_and_train_the_same(start, train_request, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    request = train_request(epochs=2, validation_epochs=(2,), mosaic=1.0)
+    _, without = start(replace(request, directory=str(tmp_path / "without")))
+    end, told = start(replace(request, image_cache_bytes=2**30))
+    assert end.outcome == Outcome.COMPLETED, end
+    assert [(record.losses, record.metrics) for record in told] == [(r.losses, r.metrics) for r in without]
+    assert len(list((tmp_path / "cache/mamba-yolo-tuner/decoded").glob("??/*"))) == 20
+
+
+@pytest.mark.slow
 def test_divergence_in_the_ranks_is_the_outcome_of_the_run(start, train_request):
     request = train_request(epochs=3, optimizer="SGD", lr0=1e6)
     end, told = start(request)
