@@ -23,7 +23,7 @@ from tuner.contract import (
     Table,
     TrainRequest,
 )
-from tuner.exceptions import TunerError
+from tuner.exceptions import MachineError
 from tuner.execution.trainer_process import TrainerProcess
 from tuner.system.scratch import scratch_folder
 from tuner.workflows.device_check.results import CheckResult, Status, last_lines
@@ -34,10 +34,6 @@ _LONGEST_END_S = 30.0
 
 _RANK = "trainer.commands.rank"
 """Module that a rank runs, by which its process is found."""
-
-
-class _FailedCheckError(TunerError):
-    """Error: the training did not do what the check needs; the text says what it did, in one line."""
 
 
 @dataclass
@@ -106,7 +102,7 @@ def check_ranks(command: Sequence[str], *, timeout_s: float) -> CheckResult:
 def _kill_rank(heard: _Heard) -> None:
     ranks = [process for process in psutil.Process(heard.pid).children(recursive=True) if _RANK in process.cmdline()]
     if not ranks:
-        raise _FailedCheckError("no rank was found to kill")
+        raise MachineError("no rank was found to kill")
     max(ranks, key=lambda process: process.pid).kill()
 
 
@@ -122,7 +118,7 @@ def _request(command: Sequence[str], folder: Path, device: str, deadline_s: floa
     end = _exchange(command, prepare, found.append, deadline_s)
     prepared = next((record for record in found if isinstance(record, PreparedRecord)), None)
     if prepared is None:
-        raise _FailedCheckError(f"the sample data set could not be prepared: {end.message or end.outcome}")
+        raise MachineError(f"the sample data set could not be prepared: {end.message or end.outcome}")
     return TrainRequest(
         study="device-check",
         trial=0,
@@ -186,7 +182,7 @@ def _exchange(
                 if isinstance(record, EndRecord):
                     return record
                 listen(record)
-        raise _FailedCheckError("it did not end in time")
+        raise MachineError("it did not end in time")
     finally:
         trainer.close()
 
@@ -194,7 +190,7 @@ def _exchange(
 def _require(heard: _Heard, outcome: Outcome, what: str) -> None:
     assert heard.end is not None
     if heard.end.outcome != outcome:
-        raise _FailedCheckError(f"{what} ended as {heard.end.outcome}: {heard.end.message}")
+        raise MachineError(f"{what} ended as {heard.end.outcome}: {heard.end.message}")
 
 
 def _result(
@@ -209,7 +205,7 @@ def _result(
         folder.mkdir()
         try:
             row, problems = check(folder, time.monotonic() + timeout_s)
-        except _FailedCheckError as error:
+        except MachineError as error:
             return CheckResult(
                 name=name,
                 device=device,
