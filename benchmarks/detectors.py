@@ -13,7 +13,7 @@ from benchmarks import contestants
 from benchmarks.breakdown import LOSS
 from benchmarks.contestants import SelectiveScan
 from trainer.nn import ss2d
-from trainer.nn.selective_scan import cross_selective_scan
+from trainer.nn.selective_scan import cross_selective_scan, time_steps
 from trainer.ultralytics_bridge import environment
 
 environment.configure()
@@ -26,7 +26,7 @@ _TOLERANCE = 1e-4
 
 T = TypeVar("T")
 
-CrossScan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+CrossScan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """Function with the arguments of `cross_selective_scan`."""
 
 
@@ -57,7 +57,17 @@ def cross_scans(device: torch.device) -> tuple[dict[str, CrossScan], dict[str, s
 def _along_four_paths(scan: SelectiveScan) -> CrossScan:
     """Build `cross_selective_scan` from a sequence scan as VMamba does: lay out the paths, add the results."""
 
-    def cross_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
+    def cross_scan(
+        u: Tensor,
+        low_rank: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor,
+        delta_bias: Tensor,
+        dt_weight: Tensor,
+    ) -> Tensor:
+        delta = time_steps(low_rank.flatten(1, 2), dt_weight).unflatten(1, low_rank.shape[1:3])
         rows_u, rows_delta = (_laid_out(x).flatten(1, 2) for x in (u.unsqueeze(3).expand_as(delta), delta))
         A, D, delta_bias = (x.flatten(0, 1) for x in (A, D, delta_bias))
         y = scan(rows_u, rows_delta, A, _laid_out(B), _laid_out(C), D, delta_bias)

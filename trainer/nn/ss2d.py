@@ -89,22 +89,17 @@ class SS2D(nn.Module):
             # The four directions project the same pixels, so one product serves them all.
             projected = F.linear(u, self.x_proj_weight.to(dtype).flatten(0, 1))  # (B, H, W, K*(R+2N))
             projected = projected.view(*u.shape[:3], NUM_DIRECTIONS, -1)
-            step, B, C = torch.split(projected, self._projected, dim=-1)
+            steps, B, C = torch.split(projected, self._projected, dim=-1)
             y = cross_selective_scan(
                 u,
-                self._delta(step),
+                steps,
                 -torch.exp(self.A_logs.to(dtype)).view(NUM_DIRECTIONS, -1, NUM_STATES),
                 B,
                 C,
                 self.Ds.to(dtype).view(NUM_DIRECTIONS, -1),
                 self.dt_projs_bias.to(dtype),
+                self.dt_projs_weight.to(dtype),
             )
             norm = self.out_norm
             y = F.layer_norm(y, norm.normalized_shape, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps)
             return y.permute(0, 3, 1, 2).to(x.dtype)
-
-    def _delta(self, step: Tensor) -> Tensor:
-        """Expand the low-rank form (B, H, W, K, R) of the time steps to (B, H, W, K, E)."""
-        by_direction = step.flatten(0, 2).transpose(0, 1)  # (K, B*H*W, R)
-        delta = by_direction @ self.dt_projs_weight.to(step.dtype).transpose(1, 2)  # (K, B*H*W, E)
-        return delta.transpose(0, 1).view(*step.shape[:4], -1)

@@ -293,7 +293,7 @@ def test_no_states_are_kept_without_need(stand_in):
 def test_the_operator_keeps_its_promises_with_this_implementation(stand_in, paths):
     scan = random_scan(inputs=4)
     tensors = [x.requires_grad_() for x in scan]
-    torch.library.opcheck(scan_operator, (*tensors, 7, list(paths), True, "mamba_ssm"))
+    torch.library.opcheck(scan_operator, (*tensors, None, 7, list(paths), True, "mamba_ssm"))
 
 
 def test_more_than_256_states_are_refused(stand_in):

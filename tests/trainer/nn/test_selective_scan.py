@@ -238,6 +238,42 @@ def test_coefficients_of_a_map_may_be_slices_of_one_projection(backend):
     assert torch.equal(got, torch.cat(wanted, dim=-1))
 
 
+def low_rank_of(delta: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Time steps (B, H, W, 4, R) and their weight (4, D, R), for a map like `delta`."""
+    g = torch.Generator().manual_seed(2)
+    low_rank = torch.randn(*delta.shape[:-1], rank, generator=g, dtype=delta.dtype)
+    weight = torch.randn(delta.shape[-2], delta.shape[-1], rank, generator=g, dtype=delta.dtype)
+    return low_rank.requires_grad_(), weight.requires_grad_()
+
+
+def expanded_first(u, low_rank, A, B, C, D, bias, dt_weight, **options) -> Tensor:
+    """The same scan with an ordinary product for the time steps, which torch derives by itself."""
+    by_direction = low_rank.flatten(0, 2).transpose(0, 1) @ dt_weight.transpose(1, 2)
+    delta = by_direction.transpose(0, 1).view(*low_rank.shape[:4], -1)
+    return cross_selective_scan(u, delta, A, B, C, D, bias, **options)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("channels", [8, 32])
+def test_low_rank_time_steps_give_the_bits_of_expanded_ones(backend, rank, channels):
+    u, delta, *others = map_inputs(2, 5, 7, channels, 4)
+    low_rank, dt_weight = low_rank_of(delta, rank)
+    tensors, weight = [u, low_rank, *others, dt_weight], weight_like(u)
+    got = output_and_gradients(cross_selective_scan, tensors, weight, backend=backend)
+    expected = output_and_gradients(expanded_first, tensors, weight, backend=backend)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_expanded_time_steps_are_not_kept_for_backward(backend):
+    u, delta, *others = map_inputs(1, 6, 5, 64, 2)
+    low_rank, dt_weight = low_rank_of(delta, 2)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        cross_selective_scan(u, low_rank, *others, dt_weight, backend=backend)
+    assert kept
+    assert all(x.untyped_storage().nbytes() < delta.untyped_storage().nbytes() for x in kept)
+
+
 # ---- as an operator of torch ----
 
 
@@ -253,15 +289,20 @@ def test_torch_finds_no_fault_with_the_operator(backend, dtype, saves):
     tensors = operands(dtype)
     if not saves:
         tensors = [x.detach() for x in tensors]
-    torch.library.opcheck(scan_operator, (*tensors, 3, [int(p) for p in CROSS], saves, backend))
+    torch.library.opcheck(scan_operator, (*tensors, None, 3, [int(p) for p in CROSS], saves, backend))
+    if saves:
+        tensors[1], dt_weight = low_rank_of(tensors[1], 2)
+        torch.library.opcheck(scan_operator, (*tensors, dt_weight, 3, [int(p) for p in CROSS], saves, backend))
 
 
 @pytest.mark.parametrize(("backend", "dtype"), [("native", torch.float32), ("torch", torch.float64)])
 def test_torch_finds_no_fault_with_the_operator_for_backward(backend, dtype):
     tensors = [x.detach() for x in operands(dtype)]
     paths = [int(p) for p in CROSS]
-    y, states = scan_operator(*tensors, 3, paths, True, backend)
-    torch.library.opcheck(scan_backward_operator, (torch.ones_like(y), *tensors, states, 3, paths, backend))
+    y, states = scan_operator(*tensors, None, 3, paths, True, backend)
+    torch.library.opcheck(scan_backward_operator, (torch.ones_like(y), *tensors, None, states, 3, paths, backend))
+    tensors[1], dt_weight = (x.detach() for x in low_rank_of(tensors[1], 2))
+    torch.library.opcheck(scan_backward_operator, (torch.ones_like(y), *tensors, dt_weight, states, 3, paths, backend))
 
 
 def test_gradients_match_finite_differences():
@@ -271,6 +312,9 @@ def test_gradients_match_finite_differences():
 
 def test_gradients_of_a_map_match_finite_differences():
     assert torch.autograd.gradcheck(cross_selective_scan, map_inputs(1, 2, 3, 2, 2, torch.float64))
+    u, delta, *others = map_inputs(1, 2, 3, 2, 2, torch.float64)
+    low_rank, dt_weight = low_rank_of(delta, 2)
+    assert torch.autograd.gradcheck(cross_selective_scan, [u, low_rank, *others, dt_weight])
 
 
 @pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
@@ -282,6 +326,18 @@ def test_compiled_function_gives_the_same_numbers_in_one_graph(backend, compiler
     got = output_and_gradients(scan, tensors, 1)
     expected = output_and_gradients(selective_scan, tensors, 2, backend=backend)
     assert_close([got[0] / 2, *got[1:]], [x.double() for x in expected], 1e-6)
+
+
+def test_compiled_map_with_low_rank_time_steps_gives_the_same_numbers_in_one_graph(backend):
+    u, delta, *others = map_inputs(1, 4, 3, 4, 2)
+    low_rank, dt_weight = low_rank_of(delta, 2)
+    tensors = [u, low_rank, *others, dt_weight]
+    scan = torch.compile(
+        lambda *tensors: 2 * cross_selective_scan(*tensors, backend=backend), fullgraph=True, backend="aot_eager"
+    )
+    got = output_and_gradients(scan, tensors, 1)
+    expected = output_and_gradients(cross_selective_scan, tensors, 2, backend=backend)
+    assert all(torch.equal(a, b) for a, b in zip([got[0] / 2, *got[1:]], expected, strict=True))
 
 
 def test_backward_twice_gives_the_same_gradients(backend):

@@ -17,7 +17,7 @@ from trainer.nn.selective_scan import _backends
 from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, described, scan_on
 from trainer.nn.selective_scan._exportable import exportable_scan
 from trainer.nn.selective_scan._operator import scan_operator
-from trainer.nn.selective_scan._problem import CROSS, Path, Scan, Ways
+from trainer.nn.selective_scan._problem import CROSS, Path, Scan, Ways, time_steps
 from trainer.nn.selective_scan._reference import selective_scan_reference
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "scan_on",
     "selective_scan",
     "selective_scan_reference",
+    "time_steps",
 ]
 
 
@@ -78,7 +79,16 @@ def selective_scan(
 
 
 def cross_selective_scan(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor, *, backend: str = "auto"
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    dt_weight: Tensor | None = None,
+    *,
+    backend: str = "auto",
 ) -> Tensor:
     """Scan the pixels of maps along four paths and add the results: rows, columns, and both backwards.
 
@@ -88,26 +98,34 @@ def cross_selective_scan(
     Shapes: `u` (B, H, W, D); `delta` (B, H, W, 4, D); `A` (4, D, N); `B`, `C` (B, H, W, 4, N); `D`, `delta_bias` (4,
     D). All are stored pixel by pixel, whatever the path. Returns (B, H, W, D).
 
+    With `dt_weight` (4, D, R), `delta` is the low-rank form (B, H, W, 4, R) of the time steps, and only this form is
+    kept for backward.
+
     Types, NaN behaviour and errors are those of `selective_scan`.
     """
     width, shape = u.shape[2], u.shape
     u, delta, B, C = (x.flatten(1, 2) for x in (u.unsqueeze(3), delta, B, C))  # (B, L, 1 or K, D or N)
-    y = _computed(Scan(u, delta, A, B, C, D, delta_bias), Ways(width, CROSS), backend)
+    y = _computed(Scan(u, delta, A, B, C, D, delta_bias), Ways(width, CROSS), backend, dt_weight)
     return y.view(shape)
 
 
-def _computed(scan: Scan, ways: Ways, backend: str) -> Tensor:
+def _computed(scan: Scan, ways: Ways, backend: str, dt_weight: Tensor | None = None) -> Tensor:
     dtype = accurate_dtype(scan.u)
+    if dt_weight is not None:
+        dt_weight, scan = dt_weight.to(dtype), scan._replace(delta=scan.delta.to(dtype))
     if _is_exporting():
         # Other runtimes do not know our operator. The exportable form uses only operations that they have.
-        return exportable_scan(Scan(*(x.to(dtype) for x in scan)), ways)
+        scan = Scan(*(x.to(dtype) for x in scan))
+        if dt_weight is not None:
+            scan = scan._replace(delta=time_steps(scan.delta, dt_weight))
+        return exportable_scan(scan, ways)
     name = _backends.chosen(backend, str(scan.u.device), dtype == torch.float64)
     if _backends.named(name).TAKES_HALF:
         scan = scan._replace(A=scan.A.to(dtype), D=scan.D.to(dtype), bias=scan.bias.to(dtype))
     else:
         scan = Scan(*(x.to(dtype) for x in scan))
-    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in scan)
-    y: Tensor = scan_operator(*scan, ways.width, ways.paths, needs_gradient, name)[0]
+    needs_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (*scan, dt_weight))
+    y: Tensor = scan_operator(*scan, dt_weight, ways.width, ways.paths, needs_gradient, name)[0]
     return y
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.nn.precision import accurate_dtype, no_autocast
 from trainer.nn.selective_scan import _backends
-from trainer.nn.selective_scan._problem import Scan, Ways
+from trainer.nn.selective_scan._problem import Scan, Ways, time_steps, time_steps_backward
 
 
 def _scan(
@@ -24,22 +24,26 @@ def _scan(
     C: Tensor,
     D: Tensor,
     bias: Tensor,
+    dt_weight: Tensor | None,
     width: int,
     paths: Sequence[int],
     save_states: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """Run `Backend.forward` of `backend`; the output has u's strides."""
-    scan = Scan(u, delta, A, B, C, D, bias)
+    """Run `Backend.forward` of `backend`; the output has u's strides.
+
+    With `dt_weight` (K, D, R), `delta` is the low-rank form (B, L, K, R) of the time steps.
+    """
     with no_autocast(u):
+        scan = Scan(u, _expanded(delta, dt_weight), A, B, C, D, bias)
         y, states = _backends.named(backend).forward(scan, Ways(width, tuple(paths)), save_states=save_states)
     return _laid_out_as(u, y, accurate_dtype(u)), states
 
 
 def _fake_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Return the outputs of `_scan` as tensors without data."""
-    *tensors, _, _, save_states, backend = arguments
-    scan = Scan(*tensors)
+    u, delta, *others, dt_weight, _, _, save_states, backend = arguments
+    scan = Scan(u, _expanded(delta, dt_weight), *others)
     dtype = accurate_dtype(scan.u)
     shape = _backends.named(backend).states_shape(scan) if save_states else (0,)
     return torch.empty_like(scan.u, dtype=dtype), scan.u.new_empty(shape, dtype=dtype)
@@ -54,22 +58,38 @@ def _scan_backward(
     C: Tensor,
     D: Tensor,
     bias: Tensor,
+    dt_weight: Tensor | None,
     states: Tensor,
     width: int,
     paths: Sequence[int],
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Run `Backend.backward` of `backend`; each gradient has the strides and the type of its input."""
-    scan = Scan(u, delta, A, B, C, D, bias)
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Run `Backend.backward` of `backend`; each gradient has the strides and the type of its input.
+
+    The last one is that of `dt_weight`, empty if there is none. The time steps are computed again from their low-rank
+    form, because keeping them would take more memory than all other inputs of the scan.
+    """
+    inputs = Scan(u, delta, A, B, C, D, bias)
     with no_autocast(u):
+        scan = inputs._replace(delta=_expanded(delta, dt_weight))
         gradients = _backends.named(backend).backward(gy, scan, Ways(width, tuple(paths)), states)
-    return Scan(*(_laid_out_as(x, gradient, x.dtype) for x, gradient in zip(scan, gradients, strict=True)))
+        gdt_weight = u.new_empty(0)
+        if dt_weight is not None:
+            gdelta, product = time_steps_backward(gradients.delta.to(delta.dtype), delta, dt_weight)
+            gradients = gradients._replace(delta=gdelta)
+            gdt_weight = _laid_out_as(dt_weight, product, dt_weight.dtype)
+    return *(_laid_out_as(x, gradient, x.dtype) for x, gradient in zip(inputs, gradients, strict=True)), gdt_weight
 
 
-def _fake_scan_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _fake_scan_backward(*arguments: Any) -> tuple[Tensor, ...]:
     """Return the outputs of `_scan_backward` as tensors without data."""
-    _, *tensors, _, _, _, _ = arguments
-    return Scan(*map(torch.empty_like, tensors))
+    _, *tensors, dt_weight, _, _, _, _ = arguments
+    gdt_weight = tensors[0].new_empty(0) if dt_weight is None else torch.empty_like(dt_weight)
+    return *map(torch.empty_like, tensors), gdt_weight
+
+
+def _expanded(delta: Tensor, dt_weight: Tensor | None) -> Tensor:
+    return delta if dt_weight is None else time_steps(delta, dt_weight)
 
 
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -81,9 +101,9 @@ def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
 def _backward(ctx: Any, gy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     if gy is None:
         return (None,) * len(ctx.needs_input_grad)
-    *tensors, states = ctx.saved_tensors
-    gradients = scan_backward_operator(gy, *tensors, states, ctx.width, ctx.paths, ctx.backend)
-    return *gradients, None, None, None, None
+    *tensors, dt_weight, states = ctx.saved_tensors
+    *gradients, gdt_weight = scan_backward_operator(gy, *tensors, dt_weight, states, ctx.width, ctx.paths, ctx.backend)
+    return *gradients, None if dt_weight is None else gdt_weight, None, None, None, None
 
 
 def _laid_out_as(x: Tensor, value: Tensor, dtype: torch.dtype) -> Tensor:

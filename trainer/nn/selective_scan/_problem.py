@@ -90,6 +90,22 @@ class Backend(Protocol):
         """Return the gradients of all seven tensors, in any floating-point type; `gy` is the output's gradient."""
 
 
+def time_steps(low_rank: Tensor, weight: Tensor) -> Tensor:
+    """Expand the low-rank form (B, L, K, R) of `Scan.delta` by a weight (K, D, R): (B, L, K, D)."""
+    by_group = low_rank.flatten(0, 1).transpose(0, 1)  # (K, B*L, R)
+    delta = by_group @ weight.transpose(1, 2)  # (K, B*L, D)
+    return delta.transpose(0, 1).view(*low_rank.shape[:3], -1)
+
+
+def time_steps_backward(gdelta: Tensor, low_rank: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of both arguments of `time_steps`, by the same products as torch's own derivative."""
+    by_group, gdelta = (x.flatten(0, 1).transpose(0, 1) for x in (low_rank, gdelta))
+    # The strides that torch's derivative sees: for R = 1 they decide how the product is computed, and so its last bit.
+    as_saved = weight.transpose(1, 2).reshape(weight.shape[0], weight.shape[2], weight.shape[1]).transpose(1, 2)
+    glow_rank = torch.bmm(gdelta, as_saved).transpose(0, 1).view(low_rank.shape)
+    return glow_rank, (by_group.transpose(1, 2) @ gdelta).transpose(1, 2)
+
+
 def along_paths(x: Tensor, ways: Ways) -> Tensor:
     """Reorder x (B, L, Q, ...) from pixel order to path order: (B, L, K, ...)."""
     if ways.is_sequence and x.shape[2] == len(ways.paths):
