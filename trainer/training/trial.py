@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from trainer.data.dataset_writer import write_part
 from trainer.exceptions import Stopped
+from trainer.nn.selective_scan.tuning import keep
 from trainer.run_state import end_record, failures
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.epoch_log import RecordLog, trim_results
@@ -38,6 +39,9 @@ logger = logging.getLogger("trainer")
 
 _PROGRESS_S = 1.0
 """Minimum time between two records of the progress in an epoch, and before the first, in seconds."""
+
+_SCAN_CONFIGURATIONS = "scan-configurations.json"
+"""File in a run's directory with the configurations of the scan's kernels: a resumed run uses those it began with."""
 
 _OPTIONAL = ("stages", "max_images")
 """Fields that the stored identity omits if empty, like versions without these fields."""
@@ -156,6 +160,8 @@ class _Run:
         trim_results(self._directory, trained)
         if trained >= self.last_epoch:
             return self.end(self._best_recorded())
+        if self._request.devices:
+            keep(self._directory / _SCAN_CONFIGURATIONS, resumes=trained > 0)
         if self._backup is not None:
             self._backup.probe()
         for part in _parts(_on_few_images(self._request), trained):

@@ -1,11 +1,15 @@
 """The Triton kernels without a GPU: run by Triton's interpreter, and compiled for GPUs that are not there."""
 
 import importlib.util
+import os
 import re
 import subprocess
+import sys
 import tempfile
+from functools import partial
 from pathlib import Path as FilePath
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -27,6 +31,7 @@ from trainer.nn.selective_scan import (  # noqa: E402
     selective_scan,
     selective_scan_reference,
 )
+from trainer.nn.selective_scan._configurations import CONFIGURATION_VARIABLE, Gpu, save  # noqa: E402
 from trainer.nn.selective_scan._problem import CROSS, Scan, Ways  # noqa: E402
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "bias")
@@ -256,16 +261,48 @@ def test_spans_are_whole_chunks_and_no_more_than_wanted(length, wanted_programs,
     assert num_spans == 1 or (num_spans - 1) * programs_per_span < wanted_programs
 
 
-@pytest.mark.parametrize(("channels", "block_channels"), [(16, 32), (40, 64), (64, 64), (512, 64)])
-def test_where_the_same_bits_are_wanted_the_default_is_not_measured(channels, block_channels):
-    scan, _, _ = cross_scan(2, 3, is_shared=True, channels=channels)
-    on_gpu = SimpleNamespace(u=SimpleNamespace(is_cuda=True), delta=scan.delta)  # there is no GPU to put it on
+GPU = Gpu("NVIDIA H100 80GB HBM3", "9.0", triton.__version__)
+
+
+@pytest.fixture
+def deterministic():
     torch.use_deterministic_algorithms(True)
-    try:
-        chosen = _triton._configuration("forward", _triton.FORWARD, on_gpu, pytest.fail)
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert chosen.block_channels == block_channels
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def on_gpu(monkeypatch, tmp_path):
+    """The configuration that a GPU would choose for a map of so many channels; a measurement fails the test."""
+    monkeypatch.setattr(_triton, "gpu_of", lambda device: GPU)
+    monkeypatch.setenv(CONFIGURATION_VARIABLE, str(tmp_path / "configurations.json"))
+    _triton._gpu.cache_clear()
+
+    def configuration(direction, channels):
+        scan, _, _ = cross_scan(2, 3, is_shared=True, channels=channels)
+        u = SimpleNamespace(is_cuda=True, device=torch.device("cuda:0"), dtype=torch.float32)
+        fake = SimpleNamespace(u=u, delta=scan.delta)
+        return _triton._configuration(direction, getattr(_triton, direction.upper()), fake, pytest.fail)
+
+    yield configuration
+    _triton._gpu.cache_clear()
+
+
+@pytest.mark.parametrize(("channels", "block_channels"), [(16, 32), (32, 32), (40, 64), (64, 64), (512, 64)])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_where_the_same_bits_are_wanted_the_default_is_not_measured(
+    deterministic, on_gpu, direction, channels, block_channels
+):
+    assert on_gpu(direction, channels).block_channels == block_channels
+
+
+def test_where_the_same_bits_are_wanted_a_tuned_configuration_is_used(deterministic, on_gpu, tmp_path):
+    scan, _, _ = cross_scan(2, 3, is_shared=True, channels=64)
+    tuned = _triton.FORWARD[-1]
+    save(tmp_path / "configurations.json", GPU, {_triton._problem("forward", scan): tuned})
+    assert on_gpu("forward", 64) == tuned
+    assert on_gpu("forward", 128) == _triton.FORWARD[0]
+    assert on_gpu("backward", 64) == _triton.BACKWARD[0]
 
 
 def test_a_cpu_is_told_apart():
@@ -281,24 +318,38 @@ def test_a_missing_compiler_is_named_with_its_remedy(monkeypatch, variable):
     assert ("apt-get install gcc" in (_triton._missing_build_tool() or "")) == (variable is None)
 
 
-class NotedKernel:
-    """Stands in for a kernel: keeps the arguments of its launch instead of launching."""
+class Launch(NamedTuple):
+    kernel: str
+    args: tuple
+    options: dict
 
-    def __getitem__(self, grid):
-        return self
-
-    def __call__(self, *args, **options):
-        self.args, self.options = args, options
-
-
-KERNELS = ("carry_kernel", "link_kernel", "output_kernel", "gradient_kernel")
+    @property
+    def code(self):
+        """What the machine code depends on, besides types."""
+        return self.kernel, tuple(sorted(self.options.items()))
 
 
-def launches(monkeypatch, dtype) -> dict[str, NotedKernel]:
-    """The launches of a training step of SS2D at the size of a real map, by the default configurations."""
-    noted = {name: NotedKernel() for name in KERNELS}
-    monkeypatch.setattr(_triton, "_kernels", lambda: SimpleNamespace(**noted))
-    monkeypatch.setattr(_triton, "_num_multiprocessors", lambda _: 1000)
+def note_launches(monkeypatch, num_multiprocessors=1000) -> list[Launch]:
+    """Keep the arguments of all launches instead of launching."""
+    launches = []
+
+    class NotedKernel:
+        def __init__(self, name):
+            self._name = name
+
+        def __getitem__(self, grid):
+            return lambda *args, **options: launches.append(Launch(self._name, args, options))
+
+    names = ("carry_kernel", "link_kernel", "output_kernel", "gradient_kernel")
+    noted = SimpleNamespace(**{name: NotedKernel(name) for name in names})
+    monkeypatch.setattr(_triton, "_kernels", lambda: noted)
+    monkeypatch.setattr(_triton, "_num_multiprocessors", lambda _: num_multiprocessors)
+    return launches
+
+
+def launches_of_a_step(monkeypatch, dtype, configurations=None) -> list[Launch]:
+    """The launches of a training step of SS2D at the size of a real map, by the default configurations or by all."""
+    noted = note_launches(monkeypatch)
     batch, length, groups, channels, states = 2, 1600, 4, 256, 16
     scan = Scan(
         u=torch.empty(batch, length, 1, channels, dtype=dtype),
@@ -310,20 +361,28 @@ def launches(monkeypatch, dtype) -> dict[str, NotedKernel]:
         bias=torch.empty(groups, channels),
     )
     ways = Ways(40, tuple(map(int, CROSS)))
-    y, kept = _triton.forward(scan, ways, save_states=True)
-    _triton.backward(y, scan, ways, kept)
-    return noted
+    forwards, backwards = configurations or (_triton.FORWARD[:1], _triton.BACKWARD[:1])
+    for config in forwards:
+        y, kept = _triton._forward(scan, ways, True, config)
+    for config in backwards:
+        _triton._backward(y, scan, ways, kept, config)
+    return list({launch.code: launch for launch in noted}.values())
 
 
-def compiled(name, launch, capability):
-    """The kernel compiled as this launch would on a GPU of `capability`."""
-    args, options = launch.args, launch.options
-    kernel, target = getattr(_triton_kernels, name), GPUTarget("cuda", capability, 32)
-    backend = make_backend(target)
+def source_of(launch, capability):
+    """The source that Triton compiles for this launch on a GPU of `capability`, and its options."""
+    kernel = getattr(_triton_kernels, launch.kernel)
+    backend = make_backend(GPUTarget("cuda", capability, 32))
     bind = create_function_from_signature(kernel.signature, kernel.params, backend)
-    bound, specialization, _ = bind(*args, **options, debug=False, instrumentation_mode="")
-    parsed, *source = kernel._pack_args(backend, options, bound, specialization, None)
-    return triton.compile(ASTSource(kernel, *source), target=target, options=parsed.__dict__)
+    bound, specialization, _ = bind(*launch.args, **launch.options, debug=False, instrumentation_mode="")
+    parsed, *source = kernel._pack_args(backend, launch.options, bound, specialization, None)
+    return ASTSource(kernel, *source), parsed.__dict__
+
+
+def compiled(launch, capability):
+    """The kernel compiled as this launch would on a GPU of `capability`."""
+    source, options = source_of(launch, capability)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
 def machine_code(binary) -> tuple[str, str]:
@@ -337,15 +396,87 @@ def machine_code(binary) -> tuple[str, str]:
     return usage, code
 
 
+def assert_only_registers(launch, binary):
+    usage, code = machine_code(binary)
+    told = f"{launch.code}: {usage}"
+    assert "STACK:0 " in usage, f"spills: {told}"
+    assert "SHARED:0 " in usage, f"moves tiles between lanes: {told}"
+    assert not re.search(r"\b(atom|red)\.", binary.asm["ptx"]), told
+    return code
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.slow), 90])
-def test_compiled_kernels_neither_spill_nor_shuffle_in_the_recurrence_nor_use_atomics(monkeypatch, capability, dtype):
-    for name, launch in launches(monkeypatch, dtype).items():
-        binary = compiled(name, launch, capability)
-        usage, code = machine_code(binary)
-        assert "STACK:0 " in usage, f"{name} spills: {usage}"
-        assert "SHARED:0 " in usage, f"{name} moves tiles between lanes: {usage}"
-        assert not re.search(r"\b(atom|red)\.", binary.asm["ptx"]), name
+def test_compiled_kernels_neither_spill_nor_shuffle_in_the_recurrence_nor_use_atomics(monkeypatch, dtype):
+    for launch in launches_of_a_step(monkeypatch, dtype):
+        code = assert_only_registers(launch, compiled(launch, 90))
         shuffles = len(re.findall(r"\bSHFL\b", code))
         # The sums over the channels of a program, gB and gC, take five shuffles each for every token.
-        assert shuffles == (2 * 5 * launch.options["BLOCK_LENGTH"] if name == "gradient_kernel" else 0), name
+        expected = 2 * 5 * launch.options["BLOCK_LENGTH"] if launch.kernel == "gradient_kernel" else 0
+        assert shuffles == expected, launch.kernel
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("capability", [75, 80, 86, 89, 90, 100, 120])
+def test_no_configuration_spills_on_any_gpu(monkeypatch, capability, dtype):
+    if dtype == torch.bfloat16 and capability < 80:
+        pytest.skip("GPUs below 8.0 have no bfloat16")
+    for launch in launches_of_a_step(monkeypatch, dtype, (_triton.FORWARD, _triton.BACKWARD)):
+        assert_only_registers(launch, compiled(launch, capability))
+
+
+@pytest.mark.parametrize("size", [*"ntbl"])
+def test_the_kernels_of_every_model_are_compiled_before_it_trains(monkeypatch, size):
+    cpu = torch.device("cpu")
+    noted = note_launches(monkeypatch, num_multiprocessors=8)
+    defaults = [
+        list({_triton._candidates(of, channels)[0] for channels in (32, 1024)})
+        for of in (_triton.FORWARD, _triton.BACKWARD)
+    ]
+    _triton.launch_all(cpu, *defaults)
+    before = {keys_of(launch) for launch in noted}
+    noted.clear()
+    for channels in sorted(INNER_CHANNELS[size]):
+        delta = torch.empty(4, 2 * 1600, channels).transpose(0, 1).view(2, 1600, 4, channels)
+        B, C = torch.empty(2, 1600, 4, 40).split([16, 24], dim=-1)
+        scan = Scan(
+            u=torch.empty(2, 1600, 1, channels),
+            delta=delta,
+            A=torch.empty(4, channels, 16),
+            B=B,
+            C=C[..., :16],
+            D=torch.empty(4, channels),
+            bias=torch.empty(4, channels),
+        )
+        ways = Ways(40, tuple(map(int, CROSS)))
+        _triton.forward(scan, ways, save_states=False)
+        y, states = _triton.forward(scan, ways, save_states=True)
+        _triton.backward(y, scan, ways, states)
+    assert {keys_of(launch) for launch in noted} <= before
+
+
+INNER_CHANNELS = {"n": {32, 64, 128}, "t": {64, 128, 256, 512}, "b": {128, 256, 512, 1024}, "l": {192, 384, 768, 1152}}
+
+
+def keys_of(launch):
+    source, _ = source_of(launch, 90)
+    return source.hash(), launch.code
+
+
+def test_processes_share_what_triton_has_compiled(tmp_path):
+    """The second of two processes finds the kernel in the cache of the first; both compile without a GPU."""
+    program = """
+import time, torch
+from pytest import MonkeyPatch
+from tests.trainer.nn import test_triton as t
+with MonkeyPatch.context() as patch:
+    launch = next(x for x in t.launches_of_a_step(patch, torch.float32) if x.kernel == "link_kernel")
+print(t.compiled(launch, 90).hash)
+"""
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    run = partial(subprocess.check_output, [sys.executable, "-c", program], text=True, env=environment)
+    first = run()
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
+    assert run() == first
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()} == files
+    assert any(file.suffix == ".cubin" for file in files)

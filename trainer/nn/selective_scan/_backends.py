@@ -130,9 +130,15 @@ def _disagreement(backend: Backend, device: torch.device) -> str | None:
     def random(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, device="cpu").to(device)
 
-    batch, height, width, groups, channels, states = 1, 5, 7, len(CROSS), 16, 16
+    batch, height, width, groups, states = 1, 5, 7, len(CROSS), 16
     length = height * width
-    for ways, num_inputs in ((Ways(width, CROSS), 1), (Ways(length, (Path.ROWS,) * groups), groups)):
+    sequence = Ways(length, (Path.ROWS,) * groups)
+    # Few and many channels: Triton's default configurations differ.
+    for ways, num_inputs, channels in (
+        (Ways(width, CROSS), 1, 16),
+        (Ways(width, CROSS), 1, 64),
+        (sequence, groups, 16),
+    ):
         scan = Scan(
             u=random(batch, length, num_inputs, channels),
             delta=random(batch, length, groups, channels),

@@ -78,7 +78,10 @@ def _scan_backward(
             gdelta, product = time_steps_backward(gradients.delta.to(delta.dtype), delta, dt_weight)
             gradients = gradients._replace(delta=gdelta)
             gdt_weight = _laid_out_as(dt_weight, product, dt_weight.dtype)
-    return *(_laid_out_as(x, gradient, x.dtype) for x, gradient in zip(inputs, gradients, strict=True)), gdt_weight
+    return (
+        *Scan(*(_laid_out_as(x, gradient, x.dtype) for x, gradient in zip(inputs, gradients, strict=True))),
+        gdt_weight,
+    )
 
 
 def _fake_scan_backward(*arguments: Any) -> tuple[Tensor, ...]:

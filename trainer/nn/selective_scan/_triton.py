@@ -11,14 +11,14 @@ atomics: sums over parts of a path or over channels are left in buffers, which t
 The same configuration therefore gives the same bits.
 """
 
+import hashlib
 import importlib
 import math
 import os
 import shutil
 import sysconfig
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
@@ -26,45 +26,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.nn.selective_scan._problem import Path, Scan, Ways
+from trainer.nn.selective_scan._configurations import (
+    CHUNK_LENGTH,
+    WARP_SIZE,
+    Configuration,
+    Gpu,
+    Problem,
+    Table,
+    configuration_file,
+    gpu_of,
+    load,
+)
+from trainer.nn.selective_scan._problem import CROSS, Path, Scan, Ways
+from trainer.system.cache import cache_folder
+from trainer.system.once import once
 
 TAKES_HALF = True
 
-CHUNK_LENGTH = 32
-"""Tokens between two saved states. With 16 states, the saved states take half the memory of a float32 `delta`."""
-
 _LOG2_E = math.log2(math.e)
 _MIN_CAPABILITY = (7, 5)
-_WARP_SIZE = 32
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """Partition of the work into programs of one warp each."""
-
-    block_length: int
-    """Tokens held in registers at a time; divides `CHUNK_LENGTH`."""
-    block_channels: int
-    """Channels per program; at least the 32 lanes of a warp."""
-    warps_per_processor: int
-    """Target number of programs per multiprocessor. Paths are cut into spans until it is reached."""
-
+_MANY_CHANNELS = 1024
+_REGISTERS = 255
+"""Registers of a lane. Without this permission, ptxas takes fewer for the backward pass, and spills some."""
 
 FORWARD = (
     Configuration(4, 64, 16),
     Configuration(4, 64, 1),
     Configuration(8, 64, 12),
-    Configuration(4, 128, 12),
-    Configuration(4, 128, 1),
     Configuration(8, 32, 12),
 )
 BACKWARD = (
     Configuration(4, 64, 8),
-    Configuration(8, 64, 8),
-    Configuration(4, 128, 8),
-    Configuration(8, 32, 8),
+    Configuration(4, 32, 8),
+    Configuration(4, 32, 12),
 )
-"""Candidates of `_configuration`. The default is the first one that wastes less than half a warp."""
+"""Candidates of `_configuration`. The default is the first one that wastes less than a warp.
+
+Larger blocks spill registers on some GPUs. Forward, 4 tokens of 128 channels do on 10.0. Backward, where they need more
+than the 255 registers of a lane, 4 tokens of 128 channels do on 7.5, 8.0 and 9.0, 8 tokens of 32 channels on 7.5, 8.0
+and 9.0, and 8 tokens of 64 channels on each GPU that we compiled for.
+"""
 
 _chosen: dict[tuple[object, ...], Configuration] = {}
 
@@ -72,7 +75,8 @@ _chosen: dict[tuple[object, ...], Configuration] = {}
 def why_not(device: torch.device) -> str | None:
     """Return why Triton cannot run on `device`, or None if it can.
 
-    Triton builds its launcher at run time and needs a C compiler and Python's headers for that.
+    Triton builds its launcher at run time and needs a C compiler and Python's headers for that. If it can run, the
+    kernels are compiled here, by one process of the machine.
     """
     if device.type != "cuda" or torch.version.cuda is None:
         return "it runs on NVIDIA GPUs only"
@@ -83,7 +87,11 @@ def why_not(device: torch.device) -> str | None:
         _kernels()
     except ImportError as error:
         return f"Triton cannot be imported ({error}); pip install triton"
-    return None if os.name == "nt" else _missing_build_tool()  # Windows builds of Triton include a compiler
+    missing = None if os.name == "nt" else _missing_build_tool()  # Windows builds of Triton include a compiler
+    if missing is None:
+        with torch.cuda.device(device):
+            compile_once(device)
+    return missing
 
 
 def states_shape(scan: Scan) -> tuple[int, ...]:
@@ -139,6 +147,7 @@ def _backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor, config: Config
         *(states, block_states, carry),
         *(gu, gu.stride(), gdelta, gdelta.stride(), gA, gBC, gD, gbias, *job.sizes),
         CHUNK_LENGTH=CHUNK_LENGTH,
+        maxnreg=_REGISTERS,
         **job.options,
     )
     gB, gC = gBC.sum(0).chunk(2, dim=-1)
@@ -188,10 +197,10 @@ class _Job:
             ADJOINT=is_adjoint,
             **self.options,
         )
-        kernels.link_kernel[(math.ceil(channels / _WARP_SIZE), scan.A.shape[2], batch * groups)](
+        kernels.link_kernel[(math.ceil(channels / WARP_SIZE), scan.A.shape[2], batch * groups)](
             *(carry, total_dt, self.A, groups, scan.A.shape[2], channels, self.num_spans),
             ADJOINT=is_adjoint,
-            BLOCK_CHANNELS=_WARP_SIZE,
+            BLOCK_CHANNELS=WARP_SIZE,
             num_warps=1,
         )
         return carry
@@ -219,23 +228,56 @@ def _output_of_each_group(scan: Scan) -> Tensor:
     return torch.empty_like(like, dtype=torch.float32)
 
 
+def runs(
+    gy: Tensor, scan: Scan, ways: Ways, states: Tensor
+) -> Iterator[tuple[Problem, Sequence[Configuration], Callable[[Configuration], object]]]:
+    """Yield the forward and the backward pass of a scan: the kind of problem, the candidates, and how to run one."""
+    forward_pass, backward_pass = partial(_forward, scan, ways, True), partial(_backward, gy, scan, ways, states)
+    yield _problem("forward", scan), _candidates(FORWARD, scan.delta.shape[3]), forward_pass
+    yield _problem("backward", scan), _candidates(BACKWARD, scan.delta.shape[3]), backward_pass
+
+
 def _configuration(
     direction: str, candidates: Sequence[Configuration], scan: Scan, run: Callable[[Configuration], Any]
 ) -> Configuration:
-    """Return the fastest configuration for this kind of problem, measured at its first call.
+    """Return the configuration for this kind of problem: that of the file, or the fastest, measured at its first call.
 
-    Returns the default if timing is impossible (interpreter, CUDA graph capture), or if every process must give the
-    same bits: different configurations can win in different processes.
+    Returns the default if the file has none and timing is impossible (interpreter, CUDA graph capture), or if every
+    process must give the same bits: different configurations can win in different processes.
     """
-    batch, length, groups, channels = scan.delta.shape
-    candidates = [config for config in candidates if config.block_channels < channels + _WARP_SIZE]
-    if not scan.u.is_cuda or torch.are_deterministic_algorithms_enabled() or torch.cuda.is_current_stream_capturing():
+    candidates = _candidates(candidates, scan.delta.shape[3])
+    if not scan.u.is_cuda:
         return candidates[0]
-    bucket = (batch * groups).bit_length(), length.bit_length(), channels
-    key = (direction, scan.u.device, scan.u.dtype, scan.delta.dtype, *bucket)
+    problem = _problem(direction, scan)
+    tuned = _table(scan.u.device).get(problem)
+    if tuned is not None:
+        return tuned
+    if torch.are_deterministic_algorithms_enabled() or torch.cuda.is_current_stream_capturing():
+        return candidates[0]
+    key = scan.u.device, problem
     if key not in _chosen:
-        _chosen[key] = fastest(candidates, lambda config: _milliseconds(partial(run, config)))
+        _chosen[key] = fastest(candidates, lambda config: milliseconds(partial(run, config)))
     return _chosen[key]
+
+
+def _candidates(candidates: Sequence[Configuration], channels: int) -> list[Configuration]:
+    """Return those that waste less than a warp; the default is the first one."""
+    return [config for config in candidates if config.block_channels < channels + WARP_SIZE]
+
+
+def _problem(direction: str, scan: Scan) -> Problem:
+    batch, length, groups, channels = scan.delta.shape
+    u_type, delta_type = (str(x.dtype).removeprefix("torch.") for x in (scan.u, scan.delta))
+    return Problem(direction, u_type, delta_type, (batch * groups).bit_length(), length.bit_length(), channels)
+
+
+@cache
+def _gpu(device: torch.device) -> Gpu:
+    return gpu_of(device)
+
+
+def _table(device: torch.device) -> Table:
+    return load(configuration_file(), _gpu(device))
 
 
 def fastest(candidates: Sequence[Configuration], measure: Callable[[Configuration], float]) -> Configuration:
@@ -243,7 +285,7 @@ def fastest(candidates: Sequence[Configuration], measure: Callable[[Configuratio
     return min(candidates, key=measure)
 
 
-def _milliseconds(call: Callable[[], object], repeats: int = 3) -> float:
+def milliseconds(call: Callable[[], object], repeats: int = 3) -> float:
     """Return the shortest GPU time in milliseconds, after a first call that compiles."""
     call()
     times: list[float] = []
@@ -255,6 +297,64 @@ def _milliseconds(call: Callable[[], object], repeats: int = 3) -> float:
         end.synchronize()
         times.append(start.elapsed_time(end))
     return min(times)
+
+
+def compile_once(device: torch.device) -> None:
+    """Compile the kernels of all default and tuned configurations, unless Triton's cache on the disk has them.
+
+    The processes of a machine share that cache. If several start together, one compiles and the others wait.
+    """
+    tuned = _table(device)
+    forwards, backwards = (
+        _different_code(
+            [
+                *(_candidates(defaults, channels)[0] for channels in (WARP_SIZE, _MANY_CHANNELS)),
+                *(config for problem, config in tuned.items() if problem.direction == direction),
+            ]
+        )
+        for direction, defaults in (("forward", FORWARD), ("backward", BACKWARD))
+    )
+    source = FilePath(__file__).with_name("_triton_kernels.py").read_bytes()
+    parts = (source, repr((_gpu(device), forwards, backwards, CHUNK_LENGTH)).encode())
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    folder = FilePath(os.environ.get("TRITON_CACHE_DIR") or cache_folder() / "triton")
+    once(folder / f"selective-scan-{key}", lambda: launch_all(device, forwards, backwards))
+
+
+def launch_all(device: torch.device, forwards: Sequence[Configuration], backwards: Sequence[Configuration]) -> None:
+    """Launch each kernel of these configurations on small maps, in every variant that training and validation use."""
+    for config in forwards:
+        scan, ways = _small_map(device, config.block_channels)
+        for saves in (True, False):
+            _forward(scan, ways, saves, config)
+    for config in backwards:
+        scan, ways = _small_map(device, config.block_channels)
+        states = scan.A.new_zeros(states_shape(scan))
+        _backward(torch.zeros_like(scan.u), scan, ways, states, config)
+
+
+def _small_map(device: torch.device, channels: int) -> tuple[Scan, Ways]:
+    """Return a map of zeros that is cut into spans, with the alignment of SS2D's maps."""
+    length, groups, states = 2 * CHUNK_LENGTH + 1, len(CROSS), 16
+
+    def zeros(*sizes: int) -> Tensor:
+        return torch.zeros(1, *sizes, device=device)
+
+    scan = Scan(
+        u=zeros(length, 1, channels),
+        delta=zeros(length, groups, channels),
+        A=zeros(groups, channels, states)[0],
+        B=zeros(length, groups, states),
+        C=zeros(length, groups, states),
+        D=zeros(groups, channels)[0],
+        bias=zeros(groups, channels)[0],
+    )
+    return scan, Ways(length, CROSS)
+
+
+def _different_code(configurations: Sequence[Configuration]) -> list[Configuration]:
+    """Return one of all configurations that share their compiled kernels."""
+    return list({(config.block_length, config.block_channels): config for config in configurations}.values())
 
 
 def _missing_build_tool() -> str | None:
