@@ -67,7 +67,7 @@ def _along_four_paths(scan: SelectiveScan) -> CrossScan:
         delta_bias: Tensor,
         dt_weight: Tensor,
     ) -> Tensor:
-        delta = time_steps(low_rank.flatten(1, 2), dt_weight).unflatten(1, low_rank.shape[1:3])
+        delta = time_steps(low_rank.flatten(1, 2), dt_weight).view(*low_rank.shape[:4], -1)
         rows_u, rows_delta = (_laid_out(x).flatten(1, 2) for x in (u.unsqueeze(3).expand_as(delta), delta))
         A, D, delta_bias = (x.flatten(0, 1) for x in (A, D, delta_bias))
         y = scan(rows_u, rows_delta, A, _laid_out(B), _laid_out(C), D, delta_bias)

@@ -1,5 +1,6 @@
 """Check the data set and the model before the first trial, and write the files that all trials share."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,10 +8,19 @@ from trainer.data import dataset
 from trainer.data.checking import check
 from trainer.data.dataset_writer import write_resolved
 from trainer.data.opening import CONVERTED, opened
-from trainer.exceptions import DataError, ModelError
+from trainer.exceptions import DataError, ModelError, TrainerError
 from trainer.system import atomic_files, decoded_images
 from trainer.ultralytics_bridge import environment
-from tuner.contract import EndRecord, ImageCache, Outcome, PreparedRecord, PrepareRequest, Record
+from tuner.contract import (
+    COMPILE_STEP,
+    EndRecord,
+    ImageCache,
+    Outcome,
+    PreparedRecord,
+    PrepareRequest,
+    ProgressRecord,
+    Record,
+)
 from tuner.contract.data_report import encode_report
 from tuner.contract.run_folder import DATA_REPORT, log_of
 
@@ -23,6 +33,8 @@ _CHECKPOINT_BYTES_BESIDES = 2 * 2**20
 
 _MAX_SOURCES = 64
 
+logger = logging.getLogger("trainer")
+
 
 def run(request: PrepareRequest, emit: Callable[[Record], None]) -> EndRecord:
     """Check the data set and the model, and report the settings for the trials."""
@@ -31,7 +43,7 @@ def run(request: PrepareRequest, emit: Callable[[Record], None]) -> EndRecord:
     directory = Path(request.directory)
     try:
         with atomic_files.held(directory / log_of(request.type)):  # another process may prepare the same study now
-            emit(_prepared(request))
+            emit(_prepared(request, emit))
     except DataError as error:
         return EndRecord(outcome=Outcome.BAD_DATA, message=str(error))
     except ModelError as error:
@@ -39,7 +51,7 @@ def run(request: PrepareRequest, emit: Callable[[Record], None]) -> EndRecord:
     return EndRecord(outcome=Outcome.COMPLETED)
 
 
-def _prepared(request: PrepareRequest) -> PreparedRecord:
+def _prepared(request: PrepareRequest, emit: Callable[[Record], None]) -> PreparedRecord:
     """Prepare a study; read the data set first and without torch, so that a wrong path is reported in a second."""
     found = opened(request.data, Path(request.directory) / CONVERTED)
     report = check.checked(found)
@@ -58,6 +70,8 @@ def _prepared(request: PrepareRequest) -> PreparedRecord:
     decoded = dataset_scan.scan(data)
     model = models.locate(request.model)
     num_parameters = models.count_parameters(model, len(trained.names), trained.channels)
+    if request.gpus and models.has_scan(model, len(trained.names), trained.channels):
+        _compile(emit)
     return PreparedRecord(
         data=str(data),
         data_sha256=sha256,
@@ -78,6 +92,29 @@ def _prepared(request: PrepareRequest) -> PreparedRecord:
             bytes_per_square=decoded.bytes_per_square,
         ),
     )
+
+
+def _compile(emit: Callable[[Record], None]) -> None:
+    """Compile the selective scan for each kind of visible GPU, before many trials do so at the same time.
+
+    A failure is logged only: a trial on that GPU reports it, and the GPU may be busy now and not then.
+    """
+    import torch
+
+    from trainer.nn.selective_scan import scan_on
+
+    kinds: dict[object, int] = {}
+    try:
+        for index in range(torch.cuda.device_count()):
+            kinds.setdefault((torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)), index)
+    except RuntimeError:
+        logger.warning("the GPUs cannot be used", exc_info=True)
+    for done, index in enumerate(kinds.values()):
+        emit(ProgressRecord(step=COMPILE_STEP, done=done, total=len(kinds)))
+        try:
+            scan_on(f"cuda:{index}")
+        except (TrainerError, RuntimeError):
+            logger.warning("the selective scan cannot be compiled for GPU %d", index, exc_info=True)
 
 
 def _sources(trained: dataset.DataSet, data: Path, model: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from trainer.exceptions import TrainerError
+from trainer.system.cache import cache_folder
 
 TESTED_VERSION = "8.4.190"
 """Only version of ultralytics that this bridge is tested with."""
@@ -45,11 +46,23 @@ def isolate() -> None:
     if not any(variable in os.environ for variable in _ALLOCATOR):
         os.environ[_ALLOCATOR[0]] = "expandable_segments:True"
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # torch loads nothing if both are set
+    if "TRITON_CACHE_DIR" not in os.environ and (compiled := _folder_for_compiled_kernels()) is not None:
+        os.environ["TRITON_CACHE_DIR"] = str(compiled)
     if "TRAINER_ISOLATED" in os.environ:  # inherited by forks, and by the ranks of a multi-GPU run
         return
     folder = Path(tempfile.mkdtemp(prefix="trainer-settings-"))
     os.environ.update(YOLO_CONFIG_DIR=str(folder), TRAINER_ISOLATED="1")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _folder_for_compiled_kernels() -> Path | None:
+    """Return a folder that all trainers of this user share, or None if it cannot be written."""
+    folder = cache_folder() / "triton"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def configure() -> None:

@@ -17,6 +17,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from trainer.exceptions import ModelError
 from trainer.models import MODEL_NAMES, model_yaml
+from trainer.nn import SS2D
 from trainer.system import atomic_files
 from trainer.ultralytics_bridge import checkpoints, heads, model_files
 
@@ -68,11 +69,19 @@ def count_parameters(model: str, num_classes: int, channels: int = 3) -> int:
     Raises:
         ModelError: It is not a detector, or cannot be built.
     """
+    return sum(p.numel() for p in _built(model, num_classes, channels).parameters())
+
+
+def has_scan(model: str, num_classes: int, channels: int = 3) -> bool:
+    """Check whether a located model contains selective scans; the errors are those of `count_parameters`."""
+    return any(isinstance(module, SS2D) for module in _built(model, num_classes, channels).modules())
+
+
+def _built(model: str, num_classes: int, channels: int) -> DetectionModel:
     with faults_told(model):
         cfg: Any = checkpoints.load(model)[0].yaml if model.endswith(".pt") else yaml_model_load(model)
         heads.check(cfg, model)
-        net = DetectionModel(cfg, ch=channels, nc=num_classes, verbose=False)
-    return sum(p.numel() for p in net.parameters())
+        return DetectionModel(cfg, ch=channels, nc=num_classes, verbose=False)
 
 
 def digest(model: str) -> str:

@@ -11,7 +11,7 @@ strings "nan", "inf" and "-inf". Readers ignore fields that they do not know, an
 answers what it cannot read with `end`, outcome `error`, and one line that says why.
 
     request          records, in this order                 asked by
-    prepare          started?, prepared, end                tune run, train, promote, export
+    prepare          started?, progress..., prepared, end   tune run, train, promote, export
     train            started, (progress..., epoch)..., end  tune run, train, promote
     check_data       started, progress..., cleaned?, end    tune data check; tune run and train without a model
     preview          started, previewed, end                tune preview
@@ -68,7 +68,7 @@ from tuner.contract.codec import (
     decode,
     encode,
 )
-from tuner.contract.data_report import TRAIN_STEP, CleanedRecord, DataCheckRequest, ProgressRecord
+from tuner.contract.data_report import COMPILE_STEP, TRAIN_STEP, CleanedRecord, DataCheckRequest, ProgressRecord
 from tuner.contract.device_check import DeviceCheck, DeviceCheckRecord, DeviceCheckRequest, Table
 from tuner.contract.environment import EnvironmentRecord, EnvironmentRequest, Gpu
 from tuner.contract.measuring import Latency, MeasuredRecord, MeasureRequest
@@ -91,6 +91,7 @@ from tuner.contract.preview import PreviewRecord, PreviewRequest, SheetSettings
 from tuner.contract.run_folder import WEIGHTS
 
 __all__ = [
+    "COMPILE_STEP",
     "CONTRACT_VERSION",
     "FULL_RUN_DEFAULTS",
     "METRICS",

@@ -36,16 +36,21 @@ TRAIN_STEP = "train"
 """Step of the progress within an epoch."""
 
 
+COMPILE_STEP = "compile"
+"""Step of a preparation that compiles for the GPUs, which takes seconds."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressRecord:
-    """Report the progress of a check, or of training within an epoch."""
+    """Report the progress of a check, of a preparation, or of training within an epoch."""
 
     type: ClassVar[str] = "progress"
     step: str
-    """Part of a check; in training, `TRAIN_STEP`: batches of the epoch that follows the last `EpochRecord`."""
+    """Part of a check; in training, `TRAIN_STEP`: batches of the epoch that follows the last `EpochRecord`; in a
+    preparation, `COMPILE_STEP`."""
     done: int
     total: int
-    """Number of images in this step of a check, or of batches in the epoch."""
+    """Number of images in this step of a check, of batches in the epoch, or of kinds of GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -42,6 +42,8 @@ class PrepareRequest:
     """Model name (mamba-yolo-t), path of a model YAML that the trainer knows, or path of a .pt to start from."""
     directory: str
     """Absolute path of an existing folder for files that the trainer keeps for the study."""
+    gpus: bool = False
+    """True if trials will use the visible GPUs of this machine; a trainer may compile for them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

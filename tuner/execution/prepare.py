@@ -3,13 +3,20 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuner.contract import Outcome, PreparedRecord, PrepareRequest, Record
+from tuner.contract import COMPILE_STEP, Outcome, PreparedRecord, PrepareRequest, ProgressRecord, Record
 from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.execution.single_request import carry_out, nothing
 
 
 def prepared_by(
-    command: Sequence[str], data: str, model: str, directory: Path, *, meanwhile: Callable[[], None] = nothing
+    command: Sequence[str],
+    data: str,
+    model: str,
+    directory: Path,
+    *,
+    gpus: bool = False,
+    on_compile: Callable[[], None] = nothing,
+    meanwhile: Callable[[], None] = nothing,
 ) -> PreparedRecord:
     """Have the trainer check a data set and a model.
 
@@ -18,6 +25,8 @@ def prepared_by(
         data: Data set, as in the `PrepareRequest`.
         model: Model, as in the `PrepareRequest`.
         directory: Folder of the study.
+        gpus: True to compile for the visible GPUs of this machine.
+        on_compile: Called when the trainer starts to do so.
         meanwhile: Work to do while the trainer is busy; called once a second.
 
     Raises:
@@ -31,8 +40,10 @@ def prepared_by(
         nonlocal prepared
         if isinstance(record, PreparedRecord):
             prepared = record
+        elif isinstance(record, ProgressRecord) and record.step == COMPILE_STEP:
+            on_compile()
 
-    request = PrepareRequest(data=data, model=model, directory=str(directory))
+    request = PrepareRequest(data=data, model=model, directory=str(directory), gpus=gpus)
     end = carry_out(command, request, on_record, meanwhile=meanwhile)
     if end.outcome == Outcome.BAD_DATA:
         raise DataError(end.message)

@@ -108,7 +108,15 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
         view.note(f"study {options.name} in {options.paths.root}")
         view.preparing("checking the data set and the model")
         trainer, load = options.machines.trainer, partial(load_ray, signals)
-        prepared = prepared_by(trainer, options.data, options.model, options.paths.root, meanwhile=load)
+        prepared = prepared_by(
+            trainer,
+            options.data,
+            options.model,
+            options.paths.root,
+            gpus=options.machines.gpus != 0 and options.machines.address is None,
+            on_compile=lambda: view.preparing("compiling the selective scan for the GPUs"),
+            meanwhile=load,
+        )
         view.preparing("opening the study")
         with driven_study(lease, _spec(options, prepared), options.paths.journal, view.note) as study:
             end.reads(study)

@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import hear_all
 from tests.support.coco_json import coco_of, put_json
 from trainer.commands import prepare
 from trainer.data.dataset import resolve
+from trainer.exceptions import DeviceError
+from trainer.nn import selective_scan
 from trainer.system import atomic_files
-from tuner.contract import EpochRecord, Outcome, PreparedRecord, PrepareRequest
+from tuner.contract import COMPILE_STEP, EpochRecord, Outcome, PreparedRecord, PrepareRequest, ProgressRecord
 
 
 def test_two_do_not_prepare_one_study_at_once(tmp_path):
@@ -79,3 +82,56 @@ def test_changed_coco_json_is_another_data_set_and_a_moved_one_is_not(trainer, c
     content["annotations"][0]["bbox"][2] /= 2
     file.write_text(json.dumps(content))
     assert prepare_at(trainer, moved, tmp_path / "third").data_sha256 != first.data_sha256
+
+
+class Gpus:
+    """Visible GPUs: their names, and the scans that were tried on them."""
+
+    def __init__(self, monkeypatch, names, error=None):
+        self.tried = []
+
+        def scan_on(device):
+            self.tried.append(device)
+            if error is not None:
+                raise error
+            return "triton"
+
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: names[index])
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+        monkeypatch.setattr(selective_scan, "scan_on", scan_on)
+
+
+def prepare_here(tmp_path, data_yaml, *, gpus=True, model="mamba-yolo-n"):
+    records = []
+    request = PrepareRequest(data=str(data_yaml), model=model, directory=str(tmp_path), gpus=gpus)
+    assert prepare.run(request, records.append).outcome == Outcome.COMPLETED
+    assert isinstance(records[-1], PreparedRecord)
+    return [record for record in records if isinstance(record, ProgressRecord)]
+
+
+def test_the_scan_is_compiled_once_for_each_kind_of_gpu(monkeypatch, tmp_path, data_yaml):
+    gpus = Gpus(monkeypatch, ["H100", "H100", "L4"])
+    assert prepare_here(tmp_path, data_yaml) == [
+        ProgressRecord(step=COMPILE_STEP, done=0, total=2),
+        ProgressRecord(step=COMPILE_STEP, done=1, total=2),
+    ]
+    assert gpus.tried == ["cuda:0", "cuda:2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [([], {}), (["H100"], {"gpus": False}), (["H100"], {"model": "yolov8n.yaml"})],
+    ids=["no GPU", "trials on the CPU", "a model without scans"],
+)
+def test_nothing_is_compiled_that_no_trial_needs(monkeypatch, tmp_path, data_yaml, names, options):
+    gpus = Gpus(monkeypatch, names)
+    assert prepare_here(tmp_path, data_yaml, **options) == []
+    assert gpus.tried == []
+
+
+@pytest.mark.parametrize("error", [DeviceError("no scan works"), RuntimeError("CUDA error: out of memory")])
+def test_a_gpu_that_does_not_work_now_does_not_end_the_preparation(monkeypatch, tmp_path, data_yaml, caplog, error):
+    Gpus(monkeypatch, ["H100"], error)
+    prepare_here(tmp_path, data_yaml)
+    assert "cannot be compiled for GPU 0" in caplog.text
