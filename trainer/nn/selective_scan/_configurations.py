@@ -132,6 +132,7 @@ def keep(path: Path, *, resumes: bool) -> None:
             except OSError:
                 content = b""
         atomic_files.write_whole(path, content or _encoded({}))
+        load.cache_clear()
     os.environ[CONFIGURATION_VARIABLE] = str(path)
 
 
