@@ -11,6 +11,7 @@ from tuner.contract.messages import ParamValue
 class DeviceCheck(StrEnum):
     """Check of a device, in the order in which `tune doctor --gpu` makes them."""
 
+    SCAN_TUNING = "scan-tuning"
     SCAN_ACCURACY = "scan-accuracy"
     SCAN_SPEED = "scan-speed"
     MODEL_SPEED = "model-speed"

@@ -19,9 +19,11 @@ from trainer.device_check import (  # noqa: E402 - only after the environment is
     model_speed,
     scan_accuracy,
     scan_speed,
+    scan_tuning,
     sharing,
 )
-from trainer.nn.selective_scan import NAMES, cross_selective_scan, scan_on  # noqa: E402
+from trainer.nn.selective_scan import NAMES, cross_selective_scan, scan_on, tuning  # noqa: E402
+from trainer.nn.selective_scan.tuning import Configuration, Gpu, MapShape, Problem  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -84,6 +86,56 @@ def test_scans_that_do_not_work_here_are_named_with_the_reason(monkeypatch):
 def test_an_error_is_a_share_of_the_largest_entry(got, error):
     found = cases.relative_error([torch.tensor(got)], [torch.tensor([1.0, 2.0]).double()])
     assert found == pytest.approx(error, nan_ok=True)
+
+
+# Configurations of the Triton kernels
+
+
+def test_a_cpu_has_nothing_to_tune():
+    record = scan_tuning.run(CPU, small=True)
+    assert (record.tables, record.notes) == ((), ("only the Triton scan of GPUs has configurations to choose from",))
+
+
+def test_a_gpu_without_triton_is_told_why(monkeypatch):
+    monkeypatch.setattr(scan_tuning, "scans_on", lambda device: ({"torch": None}, ["triton: no compiler"]))
+    record = scan_tuning.run(torch.device("cuda:0"), small=True)
+    assert (record.tables, record.notes) == ((), ("triton: no compiler",))
+
+
+def test_the_fastest_configurations_are_kept_for_later_runs(monkeypatch, tmp_path):
+    forward, backward = (Problem(way, "float32", "float32", 7, 15, 64) for way in ("forward", "backward"))
+    fast, slow = Configuration(4, 64, 16), Configuration(8, 64, 12)
+
+    def tune(device, shapes, *, on_time):
+        assert shapes == [MapShape(16, 160, 160, 64)]
+        for problem, config, ms in ((forward, slow, 3.0), (forward, fast, 2.0), (backward, slow, 5.0)):
+            on_time(problem, config, ms)
+        return {forward: fast, backward: slow}
+
+    gpu = Gpu("NVIDIA H100", "9.0", "3.8.0")
+    monkeypatch.setenv("MAMBA_YOLO_SCAN_CONFIG", str(tmp_path / "kept.json"))
+    monkeypatch.setattr(scan_tuning, "scans_on", lambda device: ({"triton": None}, []))
+    monkeypatch.setattr(scan_tuning, "SIDES_AND_CHANNELS", ((160, 64),))
+    monkeypatch.setattr(tuning, "gpu_of", lambda device: gpu)
+    monkeypatch.setattr(tuning, "tune", tune)
+    record = scan_tuning.run(torch.device("cuda:0"), small=False)
+    assert tuning.load(tmp_path / "kept.json", gpu) == {forward: fast, backward: slow}
+    assert [(row["pass"], row["ms"], row["kept"]) for row in rows(record)] == [
+        ("forward", 3.0, False),
+        ("forward", 2.0, True),
+        ("backward", 5.0, True),
+    ]
+    assert record.notes == (f"kept for all later runs on GPUs of this kind: {tmp_path / 'kept.json'}",)
+
+
+def test_a_file_that_cannot_be_written_is_a_note_and_loses_no_times(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MAMBA_YOLO_SCAN_CONFIG", str(tmp_path / "file" / "kept.json"))
+    monkeypatch.setattr(scan_tuning, "scans_on", lambda device: ({"triton": None}, []))
+    monkeypatch.setattr(tuning, "gpu_of", lambda device: Gpu("A", "9.0", "3"))
+    monkeypatch.setattr(tuning, "tune", lambda device, shapes, *, on_time: {})
+    (note,) = scan_tuning.run(torch.device("cuda:0"), small=False).notes
+    assert note.startswith("the configurations could not be kept: ")
 
 
 # Speed
@@ -203,4 +255,4 @@ def test_every_check_has_its_module():
 def test_an_unknown_check_is_answered_as_unsupported():
     end, heard = asked("temperature")
     assert (end.outcome, heard) == (Outcome.UNSUPPORTED, [])
-    assert "A check must be one of scan-accuracy, " in end.message
+    assert "A check must be one of scan-tuning, " in end.message

@@ -73,7 +73,7 @@ def test_a_problem_fails_the_command_after_all_checks(doctor, tmp_path):
     [
         (("--gpu",), 5, "--gpu needs a GPU that torch can use, but there is none"),
         (("--gpu", "--cpu"), 2, "--gpu and --cpu exclude each other, but both are given; omit one."),
-        (("--cpu", "--only", "speed"), 2, "--only must be one of scan-accuracy, "),
+        (("--cpu", "--only", "speed"), 2, "--only must be one of scan-tuning, scan-accuracy, "),
     ],
 )
 def test_wrong_options_are_one_line(doctor, arguments, code, told):

@@ -58,6 +58,7 @@ def tune(
     shapes: Sequence[MapShape],
     *,
     milliseconds: Callable[[Callable[[], object]], float] = _triton.milliseconds,
+    on_time: Callable[[Problem, Configuration, float], None] = lambda problem, config, ms: None,
 ) -> dict[Problem, Configuration]:
     """Time every candidate, forward and backward, on maps of these shapes, and return the fastest ones.
 
@@ -67,6 +68,7 @@ def tune(
         device: CUDA device on which Triton works.
         shapes: Shapes to measure, in float32, as SS2D scans them.
         milliseconds: Measure of the time that a call takes.
+        on_time: Called with the time of each candidate in milliseconds.
     """
     table: dict[Problem, Configuration] = {}
     for shape in shapes:
@@ -76,6 +78,8 @@ def tune(
             if problem not in table:
                 times = [milliseconds(partial(run, config)) for config in candidates]
                 table[problem] = candidates[times.index(min(times))]
+                for config, ms in zip(candidates, times, strict=True):
+                    on_time(problem, config, ms)
     return table
 
 

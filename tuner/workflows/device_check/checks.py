@@ -23,6 +23,7 @@ from tuner.workflows.device_check import faults, search
 from tuner.workflows.device_check.results import CheckResult, Status, last_lines
 
 _LIMITS_S = {
+    DeviceCheck.SCAN_TUNING: 420,
     DeviceCheck.SCAN_ACCURACY: 300,
     DeviceCheck.SCAN_SPEED: 300,
     DeviceCheck.MODEL_SPEED: 420,

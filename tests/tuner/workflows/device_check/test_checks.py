@@ -16,7 +16,10 @@ from tuner.workflows.device_check.checks import Scope
 from tuner.workflows.device_check.results import Status
 from tuner.workflows.doctor import Findings
 
-TRAINER_CHECKS = ("scan-accuracy", "scan-speed", "model-speed", "determinism", "memory", "sharing", "loading")
+TRAINER_CHECKS = (
+    *("scan-tuning", "scan-accuracy", "scan-speed", "model-speed"),
+    *("determinism", "memory", "sharing", "loading"),
+)
 H100, T4 = (Gpu(name=name, memory_gib=80.0) for name in ("H100", "T4"))
 
 
@@ -55,7 +58,7 @@ def test_a_cpu_gets_every_check():
 def test_gpus_of_one_kind_all_compute_and_the_first_is_measured():
     plan = planned((H100, H100))
     assert [device for name, device in plan if name == "scan-accuracy"] == ["cuda:0", "cuda:1"]
-    assert {device for name, device in plan if name in TRAINER_CHECKS[1:]} == {"cuda:0"}
+    assert {device for name, device in plan if name in set(TRAINER_CHECKS) - {"scan-accuracy"}} == {"cuda:0"}
     assert ("ranks", "cuda:0, cuda:1") in plan
     assert ("search", "cuda:0, cuda:1") in plan
 
@@ -272,7 +275,7 @@ def test_without_a_gpu_the_checks_of_gpus_are_refused_with_the_remedy(trainer, t
 
 
 def test_an_unknown_check_is_refused_with_the_known_ones(trainer, tmp_path):
-    with pytest.raises(UsageError, match=r"--only must be one of scan-accuracy, .*search, but got speed\."):
+    with pytest.raises(UsageError, match=r"--only must be one of scan-tuning, .*search, but got speed\."):
         a_session(trainer, tmp_path, only=["memory", "speed"])
 
 
