@@ -66,7 +66,7 @@ BACKWARD = (
 
 Larger blocks spill registers on some GPUs. Forward, 4 tokens of 128 channels do on 10.0. Backward, where they need more
 than the 255 registers of a lane, 4 tokens of 128 channels do on 7.5, 8.0 and 9.0, 8 tokens of 32 channels on 7.5, 8.0
-and 9.0, and 8 tokens of 64 channels on each GPU that we compiled for.
+and 9.0, and 8 tokens of 64 channels on all from 7.5 to 9.0.
 """
 
 _chosen: dict[tuple[object, ...], Configuration] = {}
