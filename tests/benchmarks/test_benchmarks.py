@@ -60,3 +60,11 @@ def test_profile_shares_out_the_whole_training_step(tmp_path):
     assert sum(shares.values()) == pytest.approx(1)
     assert sum(x["share"] for x in found["costs"] if x["operator"] != "all") == pytest.approx(1)
     assert f"a training step with the scan '{found['ours']}'" in found["output"]
+
+
+def test_memory_that_a_step_keeps_is_counted_in_both_precisions():
+    command = [sys.executable, "-m", "benchmarks.kept_memory", "--imgsz", "64", "--models", "mamba-yolo-n"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    model, amp_mib, float32_mib = done.stdout.splitlines()[-1].strip("| ").split(" | ")
+    assert model == "mamba-yolo-n"
+    assert min(float(amp_mib), float(float32_mib)) > 1

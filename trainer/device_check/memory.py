@@ -9,7 +9,7 @@ from trainer.device_check.model_speed import half_on
 from trainer.ultralytics_bridge.synthetic import SyntheticDetector
 from tuner.contract import DeviceCheckRecord, ParamValue, Table
 
-_MODELS = ("mamba-yolo-n", "mamba-yolo-t", "mamba-yolo-b", "mamba-yolo-l", "yolov8n.yaml", "yolov8s.yaml")
+MODELS = ("mamba-yolo-n", "mamba-yolo-t", "mamba-yolo-b", "mamba-yolo-l", "yolov8n.yaml", "yolov8s.yaml")
 _SMALL_MODELS = ("mamba-yolo-n", "yolov8n.yaml")
 _IMGSZ = 640
 _SMALL_IMGSZ = 64
@@ -21,8 +21,11 @@ def run(device: torch.device, *, small: bool) -> DeviceCheckRecord:
     """Measure each model; the largest batch is searched on a GPU only."""
     imgsz = _SMALL_IMGSZ if small else _IMGSZ
     rows: list[dict[str, ParamValue]] = []
-    for model in _SMALL_MODELS if small else _MODELS:
-        row: dict[str, ParamValue] = {"model": model, "kept_mib_per_image": _kept_bytes(model, imgsz, device) / 2**20}
+    for model in _SMALL_MODELS if small else MODELS:
+        row: dict[str, ParamValue] = {
+            "model": model,
+            "kept_mib_per_image": kept_bytes(model, imgsz, device, half=half_on(device)) / 2**20,
+        }
         if device.type == "cuda":
             row |= _largest_batch(model, imgsz, device)
         rows.append(row)
@@ -30,9 +33,16 @@ def run(device: torch.device, *, small: bool) -> DeviceCheckRecord:
     return DeviceCheckRecord(tables=(Table(title=f"Training at {imgsz} pixels", rows=tuple(rows)),), notes=notes)
 
 
-def _kept_bytes(model: str, imgsz: int, device: torch.device) -> int:
-    """Count the bytes that forward keeps for backward for one image, without the weights."""
-    detector = SyntheticDetector(model, imgsz, 1, device, half=half_on(device))
+def kept_bytes(model: str, imgsz: int, device: torch.device, *, half: torch.dtype | None) -> int:
+    """Count the bytes that forward keeps for backward, for one image and without the weights.
+
+    Args:
+        model: Model name or YAML.
+        imgsz: Side of the image in pixels.
+        device: Device to compute on.
+        half: Type of autocast; None for float32.
+    """
+    detector = SyntheticDetector(model, imgsz, 1, device, half=half)
     weights = {x.untyped_storage().data_ptr() for x in detector.model.state_dict().values()}
     kept: dict[int, int] = {}
 
