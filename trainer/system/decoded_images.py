@@ -242,7 +242,11 @@ class DecodedImages:
             os.close(file)
 
     def _make_room(self, file: int, size: int) -> bool:
-        """Count all entries again, and remove the oldest ones until another fits; return whether it does."""
+        """Count all entries again, and remove the oldest ones until another fits; return whether it does.
+
+        The count can miss an entry that is renamed meanwhile, at most one of each writer. A lock for each rename would
+        prevent it, but slow all writers down.
+        """
         now_s = time.time()
         entries = sorted(self._entries(now_s))
         total = sum(entry.size for entry in entries)
