@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tuner.exceptions import MachineError, UsageError
@@ -20,7 +21,7 @@ _ORDER_VARIABLE = "CUDA_DEVICE_ORDER"
 _PART = "MIG-"
 _UUIDS = ("GPU-", _PART)
 _LISTED = re.compile(r"^(\s*)(?:GPU|MIG) .*\(UUID: ([^)]+)\)")
-_USAGE = ("index", "uuid", "memory.used", "memory.total", "utilization.gpu")
+_USAGE = ("index", "uuid", "memory.used", "memory.total", "utilization.gpu", "name")
 
 _TIMEOUT_S = 20.0
 """Timeout of nvidia-smi, which takes seconds while no process uses the driver, and hangs if the driver does."""
@@ -130,20 +131,54 @@ def are_parts(environment: MutableMapping[str, str]) -> bool:
     return environment.get(VARIABLE, "").startswith(_PART)
 
 
-def busy_notes(environment: MutableMapping[str, str]) -> Iterator[str]:
-    """Describe each visible GPU that other processes use, in one line."""
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """Use of a GPU, as nvidia-smi tells it."""
+
+    index: str
+    used_gib: float
+    total_gib: float
+    busy_percent: str
+    name: str
+
+
+def gpu_notes(environment: MutableMapping[str, str]) -> Iterator[str]:
+    """Describe in one line each the visible GPUs that other processes use, and those that differ from each other."""
+    used = list(_visible_usage(environment))
+    yield from _differences(used)
+    for gpu in used:
+        if gpu.used_gib > _BUSY_SHARE * gpu.total_gib:
+            yield (
+                f"GPU {gpu.index} is in use: {gpu.used_gib:.1f} of {gpu.total_gib:.1f} GiB, "
+                f"{gpu.busy_percent} % busy; runs there may lack memory (--gpus with a list of others leaves it out)"
+            )
+
+
+def _differences(gpus: Sequence[_Usage]) -> Iterator[str]:
+    """Describe the kinds of GPUs, if there are several: a search takes them for equal."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for gpu in gpus:
+        kinds.setdefault((gpu.name, f"{gpu.total_gib:.0f} GiB"), []).append(gpu.index)
+    if len(kinds) < 2:
+        return
+    named = "; ".join(f"{','.join(indices)}: {name}, {memory}" for (name, memory), indices in kinds.items())
+    most = max(kinds.values(), key=len)
+    choice = ",".join(most) if len(most) > 1 else f"{most[0]},"
+    yield (
+        f"the GPUs differ ({named}); sizes that fit are measured on one of them, and times of trials are compared; "
+        f"to use one kind: --gpus {choice}"
+    )
+
+
+def _visible_usage(environment: MutableMapping[str, str]) -> Iterator[_Usage]:
     shown = visible(environment.get(VARIABLE), _listed())
     output = _nvidia_smi(f"--query-gpu={','.join(_USAGE)}", "--format=csv,noheader,nounits") or ""
     for row in csv.reader(output.splitlines(), skipinitialspace=True):
         if len(row) != len(_USAGE) or not row[2].isdecimal() or not row[3].isdecimal():  # [N/A] with MIG
             continue
-        index, uuid, used_mib, total_mib, busy_percent = row
-        is_shown = shown is None or any(name == index or uuid.startswith(name) for name in shown)
-        if is_shown and int(used_mib) > _BUSY_SHARE * int(total_mib):
-            yield (
-                f"GPU {index} is in use: {int(used_mib) / 1024:.1f} of {int(total_mib) / 1024:.1f} GiB, "
-                f"{busy_percent} % busy; runs there may lack memory (--gpus with a list of others leaves it out)"
-            )
+        index, uuid, used_mib, total_mib, busy_percent, name = row
+        if shown is None or any(entry == index or uuid.startswith(entry) for entry in shown):
+            yield _Usage(index, int(used_mib) / 1024, int(total_mib) / 1024, busy_percent, name)
 
 
 def _is_known(entry: str, gpus: Sequence[Gpu] | None) -> bool:

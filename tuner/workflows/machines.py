@@ -120,7 +120,7 @@ def looked_over(
     Raises:
         MachineError: There is no room for one loader of each trial.
     """
-    note_busy_gpus(slots, options.machines, on_event)
+    note_gpus(slots, options.machines, on_event)
     return with_fitting_loaders(slots, options, prepared, on_event)
 
 
@@ -182,10 +182,10 @@ def shared_images(
     )
 
 
-def note_busy_gpus(slots: "Slots", machines: Machines, on_event: Callable[[str], None]) -> None:
-    """Report each GPU of this machine that other processes use; those of a cluster are not looked at."""
-    from tuner.execution.visible_gpus import busy_notes
+def note_gpus(slots: "Slots", machines: Machines, on_event: Callable[[str], None]) -> None:
+    """Report GPUs of this machine that are busy, or of several kinds; those of a cluster are not looked at."""
+    from tuner.execution.visible_gpus import gpu_notes
 
     if slots.gpus_per_trial and machines.address is None:
-        for line in busy_notes(os.environ):
+        for line in gpu_notes(os.environ):
             on_event(line)

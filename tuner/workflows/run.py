@@ -51,7 +51,7 @@ from tuner.workflows.machines import (
     held_study,
     load_ray,
     looked_over,
-    note_busy_gpus,
+    note_gpus,
     shared_images,
     watched_machines,
 )
@@ -241,7 +241,7 @@ def promote(
         length = epochs or study.spec.promote_epochs
         view.preparing("starting Ray")
         with watched_machines(machines, study, signals, end) as slots:
-            note_busy_gpus(slots, machines, view.note)
+            note_gpus(slots, machines, view.note)
             session = _Session(
                 study=study,
                 paths=paths,

@@ -67,7 +67,7 @@ def test_trials_on_a_cpu_have_no_loaders_and_other_machines_are_not_looked_at(fo
 
 
 def test_a_busy_gpu_is_told(found, tmp_path, monkeypatch):
-    place = fake_nvidia_smi.install(tmp_path, {"GPU-a": ()}, "0, GPU-a, 40000, 81559, 90")
+    place = fake_nvidia_smi.install(tmp_path, {"GPU-a": ()}, "0, GPU-a, 40000, 81559, 90, NVIDIA H100")
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     _, told = found()
