@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tuner.workflows.device_check.report import Report
     from tuner.workflows.doctor import Findings
 
+_MAX_MINUTES = 30.0
+
 
 def doctor(
     home: Home = DEFAULT_HOME,
@@ -36,30 +38,39 @@ def doctor(
         list[str] | None,
         typer.Option(metavar="CHECK", help="Make only this check of --gpu or --cpu, such as memory; may be repeated."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the report of --gpu or --cpu.")] = Path(),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for the report of --gpu or --cpu. Default: the current folder."),
+    ] = None,
     max_minutes: Annotated[
-        float, typer.Option(min=1.0, metavar="MINUTES", help="End the checks of --gpu or --cpu after this time.")
-    ] = 30.0,
+        float | None,
+        typer.Option(min=1.0, metavar="MINUTES", help="End the checks of --gpu or --cpu after this time. Default: 30."),
+    ] = None,
 ) -> None:
-    """Check this machine: versions, devices, folders, and the `tune` on the path. Run it first on a new GPU: --gpu."""
+    """Check this machine: versions, devices, folders, the `tune` on the path; with --gpu, also measure its GPUs."""
+    from tuner.workflows.device_check import session
+    from tuner.workflows.device_check.checks import named
     from tuner.workflows.doctor import examine
 
     if on_gpu and on_cpu:
         raise UsageError("--gpu and --cpu exclude each other, but both are given; omit one.")
+    if not (on_gpu or on_cpu):
+        given = {"--only": only, "--out": out, "--max-minutes": max_minutes}
+        if unused := [option for option, value in given.items() if value]:
+            raise UsageError(f"{unused[0]} belongs to the checks of a device; add --gpu, or --cpu to try them.")
+    chosen = named(only or ())
     command = trainer_command(trainer)
     findings = examine(home.absolute(), command)
     if on_gpu or on_cpu:
-        from tuner.workflows.device_check import checks, session
-
-        folder = out.absolute()
+        folder = (out or Path()).absolute()
         measure = partial(
             session.run,
             findings,
             command,
             folder,
             on_cpu=on_cpu,
-            limit_s=60 * max_minutes,
-            only=only or checks.NAMES,
+            limit_s=60 * (max_minutes or _MAX_MINUTES),
+            only=chosen,
         )
         _measure(findings, measure, folder, as_json=as_json)
     elif as_json:

@@ -73,6 +73,8 @@ def test_a_problem_fails_the_command_after_all_checks(doctor, tmp_path):
     [
         (("--gpu",), 5, "--gpu needs a GPU that torch can use, but there is none"),
         (("--gpu", "--cpu"), 2, "--gpu and --cpu exclude each other, but both are given; omit one."),
+        (("--only", "memory"), 2, "--only belongs to the checks of a device; add --gpu, or --cpu to try them."),
+        (("--out", "reports"), 2, "--out belongs to the checks of a device; add --gpu"),
         (("--cpu", "--only", "speed"), 2, "--only must be one of scan-tuning, scan-accuracy, "),
     ],
 )

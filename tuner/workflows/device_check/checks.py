@@ -17,6 +17,7 @@ from tuner.contract import (
     Outcome,
     Record,
 )
+from tuner.exceptions import UsageError
 from tuner.execution.single_request import ask
 from tuner.system.scratch import scratch_folder
 from tuner.workflows.device_check import faults, search
@@ -66,6 +67,17 @@ class _Planned:
     device: str
     make: Callable[[float], CheckResult]
     """Function that makes the check within a number of seconds."""
+
+
+def named(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the checks with these names; all if there is none.
+
+    Raises:
+        UsageError: There is no check with one of these names.
+    """
+    if unknown := sorted(set(names).difference(NAMES)):
+        raise UsageError(f"--only must be one of {', '.join(NAMES)}, but got {', '.join(unknown)}.")
+    return tuple(names) or NAMES
 
 
 def run(scope: Scope, *, on_begin: Callable[[str, str], None]) -> Iterator[CheckResult]:

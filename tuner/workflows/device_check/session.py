@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuner.exceptions import MachineError, UsageError
+from tuner.exceptions import MachineError
 from tuner.system.signals import trapped_signals
 from tuner.workflows.device_check import checks, report
 from tuner.workflows.device_check.report import Report
@@ -38,11 +38,8 @@ def run(
         on_result: Function that receives each result.
 
     Raises:
-        UsageError: There is no check with one of these names.
         MachineError: There is no GPU, the folder cannot be written, or the trainer does not know the request.
     """
-    if unknown := sorted(set(only).difference(checks.NAMES)):
-        raise UsageError(f"--only must be one of {', '.join(checks.NAMES)}, but got {', '.join(unknown)}.")
     if not on_cpu and not findings.gpus:
         raise MachineError(
             "--gpu needs a GPU that torch can use, but there is none (`tune doctor` lists what it finds); "

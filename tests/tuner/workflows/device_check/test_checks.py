@@ -274,9 +274,11 @@ def test_without_a_gpu_the_checks_of_gpus_are_refused_with_the_remedy(trainer, t
         a_session(trainer, tmp_path, on_cpu=False)
 
 
-def test_an_unknown_check_is_refused_with_the_known_ones(trainer, tmp_path):
+def test_an_unknown_check_is_refused_with_the_known_ones():
     with pytest.raises(UsageError, match=r"--only must be one of scan-tuning, .*search, but got speed\."):
-        a_session(trainer, tmp_path, only=["memory", "speed"])
+        checks.named(["memory", "speed"])
+    assert checks.named(["memory"]) == ("memory",)
+    assert checks.named([]) == checks.NAMES
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_check(trainer, tmp_path):
