@@ -1,6 +1,6 @@
 """Train in float32, bfloat16 and float16 on a CPU, with autocast and a scaler of the gradients as on a GPU.
 
-    python -m benchmarks.half_precision RESULTS.jsonl --models mamba-yolo-n yolov8n --epochs 40
+    python -m benchmarks.half_precision RESULTS.jsonl --models mamba-yolo-n yolov8n.yaml --epochs 40
     python -m benchmarks.half_precision RESULTS.jsonl --report
 
 ultralytics trains in float32 on a CPU. Here it gets the CPU's autocast and scaler in the place of those for CUDA. The
@@ -104,8 +104,10 @@ def train(model: str, precision: str, *, epochs: int, imgsz: int, seed: int, ima
     heard: list[Record] = []
     place = folder / f"{model}-{precision}-{seed}"
     place.mkdir(parents=True, exist_ok=True)
-    prepare.run(PrepareRequest(data=str(data), model=model, directory=str(place)), heard.append)
-    prepared = next(record for record in heard if isinstance(record, PreparedRecord))
+    end = prepare.run(PrepareRequest(data=str(data), model=model, directory=str(place)), heard.append)
+    prepared = next((record for record in heard if isinstance(record, PreparedRecord)), None)
+    if prepared is None:
+        raise SystemExit(end.message)
     request = TrainRequest(
         study="half-precision",
         trial=0,
@@ -162,7 +164,7 @@ def main() -> None:
     """Train what is missing from the results, and report all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, metavar="RESULTS.jsonl")
-    parser.add_argument("--models", nargs="+", default=["mamba-yolo-n", "yolov8n"])
+    parser.add_argument("--models", nargs="+", default=["mamba-yolo-n", "yolov8n.yaml"])
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS, choices=PRECISIONS)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--imgsz", type=int, default=64)

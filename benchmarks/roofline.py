@@ -44,10 +44,15 @@ _VIEWS = frozenset(
         *("alias", "as_strided", "chunk", "detach", "empty", "empty_like"),
         *("empty_strided", "expand", "narrow", "new_empty", "permute", "reshape"),
         *("_reshape_alias", "select", "slice", "split", "split_with_sizes", "squeeze"),
-        *("t", "transpose", "unbind", "unsqueeze", "_unsafe_view", "view"),
+        *("promote_types", "t", "transpose", "unbind", "unsqueeze", "_unsafe_view", "view"),
     )
 )
-"""Operations that move no data."""
+"""Operations that start nothing on the GPU."""
+
+_PRODUCTS = {"mamba_yolo::selective_scan": (1, 1, 2), "mamba_yolo::selective_scan_backward": (2, 3, 5)}
+"""For each of our operators: position of the low-rank time steps, number of products, and how often the expanded steps
+or their gradients are written or read. Forward writes and reads them; backward does both again, writes their gradients,
+and reads these for two products."""
 
 _GRADIENTS = 3
 """A forward and a backward pass have three times the FLOPs of a forward pass."""
@@ -85,7 +90,17 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensors = {id(leaf): leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)}
             self.operations += 1
             self.bytes_moved += sum(t.numel() * _bytes_of(t) for t in tensors.values())
+        self._count_time_steps(func._schema.name, args)
         return out
+
+    def _count_time_steps(self, name: str, args: tuple[Any, ...]) -> None:
+        """Count the products inside our operators, which compute the time steps of a scan from their low-rank form."""
+        if name not in _PRODUCTS:
+            return
+        low_rank_at, products, passes = _PRODUCTS[name]
+        low_rank, weight = args[low_rank_at], args[low_rank_at + 6]
+        self.operations += products
+        self.bytes_moved += passes * low_rank.numel() // weight.shape[-1] * weight.shape[-2] * _bytes_of(low_rank)
 
 
 def _bytes_of(tensor: torch.Tensor) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.exceptions import BackendUnavailableError
-from trainer.nn.precision import accurate_dtype
+from trainer.nn.precision import accurate_dtype, no_autocast
 from trainer.nn.selective_scan import _backends
 from trainer.nn.selective_scan._backends import ENVIRONMENT_VARIABLE, NAMES, described, scan_on
 from trainer.nn.selective_scan._exportable import exportable_scan
@@ -111,20 +111,21 @@ def cross_selective_scan(
 
 def _computed(scan: Scan, ways: Ways, backend: str, dt_weight: Tensor | None = None) -> Tensor:
     dtype = accurate_dtype(scan.u)
+    is_exporting = _is_exporting()
+    needs_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (*scan, dt_weight))
     if dt_weight is not None:
         dt_weight, scan = dt_weight.to(dtype), scan._replace(delta=scan.delta.to(dtype))
-    if _is_exporting():
+        if is_exporting or not needs_gradient:  # nothing is kept, so the product can be an ordinary operation
+            with no_autocast(scan.u):
+                scan, dt_weight = scan._replace(delta=time_steps(scan.delta, dt_weight)), None
+    if is_exporting:
         # Other runtimes do not know our operator. The exportable form uses only operations that they have.
-        scan = Scan(*(x.to(dtype) for x in scan))
-        if dt_weight is not None:
-            scan = scan._replace(delta=time_steps(scan.delta, dt_weight))
-        return exportable_scan(scan, ways)
+        return exportable_scan(Scan(*(x.to(dtype) for x in scan)), ways)
     name = _backends.chosen(backend, str(scan.u.device), dtype == torch.float64)
     if _backends.named(name).TAKES_HALF:
         scan = scan._replace(A=scan.A.to(dtype), D=scan.D.to(dtype), bias=scan.bias.to(dtype))
     else:
         scan = Scan(*(x.to(dtype) for x in scan))
-    needs_gradient = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (*scan, dt_weight))
     y: Tensor = scan_operator(*scan, dt_weight, ways.width, ways.paths, needs_gradient, name)[0]
     return y
 
