@@ -234,7 +234,8 @@ def asked(check, device="cpu"):
     return check_device.run(request, heard.append), heard
 
 
-def test_the_command_measures_in_deterministic_mode_and_leaves_it(monkeypatch):
+@pytest.mark.parametrize("before", [False, True])
+def test_the_command_measures_in_deterministic_mode_and_leaves_it_as_it_was(monkeypatch, before):
     seen = []
 
     def run(device, *, small):
@@ -242,9 +243,15 @@ def test_the_command_measures_in_deterministic_mode_and_leaves_it(monkeypatch):
         return "record"
 
     monkeypatch.setattr(determinism, "run", run)
-    end, heard = asked("determinism")
+    found = torch.are_deterministic_algorithms_enabled()  # what other tests have left
+    torch.use_deterministic_algorithms(before, warn_only=True)
+    try:
+        end, heard = asked("determinism")
+        after = torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(found, warn_only=True)
     assert (end.outcome, heard, seen) == (Outcome.COMPLETED, ["record"], [("cpu", True, True)])
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert after == before
 
 
 def test_every_check_has_its_module():
