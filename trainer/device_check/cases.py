@@ -90,6 +90,11 @@ def scans_on(device: torch.device) -> tuple[dict[str, CrossScan], list[str]]:
     return scans, notes
 
 
+def half_on(device: torch.device) -> torch.dtype | None:
+    """Return the type of autocast in training on a device: float16 on a GPU, none on a CPU."""
+    return torch.float16 if device.type == "cuda" else None
+
+
 def relative_error(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     """Return the largest error of an entry, as a share of the largest entry of its tensor; NaN if a value is NaN."""
     errors = [

@@ -5,7 +5,7 @@ import gc
 import torch
 from torch import Tensor
 
-from trainer.device_check.model_speed import half_on
+from trainer.device_check.cases import half_on
 from trainer.ultralytics_bridge.synthetic import SyntheticDetector
 from tuner.contract import DeviceCheckRecord, ParamValue, Table
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from trainer.device_check.cases import scans_on
+from trainer.device_check.cases import half_on, scans_on
 from trainer.device_check.timing import median_ms
 from trainer.models import MODEL_NAMES
 from trainer.nn.selective_scan import ENVIRONMENT_VARIABLE
@@ -23,11 +23,6 @@ _SMALL_IMGSZ, _SMALL_BATCH = 64, 2
 _SMALL_MODELS = ("mamba-yolo-n", "yolov8n.yaml")
 
 
-def half_on(device: torch.device) -> torch.dtype | None:
-    """Return the type of autocast in training on a device: float16 on a GPU, none on a CPU."""
-    return torch.float16 if device.type == "cuda" else None
-
-
 def run(device: torch.device, *, small: bool) -> DeviceCheckRecord:
     """Time a batch of each model; a GPU without the memory for it is a note."""
     scans, notes = scans_on(device)
@@ -36,7 +31,7 @@ def run(device: torch.device, *, small: bool) -> DeviceCheckRecord:
     for model in _SMALL_MODELS if small else (*_ours(), *STOCK):
         for scan in _scans_for(model, list(scans)):
             try:
-                with scanning_with(scan):
+                with _scanning_with(scan):
                     rows.append(_timed(model, scan, imgsz, batch, device))
             except torch.cuda.OutOfMemoryError:
                 notes.append(f"{model} with {scan or 'no scan'}: batch {batch} at {imgsz} pixels does not fit")
@@ -74,7 +69,7 @@ def _timed(model: str, scan: str, imgsz: int, batch: int, device: torch.device) 
 
 
 @contextmanager
-def scanning_with(name: str) -> Iterator[None]:
+def _scanning_with(name: str) -> Iterator[None]:
     """Let models scan with this implementation; leave the choice to them for an empty name."""
     before = os.environ.get(ENVIRONMENT_VARIABLE)
     if name:

@@ -8,7 +8,7 @@ from multiprocessing.synchronize import Barrier
 
 import torch
 
-from trainer.device_check.model_speed import half_on
+from trainer.device_check.cases import half_on
 from trainer.device_check.timing import wait_for
 from trainer.exceptions import TrainerError
 from trainer.ultralytics_bridge import environment

@@ -131,7 +131,8 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
             with watched_machines(options.machines, study, signals, end) as slots:
                 slots = looked_over(slots, options, prepared, view.note)
                 note_mps(slots, options.machines, view.note)
-                view.preparing("measuring how many trials share a GPU")
+                if options.machines.trials_per_gpu is None:
+                    view.preparing("measuring how many trials share a GPU")
                 slots = shared_slots(options, prepared, study, slots, signals, view.note)
                 view.preparing("estimating the cost")
                 needed_bytes = require_room(options, study, slots)

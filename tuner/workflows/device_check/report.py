@@ -1,6 +1,7 @@
 """Write what the checks found: JSON for programs, Markdown for people and for a bug report."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,5 +87,6 @@ def _shown(column: str, value: ParamValue) -> str:
 
 
 def _anonymous(text: str) -> str:
-    """Replace the home folder, which names the user."""
-    return text.replace(str(Path.home()), "~")
+    """Replace the home folder, which names the user; that of a container may be the root of all paths."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home raises for a user without one
+    return text.replace(home, "~") if len(Path(home).parts) > 1 else text

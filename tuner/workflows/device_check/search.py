@@ -115,11 +115,18 @@ def _searched(
     try:
         while search.poll() is None and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)
-            if not was_killed and any(path.stat().st_size for path in home.rglob(RECORDS)):
+            if not was_killed and _has_trained(home):
                 was_killed = _killed_training(search.pid, trainer)
         return search.poll(), was_killed
     finally:
         _stop(search)
+
+
+def _has_trained(home: Path) -> bool:
+    """Check whether a trial has ended an epoch."""
+    with contextlib.suppress(FileNotFoundError):  # trials come and go meanwhile
+        return any(path.stat().st_size for path in home.rglob(RECORDS))
+    return False
 
 
 def _killed_training(search: int, trainer: Sequence[str]) -> bool:
@@ -155,8 +162,8 @@ def _stop(search: "subprocess.Popen[bytes]") -> None:
             search.wait()
 
 
-def _status(home: Path) -> dict[str, Any]:
+def _status(home: Path) -> dict[str, Any] | None:
+    """Return the status of the study; None if there is none."""
     command = [sys.executable, "-m", "tuner", "status", _STUDY, "--home", str(home), "--json"]
-    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
-    status: dict[str, Any] = json.loads(answer.stdout)
-    return status
+    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return json.loads(answer.stdout) if answer.returncode == 0 else None

@@ -4,7 +4,6 @@ import json
 import shlex
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -258,13 +257,20 @@ def test_the_report_is_complete_after_each_check(trainer, tmp_path):
 
 
 def test_a_report_does_not_name_folders_of_the_user(trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "home", lambda: Path("/home/alice"))
+    monkeypatch.setenv("HOME", "/home/alice")
     findings = Findings(facts={"tune on path": "/home/alice/bin/tune", "python": "3"}, problems=("/home/alice/x",))
     a_session(trainer, tmp_path, findings)
     for name in (report.JSON, report.MARKDOWN):
         text = (tmp_path / name).read_text()
         assert "alice" not in text
         assert "~/x" in text
+
+
+def test_in_a_container_whose_home_is_the_root_paths_stay(trainer, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    a_session(trainer, tmp_path, Findings(facts={}, problems=("/opt/x is missing",)))
+    assert "- **Problem:** /opt/x is missing" in (tmp_path / report.MARKDOWN).read_text()
 
 
 def test_without_a_gpu_the_checks_of_gpus_are_refused_with_the_remedy(trainer, tmp_path):
