@@ -47,6 +47,9 @@ _OPTIONAL = ("stages", "max_images")
 """Fields that the stored identity omits if empty, like versions without these fields."""
 
 _IDENTITY = ("params", "epochs", "seed", "full", *_OPTIONAL)
+_SPEED = frozenset({"deterministic"})
+"""Parameters that do not change what is learnt: a run may resume with another value."""
+
 _PLACES = ("model", "data")
 """Fields that must be equal for a checkpoint to belong to a request; for files, the content if its hash is known."""
 
@@ -244,6 +247,7 @@ class _Run:
 def _identity(request: TrainRequest) -> dict[str, Any]:
     """Return the fields that identify a request, as decoded from JSON."""
     body = asdict(request)
+    body["params"] = {name: value for name, value in request.params.items() if name not in _SPEED}
     names = (*_IDENTITY, *_PLACES, *(f"{place}_sha256" for place in _PLACES))
     identity: dict[str, Any] = json.loads(
         json.dumps({name: body[name] for name in names if body[name] or name not in _OPTIONAL})

@@ -208,6 +208,12 @@ class SearchTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics has 
         with models.faults_told(self.args.model):
             return super().setup_model()
 
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Resume with the arguments of the checkpoint, but in the mode that is asked for now."""
+        super().check_resume({name: value for name, value in overrides.items() if name != "deterministic"})
+        if self.resume:
+            self.args.deterministic = overrides.get("deterministic", True)
+
     def resume_training(self, ckpt: Any) -> None:
         super().resume_training(ckpt)
         if not self.resume:

@@ -41,6 +41,14 @@ def promote(
             "learnt nothing.",
         ),
     ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-deterministic",
+            help="Train only with operations that give the same bits each time, or with faster ones. Default: as the "
+            "space says.",
+        ),
+    ] = None,
     data: DataNow = None,
     model: ModelNow = None,
     gpus: Gpus = None,
@@ -76,6 +84,7 @@ def promote(
             where,
             view,
             end,
+            deterministic=deterministic,
             data=None if data is None else data_source(data),
             model=None if model is None else model_source(model),
             trackers=trackers,

@@ -127,6 +127,14 @@ def run(
         ),
     ] = None,
     promote_epochs: Annotated[int | None, typer.Option(help="Epochs of the final run; overrides the space.")] = None,
+    promote_deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--promote-deterministic/--no-promote-deterministic",
+            help="Value of `deterministic` in the final run; overrides the space. Default: that of the trials "
+            "(--set deterministic=false).",
+        ),
+    ] = None,
     promote: Annotated[bool, typer.Option(help="Train the winner in full after the search.")] = True,
     validate_every_epoch: Annotated[
         bool, typer.Option("--validate-every-epoch", help="Validate after every epoch, not only at rungs.")
@@ -194,6 +202,7 @@ def run(
         metric=metric,
         reevaluation_runs=reevaluation_runs,
         promote_epochs=promote_epochs,
+        promote_deterministic=promote_deterministic,
     )
     fixed = _settings(settings or [], imgsz)
     loaded = with_fixed(own, fixed)

@@ -22,6 +22,10 @@ def home_folder(home: Name | None) -> Path:
     return Path(home or os.environ.get("TUNE_HOME") or DEFAULT_HOME)
 
 
+_SWITCHES = frozenset({"promote", "promote_deterministic", "deterministic"})
+"""Options that the command line can switch off, too."""
+
+
 def drive_verb(verb: str, options: Mapping[str, object], progress: Progress, *arguments: str) -> None:
     """Run a verb with the options that are set."""
     hidden = {
@@ -41,10 +45,8 @@ def option_arguments(option: str, value: object) -> Iterator[str]:
     if value is None:
         return
     if isinstance(value, bool):
-        if option == "promote":
-            yield "--promote" if value else "--no-promote"
-        elif value:
-            yield f"--{name}"
+        if value or option in _SWITCHES:
+            yield f"--{name}" if value else f"--no-{name}"
     elif option == "rungs" and isinstance(value, Sequence):
         yield f"--{name}={','.join(map(str, value))}"
     elif option == "gpus" and isinstance(value, Sequence) and not isinstance(value, str):

@@ -44,6 +44,7 @@ def run(
     metric: str | None = None,
     reevaluation_runs: int | None = None,
     promote_epochs: int | None = None,
+    promote_deterministic: bool | None = None,
     promote: bool = True,
     validate_every_epoch: bool = False,
     max_hours: float | None = None,
@@ -89,6 +90,7 @@ def run(
         metric: "mAP50-95", "mAP50", "precision" or "recall".
         reevaluation_runs: Maximum re-evaluation runs on fresh seeds; 0 disables.
         promote_epochs: Epochs of the final run.
+        promote_deterministic: Value of `deterministic` in the final run; None for that of the trials.
         promote: Train the winner in full after the search.
         validate_every_epoch: Validate after every epoch, not only at rungs.
         max_hours: Wall time after which the search ends.
@@ -180,6 +182,7 @@ def promote(
     study: Study,
     *,
     epochs: int | None = None,
+    deterministic: bool | None = None,
     data: Name | None = None,
     model: Name | None = None,
     gpus: int | Sequence[int] | None = None,
@@ -198,6 +201,8 @@ def promote(
     Args:
         study: Study of a search.
         epochs: Epochs of the final run; None for those of the space.
+        deterministic: True to train only with operations that give the same bits each time, False for faster ones;
+            None for what the space says.
         data: New location of the data set, if it was moved.
         model: New location of the model, if it was moved.
         gpus: Number of GPUs, or their indices; 0 for the CPU, None for all.

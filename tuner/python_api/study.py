@@ -10,7 +10,13 @@ from tuner.comparison.contest import Verdict
 from tuner.contract import ParamValue
 from tuner.exceptions import NoSuccessfulTrialError, TunerError
 from tuner.study import FinalRunFacts, StoredStudy, StudyPaths, StudySpec, TrialRecord, best_trial
-from tuner.training.export import length_of_full_run, params_yaml, training_arguments, write_params
+from tuner.training.export import (
+    length_of_full_run,
+    mode_of_full_run,
+    params_yaml,
+    training_arguments,
+    write_params,
+)
 from tuner.training.final_run import Winner, choose_winner, standing
 
 if TYPE_CHECKING:
@@ -100,7 +106,8 @@ class Study:
             NoSuccessfulTrialError: No trial is complete.
         """
         winner = choose_winner(self._study)
-        return training_arguments(self.spec, winner, length_of_full_run(self._study, winner))
+        length, mode = length_of_full_run(self._study, winner), mode_of_full_run(self._study, winner)
+        return training_arguments(self.spec, winner, length, mode)
 
     def export(self, target: Path | str = "params.yaml", *, epochs: int | None = None) -> Path:
         """Write the winner's arguments for `yolo train cfg=params.yaml`; return the path of the file.

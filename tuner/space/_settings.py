@@ -59,6 +59,8 @@ class SearchSettings:
     comparison, None for a quarter of the search's training (`tuner.comparison.reevaluation`)."""
     promote_epochs: int = 300
     """Epochs of the final run."""
+    promote_deterministic: bool | None = None
+    """Value of `deterministic` in the final run; None for that of the trials."""
     start_points: tuple[StartPoint, ...] = ()
     """Configurations to try after the baseline, as far as the number of trials allows (`tuner.search.start_points`)."""
 
@@ -102,7 +104,7 @@ DEFAULT_SETTINGS: Mapping[str, object] = {f.name: f.default for f in fields(Sear
 _LOWEST = {"epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "trials": 1, "seed": 0, "promote_epochs": 1}
 _LEAST_RUNS = 6
 """Minimum number of re-evaluation runs: two configurations on three seeds; fewer allow no conclusion."""
-_OPTIONAL = frozenset({"grace_epochs", "rungs", "reevaluation_runs"})
+_OPTIONAL = frozenset({"grace_epochs", "rungs", "reevaluation_runs", "promote_deterministic"})
 
 
 def setting_problems(values: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -122,6 +124,8 @@ def _problems_alone(name: str, value: object) -> list[str]:
         return _whole_number_problems(name, value, _LOWEST[name])
     if name == "reevaluation_runs":
         return _runs_problems(value)
+    if name == "promote_deterministic":
+        return _truth_problems(name, value)
     if name == "rungs":
         return _rungs_problems(value)
     if name == "start_points":
@@ -137,6 +141,12 @@ def _whole_number_problems(name: str, value: object, lowest: int) -> list[str]:
     if value > MAX_SEED:
         return [f"`{name}` must be at most {MAX_SEED}, but got {value}; write a smaller number"]
     return []
+
+
+def _truth_problems(name: str, value: object) -> list[str]:
+    if isinstance(value, bool):
+        return []
+    return [f"`{name}` takes true or false, but got {shown(value)}; write true or false without quotes"]
 
 
 def _runs_problems(value: object) -> list[str]:

@@ -135,6 +135,7 @@ class Space:
         metric: str | None = None,
         reevaluation_runs: int | None = None,
         promote_epochs: int | None = None,
+        promote_deterministic: bool | None = None,
     ) -> "Space":
         """Return this space with other settings; None keeps a setting.
 
@@ -155,6 +156,7 @@ class Space:
             "metric": metric,
             "reevaluation_runs": reevaluation_runs,
             "promote_epochs": promote_epochs,
+            "promote_deterministic": promote_deterministic,
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if rungs is not None:
@@ -167,7 +169,7 @@ class Space:
         """Return everything that a study cannot change, for JSON.
 
         It leaves out what a study may change: description, data and model (the study has its own), `log`, `trials`,
-        `strategy`, `sampler` and `promote_epochs`.
+        `strategy`, `sampler`, `promote_epochs` and `promote_deterministic`.
         """
         return {
             "version": CANONICAL_VERSION,

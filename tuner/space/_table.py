@@ -106,7 +106,6 @@ _ROWS: tuple[Row, ...] = (
     *_passed_over("", {"hydra": (), "defaults": ()}, "8.0"),
     *_passed_over("`--gpus` and the machine decide", {"device": ("",), "workers": (8,)}),
     *_passed_over("every epoch is saved; see `--save-period`", {"save": (True,), "save_period": (-1,)}),
-    *_passed_over("training is always deterministic", {"deterministic": (True,)}),
     *_passed_over("for reports, not for training", {"verbose": (True, False), "plots": (True,)}),
     *_passed_over("for reports, not for training", {"profile": (False,)}),
     *_passed_over(_VALIDATION, {"val": (True,), "split": ("val",), "save_json": (False,)}),

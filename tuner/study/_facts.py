@@ -151,6 +151,8 @@ class FinalRunFacts:
     """Name of a `TrialState`."""
     gpus: int = 0
     """Number of GPUs; 0 for the CPU."""
+    deterministic: bool | None = None
+    """Value of `deterministic` if it is not that of the trials."""
     metrics: Mapping[str, float] | None = None
     """Metrics of best.pt, once the run is complete."""
     checkpoint: str = ""

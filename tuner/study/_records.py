@@ -49,6 +49,8 @@ class StudySpec:
     """SHA-256 of the model's content; empty if the trainer does not report it."""
     sources: tuple[str, ...] = ()
     """Files that trials read; if one is missing, failures do not count against the trial."""
+    promote_deterministic: bool | None = None
+    """Value of `deterministic` in the final run; None for that of the trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,11 +10,20 @@ from tuner.exceptions import MachineError
 from tuner.study import ReadableStudy, StudySpec
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
-from tuner.training.final_run import Winner
+from tuner.training.final_run import Winner, full_run_params
 
 
-def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str, ParamValue]:
-    """Return ultralytics' arguments for the winner's final run: exactly what its trial used, including the batch."""
+def training_arguments(
+    spec: StudySpec, winner: Winner, epochs: int, deterministic: bool | None = None
+) -> dict[str, ParamValue]:
+    """Return ultralytics' arguments for the winner's final run: what its trial used, including the batch.
+
+    Args:
+        spec: Specification of the study.
+        winner: Winner of the search.
+        epochs: Length of the final run.
+        deterministic: Value of `deterministic` in the final run; None for that of the trial.
+    """
     return {
         "task": "detect",
         "mode": "train",
@@ -24,7 +33,7 @@ def training_arguments(spec: StudySpec, winner: Winner, epochs: int) -> dict[str
         "seed": spec.seed,
         "pretrained": spec.portable_model == spec.model_source and spec.model_source.endswith(".pt"),
         "patience": FULL_RUN_DEFAULTS["patience"],
-        **winner.trial.params,
+        **full_run_params(winner, deterministic),
         "batch": winner.trial.facts.batch or winner.trial.params["batch"],
     }
 
@@ -33,6 +42,17 @@ def length_of_full_run(study: ReadableStudy, winner: Winner) -> int:
     """Return the number of epochs of the winner's final run: of the one that was started, or that of the space."""
     run = study.final_run
     return run.epochs if run is not None and run.trial == winner.trial.number else study.spec.promote_epochs
+
+
+def mode_of_full_run(study: ReadableStudy, winner: Winner) -> bool | None:
+    """Return `deterministic` in the winner's final run: of the one that was started, or that of the space.
+
+    None stands for the value of the trials.
+    """
+    run = study.final_run
+    if run is not None and run.trial == winner.trial.number:
+        return run.deterministic
+    return study.spec.promote_deterministic
 
 
 def params_yaml(study: ReadableStudy, winner: Winner, epochs: int, spec: StudySpec | None = None) -> str:
@@ -61,7 +81,7 @@ def params_yaml(study: ReadableStudy, winner: Winner, epochs: int, spec: StudySp
     yaml = YAML()
     yaml.version = (1, 1)  # ultralytics reads it with PyYAML, where 1e-05 would be text and `on` would be true
     yaml.default_flow_style = False
-    yaml.dump(training_arguments(spec, winner, epochs), buffer)
+    yaml.dump(training_arguments(spec, winner, epochs, mode_of_full_run(study, winner)), buffer)
     return "".join(f"# {printable(line)}\n" for line in header) + buffer.getvalue()
 
 

@@ -7,10 +7,11 @@ from optuna.trial import TrialState
 
 from tuner.comparison.contest import Conclusion, Verdict
 from tuner.comparison.record import reevaluated
-from tuner.contract import EndRecord, EpochRecord, Outcome, ProgressRecord, Record, TrainRequest
+from tuner.contract import EndRecord, EpochRecord, Outcome, Params, ProgressRecord, Record, TrainRequest
 from tuner.exceptions import FailurePolicyError, NoSuccessfulTrialError
 from tuner.search.results import at_ceiling, nothing_learnt
 from tuner.search.summary import failures_by_cause
+from tuner.space import DETERMINISTIC
 from tuner.study import FinalRunFacts, ReadableStudy, StudyPaths, StudySession, TrialRecord, best_trial
 from tuner.trials.live import share_of
 from tuner.trials.requests import Inputs, every_epoch, train_request
@@ -136,6 +137,11 @@ def waiting(trials: Sequence[TrialRecord]) -> str:
     return ", ".join(said)
 
 
+def full_run_params(winner: Winner, deterministic: bool | None) -> Params:
+    """Return the parameters of the final run: those of the winner, and `deterministic` unless that is None."""
+    return winner.trial.params if deterministic is None else {**winner.trial.params, DETERMINISTIC: deterministic}
+
+
 def full_run_request(
     study: StudySession,
     paths: StudyPaths,
@@ -144,6 +150,7 @@ def full_run_request(
     epochs: int,
     gpus: int,
     threads: int,
+    deterministic: bool | None = None,
     image_cache_bytes: int = 0,
 ) -> TrainRequest:
     """Build the request of the final run: the winner's parameters, its own schedule and validation at every epoch.
@@ -152,7 +159,7 @@ def full_run_request(
     """
     return train_request(
         Inputs.of_study(study.spec),
-        winner.trial.params,
+        full_run_params(winner, deterministic),
         study=study.name,
         trial=winner.trial.number,
         epochs=epochs,
@@ -169,7 +176,7 @@ def full_run_request(
 class FinalRun:
     """Final run of a study: receives the trainer's records and stores what later commands need."""
 
-    def __init__(self, study: StudySession, request: TrainRequest) -> None:
+    def __init__(self, study: StudySession, request: TrainRequest, *, deterministic: bool | None = None) -> None:
         self.study = study
         self.request = request
         self.latest: EpochRecord | None = None
@@ -182,6 +189,7 @@ class FinalRun:
             directory=request.directory,
             state=TrialState.RUNNING.name,
             gpus=len(request.devices),
+            deterministic=deterministic,
         )
         study.record_final_run(self._facts)
 

@@ -19,6 +19,7 @@ from tuner.execution.watchdog import HangTimeouts
 from tuner.memory.batch_size import MOST, fitting_batch
 from tuner.memory.image_cache import cache_bound
 from tuner.memory.limits import sizes_of
+from tuner.space import DETERMINISTIC
 from tuner.storage.lease import folder_lock
 from tuner.system.atomic_files import write_whole
 from tuner.system.printable import printable
@@ -211,7 +212,7 @@ def _settings(run: FullRun, prepared: PreparedRecord) -> dict[str, object]:
         "epochs": run.epochs,
         "seed": run.seed,
         "stages": [asdict(stage) for stage in run.stages],
-        **{f"params.{name}": value for name, value in sorted(run.params.items())},
+        **{f"params.{name}": value for name, value in sorted(run.params.items()) if name != DETERMINISTIC},
     }
 
 

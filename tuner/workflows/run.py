@@ -161,7 +161,8 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                 _reevaluate(session, options, forecast)
                 winner = choose_winner(study)
                 if options.promote:
-                    _train_in_full(session, winner, options.space.settings.promote_epochs)
+                    settings = options.space.settings
+                    _train_in_full(session, winner, settings.promote_epochs, settings.promote_deterministic)
             view.preparing("writing the results")
             study.flush(_FLUSH_S)
             write_params(params_yaml(study, winner, options.space.settings.promote_epochs), options.paths.params)
@@ -201,6 +202,7 @@ def promote(
     view: View,
     end: RunEnd,
     *,
+    deterministic: bool | None = None,
     data: str | None = None,
     model: str | None = None,
     trackers: tuple[str, ...] = (),
@@ -216,6 +218,7 @@ def promote(
         machines: Machines that train.
         view: View that shows the progress.
         end: Learns about the study, for the hooks.
+        deterministic: Value of `deterministic`; None for that of the study.
         data: New location of the data set; None if it has not moved.
         model: New location of the model; None if it has not moved.
         trackers: Trackers that log the study.
@@ -259,7 +262,8 @@ def promote(
                     tell=view.note,
                 ),
             )
-            _train_in_full(session, winner, length)
+            mode = study.spec.promote_deterministic if deterministic is None else deterministic
+            _train_in_full(session, winner, length, mode)
         study.flush(_FLUSH_S)
         write_params(params_yaml(study, winner, length), paths.params)
         write_card(study, paths, machines.trainer, view.note)
@@ -287,6 +291,7 @@ def _spec(options: RunOptions, prepared: PreparedRecord) -> StudySpec:
         rungs=settings.rung_epochs,
         reduction_factor=settings.reduction_factor,
         promote_epochs=settings.promote_epochs,
+        promote_deterministic=settings.promote_deterministic,
         seed=settings.seed,
         versions=prepared.versions,
         warm_start=tuple(start.configuration for start in options.warm_start),
@@ -368,7 +373,7 @@ def _trial_terms(session: _Session, options: RunOptions) -> TrialTerms:
     )
 
 
-def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
+def _train_in_full(session: _Session, winner: Winner, epochs: int, deterministic: bool | None) -> None:
     from tuner.execution.remote_trainer import gpus_of_largest_node, train_remotely
     from tuner.execution.visible_gpus import are_parts
 
@@ -388,9 +393,10 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int) -> None:
         epochs=epochs,
         gpus=gpus,
         threads=threads,
+        deterministic=deterministic,
         image_cache_bytes=session.image_cache_bytes,
     )
-    final_run = FinalRun(study, request)
+    final_run = FinalRun(study, request, deterministic=deterministic)
     span = Timeline(session.paths.timeline).begin("final run", request.trial, request.seed, slot=0)
 
     def listen(record: Record) -> None:

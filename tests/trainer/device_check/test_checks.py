@@ -166,7 +166,7 @@ def test_whole_models_are_timed_with_the_scan_that_is_named(monkeypatch):
     monkeypatch.setenv("MAMBA_YOLO_SCAN", "torch")
     native, slow, yolo = rows(model_speed.run(CPU, small=True))
     assert (native["scan"], slow["scan"], "scan" in yolo) == ("native", "torch", False)
-    assert scanned_with[:4] == ["native", "native", "torch", "torch"]
+    assert scanned_with[:6] == 3 * ["native"] + 3 * ["torch"]
     assert os.environ["MAMBA_YOLO_SCAN"] == "torch", "as it was"
     assert native["training_images_per_s"] == 2 / 0.004
 

@@ -241,11 +241,6 @@ def test_states_have_the_shape_that_is_promised(interpreter):
     assert _triton.forward(scan, ways, save_states=False)[1].numel() == 0
 
 
-def test_the_fastest_configuration_is_the_one_measured_so():
-    times = {configuration: len(_triton.FORWARD) - i for i, configuration in enumerate(_triton.FORWARD)}
-    assert _triton.fastest(_triton.FORWARD, times.__getitem__) == _triton.FORWARD[-1]
-
-
 @pytest.mark.parametrize("configuration", [*_triton.FORWARD, *_triton.BACKWARD])
 def test_configurations_divide_chunks_and_fill_warps(configuration):
     assert _triton.CHUNK_LENGTH % configuration.block_length == 0
@@ -265,15 +260,8 @@ GPU = Gpu("NVIDIA H100 80GB HBM3", "9.0", triton.__version__)
 
 
 @pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.fixture
 def on_gpu(monkeypatch, tmp_path):
-    """The configuration that a GPU would choose for a map of so many channels; a measurement fails the test."""
+    """The configuration that a GPU would choose for a map of so many channels."""
     monkeypatch.setattr(_triton, "gpu_of", lambda device: GPU)
     monkeypatch.setenv(CONFIGURATION_VARIABLE, str(tmp_path / "configurations.json"))
     _triton._gpu.cache_clear()
@@ -282,7 +270,7 @@ def on_gpu(monkeypatch, tmp_path):
         scan, _, _ = cross_scan(2, 3, is_shared=True, channels=channels)
         u = SimpleNamespace(is_cuda=True, device=torch.device("cuda:0"), dtype=torch.float32)
         fake = SimpleNamespace(u=u, delta=scan.delta)
-        return _triton._configuration(direction, getattr(_triton, direction.upper()), fake, pytest.fail)
+        return _triton._configuration(direction, getattr(_triton, direction.upper()), fake)
 
     yield configuration
     _triton._gpu.cache_clear()
@@ -290,13 +278,11 @@ def on_gpu(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("channels", "block_channels"), [(16, 32), (32, 32), (40, 64), (64, 64), (512, 64)])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_where_the_same_bits_are_wanted_the_default_is_not_measured(
-    deterministic, on_gpu, direction, channels, block_channels
-):
+def test_without_a_tuned_configuration_the_default_is_used(on_gpu, direction, channels, block_channels):
     assert on_gpu(direction, channels).block_channels == block_channels
 
 
-def test_where_the_same_bits_are_wanted_a_tuned_configuration_is_used(deterministic, on_gpu, tmp_path):
+def test_a_tuned_configuration_replaces_the_default(on_gpu, tmp_path):
     scan, _, _ = cross_scan(2, 3, is_shared=True, channels=64)
     tuned = _triton.FORWARD[-1]
     save(tmp_path / "configurations.json", GPU, {_triton._problem("forward", scan): tuned})

@@ -53,6 +53,13 @@ def test_of_other_content_it_does_not(other):
     assert not is_same(REQUEST, other)
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_checkpoint_belongs_to_the_run_whether_it_resumes_deterministic_or_not(deterministic):
+    other = replace(MOVED, params={**REQUEST.params, "deterministic": deterministic})
+    assert is_same(REQUEST, other)
+    assert is_same(other, REQUEST)
+
+
 def test_without_hashes_places_count():
     unknown = replace(REQUEST, data_sha256="", model_sha256="")
     assert is_same(unknown, unknown)

@@ -88,6 +88,23 @@ def test_a_run_that_is_killed_at_any_moment_has_the_losses_of_one_that_is_not(
     assert values(hear_all(trainer)) == values(undisturbed)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_run_resumes_in_the_mode_that_is_asked_for_now(make_request, tmp_path, before):
+    modes = {}
+
+    def look(record):
+        if isinstance(record, EpochRecord):
+            modes.setdefault(record.epoch, []).append(torch.are_deterministic_algorithms_enabled())
+
+    run = make_request(tmp_path / "run", epochs=2, deterministic=before)
+    assert trial.run(replace(run, stop_epoch=1), look).outcome == Outcome.COMPLETED
+    now = replace(run, params={**run.params, "deterministic": not before})
+    assert trial.run(now, look).outcome == Outcome.COMPLETED
+    assert modes[1][0] == before
+    assert modes[2] == [not before]
+    assert f"deterministic: {str(not before).lower()}" in (tmp_path / "run" / "args.yaml").read_text()
+
+
 # Stages: the same weights and schedule at another image size
 
 

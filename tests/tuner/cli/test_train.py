@@ -150,6 +150,17 @@ def test_what_is_passed_over_is_told_and_what_is_refused_can_be_replaced(tune, t
     assert note.startswith("note   ignored in args.yaml: device (`--gpus` and the machine decide); half (")
 
 
+def test_a_run_resumes_whether_it_shall_be_deterministic_or_not(tune, tmp_path):
+    run = ("--epochs", 2, "--out", "run")
+    assert tune(*run, "--set", "deterministic=false")[0] == 0
+    assert "params.deterministic" not in (tmp_path / "run/tune-train.json").read_text()
+    assert tune(*run)[0] == 0
+    assert tune(*run, "--set", "deterministic=true")[0] == 0
+    code, _, err = tune(*run, "--set", "deterministic=0")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "`deterministic` takes true or false, but got 0" in err
+
+
 def test_after_a_failure_that_would_come_again_no_command_is_said_to_go_on(tune):
     code, _, err = tune("--epochs", 2, "--out", "run", trainer=f"{SCRIPTED} --fail broken")
     assert code == 5

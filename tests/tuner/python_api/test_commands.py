@@ -235,7 +235,7 @@ def test_the_report_of_a_data_check_is_returned(options):
             {
                 *("plain", "dry_run", "study", "home", "storage", "warm_start", "sampler", "seed", "metric"),
                 *("validate_every_epoch", "max_hours", "gpu_hours", "no_improvement", "hang_after", "start_within"),
-                *("on_end", "notify", "log", "cache_gib"),
+                *("on_end", "notify", "log", "cache_gib", "promote_deterministic"),
             },  # they do not change the estimate
         ),
     ],
@@ -260,6 +260,10 @@ def test_functions_have_the_options_of_their_verbs(function, verb, left_out):
         ("cache_gib", 1.5, ["--cache-gib=1.5"]),
         ("cache_gib", "auto", ["--cache-gib=auto"]),
         ("promote", False, ["--no-promote"]),
+        ("promote_deterministic", False, ["--no-promote-deterministic"]),
+        ("promote_deterministic", True, ["--promote-deterministic"]),
+        ("promote_deterministic", None, []),
+        ("deterministic", False, ["--no-deterministic"]),
         ("validate_every_epoch", True, ["--validate-every-epoch"]),
         ("validate_every_epoch", False, []),
         ("rungs", [3, 9], ["--rungs=3,9"]),

@@ -127,6 +127,7 @@ MISTAKES = [
     ("trials: 20", "trials: [2]", "`trials` takes one value, but got a list or mapping"),
     ("trials: 20", "reevaluation_runs: 5", "`reevaluation_runs` must be 0 or at least 6, but got 5; write 6 or more"),
     ("trials: 20", "reevaluation_runs: false", "`reevaluation_runs` takes a whole number, but got"),
+    ("trials: 20", "promote_deterministic: 1", "`promote_deterministic` takes true or false, but got 1; write true or"),
     ("trials: 20", "reduction_factor: 1", "`reduction_factor` must be at least 2, but got 1"),
     (
         "grace_epochs: 6",

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -19,8 +20,8 @@ from tuner.search.search import Search
 from tuner.space import parse_space
 from tuner.study import NO_FACTS, ReadableStudy, StudyPaths, StudySpec
 from tuner.training.arguments_file import parameters_of
-from tuner.training.export import params_yaml, training_arguments, write_params
-from tuner.training.final_run import Winner, choose_winner, full_run_request
+from tuner.training.export import mode_of_full_run, params_yaml, training_arguments, write_params
+from tuner.training.final_run import FinalRun, Winner, choose_winner, full_run_request
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,6 +39,21 @@ def with_params(winner, **params):
 @pytest.fixture
 def text(study, winner):
     return params_yaml(study, winner, 20)
+
+
+@pytest.mark.parametrize("mode", [None, True, False])
+def test_the_mode_of_the_final_run_is_exported_and_else_that_of_the_space(study, paths, winner, mode):
+    def exported(asked):
+        return yaml.safe_load(params_yaml(asked, winner, 20)).get("deterministic")
+
+    assert exported(study) is None
+    request = full_run_request(study, paths, winner, epochs=20, gpus=0, threads=1, deterministic=mode)
+    FinalRun(study, request, deterministic=mode)
+    assert exported(study) == mode == mode_of_full_run(study, winner)
+    described = dataclasses.replace(study.spec, promote_deterministic=False)
+    other = dataclasses.replace(winner, trial=dataclasses.replace(winner.trial, number=7))
+    spare = SimpleNamespace(spec=described, final_run=study.final_run, name="s")
+    assert mode_of_full_run(spare, other) is False
 
 
 # What it says

@@ -1,5 +1,6 @@
 """Which trial is trained in full, with what, and what is noted of it."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -276,6 +277,16 @@ def test_the_full_run_takes_as_many_gpus_as_it_is_given(study, paths, winner, gp
 def test_the_full_run_shares_decoded_images_with_the_search(study, paths, winner):
     request = full_run_request(study, paths, winner, epochs=20, gpus=0, threads=1, image_cache_bytes=2**30)
     assert request.image_cache_bytes == 2**30
+
+
+@pytest.mark.parametrize(("asked", "trained"), [(None, True), (True, True), (False, False)])
+def test_the_full_run_is_deterministic_as_asked_or_else_as_its_trial(study, paths, winner, asked, trained):
+    request = full_run_request(study, paths, winner, epochs=20, gpus=0, threads=1, deterministic=asked)
+    assert request.params.get("deterministic", True) == trained
+    trial = dataclasses.replace(winner.trial, params={**winner.trial.params, "deterministic": False})
+    fast = dataclasses.replace(winner, trial=trial)
+    request = full_run_request(study, paths, fast, epochs=20, gpus=0, threads=1, deterministic=asked)
+    assert request.params["deterministic"] == bool(asked)
 
 
 def test_the_same_promotion_again_goes_on_in_its_folder_and_another_one_does_not(study, paths, winner):

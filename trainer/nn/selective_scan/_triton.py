@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path as FilePath
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,8 +68,6 @@ than the 255 registers of a lane, 4 tokens of 128 channels do on 7.5, 8.0 and 9.
 and 9.0, and 8 tokens of 64 channels on all from 7.5 to 9.0.
 """
 
-_chosen: dict[tuple[object, ...], Configuration] = {}
-
 
 def why_not(device: torch.device) -> str | None:
     """Return why Triton cannot run on `device`, or None if it can.
@@ -102,16 +99,14 @@ def states_shape(scan: Scan) -> tuple[int, ...]:
 
 def forward(scan: Scan, ways: Ways, *, save_states: bool) -> tuple[Tensor, Tensor]:
     """Implement `Backend.forward`."""
-    run = partial(_forward, scan, ways, save_states)
     with torch.cuda.device_of(scan.u):  # type: ignore[no-untyped-call]
-        return run(_configuration("forward", FORWARD, scan, run))
+        return _forward(scan, ways, save_states, _configuration("forward", FORWARD, scan))
 
 
 def backward(gy: Tensor, scan: Scan, ways: Ways, states: Tensor) -> Scan:
     """Implement `Backend.backward`."""
-    run = partial(_backward, gy, scan, ways, states)
     with torch.cuda.device_of(scan.u):  # type: ignore[no-untyped-call]
-        return run(_configuration("backward", BACKWARD, scan, run))
+        return _backward(gy, scan, ways, states, _configuration("backward", BACKWARD, scan))
 
 
 def _forward(scan: Scan, ways: Ways, save_states: bool, config: Configuration) -> tuple[Tensor, Tensor]:
@@ -237,27 +232,14 @@ def runs(
     yield _problem("backward", scan), _candidates(BACKWARD, scan.delta.shape[3]), backward_pass
 
 
-def _configuration(
-    direction: str, candidates: Sequence[Configuration], scan: Scan, run: Callable[[Configuration], Any]
-) -> Configuration:
-    """Return the configuration for this kind of problem: that of the file, or the fastest, measured at its first call.
+def _configuration(direction: str, candidates: Sequence[Configuration], scan: Scan) -> Configuration:
+    """Return the configuration for this kind of problem: that of the file, or else the default.
 
-    Returns the default if the file has none and timing is impossible (interpreter, CUDA graph capture), or if every
-    process must give the same bits: different configurations can win in different processes.
+    Nothing is measured here: each process of a search would compile all candidates first, and different ones could win
+    in different processes.
     """
-    candidates = _candidates(candidates, scan.delta.shape[3])
-    if not scan.u.is_cuda:
-        return candidates[0]
-    problem = _problem(direction, scan)
-    tuned = _table(scan.u.device).get(problem)
-    if tuned is not None:
-        return tuned
-    if torch.are_deterministic_algorithms_enabled() or torch.cuda.is_current_stream_capturing():
-        return candidates[0]
-    key = scan.u.device, problem
-    if key not in _chosen:
-        _chosen[key] = fastest(candidates, lambda config: milliseconds(partial(run, config)))
-    return _chosen[key]
+    tuned = _table(scan.u.device).get(_problem(direction, scan)) if scan.u.is_cuda else None
+    return tuned or _candidates(candidates, scan.delta.shape[3])[0]
 
 
 def _candidates(candidates: Sequence[Configuration], channels: int) -> list[Configuration]:
@@ -278,11 +260,6 @@ def _gpu(device: torch.device) -> Gpu:
 
 def _table(device: torch.device) -> Table:
     return load(configuration_file(), _gpu(device))
-
-
-def fastest(candidates: Sequence[Configuration], measure: Callable[[Configuration], float]) -> Configuration:
-    """Return the candidate with the smallest time according to `measure`."""
-    return min(candidates, key=measure)
 
 
 def milliseconds(call: Callable[[], object], repeats: int = 3) -> float:
