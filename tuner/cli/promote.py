@@ -44,7 +44,7 @@ def promote(
     deterministic: Annotated[
         bool | None,
         typer.Option(
-            "--deterministic/--no-deterministic",
+            "--deterministic/--fast",
             help="Train only with operations that give the same bits each time, or with faster ones. Default: as the "
             "space says.",
         ),

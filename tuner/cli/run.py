@@ -130,7 +130,7 @@ def run(
     promote_deterministic: Annotated[
         bool | None,
         typer.Option(
-            "--promote-deterministic/--no-promote-deterministic",
+            "--promote-deterministic/--promote-fast",
             help="Value of `deterministic` in the final run; overrides the space. Default: that of the trials "
             "(--set deterministic=false).",
         ),

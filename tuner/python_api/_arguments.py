@@ -22,8 +22,8 @@ def home_folder(home: Name | None) -> Path:
     return Path(home or os.environ.get("TUNE_HOME") or DEFAULT_HOME)
 
 
-_SWITCHES = frozenset({"promote", "promote_deterministic", "deterministic"})
-"""Options that the command line can switch off, too."""
+_OPPOSITES = {"promote": "no-promote", "promote_deterministic": "promote-fast", "deterministic": "fast"}
+"""Flags for False, of the options that have one."""
 
 
 def drive_verb(verb: str, options: Mapping[str, object], progress: Progress, *arguments: str) -> None:
@@ -45,8 +45,10 @@ def option_arguments(option: str, value: object) -> Iterator[str]:
     if value is None:
         return
     if isinstance(value, bool):
-        if value or option in _SWITCHES:
-            yield f"--{name}" if value else f"--no-{name}"
+        if value:
+            yield f"--{name}"
+        elif option in _OPPOSITES:
+            yield f"--{_OPPOSITES[option]}"
     elif option == "rungs" and isinstance(value, Sequence):
         yield f"--{name}={','.join(map(str, value))}"
     elif option == "gpus" and isinstance(value, Sequence) and not isinstance(value, str):
