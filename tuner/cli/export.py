@@ -23,7 +23,7 @@ from tuner.exceptions import UsageError
 from tuner.system.printable import printable
 
 if TYPE_CHECKING:
-    from tuner.study import StoredStudy, StudyPaths, StudySpec
+    from tuner.study import ReadableStudy, StudyPaths, StudySpec
     from tuner.training.card import WinnersCard
 
 
@@ -75,13 +75,15 @@ def export(
     from tuner.training.final_run import choose_winner
 
     opened, paths = open_study(study[0], home, storage)
-    winner = choose_winner(opened)
-    length = epochs or length_of_full_run(opened, winner)
+    recorded = opened.snapshot()
+    winner = choose_winner(recorded)
+    length = epochs or length_of_full_run(recorded, winner)
     target = output or Path("params.yaml")
-    write_params(params_yaml(opened, winner, length, _with_places_of_now(opened, paths, trainer, data, model)), target)
+    spec = _with_places_of_now(recorded, paths, trainer, data, model)
+    write_params(params_yaml(recorded, winner, length, spec), target)
     if winner.nothing_learnt:
         typer.echo(printable(winner.said()), err=True)
-    card = read_card(opened, paths)
+    card = read_card(recorded, paths)
     _show(target, card if card is not None and card.trial == winner.trial.number else None, as_json=as_json)
 
 
@@ -99,7 +101,7 @@ def _show(params: Path, card: "WinnersCard | None", *, as_json: bool) -> None:
 
 
 def _with_places_of_now(
-    study: "StoredStudy", paths: "StudyPaths", trainer: str | None, data: str | None, model: str | None
+    study: "ReadableStudy", paths: "StudyPaths", trainer: str | None, data: str | None, model: str | None
 ) -> "StudySpec":
     """Return the spec with valid paths.
 

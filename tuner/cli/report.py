@@ -37,9 +37,9 @@ def report(
 
     opened, paths = open_study(study, home, storage)
     if opened.is_ours:
-        holder = holder_of(opened.url, opened.name)
-        notice = stored_notice(opened.trials(), None if holder is None else str(holder), datetime.now(UTC))
-        content = study_page(opened, paths, notice=notice)
+        holder, recorded = holder_of(opened.url, opened.name), opened.snapshot()
+        notice = stored_notice(recorded.trials(), None if holder is None else str(holder), datetime.now(UTC))
+        content = study_page(recorded, paths, notice=notice)
     else:
         content = foreign_page(opened)
     target = output or (paths.report if paths.root.is_dir() else Path("report.html"))

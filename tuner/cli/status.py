@@ -109,7 +109,7 @@ def _show(
     from tuner.storage.lease import holder_of
 
     holder = holder_of(study.url, study.name)
-    facts = status_of(study, None if holder is None else str(holder))
+    facts = status_of(study.snapshot(), None if holder is None else str(holder))
     if trial is not None:
         one = trial_of(facts, trial, paths)
         typer.echo(json.dumps(one, indent=2) if as_json else "\n".join(trial_lines(one)))

@@ -1,7 +1,7 @@
 """Read everything that the dashboard shows about one study, at one time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -10,16 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.comparison.record import Reevaluated, reevaluated
 from tuner.exceptions import NoSuccessfulTrialError
 from tuner.storage.lease import holder_of
-from tuner.study import (
-    FinalRunFacts,
-    ProfilingFacts,
-    Span,
-    StoredStudy,
-    StudyPaths,
-    StudySpec,
-    TrialRecord,
-    read_timeline,
-)
+from tuner.study import Span, StoredStudy, StudyPaths, StudySnapshot, TrialRecord, read_timeline
 from tuner.training.final_run import Winner, choose_winner
 
 SEARCH = "search"
@@ -27,20 +18,11 @@ SEARCH = "search"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyFacts:
-    """State of a study; a `tuner.study.ReadableStudy`. What takes time to derive is derived once."""
+class StudyFacts(StudySnapshot):
+    """State of a study with what only the dashboard shows. What takes time to derive is derived once."""
 
-    name: str
-    spec: StudySpec
-    records: tuple[TrialRecord, ...]
-    """Trials as tune reads them, ordered by number."""
     frozen: tuple[FrozenTrial, ...]
     """The same trials as Optuna stores them."""
-    final_run: FinalRunFacts | None
-    reevaluation: dict[str, Any]
-    profiling: ProfilingFacts
-    command: tuple[str, ...]
-    searched_s: float
     other_attributes: Mapping[str, Any]
     """User attributes that tune did not write."""
     system_attributes: Mapping[str, Any]
@@ -52,10 +34,6 @@ class StudyFacts:
     paths: StudyPaths
     url: str
     """URL of the database."""
-
-    def trials(self) -> tuple[TrialRecord, ...]:
-        """Return all trials, ordered by number."""
-        return self.records
 
     @cached_property
     def winner(self) -> Winner | None:
@@ -96,16 +74,11 @@ def read_facts(study: StoredStudy, paths: StudyPaths) -> StudyFacts:
     storage = study.storage
     study_id = storage.get_study_id_from_name(study.name)
     frozen = storage.get_all_trials(study_id, deepcopy=False)
+    recorded = study.snapshot()
+    shared = {field.name: getattr(recorded, field.name) for field in fields(recorded)}
     facts = StudyFacts(
-        name=study.name,
-        spec=study.spec,
-        records=study.trials()[: len(frozen)],  # a trial may have been added in between
+        **{**shared, "records": recorded.records[: len(frozen)]},  # a trial may have been added in between
         frozen=tuple(frozen),
-        final_run=study.final_run,
-        reevaluation=study.reevaluation,
-        profiling=study.profiling,
-        command=study.command,
-        searched_s=study.searched_s,
         other_attributes=study.other_attributes,
         system_attributes=storage.get_study_system_attrs(study_id),
         driver=_driver(study),

@@ -166,7 +166,7 @@ class Study:
         from tuner.report.page.study import study_page
 
         file = self._paths.report if target is None else Path(target)
-        write_page(study_page(self._study, self._paths), file)
+        write_page(study_page(self._study.snapshot(), self._paths), file)
         return file
 
     def close(self) -> None:

@@ -1,14 +1,15 @@
 """Present the state of a study as plain data, and as a table."""
 
 import math
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, fields
 from typing import Any
 
 from optuna.trial import TrialState
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from tuner.report.long_table import LongTable
 from tuner.space import start_point_of
 from tuner.study import ReadableStudy, TrialFacts, TrialRecord, best_trial, jsonable
 from tuner.system.printable import printable
@@ -23,8 +24,8 @@ def status_of(study: ReadableStudy, driver: str | None = None) -> dict[str, Any]
 
     Times are ISO 8601 without a time zone, as Optuna stores them; metrics are 0..1.
     """
-    spec, trials = study.spec, study.trials()
-    best = best_trial(trials)
+    spec, trials, final_run = study.spec, study.trials(), study.final_run
+    best, numbers = best_trial(trials), Counter(trial.state for trial in trials)
     baseline = next((t.value for t in trials if t.is_baseline), None)
     return {
         "version": STATUS_VERSION,
@@ -37,31 +38,22 @@ def status_of(study: ReadableStudy, driver: str | None = None) -> dict[str, Any]
         "metric": spec.metric,
         "epochs": spec.epochs,
         "rungs": list(spec.rungs),
-        "counts": {state.name: sum(t.state == state for t in trials) for state in TrialState},
+        "counts": {state.name: numbers[state] for state in TrialState},
         "baseline": baseline,
         "best": None if best is None else {"trial": best.number, "value": best.value, "params": dict(best.params)},
         "standing": standing(study),
         "reevaluation": study.reevaluation or None,
-        "final_run": None if study.final_run is None else study.final_run.encode(),
+        "final_run": None if final_run is None else final_run.encode(),
         "trials": [_facts(trial) for trial in trials],
     }
 
 
 def status_table(facts: dict[str, Any]) -> list[RenderableType]:
     """Return the state of a study for a terminal."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("trial", "state", facts["metric"], "epochs", "minutes", "why"):
-        table.add_column(name, justify="right" if name in {"trial", facts["metric"], "epochs", "minutes"} else "left")
-    for trial in facts["trials"]:
-        shown = trial["value"] if trial["value"] is not None else _last(trial["curve"])
-        table.add_row(
-            str(trial["number"]),
-            trial["state"],
-            "" if shown is None else f"{shown:.4f}",
-            str(trial.get("epochs", "")),
-            f"{trial['seconds'] / 60:.1f}" if "seconds" in trial else "",
-            Text(printable(_why(trial))),
-        )
+    metric = facts["metric"]
+    header = ("trial", "state", metric, "epochs", "minutes", "why")
+    rows = [_row(trial) for trial in facts["trials"]]
+    table = LongTable(header, rows, right=frozenset({"trial", metric, "epochs", "minutes"}))
     counts = ", ".join(f"{number} {state}" for state, number in facts["counts"].items() if number)
     return [
         Text(printable(f"{facts['study']}: {facts['model']} on {facts['data']}")),
@@ -70,6 +62,18 @@ def status_table(facts: dict[str, Any]) -> list[RenderableType]:
         *_reevaluation(facts["reevaluation"]),
         *_who(facts),
     ]
+
+
+def _row(trial: dict[str, Any]) -> tuple[str, ...]:
+    value = trial["value"] if trial["value"] is not None else _last(trial["curve"])
+    return (
+        str(trial["number"]),
+        trial["state"],
+        "" if value is None else f"{value:.4f}",
+        str(trial.get("epochs", "")),
+        f"{trial['seconds'] / 60:.1f}" if "seconds" in trial else "",
+        printable(_why(trial)),
+    )
 
 
 def _reevaluation(facts: dict[str, Any] | None) -> list[Text]:
@@ -131,4 +135,7 @@ def _last(curve: dict[str, float]) -> float | None:
 
 def _recorded(facts: TrialFacts) -> dict[str, Any]:
     """Return the facts that are known."""
-    return {name: value for name, value in jsonable(asdict(facts)).items() if value is not None}
+    known = {field.name: getattr(facts, field.name) for field in fields(facts)}
+    if facts.failed_attempts is not None:
+        known["failed_attempts"] = [asdict(attempt) for attempt in facts.failed_attempts]
+    return {name: jsonable(value) for name, value in known.items() if value is not None}

@@ -116,7 +116,7 @@ def _summary(home: Path, name: str, url: str) -> StudySummary:
             return StudySummary(name=name, state="unreadable", problem="its database has no study of this name")
         study = StoredStudy.open(url, name, paths.root)
         try:
-            return summary_of(study, is_driven=holder_of(url, name) is not None, journal=paths.journal)
+            return summary_of(study.snapshot(), is_driven=holder_of(url, name) is not None, journal=paths.journal)
         finally:
             study.close()
     except TunerError as error:

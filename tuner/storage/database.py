@@ -21,6 +21,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
 from tuner.exceptions import StorageError, UsageError
+from tuner.storage.bulk_reading import BulkReadingStorage
 from tuner.system.filesystems import file_system, is_network
 
 _BUSY_TIMEOUT_S = 60
@@ -284,7 +285,7 @@ def _first_or_later(url: str) -> RDBStorage:
     """Create the tables; use existing ones, even if another process is creating them right now."""
     for race in range(_RACES):
         try:
-            return RDBStorage(_rendered(parsed_url(url)), _engine_options(url), skip_compatibility_check=True)
+            return BulkReadingStorage(_rendered(parsed_url(url)), _engine_options(url), skip_compatibility_check=True)
         except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError) as error:
             if "already exists" not in str(error) or race == _RACES - 1:
                 raise

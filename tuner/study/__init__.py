@@ -24,6 +24,7 @@ from tuner.study._opening import driven_study
 from tuner.study._paths import StudyPaths, checked_study_name
 from tuner.study._places import content_changes, place_problem
 from tuner.study._records import Proposal, ReadableStudy, StudySpec, TrialRecord, best_trial
+from tuner.study._snapshot import StudySnapshot
 from tuner.study._stored_study import Objective, StoredStudy, study_names
 from tuner.study._study_session import StudySession
 from tuner.study._timeline import DECIDED, INTERRUPTED, LOST, OpenSpan, Span, Timeline, read_timeline
@@ -47,6 +48,7 @@ __all__ = [
     "StoredStudy",
     "StudyPaths",
     "StudySession",
+    "StudySnapshot",
     "StudySpec",
     "Timeline",
     "TrialFacts",

@@ -33,9 +33,13 @@ def kept(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def found(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return facts of the record with absolute paths, for a study in this folder."""
+    root = "" if folder == Path() else f"{folder}/"  # text, because paths take most of the time in large studies
 
     def absolute(place: str) -> str:
-        return str(folder / place.removeprefix(_HERE)) if place.startswith(_HERE) else place
+        if not place.startswith(_HERE):
+            return place
+        inside = place.removeprefix(_HERE)
+        return str(folder) if inside == "." else f"{root}{inside}"
 
     return {name: _each(fact, absolute) if name in _FACTS else fact for name, fact in facts.items()}
 

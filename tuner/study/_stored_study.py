@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from tuner.exceptions import StorageError, UsageError
@@ -15,6 +16,7 @@ from tuner.study._facts import FinalRunFacts, ProfilingFacts
 from tuner.study._paths import StudyPaths
 from tuner.study._places import found
 from tuner.study._records import StudySpec, TrialRecord, trial_record
+from tuner.study._snapshot import StudySnapshot
 
 SPEC = "spec"
 FINAL_RUN = "promotion"
@@ -43,6 +45,8 @@ class StoredStudy:
         self._study = study
         self._engine = engine
         self._folder = folder
+        self._finished: dict[int, TrialRecord] = {}
+        """Records of finished trials by number: those never change."""
         self.url = url
 
     @classmethod
@@ -114,9 +118,27 @@ class StoredStudy:
         """Return all trials, ordered by number."""
         with translated(self.url):
             trials = self._study.get_trials(deepcopy=False)
-        if not self.is_ours:
-            return tuple(trial_record(trial, {}) for trial in trials)
-        return tuple(trial_record(trial, found(trial.user_attrs, self._folder)) for trial in trials)
+        is_ours = self.is_ours
+        for trial in trials:
+            if trial.state.is_finished() and trial.number not in self._finished:
+                self._finished[trial.number] = self._record(trial, is_ours=is_ours)
+        return tuple(self._finished.get(trial.number) or self._record(trial, is_ours=is_ours) for trial in trials)
+
+    def _record(self, trial: FrozenTrial, *, is_ours: bool) -> TrialRecord:
+        return trial_record(trial, found(trial.user_attrs, self._folder) if is_ours else {})
+
+    def snapshot(self) -> StudySnapshot:
+        """Read the study once, for a command that needs its trials several times."""
+        return StudySnapshot(
+            name=self.name,
+            spec=self.spec,
+            records=self.trials(),
+            final_run=self.final_run,
+            reevaluation=self.reevaluation,
+            profiling=self.profiling,
+            command=self.command,
+            searched_s=self.searched_s,
+        )
 
     @property
     def final_run(self) -> FinalRunFacts | None:

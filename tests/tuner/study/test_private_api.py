@@ -4,14 +4,18 @@ import ast
 import re
 import tomllib
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
 
+from tuner.storage.bulk_reading import BulkReadingStorage
+
 ROOT = Path(__file__).parents[3]
 IMPORTERS = {
     "tuner/study/_changes.py",
+    "tuner/storage/bulk_reading.py",
     "tuner/storage/maintenance.py",
     # A storage returns a FrozenStudy, which only a private module has.
     "tuner/dashboard/view.py",
@@ -53,6 +57,9 @@ def test_the_installed_release_has_the_parts_that_we_use():
     assert callable(StudyModel.find_or_raise_by_id)
     assert callable(_create_scoped_session)
     assert callable(RDBStorage._get_prepared_new_trial)
+    assert list(signature(RDBStorage._get_trials).parameters) == list(
+        signature(BulkReadingStorage._get_trials).parameters
+    )
     assert FrozenStudy.__module__ == "optuna.study._frozen"
     study = optuna.create_study()
     assert (study._study_id, study.ask()._trial_id) == (0, 0)

@@ -38,14 +38,15 @@ def watch(study: StoredStudy, paths: StudyPaths, console: Console, *, interval_s
     with _screen(console, plain=plain) as screen:
         while driver.look() is not None:
             problem = driver.problem()
-            screen.show(recorded_snapshot(study, paths, forecast, problem=problem))
+            screen.show(recorded_snapshot(study.snapshot(), paths, forecast, problem=problem))
             if problem.endswith("has died"):
                 break
             time.sleep(interval_s)
-    left = waiting(study.trials())
+    ended = study.snapshot()
+    left = waiting(ended.trials())
     if driver.problem():
         raise MachineError(f"{driver.problem()}; run the same command again to continue.")
-    _print(console, f"{study.name}: {'stopped' if left else 'finished'}{left and f', {left}'}; {standing(study)}")
+    _print(console, f"{study.name}: {'stopped' if left else 'finished'}{left and f', {left}'}; {standing(ended)}")
 
 
 class _Screen:

@@ -1,0 +1,26 @@
+"""A study as it is recorded at one moment."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.study._facts import FinalRunFacts, ProfilingFacts
+from tuner.study._records import StudySpec, TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySnapshot:
+    """State of a study, read once; a `ReadableStudy` whose parts do not change while they are used."""
+
+    name: str
+    spec: StudySpec
+    records: tuple[TrialRecord, ...]
+    """Trials, ordered by number."""
+    final_run: FinalRunFacts | None
+    reevaluation: dict[str, Any]
+    profiling: ProfilingFacts
+    command: tuple[str, ...]
+    searched_s: float
+
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Return all trials, ordered by number."""
+        return self.records
