@@ -133,7 +133,7 @@ def test_the_dashboard_counts_the_share_and_names_it(shared, url, paths):
 def test_the_budget_counts_the_share(shared, space):
     assert all(trial.state == TrialState.COMPLETE for trial in shared.trials())
     spent = TimeBudget(shared, {}, Budget(gpu_hours=0.5), gpus_per_trial=1)
-    assert spent.reached(0) == "the budget of 0.5 GPU-hours is spent (--gpu-hours)"
+    assert spent.reached(lambda: 0) == "the budget of 0.5 GPU-hours is spent (--gpu-hours)"
     number = shared.begin({"lr0": 0.3}, space).number
     live = {number: LiveTrial(number=number, seconds=360.0, gpu_seconds=180.0, gpu_share=0.5)}
     budget = TimeBudget(shared, live, Budget(gpu_hours=1.0), gpus_per_trial=1)

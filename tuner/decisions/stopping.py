@@ -4,7 +4,7 @@ Pure functions. Time is an argument: the driver of the search measures it, and t
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,20 +44,22 @@ class Budget:
                 f"--no-improvement must be at least 1, but got {self.no_improvement}; leave it out to try all trials."
             )
 
-    def reached(self, *, searched_s: float, trained_s: float, since_best: int) -> str | None:
+    def reached(
+        self, *, searched_s: float, trained_s: Callable[[], float], since_best: Callable[[], int]
+    ) -> str | None:
         """Return the limit that ends the search now, in a few words; None if no limit is reached.
 
         Args:
             searched_s: Wall time of the search in seconds (see `hours`).
-            trained_s: Training time in GPU-seconds (see `gpu_hours`).
-            since_best: Number of trials judged since the best result (see `since_best`).
+            trained_s: Returns the training time in GPU-seconds (see `gpu_hours`); called only if it is limited.
+            since_best: Returns the number of trials judged since the best result (see `since_best`); likewise.
         """
         if self.hours is not None and searched_s >= self.hours * 3600:
             return f"the budget of {self.hours:g} hours is spent (--max-hours)"
-        if self.gpu_hours is not None and trained_s >= self.gpu_hours * 3600:
+        if self.gpu_hours is not None and trained_s() >= self.gpu_hours * 3600:
             return f"the budget of {self.gpu_hours:g} GPU-hours is spent (--gpu-hours)"
-        if self.no_improvement is not None and since_best >= self.no_improvement:
-            return f"no improvement in {since_best} trials (--no-improvement {self.no_improvement})"
+        if self.no_improvement is not None and (number := since_best()) >= self.no_improvement:
+            return f"no improvement in {number} trials (--no-improvement {self.no_improvement})"
         return None
 
 

@@ -1,7 +1,7 @@
 """Track the time that a search has used against the limits that the user sets."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tuner.decisions.stopping import Budget
 from tuner.study import StudySession
@@ -41,13 +41,13 @@ class TimeBudget:
         """Record the wall time of the search."""
         self._study.note_searched(self._searched_s)
 
-    def reached(self, since_best: int) -> str | None:
+    def reached(self, since_best: Callable[[], int]) -> str | None:
         """Return the limit that ends the search now, in words; None if no limit is reached.
 
         Args:
-            since_best: Number of trials judged since the best result.
+            since_best: Returns the number of trials judged since the best result; called only if it is limited.
         """
-        return self._bounds.reached(searched_s=self._searched_s, trained_s=self._trained_s(), since_best=since_best)
+        return self._bounds.reached(searched_s=self._searched_s, trained_s=self._trained_s, since_best=since_best)
 
     def left_s(self) -> float | None:
         """Return the remaining wall time in seconds at the present pace of training; None without a time limit."""

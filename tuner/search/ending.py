@@ -71,10 +71,7 @@ class Ending:
         """End the search if its budget is spent."""
         if self._is_over:
             return
-        judged_now = judged(self._decider.history)
-        trials = self._study.trials()
-        results = ((t.value, t.facts.judged or judged_now) for t in trials if t.value is not None)
-        reason = self._budget.reached(since_best(results, judged_now))
+        reason = self._budget.reached(self._since_best)
         if reason is not None:
             self._on_event(f"the search ends: {reason}; continue it with a larger number")
             self.stop(reason)
@@ -96,6 +93,11 @@ class Ending:
     @property
     def _is_over(self) -> bool:
         return self.reason is not None or self._queue.is_finished
+
+    def _since_best(self) -> int:
+        judged_now = judged(self._decider.history)
+        trials = self._study.trials()
+        return since_best(((t.value, t.facts.judged or judged_now) for t in trials if t.value is not None), judged_now)
 
     def _why_dead(self) -> str | None:
         """Return why nothing more can be learnt; None while something can."""

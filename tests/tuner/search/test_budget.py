@@ -35,9 +35,9 @@ def test_wall_time_passes_and_is_left(study):
     budget = TimeBudget(study, {}, Budget(hours=0.1), gpus_per_trial=0)
     budget.pass_time(100.0)
     assert budget.left_s() == pytest.approx(260.0)
-    assert budget.reached(0) is None
+    assert budget.reached(lambda: 0) is None
     budget.pass_time(260.0)
-    assert (budget.left_s(), budget.reached(0)) == (0.0, "the budget of 0.1 hours is spent (--max-hours)")
+    assert (budget.left_s(), budget.reached(lambda: 0)) == (0.0, "the budget of 0.1 hours is spent (--max-hours)")
 
 
 def test_training_time_is_shared_by_what_trains_at_once_on_all_its_gpus(study):

@@ -9,7 +9,7 @@ from tuner.report.page.content import Chart, Details, Paragraph, Section
 from tuner.report.page.records.importance import ENOUGH_COMPLETE, FEWEST_RANKED, Importance, importance_of
 from tuner.report.page.records.parameters import axes_of
 from tuner.report.page.records.slices import Parallel, Slice, parallel_of, slice_of
-from tuner.report.page.records.subject import Subject
+from tuner.report.page.records.subject import Subject, drawn_trials, sample_note
 from tuner.space import name_of
 from tuner.study import ReadableStudy, TrialRecord
 
@@ -22,18 +22,20 @@ def parameter_sections(
 ) -> Iterator[Section]:
     """Yield the sections on importance, slices and parallel coordinates, the most important parameter first."""
     axes = axes_of(study, trials)
-    importance = importance_of(subject, trials, axes)
+    drawn = drawn_trials(subject, trials)
+    note = sample_note(drawn, trials)
+    importance = importance_of(subject, drawn, axes)
     if importance is not None:
         yield _importance(importance)
         order = [each.label for each in importance.parameters]
         axes = tuple(sorted(axes, key=lambda axis: order.index(axis.label) if axis.label in order else len(order)))
-    slices = [made for axis in axes if (made := slice_of(subject, trials, axis)) is not None]
+    slices = [made for axis in axes if (made := slice_of(subject, drawn, axis)) is not None]
     if slices:
-        yield _slices(slices, is_ranked=importance is not None)
+        yield _slices(slices, note, is_ranked=importance is not None)
     names = list(dict.fromkeys(name_of(axis.label) for axis in axes))[:_PARALLEL_AXES]
-    parallel = parallel_of(subject, trials, [axis for axis in axes if name_of(axis.label) in names])
+    parallel = parallel_of(subject, drawn, [axis for axis in axes if name_of(axis.label) in names])
     if parallel is not None:
-        yield _parallel(parallel, is_ranked=importance is not None)
+        yield _parallel(parallel, note, is_ranked=importance is not None)
 
 
 def _importance(record: Importance) -> Section:
@@ -61,7 +63,7 @@ def _importance(record: Importance) -> Section:
     )
 
 
-def _slices(slices: Sequence[Slice], *, is_ranked: bool) -> Section:
+def _slices(slices: Sequence[Slice], sample: str, *, is_ranked: bool) -> Section:
     order = (
         "the most important one first"
         if is_ranked
@@ -74,7 +76,7 @@ def _slices(slices: Sequence[Slice], *, is_ranked: bool) -> Section:
         title="Where good values of each parameter lie",
         note=f"{slices[0].metric} after the last epoch by parameter, {order}. Dots are complete trials. Ticks at the "
         "bottom are trials that ended before: grey ones were stopped or paused, because their values were behind; red "
-        "and violet ones failed or diverged.",
+        f"and violet ones failed or diverged.{sample}",
         items=(*drawn[:_SLICES_SHOWN], folded) if more else drawn,
         is_dense=True,
     )
@@ -89,7 +91,7 @@ def _slice(record: Slice, number: int) -> Chart:
     )
 
 
-def _parallel(record: Parallel, *, is_ranked: bool) -> Section:
+def _parallel(record: Parallel, sample: str, *, is_ranked: bool) -> Section:
     drawn = Chart(
         name="parallel",
         draw=lambda style: parallel_chart(record, style),
@@ -102,6 +104,6 @@ def _parallel(record: Parallel, *, is_ranked: bool) -> Section:
         title=f"What the {named} have in common",
         note=f"A line per trial, from its {'most important ' if is_ranked else ''}parameters at the top to its value "
         "after the last epoch at the bottom. Coloured lines are the best complete trials; thick ones are the winner, "
-        "in blue, and the default, in orange. Grey lines are all others.",
+        f"in blue, and the default, in orange. Grey lines are all others.{sample}",
         items=(drawn,),
     )

@@ -12,7 +12,7 @@ from tuner.report.page.parameter_sections import parameter_sections
 from tuner.report.page.records.best_over_cost import BestOverCost, best_over_cost
 from tuner.report.page.records.costs import Costs, costs_of
 from tuner.report.page.records.curves import curves_of
-from tuner.report.page.records.subject import Subject
+from tuner.report.page.records.subject import Subject, drawn_trials, sample_note
 from tuner.report.page.records.verdict import PairedSeeds, paired_seeds
 from tuner.report.page.slot_section import slot_section
 from tuner.study import ReadableStudy, Span, TrialRecord
@@ -109,12 +109,14 @@ def _best_title(record: BestOverCost) -> str:
 
 
 def _curves(study: ReadableStudy | None, subject: Subject, trials: Sequence[TrialRecord]) -> Iterator[Section]:
-    record = curves_of(subject, trials, () if study is None else study.spec.rungs)
-    if record is None:
+    rungs_of_study = () if study is None else study.spec.rungs
+    shown = drawn_trials(subject, trials)
+    record, sample = curves_of(subject, trials, rungs_of_study), curves_of(subject, shown, rungs_of_study)
+    if record is None or sample is None:
         return
     drawn = Chart(
         name="curves",
-        draw=lambda style: curves_chart(record, style),
+        draw=lambda style: curves_chart(sample, style),
         description=f"{record.metric} of {len(record.curves)} trials by epoch",
     )
     last = max(curve.epochs[-1] for curve in record.curves)
@@ -122,7 +124,7 @@ def _curves(study: ReadableStudy | None, subject: Subject, trials: Sequence[Tria
     rungs = " Vertical lines are rungs, at which trials are compared." if record.rungs else ""
     yield Section(
         title=f"{ended} of {len(record.curves)} trials reached epoch {last}",
-        note=f"One line per trial, through the epochs that were validated.{rungs}",
+        note=f"One line per trial, through the epochs that were validated.{rungs}{sample_note(shown, trials)}",
         items=(drawn,),
     )
 

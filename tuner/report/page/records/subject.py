@@ -9,6 +9,9 @@ from tuner.exceptions import NoSuccessfulTrialError
 from tuner.study import ReadableStudy, TrialRecord
 from tuner.training.final_run import choose_winner
 
+MOST_DRAWN = 2000
+"""Maximum number of trials that a chart draws one by one: more would make a page slow, and hide each other."""
+
 
 class Role(StrEnum):
     """Role of a trial in the charts."""
@@ -49,6 +52,22 @@ def subject_of(study: ReadableStudy) -> Subject:
     except NoSuccessfulTrialError:
         winner = None
     return Subject(name=study.name, metric=study.spec.metric, winner=winner, default=0)
+
+
+def drawn_trials(subject: Subject, trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+    """Return all trials; of too many, an even sample over the search, with the winner and the default."""
+    step = math.ceil(len(trials) / MOST_DRAWN)
+    if step <= 1:
+        return trials
+    named = {subject.winner, subject.default}
+    return [trial for place, trial in enumerate(trials) if place % step == 0 or trial.number in named]
+
+
+def sample_note(drawn: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> str:
+    """Return the sentence that says which share of the trials a chart draws; "" for all."""
+    if len(drawn) == len(trials):
+        return ""
+    return f" Of {len(trials):,} trials, an even sample of {len(drawn):,} is drawn."
 
 
 def cost_unit(trials: Sequence[TrialRecord]) -> str:
