@@ -74,6 +74,7 @@ class ScriptOptions(TypedDict, total=False):
     prepare_seconds: float
     room: float
     busy: float
+    gib: float
 
 
 class RunOptions(ScriptOptions, total=False):
@@ -137,12 +138,13 @@ class Arena:
         prepare_seconds: float = 0.0,
         room: float = math.inf,
         busy: float = 0.0,
+        gib: float = math.inf,
         more: Sequence[str] = (),
     ) -> list[str]:
         trainer = (
             f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds {epoch_seconds} "
             f"--journal {self.journal} --faults {self.faults} --prepare-seconds {prepare_seconds} --room {room} "
-            f"--busy {busy}"
+            f"--busy {busy} --gib {gib}"
         )
         arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--trainer", trainer]
         arguments += ["--parallel", str(parallel)] if parallel else []

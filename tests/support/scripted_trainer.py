@@ -2,22 +2,23 @@
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
 [--batches N] [--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL]
-[--gpus N] [--records] [--busy SHARE]`
+[--gpus N] [--small-gpus N] [--records] [--busy SHARE] [--gib PIXELS]`
 
 With batches, it reports its progress in each epoch; without, it is like a trainer that does not.
 
 The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
 in the first epoch. Batches of more pixels than there is room for run out of memory; on a share of a GPU, there is this
-share of the room. An epoch keeps the GPU busy for `--busy` of its time: if more trials than the GPU has time for are on
-it, all take longer. Epochs already played are kept in
-the request's directory, as a real trainer keeps its checkpoint. Each start, epoch and end is appended to the journal
-with the trial, the slot and the time.
+share of the room. A batch of as many pixels as `--gib` says takes one GiB; without it, all take a tenth. An epoch keeps
+the GPU busy for `--busy` of its time: if more trials than the GPU has time for are on it, all take longer. Epochs
+already played are kept in the request's directory, as a real trainer keeps its checkpoint. Each start, epoch and end is
+appended to the journal with the trial, the slot and the time.
 
 A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`; `any` stands for every trial), which
 happens in that epoch of that trial before it is played: once, unless the action ends with `!`. Actions are the
 functions `fault_*` below.
 
-A check of a data set finds nothing, and advises the model of `--advice`. It reports `--gpus` GPUs, none by default.
+A check of a data set finds nothing, and advises the model of `--advice`. It reports `--gpus` GPUs of 80
+GiB and `--small-gpus` of 24, none by default.
 A check of a device is fine, unless there is a fault `check-NAME-kill`, `-hang` or `-wrong`. Previews are
 unsupported, as they may be.
 """
@@ -85,6 +86,8 @@ class Options(argparse.Namespace):
     value: float | None
     advice: str
     gpus: int
+    small_gpus: int
+    gib: float
     records: bool
     busy: float
 
@@ -111,6 +114,8 @@ def main() -> None:
     parser.add_argument("--value", type=float, help="of every epoch, whatever the parameters")
     parser.add_argument("--advice", default="mamba-yolo-t")
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument("--small-gpus", type=int, default=0)
+    parser.add_argument("--gib", type=float, default=math.inf)
     parser.add_argument("--records", action="store_true", help="keep the records of epochs, as our trainer does")
     parser.add_argument("--busy", type=float, default=0.0, help="needs --journal")
     options = parser.parse_args(namespace=Options())
@@ -134,8 +139,9 @@ def answer(request: Request | Record, options: Options) -> EndRecord:
         case DataCheckRequest():
             return check(request, options)
         case EnvironmentRequest():
-            gpu = Gpu(name="scripted", memory_gib=80.0)
-            send(EnvironmentRecord(versions={"scripted": "1"}, gpus=(gpu,) * options.gpus))
+            gpu, small = Gpu(name="scripted", memory_gib=80.0), Gpu(name="small", memory_gib=24.0)
+            gpus = (gpu,) * options.gpus + (small,) * options.small_gpus
+            send(EnvironmentRecord(versions={"scripted": "1"}, gpus=gpus))
             return EndRecord(outcome=Outcome.COMPLETED)
         case MeasureRequest():
             return measure(request)
@@ -275,10 +281,8 @@ def train(request: TrainRequest, options: Options) -> EndRecord:
 def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord:
     if options.fail:
         return EndRecord(outcome=Outcome.ERROR, message=options.fail)
-    if (
-        int(request.params.get("batch", 16)) * int(request.params.get("imgsz", 640)) ** 2
-        > options.room * request.gpu_share
-    ):
+    pixels = int(request.params.get("batch", 16)) * int(request.params.get("imgsz", 640)) ** 2
+    if pixels > options.room * request.gpu_share:
         fault_memory("", 0.0)
     played = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
     value: Value = 0.0
@@ -306,7 +310,7 @@ def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord
             losses={"box": 1.0 / epoch, "cls": 1.0, "dfl": 1.0},
             metrics=values(value) if validated else None,
             seconds=took_s,
-            memory_gib=0.1,
+            memory_gib=max(0.1, pixels / options.gib),
             learning_rate=0.01,
             batch=int(request.params.get("batch", 16)),
             checkpoint=str(checkpoint),

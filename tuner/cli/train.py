@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -21,7 +21,7 @@ from tuner.cli.arguments import (
     data_source,
     trainer_command,
 )
-from tuner.contract import FULL_RUN_DEFAULTS, ParamValue, Stage
+from tuner.contract import FULL_RUN_DEFAULTS, Gpu, ParamValue, Stage
 from tuner.exceptions import MachineError, UsageError
 from tuner.execution.watchdog import LEAST_S, START_S, HangTimeouts
 from tuner.system.paths import checked_path
@@ -154,7 +154,7 @@ def train(
     command = trainer_command(trainer)
     batches = [stage.batch for stage in stages] or [sizes_of({**given.params, **said})[0]]
     asked = read_choice(gpus, address=None, environment=os.environ)
-    number, memory_gib, note = _devices(asked, command, () if batch == "auto" else batches)
+    devices = _devices(asked, command, () if batch == "auto" else batches)
     chosen = chosen_model(model or given.model, source, command, lambda line: typer.echo(printable(line)))
     folder = out or Path("runs") / _default_name(chosen, source, restarted=warm_restart is not None)
     teacher = _teacher(distill or given.params.get("distill_model"))
@@ -174,14 +174,15 @@ def train(
         backup=_backup(backup),
         directory=Path(checked_path("--out", str(folder))).absolute(),
         measured_batch=batch == "auto",
-        memory_gib=memory_gib,
-        gpus=number,
+        memory_gib=devices.memory_gib,
+        smallest_gpu=devices.smallest_gpu,
+        gpus=devices.number,
         threads=len(os.sched_getaffinity(0)),
         trainer=command,
         hang_timeouts=HangTimeouts(least_s=hang_after, start_s=start_within),
         image_cache_bytes=image_cache_bytes,
     )
-    for line in (*given.notes, *filter(None, [note])):
+    for line in (*given.notes, *filter(None, [devices.note])):
         typer.echo(printable(f"note   {line}"))
     trained = single_run.train(run, lambda line: typer.echo(printable(line)))
     values = ", ".join(f"{name} {value:.4f}" for name, value in trained.metrics.items())
@@ -240,29 +241,48 @@ def _batch(text: str | None) -> int | None:
     return int(text)
 
 
-def _devices(asked: int | None, trainer: Sequence[str], batches: Sequence[int]) -> tuple[int, float, str]:
+class _Devices(NamedTuple):
+    """Devices of a run."""
+
+    number: int
+    """Number of GPUs; 0 for the CPU."""
+    memory_gib: float
+    """Free memory of the GPU that has least, or of the machine, in GiB."""
+    smallest_gpu: str
+    """Name of this GPU, if the GPUs differ; "" if not."""
+    note: str
+    """Note for the user; "" if there is none."""
+
+
+def _devices(asked: int | None, trainer: Sequence[str], batches: Sequence[int]) -> _Devices:
     """Choose the devices.
 
     Args:
         asked: Number of GPUs in the command; None for as many as suit the batches.
         trainer: Command of the trainer, which knows the GPUs.
         batches: Batch of each stage; empty if the batch will be chosen to suit the GPUs.
-
-    Returns:
-        Number of GPUs, smallest memory of one in GiB, and a note or ""; on the CPU, 0 and the machine's free memory.
     """
     import psutil
 
-    from tuner.workflows.doctor import gpu_memories_gib
+    from tuner.workflows.doctor import gpus_of
 
-    there = [] if asked == 0 else gpu_memories_gib(trainer)
+    there = () if asked == 0 else gpus_of(trainer)
     if asked is not None and asked > len(there):
         raise MachineError(
             f"--gpus must be at most {len(there)}, the number of GPUs, but got {asked}; `tune doctor` lists the GPUs."
         )
     number, note = _number_of_gpus(asked, len(there), batches) if batches else (asked or len(there), "")
+    if not number:
+        return _Devices(number, psutil.virtual_memory().available / 2**30, "", note)
     used = there[:number]
-    return number, min(used) if used else psutil.virtual_memory().available / 2**30, note
+    smallest = min(used, key=_free_gib)
+    are_several_kinds = len({(gpu.name, round(gpu.memory_gib)) for gpu in used}) > 1
+    return _Devices(number, _free_gib(smallest), smallest.name if are_several_kinds else "", note)
+
+
+def _free_gib(gpu: Gpu) -> float:
+    """Return the free memory of a GPU in GiB; all of it if the trainer does not say."""
+    return gpu.memory_gib if gpu.free_gib is None else gpu.free_gib
 
 
 def _number_of_gpus(asked: int | None, there: int, batches: Sequence[int]) -> tuple[int, str]:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -12,6 +12,7 @@ import ray
 
 from tuner.exceptions import MachineError
 from tuner.execution import ray_node
+from tuner.execution.gpu_kinds import GpuKind, kinds_here, kinds_of_cluster
 from tuner.execution.visible_gpus import cannot_share, settle
 from tuner.system.scratch import scratch_folder
 
@@ -39,6 +40,8 @@ class Slots:
     """Maximum number of trials that share a GPU."""
     gpus: int = 0
     """Maximum number of GPUs that the slots are on; 0 on the CPU."""
+    gpu_kinds: tuple[GpuKind, ...] = ()
+    """Kinds of the GPUs that a trial may land on, as far as they are known; empty on the CPU."""
 
     @property
     def gpu_share(self) -> float:
@@ -83,7 +86,8 @@ def connected(
     with scratch_folder() as folder, _running(address, max(cores, number), num_gpus, folder):
         wanted = _gpus(gpus)
         if wanted:
-            yield divided(gpus=gpus, parallel=parallel, trials_per_gpu=trials_per_gpu or 1)
+            slots = divided(gpus=gpus, parallel=parallel, trials_per_gpu=trials_per_gpu or 1)
+            yield replace(slots, gpu_kinds=kinds_of_cluster() if address else kinds_here(os.environ))
             return
         if trials_per_gpu != 1:
             raise cannot_share(trials_per_gpu)

@@ -23,6 +23,10 @@ class Peak:
     device: str
     """Name of the device, as the trainer reports it."""
 
+    def fits_into(self, room_gib: float) -> bool:
+        """Check whether the steps fit into this memory in GiB, too, which may be that of a smaller device."""
+        return self.memory_gib is not None and self.memory_gib <= room_gib
+
 
 def peak_of(train: Train, request: TrainRequest, *, folder: Path | None = None, **sizes: int) -> Peak:
     """Measure the memory of a few real steps.

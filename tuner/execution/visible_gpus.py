@@ -132,7 +132,7 @@ def are_parts(environment: MutableMapping[str, str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Usage:
+class GpuUsage:
     """Use of a GPU, as nvidia-smi tells it."""
 
     index: str
@@ -142,11 +142,9 @@ class _Usage:
     name: str
 
 
-def gpu_notes(environment: MutableMapping[str, str]) -> Iterator[str]:
-    """Describe in one line each the visible GPUs that other processes use, and those that differ from each other."""
-    used = list(_visible_usage(environment))
-    yield from _differences(used)
-    for gpu in used:
+def busy_notes(environment: MutableMapping[str, str]) -> Iterator[str]:
+    """Describe in one line each the visible GPUs that other processes use."""
+    for gpu in visible_usage(environment):
         if gpu.used_gib > _BUSY_SHARE * gpu.total_gib:
             yield (
                 f"GPU {gpu.index} is in use: {gpu.used_gib:.1f} of {gpu.total_gib:.1f} GiB, "
@@ -154,23 +152,8 @@ def gpu_notes(environment: MutableMapping[str, str]) -> Iterator[str]:
             )
 
 
-def _differences(gpus: Sequence[_Usage]) -> Iterator[str]:
-    """Describe the kinds of GPUs, if there are several: a search takes them for equal."""
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for gpu in gpus:
-        kinds.setdefault((gpu.name, f"{gpu.total_gib:.0f} GiB"), []).append(gpu.index)
-    if len(kinds) < 2:
-        return
-    named = "; ".join(f"{','.join(indices)}: {name}, {memory}" for (name, memory), indices in kinds.items())
-    most = max(kinds.values(), key=len)
-    choice = ",".join(most) if len(most) > 1 else f"{most[0]},"
-    yield (
-        f"the GPUs differ ({named}); sizes that fit are measured on one of them, and times of trials are compared; "
-        f"to use one kind: --gpus {choice}"
-    )
-
-
-def _visible_usage(environment: MutableMapping[str, str]) -> Iterator[_Usage]:
+def visible_usage(environment: MutableMapping[str, str]) -> Iterator[GpuUsage]:
+    """Yield the use of each visible GPU; nothing if nvidia-smi does not tell, as with MIG devices."""
     shown = visible(environment.get(VARIABLE), _listed())
     output = _nvidia_smi(f"--query-gpu={','.join(_USAGE)}", "--format=csv,noheader,nounits") or ""
     for row in csv.reader(output.splitlines(), skipinitialspace=True):
@@ -178,7 +161,7 @@ def _visible_usage(environment: MutableMapping[str, str]) -> Iterator[_Usage]:
             continue
         index, uuid, used_mib, total_mib, busy_percent, name = row
         if shown is None or any(entry == index or uuid.startswith(entry) for entry in shown):
-            yield _Usage(index, int(used_mib) / 1024, int(total_mib) / 1024, busy_percent, name)
+            yield GpuUsage(index, int(used_mib) / 1024, int(total_mib) / 1024, busy_percent, name)
 
 
 def _is_known(entry: str, gpus: Sequence[Gpu] | None) -> bool:

@@ -1,7 +1,7 @@
 """Track sizes that do not fit into memory: measured before a search, and learned from trials that ran out of memory."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tuner.contract import ParamValue
@@ -60,26 +60,32 @@ def measured_limits(space: Space, fits: Callable[[int, int], bool]) -> MemoryLim
 
 
 def memory_limits(
-    trials: Iterable[TrialRecord], device: str, measured: MemoryFacts | None = None, *, gpu_share: float = 1.0
+    trials: Iterable[TrialRecord],
+    devices: Collection[str],
+    measured: MemoryFacts | None = None,
+    *,
+    gpu_share: float = 1.0,
 ) -> MemoryLimits:
-    """Return the memory limits of a device that the trials of one study show.
+    """Return the memory limits that the trials of one study show for devices of one or several kinds.
 
-    Sizes that did not fit into a smaller share of the device may fit into a larger one.
+    A trial may land on any of the devices, so what did not fit on one of them is too large. Sizes that did not fit into
+    a smaller share of a device may fit into a larger one.
 
     Args:
         trials: Trials of one study, and so of one model and data set.
-        device: Device, as trainers name it; "" for any.
+        devices: Devices, as trainers name them; empty for any.
         measured: Limits measured before the first trial; None if there are none.
-        gpu_share: Share of the device that trials have now, 0..1.
+        gpu_share: Share of a device that trials have now, 0..1.
     """
     found = {
         sizes_of(trial.params)
         for trial in trials
         if trial.facts.failure == Failure.OUT_OF_MEMORY
-        and device in ("", trial.facts.device or "")
+        and (not devices or trial.facts.device in devices)
         and holds_for(1.0 if trial.facts.gpu_share is None else trial.facts.gpu_share, gpu_share)
     }
-    if measured is not None and device in ("", measured.device) and holds_for(measured.gpu_share, gpu_share):
+    is_here = measured is not None and (not devices or measured.device in devices)
+    if measured is not None and is_here and holds_for(measured.gpu_share, gpu_share):
         found.update(measured.too_large)
     return MemoryLimits(too_large=tuple(sorted(found)))
 

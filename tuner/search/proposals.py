@@ -1,6 +1,6 @@
 """Start new trials: the baseline, a warm start, starting points, the user's, then proposals of a model or sampler."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tuner.contract import ParamValue
 from tuner.decisions.decider import Decider
@@ -32,15 +32,15 @@ class Proposals:
         self._measured = study.profiling.memory
         self._gpu_share = gpu_share
 
-    def begin(self, device: str) -> int | None:
+    def begin(self, devices: Collection[str]) -> int | None:
         """Start a new trial and return its number; None if even the smallest sizes of the space run out of memory.
 
         Args:
-            device: Device that trained last, as trainers name it; "" before the first one. It can differ from the
-                device of an earlier driver.
+            devices: Devices that trials of this driver may land on, as far as they are known, as trainers name them.
+                They can differ from those of an earlier driver.
         """
-        limits = memory_limits(self._study.trials(), device, self._measured, gpu_share=self._gpu_share)
-        if device and limits.exclude_all_of(self._space):
+        limits = memory_limits(self._study.trials(), devices, self._measured, gpu_share=self._gpu_share)
+        if devices and limits.exclude_all_of(self._space):
             return None
         sampler = chosen_sampler(self._space)
         require_packages(sampler)  # fail early: the baseline needs no sampler, but the next trial does

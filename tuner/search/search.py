@@ -56,7 +56,7 @@ class Search:
         self._space = space
         self._paths = paths
         self._terms = terms
-        self._device = ""
+        self._devices = set(terms.devices)
         self.live: dict[int, LiveTrial] = {}
         study.interrupt_all()  # trials that a dead driver left running
         cube = UnitCube(space)
@@ -129,7 +129,7 @@ class Search:
             return Decision.STOP
         match record:
             case StartedRecord():
-                self._device = record.device
+                self._devices.add(record.device)
                 return self._events.on_start(trial, record)
             case EpochRecord():
                 return self._events.on_epoch(trial, record)
@@ -211,7 +211,7 @@ class Search:
             return called
         if not self._queue.has_room:
             return None
-        number = self._proposals.begin(self._device)
+        number = self._proposals.begin(self._devices)
         if number is None:
             error = f"The search stopped: {NOTHING_FITS}. Add smaller ones to the space, or choose a smaller model."
             self.stop(NOTHING_FITS, FailurePolicyError(error))

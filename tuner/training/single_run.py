@@ -56,13 +56,15 @@ class FullRun:
     measured_batch: bool
     """True to use the largest batch that fits, instead of the one in `params`."""
     memory_gib: float
-    """Memory of each device, in GiB."""
+    """Memory of each device, in GiB; that of the smallest if they differ."""
     gpus: int
     threads: int
     trainer: tuple[str, ...]
     hang_timeouts: HangTimeouts
     image_cache_bytes: int | None = None
     """Maximum size of the decoded images that all runs on the machine share; 0 to share none, None to choose."""
+    smallest_gpu: str = ""
+    """Name of the GPU that limits the batch, if the GPUs differ; "" if not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,7 +186,8 @@ def _with_fitting_batch(
         memory_gib = run.memory_gib - (_shared_gib(prepared) if devices > 1 else 0.0)
         fit = fitting_batch(measure, memory_gib=memory_gib, most=most)
         batch = devices * fit.batch
-        tell(f"batch  {batch}: {fit.memory_gib:.1f} of {memory_gib:.1f} GiB on each device")
+        limit = f", as {run.smallest_gpu}, the smallest, has no more" if run.smallest_gpu else ""
+        tell(f"batch  {batch}: {fit.memory_gib:.1f} of {memory_gib:.1f} GiB on each device{limit}")
     return replace(run, params={**run.params, "batch": batch})
 
 

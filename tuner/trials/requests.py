@@ -18,6 +18,8 @@ class TrialTerms:
     """Share of each GPU that a trial has, 0..1."""
     image_cache_bytes: int = 0
     """Maximum size of the decoded images that the trials share."""
+    devices: frozenset[str] = frozenset()
+    """Names of the GPUs that trials may land on, if they are of several kinds; empty if only trainers can tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

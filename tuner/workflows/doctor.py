@@ -61,13 +61,13 @@ def _version(package: str) -> str:
         return ""
 
 
-def gpu_memories_gib(trainer: Sequence[str]) -> list[float]:
-    """Return the free memory of each GPU that the trainer with this command can use; all of it if it does not say.
+def gpus_of(trainer: Sequence[str]) -> tuple[Gpu, ...]:
+    """Return the GPUs that the trainer with this command can use.
 
     Raises:
         MachineError: the trainer does not start, or does not describe its environment.
     """
-    return [gpu.memory_gib if gpu.free_gib is None else gpu.free_gib for gpu in _environment(trainer).gpus]
+    return _environment(trainer).gpus
 
 
 def _environment(trainer: Sequence[str]) -> EnvironmentRecord:

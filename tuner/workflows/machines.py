@@ -106,7 +106,7 @@ def watched_machines(machines: Machines, study: StudySession, signals: Signals, 
 def looked_over(
     slots: "Slots", options: RunOptions, prepared: PreparedRecord, on_event: Callable[[str], None]
 ) -> "Slots":
-    """Look at what this machine has left for a search: report busy GPUs, and fit data loaders into shared memory.
+    """Look at what a search finds: report GPUs that are busy or differ, and fit data loaders into shared memory.
 
     Args:
         slots: Slots of the search.
@@ -183,9 +183,12 @@ def shared_images(
 
 
 def note_gpus(slots: "Slots", machines: Machines, on_event: Callable[[str], None]) -> None:
-    """Report GPUs of this machine that are busy, or of several kinds; those of a cluster are not looked at."""
-    from tuner.execution.visible_gpus import gpu_notes
+    """Report GPUs of several kinds, and busy GPUs of this machine; a cluster is not asked whether its GPUs are busy."""
+    from tuner.execution.gpu_kinds import kinds_note
+    from tuner.execution.visible_gpus import busy_notes
 
+    if note := kinds_note(slots.gpu_kinds, is_cluster=machines.address is not None):
+        on_event(note)
     if slots.gpus_per_trial and machines.address is None:
-        for line in gpu_notes(os.environ):
+        for line in busy_notes(os.environ):
             on_event(line)

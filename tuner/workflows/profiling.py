@@ -99,6 +99,7 @@ def measure_memory(
 ) -> None:
     """Exclude the sizes that do not fit into the GPUs' memory before the search starts.
 
+    If the GPUs have different memory, the sizes must fit into that of the smallest one, wherever they are measured.
     Nothing is measured on the CPU, because running out of memory there would affect the whole machine.
 
     Args:
@@ -113,7 +114,7 @@ def measure_memory(
         SpaceError: the default configuration does not fit.
         MachineError: the trainer does not work.
     """
-    if slots.gpus_per_trial and not study.trials() and not _is_measured(study.profiling.memory, slots.gpu_share):
+    if slots.gpus_per_trial and not study.trials() and not _is_measured(study.profiling.memory, slots):
         measured = _measured(options, study.spec, slots, signals, on_event)
         if MemoryLimits(too_large=measured.too_large).exclude_all_of(options.space):
             raise FailurePolicyError(
@@ -130,9 +131,15 @@ def measure_memory(
         on_event(f"memory {_named(known)} cannot hold {limits}; excluded, with all sizes at least as large in both")
 
 
-def _is_measured(known: MemoryFacts | None, gpu_share: float) -> bool:
-    """Check whether the limits of this share of a GPU are known: those of a larger one may leave out some."""
-    return known is not None and holds_for(known.gpu_share, gpu_share) and holds_for(gpu_share, known.gpu_share)
+def _is_measured(known: MemoryFacts | None, slots: "Slots") -> bool:
+    """Check whether the limits of these slots are known: those of a larger share or GPU may leave out some."""
+    from tuner.execution.gpu_kinds import smallest_gpu
+
+    if known is None:
+        return False
+    smallest = smallest_gpu(slots.gpu_kinds)
+    is_same_share = holds_for(known.gpu_share, slots.gpu_share) and holds_for(slots.gpu_share, known.gpu_share)
+    return is_same_share and (smallest is None or smallest.name == known.device)
 
 
 def _named(measured: MemoryFacts) -> str:
@@ -160,8 +167,10 @@ def _require_baseline(options: RunOptions, measured: MemoryFacts) -> None:
 def _measured(
     options: RunOptions, spec: StudySpec, slots: "Slots", signals: Signals, on_event: Callable[[str], None]
 ) -> MemoryFacts:
+    from tuner.execution.gpu_kinds import common_room_gib, smallest_gpu
     from tuner.execution.memory_probe import peak_of
 
+    smallest, room_gib = smallest_gpu(slots.gpu_kinds), common_room_gib(slots.gpu_kinds, slots.gpu_share)
     inputs = Inputs(data=spec.data_source, model=spec.model_source)
     request = first_epoch(options, inputs, slots, options.paths.root)
     device = ""
@@ -172,10 +181,12 @@ def _measured(
     def fits(batch: int, imgsz: int) -> bool:
         nonlocal device
         peak = peak_of(train, request, folder=options.paths.root, batch=batch, imgsz=imgsz)
-        device = peak.device
+        device = peak.device if smallest is None else smallest.name
         taken = "does not fit" if peak.memory_gib is None else f"takes {peak.memory_gib:.1f} GiB"
+        if smallest is not None and peak.memory_gib is not None and not peak.fits_into(room_gib):
+            taken += f", more than the {room_gib:.1f} GiB of {smallest.name}"
         on_event(f"memory batch {batch} at imgsz {imgsz} {taken}")
-        return peak.memory_gib is not None
+        return peak.fits_into(room_gib)
 
     limits = measured_limits(options.space, fits)
     return MemoryFacts(device=device, too_large=limits.too_large, gpu_share=slots.gpu_share)

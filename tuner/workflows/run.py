@@ -364,12 +364,14 @@ def _terms(session: _Session, phase: str) -> "Terms":
 
 
 def _trial_terms(session: _Session, options: RunOptions) -> TrialTerms:
+    kinds = session.slots.gpu_kinds
     return TrialTerms(
         threads=session.slots.threads,
         gpus_per_trial=session.slots.gpus_per_trial,
         gpu_share=session.slots.gpu_share,
         validate_every_epoch=options.validate_every_epoch,
         image_cache_bytes=session.image_cache_bytes,
+        devices=frozenset(kind.name for kind in kinds) if len(kinds) > 1 else frozenset(),
     )
 
 

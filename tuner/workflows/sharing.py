@@ -60,7 +60,7 @@ def shared_slots(
         study.record_profiling(replace(study.profiling, sharing=known, memory=memory))
     else:
         on_event(f"share  {_trials(known.trials_per_gpu)} per GPU, as measured before")
-    return slots if known.trials_per_gpu == 1 else _divided(options, prepared, known.trials_per_gpu, on_event)
+    return slots if known.trials_per_gpu == 1 else _divided(options, prepared, slots, known.trials_per_gpu, on_event)
 
 
 def measured_slots(
@@ -75,19 +75,24 @@ def measured_slots(
     if options.machines.trials_per_gpu is not None:
         return slots
     found, _ = _measured(options, prepared, slots, folder, signals, on_event)
-    return slots if found.trials_per_gpu == 1 else _divided(options, prepared, found.trials_per_gpu, on_event)
+    return slots if found.trials_per_gpu == 1 else _divided(options, prepared, slots, found.trials_per_gpu, on_event)
 
 
 def _divided(
-    options: RunOptions, prepared: PreparedRecord, trials_per_gpu: int, on_event: Callable[[str], None]
+    options: RunOptions,
+    prepared: PreparedRecord,
+    slots: "Slots",
+    trials_per_gpu: int,
+    on_event: Callable[[str], None],
 ) -> "Slots":
-    return with_fitting_loaders(_slots(options.machines, trials_per_gpu), options, prepared, on_event)
+    return with_fitting_loaders(_slots(options.machines, slots, trials_per_gpu), options, prepared, on_event)
 
 
-def _slots(machines: Machines, trials_per_gpu: int) -> "Slots":
+def _slots(machines: Machines, slots: "Slots", trials_per_gpu: int) -> "Slots":
     from tuner.execution.cluster import divided
 
-    return divided(gpus=machines.gpus, parallel=machines.parallel, trials_per_gpu=trials_per_gpu)
+    now = divided(gpus=machines.gpus, parallel=machines.parallel, trials_per_gpu=trials_per_gpu)
+    return replace(now, gpu_kinds=slots.gpu_kinds)
 
 
 def _measured(
@@ -98,12 +103,14 @@ def _measured(
     signals: Signals,
     on_event: Callable[[str], None],
 ) -> tuple[Sharing, str]:
-    """Measure how many trials pay on one GPU; return it with the name of the device."""
+    """Measure how many trials pay on one GPU; return it with the name of the device that limits the memory."""
+    from tuner.execution.gpu_kinds import common_room_gib, smallest_gpu
     from tuner.execution.memory_probe import peak_of
     from tuner.execution.train_together import images_per_s_together
 
     request = first_epoch(options, Inputs.prepared(prepared), slots, folder)
     largest = {name: sizes_in(options.space, name)[-1] for name in (BATCH, IMGSZ)}
+    smallest = smallest_gpu(slots.gpu_kinds)
     device = ""
 
     def train(steps: TrainRequest, on_record: Callable[[Record], None]) -> EndRecord:
@@ -112,18 +119,20 @@ def _measured(
     def fits(number: int) -> bool:
         nonlocal device
         try:
-            _divided(options, prepared, number, lambda line: None)
+            _divided(options, prepared, slots, number, lambda line: None)
         except MachineError as error:  # shared memory has no room for the data loaders
             on_event(f"share  {error}")
             return False
         peak = peak_of(train, replace(request, gpu_share=1 / number), folder=folder, **largest)
-        device = peak.device
-        taken = "does not fit into" if peak.memory_gib is None else f"takes {peak.memory_gib:.1f} GiB of"
-        on_event(f"memory batch {largest[BATCH]} at imgsz {largest[IMGSZ]} {taken} 1/{number} of the GPU")
-        return peak.memory_gib is not None
+        device = peak.device if smallest is None else smallest.name
+        does_fit = peak.fits_into(common_room_gib(slots.gpu_kinds, 1 / number))
+        taken = f"takes {peak.memory_gib:.1f} GiB of" if does_fit else "does not fit into"
+        gpu = "the GPU" if smallest is None else smallest.name
+        on_event(f"memory batch {largest[BATCH]} at imgsz {largest[IMGSZ]} {taken} 1/{number} of {gpu}")
+        return does_fit
 
     def images_per_s(number: int) -> float | None:
-        sized = _divided(options, prepared, number, lambda line: None)
+        sized = _divided(options, prepared, slots, number, lambda line: None)
         with tempfile.TemporaryDirectory(prefix="tune-share-", dir=folder) as scratch, signals.deferred():
             rate = images_per_s_together(
                 replace(request, threads=sized.threads),
@@ -140,7 +149,7 @@ def _measured(
         on_event(f"share  {_trials(number)} on a GPU: {told}")
         return rate
 
-    wanted = _slots(options.machines, MOST).trials_per_gpu  # fewer if --parallel limits the trials
+    wanted = _slots(options.machines, slots, MOST).trials_per_gpu  # fewer if --parallel limits the trials
     found = chosen_sharing(fits, images_per_s, wanted=wanted)
     on_event(f"share  {_trials(found.trials_per_gpu)} per GPU, because {found.why}")
     return found, device

@@ -353,6 +353,17 @@ def test_a_measured_batch_is_kept_when_the_run_goes_on(tune, tmp_path):
     assert "measuring" not in out
 
 
+def test_the_smallest_of_several_gpus_limits_a_measured_batch_and_is_named(tune):
+    """The first one, on which it is measured, has 80 GiB; an image of 640 pixels takes two."""
+    trainer = f"{SCRIPTED} --gpus 1 --small-gpus 1 --gib {640**2 / 2}"
+    code, out, _ = tune("--gpus", 2, "--epochs", 1, "--batch", "auto", trainer=trainer)
+    assert code == 0
+    assert "batch  16: 16.0 of 23.5 GiB on each device, as small, the smallest, has no more" in out
+    code, out, _ = tune("--gpus", 1, "--epochs", 1, "--batch", "auto", "--out", "one", trainer=trainer)
+    assert code == 0
+    assert "batch  32: 64.0 of 80.0 GiB on each device\n" in out
+
+
 @pytest.mark.slow
 def test_a_batch_is_measured_by_real_steps_and_fits(tmp_path):
     tune = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--set", "imgsz=64"]

@@ -8,7 +8,7 @@ import pytest
 from tests.support import fake_nvidia_smi
 from tests.support.arena import SPACE
 from tuner.exceptions import MachineError, UsageError
-from tuner.execution.visible_gpus import Gpu, are_parts, gpu_notes, read_choice, settle, visible
+from tuner.execution.visible_gpus import Gpu, are_parts, busy_notes, read_choice, settle, visible
 
 PARTS = tuple(f"MIG-{number}" for number in range(7))
 FOUR = tuple(Gpu(f"GPU-{letter}", ()) for letter in "abcd")
@@ -145,37 +145,18 @@ USAGE = """0, GPU-a, 14, 81559, 0, NVIDIA H100 80GB HBM3
 1, GPU-b, 31025, 81559, 97, NVIDIA H100 80GB HBM3
 2, GPU-c, 70000, 81559, 100, NVIDIA H100 80GB HBM3
 3, GPU-d, [N/A], [N/A], [N/A], NVIDIA H100 80GB HBM3"""
-UNLIKE = """0, GPU-a, 14, 81559, 0, NVIDIA H100 80GB HBM3
-1, GPU-b, 14, 23034, 0, NVIDIA L4
-2, GPU-c, 14, 81559, 0, NVIDIA H100 80GB HBM3
-3, GPU-d, 14, 40960, 0, NVIDIA H100 80GB HBM3"""
 
 
 def test_a_busy_gpu_is_told_if_it_is_visible(machine):
     environment = machine(FOUR_GPUS, USAGE, CUDA_VISIBLE_DEVICES="0,1,3")
-    (told,) = gpu_notes(environment)
+    (told,) = busy_notes(environment)
     assert told.startswith("GPU 1 is in use: 30.3 of 79.6 GiB, 97 % busy")
-    assert len(list(gpu_notes({}))) == 2
-    assert len(list(gpu_notes({"CUDA_VISIBLE_DEVICES": "GPU-c"}))) == 1
-
-
-def test_gpus_that_differ_in_name_or_memory_are_told_with_a_choice_of_one_kind(machine):
-    (told,) = gpu_notes(machine(FOUR_GPUS, UNLIKE))
-    assert told.startswith(
-        "the GPUs differ (0,2: NVIDIA H100 80GB HBM3, 80 GiB; 1: NVIDIA L4, 22 GiB; 3: NVIDIA H100 80GB HBM3, 40 GiB)"
-    )
-    assert told.endswith("to use one kind: --gpus 0,2")
-
-
-@pytest.mark.parametrize(("shown", "lines"), [("0,2", 0), ("1", 0), ("0,3", 1)])
-def test_only_visible_gpus_count_as_different(machine, shown, lines):
-    told = list(gpu_notes(machine(FOUR_GPUS, UNLIKE, CUDA_VISIBLE_DEVICES=shown)))
-    assert len(told) == lines
-    assert all(line.endswith("--gpus 0,") for line in told), "a comma makes a list of one index"
+    assert len(list(busy_notes({}))) == 2
+    assert len(list(busy_notes({"CUDA_VISIBLE_DEVICES": "GPU-c"}))) == 1
 
 
 def test_without_an_answer_no_gpu_is_called_busy(machine):
-    assert list(gpu_notes(machine(FOUR_GPUS))) == []
+    assert list(busy_notes(machine(FOUR_GPUS))) == []
 
 
 @pytest.mark.parametrize(

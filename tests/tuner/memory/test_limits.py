@@ -84,9 +84,15 @@ def test_what_is_as_large_in_both_sizes_is_excluded_and_nothing_else():
 
 def test_limits_are_learnt_from_trials_out_of_memory_on_the_same_device():
     trials = [trial(64, 640), trial(32, 640, device="B"), trial(8, 320, failure="error")]
-    assert memory_limits(trials, "A").too_large == ((64, 640),)
-    assert memory_limits(trials, "C").too_large == ()
-    assert memory_limits(trials, "").too_large == ((32, 640), (64, 640))
+    assert memory_limits(trials, {"A"}).too_large == ((64, 640),)
+    assert memory_limits(trials, {"C"}).too_large == ()
+    assert memory_limits(trials, {}).too_large == ((32, 640), (64, 640))
+
+
+def test_what_does_not_fit_on_one_of_the_devices_that_a_trial_may_land_on_is_excluded():
+    trials = [trial(64, 640), trial(32, 640, device="B")]
+    assert memory_limits(trials, {"A", "B"}).too_large == ((32, 640), (64, 640))
+    assert memory_limits([], {"A", "B"}, MemoryFacts(device="B", too_large=((16, 640),))).too_large == ((16, 640),)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -135,15 +141,27 @@ def test_the_search_ends_when_nothing_smaller_is_left(study, paths, terms, batch
     assert len(search.trials) < 12
 
 
-def test_another_device_has_its_own_limits(study, paths, terms):
-    search = Search(study, space_of("fixed", "fixed"), paths, terms)
+def test_devices_of_several_kinds_have_the_limits_of_the_smallest(study, paths, terms):
+    search = Search(study, space_of("choice", "fixed"), paths, terms)
     first, second = search.suggest(), search.suggest()
-    train(search, first, room=0, device="small")
-    train(search, second, room=16 * 640**2, device="large")
-    third = search.suggest()
-    assert third.params["batch"] == 16
-    train(search, third, room=16 * 640**2, device="large")
-    assert search.problem is None
+    assert first.params["batch"] == 64
+    train(search, first, room=16 * 640**2, device="small")
+    train(search, second, room=math.inf, device="large")
+    while (request := search.suggest()) is not None:
+        assert request.params["batch"] < 64, "it may land on the small one"
+        train(search, request, room=math.inf, device="large")
+    assert len(search.trials) == 12
+
+
+def test_a_device_that_a_trial_may_land_on_counts_before_one_has_landed_there(url, spec, paths, terms):
+    space = space_of("fixed", "fixed")
+    with driven(url, spec, paths) as study:
+        search = Search(study, space, paths, terms)
+        train(search, search.suggest(), room=0, device="small")
+    with driven(url, spec, paths) as study:
+        search = Search(study, space, paths, replace(terms, devices=frozenset({"small", "large"})))
+        assert search.suggest() is None
+        assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_a_new_driver_on_a_larger_device_goes_on(url, spec, paths, terms):
@@ -227,15 +245,15 @@ def test_a_search_takes_up_what_was_measured_before_it(study, paths, terms):
 
 def test_what_was_measured_on_another_device_says_nothing():
     known = MemoryFacts(device="A", too_large=((16, 640),))
-    assert memory_limits([trial(64, 640)], "A", known).too_large == ((16, 640), (64, 640))
-    assert memory_limits([trial(64, 640)], "B", known).too_large == ()
-    assert memory_limits([], "", known).too_large == ((16, 640),)
+    assert memory_limits([trial(64, 640)], {"A"}, known).too_large == ((16, 640), (64, 640))
+    assert memory_limits([trial(64, 640)], {"B"}, known).too_large == ()
+    assert memory_limits([], {}, known).too_large == ((16, 640),)
 
 
 def test_what_does_not_fit_into_a_share_of_a_gpu_may_fit_into_a_larger_one():
     on_half = replace(trial(64, 640), facts=replace(trial(64, 640).facts, gpu_share=0.5))
     known = MemoryFacts(device="A", too_large=((16, 640),), gpu_share=0.5)
-    assert memory_limits([on_half], "A", known, gpu_share=1.0).too_large == ()
+    assert memory_limits([on_half], {"A"}, known, gpu_share=1.0).too_large == ()
     for share in (0.5, 1 / 3):
-        assert memory_limits([on_half], "A", known, gpu_share=share).too_large == ((16, 640), (64, 640))
-    assert memory_limits([trial(64, 640)], "A", gpu_share=0.5).too_large == ((64, 640),)
+        assert memory_limits([on_half], {"A"}, known, gpu_share=share).too_large == ((16, 640), (64, 640))
+    assert memory_limits([trial(64, 640)], {"A"}, gpu_share=0.5).too_large == ((64, 640),)
