@@ -42,6 +42,7 @@ def test_the_fault_matrix_has_all_its_rows():
         "+l",
         "+m",
         "+n",
+        "+o",
     ]
 
 

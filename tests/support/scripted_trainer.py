@@ -13,14 +13,13 @@ the GPU busy for `--busy` of its time: if more trials than the GPU has time for 
 already played are kept in the request's directory, as a real trainer keeps its checkpoint. Each start, epoch and end is
 appended to the journal with the trial, the slot and the time.
 
-A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`; `any` stands for every trial), which
-happens in that epoch of that trial before it is played: once, unless the action ends with `!`. Actions are the
-functions `fault_*` below.
+A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`; `any` stands for every trial, `full`
+for the full run), which happens in that epoch of that trial before it is played: once, unless the action ends with `!`.
+Actions are the functions `fault_*` below.
 
-A check of a data set finds nothing, and advises the model of `--advice`. It reports `--gpus` GPUs of 80
-GiB and `--small-gpus` of 24, none by default.
-A check of a device is fine, unless there is a fault `check-NAME-kill`, `-hang` or `-wrong`. Previews are
-unsupported, as they may be.
+A check of a data set finds nothing, and advises the model of `--advice`. It reports `--gpus` GPUs of 80 GiB and
+`--small-gpus` of 24, none by default. A check of a device is fine, unless there is a fault `check-NAME-kill`, `-hang`
+or `-wrong`. Previews are unsupported, as they may be.
 """
 
 import argparse
@@ -357,11 +356,12 @@ def values(value: Value) -> dict[str, float]:
 
 def faults(request: TrainRequest, epoch: int, options: Options) -> Iterator[tuple[str, str]]:
     """Yield name and argument of each fault that is due now."""
-    if options.faults is None or request.full:
+    if options.faults is None:
         return
+    of_this_run = ("full",) if request.full else ("any", str(request.trial))
     for path in sorted(options.faults.iterdir()):
         trial, at, action = path.name.split("-", 2)
-        if trial in ("any", str(request.trial)) and int(at) == epoch:
+        if trial in of_this_run and int(at) == epoch:
             if not action.endswith("!"):
                 path.unlink()
             name, _, argument = action.rstrip("!").partition("=")
@@ -416,8 +416,8 @@ def fault_error(argument: str, value: Value) -> NoReturn:
 
 
 def fault_lost(argument: str, value: Value) -> Value:
-    """Fail if this is one of the GPUs that are lost."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "") in argument.split(","):
+    """Fail if one of these GPUs is lost."""
+    if not set(os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")).isdisjoint(argument.split(",")):
         raise End(EndRecord(outcome=Outcome.ERROR, message="CUDA error: GPU is lost", retryable=True))
     return value
 

@@ -5,7 +5,7 @@ A lost GPU fails within seconds, so it is always free, and would take one trial 
 
 from typing import NamedTuple
 
-_FAILURES = 2
+FAILURES = 2
 """Failed attempts in a row on a slot, without an epoch between them, after which it is held."""
 
 
@@ -69,7 +69,7 @@ class SlotHealth:
         self.note_run(place, number)  # it may have failed before it could say that it had started
         self._failed[number] = place
         self._failures[place] = self._failures.get(place, 0) + 1
-        if self._failures[place] < _FAILURES:
+        if self._failures[place] < FAILURES:
             return
         self._held.add(place)
         self._failed = {run: at for run, at in self._failed.items() if at != place}  # nothing can start there again

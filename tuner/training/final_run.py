@@ -193,6 +193,12 @@ class FinalRun:
         )
         study.record_final_run(self._facts)
 
+    def use_gpus(self, number: int) -> None:
+        """Record the number of GPUs that train now; an attempt may have fewer than the one before."""
+        if number != self._facts.gpus:
+            self._facts = replace(self._facts, gpus=number)
+            self.study.record_final_run(self._facts)
+
     def report(self, record: Record) -> None:
         """Keep the latest epoch and the progress in the running one."""
         if isinstance(record, ProgressRecord):

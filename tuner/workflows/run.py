@@ -376,7 +376,12 @@ def _trial_terms(session: _Session, options: RunOptions) -> TrialTerms:
 
 
 def _train_in_full(session: _Session, winner: Winner, epochs: int, deterministic: bool | None) -> None:
-    from tuner.execution.remote_trainer import gpus_of_largest_node, train_remotely
+    from tuner.execution.remote_trainer import (
+        GpuTerms,
+        gpus_of_largest_node,
+        train_on_working_gpus,
+        train_remotely,
+    )
     from tuner.execution.visible_gpus import are_parts
 
     study, slots, machines, signals = session.study, session.slots, session.machines, session.signals
@@ -405,9 +410,19 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int, deterministic
         span.note(record)
         final_run.report(record)
 
+    train = train_remotely
+    if gpus:
+        terms = GpuTerms(
+            most=available,
+            number_for=partial(gpus_for, batches),
+            health=session.health,
+            on_gpus=final_run.use_gpus,
+            on_event=session.view.note,
+        )
+        train = partial(train_on_working_gpus, terms=terms)
     # `should_stop` handles signals.
     with signals.deferred(), session.view.watching_final_run(final_run):
-        end = train_remotely(
+        end = train(
             request,
             machines.trainer,
             hang_timeouts=machines.hang_timeouts,
