@@ -84,7 +84,7 @@ class _Driver:
         """Learn from a record whether its slot works."""
         if isinstance(record, StartedRecord):
             self.terms.health.note_run(place, number)
-        if isinstance(record, EpochRecord):
+        if isinstance(record, EpochRecord) and self._is_new(number, record):
             self.terms.health.note_epoch(place)
         if isinstance(record, EndRecord) and failure_of(record) in (Failure.INFRASTRUCTURE, Failure.HUNG):
             health = self.terms.health
@@ -97,6 +97,11 @@ class _Driver:
                     f"GPU {','.join(place.gpus)} of {result[NODE_IP]} is no longer used: two attempts in a row failed "
                     f"on it, the last one with: {record.message}; the next run tries it again"
                 )
+
+    def _is_new(self, number: int, record: EpochRecord) -> bool:
+        """Check whether this slot has trained an epoch: a run that resumes sends those of earlier attempts again."""
+        live = self.workload.live.get(number)
+        return live is not None and record.epoch > max(live.attempts.reached, live.earlier_epochs)
 
     def parks(self, trial_id: str, place: Place) -> bool:
         """Check whether a Ray trial without a run must continue, and if so, take its run from it."""
