@@ -5,11 +5,8 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from functools import partial
-from pathlib import Path as FilePath
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -18,11 +15,9 @@ triton = pytest.importorskip("triton")
 pytest.importorskip("triton.experimental.gluon")  # the first launch imports it, and it takes no replaced library
 
 import triton.language as tl  # noqa: E402
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler.compiler import ASTSource, make_backend  # noqa: E402
 from triton.runtime import interpreter as triton_interpreter  # noqa: E402
-from triton.runtime.jit import create_function_from_signature  # noqa: E402
 
+from tests.support.triton_ahead import compiled, launches_of_a_step, machine_code, noted_launches, source_of  # noqa: E402
 from trainer.nn.selective_scan import (  # noqa: E402
     _backends,
     _segmented,
@@ -304,84 +299,6 @@ def test_a_missing_compiler_is_named_with_its_remedy(monkeypatch, variable):
     assert ("apt-get install gcc" in (_triton._missing_build_tool() or "")) == (variable is None)
 
 
-class Launch(NamedTuple):
-    kernel: str
-    args: tuple
-    options: dict
-
-    @property
-    def code(self):
-        """What the machine code depends on, besides types."""
-        return self.kernel, tuple(sorted(self.options.items()))
-
-
-def note_launches(monkeypatch, num_multiprocessors=1000) -> list[Launch]:
-    """Keep the arguments of all launches instead of launching."""
-    launches = []
-
-    class NotedKernel:
-        def __init__(self, name):
-            self._name = name
-
-        def __getitem__(self, grid):
-            return lambda *args, **options: launches.append(Launch(self._name, args, options))
-
-    names = ("carry_kernel", "link_kernel", "output_kernel", "gradient_kernel")
-    noted = SimpleNamespace(**{name: NotedKernel(name) for name in names})
-    monkeypatch.setattr(_triton, "_kernels", lambda: noted)
-    monkeypatch.setattr(_triton, "_num_multiprocessors", lambda _: num_multiprocessors)
-    return launches
-
-
-def launches_of_a_step(monkeypatch, dtype, configurations=None) -> list[Launch]:
-    """The launches of a training step of SS2D at the size of a real map, by the default configurations or by all."""
-    noted = note_launches(monkeypatch)
-    batch, length, groups, channels, states = 2, 1600, 4, 256, 16
-    scan = Scan(
-        u=torch.empty(batch, length, 1, channels, dtype=dtype),
-        delta=torch.empty(batch, length, groups, channels, dtype=dtype),
-        A=torch.empty(groups, channels, states),
-        B=torch.empty(batch, length, groups, states, dtype=dtype),
-        C=torch.empty(batch, length, groups, states, dtype=dtype),
-        D=torch.empty(groups, channels),
-        bias=torch.empty(groups, channels),
-    )
-    ways = Ways(40, tuple(map(int, CROSS)))
-    forwards, backwards = configurations or (_triton.FORWARD[:1], _triton.BACKWARD[:1])
-    for config in forwards:
-        y, kept = _triton._forward(scan, ways, True, config)
-    for config in backwards:
-        _triton._backward(y, scan, ways, kept, config)
-    return list({launch.code: launch for launch in noted}.values())
-
-
-def source_of(launch, capability):
-    """The source that Triton compiles for this launch on a GPU of `capability`, and its options."""
-    kernel = getattr(_triton_kernels, launch.kernel)
-    backend = make_backend(GPUTarget("cuda", capability, 32))
-    bind = create_function_from_signature(kernel.signature, kernel.params, backend)
-    bound, specialization, _ = bind(*launch.args, **launch.options, debug=False, instrumentation_mode="")
-    parsed, *source = kernel._pack_args(backend, launch.options, bound, specialization, None)
-    return ASTSource(kernel, *source), parsed.__dict__
-
-
-def compiled(launch, capability):
-    """The kernel compiled as this launch would on a GPU of `capability`."""
-    source, options = source_of(launch, capability)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-
-
-def machine_code(binary) -> tuple[str, str]:
-    """Resource usage and instructions, as NVIDIA's tools in Triton's wheel print them."""
-    tools = FilePath(triton.__file__).parent / "backends" / "nvidia" / "bin"
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(binary.asm["cubin"])
-        file.flush()
-        commands = ([tools / "cuobjdump", "--dump-resource-usage"], [tools / "nvdisasm", "-c"])
-        usage, code = (subprocess.check_output([*command, file.name], text=True) for command in commands)
-    return usage, code
-
-
 def assert_only_registers(launch, binary):
     usage, code = machine_code(binary)
     told = f"{launch.code}: {usage}"
@@ -392,8 +309,8 @@ def assert_only_registers(launch, binary):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_compiled_kernels_neither_spill_nor_shuffle_in_the_recurrence_nor_use_atomics(monkeypatch, dtype):
-    for launch in launches_of_a_step(monkeypatch, dtype):
+def test_compiled_kernels_neither_spill_nor_shuffle_in_the_recurrence_nor_use_atomics(dtype):
+    for launch in launches_of_a_step(dtype):
         code = assert_only_registers(launch, compiled(launch, 90))
         shuffles = len(re.findall(r"\bSHFL\b", code))
         # The sums over the channels of a program, gB and gC, take five shuffles each for every token.
@@ -404,40 +321,40 @@ def test_compiled_kernels_neither_spill_nor_shuffle_in_the_recurrence_nor_use_at
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("capability", [75, 80, 86, 89, 90, 100, 120])
-def test_no_configuration_spills_on_any_gpu(monkeypatch, capability, dtype):
+def test_no_configuration_spills_on_any_gpu(capability, dtype):
     if dtype == torch.bfloat16 and capability < 80:
         pytest.skip("GPUs below 8.0 have no bfloat16")
-    for launch in launches_of_a_step(monkeypatch, dtype, (_triton.FORWARD, _triton.BACKWARD)):
+    for launch in launches_of_a_step(dtype, (_triton.FORWARD, _triton.BACKWARD)):
         assert_only_registers(launch, compiled(launch, capability))
 
 
 @pytest.mark.parametrize("size", [*"ntbl"])
-def test_the_kernels_of_every_model_are_compiled_before_it_trains(monkeypatch, size):
+def test_the_kernels_of_every_model_are_compiled_before_it_trains(size):
     cpu = torch.device("cpu")
-    noted = note_launches(monkeypatch, num_multiprocessors=8)
     defaults = [
         list({_triton._candidates(of, channels)[0] for channels in (32, 1024)})
         for of in (_triton.FORWARD, _triton.BACKWARD)
     ]
-    _triton.launch_all(cpu, *defaults)
+    with noted_launches(num_multiprocessors=8) as noted:
+        _triton.launch_all(cpu, *defaults)
     before = {keys_of(launch) for launch in noted}
-    noted.clear()
-    for channels in sorted(INNER_CHANNELS[size]):
-        delta = torch.empty(4, 2 * 1600, channels).transpose(0, 1).view(2, 1600, 4, channels)
-        B, C = torch.empty(2, 1600, 4, 40).split([16, 24], dim=-1)
-        scan = Scan(
-            u=torch.empty(2, 1600, 1, channels),
-            delta=delta,
-            A=torch.empty(4, channels, 16),
-            B=B,
-            C=C[..., :16],
-            D=torch.empty(4, channels),
-            bias=torch.empty(4, channels),
-        )
-        ways = Ways(40, tuple(map(int, CROSS)))
-        _triton.forward(scan, ways, save_states=False)
-        y, states = _triton.forward(scan, ways, save_states=True)
-        _triton.backward(y, scan, ways, states)
+    with noted_launches(num_multiprocessors=8) as noted:
+        for channels in sorted(INNER_CHANNELS[size]):
+            delta = torch.empty(4, 2 * 1600, channels).transpose(0, 1).view(2, 1600, 4, channels)
+            B, C = torch.empty(2, 1600, 4, 40).split([16, 24], dim=-1)
+            scan = Scan(
+                u=torch.empty(2, 1600, 1, channels),
+                delta=delta,
+                A=torch.empty(4, channels, 16),
+                B=B,
+                C=C[..., :16],
+                D=torch.empty(4, channels),
+                bias=torch.empty(4, channels),
+            )
+            ways = Ways(40, tuple(map(int, CROSS)))
+            _triton.forward(scan, ways, save_states=False)
+            y, states = _triton.forward(scan, ways, save_states=True)
+            _triton.backward(y, scan, ways, states)
     assert {keys_of(launch) for launch in noted} <= before
 
 
@@ -452,12 +369,10 @@ def keys_of(launch):
 def test_processes_share_what_triton_has_compiled(tmp_path):
     """The second of two processes finds the kernel in the cache of the first; both compile without a GPU."""
     program = """
-import time, torch
-from pytest import MonkeyPatch
-from tests.trainer.nn import test_triton as t
-with MonkeyPatch.context() as patch:
-    launch = next(x for x in t.launches_of_a_step(patch, torch.float32) if x.kernel == "link_kernel")
-print(t.compiled(launch, 90).hash)
+import torch
+from tests.support.triton_ahead import compiled, launches_of_a_step
+launch = next(x for x in launches_of_a_step(torch.float32) if x.kernel == "link_kernel")
+print(compiled(launch, 90).hash)
 """
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     run = partial(subprocess.check_output, [sys.executable, "-c", program], text=True, env=environment)
