@@ -95,6 +95,7 @@ def test_the_file_has_the_form_that_damaged_ones_are_made_from(path):
         damaged({**WHOLE, "gpus": 3}),
         with_value("block_length", 5),
         with_value("block_length", 0),
+        with_value("block_length", 32),
         with_value("block_length", "8"),
         with_value("block_channels", 48),
         with_value("block_channels", 2**20),

@@ -36,7 +36,7 @@ class Configuration:
     """Partition of the work into programs of one warp each."""
 
     block_length: int
-    """Tokens held in registers at a time; divides `CHUNK_LENGTH`."""
+    """Tokens held in registers at a time; divides `CHUNK_LENGTH`. A warp has a lane for two sums of each token."""
     block_channels: int
     """Channels per program; at least the 32 lanes of a warp."""
     warps_per_processor: int
@@ -174,7 +174,7 @@ def _row(row: Mapping[str, object]) -> tuple[Problem, Configuration]:
         warps_per_processor=_whole(row["warps_per_processor"]),
     )
     is_possible = (
-        0 < config.block_length <= CHUNK_LENGTH
+        0 < config.block_length <= WARP_SIZE // 2
         and CHUNK_LENGTH % config.block_length == 0
         and WARP_SIZE <= config.block_channels <= _MAX_BLOCK_CHANNELS
         and config.block_channels & (config.block_channels - 1) == 0

@@ -48,7 +48,7 @@ _MIN_CAPABILITY = (7, 5)
 
 _MANY_CHANNELS = 1024
 _REGISTERS = 255
-"""Registers of a lane. Without this permission, ptxas takes fewer for the backward pass, and spills some."""
+"""Registers of a lane. Without this permission, ptxas takes fewer for the backward pass, and more instructions."""
 
 FORWARD = (
     Configuration(4, 64, 16),
@@ -60,12 +60,13 @@ BACKWARD = (
     Configuration(4, 64, 8),
     Configuration(4, 32, 8),
     Configuration(4, 32, 12),
+    Configuration(2, 128, 8),
 )
 """Candidates of `_configuration`. The default is the first one that wastes less than a warp.
 
 Larger blocks spill registers on some GPUs. Forward, 4 tokens of 128 channels do on 10.0. Backward, where they need more
-than the 255 registers of a lane, 4 tokens of 128 channels do on 7.5, 8.0 and 9.0, 8 tokens of 32 channels on 7.5, 8.0
-and 9.0, and 8 tokens of 64 channels on all from 7.5 to 9.0.
+than the 255 registers of a lane, 4 tokens of 128 channels and 8 tokens of 32 channels do on all, and 8 tokens of 64
+channels on 7.5, 8.0 and 12.0.
 """
 
 

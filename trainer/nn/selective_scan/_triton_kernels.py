@@ -1,6 +1,7 @@
 # mypy: ignore-errors
-# ruff: noqa: RUF005
-# Triton's language looks like Python, but has types of its own and no unpacking inside a tuple.
+# ruff: noqa: RET505, RUF005
+# Triton's language looks like Python, but has types of its own and no unpacking inside a tuple. It compiles the code
+# behind a return, too, unless it is in an `else` that a constant rules out.
 """Triton kernels of the selective scan; `_triton` launches them and explains the scheme.
 
 One program, always one warp, handles BLOCK_CHANNELS channels of one group of one sample and processes one span of the
@@ -8,6 +9,10 @@ path. Lanes run along the channels, which are adjacent in memory. Each lane hold
 tuples with one row of channels per token, and steps through them for one state after the other. The recurrence
 therefore needs no communication between lanes, a step costs one multiply-add, and only the sums over channels (gB, gC)
 use shuffles. A parallel prefix sum (`tl.associative_scan`) over lanes takes about twice as many instructions.
+
+The sums of a block, gB and gC of each token, are added up together. In each step a lane passes one half of its rows to
+its partner and keeps the other, so that each row ends in lanes of its own. For 8 rows that takes 9 shuffles; one row
+after the other takes 40.
 
 Between blocks, a program keeps its N states in a part of global memory that it alone uses. Barriers make these writes
 visible to every lane, although a lane usually reads only what it stored.
@@ -22,6 +27,8 @@ import triton.language as tl
 
 # Arguments whose values are not worth a separate compilation.
 _SIZES = ["K", "length", "width", "column_groups", "backward_groups", "span_length", "num_spans"]
+
+_LANES = tl.constexpr(32)
 
 
 @triton.jit
@@ -91,6 +98,32 @@ def _at(ptr, stride, pixels, BLOCK_LENGTH: tl.constexpr):
     for i in tl.static_range(BLOCK_LENGTH):
         ptrs = ptrs + (ptr + pixels[i] * stride,)
     return ptrs
+
+
+@triton.jit
+def _by_lane(x, BLOCK_CHANNELS: tl.constexpr):
+    """Add up the channels that each lane holds, whichever these are."""
+    return tl.sum(tl.reshape(x, (_LANES, BLOCK_CHANNELS // _LANES), can_reorder=True), 1)
+
+
+@triton.jit
+def _sums(rows, lane, COUNT: tl.constexpr, BIT: tl.constexpr):
+    """Add up COUNT rows over lanes whose numbers differ in the bits up to BIT.
+
+    If BIT is the highest one, lane l gets the sum of row l * COUNT // lanes. COUNT is a power of two.
+    """
+    if BIT == 0:
+        return rows[0]
+    elif COUNT == 1:
+        return _sums((rows[0] + tl.gather(rows[0], lane ^ BIT, 0),), lane, 1, BIT // 2)
+    else:
+        is_upper = (lane & BIT) != 0
+        kept = ()
+        for i in tl.static_range(COUNT // 2):
+            upper = rows[i + COUNT // 2]
+            passed = tl.gather(tl.where(is_upper, rows[i], upper), lane ^ BIT, 0)
+            kept = kept + (tl.where(is_upper, upper, rows[i]) + passed,)
+        return _sums(kept, lane, COUNT // 2, BIT // 2)
 
 
 @triton.jit
@@ -334,6 +367,15 @@ def gradient_kernel(
     skip = tl.load(D_ptr + k * D + channel, mask=is_channel, other=0.0)
     bias = tl.load(bias_ptr + k * D + channel, mask=is_channel, other=0.0)
 
+    # Where a lane stores its sum over channels: gB of a token in the lower lanes, gC in the upper ones.
+    NUM_SUMS: tl.constexpr = 2 * BLOCK_LENGTH
+    tl.static_assert(NUM_SUMS <= _LANES, "A lane holds one sum.")
+    lane = tl.arange(0, _LANES)
+    lane_sum = lane * NUM_SUMS // _LANES
+    lane_token = lane_sum % BLOCK_LENGTH
+    is_first_of_sum = lane * NUM_SUMS % _LANES == 0
+    gBC_ptr += lane_sum // BLOCK_LENGTH * N
+
     gD = tl.zeros((BLOCK_CHANNELS,), tl.float32)
     gbias = tl.zeros((BLOCK_CHANNELS,), tl.float32)
     num_chunks = tl.cdiv(tl.minimum(span_length, length - span * span_length), CHUNK_LENGTH)
@@ -361,7 +403,11 @@ def gradient_kernel(
             u = _rows(u_ptr, u_strides[1], pixels, num_tokens, is_channel, BLOCK_LENGTH)
             gy = _rows(gy_ptr, gy_strides[1], pixels, num_tokens, is_channel, BLOCK_LENGTH)
             BC_ptrs = _at(BC_ptr, K * 2 * N, pixels, BLOCK_LENGTH)
-            gBC_ptrs = _at(gBC_ptr, K * 2 * N, pixels, BLOCK_LENGTH)
+            lane_pixel = pixels[0]
+            for i in tl.static_range(1, BLOCK_LENGTH):
+                lane_pixel = tl.where(lane_token == i, pixels[i], lane_pixel)
+            gBC_ptrs = gBC_ptr + lane_pixel * (K * 2 * N)
+            stores_sum = is_first_of_sum & (lane_token < num_tokens)
             drive = _products(dt, u, BLOCK_LENGTH)
             gdt, gdrive = (), ()
             for _ in tl.static_range(BLOCK_LENGTH):
@@ -374,18 +420,18 @@ def gradient_kernel(
                 h = tl.load(start_ptr + n * D, mask=is_channel, other=0.0)
                 r = tl.load(carry_ptr + n * D, mask=is_channel, other=0.0)
                 gA = tl.load(gA_ptr + n * D, mask=is_channel, other=0.0)
-                decay, kept, B = (), (), ()
+                decay, kept, B, gB, gC = (), (), (), (), ()
                 for i in tl.static_range(BLOCK_LENGTH):
                     decay = decay + (tl.exp2(dt[i] * A),)
                     kept = kept + (decay[i] * h,)
                     B = B + (tl.load(BC_ptrs[i] + n).to(tl.float32),)
                     h = kept[i] + drive[i] * B[i]
-                    tl.store(gBC_ptrs[i] + N + n, tl.sum(h * gy[i]), mask=i < num_tokens)
+                    gC = gC + (_by_lane(h * gy[i], BLOCK_CHANNELS),)
                 # From the last token to the first. The gradient tuples are rebuilt for every state.
                 gdt_sums, gdrive_sums = (), ()
                 for i in tl.static_range(BLOCK_LENGTH - 1, -1, -1):
                     gh = r + gy[i] * tl.load(BC_ptrs[i] + N + n).to(tl.float32)
-                    tl.store(gBC_ptrs[i] + n, tl.sum(gh * drive[i]), mask=i < num_tokens)
+                    gB = (_by_lane(gh * drive[i], BLOCK_CHANNELS),) + gB
                     r = decay[i] * gh
                     gexponent = gh * kept[i]
                     gA += gexponent * dt[i]
@@ -394,6 +440,7 @@ def gradient_kernel(
                 gdt, gdrive = gdt_sums, gdrive_sums
                 tl.store(carry_ptr + n * D, r, mask=is_channel)
                 tl.store(gA_ptr + n * D, gA, mask=is_channel)
+                tl.store(gBC_ptrs + n, _sums(gB + gC, lane, NUM_SUMS, _LANES // 2), mask=stores_sum)
             tl.debug_barrier()
 
             for i in tl.static_range(BLOCK_LENGTH):
