@@ -13,7 +13,8 @@ import torch
 from benchmarks import report
 from benchmarks.breakdown import Cost, breakdown
 from benchmarks.contestants import PUBLISHED_LOOP, default
-from benchmarks.detectors import CrossScan, Detector, check_agreement, cross_scans, with_scan
+from benchmarks.crossed import CrossScan, cross_scans
+from benchmarks.detectors import Detector, check_agreement, with_scan
 from benchmarks.measuring import Work, durations_s, median_ms, num_threads
 from trainer.models import MODEL_NAMES
 
