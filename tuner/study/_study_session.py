@@ -137,7 +137,7 @@ class StudySession:
     def propose(self, sampler: BaseSampler, space: "Space") -> Proposal:
         """Start a trial that was enqueued with Optuna's own tools, or ask the sampler for a new one; it is RUNNING."""
         self._study.sampler = sampler
-        with self._paused_out_of_the_queue():
+        with self._started_out_of_the_queue():
             trial = self._study.ask()
         params = space.resolve(space.suggest(trial))
         self._memory.set_trial_user_attr(trial._trial_id, "params", params)
@@ -177,15 +177,19 @@ class StudySession:
         return Proposal(number=frozen.number, params=params)
 
     @contextlib.contextmanager
-    def _paused_out_of_the_queue(self) -> Iterator[None]:
-        """Hide paused trials from Optuna: it would start any WAITING trial, but only we resume paused ones."""
-        paused = [self._ids[record.number] for record in self._records if record.is_paused]
-        for trial_id in paused:
+    def _started_out_of_the_queue(self) -> Iterator[None]:
+        """Hide trials that were started before from Optuna: it would start any WAITING trial, but only we resume these.
+
+        A trial that a user has enqueued has no parameters yet.
+        """
+        waiting = [record for record in self._records if record.state == TrialState.WAITING]
+        started = [self._ids[record.number] for record in waiting if record.params]
+        for trial_id in started:
             self._memory.set_trial_state_values(trial_id, state=TrialState.RUNNING)
         try:
             yield
         finally:
-            for trial_id in paused:
+            for trial_id in started:
                 self._memory.set_trial_state_values(trial_id, state=TrialState.WAITING)
 
     def resume(self, number: int) -> Proposal:

@@ -253,6 +253,18 @@ def test_a_trial_that_a_user_enqueued_is_the_next_to_be_trained(url, spec, paths
     assert trials[1].user_attrs["params"] == taken[0].params
 
 
+def test_a_new_trial_is_never_one_that_was_cut_off_or_paused(url, spec, paths, space):
+    with driven(url, spec, paths) as study:
+        for _ in range(3):
+            ask(study, space)
+        study.pause(1, 3, 0.1)
+        study.interrupt(2)
+        assert [ask(study, space).number for _ in range(2)] == [3, 4]
+        assert [trial.state for trial in study.trials()[1:3]] == [TrialState.WAITING] * 2
+        study.flush(10)
+    assert [trial.state for trial in stored(url)[1:3]] == [TrialState.WAITING] * 2
+
+
 # Beginning and ending
 
 
