@@ -37,7 +37,7 @@ SEQUENCE = ("y", "u", "delta", "A", "B", "C", "D", "delta_bias")
     ("options", "tensors", "tolerance"),
     [
         ((), SEQUENCE, 1e-5),
-        (("--training", "float32"), (*SEQUENCE, "dt_weight"), 1e-5),
+        pytest.param(("--training", "float32"), (*SEQUENCE, "dt_weight"), 1e-5, marks=pytest.mark.slow),
         (("--training", "amp"), (*SEQUENCE, "dt_weight"), 1e-2),  # y and its gradient have 8 bits
     ],
 )

@@ -45,7 +45,9 @@ baseline: {batch: 16, optimizer: SGD, lr0: 0.01, momentum: 0.937, weight_decay: 
 NAME = "full-traffic-signs-mamba-yolo-n"
 
 
-def synthetic_study(home: Path, *, trials: int, slots: int, seed: int = 0, name: str = NAME) -> StudyPaths:
+def synthetic_study(
+    home: Path, *, trials: int, slots: int, seed: int = 0, name: str = NAME, storage: str | None = None
+) -> StudyPaths:
     """Write a finished study and return its paths.
 
     Args:
@@ -54,11 +56,12 @@ def synthetic_study(home: Path, *, trials: int, slots: int, seed: int = 0, name:
         slots: Number of slots that train at the same time.
         seed: Seed of all chances.
         name: Name of the study.
+        storage: Database URL; None for an SQLite file in the study's folder.
     """
     paths = StudyPaths.of(home, name)
     paths.create()
     space = parse_space(SPACE, name="full", file="full.yaml").with_settings(trials=trials, seed=seed)
-    url = f"sqlite:///{paths.database}"
+    url = storage or f"sqlite:///{paths.database}"
     with ExitStack() as stack:
         lease = stack.enter_context(study_lease(url, name))
         study = stack.enter_context(driven_study(lease, _spec(space), paths.journal))

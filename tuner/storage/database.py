@@ -109,7 +109,9 @@ def existing_storage(url: str, **engine: Any) -> Iterator[RDBStorage]:
         **engine: Further SQLAlchemy engine options.
     """
     options = {**_engine_options(url), **engine}
-    storage = RDBStorage(_rendered(parsed_url(url)), options, skip_compatibility_check=True, skip_table_creation=True)
+    storage = BulkReadingStorage(
+        _rendered(parsed_url(url)), options, skip_compatibility_check=True, skip_table_creation=True
+    )
     try:
         yield storage
     finally:

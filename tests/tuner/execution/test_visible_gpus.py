@@ -161,7 +161,10 @@ def test_without_an_answer_no_gpu_is_called_busy(machine):
 
 @pytest.mark.parametrize(
     ("gpus", "choice", "devices"),
-    [({"GPU-a": PARTS[:3]}, [], set(PARTS[:3])), (FOUR_GPUS, ["--gpus", "1,3"], {"1", "3"})],
+    [
+        pytest.param({"GPU-a": PARTS[:3]}, [], set(PARTS[:3]), marks=pytest.mark.slow),
+        (FOUR_GPUS, ["--gpus", "1,3"], {"1", "3"}),
+    ],
 )
 def test_a_search_uses_each_chosen_device(arena, tmp_path, gpus, choice, devices):
     """On a Ray of its own: that of a cluster is not ours to tell about devices."""

@@ -1,0 +1,166 @@
+"""Time and memory of tune's commands on studies of thousands of trials.
+
+    python -m benchmarks.scale [--trials 1000 3000 10000] [--storage postgresql://user@host/name]
+
+A study of made-up trials is searched, without training; larger ones consist of copies of its rows. Each command runs in
+a process of its own. `resume` opens a study and the search in it, as `tune run` does before the first trial, and
+proposes the next configuration. Growth is the CPU time on the largest study divided by that on the smallest.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from optuna.storages._rdb import models
+from sqlalchemy import func, insert, literal, select
+
+from benchmarks.report import say, table
+from tests.support.synthetic_study import synthetic_study
+from tuner.storage.database import plain_engine, sqlite_url
+from tuner.study import StudyPaths
+
+_ORIGINAL = 250
+"""Trials of the study that is searched."""
+_PARTS = (
+    models.TrialValueModel,
+    models.TrialIntermediateValueModel,
+    models.TrialParamModel,
+    models.TrialUserAttributeModel,
+    models.TrialSystemAttributeModel,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a command took."""
+
+    cpu_s: float
+    wall_s: float
+    memory_mib: float
+
+    def __str__(self) -> str:
+        return f"{self.cpu_s:.1f} / {self.wall_s:.1f} s, {self.memory_mib:.0f} MiB"
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", default=[1000, 3000, 10_000], help="sizes of the studies")
+    parser.add_argument("--storage", metavar="URL", help="an empty database; without it, an SQLite file of each study")
+    given = parser.parse_args()
+    sizes = sorted(given.trials)
+    with tempfile.TemporaryDirectory() as home:
+        rows = list(measured(Path(home), sizes, given.storage))
+    say("CPU time / wall time, peak memory:")
+    say(table(["command", *(f"{number:,} trials" for number in sizes), "growth"], rows))
+
+
+def measured(home: Path, sizes: Sequence[int], storage: str | None = None) -> Iterator[list[str]]:
+    """Yield a row for each command: what it took with each size of study, and the growth of the CPU time.
+
+    Args:
+        home: Empty folder for the studies.
+        sizes: Numbers of trials, increasing.
+        storage: URL of an empty database; None for an SQLite file in the folder of each study.
+    """
+    studies = [large_study(home, number, storage) for number in sizes]
+    each = [_commands(paths, storage) for paths in studies]
+    for name in each[0]:
+        costs = [cost(commands[name]) for commands in each]
+        yield [name, *map(str, costs), f"{costs[-1].cpu_s / costs[0].cpu_s:.1f}"]
+
+
+def _commands(paths: StudyPaths, storage: str | None) -> Mapping[str, Sequence[str]]:
+    """Return the commands to measure on a study, as lines for Python."""
+    home, study, url = paths.root.parent, paths.root.name, storage or sqlite_url(paths.database)
+    there = ["--home", str(home), "--storage", url]
+    tune = ["-m", "tuner"]
+    return {
+        "tune status": [*tune, "status", study, *there],
+        "tune status --json": [*tune, "status", study, "--json", *there],
+        "tune report": [*tune, "report", study, "-o", str(home / "report.html"), *there],
+        "tune export --curves": [*tune, "export", study, "--curves", str(home / "curves.parquet"), *there],
+        "tune db check": [*tune, "db", "check", "--storage", url],
+        "tune db backup": [*tune, "db", "backup", "--storage", url, "--force", "-o", str(home / "backup.db")],
+        "resume": ["-m", "benchmarks.scale_resume", str(home), study, url],
+    }
+
+
+def cost(arguments: Sequence[str]) -> Cost:
+    """Run Python with these arguments in a process of its own, and measure it.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    # Linux counts the memory of the process that starts another one as that of the other, so a small one does.
+    line = [sys.executable, "-c", _MEASURE, sys.executable, *arguments]
+    told = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout
+    code, cpu_s, wall_s, kib = json.loads(told.splitlines()[-1])
+    if code:
+        raise RuntimeError(f"exit code {code}: {' '.join(arguments)}")
+    return Cost(cpu_s, wall_s, kib / 1024)
+
+
+_MEASURE = """
+import json, os, subprocess, sys, time
+began_s = time.monotonic()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+print(json.dumps([process.returncode, usage.ru_utime + usage.ru_stime, time.monotonic() - began_s, usage.ru_maxrss]))
+"""
+
+
+def large_study(home: Path, trials: int, storage: str | None = None) -> StudyPaths:
+    """Write a study with this many trials; all but the first few are copies.
+
+    Args:
+        home: Folder for the folder of the study.
+        trials: Number of trials.
+        storage: URL of a database for the record; None for an SQLite file in the study's folder.
+    """
+    name = f"trials-{trials}"
+    paths = synthetic_study(home, trials=min(trials, _ORIGINAL), slots=8, name=name, storage=storage)
+    with plain_engine(storage or sqlite_url(paths.database)) as engine, engine.begin() as connection:
+        _multiply(connection, name, trials)
+    return paths
+
+
+def _multiply(connection: sqlalchemy.Connection, study: str, trials: int) -> None:
+    """Copy the rows of all trials of a study until it has this many trials."""
+    trial = models.TrialModel.__table__
+    studies = models.StudyModel.__table__
+    of_study = trial.c.study_id == (
+        connection.execute(select(studies.c.study_id).where(studies.c.study_name == study)).scalar_one()
+    )
+    there = connection.execute(select(func.count()).where(of_study)).scalar_one()
+    highest = connection.execute(select(func.max(trial.c.trial_id))).scalar_one()
+    originals = connection.execute(select(trial.c.trial_id).where(of_study)).scalars().all()
+    for copy in range(1, -(-trials // there)):
+        shift = copy * highest
+        is_copied = of_study & trial.c.trial_id.in_(originals) & (trial.c.number < trials - copy * there)
+        _insert(connection, trial, select(trial).where(is_copied), number=copy * there, trial_id=shift)
+        for model in _PARTS:
+            part: Any = model.__table__
+            rows = select(part).join(trial, trial.c.trial_id == part.c.trial_id).where(is_copied)
+            _insert(connection, part, rows, trial_id=shift)
+
+
+def _insert(connection: sqlalchemy.Connection, into: Any, rows: Any, **shifts: int) -> None:
+    """Insert rows of a table into it again, with new primary keys and some whole numbers shifted."""
+    found = rows.subquery()
+    keys = {column.name for column in into.primary_key.columns} - shifts.keys()
+    names = [column.name for column in into.columns if column.name not in keys]
+    columns = [found.c[name] + literal(shifts[name]) if name in shifts else found.c[name] for name in names]
+    connection.execute(insert(into).from_select(names, select(*columns)))
+
+
+if __name__ == "__main__":
+    main()

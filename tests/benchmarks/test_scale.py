@@ -1,0 +1,45 @@
+"""Large studies for measuring: copies that every command reads."""
+
+import pytest
+from sqlalchemy import text
+
+from benchmarks import scale
+from tuner.storage.database import open_storage
+from tuner.study import StoredStudy
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request):
+    return None if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
+
+
+def test_a_large_study_consists_of_copies_of_a_small_one(tmp_path, monkeypatch, storage):
+    monkeypatch.setattr(scale, "_ORIGINAL", 12)
+    paths = scale.large_study(tmp_path, 30, storage)
+    stored = (
+        StoredStudy.in_folder(paths.root) if storage is None else StoredStudy.open(storage, "trials-30", paths.root)
+    )
+    trials = stored.trials()
+    assert [trial.number for trial in trials] == list(range(30))
+    for trial in trials:
+        original = trials[trial.number % 12]
+        assert (trial.params, trial.curve, trial.value) == (original.params, original.curve, original.value)
+        assert trial.facts == original.facts
+
+
+def test_studies_of_one_database_are_copied_apart(tmp_path, monkeypatch, postgres):
+    monkeypatch.setattr(scale, "_ORIGINAL", 12)
+    url = postgres.new_database()
+    for trials in (12, 24):
+        scale.large_study(tmp_path, trials, url)
+    with open_storage(url).engine.connect() as connection:
+        (counted,) = connection.execute(text("select count(*) from trials")).one()
+    assert counted == 36
+
+
+def test_what_a_process_takes_is_measured_and_a_failure_is_an_error():
+    found = scale.cost(["-c", "x = bytearray(300 * 2**20); [i for i in range(10**6)]"])
+    assert found.memory_mib > 290
+    assert found.cpu_s > 0
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        scale.cost(["-c", "raise SystemExit(3)"])
