@@ -70,8 +70,7 @@ def measured(home: Path, sizes: Sequence[int], storage: str | None = None) -> It
         sizes: Numbers of trials, increasing.
         storage: URL of an empty database; None for an SQLite file in the folder of each study.
     """
-    studies = [large_study(home, number, storage) for number in sizes]
-    each = [_commands(paths, storage) for paths in studies]
+    each = [_commands(paths, storage) for paths in large_studies(home, sizes, storage)]
     for name in each[0]:
         costs = [cost(commands[name]) for commands in each]
         yield [name, *map(str, costs), f"{costs[-1].cpu_s / costs[0].cpu_s:.1f}"]
@@ -118,19 +117,24 @@ print(json.dumps([process.returncode, usage.ru_utime + usage.ru_stime, time.mono
 """
 
 
-def large_study(home: Path, trials: int, storage: str | None = None) -> StudyPaths:
-    """Write a study with this many trials; all but the first few are copies.
+def large_studies(home: Path, sizes: Sequence[int], storage: str | None = None) -> list[StudyPaths]:
+    """Write studies with these numbers of trials; all but the first few are copies.
+
+    No study can be searched in a database of a server afterwards, which does not know that ids are taken.
 
     Args:
-        home: Folder for the folder of the study.
-        trials: Number of trials.
-        storage: URL of a database for the record; None for an SQLite file in the study's folder.
+        home: Folder for the folders of the studies.
+        sizes: Numbers of trials.
+        storage: URL of a database for the records; None for an SQLite file in the folder of each study.
     """
-    name = f"trials-{trials}"
-    paths = synthetic_study(home, trials=min(trials, _ORIGINAL), slots=8, name=name, storage=storage)
-    with plain_engine(storage or sqlite_url(paths.database)) as engine, engine.begin() as connection:
-        _multiply(connection, name, trials)
-    return paths
+    studies = [
+        synthetic_study(home, trials=min(trials, _ORIGINAL), slots=8, name=f"trials-{trials}", storage=storage)
+        for trials in sizes
+    ]
+    for paths, trials in zip(studies, sizes, strict=True):
+        with plain_engine(storage or sqlite_url(paths.database)) as engine, engine.begin() as connection:
+            _multiply(connection, paths.root.name, trials)
+    return studies
 
 
 def _multiply(connection: sqlalchemy.Connection, study: str, trials: int) -> None:

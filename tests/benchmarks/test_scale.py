@@ -15,7 +15,7 @@ def storage(request):
 
 def test_a_large_study_consists_of_copies_of_a_small_one(tmp_path, monkeypatch, storage):
     monkeypatch.setattr(scale, "_ORIGINAL", 12)
-    paths = scale.large_study(tmp_path, 30, storage)
+    (paths,) = scale.large_studies(tmp_path, [30], storage)
     stored = (
         StoredStudy.in_folder(paths.root) if storage is None else StoredStudy.open(storage, "trials-30", paths.root)
     )
@@ -30,11 +30,10 @@ def test_a_large_study_consists_of_copies_of_a_small_one(tmp_path, monkeypatch, 
 def test_studies_of_one_database_are_copied_apart(tmp_path, monkeypatch, postgres):
     monkeypatch.setattr(scale, "_ORIGINAL", 12)
     url = postgres.new_database()
-    for trials in (12, 24):
-        scale.large_study(tmp_path, trials, url)
+    scale.large_studies(tmp_path, [12, 24, 30], url)
     with open_storage(url).engine.connect() as connection:
         (counted,) = connection.execute(text("select count(*) from trials")).one()
-    assert counted == 36
+    assert counted == 66
 
 
 def test_what_a_process_takes_is_measured_and_a_failure_is_an_error():

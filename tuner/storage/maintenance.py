@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.study._frozen import FrozenStudy
 
 from tuner.exceptions import StorageError, StudyLockedError, UsageError
@@ -33,6 +34,7 @@ from tuner.storage.lease import holder_of
 from tuner.system.filesystems import file_system, is_network
 
 _ROUND_TRIPS = 5
+_ROWS_AT_ONCE = 5000
 _SPEC = "spec"  # the first attribute that tuner.study writes
 
 
@@ -72,8 +74,7 @@ def check(url: str) -> Report:
 def backup(url: str, output: Path | None = None, *, force: bool = False) -> Path:
     """Copy a database into an SQLite file that --storage accepts, even while a driver writes.
 
-    The copy of an SQLite database is a snapshot of one moment. In copies of other databases, the trials of each study
-    are a snapshot of one moment.
+    The copy is a snapshot of one moment.
 
     Args:
         url: Database URL.
@@ -252,16 +253,26 @@ def _copy_file(source: Path, target: Path) -> None:
 def _copy_studies(url: str, target: Path) -> None:
     with plain_engine(url) as engine:
         _refuse_empty(engine, url)
-    # With this isolation level, all trials of a study are read from one snapshot.
+    # With this isolation level, all rows are read from one snapshot.
     with existing_storage(url, isolation_level="REPEATABLE READ") as source:
         problem = schema_problem(source, url)
         if problem:
             raise StorageError(problem)
         copy = RDBStorage(sqlite_url(target))
-        for study in source.get_all_studies():
-            optuna.copy_study(from_study_name=study.study_name, from_storage=source, to_storage=copy)
+        with source.engine.connect() as reading, copy.engine.begin() as writing:
+            for table in models.BaseModel.metadata.sorted_tables:
+                if table.name != models.VersionInfoModel.__tablename__:  # the copy has its own
+                    _copy_rows(table, reading, writing)
         copy.remove_session()
         copy.engine.dispose()
+
+
+def _copy_rows(table: sqlalchemy.Table, reading: sqlalchemy.Connection, writing: sqlalchemy.Connection) -> None:
+    rows = reading.execution_options(stream_results=True, max_row_buffer=_ROWS_AT_ONCE).execute(
+        sqlalchemy.select(table)
+    )
+    for part in rows.mappings().partitions(_ROWS_AT_ONCE):
+        writing.execute(sqlalchemy.insert(table), [dict(row) for row in part])
 
 
 def _refuse_empty(engine: sqlalchemy.Engine, url: str) -> None:
