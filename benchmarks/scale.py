@@ -39,7 +39,7 @@ _PARTS = (
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a command took."""
+    """Time and memory of a command."""
 
     cpu_s: float
     wall_s: float
