@@ -12,7 +12,7 @@ import math
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -23,6 +23,7 @@ from benchmarks import contestants, report
 from benchmarks.contestants import PSCAN, PUBLISHED_LOOP
 from benchmarks.crossed import along_four_paths, cross_scans
 from benchmarks.measuring import Work, durations_s, median_ms, num_threads, peak_bytes
+from trainer.device_check.mode import torch_mode
 from trainer.nn.precision import accurate_dtype, no_autocast
 from trainer.nn.selective_scan import selective_scan_reference
 
@@ -98,16 +99,9 @@ class Setting:
             tensors[0], gy = (x.to(self._half) for x in (tensors[0], gy))
         return [x.to(self.device).requires_grad_() for x in tensors], gy.to(self.device)
 
-    @contextmanager
-    def determinism(self) -> Iterator[None]:
-        """Let torch be deterministic as in training, where an operation that cannot be gets a warning."""
-        was_on = torch.are_deterministic_algorithms_enabled()
-        only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
-        torch.use_deterministic_algorithms(self.training is not None, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(was_on, warn_only=only_warned)
+    def mode(self) -> AbstractContextManager[None]:
+        """Let torch be deterministic if training is measured, because runs are by default."""
+        return torch_mode(deterministic=self.training is not None)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass."""
@@ -159,7 +153,7 @@ def main() -> None:
     accuracy: list[Accuracy] = []
     threads = options.threads or _default_threads(setting.device)
     for name in options.shapes:
-        with setting.determinism():
+        with setting.mode():
             accuracy += _accuracy(name, scans, setting)
             memory += _memory(name, scans, setting)
             timings += _timings(name, scans, setting, threads, options.repeats)
@@ -293,7 +287,7 @@ def _memory(shape: str, scans: Mapping[str, Scan], setting: Setting) -> list[Mem
 
 def _memory_of(shape: str, name: str, setting: Setting) -> list[Memory]:
     scan = {name: setting.scans()[0][name]}
-    with setting.determinism():
+    with setting.mode():
         for _, works in _works(scan, SHAPES["tiny"], setting):
             works[name]()  # loads and compiles what it needs
         return [

@@ -46,7 +46,7 @@ def promote(
         typer.Option(
             "--deterministic/--fast",
             help="Train only with operations that give the same bits each time, or with faster ones. Default: as the "
-            "space says.",
+            "run began, or as the space says.",
         ),
     ] = None,
     data: DataNow = None,

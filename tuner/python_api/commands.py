@@ -202,7 +202,7 @@ def promote(
         study: Study of a search.
         epochs: Epochs of the final run; None for those of the space.
         deterministic: True to train only with operations that give the same bits each time, False for faster ones;
-            None for what the space says.
+            None for what the run began with, or what the space says.
         data: New location of the data set, if it was moved.
         model: New location of the model, if it was moved.
         gpus: Number of GPUs, or their indices; 0 for the CPU, None for all.

@@ -32,7 +32,7 @@ from tuner.system.disk_space import reserve_bytes
 from tuner.system.scratch import scratch_folder
 from tuner.system.signals import Signals, trapped_signals
 from tuner.trackers.tracking import tracked
-from tuner.training.export import params_yaml, write_params
+from tuner.training.export import mode_of_full_run, params_yaml, write_params
 from tuner.training.final_run import (
     FinalRun,
     Winner,
@@ -218,7 +218,7 @@ def promote(
         machines: Machines that train.
         view: View that shows the progress.
         end: Learns about the study, for the hooks.
-        deterministic: Value of `deterministic`; None for that of the study.
+        deterministic: Value of `deterministic`; None for that of the run to resume, or else that of the study.
         data: New location of the data set; None if it has not moved.
         model: New location of the model; None if it has not moved.
         trackers: Trackers that log the study.
@@ -262,8 +262,7 @@ def promote(
                     tell=view.note,
                 ),
             )
-            mode = study.spec.promote_deterministic if deterministic is None else deterministic
-            _train_in_full(session, winner, length, mode)
+            _train_in_full(session, winner, length, deterministic)
         study.flush(_FLUSH_S)
         write_params(params_yaml(study, winner, length), paths.params)
         write_card(study, paths, machines.trainer, view.note)
@@ -393,6 +392,8 @@ def _train_in_full(session: _Session, winner: Winner, epochs: int, deterministic
     if gpus < available:
         session.view.note(fewer_gpus_note(batches, gpus, available))
     threads = slots.number * slots.threads
+    if deterministic is None:  # the user did not say, so a run that was started keeps its mode
+        deterministic = mode_of_full_run(study, winner)
     request = full_run_request(
         study,
         session.paths,

@@ -45,7 +45,7 @@ def test_a_run_returns_its_study_and_leaves_the_process_alone(options, capfd):
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     environment = dict(os.environ)
 
-    study = tuner.run(SPACE, **options)
+    study = tuner.run(SPACE, **options, promote_deterministic=False)
 
     assert capfd.readouterr() == ("", "")
     assert handlers == {s: signal.getsignal(s) for s in handlers}
@@ -55,6 +55,8 @@ def test_a_run_returns_its_study_and_leaves_the_process_alone(options, capfd):
     assert study.best.value == max(t.value for t in study.trials if t.value is not None)
     assert study.winner.trial == study.best
     assert study.final_run.trial == study.best.number
+    assert study.params["deterministic"] is False
+    assert "deterministic" not in study.best.params, "only the final run was to be faster"
     assert study.summary in repr(study)
     assert [row.name for row in tuner.studies(options["home"])] == ["mine"]
 
@@ -64,8 +66,12 @@ def test_a_study_without_a_final_run_gets_one_by_promote(options):
     study = tuner.run(SPACE, **options, promote=False)
     assert study.final_run is None
     of_final_run = {name: options[name] for name in ("gpus", "address", "trainer")}
-    assert tuner.promote(study, epochs=2, **of_final_run) is study
+    assert tuner.promote(study, epochs=2, deterministic=False, **of_final_run) is study
     assert (study.final_run.state, study.final_run.epochs) == ("COMPLETE", 2)
+    tuner.promote(study, epochs=2, **of_final_run)
+    assert study.final_run.deterministic is False, "it resumes as it began"
+    tuner.promote(study, epochs=2, deterministic=True, **of_final_run)
+    assert study.final_run.deterministic is True
 
 
 @pytest.mark.slow

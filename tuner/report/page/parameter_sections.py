@@ -9,7 +9,7 @@ from tuner.report.page.content import Chart, Details, Paragraph, Section
 from tuner.report.page.records.importance import ENOUGH_COMPLETE, FEWEST_RANKED, Importance, importance_of
 from tuner.report.page.records.parameters import axes_of
 from tuner.report.page.records.slices import Parallel, Slice, parallel_of, slice_of
-from tuner.report.page.records.subject import Subject, drawn_trials, sample_note
+from tuner.report.page.records.subject import Subject, drawn_trials, even_sample, sample_note
 from tuner.space import name_of
 from tuner.study import ReadableStudy, TrialRecord
 
@@ -24,9 +24,9 @@ def parameter_sections(
     axes = axes_of(study, trials)
     drawn = drawn_trials(subject, trials)
     note = sample_note(drawn, trials)
-    importance = importance_of(subject, drawn, axes)
+    importance = importance_of(subject, even_sample(trials), axes)  # the best ones would have too much weight
     if importance is not None:
-        yield _importance(importance)
+        yield _importance(importance, is_sample=len(drawn) < len(trials))
         order = [each.label for each in importance.parameters]
         axes = tuple(sorted(axes, key=lambda axis: order.index(axis.label) if axis.label in order else len(order)))
     slices = [made for axis in axes if (made := slice_of(subject, drawn, axis)) is not None]
@@ -38,7 +38,7 @@ def parameter_sections(
         yield _parallel(parallel, note, is_ranked=importance is not None)
 
 
-def _importance(record: Importance) -> Section:
+def _importance(record: Importance, *, is_sample: bool) -> Section:
     first = record.parameters[0]
     few = record.complete < ENOUGH_COMPLETE
     warning = Paragraph(
@@ -55,10 +55,10 @@ def _importance(record: Importance) -> Section:
         title=f"{first.label} separates the best trials from the rest most"
         if first.stands_out
         else "No parameter stands out",
-        note=f"PED-ANOVA on {record.ranked} trials: how much the values of the best {record.best} differ from those "
-        "of all. Trials rank by the last epoch that they reached, then by their value there; the default and failed "
-        "trials do not count. The tick on a bar is what chance alone exceeds in one of ten cases; a bar that does not "
-        "reach it is grey.",
+        note=f"PED-ANOVA on {'an even sample of ' if is_sample else ''}{record.ranked} trials: how much the values of "
+        f"the best {record.best} differ from those of all. Trials rank by the last epoch that they reached, then by "
+        "their value there; the default and failed trials do not count. The tick on a bar is what chance alone exceeds "
+        "in one of ten cases; a bar that does not reach it is grey.",
         items=(warning, drawn) if few else (drawn,),
     )
 
@@ -100,6 +100,7 @@ def _parallel(record: Parallel, sample: str, *, is_ranked: bool) -> Section:
     best = sum(line.is_best for line in record.lines)
     complete = sum(line.value is not None for line in record.lines)
     named = f"best {best} of {complete} complete trials" if best < complete else f"{complete} complete trials"
+    named += " that are drawn" if sample else ""
     return Section(
         title=f"What the {named} have in common",
         note=f"A line per trial, from its {'most important ' if is_ranked else ''}parameters at the top to its value "

@@ -10,11 +10,13 @@ from tests.tuner.report.page.conftest import rows
 from tuner.report.page.charts.best_over_cost import best_over_cost_chart
 from tuner.report.page.charts.curves import curves_chart
 from tuner.report.page.charts.endings import endings_chart
+from tuner.report.page.charts.style import PAGE
+from tuner.report.page.content import Chart
 from tuner.report.page.page import render, write_page
 from tuner.report.page.records.best_over_cost import best_over_cost
 from tuner.report.page.records.curves import curves_of
 from tuner.report.page.records.endings import endings
-from tuner.report.page.records.subject import Role, subject_of
+from tuner.report.page.records.subject import Role, drawn_trials, even_sample, sample_note, subject_of
 from tuner.report.page.study import study_page
 from tuner.study import StoredStudy
 
@@ -52,6 +54,42 @@ def test_every_curve_is_that_of_its_trial_with_winner_and_default_marked(searche
     }
     assert {c.trial: c.role for c in record.curves} == {0: Role.DEFAULT, 1: Role.WINNER, 2: Role.OTHER}
     assert rows(curves_chart(record), "epoch", "trial")
+
+
+def test_of_too_many_trials_a_sample_is_drawn_with_the_best_and_the_page_says_so(finished, finished_paths, monkeypatch):
+    trials, subject = finished.trials(), subject_of(finished)
+    assert (drawn_trials(subject, trials), sample_note(trials, trials)) == (trials, "")
+    monkeypatch.setattr("tuner.report.page.records.subject.MOST_DRAWN", 4)
+    monkeypatch.setattr("tuner.report.page.records.subject._BEST_DRAWN", 2)
+    assert [trial.number for trial in even_sample(trials)] == [0, 3, 6, 9]
+    drawn = drawn_trials(subject, trials)
+    best = sorted((t for t in trials if t.value is not None), key=lambda trial: -trial.value)[:2]
+    assert [t.number for t in drawn] == sorted({0, 3, 6, 9, subject.winner, *(t.number for t in best)})
+
+    page = study_page(finished.snapshot(), finished_paths)
+
+    noted = [section for section in page.sections if f"Of 12 trials, {len(drawn)} are drawn" in section.note]
+    assert {item.name for section in noted for item in section.items if isinstance(item, Chart)} >= {
+        "curves",
+        "parallel",
+    }
+    (curves,) = [chart for chart in page.charts() if chart.name == "curves"]
+    assert {row["trial"] for row in rows(curves.draw(PAGE), "epoch", "trial")} <= {t.number for t in drawn}
+    assert f"of {sum(bool(t.curve) for t in trials)} trials reached epoch" in str([s.title for s in page.sections])
+
+
+def test_a_snapshot_is_the_study_at_one_moment(study, search, url, paths):
+    play(search, search.suggest(), 0.1, 0.25)
+    study.flush(10)
+    stored = StoredStudy.open(url, "s", paths.root)
+    before = stored.snapshot()
+    assert (before.name, before.spec, before.trials()) == ("s", stored.spec, stored.trials())
+    request = search.suggest()
+    play(search, request, 0.2, 0.3)
+    study.flush(10)
+    assert len(before.trials()) == 1
+    assert [trial.value for trial in stored.snapshot().trials()] == [0.25, 0.3]
+    stored.close()
 
 
 def test_every_trial_has_one_ending(searched):

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from optuna.trial import TrialState
+
 from tuner.exceptions import NoSuccessfulTrialError
 from tuner.study import ReadableStudy, TrialRecord
 from tuner.training.final_run import choose_winner
 
 MOST_DRAWN = 2000
-"""Maximum number of trials that a chart draws one by one: more would make a page slow, and hide each other."""
+"""Maximum size of the even sample that a chart draws: more would make a page slow, and hide each other."""
+_BEST_DRAWN = 50
+"""Number of the best trials that are drawn in any case."""
 
 
 class Role(StrEnum):
@@ -54,20 +58,27 @@ def subject_of(study: ReadableStudy) -> Subject:
     return Subject(name=study.name, metric=study.spec.metric, winner=winner, default=0)
 
 
+def even_sample(trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+    """Return all trials; of more than `MOST_DRAWN`, an even sample over the search."""
+    return trials[:: max(math.ceil(len(trials) / MOST_DRAWN), 1)]
+
+
 def drawn_trials(subject: Subject, trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
-    """Return all trials; of too many, an even sample over the search, with the winner and the default."""
-    step = math.ceil(len(trials) / MOST_DRAWN)
-    if step <= 1:
+    """Return all trials; of too many, an even sample, the winner, the default, and the best complete ones."""
+    sample = even_sample(trials)
+    if len(sample) == len(trials):
         return trials
-    named = {subject.winner, subject.default}
-    return [trial for place, trial in enumerate(trials) if place % step == 0 or trial.number in named]
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and finite(trial.value) is not None]
+    best = sorted(complete, key=lambda trial: trial.value or 0.0, reverse=subject.maximised)[:_BEST_DRAWN]
+    kept = {trial.number for trial in (*sample, *best)} | {subject.winner, subject.default}
+    return [trial for trial in trials if trial.number in kept]
 
 
 def sample_note(drawn: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> str:
     """Return the sentence that says which share of the trials a chart draws; "" for all."""
     if len(drawn) == len(trials):
         return ""
-    return f" Of {len(trials):,} trials, an even sample of {len(drawn):,} is drawn."
+    return f" Of {len(trials):,} trials, {len(drawn):,} are drawn: an even sample, and the best."
 
 
 def cost_unit(trials: Sequence[TrialRecord]) -> str:
