@@ -159,16 +159,18 @@ class Reevaluation:
         """Return the number of a run while it is live: its position in the plan."""
         return self.known.plan.runs.index(Run(request.trial, request.seed))
 
+    @property
+    def has_next(self) -> bool:
+        """True if `suggest` would return a request now."""
+        return bool(self._wanted())
+
     def suggest(self, avoided: Collection[int] = ()) -> TrainRequest | None:
         """Return the request for the next run; None if there is nothing to train now.
 
         Args:
             avoided: Numbers of runs that are suggested only if there are no others.
         """
-        if self.finished:
-            return None
-        running = [live.run for live in self.live.values()]
-        wanted = next_runs(self.known.plan, self.known.evidence, running=running, ahead=self._ahead)
+        wanted = self._wanted()
         if not wanted:
             return None
         numbers = {run: self.known.plan.runs.index(run) for run in wanted}
@@ -223,6 +225,13 @@ class Reevaluation:
         """Remove the weights of runs that will not resume: only metrics count. Call it when no trainer is running."""
         for trial, seed in self.known.plan.runs if self.verdict.decided else self.known.evidence:
             discard_weights(self._paths.reevaluated(trial, seed))
+
+    def _wanted(self) -> tuple[Run, ...]:
+        """Return the runs that could start now, the most useful first."""
+        if self.finished:
+            return ()
+        running = [live.run for live in self.live.values()]
+        return next_runs(self.known.plan, self.known.evidence, running=running, ahead=self._ahead)
 
     def _request(self, run: Run) -> TrainRequest:
         spec = self._study.spec

@@ -14,6 +14,7 @@ from tuner.exceptions import MachineError
 from tuner.execution import ray_node
 from tuner.execution.gpu_kinds import GpuKind, kinds_here, kinds_of_cluster
 from tuner.execution.visible_gpus import cannot_share, settle
+from tuner.system.grant_folder import VARIABLE
 from tuner.system.scratch import scratch_folder
 
 _GIB_PER_CPU_SLOT = 2.0
@@ -81,30 +82,47 @@ def connected(
         UsageError: Trials should share a GPU, but there is none.
     """
     cores = len(os.sched_getaffinity(0))
+    is_granted = VARIABLE in os.environ
     number = parallel or _cpu_slots(cores)
     num_gpus = None if address else settle(os.environ)
     with scratch_folder() as folder, _running(address, max(cores, number), num_gpus, folder):
-        wanted = _gpus(gpus)
-        if wanted:
-            slots = divided(gpus=gpus, parallel=parallel, trials_per_gpu=trials_per_gpu or 1)
+        if is_granted and gpus is not None:  # the queue grants what the cluster has, at most this number
+            gpus = min(gpus, _available_gpus())
+        if _gpus(gpus):
+            slots = divided(
+                gpus=gpus, parallel=parallel, trials_per_gpu=trials_per_gpu or 1, is_cluster=address is not None
+            )
             yield replace(slots, gpu_kinds=kinds_of_cluster() if address else kinds_here(os.environ))
             return
         if trials_per_gpu != 1:
             raise cannot_share(trials_per_gpu)
-        yield _slots_on_cpu(number, ray.cluster_resources().get("CPU", 1.0))
+        total_cpus = ray.cluster_resources().get("CPU", 1.0)
+        if is_granted:  # a queue grants CPUs, so each slot is one
+            number = min(parallel or int(total_cpus), int(total_cpus))
+            yield Slots(number=number, gpus_per_trial=0, threads=1, cpus=1.0)
+        else:
+            yield _slots_on_cpu(number, total_cpus)
 
 
-def divided(*, gpus: int | None, parallel: int | None, trials_per_gpu: int) -> Slots:
-    """Divide the GPUs of the running Ray into slots. The arguments are those of `connected`.
+def divided(*, gpus: int | None, parallel: int | None, trials_per_gpu: int, is_cluster: bool) -> Slots:
+    """Divide the GPUs of the running Ray into slots. The other arguments are those of `connected`.
 
     If fewer trials are wanted than the GPUs take, no more trials share a GPU than necessary.
+
+    Args:
+        gpus: Number of GPUs to use; None for all.
+        parallel: Number of parallel trials; None for as many as the GPUs take.
+        trials_per_gpu: Maximum number of trials that share a GPU.
+        is_cluster: The GPUs are those of a cluster, where other runs may train and machines may join. The CPUs of one
+            slot must not keep others from a free GPU, so a slot reserves one at most.
     """
     wanted = _gpus(gpus)
     per_gpu = min(trials_per_gpu, math.ceil((parallel or trials_per_gpu * wanted) / wanted))
     number = min(parallel or per_gpu * wanted, per_gpu * wanted)
     total_cpus = ray.cluster_resources().get("CPU", 1.0)
-    threads = max(1, min(_MAX_LOADERS, int(total_cpus / number)))
-    cpus = min(threads, _rounded_down(total_cpus / number))
+    neighbours = per_gpu * _available_gpus() if VARIABLE in os.environ else number
+    threads = max(1, min(_MAX_LOADERS, int(total_cpus / neighbours)))
+    cpus = min(1.0 if is_cluster else threads, _rounded_down(total_cpus / neighbours))
     return Slots(
         number=number,
         gpus_per_trial=1,
@@ -117,7 +135,7 @@ def divided(*, gpus: int | None, parallel: int | None, trials_per_gpu: int) -> S
 
 def _gpus(gpus: int | None) -> int:
     """Return the number of GPUs to use, by the value of `--gpus`."""
-    available = int(ray.cluster_resources().get("GPU", 0))
+    available = _available_gpus()
     wanted = available if gpus is None else gpus
     if wanted > available:
         raise MachineError(
@@ -125,6 +143,10 @@ def _gpus(gpus: int | None) -> int:
             "use --gpus 0 to train on the CPU."
         )
     return wanted
+
+
+def _available_gpus() -> int:
+    return int(ray.cluster_resources().get("GPU", 0))
 
 
 def _rounded_down(amount: float) -> float:

@@ -5,6 +5,7 @@ Tune. None of our state is pickled or restored: a restart is a new start (see `t
 """
 
 import logging
+import math
 import os
 import tempfile
 import time
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.result import NODE_IP
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from tuner.contract import EndRecord, EpochRecord, StartedRecord, TrainRequest, decode, encode
 from tuner.exceptions import MachineError, TunerError
+from tuner.execution.allotment import Allotment
 from tuner.execution.cluster import Slots
 from tuner.execution.slot_health import Place, SlotHealth
 from tuner.execution.trial_actor import (
@@ -41,6 +44,16 @@ logger = logging.getLogger("tuner")
 
 _DISK_CHECK_S = 5.0
 
+_WANTED_S = 1.0
+"""Interval between two reports of how many devices the run could use, in seconds."""
+
+_EVENT_S = 0.1
+"""Time to wait for one event of Tune's actors, in seconds; as long as Tune itself waits."""
+
+_MOST_PENDING = 4096
+"""Maximum number of actors that start at once, more than a driver has slots. By default, Tune starts one at a time. All
+slots can start at once, because `suggest` never runs ahead."""
+
 
 class _Driver:
     """Shared state of the two adapters: the workload, and the run of each Ray trial.
@@ -55,7 +68,10 @@ class _Driver:
         self.terms = terms
         self.at_start: Callable[[], object] | None = at_start
         self.next_disk_check_s = 0.0
+        self.next_want_s = 0.0
         self.looked_s = time.monotonic()
+        self.controller: Any = None
+        """Tune's controller, once there is a trial."""
         self.numbers: dict[str, int] = {}
         self.parked: set[str] = set()
         """Ray trials without a run, which continue only to keep their slot, because nothing should start on it."""
@@ -72,6 +88,41 @@ class _Driver:
             told = str(error) if isinstance(error, TunerError) else f"internal error, please report: {error!r}"
             self.workload.stop(told)
             return default
+
+    @property
+    def room(self) -> int:
+        """Number of runs that may train now."""
+        room = self.terms.allotment.devices() * self.slots.trials_per_gpu
+        return room if self.terms.parallel is None else min(room, self.terms.parallel)
+
+    @property
+    def runs(self) -> int:
+        """Number of slots that are taken."""
+        return len(self.numbers) + len(self.parked)
+
+    def report_wanted(self) -> None:
+        """Report how many devices could train now, so that other runs get the rest."""
+        if time.monotonic() >= self.next_want_s:
+            self.next_want_s = time.monotonic() + _WANTED_S
+            more = self.guarded(lambda: self.workload.has_next, False)
+            used = max(1, math.ceil(self.runs / self.slots.trials_per_gpu))
+            self.terms.allotment.want(None if more else used)
+
+    def wait_for_room(self) -> None:
+        """Give up all trainers while nothing may train; this time is none of the search's.
+
+        Tune handles no events while it waits for a trial, so the events of the trainers that end are handled here.
+        """
+        self.looked_s = time.monotonic()
+        if self.controller is not None:
+            self.release_idle_trainers()
+            while self.controller._actor_manager.next(timeout=_EVENT_S):
+                pass
+
+    def release_idle_trainers(self) -> None:
+        """Give up the trainers that Tune keeps for the next trials; it would do so only at the end."""
+        if self.controller is not None:
+            self.controller._cleanup_cached_actors(force_all=True)
 
     def begin_span(self, trial_id: str, request: TrainRequest) -> None:
         """Record that the lowest free slot starts this run."""
@@ -151,8 +202,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             driver.at_start = None
         if driver.workload.finished:
             return str(Searcher.FINISHED)
-        if len(driver.numbers) + len(driver.parked) >= driver.slots.number:
-            return None  # a suggestion ahead of a free slot would miss the results that arrive until then
+        driver.report_wanted()
+        if (
+            driver.runs >= driver.room
+        ):  # a suggestion ahead of a free slot would miss the results that arrive until then
+            if not driver.runs:
+                driver.wait_for_room()
+            return None
         request = driver.guarded(self._next_request, None)
         if request is None:
             return str(Searcher.FINISHED) if driver.workload.finished else None
@@ -206,9 +262,28 @@ class SearchScheduler(FIFOScheduler):  # type: ignore[misc]  # ray has no types
             span = driver.spans[trial.trial_id]
             decision = driver.guarded(lambda: self._decide(number, place, result, span), Decision.STOP)
             if decision == Decision.CONTINUE:
-                return str(self.CONTINUE)
+                return str(self.STOP if self._is_preempted(result) else self.CONTINUE)
             span.end(DECIDED)
         return str(self.CONTINUE if driver.parks(trial.trial_id, place) else self.STOP)
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Keep the controller, to which Tune gives schedulers a restricted view."""
+        self._driver.controller = tune_controller._tune_controller
+        super().on_trial_add(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Release the trainer that Tune keeps for the next trial if its device is needed elsewhere."""
+        is_pending = any(trial.status == Trial.PENDING for trial in tune_controller.get_live_trials())
+        if not is_pending and self._driver.runs >= self._driver.room:
+            self._driver.release_idle_trainers()
+        return super().choose_trial_to_run(tune_controller)
+
+    def _is_preempted(self, result: Mapping[str, Any]) -> bool:
+        """Check whether a run must give up its device: right after an epoch, so that it loses next to nothing."""
+        driver = self._driver
+        if driver.runs <= driver.room or driver.workload.finished:
+            return False
+        return any(isinstance(decode(line), EpochRecord) for line in result.get(RECORDS_KEY, []))
 
     def _decide(self, number: int, place: Place, result: dict[str, Any], span: OpenSpan) -> Decision:
         workload = self._driver.workload
@@ -244,6 +319,10 @@ class Terms:
     """Phase of the study, for its timeline."""
     health: SlotHealth
     """Failures of the slots in all phases of this run."""
+    allotment: Allotment
+    """Number of devices that the run may use at a time."""
+    parallel: int | None
+    """Maximum number of trials at a time, as the user has set it; None for as many as the devices take."""
     on_event: Callable[[str], None]
     """Function that receives each line for the user."""
 
@@ -261,8 +340,7 @@ def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Calla
         TunerError: The error that ended the training, if any.
     """
     driver = _Driver(workload, slots, terms, at_start)
-    # By default, Tune starts one actor at a time. All slots can start at once, because `suggest` never runs ahead.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.number)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_MOST_PENDING)
     with tempfile.TemporaryDirectory(prefix="tune-ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, slots.resources),

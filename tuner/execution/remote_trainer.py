@@ -69,6 +69,12 @@ def gpus_of_largest_node() -> int:
     return max((int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
 
 
+def cpus_of_largest_node(*, gpus: int) -> float:
+    """Return the CPU count of the machine with the most CPUs, among those with this many GPUs."""
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return max((resources.get("CPU", 0.0) for resources in there if resources.get("GPU", 0) >= gpus), default=0.0)
+
+
 def train_remotely(
     request: TrainRequest,
     command: Sequence[str],

@@ -105,6 +105,13 @@ class Search:
         """Error for the driver to raise at the end; None if there is none."""
         return self._ending.problem
 
+    @property
+    def has_next(self) -> bool:
+        """True if `suggest` would return a request now."""
+        if self.finished:
+            return False
+        return bool(self._queue.has_room or self._queue.interrupted or self._decider.resumed() is not None)
+
     def suggest(self, avoided: Collection[int] = ()) -> TrainRequest | None:
         """Return the request for the next trial to train; None if there is nothing to train now.
 

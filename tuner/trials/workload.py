@@ -40,6 +40,10 @@ class Workload(Protocol):
     def live(self) -> Mapping[int, LiveTrial]:
         """Live runs, by number."""
 
+    @property
+    def has_next(self) -> bool:
+        """True if `suggest` would return a request now."""
+
     def suggest(self, avoided: Collection[int] = ()) -> TrainRequest | None:
         """Return the request for the next run; None if there is nothing to train now.
 

@@ -24,6 +24,7 @@ from tuner.workflows.hooks import RunEnd
 from tuner.workflows.options import Machines, RunOptions
 
 if TYPE_CHECKING:
+    from tuner.execution.allotment import Allotment
     from tuner.execution.cluster import Slots
 
 logger = logging.getLogger("tuner")
@@ -101,6 +102,14 @@ def watched_machines(machines: Machines, study: StudySession, signals: Signals, 
             yield slots
     finally:
         signals.arm()
+
+
+def devices_of(machines: Machines, slots: "Slots") -> "Allotment":
+    """Return the devices that a run may use as it goes on: on a cluster all GPUs, also those that join it later."""
+    from tuner.execution.allotment import allotment
+
+    follows_cluster = machines.address is not None and machines.gpus is None and slots.gpus_per_trial > 0
+    return allotment(os.environ, devices=max(slots.places, slots.gpus), follows_cluster=follows_cluster)
 
 
 def looked_over(

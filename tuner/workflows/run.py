@@ -1,15 +1,14 @@
 """Carry out `tune run` and `tune promote`: prepare, search, compare, train the winner in full, export."""
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tuner.comparison.reevaluation import Reevaluation, plan_for
-from tuner.contract import Outcome, PreparedRecord, Record
+from tuner.contract import PreparedRecord
 from tuner.cost.estimate import estimate_cost
 from tuner.cost.forecast import Forecast
-from tuner.exceptions import DataError, MachineError, NoSuccessfulTrialError, SpaceError
+from tuner.exceptions import NoSuccessfulTrialError, SpaceError
 from tuner.execution.prepare import prepared_by
 from tuner.execution.slot_health import SlotHealth
 from tuner.memory.image_cache import cache_bound
@@ -19,7 +18,6 @@ from tuner.search.results import configurations
 from tuner.search.search import Search
 from tuner.search.start_points import start_points
 from tuner.study import (
-    INTERRUPTED,
     StudyPaths,
     StudySession,
     StudySpec,
@@ -30,24 +28,20 @@ from tuner.study import (
 )
 from tuner.system.disk_space import reserve_bytes
 from tuner.system.scratch import scratch_folder
-from tuner.system.signals import Signals, trapped_signals
+from tuner.system.signals import trapped_signals
 from tuner.trackers.tracking import tracked
-from tuner.training.export import mode_of_full_run, params_yaml, write_params
+from tuner.training.export import params_yaml, write_params
 from tuner.training.final_run import (
-    FinalRun,
-    Winner,
     choose_winner,
-    full_run_request,
     require_something_learnt,
     waiting,
 )
-from tuner.training.gpu_count import fewer_gpus_note, gpus_for
 from tuner.trials.requests import TrialTerms
-from tuner.trials.retry_policy import what_helps
 from tuner.workflows.cost_estimate import estimate_lines, estimate_run, require_room
 from tuner.workflows.hooks import RunEnd
 from tuner.workflows.machines import (
     connected_machines,
+    devices_of,
     held_study,
     load_ray,
     looked_over,
@@ -59,29 +53,16 @@ from tuner.workflows.options import Machines, RunOptions
 from tuner.workflows.places import prepared_again
 from tuner.workflows.profiling import measure_memory, timed_epoch
 from tuner.workflows.run_files import write_card
+from tuner.workflows.session import Session
 from tuner.workflows.sharing import measured_slots, note_mps, shared_slots
+from tuner.workflows.winner_training import train_in_full
 
 if TYPE_CHECKING:
-    from tuner.execution.cluster import Slots
     from tuner.execution.ray_search import Terms
 
 
 _FLUSH_S = 300.0
 """Seconds that a finished run waits for an unavailable database before it leaves the rest to the next run."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Session:
-    """A study in training, with everything that the steps of a run need."""
-
-    study: StudySession
-    paths: StudyPaths
-    machines: Machines
-    slots: "Slots"
-    view: View
-    signals: Signals
-    health: SlotHealth
-    image_cache_bytes: int
 
 
 def run(options: RunOptions, view: View, end: RunEnd) -> None:
@@ -143,7 +124,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                 view.preparing("measuring which sizes fit into memory")
                 measure_memory(options, study, slots, signals, view.note)
                 view.preparing("starting the trainers")
-                session = _Session(
+                session = Session(
                     study=study,
                     paths=options.paths,
                     machines=options.machines,
@@ -151,6 +132,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                     view=view,
                     signals=signals,
                     health=SlotHealth(slots.places),
+                    allotment=devices_of(options.machines, slots),
                     image_cache_bytes=image_cache_bytes,
                 )
                 _search(session, options, forecast)
@@ -162,7 +144,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                 winner = choose_winner(study)
                 if options.promote:
                     settings = options.space.settings
-                    _train_in_full(session, winner, settings.promote_epochs, settings.promote_deterministic)
+                    train_in_full(session, winner, settings.promote_epochs, settings.promote_deterministic)
             view.preparing("writing the results")
             study.flush(_FLUSH_S)
             write_params(params_yaml(study, winner, options.space.settings.promote_epochs), options.paths.params)
@@ -246,7 +228,7 @@ def promote(
         view.preparing("starting Ray")
         with watched_machines(machines, study, signals, end) as slots:
             note_gpus(slots, machines, view.note)
-            session = _Session(
+            session = Session(
                 study=study,
                 paths=paths,
                 machines=machines,
@@ -254,6 +236,7 @@ def promote(
                 view=view,
                 signals=signals,
                 health=SlotHealth(slots.places),
+                allotment=devices_of(machines, slots),
                 image_cache_bytes=cache_bound(
                     machines.image_cache_bytes,
                     places.prepared.image_cache,
@@ -262,7 +245,7 @@ def promote(
                     tell=view.note,
                 ),
             )
-            _train_in_full(session, winner, length, deterministic)
+            train_in_full(session, winner, length, deterministic)
         study.flush(_FLUSH_S)
         write_params(params_yaml(study, winner, length), paths.params)
         write_card(study, paths, machines.trainer, view.note)
@@ -315,7 +298,7 @@ def _refuse_changes(study: StudySession, options: RunOptions, prepared: Prepared
         )
 
 
-def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:
+def _search(session: Session, options: RunOptions, forecast: Forecast) -> None:
     from tuner.execution.ray_search import train_on_ray
 
     study, slots, view = session.study, session.slots, session.view
@@ -331,7 +314,7 @@ def _search(session: _Session, options: RunOptions, forecast: Forecast) -> None:
         )
 
 
-def _reevaluate(session: _Session, options: RunOptions, forecast: Forecast) -> None:
+def _reevaluate(session: Session, options: RunOptions, forecast: Forecast) -> None:
     """Compare the best with the default configuration before the final run."""
     from tuner.execution.ray_search import train_on_ray
 
@@ -346,7 +329,7 @@ def _reevaluate(session: _Session, options: RunOptions, forecast: Forecast) -> N
             train_on_ray(reevaluation, slots, _terms(session, "re-evaluation"), at_start=session.signals.arm)
 
 
-def _terms(session: _Session, phase: str) -> "Terms":
+def _terms(session: Session, phase: str) -> "Terms":
     from tuner.execution.ray_search import Terms
 
     checkpoint_bytes = session.study.spec.checkpoint_bytes
@@ -358,11 +341,13 @@ def _terms(session: _Session, phase: str) -> "Terms":
         timeline=Timeline(session.paths.timeline),
         phase=phase,
         health=session.health,
+        allotment=session.allotment,
+        parallel=session.machines.parallel,
         on_event=session.view.note,
     )
 
 
-def _trial_terms(session: _Session, options: RunOptions) -> TrialTerms:
+def _trial_terms(session: Session, options: RunOptions) -> TrialTerms:
     kinds = session.slots.gpu_kinds
     return TrialTerms(
         threads=session.slots.threads,
@@ -372,72 +357,3 @@ def _trial_terms(session: _Session, options: RunOptions) -> TrialTerms:
         image_cache_bytes=session.image_cache_bytes,
         devices=frozenset(kind.name for kind in kinds) if len(kinds) > 1 else frozenset(),
     )
-
-
-def _train_in_full(session: _Session, winner: Winner, epochs: int, deterministic: bool | None) -> None:
-    from tuner.execution.remote_trainer import (
-        GpuTerms,
-        gpus_of_largest_node,
-        train_on_working_gpus,
-        train_remotely,
-    )
-    from tuner.execution.visible_gpus import are_parts
-
-    study, slots, machines, signals = session.study, session.slots, session.machines, session.signals
-    available = min(slots.gpus, gpus_of_largest_node())  # whole GPUs, for this run alone
-    if machines.address is None and are_parts(os.environ):
-        available = min(available, 1)
-    batches = (sizes_of(winner.trial.params)[0],)
-    gpus = gpus_for(batches, available)
-    if gpus < available:
-        session.view.note(fewer_gpus_note(batches, gpus, available))
-    threads = slots.number * slots.threads
-    if deterministic is None:  # the user did not say, so a run that was started keeps its mode
-        deterministic = mode_of_full_run(study, winner)
-    request = full_run_request(
-        study,
-        session.paths,
-        winner,
-        epochs=epochs,
-        gpus=gpus,
-        threads=threads,
-        deterministic=deterministic,
-        image_cache_bytes=session.image_cache_bytes,
-    )
-    final_run = FinalRun(study, request, deterministic=deterministic)
-    span = Timeline(session.paths.timeline).begin("final run", request.trial, request.seed, slot=0)
-
-    def listen(record: Record) -> None:
-        span.note(record)
-        final_run.report(record)
-
-    train = train_remotely
-    if gpus:
-        terms = GpuTerms(
-            most=available,
-            number_for=partial(gpus_for, batches),
-            health=session.health,
-            on_gpus=final_run.use_gpus,
-            on_event=session.view.note,
-        )
-        train = partial(train_on_working_gpus, terms=terms)
-    # `should_stop` handles signals.
-    with signals.deferred(), session.view.watching_final_run(final_run):
-        end = train(
-            request,
-            machines.trainer,
-            hang_timeouts=machines.hang_timeouts,
-            cpus=slots.number * slots.cpus,
-            on_record=listen,
-            should_stop=lambda: signals.received is not None,
-        )
-        span.note(end)
-        span.end(INTERRUPTED)
-        final_run.end(end)
-    if end.outcome == Outcome.BAD_DATA:
-        raise DataError(f"The final run failed on data that cannot be trained on: {end.message}")
-    if end.outcome != Outcome.COMPLETED:
-        raise MachineError(
-            f"The final run ended as {end.outcome.value}: {end.message}. "
-            f"Log: {end.log or request.directory}. {what_helps(end, f'`tune promote {study.name}`')}"
-        )

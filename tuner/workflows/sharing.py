@@ -91,7 +91,12 @@ def _divided(
 def _slots(machines: Machines, slots: "Slots", trials_per_gpu: int) -> "Slots":
     from tuner.execution.cluster import divided
 
-    now = divided(gpus=machines.gpus, parallel=machines.parallel, trials_per_gpu=trials_per_gpu)
+    now = divided(
+        gpus=machines.gpus,
+        parallel=machines.parallel,
+        trials_per_gpu=trials_per_gpu,
+        is_cluster=machines.address is not None,
+    )
     return replace(now, gpu_kinds=slots.gpu_kinds)
 
 

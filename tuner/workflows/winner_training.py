@@ -1,0 +1,143 @@
+"""Train the winner of a search in full, on the devices that the run may use."""
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+from tuner.contract import EndRecord, Outcome, Record, TrainRequest
+from tuner.exceptions import DataError, MachineError
+from tuner.memory.limits import sizes_of
+from tuner.study import INTERRUPTED, Timeline
+from tuner.training.export import mode_of_full_run
+from tuner.training.final_run import FinalRun, Winner, full_run_request
+from tuner.training.gpu_count import fewer_gpus_note, gpus_for
+from tuner.trials.retry_policy import what_helps
+from tuner.workflows.session import Session
+
+_POLL_S = 0.2
+
+
+def train_in_full(session: Session, winner: Winner, epochs: int, deterministic: bool | None) -> None:
+    """Train the winner in full, or resume that run.
+
+    If a queue takes devices away, the run stops, and resumes from its last checkpoint on those that are left.
+
+    Args:
+        session: Study in training.
+        winner: Configuration to train.
+        epochs: Length of the run.
+        deterministic: Value of `deterministic`; None for that of the run to resume, or else that of the study.
+
+    Raises:
+        DataError: A file of the data set cannot be trained on.
+        MachineError: The run failed.
+        Interrupted: A signal arrived; the run can be resumed.
+    """
+    study, slots = session.study, session.slots
+    batches = (sizes_of(winner.trial.params)[0],)
+    available = _gpus_of_one_run(session)
+    gpus = gpus_for(batches, available)
+    if gpus < available:
+        session.view.note(fewer_gpus_note(batches, gpus, available))
+    if deterministic is None:  # the user did not say, so a run that was started keeps its mode
+        deterministic = mode_of_full_run(study, winner)
+    request = full_run_request(
+        study,
+        session.paths,
+        winner,
+        epochs=epochs,
+        gpus=gpus,
+        threads=slots.number * slots.threads,
+        deterministic=deterministic,
+        image_cache_bytes=session.image_cache_bytes,
+    )
+    final_run = FinalRun(study, request, deterministic=deterministic)
+    span = Timeline(session.paths.timeline).begin("final run", request.trial, request.seed, slot=0)
+
+    def listen(record: Record) -> None:
+        span.note(record)
+        final_run.report(record)
+
+    # `should_stop` handles signals.
+    with session.signals.deferred(), session.view.watching_final_run(final_run):
+        end = _trained(session, request, partial(gpus_for, batches), listen, final_run.use_gpus)
+        span.note(end)
+        span.end(INTERRUPTED)
+        final_run.end(end)
+    if end.outcome == Outcome.BAD_DATA:
+        raise DataError(f"The final run failed on data that cannot be trained on: {end.message}")
+    if end.outcome != Outcome.COMPLETED:
+        raise MachineError(
+            f"The final run ended as {end.outcome.value}: {end.message}. "
+            f"Log: {end.log or request.directory}. {what_helps(end, f'`tune promote {study.name}`')}"
+        )
+
+
+def _gpus_of_one_run(session: Session) -> int:
+    """Return the number of whole GPUs of one machine that the run may use alone; 0 for the CPU."""
+    from tuner.execution.remote_trainer import gpus_of_largest_node
+    from tuner.execution.visible_gpus import are_parts
+
+    available = min(session.slots.gpus, gpus_of_largest_node())
+    if session.machines.address is None and are_parts(os.environ):
+        return min(available, 1)
+    return available
+
+
+def _trained(
+    session: Session,
+    request: TrainRequest,
+    number_for: Callable[[int], int],
+    listen: Callable[[Record], None],
+    on_gpus: Callable[[int], None],
+) -> EndRecord:
+    """Train a request to its end, with pauses while its devices are needed elsewhere."""
+    allotment, signals = session.allotment, session.signals
+    most = _gpus_of_one_run(session) or session.slots.number
+    allotment.want(len(request.devices) or most)
+    while True:
+        while allotment.devices() == 0 and signals.received is None:
+            time.sleep(_POLL_S)
+        devices = max(1, min(allotment.devices(), most))
+
+        def should_stop(devices: int = devices) -> bool:
+            return signals.received is not None or allotment.devices() < devices
+
+        end = _attempted(session, request, devices, number_for, listen, on_gpus, should_stop)
+        if end.outcome != Outcome.STOPPED or signals.received is not None:
+            return end
+        session.view.note("the final run gives up devices that are needed elsewhere; it resumes from its checkpoint")
+
+
+def _attempted(
+    session: Session,
+    request: TrainRequest,
+    devices: int,
+    number_for: Callable[[int], int],
+    listen: Callable[[Record], None],
+    on_gpus: Callable[[int], None],
+    should_stop: Callable[[], bool],
+) -> EndRecord:
+    from tuner.execution.remote_trainer import GpuTerms, cpus_of_largest_node, train_on_working_gpus, train_remotely
+
+    slots = session.slots
+    num_slots = min(slots.number, devices * slots.trials_per_gpu)
+    train = train_remotely
+    if request.devices:
+        terms = GpuTerms(
+            most=devices,
+            number_for=number_for,
+            health=session.health,
+            on_gpus=on_gpus,
+            on_event=session.view.note,
+        )
+        train = partial(train_on_working_gpus, terms=terms)
+    return train(
+        request,
+        session.machines.trainer,
+        hang_timeouts=session.machines.hang_timeouts,
+        cpus=min(num_slots * slots.cpus, cpus_of_largest_node(gpus=len(request.devices))),
+        on_record=listen,
+        should_stop=should_stop,
+    )
