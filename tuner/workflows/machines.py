@@ -105,7 +105,7 @@ def watched_machines(machines: Machines, study: StudySession, signals: Signals, 
 
 
 def devices_of(machines: Machines, slots: "Slots") -> "Allotment":
-    """Return the devices that a run may use as it goes on: on a cluster all GPUs, also those that join it later."""
+    """Return the devices that a run may use, also later: on a cluster, GPUs that join are included."""
     from tuner.execution.allotment import allotment
 
     follows_cluster = machines.address is not None and machines.gpus is None and slots.gpus_per_trial > 0
