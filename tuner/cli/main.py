@@ -23,11 +23,13 @@ from tuner.cli import (
     import_results,
     preview,
     promote,
+    queue,
     report,
     run,
     sample_data,
     simulate,
     status,
+    submit,
     train,
 )
 from tuner.cli.arguments import hide_secrets, without_secrets
@@ -49,8 +51,8 @@ _NOBODY_READS = (errno.EPIPE, errno.EIO)
 _OTHER_VERBS = {
     **dict.fromkeys(("list", "ls", "studies"), "`tune status` lists the studies"),
     **dict.fromkeys(("show", "info", "ps"), "`tune status STUDY` shows a study and its driver"),
-    **dict.fromkeys(("stop", "kill", "pause"), "Ctrl+C stops a run, as does SIGTERM to its process, which `tune status "
-                    "STUDY` names"),
+    **dict.fromkeys(("kill", "pause", "cancel"), "Ctrl+C stops a run, as does SIGTERM to its process, which `tune "
+                    "status STUDY` names; `tune stop` stops a study of a queue"),
     **dict.fromkeys(("resume", "continue", "restart"), "the same `tune run` command resumes a study"),
     **dict.fromkeys(("search", "start", "tune"), "`tune run` starts a search"),
     **dict.fromkeys(("rm", "delete", "remove"), "remove the study's folder in --home"),
@@ -73,6 +75,10 @@ app.command("compare")(compare.compare)
 app.command("dashboard")(dashboard.dashboard)
 app.command("promote")(promote.promote)
 app.command("export")(export.export)
+app.command("submit", context_settings=submit.REST)(submit.submit)
+app.command("queue")(queue.queue)
+app.command("logs")(queue.logs)
+app.command("stop")(queue.stop)
 app.command("import-results")(import_results.import_results)
 app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose_run)

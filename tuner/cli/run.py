@@ -1,10 +1,10 @@
 """Implement `tune run`."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -183,29 +183,13 @@ def run(
     """
     view = started_view(context, plain=plain)
     from tuner.decisions.stopping import Budget
-    from tuner.space import find_space, load_space, with_fixed
     from tuner.study import StudyPaths, checked_study_name
     from tuner.trackers.choice import chosen_trackers
     from tuner.workflows import run as service
     from tuner.workflows.hooks import Hooks, reported_end
     from tuner.workflows.options import RunOptions
 
-    own = load_space(find_space(space, Path.cwd())).with_settings(
-        trials=trials,
-        epochs=epochs,
-        grace_epochs=grace_epochs,
-        rungs=_rungs(rungs),
-        reduction_factor=reduction_factor,
-        strategy=strategy,
-        sampler=sampler,
-        seed=seed,
-        metric=metric,
-        reevaluation_runs=reevaluation_runs,
-        promote_epochs=promote_epochs,
-        promote_deterministic=promote_deterministic,
-    )
-    fixed = _settings(settings or [], imgsz)
-    loaded = with_fixed(own, fixed)
+    loaded, fixed = chosen_space(context.params)
     trackers = chosen_trackers(log or (), loaded.log)
     bounds = Budget(hours=max_hours, gpu_hours=gpu_hours, no_improvement=no_improvement)
     if study is not None:
@@ -240,6 +224,39 @@ def run(
             service.estimate_only(options, view)
         else:
             service.run(options, view, end)
+
+
+_OVERRIDES = (
+    "trials",
+    "epochs",
+    "grace_epochs",
+    "reduction_factor",
+    "strategy",
+    "sampler",
+    "seed",
+    "metric",
+    "reevaluation_runs",
+    "promote_epochs",
+    "promote_deterministic",
+)
+"""Options that override a setting of the space."""
+
+
+def chosen_space(options: Mapping[str, Any]) -> "tuple[Space, list[str]]":
+    """Load and check the space of the options of `run`; return it and the values that are fixed for all trials.
+
+    Raises:
+        SpaceError: The space, or an option that overrides it, breaks a rule.
+        UsageError: There is no such file.
+    """
+    from tuner.space import find_space, load_space, with_fixed
+
+    overrides = {name: options[name] for name in _OVERRIDES}
+    own = load_space(find_space(options["space"], Path.cwd())).with_settings(
+        rungs=_rungs(options["rungs"]), **overrides
+    )
+    fixed = _settings(options["settings"] or [], options["imgsz"])
+    return with_fixed(own, fixed), fixed
 
 
 def _settings(settings: list[str], imgsz: int | None) -> list[str]:

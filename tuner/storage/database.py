@@ -77,15 +77,26 @@ def open_storage(url: str) -> RDBStorage:
         StorageError: The database cannot be used; the message contains a remedy.
     """
     with translated(url):
-        path = sqlite_path(url)
-        if path is not None:
-            _refuse_network(path)
-            _prepare_sqlite(path)
+        _prepare(url)
         storage = _first_or_later(url)
         refused = schema_problem(storage, url)
         if refused:
             raise StorageError(refused)
         return storage
+
+
+@contextlib.contextmanager
+def own_engine(url: str) -> Iterator[sqlalchemy.Engine]:
+    """Open an SQLAlchemy engine for tables of our own; create the SQLite file if it is missing.
+
+    Raises:
+        UsageError: The URL is not a database URL.
+        StorageError: The file is damaged, or on a network file system.
+    """
+    with translated(url):
+        _prepare(url)
+    with plain_engine(url) as engine:
+        yield engine
 
 
 @contextlib.contextmanager
@@ -240,6 +251,14 @@ class _DurableConnection(sqlite3.Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.execute("PRAGMA synchronous=FULL")
+
+
+def _prepare(url: str) -> None:
+    """Check and create the file of an SQLite database; do nothing for others."""
+    path = sqlite_path(url)
+    if path is not None:
+        _refuse_network(path)
+        _prepare_sqlite(path)
 
 
 def _refuse_network(path: Path) -> None:

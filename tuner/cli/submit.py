@@ -1,0 +1,153 @@
+"""Implement `tune submit`."""
+
+import getpass
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tuner.cli import run as run_verb
+from tuner.exceptions import UsageError
+
+REST = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Settings of a command that passes its other arguments on."""
+
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RAY_API_SERVER_ADDRESS",
+        metavar="URL",
+        help="Jobs API of the Ray cluster, such as http://head:8265. Default: the cluster on this machine.",
+    ),
+]
+
+_CLUSTERS_OWN = {
+    "address": "the driver runs on the cluster",
+    "storage": "set TUNE_STORAGE where `ray start` runs",
+    "home": "set TUNE_HOME where `ray start` runs",
+    "on_end": "set TUNE_ON_END where `ray start` runs",
+    "notify": "set TUNE_NOTIFY where `ray start` runs",
+    "dry_run": "run it on a machine of the cluster",
+    "plain": "the driver has no terminal",
+}
+"""Options of `tune run` that a submission cannot have, with the reason or the remedy."""
+
+
+def submit(
+    context: typer.Context,
+    cluster: Cluster = None,
+    priority: Annotated[
+        int, typer.Option(help="Priority, -100 to 100; studies of a higher one get their GPUs first.")
+    ] = 0,
+) -> None:
+    """Queue a study on a Ray cluster; takes the options of `tune run` as well.
+
+    The study shares the GPUs of the cluster with the others of the queue, and holds at most --gpus of them. The space
+    file is sent; all other paths are those of the cluster.
+
+    Examples:
+
+        tune submit --space strong_aug.yaml --data /shared/my/dataset.yaml --gpus 4
+
+        tune submit --cluster http://head:8265 --priority 5 --space quick
+    """
+    from tuner.study_queue.client import QueueClient
+    from tuner.study_queue.entries import Submission
+
+    given = parsed_run(context.args)
+    space, text = _space(given)
+    submission = Submission(
+        study=_study(given, space),
+        owner=getpass.getuser(),
+        space_name=space.name,
+        space=text,
+        arguments=_passed_on(context.args),
+        priority=priority,
+        most=_most(given),
+    )
+    entry = QueueClient(cluster).submit(submission)
+    typer.echo(
+        f"study {entry['study']} is in the queue; `tune queue` lists it, `tune logs {entry['study']}` follows it"
+    )
+
+
+def parsed_run(arguments: list[str]) -> dict[str, Any]:
+    """Parse arguments of `tune run` and return their values by the names of its parameters.
+
+    Raises:
+        UsageError: An option cannot be submitted.
+    """
+    app = typer.Typer(add_completion=False)
+    app.command("run")(run_verb.run)
+    command = typer.main.get_command(app)
+    with command.make_context("tune submit", list(arguments)) as context:
+        given = dict(context.params)
+        sources = {name: context.get_parameter_source(name) for name in given}
+    for name, remedy in _CLUSTERS_OWN.items():
+        source = sources[name]
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"`tune submit` has no option --{name.replace('_', '-')}: {remedy}.")
+    return given
+
+
+def _space(given: dict[str, Any]) -> tuple[Any, str]:
+    """Check the space with the settings that overrule it; return it and the text of its file."""
+    from tuner.decisions.stopping import Budget
+    from tuner.space import find_space
+
+    Budget(hours=given["max_hours"], gpu_hours=given["gpu_hours"], no_improvement=given["no_improvement"])
+    path = find_space(given["space"], Path.cwd())
+    return run_verb.chosen_space(given)[0], Path(path).read_text(encoding="utf-8")
+
+
+def _study(given: dict[str, Any], space: Any) -> str:
+    """Return the name of the study, and check the places that the cluster must find."""
+    from tuner.study import checked_study_name
+
+    data, model = given["data"] or space.data, given["model"] or space.model
+    if data is None:
+        raise UsageError(
+            "A data set is required, but none is given; add --data /shared/dataset.yaml, or --data sample."
+        )
+    if not data.startswith(("/", "sample")) and "://" not in data:
+        raise UsageError(f"--data must be an absolute path on the cluster, but got '{data}'.")
+    if model is not None and not model.startswith("/") and ("/" in model or Path(model).suffix == ".pt"):
+        raise UsageError(f"--model must be a name or an absolute path on the cluster, but got '{model}'.")
+    for source in given["warm_start"] or ():
+        if "/" in source and not source.startswith("/"):
+            raise UsageError(f"--warm-start must be a study or an absolute path on the cluster, but got '{source}'.")
+    if given["study"] is not None:
+        checked_study_name(given["study"])
+        return str(given["study"])
+    return run_verb.default_study_name(space.name, data, model or "auto")
+
+
+def _most(given: dict[str, Any]) -> int | None:
+    """Return the maximum number of devices that the study may hold; None for all."""
+    gpus, sharing = given["gpus"], given["trials_per_gpu"]
+    parallel: int | None = given["parallel"]
+    if gpus is not None:
+        if not gpus.isdecimal() or int(gpus) < 1:
+            raise UsageError(
+                f"--gpus must be a number from 1 in a queue, but got '{gpus}': the cluster chooses the GPUs; leave it "
+                "out for all."
+            )
+        return int(gpus)
+    if parallel is None or sharing == "auto":
+        return None
+    return math.ceil(parallel / max(1, int(sharing)))
+
+
+def _passed_on(arguments: list[str]) -> tuple[str, ...]:
+    """Return the arguments without the space and the name of the study, which the submission has itself."""
+    kept: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, has_value, _ = argument.partition("=")
+        if name not in ("--space", "--study"):
+            kept.append(argument)
+        elif not has_value:
+            rest.pop(0)
+    return tuple(kept)
