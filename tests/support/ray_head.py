@@ -97,7 +97,10 @@ class RayHead:
         return process.pid != os.getpid() and process.environ().get("RAY_TMPDIR") == str(self._folder)
 
     def _ray_start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        command = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats", *arguments]
+        # Its default is one fixed port, and a cluster whose agent did not get it carries out no jobs.
+        agent = f"--dashboard-agent-listen-port={free_port()}"
+        ray = str(Path(sys.executable).parent / "ray")
+        command = [ray, "start", "--block", "--disable-usage-stats", agent, *arguments]
         with (self._folder / "ray-start.log").open("ab") as log:
             process = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, cwd=self._folder, start_new_session=True

@@ -11,6 +11,10 @@ from tuner.study_queue.entries import Submission
 from tuner.study_queue.service import MARK, REQUEST_VARIABLE
 
 _TIMEOUT_S = 120.0
+
+_STARTING_S = 60.0
+"""Seconds that a cluster may take from its first answer until it can run jobs."""
+
 _POLL_S = 0.2
 _TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
@@ -92,11 +96,7 @@ class QueueClient:
     def _asked(self, **request: Any) -> dict[str, Any]:
         """Send a request and return the answer."""
         try:
-            job = self._jobs.submit_job(
-                entrypoint="python -m tuner.study_queue.service",
-                runtime_env={"env_vars": {REQUEST_VARIABLE: json.dumps({"version": __version__, **request})}},
-                entrypoint_num_cpus=0.001,
-            )
+            job = self._started(json.dumps({"version": __version__, **request}))
             status = self._awaited(job)
             text = self._jobs.get_job_logs(job)
         except TunerError:
@@ -114,6 +114,23 @@ class QueueClient:
         if "error" in told:
             raise _error_of(told)
         return told
+
+    def _started(self, request: str) -> str:
+        """Start the job of a request, as soon as the cluster has started."""
+        deadline = time.monotonic() + _STARTING_S
+        while True:
+            try:
+                job: str = self._jobs.submit_job(
+                    entrypoint="python -m tuner.study_queue.service",
+                    runtime_env={"env_vars": {REQUEST_VARIABLE: request}},
+                    entrypoint_num_cpus=0.001,
+                )
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
+            else:
+                return job
 
     def _awaited(self, job: str) -> str:
         deadline = time.monotonic() + _TIMEOUT_S

@@ -128,7 +128,7 @@ class Entry:
 
 def entry_of(row: Mapping[Any, Any]) -> Entry:
     """Build an entry from a row of the table."""
-    fields: dict[str, Any] = {name: value for name, value in row.items() if name != "study"}
+    fields: dict[str, Any] = {name: value for name, value in row.items() if name not in ("study", "active")}
     return Entry(
         **{
             **fields,

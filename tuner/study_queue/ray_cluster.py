@@ -36,14 +36,17 @@ class RayJobs:
         self._client = client
 
     def start(self, entry: Entry, job: str) -> None:
-        """Start the driver of an entry under the name of a job."""
-        self._client().submit_job(
-            entrypoint=f"python -m tuner.study_queue.driver {entry.number}",
-            submission_id=job,
-            metadata={"study": entry.submission.study, "owner": entry.submission.owner},
-            # Without any demand, all drivers would run on the head, and end with it.
-            entrypoint_num_cpus=0.001,
-        )
+        """Start the driver of an entry under the name of a job. If that fails, the job will be found gone."""
+        try:
+            self._client().submit_job(
+                entrypoint=f"python -m tuner.study_queue.driver {entry.number}",
+                submission_id=job,
+                metadata={"study": entry.submission.study, "owner": entry.submission.owner},
+                # Without any demand, all drivers would run on the head, and end with it.
+                entrypoint_num_cpus=0.001,
+            )
+        except Exception as error:  # as below
+            logger.warning("the driver of study %s could not be started: %s", entry.submission.study, error)
 
     def fate(self, job: str) -> Fate:
         """Return what has become of a job."""

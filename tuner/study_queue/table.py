@@ -18,9 +18,12 @@ _ENTRIES = Table(
     "tune_queue",
     MetaData(),
     Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("study", String(64), nullable=False, index=True),
+    Column("study", String(64), nullable=False),
+    # The study until it is over, then NULL: a study is in the queue once. A partial index would do this too, but SQLite
+    # creates it after the table, and another process may write in between.
+    Column("active", String(64), unique=True),
     Column("submission", Text, nullable=False),
-    Column("state", String(16), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
     Column("is_stopping", Boolean, nullable=False, default=False),
     Column("granted", Integer, nullable=False, default=0),
     Column("wanted", Integer),
@@ -35,13 +38,7 @@ _ENTRIES = Table(
     Column("ended", Float, nullable=False, default=0.0),
 )
 
-_OVER = tuple(state.value for state in State if state.is_over)
-
-_IS_ACTIVE = _ENTRIES.c.state.not_in(_OVER)
-
-sqlalchemy.Index(
-    "tune_queue_active", _ENTRIES.c.study, unique=True, sqlite_where=_IS_ACTIVE, postgresql_where=_IS_ACTIVE
-)
+_IS_ACTIVE = _ENTRIES.c.active.is_not(None)
 
 
 def queue_url(environment: Mapping[str, str]) -> str:
@@ -73,6 +70,7 @@ class QueueTable:
         """
         values = {
             "study": submission.study,
+            "active": submission.study,
             "submission": submission.encoded(),
             "state": State.QUEUED.value,
             "submitted": self._clock(),
@@ -131,6 +129,8 @@ class QueueTable:
             & (_ENTRIES.c.job == entry.job)
             & (_ENTRIES.c.starts == entry.starts)
         )
+        if "state" in values and State(values["state"]).is_over:
+            values["active"] = None
         with self._transaction() as connection:
             return connection.execute(_ENTRIES.update().where(same).values(**values)).rowcount == 1
 
@@ -174,5 +174,13 @@ def opened_queue(url: str, clock: Callable[[], float] = time.time) -> Iterator[Q
         os.makedirs(path.parent, mode=0o700, exist_ok=True)  # noqa: PTH103 - submissions may contain secrets
     with own_engine(url) as engine:
         with translated(url):
-            _ENTRIES.create(engine, checkfirst=True)
+            _create(engine)
         yield QueueTable(url, engine, clock)
+
+
+def _create(engine: sqlalchemy.Engine) -> None:
+    try:
+        _ENTRIES.create(engine, checkfirst=True)
+    except sqlalchemy.exc.DBAPIError:
+        if not sqlalchemy.inspect(engine).has_table(_ENTRIES.name):  # another process created it at the same time
+            raise
