@@ -63,7 +63,8 @@ def test_every_command_that_is_shown_has_its_verb_and_options(page, command):
     verb = TUNE.commands[words[0]]
     if hasattr(verb, "commands") and len(words) > 1 and not words[1].startswith("-"):
         verb = verb.commands[words[1]]
-    known = {name for p in verb.params for name in (*p.opts, *p.secondary_opts)} | {"--help", "--debug"}
+    parameters = [*verb.params, *(TUNE.commands["run"].params if words[0] == "submit" else [])]  # passed on
+    known = {name for p in parameters for name in (*p.opts, *p.secondary_opts)} | {"--help", "--debug"}
     given = {word.partition("=")[0].rstrip(",.:") for word in words[1:] if re.match(r"--?[a-z]", word)}
     assert given <= known, f"{page}: tune {command}"
 

@@ -104,7 +104,7 @@ class Driver:
             time.sleep(_POLL_S)
             if time.monotonic() - looked_s >= _LOOK_S:
                 looked_s = time.monotonic()
-                with contextlib.suppress(StorageError):  # the search goes on with what it has
+                with contextlib.suppress(StorageError):  # the search continues with what it has
                     self._look(child)
         echo.join(_LOOK_S)
         return child.returncode

@@ -19,7 +19,7 @@ _LONGEST_WAIT_S = 300.0
 
 
 class Fate(StrEnum):
-    """What the cluster knows about the job of a driver."""
+    """State of a driver's job, as far as the cluster knows it."""
 
     ALIVE = "alive"
     GONE = "gone"
@@ -63,7 +63,7 @@ class Keeper:
         """Look at all studies once, and do what is due.
 
         Raises:
-            StorageError: The database cannot be used; the next turn goes on.
+            StorageError: The database cannot be used; the next turn tries again.
         """
         for entry in self._table.entries():
             if entry.state == State.RUNNING and self._jobs.fate(entry.job) == Fate.GONE:
