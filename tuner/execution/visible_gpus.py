@@ -38,6 +38,25 @@ class Gpu(NamedTuple):
     """UUIDs of its MIG devices."""
 
 
+def parsed_choice(text: str | None) -> int | tuple[str, ...] | None:
+    """Parse the value of `--gpus`: a number of GPUs, or the indices of some; None for all.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is None:
+        return None
+    if text.isdecimal() and text.isascii():
+        return int(text)
+    indices = tuple(text.removesuffix(",").split(","))
+    if not all(index.isdecimal() and index.isascii() for index in indices) or len(set(indices)) < len(indices):
+        raise UsageError(
+            "--gpus must be a number of GPUs, such as 8, or a list of different indices, such as '0,2,5', or '2,' for "
+            f"GPU 2 alone, but got '{text}'."
+        )
+    return indices
+
+
 def read_choice(text: str | None, *, address: str | None, environment: MutableMapping[str, str]) -> int | None:
     """Read the value of `--gpus`: a number, or a list of GPUs, which become the only visible ones.
 
@@ -53,16 +72,9 @@ def read_choice(text: str | None, *, address: str | None, environment: MutableMa
         UsageError: It is neither.
         MachineError: A GPU does not exist.
     """
-    if text is None:
-        return None
-    if text.isdecimal() and text.isascii():
-        return int(text)
-    indices = text.removesuffix(",").split(",")
-    if not all(index.isdecimal() and index.isascii() for index in indices) or len(set(indices)) < len(indices):
-        raise UsageError(
-            "--gpus must be a number of GPUs, such as 8, or a list of different indices, such as '0,2,5', or '2,' for "
-            f"GPU 2 alone, but got '{text}'."
-        )
+    indices = parsed_choice(text)
+    if not isinstance(indices, tuple):
+        return indices
     if address is not None:
         raise UsageError(
             f"--gpus must be a number with --address, because the cluster assigns the GPUs, but got '{text}'."
