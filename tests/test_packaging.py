@@ -68,6 +68,7 @@ def in_installed(folder: Path, *arguments: str) -> list[str]:
         ("t*er/**/*.py", ""),
         ("t*er/py.typed", ""),
         ("trainer/**/*.c", ""),
+        ("tuner/**/*.sh", ""),
     ],
 )
 def test_wheel_has_every_file_that_is_needed_at_run_time(wheel, pattern, place):

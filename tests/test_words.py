@@ -54,7 +54,7 @@ MODULES = [
     str(module.relative_to(ROOT))
     for package in ("tuner", "trainer", "benchmarks")
     for module in sorted((ROOT / package).rglob("*"))
-    if module.suffix in {".py", ".j2", ".yaml"}
+    if module.suffix in {".py", ".j2", ".sh", ".yaml"}
 ]
 
 

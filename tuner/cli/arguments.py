@@ -268,7 +268,7 @@ def _without_secrets(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     rest = list(arguments)
     # All of them or none: an option on the command line hides the variable.
     is_storage_secret = any(map(_has_password, _values_of("--storage", arguments)))
-    has_hooks = next((a for a in arguments if not a.startswith("-")), "") in {"run", "promote"}
+    has_hooks = next((a for a in arguments if not a.startswith("-")), "") in {"run", "promote", "slurm-script"}
     while rest:
         argument = rest.pop(0)
         name, has_value, value = argument.partition("=")

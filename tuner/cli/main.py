@@ -28,6 +28,7 @@ from tuner.cli import (
     run,
     sample_data,
     simulate,
+    slurm_script,
     status,
     submit,
     train,
@@ -83,6 +84,7 @@ app.command("import-results")(import_results.import_results)
 app.command("train")(train.train)
 app.command("diagnose")(diagnose.diagnose_run)
 app.command("simulate")(simulate.simulate)
+app.command("slurm-script")(slurm_script.slurm_script)
 app.command("sample-data")(sample_data.sample_data)
 app.add_typer(data.app, name="data")
 app.add_typer(db.app, name="db")

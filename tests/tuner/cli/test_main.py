@@ -43,6 +43,7 @@ def test_the_verbs_are_the_documented_ones():
         "export",
         "dashboard",
         "sample-data",
+        "slurm-script",
         "doctor",
         "data",
         "diagnose",

@@ -1,0 +1,2 @@
+run "$python" -P -m tuner run "${arguments[@]}"
+finish
