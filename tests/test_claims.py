@@ -60,12 +60,19 @@ COMMANDS = sorted({(page, command) for page, text in TEXTS.items() for command i
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{page}: {command}" for page, command in COMMANDS])
 def test_every_command_that_is_shown_has_its_verb_and_options(page, command):
     words = shlex.split(command.replace("...", "").replace("'", ""))
+    if "--" in words[1:]:  # what follows are arguments of `tune run`
+        words, passed_on = words[: words.index("--")], words[words.index("--") + 1 :]
+        check_options(page, command, TUNE.commands["run"], passed_on)
     verb = TUNE.commands[words[0]]
     if hasattr(verb, "commands") and len(words) > 1 and not words[1].startswith("-"):
         verb = verb.commands[words[1]]
-    parameters = [*verb.params, *(TUNE.commands["run"].params if words[0] == "submit" else [])]  # passed on
+    check_options(page, command, verb, words[1:])
+
+
+def check_options(page, command, verb, words):
+    parameters = [*verb.params, *(TUNE.commands["run"].params if verb.name == "submit" else [])]  # passed on
     known = {name for p in parameters for name in (*p.opts, *p.secondary_opts)} | {"--help", "--debug"}
-    given = {word.partition("=")[0].rstrip(",.:") for word in words[1:] if re.match(r"--?[a-z]", word)}
+    given = {word.partition("=")[0].rstrip(",.:") for word in words if re.match(r"--?[a-z]", word)}
     assert given <= known, f"{page}: tune {command}"
 
 

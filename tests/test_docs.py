@@ -43,6 +43,10 @@ def test_the_fault_matrix_has_all_its_rows():
         "+m",
         "+n",
         "+o",
+        "+p",
+        "+q",
+        "+r",
+        "+s",
     ]
 
 

@@ -44,6 +44,10 @@ def test_the_verbs_are_the_documented_ones():
         "dashboard",
         "sample-data",
         "slurm-script",
+        "submit",
+        "queue",
+        "logs",
+        "stop",
         "doctor",
         "data",
         "diagnose",
@@ -136,7 +140,7 @@ def test_the_command_starts_without_what_takes_seconds_to_import():
 
 @pytest.mark.parametrize(
     ("verb", "way"),
-    [("list", "tune status"), ("ls", "tune status"), ("show", "tune status STUDY"), ("stop", "SIGTERM"),
+    [("list", "tune status"), ("ls", "tune status"), ("show", "tune status STUDY"), ("kill", "SIGTERM"),
      ("resume", "tune run"), ("rm", "folder"), ("best", "tune export")],
 )  # fmt: skip
 def test_a_verb_of_another_tool_is_answered_with_the_right_one_in_one_line(capsys, verb, way):
