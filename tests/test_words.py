@@ -47,12 +47,12 @@ STORED = {
 
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "mkdocs.yml", "pyproject.toml", "Makefile"),
-    *(str(page.relative_to(ROOT)) for folder in ("docs", "search_spaces", "benchmarks", ".github") for page in
+    *(str(page.relative_to(ROOT)) for folder in ("docs", "search_spaces", "benchmarks", "deploy", ".github") for page in
       sorted((ROOT / folder).rglob("*")) if page.suffix in {".md", ".yaml", ".yml", ".html", ".j2"}),
 ]  # fmt: skip
 MODULES = [
     str(module.relative_to(ROOT))
-    for package in ("tuner", "trainer", "benchmarks")
+    for package in ("tuner", "trainer", "benchmarks", "deploy")
     for module in sorted((ROOT / package).rglob("*"))
     if module.suffix in {".py", ".j2", ".sh", ".yaml"}
 ]

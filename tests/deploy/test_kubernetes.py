@@ -262,8 +262,8 @@ def test_rays_autoscaler_reads_the_cluster_as_meant(kustomization):
     (cluster,) = [found for found in required(kustomization) if found["kind"] == "RayCluster"]
     read = derive._derive_autoscaling_config_from_ray_cr(cluster)
     head, workers = read["available_node_types"]["headgroup"], read["available_node_types"]["gpu"]
-    assert head["resources"]["CPU"] == 0
-    assert workers["resources"]["GPU"] == 1
+    assert (head["resources"]["CPU"], head["resources"].get("GPU", 0)) == (4, 0), "drivers need a CPU and no GPU"
+    assert (workers["resources"]["CPU"], workers["resources"]["GPU"]) == (8, 1)
     assert (workers["min_workers"], workers["max_workers"]) == ((1, 8) if kustomization == "base" else (0, 8))
 
 
