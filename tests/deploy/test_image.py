@@ -102,7 +102,7 @@ def in_container(image: str, *command: str) -> str:
         ["docker", "run", "--rm", *rights, *memory, image, *command],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -114,7 +114,7 @@ def in_container(image: str, *command: str) -> str:
 def test_the_image_runs_a_search_as_a_user_without_rights_and_a_network(image):
     assert in_container(image, "tune", "--version").strip().endswith(tuner.__version__)
     assert in_container(image, "id", "-u").strip() == "10001"
-    in_container(image, "tune", "doctor", "--cpu")
+    in_container(image, "tune", "doctor")
     search = ["tune", "run", "--space", "quick", "--trials", "1", "--reevaluation-runs", "0", "--no-promote"]
     assert "quick-sample" in in_container(image, *search)
 
