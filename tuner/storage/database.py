@@ -32,6 +32,8 @@ _SECRET_NAMES = re.compile("pass|secret", re.IGNORECASE)
 # Defaults for libpq; the URL can override them: https://www.postgresql.org/docs/current/libpq-connect.html
 _LIBPQ_OPTIONS = {
     "application_name": "mamba-yolo-tuner",
+    # That of a database in SQL_ASCII would be none, and its text would arrive as bytes.
+    "client_encoding": "utf8",
     "connect_timeout": 10,
     # Detect a silently lost peer within a minute, idle or not.
     "keepalives": 1,

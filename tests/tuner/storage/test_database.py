@@ -261,6 +261,18 @@ def test_the_server_knows_us_by_name_and_the_url_has_the_last_word(postgres):
     assert scalar(open_storage(url), "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == 0
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_in_another_encoding_than_utf_8_serves_as_well(postgres, encoding):
+    name = f"in_{encoding.lower()}"
+    postgres.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    storage = open_storage(postgres.url(name))
+    study = optuna.create_study(storage=storage, study_name="größe")
+    study.set_user_attr("note", "für alle")
+    assert optuna.load_study(storage=open_storage(postgres.url(name)), study_name="größe").user_attrs == {
+        "note": "für alle"
+    }
+
+
 # Network file systems
 
 
