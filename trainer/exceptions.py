@@ -8,6 +8,7 @@
     │   └── BackendUnavailableError      the selective scan chosen by name does not run here: choose another
     ├── UnsupportedUltralyticsError      another version of ultralytics is needed (`trainer.ultralytics_bridge`)
     ├── DeviceError                      a device cannot be used as it is: another try or another one may work
+    ├── StoreError                       the store of the run's files cannot be used: a later try may succeed
     ├── DivergedError                    a loss is NaN or infinite: a bad configuration, try others
     └── OutOfMemoryError                 the device ran out of memory: a smaller batch, image size or model may fit
 
@@ -37,6 +38,10 @@ class BackendUnavailableError(ModelError):
 
 class DeviceError(TrainerError):
     """The device, or the software for it, does not work as it is; a retry, perhaps on another device, may succeed."""
+
+
+class StoreError(TrainerError):
+    """The store for the files of a run cannot be used now; a retry may succeed."""
 
 
 class DivergedError(TrainerError):

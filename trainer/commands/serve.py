@@ -16,10 +16,13 @@ import signal
 import sys
 import termios
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from trainer.artifacts import scratch
+from trainer.artifacts.mirror import Mirror
+from trainer.artifacts.run_store import attempt_here
 from trainer.exceptions import Stopped
 from trainer.run_state import end_record, failures
 from trainer.system import decoded_images, stack_dumps
@@ -65,7 +68,7 @@ logger = logging.getLogger("trainer")
 def serve() -> int:
     """Answer requests from standard input until it closes, and return the exit code."""
     environment.isolate()
-    records = os.dup(1)
+    records = _Records(os.dup(1))
     os.dup2(2, 1)  # other output must not mix with the records
     requests = _Lines(0)
     for signum in _THE_TUNERS:
@@ -74,10 +77,14 @@ def serve() -> int:
     while (line := requests.next()) is not None:
         request = _request_on(line)
         if isinstance(request, EndRecord):
-            _send(records, request)
+            records.send(request)
             continue
+        records.there = records.here = request.directory
         if isinstance(request, TrainRequest):
             _warm_up()
+            if not request.shares_files:
+                request = scratch.on_this_machine(request)
+                records.here = request.directory
             if request.image_cache_bytes:
                 decoded_images.lease()  # for all trials of this server, which may pause between two
         watch = OomWatch()
@@ -131,6 +138,23 @@ class _Lines:
         self._buffer += chunk
 
 
+class _Records:
+    """Pipe for the records of one request after the other."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.here = self.there = ""
+        """Folder of the request on this machine, and as the tuner named it."""
+
+    def send(self, record: Record) -> None:
+        """Send a record, but no progress while the tuner has not read what it got, so that it never fills the pipe."""
+        if isinstance(record, ProgressRecord) and _unread_bytes(self._fd):
+            return
+        data = (encode(scratch.as_known(record, self.here, self.there)) + "\n").encode()
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+
 def _warm_up() -> None:
     """Import the modules for every trial, with one thread, because a thread pool does not survive a fork."""
     if "trainer.training.trial" in sys.modules:
@@ -145,7 +169,7 @@ def _warm_up() -> None:
     import trainer.training.trial  # noqa: F401
 
 
-def _await(child: int, request: Request, requests: _Lines, records: int, watch: OomWatch) -> bool:
+def _await(child: int, request: Request, requests: _Lines, records: "_Records", watch: OomWatch) -> bool:
     """Wait until the child ends or the tuner is gone; return whether to continue serving.
 
     Meanwhile, copy the stack dumps of its processes to its log, including those of an earlier attempt that died with
@@ -171,7 +195,8 @@ def _await(child: int, request: Request, requests: _Lines, records: int, watch: 
     if code != 0:
         end = failures.end_of_dead(code, request, oom_kill=watch.killed())
         _keep(end, request)
-        _send(records, end)
+        _push(end, request)
+        records.send(end)
     return True
 
 
@@ -182,7 +207,16 @@ def _keep(end: EndRecord, request: Request) -> None:
             end_record.write(Path(request.directory), end)
 
 
-def _run_and_exit(request: Request, records: int, watch: OomWatch) -> NoReturn:
+def _push(end: EndRecord, request: Request) -> None:
+    """Push the files of a training run that died before it could."""
+    if isinstance(request, TrainRequest) and attempt_here(Path(request.directory)) == request.attempt > 0:
+        mirror = Mirror(request)
+        with suppress(OSError, Stopped):
+            mirror.flush(end, epoch=0)
+        mirror.close()
+
+
+def _run_and_exit(request: Request, records: "_Records", watch: OomWatch) -> NoReturn:
     """Run the request in the fork, send its end record, and exit without the parent's clean-up."""
     code = 1
     try:
@@ -201,7 +235,7 @@ def _run_and_exit(request: Request, records: int, watch: OomWatch) -> NoReturn:
         # A stop that arrives at the same time as the end must not fail the exit: the server would send a second end
         # record, and the tuner would take it for that of its next request.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _send(records, end)
+        records.send(end)
         code = 0
     except BaseException:
         logger.exception("the request failed")
@@ -212,13 +246,19 @@ def _run_and_exit(request: Request, records: int, watch: OomWatch) -> NoReturn:
         os._exit(code)
 
 
-def _answer(request: Request, records: int) -> EndRecord:
+def _answer(request: Request, records: "_Records") -> EndRecord:
+    is_apart = isinstance(request, TrainRequest) and not request.shares_files
+    with scratch.held(Path(request.directory)) if is_apart else nullcontext():
+        return _answer_in_folder(request, records)
+
+
+def _answer_in_folder(request: Request, records: "_Records") -> EndRecord:
     _print_to(failures.log_path(request))
     stack_dumps.dump_on_request(Path(request.directory))
     if isinstance(request, TrainRequest):
         return _train(request, records)
-    _send(records, StartedRecord(pid=os.getpid(), device="CPU"))
-    return _serve_once(request, lambda record: _send(records, record))
+    records.send(StartedRecord(pid=os.getpid(), device="CPU"))
+    return _serve_once(request, lambda record: records.send(record))
 
 
 def _serve_once(
@@ -258,7 +298,7 @@ def _serve_once(
             return check_device.run(request, emit)
 
 
-def _train(request: TrainRequest, records: int) -> EndRecord:
+def _train(request: TrainRequest, records: "_Records") -> EndRecord:
     import torch
 
     from trainer.training import trial
@@ -273,8 +313,8 @@ def _train(request: TrainRequest, records: int) -> EndRecord:
     for number in request.devices:
         limit_memory(request.gpu_share, number)
     signal.signal(signal.SIGTERM, stop)
-    _send(records, StartedRecord(pid=os.getpid(), device=device))
-    return trial.run(request, lambda record: _send(records, record))
+    records.send(StartedRecord(pid=os.getpid(), device=device))
+    return trial.run(request, lambda record: records.send(record))
 
 
 def _print_to(path: Path) -> None:
@@ -285,15 +325,6 @@ def _print_to(path: Path) -> None:
     os.dup2(log, 2)
     faulthandler.enable(file=2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-
-
-def _send(fd: int, record: Record) -> None:
-    """Send a record; leave out progress while the tuner has not read what it got, so that it never fills the pipe."""
-    if isinstance(record, ProgressRecord) and _unread_bytes(fd):
-        return
-    data = (encode(record) + "\n").encode()
-    while data:
-        data = data[os.write(fd, data) :]
 
 
 def _unread_bytes(pipe: int) -> int:

@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.exceptions import DataError, DeviceError, DivergedError, ModelError, OutOfMemoryError, Stopped
+from trainer.exceptions import (
+    DataError,
+    DeviceError,
+    DivergedError,
+    ModelError,
+    OutOfMemoryError,
+    Stopped,
+    StoreError,
+)
 from tuner.contract import (
     DataCheckRequest,
     EndRecord,
@@ -75,7 +83,7 @@ def end_of(error: BaseException, request: Request, *, oom_kill: bool) -> EndReco
         return _end(request, Outcome.STOPPED)
     for kind, outcome in _OURS:
         if isinstance(error, kind):
-            return _end(request, outcome, _passed_on(error), retryable=kind is DeviceError)
+            return _end(request, outcome, _passed_on(error), retryable=kind in (DeviceError, StoreError))
     for rule in _RULES:
         for link in chain:
             if rule.fits(link):
@@ -267,6 +275,7 @@ _OURS: tuple[tuple[type[BaseException], Outcome], ...] = (
     (DataError, Outcome.BAD_DATA),
     (ModelError, Outcome.BAD_MODEL),
     (DeviceError, Outcome.ERROR),
+    (StoreError, Outcome.ERROR),
 )
 
 _RULES = (

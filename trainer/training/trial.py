@@ -3,13 +3,15 @@
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainer.artifacts.mirror import Mirror
 from trainer.data.dataset_writer import write_part
 from trainer.exceptions import Stopped
 from trainer.nn.selective_scan.tuning import keep
@@ -18,7 +20,7 @@ from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
 from trainer.run_state.epoch_log import RecordLog, trim_results
 from trainer.system import atomic_files
 from trainer.system.processes import OomWatch
-from trainer.training import distributed
+from trainer.training import distributed, on_host
 from trainer.training.backup import Backup
 from trainer.ultralytics_bridge import shared_images
 from trainer.ultralytics_bridge.checkpoints import check_resumable
@@ -64,14 +66,17 @@ def run(request: TrainRequest, emit: Callable[[Record], None]) -> EndRecord:
     directory.mkdir(parents=True, exist_ok=True)
 
     def train() -> EndRecord:
-        with atomic_files.held(directory / LOCK):
+        with atomic_files.held(directory / LOCK), _mirror_of(request) as mirror:
             shared_images.share(request.image_cache_bytes)
-            end = _ended(request, _Run(request, emit).train)
+            end = _ended(request, lambda: _Run(on_host.prepared(request), emit, mirror).train())
             with suppress(OSError):  # for example a full disk, which the record on the pipe reports
                 end_record.write(directory, end)
-            return end
+            return end if mirror is None else _flushed(request, mirror, end)
 
-    return _ended(request, train)
+    end = _ended(request, train)
+    if not (request.shares_files or request.artifacts):
+        shutil.rmtree(directory, ignore_errors=True)  # nobody will ever read it
+    return end
 
 
 def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any], *, begins_stage: bool) -> EndRecord:
@@ -79,14 +84,48 @@ def train_as_rank(request: TrainRequest, overrides: Mapping[str, Any], *, begins
 
     def train() -> EndRecord:
         shared_images.share(request.image_cache_bytes)
-        run = _Run(request, lambda record: None)
+        keeps_files = os.environ["RANK"] == "0"
+        mirror = Mirror(request) if keeps_files and request.artifacts else None
+        run = _Run(request, lambda record: None, mirror)
         trainer = SearchTrainer(overrides, run, full=request.full, begins_stage=begins_stage)
         trainer.train()
-        if os.environ["RANK"] != "0":
+        if mirror is not None:
+            mirror.close()  # the process that started the ranks pushes the rest
+        if not keeps_files:
             return EndRecord(outcome=Outcome.COMPLETED)
         return run.end(named_metrics(trainer.metrics))
 
     return _ended(request, train)
+
+
+@contextmanager
+def _mirror_of(request: TrainRequest) -> Iterator[Mirror | None]:
+    """Fetch the files of the run from its store, and keep the store up to date; None if the request names none."""
+    if not request.artifacts:
+        yield None
+        return
+    mirror = Mirror(request)
+    try:
+        mirror.pull()
+        yield mirror
+    finally:
+        mirror.close()
+
+
+def _flushed(request: TrainRequest, mirror: Mirror, end: EndRecord) -> EndRecord:
+    """Push the files of a run that has ended, and remove them here; return its end record."""
+    directory = Path(request.directory)
+    epochs = [record.epoch for record in RecordLog(directory).read()]
+    problem = mirror.flush(end, max(epochs, default=0))
+    if not problem:
+        shutil.rmtree(directory, ignore_errors=True)
+        return end
+    logger.warning("%s; the files stay in %s", problem, directory)
+    if end.outcome != Outcome.COMPLETED:
+        return end
+    if request.full:  # its weights are its result
+        return replace(end, outcome=Outcome.ERROR, message=problem, retryable=True)
+    return replace(end, message=problem)
 
 
 def _ended(request: TrainRequest, train: Callable[[], EndRecord]) -> EndRecord:
@@ -106,9 +145,10 @@ def _ended(request: TrainRequest, train: Callable[[], EndRecord]) -> EndRecord:
 class _Run:
     """Connection between ultralytics' trainer and the pipe for one request."""
 
-    def __init__(self, request: TrainRequest, emit: Callable[[Record], None]) -> None:
+    def __init__(self, request: TrainRequest, emit: Callable[[Record], None], mirror: Mirror | None = None) -> None:
         self._request = request
         self._emit = emit
+        self._mirror = mirror
         self._directory = Path(request.directory)
         self._weights = self._directory / WEIGHTS
         self.checkpoints = Checkpoints(self._weights)
@@ -151,6 +191,8 @@ class _Run:
         self._next_progress_s = time.monotonic() + _PROGRESS_S
         if self._backup is not None and epoch % self._backup_every == 0:
             self._backup.copy(self._kept_elsewhere())
+        if self._mirror is not None:
+            self._mirror.push(epoch)
 
     def train(self) -> EndRecord:
         finished = self._finished_run()

@@ -102,6 +102,16 @@ class TrainRequest:
     gpu_share: float = 1.0
     """Share of the memory of its device that the run may use, 0..1; below 1 if other trials train on the same GPU. A
     trainer that ignores it may take the memory of its neighbours."""
+    shares_files: bool = True
+    """False if the trainer's machine may share no folder with the tuner's. `data` and `model` are then as the user
+    named them, and the trainer prepares them on its machine. It keeps the run's files in a folder of its own, and
+    reports paths below `directory`, where the tuner puts the files that it fetches."""
+    artifacts: str = ""
+    """URL of the run's folder in a store, where the trainer looks for an earlier attempt and pushes the run's files
+    (see `tuner.contract.artifacts`); "" for none."""
+    attempt: int = 0
+    """Number of this attempt in the store. Of two attempts at one run, also from different drivers, the later one has
+    the higher number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
