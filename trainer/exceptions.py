@@ -12,12 +12,17 @@
     ├── DivergedError                    a loss is NaN or infinite: a bad configuration, try others
     └── OutOfMemoryError                 the device ran out of memory: a smaller batch, image size or model may fit
 
-Every message is one line with the rule, the value given and the remedy. `Stopped` is not an error, but a request.
+Every message is one line with the rule, the value given and the remedy. `Stopped`, with its kind `Superseded`, is
+not an error, but a request.
 """
 
 
 class Stopped(BaseException):
     """A stop signal; not an Exception, so that no handler swallows it."""
+
+
+class Superseded(Stopped):
+    """A later attempt at the run has taken over, perhaps on another machine: nobody listens to this one."""
 
 
 class TrainerError(Exception):

@@ -54,6 +54,7 @@ class Event(TypedDict, total=False):
     trial: int
     seed: int
     gpu: str
+    host: str
     pid: int
     ppid: int
     full: bool
@@ -150,6 +151,10 @@ class Arena:
         arguments += ["--parallel", str(parallel)] if parallel else []
         arguments += ["--address", self.address] if self.address else []
         return [*arguments, *([] if promote else ["--no-promote"]), *more]
+
+    def has_weights(self, number: int) -> bool:
+        """Return whether the weights of a trial are still there."""
+        return (self.study_folder / "trials" / f"{number:04d}" / "weights").exists()
 
     def start(
         self,
@@ -351,8 +356,7 @@ def assert_no_secret(arena: Arena) -> None:
 def assert_weights_kept_and_removed(arena: Arena, status: Status) -> None:
     """Check that complete trials have their weights, and that the others have none."""
     for trial in status["trials"]:
-        weights = arena.study_folder / "trials" / f"{trial['number']:04d}" / "weights"
-        assert weights.exists() == (trial["state"] == "COMPLETE"), (trial["number"], trial["state"])
+        assert arena.has_weights(trial["number"]) == (trial["state"] == "COMPLETE"), (trial["number"], trial["state"])
 
 
 def assert_decisions_as_undisturbed(arena: Arena, status: Status) -> None:

@@ -73,7 +73,13 @@ class PostgresServer:
 
     user = "tuner"
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        """Start a server.
+
+        Args:
+            address: an address of this machine to listen on; it accepts clients of the same /24 network.
+        """
+        self._address = address
         self._programs = programs()
         self._account = _account()
         self.password = secrets.token_hex(16)
@@ -108,7 +114,7 @@ class PostgresServer:
 
     def url(self, database: str = "postgres", *, user: str = user, password: str | None = None) -> str:
         """The URL of a database, with the password of the server's owner unless told otherwise."""
-        return f"postgresql://{user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{user}:{password or self.password}@{self._address}:{self.port}/{database}"
 
     def new_database(self) -> str:
         """Make an empty database. Returns its URL."""
@@ -188,9 +194,12 @@ class PostgresServer:
         password.unlink()
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
-                "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 60\n"
+                f"listen_addresses = '{self._address}'\nunix_socket_directories = ''\nmax_connections = 60\n"
                 "shared_buffers = 16MB\nfsync = off\nfull_page_writes = off\n"  # a crash of the server loses nothing
             )
+
+        with (self._data / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {self._address}/24 scram-sha-256\n")
 
     def _spawn(self, program: str, *arguments: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
         command = [str(self._programs / program), *arguments]

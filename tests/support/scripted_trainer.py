@@ -28,14 +28,20 @@ import hashlib
 import json
 import math
 import os
+import platform
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, cast
 
+from trainer.artifacts import scratch
+from trainer.artifacts.mirror import Mirror
+from trainer.exceptions import Stopped
 from tuner.contract import (
     TRAIN_STEP,
     WEIGHTS,
@@ -66,6 +72,9 @@ from tuner.contract import (
 )
 from tuner.contract.data_report import Advice, DataReport, SizeFacts, SplitFacts, encode_report
 from tuner.contract.run_folder import DATA_REPORT, RECORDS
+
+PLACES = ["", ""]
+"""Folder of the run on this machine, and as the tuner knows it."""
 
 Value = float | str | None
 """Metric of an epoch; a fault can make a text of it, or remove it."""
@@ -151,7 +160,7 @@ def answer(request: Request | Record, options: Options) -> EndRecord:
 
 
 def send(record: Record) -> None:
-    sys.stdout.write(encode(record) + "\n")
+    sys.stdout.write(encode(scratch.as_known(record, *PLACES)) + "\n")
     sys.stdout.flush()
 
 
@@ -250,6 +259,30 @@ def metric(params: Params, epoch: int, epochs: int) -> float:
 
 
 def train(request: TrainRequest, options: Options) -> EndRecord:
+    """Play a run in its folder, or in one of this machine, which is kept in the store as that of the real trainer."""
+    PLACES[:] = request.directory, request.directory
+    if request.shares_files:
+        return train_in_folder(request, options, None)
+    here = scratch.on_this_machine(request)
+    PLACES[:] = here.directory, request.directory
+    with scratch.held(Path(here.directory)):
+        mirror = Mirror(here)
+        try:
+            mirror.pull()
+            end = train_in_folder(here, options, mirror)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended, and only pushes what it has
+            problem = mirror.flush(end, 0)
+        except Stopped:
+            shutil.rmtree(here.directory)
+            return EndRecord(outcome=Outcome.STOPPED)
+        finally:
+            mirror.close()
+        if not problem:
+            shutil.rmtree(here.directory)
+    return replace(end, message=end.message or problem)
+
+
+def train_in_folder(request: TrainRequest, options: Options, mirror: Mirror | None) -> EndRecord:
     def on_term(signum: int, frame: FrameType | None) -> NoReturn:
         raise Stop
 
@@ -262,8 +295,8 @@ def train(request: TrainRequest, options: Options) -> EndRecord:
         presence.touch()
     try:
         send(StartedRecord(pid=os.getpid(), device="scripted"))
-        return play(request, options, directory / WEIGHTS / "played.json")
-    except Stop:
+        return play(request, options, directory / WEIGHTS / "played.json", mirror)
+    except (Stop, Stopped):
         return EndRecord(outcome=Outcome.STOPPED)
     except End as end:
         return end.record
@@ -277,7 +310,7 @@ def train(request: TrainRequest, options: Options) -> EndRecord:
         note(options, "end", request)
 
 
-def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord:
+def play(request: TrainRequest, options: Options, checkpoint: Path, mirror: Mirror | None) -> EndRecord:
     if options.fail:
         return EndRecord(outcome=Outcome.ERROR, message=options.fail)
     pixels = int(request.params.get("batch", 16)) * int(request.params.get("imgsz", 640)) ** 2
@@ -318,6 +351,8 @@ def play(request: TrainRequest, options: Options, checkpoint: Path) -> EndRecord
             with (Path(request.directory) / RECORDS).open("a") as file:
                 file.write(encode(record) + "\n")
         send(record)
+        if mirror is not None and epoch > played:
+            mirror.push(epoch)
     return EndRecord(
         outcome=Outcome.COMPLETED,
         checkpoint=str(checkpoint) if request.full else "",
@@ -451,6 +486,7 @@ def note(options: Options, event: str, request: TrainRequest, **more: int | str)
             "trial": request.trial,
             "seed": request.seed,
             "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            "host": platform.node(),
             "pid": os.getpid(),
             "ppid": os.getppid(),
             "full": request.full,

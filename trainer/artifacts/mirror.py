@@ -13,7 +13,7 @@ from typing import Any
 
 from trainer.artifacts.mirror_process import PUSHES
 from trainer.artifacts.run_store import stored_files
-from trainer.exceptions import Stopped, StoreError
+from trainer.exceptions import StoreError, Superseded
 from trainer.system import atomic_files
 from tuner.contract import EndRecord, Outcome, TrainRequest
 from tuner.contract.run_folder import WEIGHTS
@@ -56,7 +56,7 @@ class Mirror:
 
         Raises:
             StoreError: The store has not answered for half an hour.
-            Stopped: A later attempt has taken over the run.
+            Superseded: A later attempt has taken over the run.
         """
         deadline_s = time.monotonic() + _PULL_S
         while True:
@@ -74,7 +74,7 @@ class Mirror:
         Waits for the push before, so that a lost machine costs at most one epoch more, unless the store is unreachable.
 
         Raises:
-            Stopped: A later attempt has taken over the run.
+            Superseded: A later attempt has taken over the run.
         """
         if self._is_busy and not self._problem:
             self._await(time.monotonic() + _PUSH_S, until_answer=True)
@@ -92,7 +92,7 @@ class Mirror:
             The problem, one line, if the store does not have all files; "" if it has.
 
         Raises:
-            Stopped: A later attempt has taken over the run.
+            Superseded: A later attempt has taken over the run.
         """
         self._push(epoch, ended=True)
         limit_s = _END_S if end.outcome == Outcome.COMPLETED else _STOP_S
@@ -160,7 +160,7 @@ class Mirror:
                 return False
             if answer["superseded"]:
                 logger.warning("%s; this one ends", answer["problem"])
-                raise Stopped
+                raise Superseded
             self._problem = answer["problem"]
             if not self._problem:
                 self._answered = answer["number"]

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.artifacts.file_system import shown, told
-from trainer.artifacts.run_store import RunStore, SupersededError
+from trainer.artifacts.run_store import RunStore
+from trainer.exceptions import Superseded
 from trainer.system.processes import die_with_parent
 
 PUSHES = ".push"
@@ -62,7 +63,7 @@ class _Mirror:
             else:
                 files = self._folder / PUSHES / str(command["number"])
                 self._opened.push(files, command["epoch"], ended=command["ended"])
-        except SupersededError as error:
+        except Superseded as error:
             return {**answer, "superseded": True, "problem": str(error)}
         except Exception as error:  # each file system raises its own errors
             self._opened = None  # connections may be broken

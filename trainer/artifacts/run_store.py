@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainer.artifacts.file_system import Folder, told
+from trainer.exceptions import Superseded
 from trainer.system import atomic_files
 from tuner.contract.artifacts import (
     OBJECTS,
@@ -32,10 +33,6 @@ _STACKS = "stacks/"
 logger = logging.getLogger("trainer")
 
 
-class SupersededError(Exception):
-    """A later attempt has taken over the run; not a failure of the run, so not in the tree of errors."""
-
-
 class RunStore:
     """Folder of a run in a store, as one attempt uses it. Any method raises any error of the store."""
 
@@ -52,7 +49,7 @@ class RunStore:
         A damaged or missing file is left out. The caller then falls back, as it does after damage on a disk.
 
         Raises:
-            SupersededError: A later attempt has claimed the run.
+            Superseded: A later attempt has claimed the run.
         """
         if self._attempt not in (earlier := self._attempts()):  # this attempt may be repeated by a new process
             self._folder.write(manifest_name(self._attempt), encode_manifest(Manifest(attempt=self._attempt)))
@@ -66,7 +63,7 @@ class RunStore:
         """Push the files in a local folder, as they are after an epoch.
 
         Raises:
-            SupersededError: A later attempt has claimed the run.
+            Superseded: A later attempt has claimed the run.
         """
         known, digests = self._folder.names(OBJECTS), {}
         for name, file in stored_files(files):
@@ -97,7 +94,7 @@ class RunStore:
 
     def _require_latest(self, attempts: list[int]) -> None:
         if attempts and attempts[0] > self._attempt:
-            raise SupersededError(f"attempt {attempts[0]} has taken over this run from attempt {self._attempt}")
+            raise Superseded(f"attempt {attempts[0]} has taken over this run from attempt {self._attempt}")
 
     def _newest(self, attempts: list[int]) -> Manifest | None:
         """Return the manifest with files of the latest of these attempts; None if there is none."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from trainer.artifacts.mirror import Mirror
 from trainer.data.dataset_writer import write_part
-from trainer.exceptions import Stopped
+from trainer.exceptions import Stopped, Superseded
 from trainer.nn.selective_scan.tuning import keep
 from trainer.run_state import end_record, failures
 from trainer.run_state.checkpoints import BEST, LAST, Checkpoints
@@ -116,7 +116,14 @@ def _flushed(request: TrainRequest, mirror: Mirror, end: EndRecord) -> EndRecord
     """Push the files of a run that has ended, and remove them here; return its end record."""
     directory = Path(request.directory)
     epochs = [record.epoch for record in RecordLog(directory).read()]
-    problem = mirror.flush(end, max(epochs, default=0))
+    try:
+        problem = mirror.flush(end, max(epochs, default=0))
+    except Superseded:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    except Stopped:  # the tuner cannot wait for long any more
+        end = EndRecord(outcome=Outcome.STOPPED, log=end.log)
+        problem = mirror.flush(end, max(epochs, default=0))
     if not problem:
         shutil.rmtree(directory, ignore_errors=True)
         return end

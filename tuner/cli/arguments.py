@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.artifacts.place import VARIABLE as ARTIFACTS_VARIABLE
+from tuner.artifacts.place import checked_place
 from tuner.cli import completion
 from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.execution.watchdog import HangTimeouts
@@ -64,6 +66,15 @@ TrialsPerGpu = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(help="Running Ray cluster to join: auto, or host:port. Default: start Ray on this machine."),
+]
+Artifacts = Annotated[
+    str | None,
+    typer.Option(
+        envvar=ARTIFACTS_VARIABLE,
+        metavar="PATH|URL",
+        help="Store for checkpoints, weights and logs of all runs, such as s3://bucket/team, for a cluster whose "
+        "machines share no folder. Default: the folder of the study.",
+    ),
 ]
 Trainer = Annotated[
     str | None,
@@ -139,6 +150,7 @@ def machines(
     start_within: float,
     cache_gib: str,
     trials_per_gpu: str = "1",
+    artifacts: str | None = None,
 ) -> "Machines":
     """Collect the options that define where and how to train; a list of GPUs hides the others from this process."""
     from tuner.execution.visible_gpus import cannot_share, read_choice
@@ -156,6 +168,7 @@ def machines(
         trainer=trainer_command(trainer),
         hang_timeouts=HangTimeouts(least_s=hang_after, start_s=start_within),
         image_cache_bytes=cache_bytes(cache_gib),
+        artifacts=checked_place(artifacts) if artifacts else "",
     )
 
 

@@ -7,6 +7,7 @@ import typer
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
+    Artifacts,
     CacheGib,
     DataNow,
     Gpus,
@@ -55,6 +56,7 @@ def promote(
     home: Home = DEFAULT_HOME,
     storage: Storage = None,
     address: Address = None,
+    artifacts: Artifacts = None,
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
@@ -75,7 +77,7 @@ def promote(
     opened, paths = open_study(study, home, storage)
     with reported_end(hooks, view.note) as end:
         end.concerns(opened.name, paths)
-        where = machines(gpus, None, address, trainer, hang_after, start_within, cache_gib)
+        where = machines(gpus, None, address, trainer, hang_after, start_within, cache_gib, artifacts=artifacts)
         service.promote(
             opened.url,
             opened.name,

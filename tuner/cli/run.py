@@ -12,6 +12,7 @@ from tuner.cli import completion
 from tuner.cli.arguments import (
     DEFAULT_HOME,
     Address,
+    Artifacts,
     CacheGib,
     Gpus,
     HangAfter,
@@ -158,6 +159,7 @@ def run(
         bool, typer.Option("--dry-run", help="Time one epoch and estimate the cost of the run, without starting it.")
     ] = False,
     address: Address = None,
+    artifacts: Artifacts = None,
     trainer: Trainer = None,
     hang_after: HangAfter = LEAST_S,
     start_within: StartWithin = START_S,
@@ -199,7 +201,9 @@ def run(
     hooks = hooks_of(on_end, notify)
     with reported_end(Hooks() if dry_run else hooks, view.note) as end:
         source = data_source(data or loaded.data)
-        where = machines(gpus, parallel, address, trainer, hang_after, start_within, cache_gib, trials_per_gpu)
+        where = machines(
+            gpus, parallel, address, trainer, hang_after, start_within, cache_gib, trials_per_gpu, artifacts
+        )
         chosen = chosen_model(model or loaded.model, source, where.trainer, view.note)
         name = default_study_name(loaded.name, source, chosen) if study is None else study
         paths = StudyPaths.of(home, name)

@@ -146,6 +146,11 @@ class Reevaluation:
         return self.stop_reason is not None or self.verdict.decided
 
     @property
+    def over(self) -> Collection[Run]:
+        """Runs that will not resume."""
+        return self.known.plan.runs if self.verdict.decided else [Run(*run) for run in self.known.evidence]
+
+    @property
     def study(self) -> StudySession:
         """Study that the comparison is recorded in."""
         return self._study
@@ -223,7 +228,7 @@ class Reevaluation:
 
     def close(self) -> None:
         """Remove the weights of runs that will not resume: only metrics count. Call it when no trainer is running."""
-        for trial, seed in self.known.plan.runs if self.verdict.decided else self.known.evidence:
+        for trial, seed in self.over:
             discard_weights(self._paths.reevaluated(trial, seed))
 
     def _wanted(self) -> tuple[Run, ...]:

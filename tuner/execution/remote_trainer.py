@@ -1,6 +1,7 @@
 """Train one long run on a machine of the cluster with enough free resources."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +71,7 @@ def gpus_of_largest_node() -> int:
 
 
 def cpus_of_largest_node(*, gpus: int) -> float:
-    """Return the CPU count of the machine with the most CPUs, among those with this many GPUs."""
+    """Return the CPUs of the largest machine with this many GPUs; a run that reserves more would wait forever."""
     there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return max((resources.get("CPU", 0.0) for resources in there if resources.get("GPU", 0) >= gpus), default=0.0)
 
@@ -85,9 +86,11 @@ def train_remotely(
     should_stop: Callable[[], bool],
 ) -> EndRecord:
     """Train a request, despite lost processes and machines; `on_record` receives every record except the end."""
+    numbers = itertools.count(request.attempt)
 
     def attempt(listen: Callable[[Record], None]) -> EndRecord:
-        return _attempt(request, command, hang_timeouts, cpus=cpus, on_record=listen, should_stop=should_stop)
+        now = replace(request, attempt=next(numbers))
+        return _attempt(now, command, hang_timeouts, cpus=cpus, on_record=listen, should_stop=should_stop)
 
     return run_with_retries(attempt, on_record)
 
@@ -107,7 +110,7 @@ def train_on_working_gpus(
     Each attempt resumes from the last checkpoint. The number of attempts without an epoch in between is limited (see
     `GroupFailures`). The devices of the request are those of a run without failures.
     """
-    attempts, failures = Attempts(), GroupFailures(terms.health)
+    attempts, failures, numbers = Attempts(), GroupFailures(terms.health), itertools.count(request.attempt)
     there: list[Place] = []
     group: tuple[Place, ...] = ()
     before = ""  # what became of the attempt before, for the user
@@ -128,7 +131,7 @@ def train_on_working_gpus(
                     terms.on_event(told)
                 terms.on_gpus(len(group))
                 ray.get(trainer.use_only.remote([gpu for place in group for gpu in place.gpus]))
-                now = replace(request, devices=tuple(range(len(group))))
+                now = replace(request, devices=tuple(range(len(group))), attempt=next(numbers))
                 end = _carried_out(trainer, now, hang_timeouts, on_record=listen, should_stop=should_stop)
         except ray.exceptions.RayActorError:
             end = _LOST

@@ -18,6 +18,7 @@ from tuner.contract import (
     Record,
     Request,
     StartedRecord,
+    TrainRequest,
     decode,
     encode,
 )
@@ -26,6 +27,9 @@ from tuner.system.scratch import remove
 
 STOP_GRACE_S = 5.0
 """Seconds that a trainer may take to stop cleanly after SIGTERM."""
+
+_PUSH_GRACE_S = 25.0
+"""The same for a trainer that first pushes the files of its run to a store."""
 
 _REAPED_S = 1.0
 """Seconds that a trainer gets to reap a training process that was killed."""
@@ -60,6 +64,8 @@ class TrainerProcess:
         self._buffer = b""
         self._training_pid: int | None = None
         self._busy = False
+        self._pushes = False
+        """True if the request keeps its files in a store."""
         self._failed_start = ""
         self._unanswered: Request | None = None
         """Request to a trainer that has served before, until the trainer reacts to it."""
@@ -80,6 +86,7 @@ class TrainerProcess:
         self.stop_request()
         self._watch = None if hang_timeouts is None else Watch(hang_timeouts, time.monotonic())
         self._busy = True
+        self._pushes = isinstance(request, TrainRequest) and bool(request.artifacts)
         self._unanswered = None
         if self._process is not None and self._process.poll() is None:
             self._unanswered = request
@@ -119,7 +126,7 @@ class TrainerProcess:
             self.receive(timeout_s=0.5)
         if self._training_pid is not None:
             _signal_group(self._training_pid, signal.SIGTERM)
-            deadline = time.monotonic() + STOP_GRACE_S
+            deadline = time.monotonic() + (_PUSH_GRACE_S if self._pushes else STOP_GRACE_S)
             while self._busy and time.monotonic() < deadline:
                 self.receive(timeout_s=max(0.0, deadline - time.monotonic()))
         if self._busy:

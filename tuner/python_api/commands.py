@@ -51,6 +51,7 @@ def run(
     gpu_hours: float | None = None,
     no_improvement: int | None = None,
     address: str | None = None,
+    artifacts: str | None = None,
     trainer: str | None = None,
     hang_after: float | None = None,
     start_within: float | None = None,
@@ -97,6 +98,8 @@ def run(
         gpu_hours: Training time in total after which the search ends.
         no_improvement: Trials without a better result after which the search ends.
         address: Ray cluster to join; None to start Ray on this machine.
+        artifacts: Store for the files of runs, if the machines share no folder; None for $TUNE_ARTIFACTS, or the
+            study's folder.
         trainer: Command of your own trainer.
         hang_after: Seconds of silence after which a trainer is restarted.
         start_within: The same before the first epoch has ended.
@@ -187,6 +190,7 @@ def promote(
     model: Name | None = None,
     gpus: int | Sequence[int] | None = None,
     address: str | None = None,
+    artifacts: str | None = None,
     trainer: str | None = None,
     hang_after: float | None = None,
     start_within: float | None = None,
@@ -207,6 +211,7 @@ def promote(
         model: New location of the model, if it was moved.
         gpus: Number of GPUs, or their indices; 0 for the CPU, None for all.
         address: Ray cluster to join; None to start Ray on this machine.
+        artifacts: New place of the store for the files of runs, if it has moved.
         trainer: Command of your own trainer.
         hang_after: Seconds of silence after which the trainer is restarted.
         start_within: The same before the first epoch has ended.

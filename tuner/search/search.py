@@ -200,10 +200,14 @@ class Search:
         """
         return self._budget.left_s()
 
+    def never_resumes(self, trial: TrialRecord) -> bool:
+        """Check whether a trial has ended without a result, so that nobody needs its weights."""
+        return trial.state in (TrialState.PRUNED, TrialState.FAIL)
+
     def discard_dead_weights(self) -> None:
         """Remove the weights of trials that will never resume; complete only if no trainer is running."""
         for trial in self.trials:
-            if trial.state in (TrialState.PRUNED, TrialState.FAIL):
+            if self.never_resumes(trial):
                 discard_weights(self._paths.trial(trial.number))
 
     def _next(self, avoided: Collection[int]) -> int | None:

@@ -24,7 +24,8 @@ REEVALUATION = "reevaluation"
 SEARCHED = "searched_s"
 PROFILING = "rehearsal"
 COMMAND = "command"
-_OWN = {SPEC, FINAL_RUN, REEVALUATION, SEARCHED, PROFILING, COMMAND}
+ARTIFACTS = "artifacts"
+_OWN = {SPEC, FINAL_RUN, REEVALUATION, SEARCHED, PROFILING, COMMAND, ARTIFACTS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ from tuner.study._changes import Change
 from tuner.study._facts import NO_FACTS, FinalRunFacts, ProfilingFacts, TrialFacts, jsonable
 from tuner.study._places import found, kept, renewed
 from tuner.study._records import Proposal, StudySpec, TrialRecord, trial_record
-from tuner.study._stored_study import COMMAND, FINAL_RUN, PROFILING, REEVALUATION, SEARCHED, SPEC
+from tuner.study._stored_study import ARTIFACTS, COMMAND, FINAL_RUN, PROFILING, REEVALUATION, SEARCHED, SPEC
 from tuner.study._writer import Writer
 
 if TYPE_CHECKING:  # reading a study needs no space
@@ -68,6 +68,7 @@ class StudySession:
         self._searched_s = float(attributes.get(SEARCHED, 0.0))
         self._profiling = ProfilingFacts.decode(attributes.get(PROFILING, {}))
         self._command = tuple(attributes.get(COMMAND, ()))
+        self._artifacts = dict(attributes.get(ARTIFACTS, {}))
         self._writer = writer
         self._changing = threading.RLock()
         self._memory = InMemoryStorage()
@@ -113,6 +114,16 @@ class StudySession:
     def command(self) -> tuple[str, ...]:
         """Arguments of the last `tune run`; empty if they are not recorded."""
         return self._command
+
+    @property
+    def artifacts(self) -> dict[str, str]:
+        """Place of the store and folder of the study in it; empty if the machines share a folder."""
+        return dict(self._artifacts)
+
+    def record_artifacts(self, place: str, folder: str) -> None:
+        """Record the place of the store, which must contain no secrets, and the study's folder in it."""
+        self._artifacts = {"place": place, "folder": folder}
+        self._writer.put(Change(attributes={ARTIFACTS: self._artifacts}))
 
     def record_command(self, arguments: tuple[str, ...]) -> None:
         """Replace the arguments of the last `tune run`, which must contain no secrets."""
@@ -305,6 +316,7 @@ class StudySession:
             SEARCHED: self._searched_s,
             PROFILING: jsonable(self._profiling.encode()),
             COMMAND: list(self._command),
+            ARTIFACTS: self._artifacts,
         }
         yield Change(attributes={name: fact for name, fact in facts.items() if fact})
         for trial_id in self._ids:

@@ -30,6 +30,8 @@ class Inputs:
     model: str
     data_sha256: str = ""
     model_sha256: str = ""
+    shares_files: bool = True
+    """False if machines share no folder: data set and model are then as the user named them."""
 
     @classmethod
     def of_study(cls, spec: StudySpec) -> "Inputs":
@@ -88,6 +90,7 @@ def train_request(
         data=inputs.data,
         data_sha256=inputs.data_sha256,
         model_sha256=inputs.model_sha256,
+        shares_files=inputs.shares_files,
         epochs=epochs,
         stop_epoch=epochs if stop_epoch is None else stop_epoch,
         validation_epochs=validation_epochs,

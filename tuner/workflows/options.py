@@ -31,6 +31,9 @@ class Machines:
     """Maximum number of trials that share a GPU; None for as many as pay, by a measurement before the search."""
     image_cache_bytes: int | None = None
     """Maximum size of the decoded images that all runs on a machine share; 0 to share none, None to choose."""
+    artifacts: str = ""
+    """URL or absolute path of the store for the files of runs, if the machines share no folder; "" for the place that
+    the study has recorded, if any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -195,6 +195,8 @@ def _measured(
 def first_epoch(options: RunOptions, inputs: Inputs, slots: "Slots", folder: Path) -> TrainRequest:
     """Request the first epoch of the default configuration in a scratch folder, so that no checkpoint stays."""
     space = options.space
+    if options.machines.artifacts:
+        inputs = replace(inputs, data=options.data, model=options.model, shares_files=False)
     return train_request(
         inputs,
         space.resolve(space.baseline_sampled()),

@@ -55,6 +55,7 @@ from tuner.workflows.profiling import measure_memory, timed_epoch
 from tuner.workflows.run_files import write_card
 from tuner.workflows.session import Session
 from tuner.workflows.sharing import measured_slots, note_mps, shared_slots
+from tuner.workflows.stored_runs import reevaluation_in, require_store, search_in, stored_runs
 from tuner.workflows.winner_training import train_in_full
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
         tracked(options.trackers, options.paths, view.note) as tracking,
     ):
         view.note(f"study {options.name} in {options.paths.root}")
+        require_store(options.machines.artifacts)
         view.preparing("checking the data set and the model")
         trainer, load = options.machines.trainer, partial(load_ray, signals)
         prepared = prepared_by(
@@ -106,6 +108,9 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
             study.renew_places(_spec(options, prepared))
             if options.command:
                 study.record_command(options.command)
+            stored = stored_runs(study, options.machines, options.paths, view.note)
+            if stored is not None:
+                options = replace(options, machines=replace(options.machines, artifacts=stored.place))
             tracking.follow(study)
             view.subject(study.spec, options.space, prepared.notes)
             view.preparing("starting Ray")
@@ -134,6 +139,7 @@ def run(options: RunOptions, view: View, end: RunEnd) -> None:
                     health=SlotHealth(slots.places),
                     allotment=devices_of(options.machines, slots),
                     image_cache_bytes=image_cache_bytes,
+                    stored=stored,
                 )
                 _search(session, options, forecast)
                 # A single configuration with the value 0 may be a test of the setup, so it is only an error
@@ -210,6 +216,7 @@ def promote(
         Interrupted: a signal arrived; the run can be resumed.
     """
     paths.create()
+    require_store(machines.artifacts)
     with (
         trapped_signals() as signals,
         scratch_folder(),
@@ -223,6 +230,7 @@ def promote(
             require_something_learnt(study, paths)
         places = prepared_again(name, study.spec, paths, machines.trainer, data=data, model=model)
         study.renew_places(places.spec)
+        stored = stored_runs(study, machines, paths, view.note)
         tracking.follow(study)
         length = epochs or study.spec.promote_epochs
         view.preparing("starting Ray")
@@ -244,6 +252,7 @@ def promote(
                     is_here=machines.address is None,
                     tell=view.note,
                 ),
+                stored=stored,
             )
             train_in_full(session, winner, length, deterministic)
         study.flush(_FLUSH_S)
@@ -304,8 +313,12 @@ def _search(session: Session, options: RunOptions, forecast: Forecast) -> None:
     study, slots, view = session.study, session.slots, session.view
     search = Search(study, options.space, session.paths, _trial_terms(session, options), view.note, options.bounds)
     if not search.finished:
-        with session.signals.ending(search.stop), view.watching(search, slots, forecast):
-            train_on_ray(search, slots, _terms(session, "search"), at_start=session.signals.arm)
+        with (
+            session.signals.ending(search.stop),
+            view.watching(search, slots, forecast),
+            search_in(session.stored, search, session.paths) as workload,
+        ):
+            train_on_ray(workload, slots, _terms(session, "search"), at_start=session.signals.arm)
     if search.stop_reason is not None and best_trial(study.trials()) is None:
         left = waiting(study.trials())
         raise NoSuccessfulTrialError(
@@ -325,8 +338,12 @@ def _reevaluate(session: Session, options: RunOptions, forecast: Forecast) -> No
     each = _trial_terms(session, options)
     reevaluation = Reevaluation(study, plan, session.paths, each, slots=slots.number, on_event=view.note)
     if not reevaluation.finished:
-        with session.signals.ending(reevaluation.stop), view.watching_reevaluation(reevaluation, forecast):
-            train_on_ray(reevaluation, slots, _terms(session, "re-evaluation"), at_start=session.signals.arm)
+        with (
+            session.signals.ending(reevaluation.stop),
+            view.watching_reevaluation(reevaluation, forecast),
+            reevaluation_in(session.stored, reevaluation, session.paths) as workload,
+        ):
+            train_on_ray(workload, slots, _terms(session, "re-evaluation"), at_start=session.signals.arm)
 
 
 def _terms(session: Session, phase: str) -> "Terms":

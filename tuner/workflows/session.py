@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuner.artifacts.runs import StoredRuns
 from tuner.execution.slot_health import SlotHealth
 from tuner.report.progress import View
 from tuner.study import StudyPaths, StudySession
@@ -27,3 +28,5 @@ class Session:
     health: SlotHealth
     allotment: "Allotment"
     image_cache_bytes: int
+    stored: StoredRuns | None
+    """Runs in a store; None if all machines share the study's folder."""

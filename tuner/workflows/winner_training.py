@@ -3,7 +3,9 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from tuner.contract import EndRecord, Outcome, Record, TrainRequest
 from tuner.exceptions import DataError, MachineError
@@ -16,6 +18,9 @@ from tuner.trials.retry_policy import what_helps
 from tuner.workflows.session import Session
 
 _POLL_S = 0.2
+
+_ATTEMPTS = 1000
+"""More attempts than a run makes before it ends or gives its devices up."""
 
 
 def train_in_full(session: Session, winner: Winner, epochs: int, deterministic: bool | None) -> None:
@@ -48,10 +53,12 @@ def train_in_full(session: Session, winner: Winner, epochs: int, deterministic: 
         winner,
         epochs=epochs,
         gpus=gpus,
-        threads=slots.number * slots.threads,
+        threads=min(slots.number * slots.threads, max(int(_cpus(session, gpus)), slots.threads)),
         deterministic=deterministic,
         image_cache_bytes=session.image_cache_bytes,
     )
+    if session.stored is not None:
+        request = session.stored.request(request, data=study.spec.data, model=study.spec.model)
     final_run = FinalRun(study, request, deterministic=deterministic)
     span = Timeline(session.paths.timeline).begin("final run", request.trial, request.seed, slot=0)
 
@@ -62,6 +69,10 @@ def train_in_full(session: Session, winner: Winner, epochs: int, deterministic: 
     # `should_stop` handles signals.
     with session.signals.deferred(), session.view.watching_final_run(final_run):
         end = _trained(session, request, partial(gpus_for, batches), listen, final_run.use_gpus)
+        if session.stored is not None:
+            is_complete = end.outcome == Outcome.COMPLETED
+            fetch = session.stored.fetch_result if is_complete else session.stored.fetch_logs
+            fetch(Path(request.directory))
         span.note(end)
         span.end(INTERRUPTED)
         final_run.end(end)
@@ -108,6 +119,7 @@ def _trained(
         if end.outcome != Outcome.STOPPED or signals.received is not None:
             return end
         session.view.note("the final run gives up devices that are needed elsewhere; it resumes from its checkpoint")
+        request = replace(request, attempt=request.attempt + _ATTEMPTS)
 
 
 def _attempted(
@@ -119,10 +131,8 @@ def _attempted(
     on_gpus: Callable[[int], None],
     should_stop: Callable[[], bool],
 ) -> EndRecord:
-    from tuner.execution.remote_trainer import GpuTerms, cpus_of_largest_node, train_on_working_gpus, train_remotely
+    from tuner.execution.remote_trainer import GpuTerms, train_on_working_gpus, train_remotely
 
-    slots = session.slots
-    num_slots = min(slots.number, devices * slots.trials_per_gpu)
     train = train_remotely
     if request.devices:
         terms = GpuTerms(
@@ -137,7 +147,16 @@ def _attempted(
         request,
         session.machines.trainer,
         hang_timeouts=session.machines.hang_timeouts,
-        cpus=min(num_slots * slots.cpus, cpus_of_largest_node(gpus=len(request.devices))),
+        cpus=_cpus(session, len(request.devices), devices),
         on_record=listen,
         should_stop=should_stop,
     )
+
+
+def _cpus(session: Session, gpus: int, devices: int | None = None) -> float:
+    """Return the number of Ray's CPUs for a run with this many GPUs, on all devices of the run or on some."""
+    from tuner.execution.remote_trainer import cpus_of_largest_node
+
+    slots = session.slots
+    number = slots.number if devices is None else min(slots.number, devices * slots.trials_per_gpu)
+    return min(number * slots.cpus, cpus_of_largest_node(gpus=gpus))

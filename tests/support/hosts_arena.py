@@ -1,0 +1,87 @@
+"""A study on hosts that share no folder, and what must be true of it afterwards."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+from tests.support.arena import Arena, RunOptions
+from tests.support.hosts import Host, Hosts
+from tests.support.s3 import S3Server, in_environment
+from trainer.artifacts.file_system import Folder
+from tuner.contract.artifacts import Manifest, attempt_of, decode_manifest, manifest_name
+
+_INSIDE = Path("/tmp/arena")
+
+
+class HostsArena(Arena):
+    """A folder on the head of a cluster, and the command line to search there.
+
+    What the scripted trainers note, and the faults that they meet, are in a folder that all hosts see. Nothing of the
+    project reads it.
+    """
+
+    def __init__(self, hosts: Hosts, watched: Path, *, storage: str, store: S3Server, trials: int = 8) -> None:
+        """Prepare a study.
+
+        Args:
+            hosts: Hosts; one of them is named `head`, and Ray runs on them.
+            watched: Folder that all hosts share.
+            storage: URL of a database that they reach.
+            store: Store that they reach.
+            trials: Number of trials.
+        """
+        self.hosts = hosts
+        self.store = store
+        outside = self.head.files / _INSIDE.relative_to("/")
+        outside.mkdir()
+        super().__init__(outside, trials=trials, storage=storage, address=self.head.gcs)
+        self.faults.rmdir()
+        self.journal, self.faults, self.arrivals = (watched / name for name in ("played.jsonl", "faults", "arrivals"))
+        self.faults.mkdir()
+        kept = {name: self.environment[name] for name in ("TUNE_STORAGE", "TUNE_TEST_ARENA")}
+        self.environment = {**kept, "ARRIVALS": str(self.arrivals)}
+
+    @property
+    def head(self) -> Host:
+        return self.hosts.hosts["head"]
+
+    def start(
+        self,
+        *,
+        die: str = "",
+        interpreter: Sequence[str] = (sys.executable, "-P"),
+        under: Sequence[str] = (),
+        leads: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> subprocess.Popen[str]:
+        """Start the driver on the head."""
+        arguments = [*self.run_arguments(**options), "--artifacts", self.store.url]
+        command = self.command("run", *arguments, die=die, interpreter=interpreter)
+        return self.head.start(*under, *command, cwd=_INSIDE, **self.environment)
+
+    def run_folder(self, run: str) -> Folder:
+        """Return the folder of a run in the store, as `trials/0003`."""
+        with in_environment(self.store.environment):
+            (study,) = [name for name in Folder(self.store.url).names() if name.startswith("s-")]
+            return Folder(f"{self.store.url}/{study}/{run}")
+
+    def manifest(self, run: str) -> Manifest | None:
+        """Return the manifest that counts of a run; None if there is none."""
+        with in_environment(self.store.environment):
+            folder = self.run_folder(run)
+            attempts = [attempt for name in folder.names() if (attempt := attempt_of(name)) is not None]
+            return decode_manifest(folder.read(manifest_name(max(attempts)))) if attempts else None
+
+    def has_weights(self, number: int) -> bool:
+        manifest = self.manifest(f"trials/{number:04d}")
+        return any(name.startswith("weights/") for name in (manifest.files if manifest else None) or {})
+
+    def left_on(self, host: Host) -> list[str]:
+        """Return the runs whose files a host still has."""
+        return [path.name for path in (host.files / "tmp/cache/mamba-yolo-tuner/runs").glob("*")]
+
+    def host_of_trial(self, number: int) -> Host:
+        """Return the host that has started a trial last."""
+        return self.hosts.hosts[[event["host"] for event in self.events("start") if event["trial"] == number][-1]]
