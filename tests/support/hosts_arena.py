@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Unpack
 
-from tests.support.arena import Arena, RunOptions
+from tests.support.arena import Arena, RunOptions, ScriptOptions
 from tests.support.hosts import Host, Hosts
+from tests.support.real_arena import SPACE
 from tests.support.s3 import S3Server, in_environment
 from trainer.artifacts.file_system import Folder
 from tuner.contract.artifacts import Manifest, attempt_of, decode_manifest, manifest_name
@@ -67,12 +69,24 @@ class HostsArena(Arena):
             (study,) = [name for name in Folder(self.store.url).names() if name.startswith("s-")]
             return Folder(f"{self.store.url}/{study}/{run}")
 
+    def attempts_of(self, run: str) -> list[int]:
+        """Return the attempts at a run that have a manifest, the latest first."""
+        with in_environment(self.store.environment):
+            found = (attempt_of(name) for name in self.run_folder(run).names())
+            return sorted((attempt for attempt in found if attempt is not None), reverse=True)
+
+    def epoch_in_store(self, run: str) -> int:
+        """Return the last epoch of a run in the store; 0 before the first, and without a store."""
+        with suppress(ValueError, FileNotFoundError):
+            manifest = self.manifest(run)
+            return manifest.epoch if manifest is not None and manifest.files else 0
+        return 0
+
     def manifest(self, run: str) -> Manifest | None:
         """Return the manifest that counts of a run; None if there is none."""
         with in_environment(self.store.environment):
-            folder = self.run_folder(run)
-            attempts = [attempt for name in folder.names() if (attempt := attempt_of(name)) is not None]
-            return decode_manifest(folder.read(manifest_name(max(attempts)))) if attempts else None
+            attempts = self.attempts_of(run)
+            return decode_manifest(self.run_folder(run).read(manifest_name(attempts[0]))) if attempts else None
 
     def has_weights(self, number: int) -> bool:
         manifest = self.manifest(f"trials/{number:04d}")
@@ -85,3 +99,19 @@ class HostsArena(Arena):
     def host_of_trial(self, number: int) -> Host:
         """Return the host that has started a trial last."""
         return self.hosts.hosts[[event["host"] for event in self.events("start") if event["trial"] == number][-1]]
+
+
+class RealHostsArena(HostsArena):
+    """Two real trials on sixteen images, one after the other."""
+
+    def __init__(self, hosts: Hosts, watched: Path, *, storage: str, store: S3Server, trials: int) -> None:
+        super().__init__(hosts, watched, storage=storage, store=store, trials=trials)
+        (self.folder / "space.yaml").write_text(SPACE)
+
+    def run_arguments(
+        self, *, promote: bool = False, more: Sequence[str] = (), **scripted: Unpack[ScriptOptions]
+    ) -> list[str]:
+        assert not scripted, "no script is played here"
+        arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--data", "sample:16", "--parallel", "1"]
+        assert self.address is not None
+        return [*arguments, "--address", self.address, *([] if promote else ["--no-promote"]), *more]

@@ -1,21 +1,29 @@
 """An S3 server on this machine, for tests of stores."""
 
 import contextlib
+import logging
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 import boto3
 from moto.server import ThreadedMotoServer
 
+_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "s3cretkey", "AWS_DEFAULT_REGION": "us-east-1"}
 
-@dataclass(frozen=True)
+
 class S3Server:
-    """Running server with one bucket."""
+    """Server with one bucket, in threads of this process; its content outlives a stop."""
 
-    endpoint: str
-    bucket: str
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        """Start a server with an empty bucket on an address of this machine."""
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+        self._address = address
+        self._port = 0
+        self.bucket = f"team-{secrets.token_hex(4)}"
+        self.start()
+        with in_environment(self.environment):
+            boto3.client("s3").create_bucket(Bucket=self.bucket)
 
     @property
     def url(self) -> str:
@@ -24,38 +32,32 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables by which clients find the server, and credentials that it accepts."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "tester",
-            "AWS_SECRET_ACCESS_KEY": "s3cretkey",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
+        """Variables by which clients find the server, and credentials."""
+        return {"AWS_ENDPOINT_URL": f"http://{self._address}:{self._port}", **_CREDENTIALS}
+
+    def start(self) -> None:
+        """Start the server again, at the port that it had before."""
+        self._server = ThreadedMotoServer(ip_address=self._address, port=self._port, verbose=False)
+        self._server.start()
+        self._port = int(self._server.get_host_and_port()[1])
+
+    def stop(self) -> None:
+        """Stop the server: connections are refused."""
+        self._server.stop()
 
 
 @contextlib.contextmanager
-def s3_server(address: str = "127.0.0.1", port: int = 0) -> Iterator[S3Server]:
-    """Start a server with an empty bucket for the duration of the block."""
-    server = ThreadedMotoServer(ip_address=address, port=port, verbose=False)
-    server.start()
+def s3_server(address: str = "127.0.0.1") -> Iterator[S3Server]:
+    """Run a server for the duration of the block."""
+    server = S3Server(address)
     try:
-        host, own_port = server.get_host_and_port()
-        found = S3Server(endpoint=f"http://{host}:{own_port}", bucket=f"team-{secrets.token_hex(4)}")
-        client = boto3.client(
-            "s3",
-            endpoint_url=found.endpoint,
-            aws_access_key_id="tester",
-            aws_secret_access_key="s3cretkey",
-            region_name="us-east-1",
-        )
-        client.create_bucket(Bucket=found.bucket)
-        yield found
+        yield server
     finally:
         server.stop()
 
 
 @contextlib.contextmanager
-def in_environment(variables: dict[str, str]) -> Iterator[None]:
+def in_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables of this process, which its children inherit, for the duration of the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

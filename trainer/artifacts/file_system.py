@@ -26,7 +26,9 @@ class Folder:
         protocol = url.partition("://")[0] if "://" in url else "file"
         timeouts = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": {"max_attempts": _TRIES}}
         options: dict[str, Any] = {"config_kwargs": timeouts} if protocol in _S3 else {}
-        self._system, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
+        self._system, self._root = fsspec.core.url_to_fs(
+            url, use_listings_cache=False, skip_instance_cache=True, **options
+        )
         self._writes_whole = protocol in _WRITES_WHOLE
 
     def names(self, folder: str = "") -> set[str]:

@@ -54,7 +54,9 @@ class Store:
             import fsspec
 
             s3 = {"config_kwargs": _TIMEOUTS} if place.startswith(("s3://", "s3a://")) else {}
-            self._system, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **s3)
+            self._system, self._root = fsspec.core.url_to_fs(
+                self.url, use_listings_cache=False, skip_instance_cache=True, **s3
+            )
             self._is_local = "file" in self._protocols()
             self._probe()
 
