@@ -1,35 +1,21 @@
 """Read and write whole files of any file system that fsspec knows."""
 
-import re
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any
 
-_S3 = frozenset({"s3", "s3a"})
-_WRITES_WHOLE = _S3 | {"gs", "gcs", "az", "abfs", "adl"}
+from trainer.system.remote_folder import S3, open_file_system, protocol_of
+
+_WRITES_WHOLE = S3 | {"gs", "gcs", "az", "abfs", "adl"}
 """Object stores, where a file appears as a whole when its upload is complete."""
-
-_CONNECT_S, _READ_S, _TRIES = 5, 30, 2
-"""Timeouts of S3 in seconds and number of attempts; by default, it tries an unreachable server for minutes."""
-
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
-_QUERY = re.compile(r"(?<=\w)\?\S*")
 
 
 class Folder:
     """A folder by path or URL. Any method raises any error of the file system behind it."""
 
     def __init__(self, url: str) -> None:
-        import fsspec
-
-        protocol = url.partition("://")[0] if "://" in url else "file"
-        timeouts = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": {"max_attempts": _TRIES}}
-        options: dict[str, Any] = {"config_kwargs": timeouts} if protocol in _S3 else {}
-        self._system, self._root = fsspec.core.url_to_fs(
-            url, use_listings_cache=False, skip_instance_cache=True, **options
-        )
-        self._writes_whole = protocol in _WRITES_WHOLE
+        self._system, self._root = open_file_system(url)
+        self._writes_whole = protocol_of(url) in _WRITES_WHOLE
 
     def names(self, folder: str = "") -> set[str]:
         """Return the names in a folder; none if there is no such folder."""
@@ -81,14 +67,3 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}" if name else str(self._root)
-
-
-def told(error: BaseException) -> str:
-    """Describe an error of a file system in one line, without credentials that a URL in it may contain."""
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {shown(text)}" if text else type(error).__name__
-
-
-def shown(url: str) -> str:
-    """Return a URL without user, password and query, which may be credentials."""
-    return _QUERY.sub("", _USER_INFO.sub("", url))

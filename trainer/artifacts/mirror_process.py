@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer.artifacts.file_system import shown, told
 from trainer.artifacts.run_store import RunStore
 from trainer.exceptions import Superseded
 from trainer.system.processes import die_with_parent
+from trainer.system.remote_folder import shown, told
 
 PUSHES = ".push"
 """Hidden folder in a run's folder for the files of pushes that are not complete."""

@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer.artifacts.file_system import Folder, told
+from trainer.artifacts.file_system import Folder
 from trainer.exceptions import Superseded
 from trainer.system import atomic_files
+from trainer.system.remote_folder import told
 from tuner.contract.artifacts import (
     OBJECTS,
     Manifest,

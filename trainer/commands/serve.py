@@ -248,6 +248,8 @@ def _run_and_exit(request: Request, records: "_Records", watch: OomWatch) -> NoR
 
 def _answer(request: Request, records: "_Records") -> EndRecord:
     is_apart = isinstance(request, TrainRequest) and not request.shares_files
+    if is_apart:
+        scratch.remove_left_behind()
     with scratch.held(Path(request.directory)) if is_apart else nullcontext():
         return _answer_in_folder(request, records)
 

@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from trainer.data import remote
 from trainer.data.coco.coco_yaml import CocoSource, read_coco_yaml
 from trainer.data.coco.conversion import converted
 from trainer.data.coco.layout import splits_in, splits_with
@@ -21,13 +22,14 @@ def opened(data: str, conversion: Path | None = None) -> DataSet:
     """Find the files of a data set, and convert it if it is in COCO JSON.
 
     Args:
-        data: `sample` or `sample:N`, or the path of a YAML, of a COCO JSON file, or of a folder with such files.
+        data: `sample` or `sample:N`, or the path or URL of a YAML, of a COCO JSON file, or of a folder with such files.
         conversion: Folder for a conversion; None for one in the user's cache folder.
 
     Raises:
         DataError: The data set cannot be read, or is not one.
     """
-    file = Path(os.path.abspath(sample.located(data)))  # noqa: PTH100 - resolve() would follow a link away from the data
+    named = str(remote.fetched(data)) if remote.is_remote(data) else data
+    file = Path(os.path.abspath(sample.located(named)))  # noqa: PTH100 - resolve() would follow a link away from the data
     source = _coco(file)
     if source is None:
         return resolve(file)

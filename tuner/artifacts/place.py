@@ -11,22 +11,31 @@ _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
 _QUERY = re.compile(r"(?<=\w)\?\S*")
 
 
-def checked_place(given: str) -> str:
+def is_url(given: str) -> bool:
+    """Check whether a place is given by URL."""
+    return "://" in given
+
+
+def checked_place(given: str, option: str = "--artifacts") -> str:
     """Return the URL of a store, or the absolute path of a folder.
+
+    Args:
+        given: URL or path.
+        option: Option that the user gave it with.
 
     Raises:
         UsageError: The URL contains credentials, which every process of the cluster would see, or names no folder.
     """
-    if "://" not in given:
+    if not is_url(given):
         return str(Path(given).absolute())
     parts = urlsplit(given)
     if parts.username is not None or parts.password is not None or parts.query:
         raise UsageError(
-            f"--artifacts must contain no user, password or query, but got '{shown(given)}' with one; put credentials "
+            f"{option} must contain no user, password or query, but got '{shown(given)}' with one; put credentials "
             "into the environment of each machine, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     if not parts.netloc and not parts.path.strip("/"):
-        raise UsageError(f"--artifacts must name a folder, such as s3://bucket/team, but got '{given}'.")
+        raise UsageError(f"{option} must name a folder, such as s3://bucket/team, but got '{given}'.")
     return given.rstrip("/")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.artifacts.place import VARIABLE as ARTIFACTS_VARIABLE
-from tuner.artifacts.place import checked_place
+from tuner.artifacts.place import checked_place, is_url
 from tuner.cli import completion
 from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.execution.watchdog import HangTimeouts
@@ -312,10 +312,10 @@ def _has_password(url: str) -> bool:
 
 
 def data_source(source: str | None) -> str:
-    """Return the absolute path of a data set, or the name of the bundled sample data set unchanged.
+    """Return the absolute path of a data set; a URL, and the name of the bundled sample data set, unchanged.
 
     Raises:
-        UsageError: neither an option nor a file names a data set.
+        UsageError: neither an option nor a file names a data set, or a URL contains credentials.
         DataError: the path does not exist.
     """
     if source is None:
@@ -325,6 +325,8 @@ def data_source(source: str | None) -> str:
         )
     if source == "sample" or source.startswith("sample:"):
         return source
+    if is_url(source):
+        return checked_place(source, "--data")
     path = Path(checked_path("--data", source)).absolute()
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise DataError(
