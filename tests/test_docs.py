@@ -47,6 +47,11 @@ def test_the_fault_matrix_has_all_its_rows():
         "+q",
         "+r",
         "+s",
+        "+t",
+        "+u",
+        "+v",
+        "+w",
+        "+x",
     ]
 
 

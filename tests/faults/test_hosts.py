@@ -16,8 +16,6 @@ from tests.support.postgres import PostgresMissing, PostgresServer
 from tests.support.real_arena import EPOCHS, NOTHING_LEARNT
 from tests.support.s3 import s3_server
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def make_arena(tmp_path):
@@ -63,6 +61,7 @@ def ended(arena, process, *, timeout_s=120):
     return output
 
 
+@pytest.mark.slow
 def test_a_search_needs_no_shared_folder_and_leaves_no_files_on_the_hosts(make_arena):
     arena = make_arena("one", "two")
     ended(arena, arena.start(epoch_seconds=0.2, promote=True))
@@ -75,6 +74,7 @@ def test_a_search_needs_no_shared_folder_and_leaves_no_files_on_the_hosts(make_a
     assert all(arena.left_on(host) == [] for host in arena.hosts.hosts.values())
 
 
+@pytest.mark.slow
 def test_a_host_that_is_cut_off_replaces_nothing_of_its_trial_when_it_comes_back(make_arena):
     arena = make_arena("one", "two", "three")
     process = arena.start(epoch_seconds=1.0)
@@ -93,6 +93,7 @@ def test_a_host_that_is_cut_off_replaces_nothing_of_its_trial_when_it_comes_back
     assert arena.manifest("trials/0000").epoch == 9
 
 
+@pytest.mark.slow
 def test_the_trials_of_a_lost_host_resume_on_one_that_joins_in_mid_search(make_arena):
     arena = make_arena("one", "two")
     process = arena.start(epoch_seconds=0.5)
@@ -106,6 +107,7 @@ def test_the_trials_of_a_lost_host_resume_on_one_that_joins_in_mid_search(make_a
     assert_nothing_lost(arena, most_redone=2)
 
 
+@pytest.mark.slow
 def test_after_the_loss_of_the_head_the_same_command_resumes_in_a_new_cluster(make_arena):
     arena = make_arena("one", "two")
     process = arena.start(epoch_seconds=0.5)
@@ -121,6 +123,7 @@ def test_after_the_loss_of_the_head_the_same_command_resumes_in_a_new_cluster(ma
     assert_nothing_lost(arena, before=before, most_redone=4)
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_the_store_is_away(make_arena):
     arena = make_arena("one", "two")
     process = arena.start(epoch_seconds=0.5)
@@ -135,6 +138,7 @@ def test_training_goes_on_while_the_store_is_away(make_arena):
     assert all("failed_attempts" not in trial for trial in status["trials"])
 
 
+@pytest.mark.slow
 def test_a_real_trial_of_a_lost_host_resumes_from_its_checkpoint_on_another(make_arena):
     arena = make_arena("one", "two", kind=RealHostsArena, trials=2)
     process = arena.start()

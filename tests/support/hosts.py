@@ -8,6 +8,7 @@ outside of this machine.
 """
 
 import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -168,6 +169,8 @@ class Hosts:
         self._token = secrets.token_hex(16)
         self.variables = dict(variables or {})
         """Environment variables of the processes on hosts that are added from now on."""
+        self._numbers = itertools.count(11)
+        self._spaces = [self._switch]
         self.hosts: dict[str, Host] = {}
         self.address = f"{self._net}.1"
         """Address of this machine, where the hosts find its servers."""
@@ -181,9 +184,10 @@ class Hosts:
 
     def add(self, name: str) -> Host:
         """Make a host."""
-        number = len(self.hosts) + 11
+        number = next(self._numbers)
         space, cable, address = f"t{self._mark}-{name}", f"host{number}", f"{self._net}.{number}"
         _ip("netns", "add", space)
+        self._spaces.append(space)
         self._connect(cable, f"t{self._mark}{number}")
         _ip("link", "set", f"t{self._mark}{number}", "netns", space, "name", "eth0")
         for words in (f"addr add {address}/24 dev eth0", "link set eth0 up", "link set lo up"):
@@ -208,7 +212,7 @@ class Hosts:
         for host in self.hosts.values():
             host.kill()
         _ip("link", "del", self._own, check=False)
-        for space in (*(host.space for host in self.hosts.values()), self._switch):
+        for space in self._spaces:
             _ip("netns", "del", space, check=False)
         self.hosts = {}
 

@@ -102,7 +102,7 @@ class HostsArena(Arena):
 
 
 class RealHostsArena(HostsArena):
-    """Two real trials on sixteen images, one after the other."""
+    """Two real trials on sixteen images, each on a host."""
 
     def __init__(self, hosts: Hosts, watched: Path, *, storage: str, store: S3Server, trials: int) -> None:
         super().__init__(hosts, watched, storage=storage, store=store, trials=trials)
@@ -112,6 +112,6 @@ class RealHostsArena(HostsArena):
         self, *, promote: bool = False, more: Sequence[str] = (), **scripted: Unpack[ScriptOptions]
     ) -> list[str]:
         assert not scripted, "no script is played here"
-        arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--data", "sample:16", "--parallel", "1"]
+        arguments = ["--space", "space.yaml", "--study", "s", "--plain", "--data", "sample:16", "--parallel", "2"]
         assert self.address is not None
         return [*arguments, "--address", self.address, *([] if promote else ["--no-promote"]), *more]

@@ -271,7 +271,8 @@ def train(request: TrainRequest, options: Options) -> EndRecord:
             mirror.pull()
             end = train_in_folder(here, options, mirror)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended, and only pushes what it has
-            problem = mirror.flush(end, 0)
+            played = Path(here.directory) / WEIGHTS / "played.json"
+            problem = mirror.flush(end, json.loads(played.read_text()) if played.exists() else 0)
         except Stopped:
             shutil.rmtree(here.directory)
             return EndRecord(outcome=Outcome.STOPPED)

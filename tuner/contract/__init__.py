@@ -46,6 +46,10 @@ may move: a checkpoint belongs to a request with the same content, whatever the 
 there. The tuner removes that folder when the run will never continue. `tuner.contract.run_folder` names the other
 files, which are optional: `tune diagnose` and `tune export --curves` read them.
 
+If `TrainRequest.shares_files` is false, the trainer may be on a machine that shares no folder with the tuner. It then
+keeps the files in a folder of its own, and in the store that the request names (see `tuner.contract.artifacts`). A
+trainer that ignores this works as long as the folder exists on its machine, and resumes a run only there.
+
 A trainer in Python, without the work:
 
     for line in sys.stdin:

@@ -39,6 +39,8 @@ def train_in_full(session: Session, winner: Winner, epochs: int, deterministic: 
         MachineError: The run failed.
         Interrupted: A signal arrived; the run can be resumed.
     """
+    from tuner.execution.remote_trainer import cpus_of_largest_node
+
     study, slots = session.study, session.slots
     batches = (sizes_of(winner.trial.params)[0],)
     available = _gpus_of_one_run(session)
@@ -53,7 +55,7 @@ def train_in_full(session: Session, winner: Winner, epochs: int, deterministic: 
         winner,
         epochs=epochs,
         gpus=gpus,
-        threads=min(slots.number * slots.threads, max(int(_cpus(session, gpus)), slots.threads)),
+        threads=min(slots.number * slots.threads, max(int(cpus_of_largest_node(gpus=gpus)), slots.threads)),
         deterministic=deterministic,
         image_cache_bytes=session.image_cache_bytes,
     )
@@ -131,8 +133,9 @@ def _attempted(
     on_gpus: Callable[[int], None],
     should_stop: Callable[[], bool],
 ) -> EndRecord:
-    from tuner.execution.remote_trainer import GpuTerms, train_on_working_gpus, train_remotely
+    from tuner.execution.remote_trainer import GpuTerms, cpus_of_largest_node, train_on_working_gpus, train_remotely
 
+    num_slots = min(session.slots.number, devices * session.slots.trials_per_gpu)
     train = train_remotely
     if request.devices:
         terms = GpuTerms(
@@ -147,16 +150,7 @@ def _attempted(
         request,
         session.machines.trainer,
         hang_timeouts=session.machines.hang_timeouts,
-        cpus=_cpus(session, len(request.devices), devices),
+        cpus=min(num_slots * session.slots.cpus, cpus_of_largest_node(gpus=len(request.devices))),
         on_record=listen,
         should_stop=should_stop,
     )
-
-
-def _cpus(session: Session, gpus: int, devices: int | None = None) -> float:
-    """Return the number of Ray's CPUs for a run with this many GPUs, on all devices of the run or on some."""
-    from tuner.execution.remote_trainer import cpus_of_largest_node
-
-    slots = session.slots
-    number = slots.number if devices is None else min(slots.number, devices * slots.trials_per_gpu)
-    return min(number * slots.cpus, cpus_of_largest_node(gpus=gpus))

@@ -44,7 +44,7 @@ def test_a_data_set_of_a_store_is_that_of_its_copy(server, data, cache):
     assert {name: split.num_images for name, split in found.splits.items()} == {"train": 8, "val": 2}
     assert contents(found.source.parent) == contents(data)
     server.stop()
-    with pytest.raises(DataError, match="must be readable, but 's3://.*check the URL") as told:
+    with pytest.raises(DataError, match=r"must be readable, but 's3://.*check the URL") as told:
         opened(f"{server.url}/sets/tiny/{yaml}")
     assert "s3cretkey" not in str(told.value)
     server.start()
@@ -93,5 +93,5 @@ def test_a_data_set_that_has_changed_is_another_copy(data, cache, tmp_path):
 
 
 def test_an_empty_place_is_told(cache, tmp_path):
-    with pytest.raises(DataError, match="must have files, but there are none at 'file://.*/none'"):
+    with pytest.raises(DataError, match=r"must have files, but there are none at 'file://.*/none'"):
         remote.fetched(f"file://{tmp_path}/none")

@@ -1,0 +1,112 @@
+"""Faults of hosts at random: hosts are cut off or lost, the store is away; used by `tests.faults.chaos`."""
+
+import contextlib
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from tests.faults.chaos_study import Chaos
+from tests.support.hosts import Host, hosts_on_a_bridge
+from tests.support.hosts_arena import HostsArena
+from tests.support.postgres import PostgresServer
+from tests.support.s3 import s3_server
+
+TRIALS = 10
+HOSTS = 3
+SLOTS = 2
+EPOCHS = 9
+"""Epochs of a trial, all of which a host that is cut off may train alone."""
+
+CUTS_S = (3.0, 15.0, 80.0)
+"""Lengths of cuts: the first two pass unnoticed by Ray, the last one does not."""
+
+
+class HostsChaos(Chaos):
+    """One study on hosts that share no folder."""
+
+    slots = SLOTS
+
+    def __init__(self, arena: HostsArena, server: PostgresServer, rng: random.Random, done: Counter[str]) -> None:
+        super().__init__(arena, server, rng, done)
+        self.on_hosts = arena
+        self.joined = 0
+        self.faults = {
+            self.cut_off_host: 3,
+            self.lose_host: 1,
+            self.stop_store: 2,
+            self.kill_trainer: 3,
+            self.kill_driver: 1,
+            self.restart_database: 1,
+        }
+
+    def _trainers(self) -> list[int]:
+        found = self.arena.processes()
+        return [process.pid for process in found if "scripted_trainer.py" in str(process.cmdline()[1:2])]
+
+    def kill_driver(self) -> bool:
+        """The driver dies."""
+        assert self.driver is not None
+        with contextlib.suppress(psutil.NoSuchProcess):  # the process here only waits for the one on the host
+            return self._signal([child.pid for child in psutil.Process(self.driver.pid).children()], signal.SIGKILL, 2)
+        return False
+
+    def cut_off_host(self) -> bool:
+        """A host is cut off, trains on, and comes back."""
+        host = self._any_host()
+        host.cut_off()
+        time.sleep(self.rng.choice(CUTS_S))
+        host.plug_in()
+        self.redone_at_most += EPOCHS
+        time.sleep(5.0)
+        if not _runs_ray(host):  # it ends once it learns that it counts as dead
+            host.crash()
+            host.start_ray(head=self.on_hosts.head, cpus=1)
+        return True
+
+    def lose_host(self) -> bool:
+        """A host is lost for good, and another one joins."""
+        host = self._any_host()
+        host.kill()
+        del self.on_hosts.hosts.hosts[host.name]
+        self.joined += 1
+        self.on_hosts.hosts.add(f"joined{self.joined}").start_ray(head=self.on_hosts.head, cpus=1)
+        self.redone_at_most += 2
+        return True
+
+    def stop_store(self) -> bool:
+        """The store is away for a while."""
+        self.on_hosts.store.stop()
+        time.sleep(self.rng.choice([1.0, 5.0, 20.0]))
+        self.on_hosts.store.start()
+        return True
+
+    def _any_host(self) -> Host:
+        return self.rng.choice([host for name, host in self.on_hosts.hosts.hosts.items() if name != "head"])
+
+
+@contextlib.contextmanager
+def study_on_hosts(folder: Path, rng: random.Random, done: Counter[str]) -> Iterator[HostsChaos]:
+    """Make a cluster of hosts with a study for the duration of the block."""
+    with contextlib.ExitStack() as opened:
+        hosts = opened.enter_context(hosts_on_a_bridge(shared=[folder]))
+        server = opened.enter_context(PostgresServer(hosts.address))
+        store = opened.enter_context(s3_server(hosts.address))
+        hosts.variables |= store.environment
+        head = hosts.add("head")
+        head.start_ray(cpus=0)
+        for number in range(HOSTS):
+            hosts.add(f"host{number}").start_ray(head=head, cpus=1)
+        arena = HostsArena(hosts, folder, storage=server.new_database(), store=store, trials=TRIALS)
+        opened.callback(arena.kill_everything)
+        yield HostsChaos(arena, server, rng, done)
+
+
+def _runs_ray(host: Host) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any(process.name() == "raylet" for process in psutil.Process(host.pid).children(recursive=True))
+    return False

@@ -1,0 +1,121 @@
+"""One study, and faults of its processes and its database at random; used by `tests.faults.chaos`."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+from tests.support.arena import Arena, assert_nothing_lost
+from tests.support.postgres import PostgresServer
+
+EPOCH_S = 0.6
+SLOTS = 4
+PAUSES_S = (0.5, 2.5)
+ENDED_BY_A_FAULT = {-signal.SIGKILL, 8, 75, 130, 143, -signal.SIGUSR1, -signal.SIGTERM, -signal.SIGINT}
+"""Exit codes: 8 where the database is away as a driver begins; the last three where a signal comes just before or after
+the part of it that takes signals."""
+
+
+class Chaos:
+    """One study, and what happens to it."""
+
+    slots = SLOTS
+
+    def __init__(self, arena: Arena, server: PostgresServer, rng: random.Random, done: Counter[str]) -> None:
+        self.arena = arena
+        self.server = server
+        self.rng = rng
+        self.done = done
+        self.faults: dict[Callable[[], bool], int] = {
+            self.kill_trainer: 8,
+            self.kill_actor: 3,
+            self.kill_driver: 3,
+            self.end_driver: 1,
+            self.freeze_trainer: 1,
+            self.restart_database: 2,
+            self.cut_connections: 2,
+        }
+        self.driver: subprocess.Popen[str] | None = None
+        self.redone_at_most = 0
+
+    def run(self) -> str:
+        """The study from its start to its end. Returns what is wrong with it, or "" when nothing is."""
+        deadline = time.monotonic() + 600
+        while time.monotonic() < deadline:
+            self.driver = self.arena.start(epoch_seconds=EPOCH_S, parallel=self.slots, more=["--hang-after", "5"])
+            output = self._disturbed()
+            if self.driver.returncode == 0:
+                return self._verdict()
+            if self.driver.returncode not in ENDED_BY_A_FAULT:
+                return f"exit code {self.driver.returncode}: {output[-2000:]}"
+        return "it does not come to its end"
+
+    def _disturbed(self) -> str:
+        assert self.driver is not None
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return self.driver.communicate(timeout=self.rng.uniform(*PAUSES_S))[0]
+            if not self.arena.events("epoch"):
+                continue  # it is still starting
+            (fault,) = self.rng.choices(list(self.faults), list(self.faults.values()))
+            if fault():
+                self.done[fault.__name__] += 1
+
+    def _verdict(self) -> str:
+        try:
+            assert_nothing_lost(self.arena, most_redone=self.redone_at_most)
+        except AssertionError as violation:
+            return str(violation)
+        return ""
+
+    def _trainers(self) -> list[int]:
+        started = {event["pid"] for event in self.arena.events("start")}
+        return [process.pid for process in self.arena.processes() if process.pid in started]
+
+    def kill_trainer(self) -> bool:
+        """A training process dies."""
+        return self._signal(self._trainers(), signal.SIGKILL, costs=1)
+
+    def freeze_trainer(self) -> bool:
+        """A training process stands still."""
+        return self._signal(self._trainers(), signal.SIGSTOP, costs=1)
+
+    def kill_actor(self) -> bool:
+        """The process that holds a trainer dies."""
+        return self._signal(self.arena.actors(), signal.SIGKILL, costs=1)
+
+    def kill_driver(self) -> bool:
+        """The driver dies."""
+        assert self.driver is not None
+        return self._signal([self.driver.pid], signal.SIGKILL, costs=self.slots)
+
+    def end_driver(self) -> bool:
+        """The driver is asked to end."""
+        assert self.driver is not None
+        signum = self.rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+        return self._signal([self.driver.pid], signum, costs=self.slots)
+
+    def restart_database(self) -> bool:
+        """The database crashes, and comes back after a while."""
+        self.server.stop_immediately()
+        time.sleep(self.rng.choice([0.2, 1.0, 5.0]))
+        self.server.start()
+        return True
+
+    def cut_connections(self) -> bool:
+        """The database drops everybody."""
+        self.server.terminate_backends()
+        return True
+
+    def _signal(self, pids: list[int], signum: int, costs: int) -> bool:
+        if not pids:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(self.rng.choice(pids), signum)
+            self.redone_at_most += costs
+            return True
+        return False
