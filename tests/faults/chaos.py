@@ -86,26 +86,36 @@ def can_make_hosts() -> bool:
     return True
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--hosts-only", action="store_true", help="only studies on hosts that share no folder")
-    options = parser.parse_args()
-    studies, began, hosts_are_left = Studies(options.seed), time.monotonic(), can_make_hosts()
+def run_mixed(studies: Studies, until: float, half_s: float) -> None:
+    """Run studies on a cluster until a time on the monotonic clock, and one on hosts when half of the time is left."""
+    hosts_are_left = can_make_hosts()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": SLOTS, "include_dashboard": False})
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
         with PostgresServer() as server:
-            while (passed := time.monotonic() - began) < 60 * options.minutes and not studies.violations:
-                if hosts_are_left and (options.hosts_only or passed > 30 * options.minutes):
-                    hosts_are_left = options.hosts_only
+            while (left_s := until - time.monotonic()) > 0 and not studies.violations:
+                if hosts_are_left and left_s < half_s:
+                    hosts_are_left = False
                     studies.on_hosts()
                 else:
                     studies.on_cluster(server, cluster.address)
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hosts-only", action="store_true", help="only studies on hosts that share no folder")
+    options = parser.parse_args()
+    studies, until = Studies(options.seed), time.monotonic() + 60 * options.minutes
+    if options.hosts_only:
+        while time.monotonic() < until and not studies.violations:
+            studies.on_hosts()
+    else:
+        run_mixed(studies, until, half_s=30 * options.minutes)
     number = sum(studies.done.values())
     say(f"seed {options.seed}: {studies.number} studies, {number} faults: {dict(studies.done)}")
     say("\n".join(studies.violations) or "0 violations")

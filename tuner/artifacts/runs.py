@@ -15,6 +15,9 @@ from tuner.exceptions import MachineError
 _LAST_PUSH_S = 30.0
 """Time in seconds that a run which was asked to end has for its last push; then its files are fetched as they are."""
 
+_LAST_FETCH_S = 20.0
+"""Time in seconds that the end of a phase waits for a fetch in progress, if the store does not answer."""
+
 _POLL_S = 1.0
 
 _OUTAGE_S = 10.0
@@ -97,8 +100,9 @@ class StoredRuns:
             yield
         finally:
             self._ended.put(None)
-            thread.join()
-            self.sync(group)
+            thread.join(_LAST_FETCH_S)
+            if not thread.is_alive():
+                self.sync(group)
 
     def sync(self, group: str) -> None:
         """Fetch the files of all runs of a group, and remove what is over. A failure is one line for the user."""

@@ -16,6 +16,7 @@ from tuner.contract.artifacts import (
     attempt_of,
     decode_manifest,
     encode_manifest,
+    is_stored_name,
     manifest_name,
 )
 from tuner.contract.codec import ContractError
@@ -94,7 +95,8 @@ class Store:
             MachineError: The store cannot be read.
         """
         with _translated(self.place):
-            return sorted(f"{group}/{name}" for name in self._names(group))
+            # Others may have written to the store, and a name becomes a folder here.
+            return sorted(f"{group}/{name}" for name in self._names(group) if is_stored_name(name))
 
     def has_ended(self, run: str) -> bool:
         """Check whether the last attempt at a run has pushed all of its files.
