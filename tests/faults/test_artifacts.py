@@ -13,7 +13,7 @@ class StoreArena(Arena):
         return self.folder / "store"
 
     def has_weights(self, number):
-        return any(self.store.glob(f"s-*/trials/{number:04d}/objects"))
+        return any(self.store.glob(f"s-*/trials/{number:04d}/objects/*"))
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ _LAST_PUSH_S = 30.0
 _LAST_FETCH_S = 20.0
 """Time in seconds that the end of a phase waits for a fetch in progress, if the store does not answer."""
 
+_PATIENCE_S = 60.0
+"""Time in seconds that a phase which ends in order waits for a store that does not answer."""
+
 _POLL_S = 1.0
 
 _OUTAGE_S = 10.0
@@ -92,8 +95,13 @@ class StoredRuns:
         self._ended.put(self.run_of(directory))
 
     @contextmanager
-    def fetching(self, group: str) -> Iterator[None]:
-        """Fetch the files of runs of a group, such as `trials`, for the duration of the block, and at its end."""
+    def fetching(self, group: str, is_ending: Callable[[], bool]) -> Iterator[None]:
+        """Fetch the files of runs of a group, such as `trials`, for the duration of the block, and at its end.
+
+        Args:
+            group: Group of the runs.
+            is_ending: Returns True if the end must not wait for a store that does not answer.
+        """
         thread = threading.Thread(target=self._fetch_ended, name="artifacts", daemon=True)
         thread.start()
         try:
@@ -102,15 +110,26 @@ class StoredRuns:
             self._ended.put(None)
             thread.join(_LAST_FETCH_S)
             if not thread.is_alive():
-                self.sync(group)
+                self.sync(group, patience_s=0.0 if is_ending() else _PATIENCE_S)
 
-    def sync(self, group: str) -> None:
-        """Fetch the files of all runs of a group, and remove what is over. A failure is one line for the user."""
-        try:
-            for run in self._store.runs(group):
-                self._settle(run)
-        except MachineError as error:
-            self._note(str(error))
+    def sync(self, group: str, patience_s: float) -> None:
+        """Fetch the files of all runs of a group, and remove what is over. A failure is one line for the user.
+
+        Args:
+            group: Group of the runs.
+            patience_s: Time to wait for a store that does not answer, in seconds.
+        """
+        until_s = time.monotonic() + patience_s
+        while True:
+            try:
+                for run in self._store.runs(group):
+                    self._settle(run)
+                return
+            except MachineError as error:
+                self._note(str(error))
+            if time.monotonic() + _OUTAGE_S > until_s:
+                return
+            time.sleep(_OUTAGE_S)
 
     def _fetch_ended(self) -> None:
         deadlines: dict[str, float] = {}

@@ -11,6 +11,7 @@ from typing import Any
 from tuner.artifacts.place import shown
 from tuner.contract import WEIGHTS
 from tuner.contract.artifacts import (
+    LAST_ATTEMPT,
     OBJECTS,
     Manifest,
     attempt_of,
@@ -127,13 +128,19 @@ class Store:
             _keep(folder / _FETCHED, key.encode())
 
     def remove(self, run: str) -> None:
-        """Remove a run with all of its files.
+        """Remove the files of a run for good: a machine that was cut off with it, and comes back, pushes nothing more.
 
         Raises:
             MachineError: The store cannot be written.
         """
-        with _translated(self.place), suppress(FileNotFoundError):
-            self._system.rm(f"{self._root}/{run}", recursive=True)
+        mark = manifest_name(LAST_ATTEMPT)
+        with _translated(self.place):
+            names = self._names(run)
+            if mark not in names:
+                self._write(f"{run}/{mark}", encode_manifest(Manifest(attempt=LAST_ATTEMPT)))
+            for name in sorted(names - {mark}):  # manifests come before the objects that they name
+                with suppress(FileNotFoundError):
+                    self._system.rm(f"{self._root}/{run}/{name}", recursive=True)
 
     def _fetch(self, source: str, digest: str, target: Path) -> None:
         content = self._read(source)

@@ -12,7 +12,8 @@ its objects are there. So what a manifest names is complete, and a damaged objec
 **Attempts.** The manifest of the highest attempt counts. An attempt first writes a manifest without files, its claim,
 then reads the manifests before it. Before it writes a manifest, and again before it removes what its last manifest does
 not name, it looks for a higher attempt, and ends if there is one. So a machine that was cut off and comes back neither
-replaces nor removes what a later attempt resumes from.
+replaces nor removes what a later attempt resumes from. When the tuner removes a run, it leaves the claim
+`LAST_ATTEMPT`, above all others.
 """
 
 import json
@@ -24,6 +25,9 @@ from tuner.contract.codec import ContractError
 
 OBJECTS = "objects"
 """Folder with the contents, in the folder of a run."""
+
+LAST_ATTEMPT = 999_999_999_999
+"""Attempt at a run that was removed, and must not come back."""
 
 _FORMAT = 1
 _MANIFEST = re.compile(r"(\d{12})\.json")

@@ -319,6 +319,9 @@ def _search(session: Session, options: RunOptions, forecast: Forecast) -> None:
             search_in(session.stored, search, session.paths) as workload,
         ):
             train_on_ray(workload, slots, _terms(session, "search"), at_start=session.signals.arm)
+    elif session.stored is not None:
+        with search_in(session.stored, search, session.paths):
+            pass  # fetches and removes what the last driver could not, if the store did not answer
     if search.stop_reason is not None and best_trial(study.trials()) is None:
         left = waiting(study.trials())
         raise NoSuccessfulTrialError(

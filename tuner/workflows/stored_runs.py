@@ -90,7 +90,7 @@ def _stored(
         yield workload
         return
     runs.over = over
-    with runs.fetching(group):
+    with runs.fetching(group, is_ending=lambda: workload.stop_reason is not None):
         yield StoredWorkload(workload, runs, data=study.spec.data, model=study.spec.model)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.s3 import in_environment, s3_server
 from trainer.artifacts.run_store import RunStore
+from trainer.exceptions import Superseded
 from tuner.artifacts.store import Store
 from tuner.exceptions import MachineError
 
@@ -74,7 +75,8 @@ def test_files_on_s3_are_fetched_alike_and_a_run_can_be_removed(push, tmp_path):
         assert store.claim()() < Store(server.url, "s").claim()()
         store.remove(RUN)
         store.remove(RUN)
-        assert store.runs("trials") == []
+        store.fetch(RUN, tmp_path / "there", weights=True)
+        assert not (tmp_path / "there").exists()
 
 
 def test_a_run_has_ended_when_its_last_attempt_says_so(place, push):
@@ -93,6 +95,19 @@ def test_a_damaged_file_is_never_fetched(place, push, tmp_path):
     with pytest.raises(MachineError, match="the content of records is damaged"):
         Store(place, "s").fetch(RUN, tmp_path / "here", weights=True)
     assert not (tmp_path / "here" / "records").exists()
+
+
+def test_a_run_that_was_removed_does_not_come_back_with_a_machine_that_was_cut_off(place, tmp_path):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "records").write_text("r")
+    cut_off = RunStore(f"{place}/s/{RUN}", 1)
+    cut_off.pull(folder)
+    cut_off.push(folder, 1, ended=False)
+    Store(place, "s").remove(RUN)
+    with pytest.raises(Superseded):
+        cut_off.push(folder, 2, ended=False)
+    assert not (tmp_path / "store" / "s" / RUN / "000000000001.json").exists()
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", ".evil", "weights/../../evil"])

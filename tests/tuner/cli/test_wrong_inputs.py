@@ -130,6 +130,19 @@ def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
             ["--cache-gib", "'nan'"],
         ),
         (["run", "--space", "space.yaml", "--home", "/proc/studies"], 5, ["/proc/studies"]),
+        (
+            ["run", "--space", "space.yaml", "--artifacts", "/proc/store"],
+            5,
+            ["The artifact store must be readable and writable, but '/proc/store' is not", "--artifacts"],
+        ),
+        *(
+            (
+                ["run", "--space", "space.yaml", option, "sftp://me:pass@host/x.yaml"],
+                2,
+                [f"{option} must contain no user, password or query, but got 'sftp://host/x.yaml' with one;"],
+            )
+            for option in ("--artifacts", "--data")
+        ),
         (["run", "--space", "space.yaml", "--trainer", "/no/such/trainer"], 5, ["/no/such/trainer"]),
         (["run", "--space", "space.yaml", "--storage", "nonsense"], 2, ["--storage"]),
         (["run", "--space", "space.yaml", "--imgsz", "100"], 3, ["--set imgsz: `imgsz`", "100", "write 128"]),
