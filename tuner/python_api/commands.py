@@ -153,6 +153,7 @@ def estimate(
     promote_epochs: int | None = None,
     promote: bool = True,
     address: str | None = None,
+    artifacts: str | None = None,
     trainer: str | None = None,
     progress: Progress = False,
 ) -> tuple[str, ...]:
