@@ -16,7 +16,7 @@ from tests.support.hosts_arena import HostsArena
 from tests.support.postgres import PostgresServer
 from tests.support.s3 import s3_server
 
-TRIALS = 10
+TRIALS = 20
 HOSTS = 3
 SLOTS = 2
 EPOCHS = 9
