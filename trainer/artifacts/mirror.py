@@ -32,6 +32,9 @@ _STOP_S = 20.0
 _END_S = 300.0
 """Time that a run with all epochs trained waits for its last push, in seconds."""
 
+_PROCESSES = 3
+"""Processes that may die during the last push, before it is given up."""
+
 logger = logging.getLogger("trainer")
 
 
@@ -94,10 +97,14 @@ class Mirror:
         Raises:
             Superseded: A later attempt has taken over the run.
         """
-        self._push(epoch, ended=True)
         limit_s = _END_S if end.outcome == Outcome.COMPLETED else _STOP_S
-        if self._await(time.monotonic() + limit_s):
-            return ""
+        deadline_s = time.monotonic() + limit_s
+        for _ in range(_PROCESSES):
+            self._push(epoch, ended=True)
+            if self._await(deadline_s):
+                return ""
+            if self._process is not None:  # it is alive, so the store is at fault
+                break
         return self._problem or f"the artifact store does not answer within {limit_s:.0f} s"
 
     def close(self) -> None:

@@ -14,6 +14,11 @@ _REFRESH_S = 1.0
 """Seconds for which an answer holds. A driver asks several times for each record."""
 
 
+def available_gpus() -> int:
+    """Return the number of GPUs of the cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
 class Allotment(Protocol):
     """Number of devices that a run may use: GPUs, or CPU slots if it trains on the CPU. It can change at any time."""
 
@@ -41,8 +46,11 @@ class FixedAllotment:
 class ClusterAllotment:
     """All GPUs of a Ray cluster, whose machines may come and go."""
 
-    def __init__(self, devices: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, devices: int, count: Callable[[], int] = available_gpus, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._devices = devices
+        self._count = count
         self._clock = clock
         self._asked_s = clock()
 
@@ -51,7 +59,7 @@ class ClusterAllotment:
         if self._clock() >= self._asked_s + _REFRESH_S:
             self._asked_s = self._clock()
             with contextlib.suppress(Exception):  # while Ray does not answer, its health check decides
-                self._devices = int(ray.cluster_resources().get("GPU", 0))
+                self._devices = self._count()
         return self._devices
 
     def want(self, devices: int | None) -> None:

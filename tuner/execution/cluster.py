@@ -12,6 +12,7 @@ import ray
 
 from tuner.exceptions import MachineError
 from tuner.execution import ray_node
+from tuner.execution.allotment import available_gpus
 from tuner.execution.gpu_kinds import GpuKind, kinds_here, kinds_of_cluster
 from tuner.execution.visible_gpus import cannot_share, settle
 from tuner.system.grant_folder import VARIABLE
@@ -87,7 +88,7 @@ def connected(
     num_gpus = None if address else settle(os.environ)
     with scratch_folder() as folder, _running(address, max(cores, number), num_gpus, folder):
         if is_granted and gpus is not None:  # the queue grants what the cluster has, at most this number
-            gpus = min(gpus, _available_gpus())
+            gpus = min(gpus, available_gpus())
         if _gpus(gpus):
             slots = divided(
                 gpus=gpus, parallel=parallel, trials_per_gpu=trials_per_gpu or 1, is_cluster=address is not None
@@ -120,7 +121,7 @@ def divided(*, gpus: int | None, parallel: int | None, trials_per_gpu: int, is_c
     per_gpu = min(trials_per_gpu, math.ceil((parallel or trials_per_gpu * wanted) / wanted))
     number = min(parallel or per_gpu * wanted, per_gpu * wanted)
     total_cpus = ray.cluster_resources().get("CPU", 1.0)
-    neighbours = per_gpu * _available_gpus() if VARIABLE in os.environ else number
+    neighbours = per_gpu * available_gpus() if VARIABLE in os.environ else number
     threads = max(1, min(_MAX_LOADERS, int(total_cpus / neighbours)))
     cpus = min(1.0 if is_cluster else threads, _rounded_down(total_cpus / neighbours))
     return Slots(
@@ -135,7 +136,7 @@ def divided(*, gpus: int | None, parallel: int | None, trials_per_gpu: int, is_c
 
 def _gpus(gpus: int | None) -> int:
     """Return the number of GPUs to use, by the value of `--gpus`."""
-    available = _available_gpus()
+    available = available_gpus()
     wanted = available if gpus is None else gpus
     if wanted > available:
         raise MachineError(
@@ -143,10 +144,6 @@ def _gpus(gpus: int | None) -> int:
             "use --gpus 0 to train on the CPU."
         )
     return wanted
-
-
-def _available_gpus() -> int:
-    return int(ray.cluster_resources().get("GPU", 0))
 
 
 def _rounded_down(amount: float) -> float:
@@ -172,7 +169,7 @@ def _cpu_slots(cores: int) -> int:
 
 
 def _slots_on_cpu(number: int, total_cpus: float) -> Slots:
-    threads = max(1, int(total_cpus / number))
-    return Slots(
-        number=number, gpus_per_trial=0, threads=threads, cpus=min(threads, _rounded_down(total_cpus / number))
-    )
+    # A trial cannot span machines.
+    per_slot = min(total_cpus / number, max(node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]))
+    threads = max(1, int(per_slot))
+    return Slots(number=number, gpus_per_trial=0, threads=threads, cpus=min(threads, _rounded_down(per_slot)))

@@ -129,6 +129,20 @@ def test_a_search_uses_machines_that_join_its_cluster_and_survives_those_that_le
         cluster.shutdown()
 
 
+@pytest.mark.slow
+def test_few_trials_on_a_cluster_of_small_machines_ask_for_no_more_cpus_than_one_has(tmp_path):
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=2)
+        arena = Arena(tmp_path, address=cluster.address, trials=1)
+        code, output = arena.run(parallel=1, promote=True)
+        assert code == 0, output
+        assert "slots  1 slot(s), 2 CPU thread(s) each" in output
+    finally:
+        arena.kill_everything()
+        cluster.shutdown()
+
+
 class TestNumbers:
     def test_only_the_whole_of_a_cluster_grows(self):
         assert isinstance(allotment({}, devices=2, follows_cluster=False), FixedAllotment)
@@ -164,6 +178,10 @@ class TestNumbers:
         write_wanted(tmp_path / "gone", 1)
         assert read_granted(tmp_path / "gone", 7) == 7
 
-    def test_a_cluster_that_does_not_answer_keeps_its_last_number(self):
-        times_s = iter((0.0, 5.0, 5.0, 5.0))
-        assert ClusterAllotment(4, clock=lambda: next(times_s)).devices() == 4
+    def test_a_cluster_is_counted_again_and_keeps_its_number_while_it_does_not_answer(self):
+        times_s = iter((0.0, 0.5, 5.0, 5.0, 10.0, 10.0))
+        counts = iter([8])  # then StopIteration, as an error of Ray
+        own = ClusterAllotment(4, lambda: next(counts), clock=lambda: next(times_s))
+        assert own.devices() == 4, "it was counted a moment ago"
+        assert own.devices() == 8
+        assert own.devices() == 8
