@@ -65,6 +65,10 @@ class QueueClient:
         entry: dict[str, Any] = self._asked(do="stop", study=study)["entry"]
         return entry
 
+    def ensure_keeper(self) -> None:
+        """Start the keeper of the queue if there is none; a submission does this by itself."""
+        self._asked(do="ensure")
+
     def log(self, job: str) -> str:
         """Return what a driver has printed so far.
 

@@ -35,8 +35,10 @@ def answer(request: Mapping[str, Any], table: QueueTable) -> dict[str, Any]:
             return {"entry": table.latest_of(request["study"]).described()}
         case "list":
             return {"entries": [entry.described() for entry in table.entries(all_of_them=request["all"])]}
+        case "ensure":
+            return {"waiting": len(table.entries())}
         case other:
-            raise UsageError(f"A request to the queue must be submit, stop, show or list, but got {other!r}.")
+            raise UsageError(f"A request to the queue must be submit, stop, show, list or ensure, but got {other!r}.")
 
 
 def main() -> int:
@@ -50,7 +52,7 @@ def main() -> int:
             )
         with opened_queue(queue_url(os.environ)) as table:
             told: dict[str, Any] = answer(request, table)
-        if request["do"] == "submit":
+        if request["do"] in ("submit", "ensure"):
             _ensure_keeper()
     except TunerError as error:
         told = {"error": str(error), "code": error.exit_code}
