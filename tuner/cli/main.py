@@ -27,10 +27,12 @@ from tuner.cli import (
     report,
     run,
     sample_data,
+    serve,
     simulate,
     slurm_script,
     status,
     submit,
+    token,
     train,
 )
 from tuner.cli.arguments import hide_secrets, without_secrets
@@ -86,6 +88,8 @@ app.command("diagnose")(diagnose.diagnose_run)
 app.command("simulate")(simulate.simulate)
 app.command("slurm-script")(slurm_script.slurm_script)
 app.command("sample-data")(sample_data.sample_data)
+app.command("serve")(serve.serve)
+app.add_typer(token.app, name="token")
 app.add_typer(data.app, name="data")
 app.add_typer(db.app, name="db")
 

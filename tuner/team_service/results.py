@@ -1,0 +1,108 @@
+"""Collect results of studies: the winner, its parameters, the report, the comparison."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+from tuner.report.compare.comparison import Comparison, comparison_facts, comparison_of
+from tuner.report.compare.page import comparison_page
+from tuner.report.compare.study import compared_study
+from tuner.report.page.notices import stored_notice
+from tuner.report.page.page import render
+from tuner.report.page.study import study_page
+from tuner.report.status import status_of
+from tuner.study import jsonable
+from tuner.team_service.fresh import Fresh
+from tuner.team_service.studies import FRESH_S, Row, Studies
+from tuner.training.export import length_of_full_run, params_yaml
+from tuner.training.final_run import choose_winner
+
+_REPORT_S = 10.0
+"""Age up to which a report is shown again, in seconds; to make one takes about as long as a page of the dashboard."""
+
+_PAGES_AT_ONCE = 2
+
+
+class Results:
+    """Results of studies. Every method raises StorageError if the database does not answer.
+
+    A method with one study raises HTTPException, 404, if its driver has not created it yet.
+    """
+
+    def __init__(self, studies: Studies) -> None:
+        """Read the results of these studies."""
+        self._studies = studies
+        self._status: Fresh[dict[str, Any]] = Fresh()
+        self._reports: Fresh[str] = Fresh()
+        self._pages = threading.BoundedSemaphore(_PAGES_AT_ONCE)
+
+    def status(self, row: Row) -> dict[str, Any] | None:
+        """Return what `tune status --json` prints; None before the driver has created the study."""
+        if row.progress is None or row.progress.problem:
+            return None
+        return self._status.get(row.name, FRESH_S, lambda: self._read_status(row))
+
+    def best(self, row: Row) -> dict[str, Any]:
+        """Return the winner.
+
+        Raises:
+            NoSuccessfulTrialError: There is none yet.
+        """
+        with self._studies.opened(row) as opened:
+            recorded = opened.study.snapshot()
+        winner = choose_winner(recorded)
+        return {
+            "study": row.name,
+            "trial": winner.trial.number,
+            "metric": recorded.spec.metric,
+            "value": winner.trial.value,
+            "result": winner.said(),
+            "params": {name: jsonable(value) for name, value in winner.trial.params.items()},
+        }
+
+    def params(self, row: Row) -> str:
+        """Return the text of `params.yaml`.
+
+        Raises:
+            NoSuccessfulTrialError: There is no winner yet.
+        """
+        with self._studies.opened(row) as opened:
+            recorded = opened.study.snapshot()
+        winner = choose_winner(recorded)
+        return params_yaml(recorded, winner, length_of_full_run(recorded, winner))
+
+    def report(self, row: Row) -> str:
+        """Return the report as HTML."""
+        return self._reports.get(row.name, _REPORT_S, lambda: self._rendered_report(row))
+
+    def comparison(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return what `tune compare --json` prints."""
+        return comparison_facts(self._compared(rows))
+
+    def comparison_page(self, rows: Sequence[Row]) -> str:
+        """Return the page of a comparison as HTML."""
+        comparison = self._compared(rows)
+        with self._pages:
+            return render(comparison_page(comparison))
+
+    def _read_status(self, row: Row) -> dict[str, Any]:
+        with self._studies.opened(row) as opened:
+            return status_of(opened.study.snapshot(), opened.driver)
+
+    def _rendered_report(self, row: Row) -> str:
+        with self._pages, self._studies.opened(row) as opened:
+            recorded = opened.study.snapshot()
+            notice = stored_notice(recorded.trials(), opened.driver, datetime.now(UTC))
+            return render(study_page(recorded, opened.paths, notice=notice))
+
+    def _compared(self, rows: Sequence[Row]) -> Comparison:
+        with ExitStack() as stack:
+            opened = [(row, stack.enter_context(self._studies.opened(row))) for row in rows]
+            return comparison_of(
+                [
+                    compared_study(each.study.snapshot(), row.name, each.paths, is_driven=each.driver is not None)
+                    for row, each in opened
+                ]
+            )

@@ -1,0 +1,204 @@
+"""Read the studies that a user may see: those of the queue, of the database and of the home."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from tuner.exceptions import StorageError, TunerError
+from tuner.storage.database import sqlite_url
+from tuner.storage.lease import holder_of
+from tuner.study import StoredStudy, StudyPaths, checked_study_name, study_names
+from tuner.study_queue.entries import Entry
+from tuner.study_queue.table import QueueTable
+from tuner.team_service.fresh import Fresh
+from tuner.team_service.progress import Progress, progress_of, unreadable
+from tuner.team_service.settings import ServiceSettings
+from tuner.team_service.users import User
+
+FRESH_S = 1.0
+"""Age up to which what is shown of an active study is not read again, in seconds."""
+
+_QUIET_S = 15.0
+"""The same for a study that nobody drives."""
+
+MOST_COMPARED = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A study as it is listed."""
+
+    name: str
+    owner: str | None
+    """User who submitted it first; None for a study that was started without the queue."""
+    entry: Entry | None
+    """Its last entry in the queue."""
+    progress: Progress | None
+    """None before its driver has created it."""
+
+    @property
+    def state(self) -> str:
+        """State for people: that in the queue, or that of the record if the queue has nothing to say."""
+        if self.entry is not None and not (self.entry.state.is_over and self._is_running):
+            return str(self.entry.described()["state"])
+        return "queued" if self.progress is None else self.progress.state
+
+    @property
+    def is_over(self) -> bool:
+        """True if nothing happens any more until somebody submits or runs the study again."""
+        return (self.entry is None or self.entry.state.is_over) and not self._is_running
+
+    @property
+    def _is_running(self) -> bool:
+        return self.progress is not None and self.progress.state == "running"
+
+    def described(self) -> dict[str, Any]:
+        """Return the fields of the answer about the study."""
+        return {
+            "name": self.name,
+            "owner": self.owner,
+            "state": self.state,
+            "queue": None if self.entry is None else self.entry.described(),
+            "progress": self.progress,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedStudy:
+    """A study that is being read."""
+
+    study: StoredStudy
+    paths: StudyPaths
+    driver: str | None
+    """Process that drives it, for people; None if there is none."""
+
+
+class Studies:
+    """All studies. Every method raises StorageError if the database does not answer."""
+
+    def __init__(self, settings: ServiceSettings, table: QueueTable) -> None:
+        """Prepare to read the studies of the settings and of the queue."""
+        self._settings = settings
+        self._table = table
+        self._entries: Fresh[Mapping[str, list[Entry]]] = Fresh()
+        self._places: Fresh[Mapping[str, str]] = Fresh()
+        self._progress: Fresh[Progress | None] = Fresh()
+
+    def rows(self, user: User) -> list[Row]:
+        """Return the studies that a user may see: first those of the queue that are not over, then by name."""
+        names = set(self._submitted()) | set(self._urls())
+        rows = [row for name in names if (row := self._row(name)) is not None and self._is_visible(row, user)]
+        return sorted(rows, key=lambda row: (row.is_over, row.name))
+
+    def row(self, user: User, name: str) -> Row:
+        """Return one study.
+
+        Raises:
+            HTTPException: 404 there is none that the user may see; the answer does not say which of both.
+        """
+        row = self._row(name)
+        if row is None or not self._is_visible(row, user):
+            raise HTTPException(HTTPStatus.NOT_FOUND, "There is no study of this name.")
+        return row
+
+    def owner_of(self, name: str) -> str | None:
+        """Return who submitted a study first; None if nobody did."""
+        entries = self._read_entries().get(name, [])
+        return entries[0].submission.owner if entries else None
+
+    def exists(self, name: str) -> bool:
+        """Check whether a study of this name was submitted or recorded by anybody."""
+        return self.owner_of(name) is not None or name in self._read_urls()
+
+    @contextlib.contextmanager
+    def opened(self, row: Row) -> Iterator[OpenedStudy]:
+        """Open the record of a study for reading.
+
+        Raises:
+            HTTPException: 404 its driver has not created it yet.
+        """
+        url = self._urls().get(row.name)
+        if url is None or row.progress is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "The study has no record yet; its driver creates it.")
+        paths = StudyPaths.of(self._settings.home, row.name)
+        study = StoredStudy.open(url, row.name, paths.root)
+        try:
+            holder = holder_of(url, row.name)
+            yield OpenedStudy(study=study, paths=paths, driver=None if holder is None else str(holder))
+        finally:
+            study.close()
+
+    def _is_visible(self, row: Row, user: User) -> bool:
+        return user.may_see(row.owner, is_private=self._settings.is_private)
+
+    def _row(self, name: str) -> Row | None:
+        mine, url = self._submitted().get(name, []), self._urls().get(name)
+        entry = mine[-1] if mine else None
+        if entry is None and url is None:
+            return None
+        progress = None
+        if url is not None:
+            is_quiet = entry is None or entry.state.is_over
+            progress = self._progress_of(name, url, _QUIET_S if is_quiet else FRESH_S)
+            if is_quiet and progress is not None and progress.state == "running":
+                progress = self._progress_of(name, url, FRESH_S)
+        return Row(name=name, owner=mine[0].submission.owner if mine else None, entry=entry, progress=progress)
+
+    def _progress_of(self, name: str, url: str, age_s: float) -> Progress | None:
+        return self._progress.get(name, age_s, lambda: self._read_progress(name, url))
+
+    def _read_progress(self, name: str, url: str) -> Progress | None:
+        """Read a study. What is wrong with one study must not hide the others, but a database that is away must."""
+        try:
+            if name not in study_names(url):  # opening a database without tables would create them
+                return None
+            paths = StudyPaths.of(self._settings.home, name)
+            study = StoredStudy.open(url, name, paths.root)
+            try:
+                is_driven = holder_of(url, name) is not None
+                return progress_of(study.snapshot(), is_driven=is_driven, journal=paths.journal)
+            finally:
+                study.close()
+        except StorageError as error:
+            if url == self._settings.storage:
+                raise
+            return unreadable(str(error))
+        except TunerError as error:
+            return unreadable(str(error))
+        except (KeyError, TypeError, ValueError) as error:
+            return unreadable(f"its record is damaged ({type(error).__name__})")
+
+    def forget_entries(self) -> None:
+        """Read the queue again for the next answer, because this process has changed it."""
+        self._entries = Fresh()
+
+    def _submitted(self) -> Mapping[str, list[Entry]]:
+        """Return the entries of the queue by study, in the order of submission."""
+        return self._entries.get("all", FRESH_S, self._read_entries)
+
+    def _read_entries(self) -> Mapping[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self._table.entries(all_of_them=True):
+            found.setdefault(entry.submission.study, []).append(entry)
+        return found
+
+    def _urls(self) -> Mapping[str, str]:
+        return self._places.get("all", FRESH_S, self._read_urls)
+
+    def _read_urls(self) -> Mapping[str, str]:
+        """Return the databases of the recorded studies by name; names that no study can have are left out."""
+        found = {file.parent.name: sqlite_url(file) for file in self._settings.home.absolute().glob("*/study.db")}
+        if self._settings.storage is not None:
+            found |= dict.fromkeys(study_names(self._settings.storage), self._settings.storage)
+        return {name: url for name, url in found.items() if _is_name(name)}
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return checked_study_name(name) == name
+    except TunerError:
+        return False
