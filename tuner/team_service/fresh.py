@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
-_MOST = 500
+_MOST = 200
 
 
 class Fresh(Generic[Value]):

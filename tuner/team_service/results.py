@@ -14,13 +14,17 @@ from tuner.report.page.page import render
 from tuner.report.page.study import study_page
 from tuner.report.status import status_of
 from tuner.study import jsonable
+from tuner.team_service.events import Position
 from tuner.team_service.fresh import Fresh
 from tuner.team_service.studies import FRESH_S, Row, Studies
 from tuner.training.export import length_of_full_run, params_yaml
 from tuner.training.final_run import choose_winner
 
 _REPORT_S = 10.0
-"""Age up to which a report is shown again, in seconds; to make one takes about as long as a page of the dashboard."""
+"""Age up to which the report of an active study is shown again, in seconds: to make one takes seconds of CPU time."""
+
+_QUIET_REPORT_S = 300.0
+"""The same for studies that are over, unless their progress has changed."""
 
 _PAGES_AT_ONCE = 2
 
@@ -75,7 +79,7 @@ class Results:
 
     def report(self, row: Row) -> str:
         """Return the report as HTML."""
-        return self._reports.get(row.name, _REPORT_S, lambda: self._rendered_report(row))
+        return self._reports.get(_key([row]), _age_s([row]), lambda: self._rendered_report(row))
 
     def comparison(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return what `tune compare --json` prints."""
@@ -83,9 +87,7 @@ class Results:
 
     def comparison_page(self, rows: Sequence[Row]) -> str:
         """Return the page of a comparison as HTML."""
-        comparison = self._compared(rows)
-        with self._pages:
-            return render(comparison_page(comparison))
+        return self._reports.get(_key(rows), _age_s(rows), lambda: self._rendered_comparison(rows))
 
     def _read_status(self, row: Row) -> dict[str, Any]:
         with self._studies.opened(row) as opened:
@@ -97,6 +99,10 @@ class Results:
             notice = stored_notice(recorded.trials(), opened.driver, datetime.now(UTC))
             return render(study_page(recorded, opened.paths, notice=notice))
 
+    def _rendered_comparison(self, rows: Sequence[Row]) -> str:
+        with self._pages:
+            return render(comparison_page(self._compared(rows)))
+
     def _compared(self, rows: Sequence[Row]) -> Comparison:
         with ExitStack() as stack:
             opened = [(row, stack.enter_context(self._studies.opened(row))) for row in rows]
@@ -106,3 +112,11 @@ class Results:
                     for row, each in opened
                 ]
             )
+
+
+def _key(rows: Sequence[Row]) -> str:
+    return " ".join(f"{row.name} {Position.of(row).encoded()}" for row in rows)
+
+
+def _age_s(rows: Sequence[Row]) -> float:
+    return _QUIET_REPORT_S if all(row.is_over for row in rows) else _REPORT_S
