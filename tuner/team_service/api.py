@@ -109,6 +109,7 @@ def study_report(name: str, service: Served, caller: Client) -> Response:
 def check(wish: SpaceRequest, service: Served, caller: Client) -> Any:
     """Check a space without queueing it, and estimate the cost of its search."""
     service.guard.require(caller, "check a space", is_allowed=caller.user.may_submit)
+    service.guard.count_check(caller)
     found = service.submissions.check(wish, is_estimated=True)
     return {
         "problems": list(map(asdict, found.problems)), "warnings": found.warnings, "estimate": found.estimate
@@ -128,6 +129,7 @@ def submitted(service: Service, caller: Caller, wish: SubmitRequest) -> Response
         HTTPException: 403 by role, 409 the name is taken, 503 too much to check.
     """
     service.guard.require(caller, "submit", wish.study, is_allowed=caller.user.may_submit)
+    service.guard.count_check(caller)
     checked = service.submissions.check(wish, is_estimated=False)
     if checked.problems:
         text = "The study cannot be queued; each problem has a line of the space, or a field."

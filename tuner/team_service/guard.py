@@ -54,6 +54,8 @@ class Guard:
         """Requests of a token."""
         self._failures = RateLimit(burst=10, per_s=10 / 60)
         """Wrong tokens from an address."""
+        self._checks = RateLimit(burst=20, per_s=0.2)
+        """Checks of spaces for a token: each may take seconds of CPU time."""
 
     def caller(self, request: Request) -> Caller:
         """Return who has sent a request.
@@ -126,6 +128,16 @@ class Guard:
         if not is_allowed:
             self.note(caller, did, study, outcome="refused: role or owner")
             raise HTTPException(HTTPStatus.FORBIDDEN, f"Your role is {caller.user.role}, which must not {did} here.")
+
+    def count_check(self, caller: Caller) -> None:
+        """Count the check of a space.
+
+        Raises:
+            HTTPException: 429 the caller has asked for too many.
+        """
+        key = str(caller.token)
+        if not self._checks.take(key):
+            _refuse_pace(self._checks.wait_s(key))
 
     def note(self, caller: Caller, did: str, study: str = "", *, outcome: str = "done") -> None:
         """Write into the audit log what somebody did."""

@@ -138,6 +138,7 @@ def submit(service: Served, caller: Reader, form: Form) -> Response:
     if not isinstance(wish, SubmitRequest):
         return _submit_page(service, caller, form, None, wish)
     is_check = form.get("action") == "check"
+    service.guard.count_check(caller)
     checked = service.submissions.check(wish, is_estimated=is_check)
     if is_check or checked.problems:
         return _submit_page(service, caller, form, checked, list(checked.problems))

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
+from tuner.storage.database import open_storage
 from tuner.study_queue.table import QueueTable
 from tuner.team_service.accounts import Accounts
 from tuner.team_service.audit import AuditLog
@@ -50,7 +51,12 @@ class Service:
             table: The queue.
             accounts: Tokens and sessions.
             connect: Function that connects to the cluster.
+
+        Raises:
+            StorageError: The database of the studies cannot be used.
         """
+        if settings.storage is not None:
+            open_storage(settings.storage).engine.dispose()  # creates the tables of the first study
         audit, studies = AuditLog(settings.folder), Studies(settings, table)
         return cls(
             settings=settings,

@@ -55,8 +55,10 @@ def test_a_position_survives_its_way_through_a_client():
         assert Position.decoded(Position.of(row).encoded()) == Position.of(row)
 
 
-@pytest.mark.parametrize("text", ["", "x", "running.2.5.40", "running.2.5.40.4.1", "running.-1.5.40.4", "RUNNING.2.5.40.4",
-                                  "running.2.5.40.4\nevent: x", "a" * 10_000, "running.99999999999.5.40.4"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text", ["", "x", "running.2.5.40", "running.2.5.40.4.1", "running.-1.5.40.4", "RUNNING.2.5.40.4",
+             "running.2.5.40.4\nevent: x", "a" * 10_000, "running.99999999999.5.40.4"],
+)  # fmt: skip
 def test_any_other_identity_counts_as_none(text):
     assert Position.decoded(text) is None
 

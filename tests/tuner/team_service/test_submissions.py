@@ -45,9 +45,9 @@ def test_a_submission_becomes_arguments_of_tune_run_and_nothing_else(empty_team,
 
 @pytest.mark.parametrize(
     "more",
-    [{"trainer": "sh -c id"}, {"on_end": "id"}, {"notify": "http://x"}, {"arguments": ["--trainer=id"]}, {"log": "wandb"},
-     {"owner": "ann"}, {"home": "/"}, {"storage": "sqlite:///x"}, {"address": "x"}, {"warm_start": "cats"},
-     {"settings": ["x=1"]}],
+    [{"trainer": "sh -c id"}, {"on_end": "id"}, {"notify": "http://x"}, {"arguments": ["--trainer=id"]},
+     {"log": "wandb"}, {"owner": "ann"}, {"home": "/"}, {"storage": "sqlite:///x"}, {"address": "x"},
+     {"warm_start": "cats"}, {"settings": ["x=1"]}],
 )  # fmt: skip
 def test_a_submission_cannot_set_anything_else(empty_team, bob, more):
     answer = bob.post("/api/v1/studies", json=body(**more))
