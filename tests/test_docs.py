@@ -52,6 +52,8 @@ def test_the_fault_matrix_has_all_its_rows():
         "+v",
         "+w",
         "+x",
+        "+y",
+        "+z",
     ]
 
 

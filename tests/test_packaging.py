@@ -69,6 +69,8 @@ def in_installed(folder: Path, *arguments: str) -> list[str]:
         ("t*er/py.typed", ""),
         ("trainer/**/*.c", ""),
         ("tuner/**/*.sh", ""),
+        ("tuner/**/*.j2", ""),
+        ("tuner/team_service/assets/*.*", ""),
     ],
 )
 def test_wheel_has_every_file_that_is_needed_at_run_time(wheel, pattern, place):

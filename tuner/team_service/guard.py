@@ -28,7 +28,7 @@ _LOCAL_PATH = re.compile(r"/(?![/\\])[A-Za-z0-9._~/?=&%@+,-]*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who has sent a request."""
+    """Sender of a request."""
 
     user: User
     token: int

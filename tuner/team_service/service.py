@@ -72,7 +72,7 @@ class Service:
 
     @property
     def notice(self) -> str:
-        """What keeps queued studies from starting, without names of machines; empty if nothing is known."""
+        """Obstacle to the start of queued studies, without names of machines; empty if none is known."""
         return AWAY if self.keeping.problem else ""
 
     def shows_dashboard(self, caller: Caller) -> bool:

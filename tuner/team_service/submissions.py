@@ -51,7 +51,7 @@ class Checked:
 
 
 class Submissions:
-    """What users may submit, and how."""
+    """Check and queue of what users submit."""
 
     def __init__(self, table: QueueTable, studies: Studies, roots: DataRoots) -> None:
         """Prepare to fill a queue.

@@ -24,7 +24,10 @@ _TOKENS = Table(
     "tune_tokens",
     METADATA,
     Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("name", String(64), nullable=False, index=True),
+    Column("name", String(64), nullable=False),
+    # The name until the token is revoked, then NULL: a name has one token at a time. A partial index would do this too,
+    # but SQLite creates it after the table, and another process may write in between.
+    Column("active", String(64), unique=True),
     Column("role", String(16), nullable=False),
     Column("public", String(16), nullable=False, unique=True),
     Column("salt", String(32), nullable=False),
@@ -33,10 +36,6 @@ _TOKENS = Table(
     Column("expires", Float),
     Column("revoked", Float),
 )
-
-_IS_KEPT = _TOKENS.c.revoked.is_(None)
-
-sqlalchemy.Index("tune_tokens_name", _TOKENS.c.name, unique=True, sqlite_where=_IS_KEPT, postgresql_where=_IS_KEPT)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _TOKEN = re.compile(r"tune_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
@@ -108,6 +107,7 @@ class TokenTable:
         now = self._clock()
         values = {
             "name": name,
+            "active": name,
             "role": role.value,
             "public": public,
             "salt": salt,
@@ -139,9 +139,9 @@ class TokenTable:
             UsageError: There is no such token.
             StorageError: The database cannot be used.
         """
-        mine = (_TOKENS.c.name == name) & _IS_KEPT
+        ended = {"active": None, "revoked": self._clock()}
         with self._transaction() as connection:
-            changed = connection.execute(_TOKENS.update().where(mine).values(revoked=self._clock())).rowcount
+            changed = connection.execute(_TOKENS.update().where(_TOKENS.c.active == name).values(**ended)).rowcount
         if not changed:
             raise UsageError(f"There is no token of {name!r} to revoke; `tune token list` lists them.")
 
