@@ -20,6 +20,7 @@ from tuner.study_queue.entries import Entry, State, Submission
 from tuner.study_queue.table import QueueTable, opened_queue
 from tuner.team_service.accounts import Accounts, opened_accounts
 from tuner.team_service.app import application
+from tuner.team_service.connections import TimedProtocol
 from tuner.team_service.service import Service
 from tuner.team_service.settings import ServiceSettings
 from tuner.team_service.users import Role
@@ -113,7 +114,12 @@ def running_team(
 def _served(service: Service, listening: socket.socket) -> Iterator[str]:
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        application(service), log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=2
+        application(service),
+        log_config=None,
+        lifespan="off",
+        http=TimedProtocol,
+        ws="none",
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.arguments import DEFAULT_HOME, Home, Storage
-from tuner.exceptions import MachineError, UsageError
+from tuner.exceptions import UsageError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -102,12 +102,9 @@ def _note(home: Path, did: str, name: str, role: str) -> None:
     from tuner.team_service.audit import AuditLog
     from tuner.team_service.settings import service_folder
 
-    try:
-        AuditLog(service_folder(home)).note(
-            did=did, who=f"{getpass.getuser()} (command line)", role=role, address="local", study=name
-        )
-    except OSError as error:
-        raise MachineError(f"The audit log in '{service_folder(home)}' must be writable ({error.strerror}).") from error
+    AuditLog(service_folder(home)).note(
+        did=did, who=f"{getpass.getuser()} (command line)", role=role, address="local", study=name
+    )
 
 
 def _day(moment: float | None) -> str:

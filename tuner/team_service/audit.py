@@ -10,6 +10,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from tuner.exceptions import MachineError
 from tuner.system.printable import printable
 
 _MAX_BYTES = 5 << 20
@@ -23,8 +24,17 @@ class AuditLog:
     """JSON lines in a file, which is rotated at 5 MiB; five older ones stay. Safe for threads."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        """Prepare the log in a folder, which is created for this user alone."""
-        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - names and addresses of users
+        """Prepare the log in a folder, which is created for this user alone.
+
+        Raises:
+            MachineError: The folder cannot be created.
+        """
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - names and addresses of users
+        except OSError as error:
+            raise MachineError(
+                f"--home must be writable for the audit log, but '{folder}' is not ({error.strerror}); choose another."
+            ) from error
         self._clock = clock
         self._lock = threading.Lock()
         self._file = _AuditFile(

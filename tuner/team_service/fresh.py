@@ -8,15 +8,19 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
-_MOST = 200
-
 
 class Fresh(Generic[Value]):
     """Values by key, each read again when it is too old. Safe for threads; a key is read by one thread at a time."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start empty."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, most: int = 500) -> None:
+        """Start empty.
+
+        Args:
+            clock: Monotonic time in seconds.
+            most: Maximum number of values to keep.
+        """
         self._clock = clock
+        self._most = most
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
@@ -37,7 +41,7 @@ class Fresh(Generic[Value]):
             with self._lock:
                 self._values[key] = (self._clock(), value)
                 self._values.move_to_end(key)
-                if len(self._values) > _MOST:
+                if len(self._values) > self._most:
                     oldest, _ = self._values.popitem(last=False)
                     self._locks.pop(oldest, None)
             return value

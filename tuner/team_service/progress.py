@@ -1,5 +1,6 @@
 """Summarise the progress of a study from its record."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class RunningTrial:
     epoch: int
     """Last epoch that is recorded; 0 before there is one."""
     value: float | None
-    """Metric at the last validated epoch."""
+    """Metric at the last validated epoch; None before it, or if it is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,5 +79,9 @@ def _epochs(trial: TrialRecord) -> int:
 
 
 def _running(trial: TrialRecord) -> RunningTrial:
-    last = max(trial.curve, default=None)
-    return RunningTrial(trial=trial.number, epoch=_epochs(trial), value=None if last is None else trial.curve[last])
+    value = trial.curve[max(trial.curve)] if trial.curve else math.nan
+    return RunningTrial(
+        trial=trial.number,
+        epoch=_epochs(trial),
+        value=value if math.isfinite(value) else None,  # JSON has no NaN
+    )

@@ -28,6 +28,9 @@ _QUIET_REPORT_S = 300.0
 
 _PAGES_AT_ONCE = 2
 
+_MOST_REPORTS = 20
+"""Maximum number of reports in memory; each has at least 1 MiB, because it carries its scripts."""
+
 
 class Results:
     """Results of studies. Every method raises StorageError if the database does not answer.
@@ -39,7 +42,7 @@ class Results:
         """Read the results of these studies."""
         self._studies = studies
         self._status: Fresh[dict[str, Any]] = Fresh()
-        self._reports: Fresh[str] = Fresh()
+        self._reports: Fresh[str] = Fresh(most=_MOST_REPORTS)
         self._pages = threading.BoundedSemaphore(_PAGES_AT_ONCE)
 
     def status(self, row: Row) -> dict[str, Any] | None:

@@ -14,13 +14,13 @@ from tuner.study_queue.client import QueueClient
 from tuner.study_queue.table import opened_queue
 from tuner.team_service.accounts import opened_accounts
 from tuner.team_service.app import application
+from tuner.team_service.connections import IDLE_S, TimedProtocol
 from tuner.team_service.service import Service
 from tuner.team_service.settings import ServiceSettings
 
 _END_S = 3
 """Time that open requests have when the service ends, in seconds."""
 
-_IDLE_S = 30
 _MOST_CONNECTIONS = 1000
 _BACKLOG = 128
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -49,7 +49,8 @@ def serve(settings: ServiceSettings, listening: socket.socket, proxy: str | None
             access_log=False,
             log_config=None,
             lifespan="off",
-            timeout_keep_alive=_IDLE_S,
+            http=TimedProtocol,
+            timeout_keep_alive=int(IDLE_S),
             timeout_graceful_shutdown=_END_S,
             limit_concurrency=_MOST_CONNECTIONS,
             ws="none",

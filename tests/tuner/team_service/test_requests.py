@@ -1,12 +1,15 @@
 """Requests that are forged, too many, too large or of nobody's business."""
 
 import json
+import socket
 import time
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.support.team_service import SPACE
+from tuner.team_service import connections
 from tuner.team_service.guard import local_path
 from tuner.team_service.limits import MOST_BODY_BYTES, MOST_SPACE_BODY_BYTES, RateLimit, network_of
 
@@ -129,13 +132,38 @@ def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(team, p
 
 @pytest.mark.parametrize("length", ["-1", "x", "99999999999999999999", "1e3"])
 def test_a_length_that_is_none_is_refused(team, length):
-    import socket
-    from urllib.parse import urlsplit
-
     place = urlsplit(team.url)
     with socket.create_connection((place.hostname, place.port), timeout=10) as sent:
         sent.sendall(f"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
         assert sent.recv(100).split()[1] in (b"400", b"413")
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /login HTTP/1.1\r\nX: ", b"GET /login HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_connection_that_sends_no_further_request_is_closed(empty_team, monkeypatch, head):
+    monkeypatch.setattr(connections, "IDLE_S", 0.2)
+    with socket.create_connection(urlsplit(empty_team.url).netloc.split(":"), timeout=30) as sent:
+        sent.sendall(head)
+        while sent.recv(65536):  # the answer, if there is one, then the end
+            pass
+
+
+def test_a_connection_with_a_request_in_progress_stays_open(empty_team, monkeypatch):
+    monkeypatch.setattr(connections, "IDLE_S", 0.2)
+    empty_team.submitted("mine", "bob")
+    with empty_team.client("bob") as client, client.stream("GET", "/api/v1/studies/mine/events") as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("retry:")
+        time.sleep(1.0)
+        empty_team.table.stop("mine")
+        assert "event: end" in list(lines)
+
+
+def test_checks_of_spaces_have_a_pace_of_their_own(empty_team):
+    empty_team.service.guard._checks = RateLimit(burst=1, per_s=0.001)
+    with empty_team.client("bob") as client:
+        wish = {"space": SPACE, "data": "sample"}
+        assert [client.post("/api/v1/spaces/check", json=wish).status_code for _ in range(2)] == [200, 429]
+        assert client.post("/api/v1/studies", json={**wish, "study": "x"}).status_code == 429
 
 
 def test_no_answer_can_be_framed_sniffed_kept_or_run_scripts_of_others(team):
