@@ -74,7 +74,7 @@ def _health_limiter() -> CapacityLimiter:
 
 async def dashboard(request: Request, service: Served, caller: Reader) -> Response:
     """Answer for Optuna's dashboard."""
-    if not service.shows_dashboard(caller):
+    if request.url.path.startswith("/api/v1/") or not service.shows_dashboard(caller):
         raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such page.")
     return await service.dashboard.answer(request)
 
@@ -92,7 +92,8 @@ def _answer(request: Request, status: int, text: str, headers: Mapping[str, str]
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:
-    return _answer(request, error.status_code, str(error.detail), error.headers)
+    text = "There is no such page." if error.detail == "Not Found" else str(error.detail)
+    return _answer(request, error.status_code, text, error.headers)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -55,11 +56,25 @@ def serve(settings: ServiceSettings, listening: socket.socket, proxy: str | None
             limit_concurrency=_MOST_CONNECTIONS,
             ws="none",
         )
-        service.keeping.start()
         try:
-            asyncio.run(_Server(config, service, on_start).serve([listening]))
+            with _log():
+                asyncio.run(_Server(config, service, on_start).serve([listening]))
         finally:
             service.keeping.stop()
+
+
+@contextlib.contextmanager
+def _log() -> Iterator[None]:
+    """Print what goes wrong in the service on standard error, with the time."""
+    logger, handler = logging.getLogger("tuner.team_service"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        logger.removeHandler(handler)
 
 
 def refuse_without_token(settings: ServiceSettings, host: str) -> None:
@@ -108,6 +123,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_start()
+        self._service.keeping.start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.closing.set()

@@ -114,6 +114,13 @@ def test_the_dashboard_shows_all_studies_so_in_private_it_is_for_administrators(
             assert private.get(path).status_code == (200 if user == "ann" else 404)
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_what_the_interface_does_not_have_is_not_asked_of_the_dashboard(team, method):
+    with team.client("ann") as client:
+        answer = client.request(method, "/api/v1/nothing")
+        assert (answer.status_code, answer.json()["error"]) == (404, "There is no such page.")
+
+
 def test_the_dashboard_changes_nothing_for_anybody(team):
     with team.client("ann") as client:
         number = client.get("/api/studies").json()["study_summaries"][0]["study_id"]

@@ -153,7 +153,7 @@ def test_only_a_proxy_that_is_named_says_who_asks_and_that_the_cookie_needs_tls(
 
 def test_the_token_of_ray_and_the_password_of_the_database_stay_in_the_service(tmp_path):
     token = token_of(tmp_path)
-    with serving(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="ray-secret-token") as (_, url):
+    with serving(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="ray-secret-token") as (process, url):
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S) as client:
             body = {"study": "mine", "space": SPACE, "data": "sample"}
@@ -161,6 +161,10 @@ def test_the_token_of_ray_and_the_password_of_the_database_stay_in_the_service(t
             for path in ("/", "/api/v1/studies", "/api/v1/studies/mine", "/studies/mine", "/submit", "/api/studies",
                          "/api/v1/openapi.json", "/api/v1/me", "/nothing"):  # fmt: skip
                 assert "ray-secret" not in client.get(path).text
+        said = process.stdout.readline()
+    assert "WARNING" in said, "the log of the service says that the cluster does not answer"
+    assert "http://127.0.0.1:1" in said
+    assert "ray-secret" not in said
 
 
 @pytest.fixture
