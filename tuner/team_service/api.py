@@ -31,6 +31,10 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": FailureAnswer} for status in (401, 403, 429, 503, *statuses)}
 
 
+_BODY = (400, 408, 413, 422)
+"""Failures of requests with a body."""
+
+
 router = APIRouter(prefix="/api/v1", responses=_failures())
 
 Compared = Annotated[list[str], Query(min_length=2, max_length=MOST_COMPARED, description="Names of the studies.")]
@@ -49,7 +53,7 @@ def studies(service: Served, caller: Client) -> Any:
     return {"studies": list(map(_plain, rows)), "notice": service.notice}
 
 
-@router.post("/studies", status_code=HTTPStatus.CREATED, responses=_failures(409, 413, 422), response_model=QueueAnswer)
+@router.post("/studies", status_code=HTTPStatus.CREATED, responses=_failures(409, *_BODY), response_model=QueueAnswer)
 def submit(wish: SubmitRequest, service: Served, caller: Client) -> Any:
     """Queue a study. Your name becomes its owner."""
     return submitted(service, caller, wish)
@@ -62,7 +66,7 @@ def study(name: str, service: Served, caller: Client) -> Any:
     return {**_plain(row.described()), "status": service.results.status(row)}
 
 
-@router.post("/studies/{name}/stop", responses=_failures(404, 409, 413), response_model=QueueAnswer)
+@router.post("/studies/{name}/stop", responses=_failures(404, 409, *_BODY), response_model=QueueAnswer)
 def stop(name: str, service: Served, caller: Client) -> Any:
     """Stop a study. Its trials keep their checkpoints; submit it again to resume it."""
     return stopped(service, caller, name)
@@ -105,7 +109,7 @@ def study_report(name: str, service: Served, caller: Client) -> Response:
     return report(service.results.report(service.studies.row(caller.user, name)))
 
 
-@router.post("/spaces/check", responses=_failures(413, 422), response_model=CheckAnswer)
+@router.post("/spaces/check", responses=_failures(*_BODY), response_model=CheckAnswer)
 def check(wish: SpaceRequest, service: Served, caller: Client) -> Any:
     """Check a space without queueing it, and estimate the cost of its search."""
     service.guard.require(caller, "check a space", is_allowed=caller.user.may_submit)

@@ -1,5 +1,6 @@
 """Keep values for a short time, so that many readers cost one look at the database."""
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -25,6 +26,16 @@ class Fresh(Generic[Value]):
         self._locks: dict[str, threading.Lock] = {}
         self._values: OrderedDict[str, tuple[float, Value]] = OrderedDict()
         """Time of the reading and the value; the one that was read last is the last one."""
+
+    def known(self, key: str) -> Value | None:
+        """Return the last value of a key, however old it is; None if it was never read."""
+        found = self._values.get(key)
+        return None if found is None else found[1]
+
+    def read_s(self, key: str) -> float:
+        """Return the time at which a key was read last, on the clock; minus infinity for never."""
+        found = self._values.get(key)
+        return -math.inf if found is None else found[0]
 
     def get(self, key: str, age_s: float, read: Callable[[], Value]) -> Value:
         """Return the value of a key, read at most `age_s` seconds ago.

@@ -133,7 +133,7 @@ class ProgressAnswer(BaseModel):
 
 
 class StudyRow(BaseModel):
-    """Study in the list; `queue` is null if nobody submitted it, `progress` before its driver has created it."""
+    """Study in the list; `queue` is null if nobody submitted it, `progress` before it is recorded and read."""
 
     name: str
     owner: str | None

@@ -1,6 +1,7 @@
 """Read the studies that a user may see: those of the queue, of the database and of the home."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,6 +26,9 @@ FRESH_S = 1.0
 _QUIET_S = 15.0
 """The same for a study that nobody drives."""
 
+_READING_S = 3.0
+"""Time that one list may spend on reading studies, in seconds; 50 are read in that time."""
+
 MOST_COMPARED = 10
 
 
@@ -42,19 +46,15 @@ class Row:
 
     @property
     def state(self) -> str:
-        """State for people: that in the queue, or that of the record if the queue has nothing to say."""
-        if self.entry is not None and not (self.entry.state.is_over and self._is_running):
+        """State for people: that in the queue, or that of the record; unknown before that is read."""
+        if self.entry is not None and not (self.entry.state.is_over and _is_running(self.progress)):
             return str(self.entry.described()["state"])
-        return "queued" if self.progress is None else self.progress.state
+        return "unknown" if self.progress is None else self.progress.state
 
     @property
     def is_over(self) -> bool:
         """True if nothing happens any more until somebody submits or runs the study again."""
-        return (self.entry is None or self.entry.state.is_over) and not self._is_running
-
-    @property
-    def _is_running(self) -> bool:
-        return self.progress is not None and self.progress.state == "running"
+        return (self.entry is None or self.entry.state.is_over) and not _is_running(self.progress)
 
     def described(self) -> dict[str, Any]:
         """Return the fields of the answer about the study."""
@@ -86,13 +86,17 @@ class Studies:
         self._table = table
         self._entries: Fresh[Mapping[str, list[Entry]]] = Fresh()
         self._places: Fresh[Mapping[str, str]] = Fresh()
-        self._progress: Fresh[Progress | None] = Fresh()
+        self._progress: Fresh[Progress | None] = Fresh(most=10_000)
 
     def rows(self, user: User) -> list[Row]:
-        """Return the studies that a user may see: first those of the queue that are not over, then by name."""
-        names = set(self._submitted()) | set(self._urls())
-        rows = [row for name in names if (row := self._row(name)) is not None and self._is_visible(row, user)]
-        return sorted(rows, key=lambda row: (row.is_over, row.name))
+        """Return the studies that a user may see: first those that are not over, then by name.
+
+        A list of very many is read in parts, the oldest part first. The others are shown as they were when last read.
+        """
+        until_s = time.monotonic() + _READING_S
+        names = sorted(set(self._submitted()) | set(self._urls()), key=self._progress.read_s)
+        found = [self._row(user, name, may_read=time.monotonic() < until_s) for name in names]
+        return sorted((row for row in found if row is not None), key=lambda row: (row.is_over, row.name))
 
     def row(self, user: User, name: str) -> Row:
         """Return one study.
@@ -100,8 +104,8 @@ class Studies:
         Raises:
             HTTPException: 404 there is none that the user may see; the answer does not say which of both.
         """
-        row = self._row(name)
-        if row is None or not self._is_visible(row, user):
+        row = self._row(user, name, may_read=True)
+        if row is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, "There is no study of this name.")
         return row
 
@@ -132,21 +136,17 @@ class Studies:
         finally:
             study.close()
 
-    def _is_visible(self, row: Row, user: User) -> bool:
-        return user.may_see(row.owner, is_private=self._settings.is_private)
-
-    def _row(self, name: str) -> Row | None:
+    def _row(self, user: User, name: str, *, may_read: bool) -> Row | None:
+        """Return a study; None if there is none that the user may see. Unless it may be read, show what is known."""
         mine, url = self._submitted().get(name, []), self._urls().get(name)
-        entry = mine[-1] if mine else None
-        if entry is None and url is None:
+        entry, owner = (mine[-1], mine[0].submission.owner) if mine else (None, None)
+        if (entry is None and url is None) or not user.may_see(owner, is_private=self._settings.is_private):
             return None
-        progress = None
-        if url is not None:
-            is_quiet = entry is None or entry.state.is_over
-            progress = self._progress_of(name, url, _QUIET_S if is_quiet else FRESH_S)
-            if is_quiet and progress is not None and progress.state == "running":
-                progress = self._progress_of(name, url, FRESH_S)
-        return Row(name=name, owner=mine[0].submission.owner if mine else None, entry=entry, progress=progress)
+        progress = None if url is None else self._progress.known(name)
+        if url is not None and may_read:
+            is_active = (entry is not None and not entry.state.is_over) or _is_running(progress)
+            progress = self._progress_of(name, url, FRESH_S if is_active else _QUIET_S)
+        return Row(name=name, owner=owner, entry=entry, progress=progress)
 
     def _progress_of(self, name: str, url: str, age_s: float) -> Progress | None:
         return self._progress.get(name, age_s, lambda: self._read_progress(name, url))
@@ -202,3 +202,7 @@ def _is_name(name: str) -> bool:
         return checked_study_name(name) == name
     except TunerError:
         return False
+
+
+def _is_running(progress: Progress | None) -> bool:
+    return progress is not None and progress.state == "running"

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.fresh_process import loaded_below, modules_loaded_by
 from tests.support.team_service import SPACE, TIMEOUT_S, recorded_study, running_team
+from tuner.team_service import studies
 
 TUNE = [sys.executable, "-m", "tuner"]
 
@@ -224,6 +225,19 @@ def test_one_damaged_study_hides_no_other(empty_team, template):
         assert set(rows) == {"fine", "damaged"}
         assert client.get("/").status_code == 200
         assert client.get("/studies/damaged").status_code == 200
+
+
+def test_a_list_of_very_many_studies_is_read_in_parts(empty_team, template, monkeypatch):
+    monkeypatch.setattr(studies, "_READING_S", 0.0)
+    recorded_study(empty_team.home, "first", template)
+    empty_team.submitted("second", "bob")
+    with empty_team.client("ann") as client:
+        states = {row["name"]: row["state"] for row in client.get("/api/v1/studies").json()["studies"]}
+        assert states == {"first": "unknown", "second": "queued"}
+        assert client.get("/").status_code == 200
+        assert client.get("/api/v1/studies/first").json()["state"] == "finished", "one study is always read"
+        states = {row["name"]: row["state"] for row in client.get("/api/v1/studies").json()["studies"]}
+        assert states == {"first": "finished", "second": "queued"}
 
 
 def test_many_who_look_at_once_get_the_same(team):
