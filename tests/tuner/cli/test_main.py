@@ -48,6 +48,8 @@ def test_the_verbs_are_the_documented_ones():
         "queue",
         "logs",
         "stop",
+        "serve",
+        "token",
         "doctor",
         "data",
         "diagnose",
