@@ -46,7 +46,11 @@ class RayHead:
         }
         self.environment.pop("RAY_ADDRESS", None)
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def url(self) -> str:

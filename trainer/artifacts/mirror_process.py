@@ -93,14 +93,14 @@ def serve(url: str, folder: Path, attempt: int) -> None:
         if waiting is None:
             continue
         answer = mirror.carry_out(waiting)
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
         is_done = not answer["problem"] or answer["superseded"]
         if is_done or waiting["do"] == "pull":  # whoever waits for a pull decides whether to repeat it
-            mirror.forget(waiting["number"])
+            mirror.forget(waiting["number"])  # before the answer, after which the run may end this process
             waiting, failures = None, 0
         else:
             failures += 1
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 def main(arguments: list[str]) -> int:

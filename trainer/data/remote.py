@@ -15,7 +15,7 @@ from typing import Any
 from trainer.exceptions import DataError
 from trainer.system import atomic_files
 from trainer.system.cache import cache_folder
-from trainer.system.remote_folder import open_file_system, shown, told
+from trainer.system.remote_folder import is_url, open_file_system, shown, told
 
 _FILES = frozenset({".yaml", ".yml", ".json"})
 """Suffixes of URLs that name a file of a data set; any other URL names its folder."""
@@ -37,7 +37,7 @@ class _Remote:
 
 def is_remote(data: str) -> bool:
     """Check whether a data set is given by URL."""
-    return "://" in data
+    return is_url(data)
 
 
 def fetched(url: str) -> Path:

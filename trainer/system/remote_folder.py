@@ -8,13 +8,19 @@ S3 = frozenset({"s3", "s3a"})
 _CONNECT_S, _READ_S, _TRIES = 5, 30, 2
 """Timeouts of S3 in seconds and number of attempts; by default, it tries an unreachable server for minutes."""
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
 _QUERY = re.compile(r"(?<=\w)\?\S*")
 
 
+def is_url(text: str) -> bool:
+    """Check whether a text is a URL, not a path that contains one."""
+    return _URL.match(text) is not None
+
+
 def protocol_of(url: str) -> str:
     """Return the protocol of a URL; `file` for a path."""
-    return url.partition("://")[0] if "://" in url else "file"
+    return url.partition("://")[0] if is_url(url) else "file"
 
 
 def open_file_system(url: str) -> tuple[Any, str]:

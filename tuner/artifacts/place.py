@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 from tuner.exceptions import UsageError
 
 VARIABLE = "TUNE_ARTIFACTS"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
 _QUERY = re.compile(r"(?<=\w)\?\S*")
 
 
 def is_url(given: str) -> bool:
-    """Check whether a place is given by URL."""
-    return "://" in given
+    """Check whether a place is given by URL, not by a path that contains one."""
+    return _URL.match(given) is not None
 
 
 def checked_place(given: str, option: str = "--artifacts") -> str:

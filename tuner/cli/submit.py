@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tuner.artifacts.place import is_url
 from tuner.cli import run as run_verb
 from tuner.exceptions import UsageError
 
@@ -110,8 +111,8 @@ def _study(given: dict[str, Any], space: Any) -> str:
         raise UsageError(
             "A data set is required, but none is given; add --data /shared/dataset.yaml, or --data sample."
         )
-    if not data.startswith(("/", "sample")) and "://" not in data:
-        raise UsageError(f"--data must be an absolute path on the cluster, but got '{data}'.")
+    if not data.startswith(("/", "sample")) and not is_url(data):
+        raise UsageError(f"--data must be a URL, or an absolute path on the cluster, but got '{data}'.")
     if model is not None and not model.startswith("/") and ("/" in model or Path(model).suffix == ".pt"):
         raise UsageError(f"--model must be a name or an absolute path on the cluster, but got '{model}'.")
     for source in given["warm_start"] or ():

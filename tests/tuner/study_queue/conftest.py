@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,9 +42,9 @@ class Team:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def submit(self, study, *more, trials=8):
+    def submit(self, study, *more, trials=8, epoch_s=EPOCH_S):
         """Submit a study that the scripted trainer trains."""
-        trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds {EPOCH_S} --journal {self.journals / study}"
+        trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds {epoch_s} --journal {self.journals / study}"
         (self.folder / "space.yaml").write_text(SPACE % trials)
         code, output = self.tune(
             "submit", "--space=space.yaml", f"--study={study}", f"--trainer={trainer}", "--no-promote", *more
@@ -95,9 +97,10 @@ class Team:
 
 
 @pytest.fixture
-def team(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("q")
-    studies = folder / "studies"
-    (folder / "ray").mkdir()
-    with RayHead(folder / "ray", {"TUNE_HOME": str(studies)}, num_cpus=4) as head:
-        yield Team(folder, head, studies)
+def team(tmp_path):
+    studies = tmp_path / "studies"
+    with (
+        tempfile.TemporaryDirectory(prefix="r-") as short,  # for Ray's sockets
+        RayHead(Path(short), {"TUNE_HOME": str(studies)}, num_cpus=4) as head,
+    ):
+        yield Team(tmp_path, head, studies)

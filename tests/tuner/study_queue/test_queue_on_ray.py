@@ -9,7 +9,7 @@ import pytest
 def test_two_studies_share_a_cluster_and_the_second_gets_what_the_first_gives_up(team):
     assert "study a is in the queue; `tune queue` lists it" in team.submit("a", trials=12)
     team.wait_for(lambda: len({trial for trial, _ in team.epochs("a")}) >= 4)
-    team.submit("b", "--priority=5", "--parallel=3")
+    team.submit("b", "--priority=5", "--parallel=3", epoch_s=0.5)
     team.wait_for(lambda: [team.entries()[study]["granted"] for study in "ab"] == [1, 3])
     entries = team.over("a", "b")
     assert [(entries[study]["state"], entries[study]["starts"]) for study in "ab"] == [("done", 1), ("done", 1)]

@@ -103,7 +103,7 @@ def time_steps_backward(gdelta: Tensor, low_rank: Tensor, weight: Tensor) -> tup
     # The strides that torch's derivative sees: for R = 1 they decide how the product is computed, and so its last bit.
     as_saved = weight.transpose(1, 2).reshape(weight.shape[0], weight.shape[2], weight.shape[1]).transpose(1, 2)
     glow_rank = torch.bmm(gdelta, as_saved).transpose(0, 1).view(low_rank.shape)
-    return glow_rank, (by_group.transpose(1, 2) @ gdelta).transpose(1, 2)
+    return glow_rank, torch.bmm(by_group.transpose(1, 2), gdelta).transpose(1, 2)
 
 
 def along_paths(x: Tensor, ways: Ways) -> Tensor:
