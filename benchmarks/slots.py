@@ -40,7 +40,7 @@ _POLL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a search with many slots did."""
+    """Load of a search with many slots."""
 
     slots: int
     epoch_s: float
