@@ -2,7 +2,7 @@
 
     python -m benchmarks.slots [--slots 16 64 128] [--epoch-s 5 60]
 
-Trials play a script instead of training, on real Ray on this machine, whatever its cores: a slot needs about 100 MiB.
+Trials play a script instead of training, on real Ray on this machine, whatever its cores: a slot needs about 140 MiB.
 Everything is measured while all slots train, from the start of the last one until no new trial is left.
 """
 

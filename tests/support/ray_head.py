@@ -1,5 +1,6 @@
 """A Ray cluster of its own on this machine, with the Jobs API and a token, as `ray start` starts it."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -46,10 +47,12 @@ class RayHead:
         }
         self.environment.pop("RAY_ADDRESS", None)
         self._processes: list[subprocess.Popen[bytes]] = []
+        guard = [sys.executable, __file__, str(folder)]  # ends with this process, however that ends
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
         try:
             self.start()
         except BaseException:
-            self.kill()
+            self.close()
             raise
 
     @property
@@ -87,18 +90,15 @@ class RayHead:
 
     def kill(self) -> None:
         """Kill all nodes and everything that runs on them."""
-        for process in psutil.process_iter():
-            try:
-                if str(self._folder) in " ".join(process.cmdline()) or self._is_ours(process):
-                    process.kill()
-            except psutil.Error:
-                continue
+        _kill_all(self._folder)
         for node in self._processes:
             node.wait()
         self._processes.clear()
 
-    def _is_ours(self, process: psutil.Process) -> bool:
-        return process.pid != os.getpid() and process.environ().get("RAY_TMPDIR") == str(self._folder)
+    def close(self) -> None:
+        """Kill everything for good."""
+        self.kill()
+        self._guard.communicate()
 
     def _ray_start(self, *arguments: str) -> "subprocess.Popen[bytes]":
         # Its default is one fixed port, and a cluster whose agent did not get it carries out no jobs.
@@ -128,4 +128,18 @@ class RayHead:
         for node in self._processes:
             if node.poll() is None:
                 node.send_signal(signal.SIGTERM)
-        self.kill()
+        self.close()
+
+
+def _kill_all(folder: Path) -> None:
+    """Kill every process that has the folder on its command line or in its environment, but not this one."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            is_its = str(folder) in " ".join(process.cmdline()) or process.environ().get("RAY_TMPDIR") == str(folder)
+            if is_its and process.pid != os.getpid() and __file__ not in process.cmdline():
+                process.kill()
+
+
+if __name__ == "__main__":
+    sys.stdin.read()
+    _kill_all(Path(sys.argv[1]))

@@ -4,7 +4,8 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from trainer.system.remote_folder import S3, open_file_system, protocol_of
+from trainer.system.remote_folder import open_file_system
+from tuner.contract.locations import S3, protocol_of
 
 _WRITES_WHOLE = S3 | {"gs", "gcs", "az", "abfs", "adl"}
 """Object stores, where a file appears as a whole when its upload is complete."""

@@ -19,7 +19,8 @@ from typing import Any
 from trainer.artifacts.run_store import RunStore
 from trainer.exceptions import Superseded
 from trainer.system.processes import die_with_parent
-from trainer.system.remote_folder import shown, told
+from trainer.system.remote_folder import told
+from tuner.contract.locations import without_credentials
 
 PUSHES = ".push"
 """Hidden folder in a run's folder for the files of pushes that are not complete."""
@@ -67,7 +68,7 @@ class _Mirror:
             return {**answer, "superseded": True, "problem": str(error)}
         except Exception as error:  # each file system raises its own errors
             self._opened = None  # connections may be broken
-            return {**answer, "problem": f"the artifact store '{shown(self._url)}' failed: {told(error)}"}
+            return {**answer, "problem": f"the artifact store '{without_credentials(self._url)}' failed: {told(error)}"}
         return answer
 
     def forget(self, number: int) -> None:

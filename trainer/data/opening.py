@@ -13,6 +13,7 @@ from trainer.data.dataset import DataSet, resolve
 from trainer.data.dataset_yaml import is_file, is_folder
 from trainer.data.sample import sample
 from trainer.system.cache import cache_folder
+from tuner.contract.locations import is_url
 
 CONVERTED = "coco"
 """Name of the folder for a conversion in the folder of a study or run."""
@@ -28,7 +29,7 @@ def opened(data: str, conversion: Path | None = None) -> DataSet:
     Raises:
         DataError: The data set cannot be read, or is not one.
     """
-    named = str(remote.fetched(data)) if remote.is_remote(data) else data
+    named = str(remote.fetched(data)) if is_url(data) else data
     file = Path(os.path.abspath(sample.located(named)))  # noqa: PTH100 - resolve() would follow a link away from the data
     source = _coco(file)
     if source is None:

@@ -15,7 +15,8 @@ from typing import Any
 from trainer.exceptions import DataError
 from trainer.system import atomic_files
 from trainer.system.cache import cache_folder
-from trainer.system.remote_folder import is_url, open_file_system, shown, told
+from trainer.system.remote_folder import open_file_system, told
+from tuner.contract.locations import without_credentials
 
 _FILES = frozenset({".yaml", ".yml", ".json"})
 """Suffixes of URLs that name a file of a data set; any other URL names its folder."""
@@ -33,11 +34,6 @@ class _Remote:
     path: str
     size: int
     version: str
-
-
-def is_remote(data: str) -> bool:
-    """Check whether a data set is given by URL."""
-    return is_url(data)
 
 
 def fetched(url: str) -> Path:
@@ -60,8 +56,8 @@ def fetched(url: str) -> Path:
         raise
     except Exception as error:  # each file system raises its own errors
         raise DataError(
-            f"A data set must be readable, but '{shown(url)}' is not ({told(error)}); check the URL, the network and "
-            "the credentials of this machine."
+            f"A data set must be readable, but '{without_credentials(url)}' is not ({told(error)}); check the URL, the "
+            "network and the credentials of this machine."
         ) from error
     return copy / file if file else copy
 
@@ -70,13 +66,15 @@ def _copy(place: str, folder: Path) -> Path:
     system, root = open_file_system(place)
     files = _listed(system, root)
     if not files:
-        raise DataError(f"A data set must have files, but there are none at '{shown(place)}'; check the URL.")
+        raise DataError(
+            f"A data set must have files, but there are none at '{without_credentials(place)}'; check the URL."
+        )
     listing = json.dumps([(name, file.size, file.version) for name, file in sorted(files.items())])
     copy = folder / hashlib.sha256(listing.encode()).hexdigest()[:32]
     if copy.is_dir():
         return copy
     part = copy.with_suffix(".part")
-    logger.info("downloading %d files of %s", len(files), shown(place))
+    logger.info("downloading %d files of %s", len(files), without_credentials(place))
     for name, file in files.items():
         target = part / name
         if not (target.is_file() and target.stat().st_size == file.size):

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tuner.artifacts.place import shown
 from tuner.contract import WEIGHTS
 from tuner.contract.artifacts import (
     LAST_ATTEMPT,
@@ -21,15 +20,13 @@ from tuner.contract.artifacts import (
     manifest_name,
 )
 from tuner.contract.codec import ContractError
+from tuner.contract.locations import opening_options, without_credentials
 from tuner.exceptions import MachineError
 from tuner.system.atomic_files import write_whole
 
 _DRIVERS = "drivers"
 _PER_DRIVER = 1_000_000
 """Attempts that one driver may number."""
-
-_TIMEOUTS = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}
-"""Timeouts of S3 in seconds; by default, it tries an unreachable server for minutes."""
 
 _FETCHED = ".fetched"
 """Local file with the digest of the manifest whose files are there."""
@@ -55,10 +52,7 @@ class Store:
         with _translated(place):
             import fsspec
 
-            s3 = {"config_kwargs": _TIMEOUTS} if place.startswith(("s3://", "s3a://")) else {}
-            self._system, self._root = fsspec.core.url_to_fs(
-                self.url, use_listings_cache=False, skip_instance_cache=True, **s3
-            )
+            self._system, self._root = fsspec.core.url_to_fs(self.url, **opening_options(place))
             self._is_local = "file" in self._protocols()
             self._probe()
 
@@ -202,15 +196,15 @@ def _translated(place: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MachineError(
-            f"The artifact store '{shown(place)}' needs a package that is not installed: {error}; for S3, "
-            "`pip install 'mamba-yolo-tuner[s3]'`."
+            f"The artifact store '{without_credentials(place)}' needs a package that is not installed: {error}; for "
+            "S3, `pip install 'mamba-yolo-tuner[s3]'`."
         ) from error
     except MachineError:
         raise
     except Exception as error:  # each file system raises its own errors
-        text = shown(" ".join(str(error).split())[:300])
+        text = without_credentials(" ".join(str(error).split())[:300])
         raise MachineError(
-            f"The artifact store must be readable and writable, but '{shown(place)}' is not "
+            f"The artifact store must be readable and writable, but '{without_credentials(place)}' is not "
             f"({type(error).__name__}: {text}); check the URL, the network and the credentials, or choose another "
             "place with --artifacts."
         ) from error

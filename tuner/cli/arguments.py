@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.artifacts.place import VARIABLE as ARTIFACTS_VARIABLE
-from tuner.artifacts.place import checked_place, is_url
+from tuner.artifacts.place import checked_place
 from tuner.cli import completion
+from tuner.contract.locations import is_url
 from tuner.exceptions import DataError, MachineError, UsageError
 from tuner.execution.watchdog import HangTimeouts
 from tuner.system.paths import checked_path

@@ -18,6 +18,8 @@ def queue(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the studies of a queue, with the GPUs that each may hold now."""
+    from rich.console import Console
+
     from tuner.report.queue import queue_table
     from tuner.study_queue.client import QueueClient
 
@@ -25,8 +27,7 @@ def queue(
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
         return
-    for line in queue_table(entries, time.time()):
-        typer.echo(line)
+    Console().print(queue_table(entries, time.time()))
 
 
 def logs(

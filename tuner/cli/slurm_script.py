@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli.arguments import data_source, hooks_of, machines, model_source
-from tuner.cli.run import chosen_space, run
+from tuner.cli.passed_on import checked_search, parsed_run, variables_of
 from tuner.exceptions import StorageError, UsageError
 
 if TYPE_CHECKING:
     from tuner.workflows.slurm.job import Job
-
-_WITH = typer.Typer()
-_WITH.command("run")(run)
 
 
 def slurm_script(
@@ -125,11 +122,8 @@ def _parsed(arguments: list[str]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
             "The arguments of `tune run` are required after --, but none are given; add for example "
             "-- --space strong_aug --data my/dataset.yaml."
         )
-    command = typer.main.get_command(_WITH)
-    context = command.make_context("tune run", list(arguments))
-    sources = {option: context.get_parameter_source(option.name or "") for option in command.params}
-    variables = [str(option.envvar) for option, source in sources.items() if source and source.name == "ENVIRONMENT"]
-    return context.params, tuple(sorted(variables))
+    given, sources = parsed_run(arguments, "tune run")
+    return given, variables_of(sources)
 
 
 def _check_search(given: Mapping[str, Any], job: "Job") -> None:
@@ -138,20 +132,12 @@ def _check_search(given: Mapping[str, Any], job: "Job") -> None:
     Raises:
         TunerError: As `tune run` would, or because the options and the job contradict each other.
     """
-    from tuner.decisions.stopping import Budget
-    from tuner.study import checked_study_name
-    from tuner.trackers.choice import chosen_trackers
-
     if given["address"] is not None:
         raise UsageError(
             "The script starts the Ray cluster of the job itself, so --address must not be given to `tune run`, but "
             f"got '{given['address']}'; leave it out."
         )
-    space, _ = chosen_space(given)
-    chosen_trackers(given["log"] or (), space.log)
-    Budget(hours=given["max_hours"], gpu_hours=given["gpu_hours"], no_improvement=given["no_improvement"])
-    if given["study"] is not None:
-        checked_study_name(given["study"])
+    space = checked_search(given)
     hooks_of(given["on_end"], given["notify"])
     data_source(given["data"] or space.data)
     if model := given["model"] or space.model:

@@ -2,14 +2,19 @@
 
 import getpass
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuner.artifacts.place import is_url
-from tuner.cli import run as run_verb
+from tuner.cli.passed_on import checked_search, parsed_run
+from tuner.cli.run import default_study_name
+from tuner.contract.locations import is_url
 from tuner.exceptions import UsageError
+
+if TYPE_CHECKING:
+    from tuner.space import Space
 
 REST = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Settings of a command that passes its other arguments on."""
@@ -56,13 +61,13 @@ def submit(
     from tuner.study_queue.client import QueueClient
     from tuner.study_queue.entries import Submission
 
-    given = parsed_run(context.args)
-    space, text = _space(given)
+    given = _parsed(context.args)
+    space = checked_search(given)
     submission = Submission(
         study=_study(given, space),
         owner=getpass.getuser(),
         space_name=space.name,
-        space=text,
+        space=_text_of_space(given),
         arguments=_passed_on(context.args),
         priority=priority,
         most=_most(given),
@@ -73,39 +78,27 @@ def submit(
     )
 
 
-def parsed_run(arguments: list[str]) -> dict[str, Any]:
-    """Parse arguments of `tune run` and return their values by the names of its parameters.
+def _parsed(arguments: list[str]) -> Mapping[str, Any]:
+    """Parse the arguments of `tune run`.
 
     Raises:
         UsageError: An option cannot be submitted.
     """
-    app = typer.Typer(add_completion=False)
-    app.command("run")(run_verb.run)
-    command = typer.main.get_command(app)
-    with command.make_context("tune submit", list(arguments)) as context:
-        given = dict(context.params)
-        sources = {name: context.get_parameter_source(name) for name in given}
+    given, sources = parsed_run(arguments, "tune submit")
     for name, remedy in _CLUSTERS_OWN.items():
-        source = sources[name]
-        if source is not None and source.name == "COMMANDLINE":
+        if sources.get(name) == "COMMANDLINE":
             raise UsageError(f"`tune submit` has no option --{name.replace('_', '-')}: {remedy}.")
     return given
 
 
-def _space(given: dict[str, Any]) -> tuple[Any, str]:
-    """Check the space with the settings that overrule it; return it and the text of its file."""
-    from tuner.decisions.stopping import Budget
+def _text_of_space(given: Mapping[str, Any]) -> str:
     from tuner.space import find_space
 
-    Budget(hours=given["max_hours"], gpu_hours=given["gpu_hours"], no_improvement=given["no_improvement"])
-    path = find_space(given["space"], Path.cwd())
-    return run_verb.chosen_space(given)[0], Path(path).read_text(encoding="utf-8")
+    return Path(find_space(given["space"], Path.cwd())).read_text(encoding="utf-8")
 
 
-def _study(given: dict[str, Any], space: Any) -> str:
+def _study(given: Mapping[str, Any], space: "Space") -> str:
     """Return the name of the study, and check the places that the cluster must find."""
-    from tuner.study import checked_study_name
-
     data, model = given["data"] or space.data, given["model"] or space.model
     if data is None:
         raise UsageError(
@@ -119,12 +112,11 @@ def _study(given: dict[str, Any], space: Any) -> str:
         if "/" in source and not source.startswith("/"):
             raise UsageError(f"--warm-start must be a study or an absolute path on the cluster, but got '{source}'.")
     if given["study"] is not None:
-        checked_study_name(given["study"])
         return str(given["study"])
-    return run_verb.default_study_name(space.name, data, model or "auto")
+    return default_study_name(space.name, data, model or "auto")
 
 
-def _most(given: dict[str, Any]) -> int | None:
+def _most(given: Mapping[str, Any]) -> int | None:
     """Return the maximum number of devices that the study may hold; None for all."""
     gpus, sharing = given["gpus"], given["trials_per_gpu"]
     parallel: int | None = given["parallel"]

@@ -53,8 +53,8 @@ _RemoteTrainer: Any = ray.remote(_TrainerHost)
 class GpuTerms:
     """Conditions for choosing the GPUs of one long run, and for replacing those that fail."""
 
-    most: int
-    """Maximum number of GPUs that the run may reserve, at least 1."""
+    most: Callable[[], int]
+    """Function that returns how many GPUs the run may reserve now, at least 1."""
     number_for: Callable[[int], int]
     """Function that returns the number of GPUs that suits the run if there are this many."""
     health: SlotHealth
@@ -152,7 +152,7 @@ def _placed_next(command: Sequence[str], terms: GpuTerms, failures: GroupFailure
 
     Before any failure, other users of a cluster keep the GPUs that the run does not need, and Ray chooses the machine.
     """
-    most = min(terms.most, gpus_of_largest_node())
+    most = min(terms.most(), gpus_of_largest_node())
     if failures.has_any:
         placed = _placed(command, cpus=cpus, gpus=most, node=_node_with_fewest_failures(failures, most))
     else:

@@ -4,23 +4,24 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from rich.console import RenderableType
+
+from tuner.report.long_table import LongTable
 from tuner.system.printable import printable
 
 _COLUMNS = ("study", "state", "GPUs", "priority", "owner", "since", "note")
 
 
-def queue_table(entries: Sequence[Mapping[str, Any]], now: float) -> list[str]:
-    """Return the lines of a table, with a heading; one line if the queue is empty.
+def queue_table(entries: Sequence[Mapping[str, Any]], now: float) -> RenderableType:
+    """Return a table of the studies of a queue, or a line if there are none.
 
     Args:
         entries: Studies as `tuner.study_queue.entries.Entry.described` describes them.
         now: Time in seconds since 1970.
     """
     if not entries:
-        return ["the queue is empty; `tune submit` adds a study"]
-    rows = [_COLUMNS, *(_row(entry, now) for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "the queue is empty; `tune submit` adds a study"
+    return LongTable(_COLUMNS, [_row(entry, now) for entry in entries], right=frozenset({"priority", "since"}))
 
 
 def _row(entry: Mapping[str, Any], now: float) -> tuple[str, ...]:

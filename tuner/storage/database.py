@@ -5,11 +5,12 @@ SQLite serves one machine, PostgreSQL several. Both go through Optuna's RDBStora
 
 import contextlib
 import json
+import os
 import random
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -88,17 +89,32 @@ def open_storage(url: str) -> RDBStorage:
 
 
 @contextlib.contextmanager
-def own_engine(url: str) -> Iterator[sqlalchemy.Engine]:
-    """Open an SQLAlchemy engine for tables of our own; create the SQLite file if it is missing.
+def own_tables(url: str, tables: Iterable[sqlalchemy.Table]) -> Iterator[sqlalchemy.Engine]:
+    """Open an SQLAlchemy engine for tables of our own; create them, and the SQLite file and its folder, if missing.
 
     Raises:
         UsageError: The URL is not a database URL.
-        StorageError: The file is damaged, or on a network file system.
+        StorageError: The database cannot be used.
     """
     with translated(url):
+        path = sqlite_path(url)
+        if path is not None:  # nobody else may read a folder that is new: the tables may hold secrets
+            os.makedirs(path.parent, mode=0o700, exist_ok=True)  # noqa: PTH103 - sets the mode of the last folder only
         _prepare(url)
     with plain_engine(url) as engine:
+        with translated(url):
+            for table in tables:
+                create_table(engine, table)
         yield engine
+
+
+def create_table(engine: sqlalchemy.Engine, table: sqlalchemy.Table) -> None:
+    """Create a table if it is missing, even if another process is creating it right now."""
+    try:
+        table.create(engine, checkfirst=True)
+    except sqlalchemy.exc.DBAPIError:
+        if not sqlalchemy.inspect(engine).has_table(table.name):
+            raise
 
 
 @contextlib.contextmanager

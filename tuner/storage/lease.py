@@ -24,7 +24,7 @@ import sqlalchemy
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from tuner.exceptions import StorageError, StudyLockedError
-from tuner.storage.database import open_storage, plain_engine, translated
+from tuner.storage.database import create_table, open_storage, plain_engine, translated
 
 BEAT_S = 5.0
 """Interval between two heartbeats of a holder, in seconds."""
@@ -194,7 +194,7 @@ def study_lease(
     engine = open_storage(url).engine
     try:
         with translated(url):
-            _create_table(engine)
+            create_table(engine, _LEASES)
         token = _taken(url, engine, study, on_event, clock)
         lease = Lease(url, study, engine, token, clock)
         try:
@@ -203,14 +203,6 @@ def study_lease(
             lease.give_back()
     finally:
         engine.dispose()
-
-
-def _create_table(engine: sqlalchemy.Engine) -> None:
-    try:
-        _LEASES.create(engine, checkfirst=True)
-    except sqlalchemy.exc.DBAPIError:
-        if not sqlalchemy.inspect(engine).has_table(_LEASES.name):  # the other of two simultaneous drivers created it
-            raise
 
 
 def _taken(url: str, engine: sqlalchemy.Engine, study: str, on_event: Callable[[str], None], clock: Clock) -> str:

@@ -1,5 +1,6 @@
 """Reach the queue of a cluster from anywhere, through Ray's Jobs API."""
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -32,13 +33,12 @@ class QueueClient:
         Raises:
             MachineError: The Jobs API does not answer, refuses the token, or its client is not installed.
         """
-        try:
+        self._cluster = cluster
+        with self._translated():
             from ray.job_submission import JobSubmissionClient
 
             self._jobs: Any = JobSubmissionClient(cluster)
             self._jobs.get_version()
-        except Exception as error:  # the client lets through whatever its HTTP library raises
-            raise _unreachable(cluster, error) from error
 
     def submit(self, submission: Submission) -> dict[str, Any]:
         """Append a study to the queue and return its entry.
@@ -75,20 +75,20 @@ class QueueClient:
         Raises:
             MachineError: The cluster does not know the job any more.
         """
-        try:
+        with self._translated():
             text: str = self._jobs.get_job_logs(job)
-        except Exception as error:
-            raise MachineError(
-                f"The cluster has no log of the job {job}, perhaps because it was restarted since; the study's folder "
-                "has driver.log."
-            ) from error
         return text
 
     def lines(self, job: str) -> Iterator[str]:
-        """Yield what a driver prints, until it ends."""
+        """Yield what a driver prints, until it ends.
+
+        Raises:
+            MachineError: The cluster does not answer, or does not know the job any more.
+        """
         told = 0
         while True:
-            is_over = self._status(job) in _TERMINAL
+            with self._translated():
+                is_over = self._status(job) in _TERMINAL
             text = self.log(job)
             if len(text) > told:
                 yield text[told:]
@@ -99,14 +99,10 @@ class QueueClient:
 
     def _asked(self, **request: Any) -> dict[str, Any]:
         """Send a request and return the answer."""
-        try:
+        with self._translated():
             job = self._started(json.dumps({"version": __version__, **request}))
             status = self._awaited(job)
             text = self._jobs.get_job_logs(job)
-        except TunerError:
-            raise
-        except Exception as error:
-            raise _unreachable(None, error) from error
         lines = [line for line in text.splitlines() if line.startswith(MARK)]
         if not lines:
             last = (text.strip().splitlines() or [status])[-1]
@@ -150,6 +146,16 @@ class QueueClient:
     def _status(self, job: str) -> str:
         return str(self._jobs.get_job_status(job).value)
 
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Translate what Ray's client raises: its own errors, and whatever its HTTP library does."""
+        try:
+            yield
+        except TunerError:
+            raise
+        except Exception as error:
+            raise _failed(self._cluster, error) from error
+
 
 def _error_of(told: dict[str, Any]) -> TunerError:
     """Return an error as it was raised on the cluster."""
@@ -163,11 +169,16 @@ def _error_of(told: dict[str, Any]) -> TunerError:
     return kind(told["error"])
 
 
-def _unreachable(cluster: str | None, error: Exception) -> MachineError:
+def _failed(cluster: str | None, error: Exception) -> MachineError:
     where = cluster or "RAY_API_SERVER_ADDRESS, or of this machine"
     cause = " ".join(str(error).split())[:300]
     if isinstance(error, ImportError) or "ray[default]" in cause:
         return MachineError("The queue needs Ray's Jobs API: pip install 'mamba-yolo-tuner[cluster]'.")
+    if "does not exist" in cause:
+        return MachineError(
+            "The cluster does not know the driver's job any more, perhaps because it was restarted since; the study's "
+            "folder has driver.log."
+        )
     if "401" in cause or "403" in cause or "authent" in cause.lower():
         return MachineError(
             f"The cluster of {where} refuses the token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or "

@@ -1,7 +1,6 @@
 """Keep the queue in a database, where it outlives every process and every cluster."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import sqlalchemy
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
 from tuner.exceptions import StorageError, UsageError
-from tuner.storage.database import own_engine, sqlite_path, sqlite_url, translated
+from tuner.storage.database import own_tables, sqlite_url, translated
 from tuner.study_queue.entries import Entry, State, Submission, entry_of
 
 _ENTRIES = Table(
@@ -169,18 +168,5 @@ def opened_queue(url: str, clock: Callable[[], float] = time.time) -> Iterator[Q
     Raises:
         StorageError: The database cannot be used.
     """
-    path = sqlite_path(url)
-    if path is not None:
-        os.makedirs(path.parent, mode=0o700, exist_ok=True)  # noqa: PTH103 - submissions may contain secrets
-    with own_engine(url) as engine:
-        with translated(url):
-            _create(engine)
+    with own_tables(url, [_ENTRIES]) as engine:
         yield QueueTable(url, engine, clock)
-
-
-def _create(engine: sqlalchemy.Engine) -> None:
-    try:
-        _ENTRIES.create(engine, checkfirst=True)
-    except sqlalchemy.exc.DBAPIError:
-        if not sqlalchemy.inspect(engine).has_table(_ENTRIES.name):  # another process created it at the same time
-            raise

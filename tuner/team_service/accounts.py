@@ -1,14 +1,11 @@
 """Open the tokens and sessions of a database."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import sqlalchemy
-
-from tuner.storage.database import own_engine, sqlite_path, translated
+from tuner.storage.database import own_tables
 from tuner.team_service.sessions import SessionTable
 from tuner.team_service.tokens import METADATA, Token, TokenTable
 
@@ -37,19 +34,5 @@ def opened_accounts(url: str, clock: Callable[[], float] = time.time) -> Iterato
     Raises:
         StorageError: The database cannot be used.
     """
-    path = sqlite_path(url)
-    if path is not None:
-        os.makedirs(path.parent, mode=0o700, exist_ok=True)  # noqa: PTH103 - nobody else may read it
-    with own_engine(url) as engine:
-        with translated(url):
-            _create(engine)
+    with own_tables(url, METADATA.sorted_tables) as engine:
         yield Accounts(TokenTable(url, engine, clock), SessionTable(url, engine, clock))
-
-
-def _create(engine: sqlalchemy.Engine) -> None:
-    for table in METADATA.sorted_tables:
-        try:
-            table.create(engine, checkfirst=True)
-        except sqlalchemy.exc.DBAPIError:
-            if not sqlalchemy.inspect(engine).has_table(table.name):  # another process created it at the same time
-                raise

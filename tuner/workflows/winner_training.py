@@ -108,14 +108,18 @@ def _trained(
     """Train a request to its end, with pauses while its devices are needed elsewhere."""
     allotment, signals = session.allotment, session.signals
     most = _gpus_of_one_run(session) or session.slots.number
+
+    def devices() -> int:
+        return max(1, min(allotment.devices(), most))
+
     allotment.want(len(request.devices) or most)
     while True:
         while allotment.devices() == 0 and signals.received is None:
             time.sleep(_POLL_S)
-        devices = max(1, min(allotment.devices(), most))
+        used = number_for(devices()) if request.devices else devices()
 
-        def should_stop(devices: int = devices) -> bool:
-            return signals.received is not None or allotment.devices() < devices
+        def should_stop(used: int = used) -> bool:
+            return signals.received is not None or allotment.devices() < used
 
         end = _attempted(session, request, devices, number_for, listen, on_gpus, should_stop)
         if end.outcome != Outcome.STOPPED or signals.received is not None:
@@ -127,7 +131,7 @@ def _trained(
 def _attempted(
     session: Session,
     request: TrainRequest,
-    devices: int,
+    devices: Callable[[], int],
     number_for: Callable[[int], int],
     listen: Callable[[Record], None],
     on_gpus: Callable[[int], None],
@@ -135,7 +139,7 @@ def _attempted(
 ) -> EndRecord:
     from tuner.execution.remote_trainer import GpuTerms, cpus_of_largest_node, train_on_working_gpus, train_remotely
 
-    num_slots = min(session.slots.number, devices * session.slots.trials_per_gpu)
+    num_slots = min(session.slots.number, devices() * session.slots.trials_per_gpu)
     train = train_remotely
     if request.devices:
         terms = GpuTerms(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.artifacts.place import checked_place, shown
+from tuner.artifacts.place import checked_place
+from tuner.contract.locations import without_credentials
 from tuner.exceptions import UsageError
 
 
@@ -28,4 +29,4 @@ def test_a_url_without_a_place_is_refused():
 
 def test_credentials_in_messages_of_libraries_are_left_out():
     text = "cannot open sftp://me:s3cret@host/x, nor https://host/y?sig=s3cret now"
-    assert shown(text) == "cannot open sftp://host/x, nor https://host/y now"
+    assert without_credentials(text) == "cannot open sftp://host/x, nor https://host/y now"

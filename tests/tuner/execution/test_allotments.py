@@ -130,6 +130,28 @@ def test_a_search_uses_machines_that_join_its_cluster_and_survives_those_that_le
 
 
 @pytest.mark.slow
+def test_a_final_run_continues_when_a_queue_takes_only_what_it_does_not_use(tmp_path):
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 4, "include_dashboard": False})
+    arena = Arena(tmp_path, address=cluster.address, trials=1)  # a batch of 16 suits two GPUs
+    folder = tmp_path / "grant"
+    folder.mkdir()
+    arena.environment[VARIABLE] = str(folder)
+    (tmp_path / "space.yaml").write_text((SPACE % 1).replace("promote_epochs: 4", "promote_epochs: 12"))
+    try:
+        write_granted(folder, 4)
+        process = arena.start(parallel=None, promote=True, epoch_seconds=EPOCH_S)
+        arena.wait_for(lambda: [event for event in arena.events("epoch") if event["full"]])
+        assert read_wanted(folder) == 2
+        write_granted(folder, 2)
+        output = ended(arena, process)
+        assert "gives up devices" not in output
+        assert [event["gpu"] for event in arena.events("start") if event["full"]] == ["0,1"]
+    finally:
+        arena.kill_everything()
+        cluster.shutdown()
+
+
+@pytest.mark.slow
 def test_few_trials_on_a_cluster_of_small_machines_ask_for_no_more_cpus_than_one_has(tmp_path):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     try:

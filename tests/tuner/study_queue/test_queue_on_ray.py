@@ -105,6 +105,25 @@ def test_a_study_that_cannot_succeed_fails_once_with_its_exit_code(team):
 
 
 @pytest.mark.slow
+def test_the_log_of_a_job_that_the_cluster_no_longer_knows_is_told(team):
+    team.submit("a", "--data=/nowhere/data.yaml")
+    team.over("a")
+    team.head.kill()
+    team.head.start()
+    for more in ((), ("--no-follow",)):
+        code, output = team.tune("logs", "a", *more)
+        assert code == 5
+        assert "The cluster does not know the driver's job any more" in output
+
+
+@pytest.mark.slow
+def test_on_a_machine_of_the_cluster_the_token_is_enough(team):
+    address = f"127.0.0.1:{team.head.port}"  # other clusters may run on this machine
+    code, output = team.tune("queue", environment={"RAY_API_SERVER_ADDRESS": "", "RAY_ADDRESS": address})
+    assert (code, output) == (0, "the queue is empty; `tune submit` adds a study\n")
+
+
+@pytest.mark.slow
 def test_without_the_token_nothing_is_answered(team):
     code, output = team.tune("queue", environment={"RAY_AUTH_TOKEN": "0" * 64})
     assert code == 5

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.support.team_service import SPACE
-from tuner.cli.submit import parsed_run
+from tuner.cli.passed_on import parsed_run
 from tuner.contract import METRICS
 from tuner.study_queue.entries import MOST_SPACE_BYTES
 from tuner.team_service import space_check, submissions
@@ -39,7 +39,7 @@ def test_a_submission_becomes_arguments_of_tune_run_and_nothing_else(empty_team,
         "--reevaluation-runs=0", "--promote-epochs=2", "--max-hours=1.5", "--gpu-hours=2.0", "--no-improvement=4",
         "--no-promote",
     )  # fmt: skip
-    given = parsed_run([*mine.arguments, "--space=x.yaml"])
+    given, _ = parsed_run([*mine.arguments, "--space=x.yaml"], "tune submit")
     assert (given["trials"], given["promote"], given["max_hours"]) == (5, False, 1.5)
 
 
