@@ -1,17 +1,21 @@
-"""Time and memory of tune's commands on studies of thousands of trials.
+"""Time and memory of tune's commands on studies of thousands of trials, and on hundreds of studies.
 
     python -m benchmarks.scale [--trials 1000 3000 10000] [--storage postgresql://user@host/name]
+    python -m benchmarks.scale --studies 20 60 200 [--storage postgresql://user@host/name]
 
-A study of made-up trials is searched, without training; larger ones consist of copies of its rows. Each command runs in
-a process of its own. `resume` opens a study and the search in it, as `tune run` does before the first trial, and
-proposes the next configuration. Growth is the CPU time on the largest study divided by that on the smallest.
+A study of made-up trials is searched, without training; larger ones consist of copies of its rows, and further studies
+are copies of the whole. Each command runs in a process of its own. `resume` opens a study and the search in it, as
+`tune run` does before the first trial, and proposes the next configuration. Growth is the CPU time at the largest size
+divided by that at the smallest.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +32,13 @@ from tuner.study import StudyPaths
 
 _ORIGINAL = 250
 """Trials of the study that is searched."""
+_TRIALS = 50
+"""Trials of each of many studies."""
+_OF_STUDY: tuple[Any, ...] = (
+    models.StudyDirectionModel,
+    models.StudyUserAttributeModel,
+    models.StudySystemAttributeModel,
+)
 _PARTS = (
     models.TrialValueModel,
     models.TrialIntermediateValueModel,
@@ -54,12 +65,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[1000, 3000, 10_000], help="sizes of the studies")
     parser.add_argument("--storage", metavar="URL", help="an empty database; without it, an SQLite file of each study")
+    parser.add_argument("--studies", type=int, nargs="+", help=f"instead: numbers of studies of {_TRIALS} trials each")
     given = parser.parse_args()
-    sizes = sorted(given.trials)
+    sizes, unit = sorted(given.studies or given.trials), "studies" if given.studies else "trials"
     with tempfile.TemporaryDirectory() as home:
-        rows = list(measured(Path(home), sizes, given.storage))
+        measure = measured_lists if given.studies else measured
+        rows = list(measure(Path(home), sizes, given.storage))
     say("CPU time / wall time, peak memory:")
-    say(table(["command", *(f"{number:,} trials" for number in sizes), "growth"], rows))
+    say(table(["command", *(f"{number:,} {unit}" for number in sizes), "growth"], rows))
+
+
+def measured_lists(home: Path, sizes: Sequence[int], storage: str | None = None) -> Iterator[list[str]]:
+    """Yield a row for each command on all studies of a home, as `measured` does.
+
+    Args:
+        home: Empty folder for the studies.
+        sizes: Numbers of studies, increasing.
+        storage: URL of an empty database; None for an SQLite file in the folder of each study.
+    """
+    costs: dict[str, list[Cost]] = defaultdict(list)
+    original = synthetic_study(home, trials=_TRIALS, slots=8, name="study-0", storage=storage)
+    for already, number in zip([1, *sizes], sizes, strict=False):
+        for copy in range(already, number):
+            _copy_study(original, f"study-{copy}", storage)
+        for name, command in _list_commands(home, storage).items():
+            costs[name].append(cost(command))
+    for name, each in costs.items():
+        yield [name, *map(str, each), f"{each[-1].cpu_s / each[0].cpu_s:.1f}"]
+
+
+def _list_commands(home: Path, storage: str | None) -> Mapping[str, Sequence[str]]:
+    """Return the commands to measure on all studies of a home, as lines for Python."""
+    there = ["--storage", storage] if storage else []
+    commands = {
+        "tune status": ["-m", "tuner", "status", "--home", str(home), *there],
+        "first page of the dashboard": ["-m", "benchmarks.scale_dashboard", str(home), storage or "", ""],
+    }
+    if storage is None:
+        return commands
+    backup = ["--force", "-o", str(home / "backup.db")]
+    return {
+        **commands,
+        "tune db check": ["-m", "tuner", "db", "check", *there],
+        "tune db backup": ["-m", "tuner", "db", "backup", *there, *backup],
+    }
 
 
 def measured(home: Path, sizes: Sequence[int], storage: str | None = None) -> Iterator[list[str]]:
@@ -88,6 +137,7 @@ def _commands(paths: StudyPaths, storage: str | None) -> Mapping[str, Sequence[s
         "tune export --curves": [*tune, "export", study, "--curves", str(home / "curves.parquet"), *there],
         "tune db check": [*tune, "db", "check", "--storage", url],
         "tune db backup": [*tune, "db", "backup", "--storage", url, "--force", "-o", str(home / "backup.db")],
+        "first page of the dashboard": ["-m", "benchmarks.scale_dashboard", str(home), storage or "", study],
         "resume": ["-m", "benchmarks.scale_resume", str(home), study, url],
     }
 
@@ -155,6 +205,32 @@ def _multiply(connection: sqlalchemy.Connection, study: str, trials: int) -> Non
             part: Any = model.__table__
             rows = select(part).join(trial, trial.c.trial_id == part.c.trial_id).where(is_copied)
             _insert(connection, part, rows, trial_id=shift)
+
+
+def _copy_study(original: StudyPaths, name: str, storage: str | None) -> None:
+    """Copy a study under another name, with its files."""
+    folder = original.root.with_name(name)
+    shutil.copytree(original.root, folder)
+    url = storage or sqlite_url(StudyPaths(folder).database)
+    studies, trial = models.StudyModel.__table__, models.TrialModel.__table__
+    with plain_engine(url) as engine, engine.begin() as connection:
+        if storage is None:
+            connection.execute(studies.update().values(study_name=name))
+            return
+        first = select(studies.c.study_id).where(studies.c.study_name == original.root.name)
+        study = connection.execute(first).scalar_one()
+        there = connection.execute(select(func.max(studies.c.study_id))).scalar_one() - study + 1
+        highest = connection.execute(select(func.max(trial.c.trial_id)).where(trial.c.study_id == study)).scalar_one()
+        connection.execute(studies.insert().values(study_id=study + there, study_name=name))
+        for model in _OF_STUDY:
+            rows = select(model.__table__).where(model.__table__.c.study_id == study)
+            _insert(connection, model.__table__, rows, study_id=there)
+        is_copied = trial.c.study_id == study
+        _insert(connection, trial, select(trial).where(is_copied), study_id=there, trial_id=there * highest)
+        for model in _PARTS:
+            part: Any = model.__table__
+            rows = select(part).join(trial, trial.c.trial_id == part.c.trial_id).where(is_copied)
+            _insert(connection, part, rows, trial_id=there * highest)
 
 
 def _insert(connection: sqlalchemy.Connection, into: Any, rows: Any, **shifts: int) -> None:

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from benchmarks import scale
+from tests.support.synthetic_study import synthetic_study
 from tuner.storage.database import open_storage
 from tuner.study import StoredStudy
 
@@ -42,3 +43,16 @@ def test_what_a_process_takes_is_measured_and_a_failure_is_an_error():
     assert found.cpu_s > 0
     with pytest.raises(RuntimeError, match="exit code 3"):
         scale.cost(["-c", "raise SystemExit(3)"])
+
+
+def test_many_studies_are_copies_of_one_with_their_files(tmp_path, storage):
+    original = synthetic_study(tmp_path, trials=12, slots=2, name="study-0", storage=storage)
+    for number in (1, 2):
+        scale._copy_study(original, f"study-{number}", storage)
+    found = [
+        StoredStudy.in_folder(tmp_path / name) if storage is None else StoredStudy.open(storage, name, tmp_path / name)
+        for name in ("study-0", "study-1", "study-2")
+    ]
+    assert found[0].trials()[0].facts.log != found[1].trials()[0].facts.log
+    assert [trial.curve for trial in found[0].trials()] == [trial.curve for trial in found[2].trials()]
+    assert all(study.spec.metric == "mAP50-95" for study in found)

@@ -44,6 +44,11 @@ def paths(tmp_path):
 
 @pytest.fixture
 def spec(space):
+    return study_spec(space)
+
+
+def study_spec(space):
+    """The spec of a study of this space."""
     settings = space.settings
     return StudySpec(
         space_name=space.name,

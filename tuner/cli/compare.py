@@ -63,15 +63,15 @@ def compare(
 
 def _compared(given: list[str], home: Path, storage: str | None) -> "list[ComparedStudy]":
     from tuner.report.compare.study import compared_study, labels
-    from tuner.storage.lease import holder_of
 
     if len(given) < 2:
         raise UsageError(f"`tune compare` takes two or more studies, but got only '{given[0]}'; name another.")
     opened = [_open(each, home, storage) for each in given]
     _refuse_repeated(given, [study for study, _ in opened])
     return [
-        compared_study(study, label, paths, is_driven=holder_of(study.url, study.name) is not None)
+        compared_study(recorded, label, paths, is_driven=recorded.driver is not None)
         for (study, paths), label in zip(opened, labels([paths.root for _, paths in opened]), strict=True)
+        for recorded in [study.snapshot()]
     ]
 
 

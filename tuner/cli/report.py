@@ -33,12 +33,11 @@ def report(
     from tuner.report.page.notices import stored_notice
     from tuner.report.page.page import write_images, write_page
     from tuner.report.page.study import study_page
-    from tuner.storage.lease import holder_of
 
     opened, paths = open_study(study, home, storage)
     if opened.is_ours:
-        holder, recorded = holder_of(opened.url, opened.name), opened.snapshot()
-        notice = stored_notice(recorded.trials(), None if holder is None else str(holder), datetime.now(UTC))
+        recorded = opened.snapshot()
+        notice = stored_notice(recorded.trials(), recorded.driver, datetime.now(UTC))
         content = study_page(recorded, paths, notice=notice)
     else:
         content = foreign_page(opened)

@@ -106,10 +106,9 @@ def _show(
 
     from tuner.report.status import status_of, status_table
     from tuner.report.trials import best_parameters, sorted_trials, trial_lines, trial_of
-    from tuner.storage.lease import holder_of
 
-    holder = holder_of(study.url, study.name)
-    facts = status_of(study.snapshot(), None if holder is None else str(holder))
+    recorded = study.snapshot()
+    facts = status_of(recorded, recorded.driver)
     if trial is not None:
         one = trial_of(facts, trial, paths)
         typer.echo(json.dumps(one, indent=2) if as_json else "\n".join(trial_lines(one)))

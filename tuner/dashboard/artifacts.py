@@ -38,12 +38,12 @@ def study_artifacts(facts: StudyFacts) -> tuple[Artifact, ...]:
     final_run, root = facts.final_run, facts.paths.root
     offered = [
         _report(facts),
-        *_files(root, [facts.paths.params]),
-        *_files(root, _images(root / "preview"), "preview-"),
+        *_files(facts, [facts.paths.params]),
+        *_files(facts, _images(root / "preview"), PREVIEW),
     ]
     if final_run is not None:
         results = [Path(path) for path in (final_run.checkpoint, final_run.log) if path]
-        offered += _files(root, [*results, *_images(Path(final_run.directory))], FINAL_RUN)
+        offered += _files(facts, [*results, *_images(Path(final_run.directory))], FINAL_RUN)
     return tuple(offered)
 
 
@@ -52,7 +52,7 @@ def trial_artifacts(facts: StudyFacts, trial: TrialRecord) -> tuple[Artifact, ..
     recorded = trial.facts
     files = [Path(recorded.log)] if recorded.log else []
     files += [Path(recorded.directory) / name for name in ("results.csv", "args.yaml")] if recorded.directory else []
-    return tuple(_files(facts.paths.root, files))
+    return tuple(_files(facts, files))
 
 
 def _report(facts: StudyFacts) -> Artifact:
@@ -62,7 +62,7 @@ def _report(facts: StudyFacts) -> Artifact:
 
         return io.BytesIO(render(study_page(facts, facts.paths)).encode())
 
-    key = _key(f"{facts.name}/report")
+    key = _key(facts.name, "report")
     return Artifact(key=key, name=REPORT, media_type="text/html; charset=utf-8", open=written)
 
 
@@ -73,23 +73,32 @@ def _images(folder: Path) -> list[Path]:
         return []
 
 
-def _files(root: Path, files: Iterable[Path], prefix: str = "") -> Iterator[Artifact]:
+def _files(facts: StudyFacts, files: Iterable[Path], prefix: str = "") -> Iterator[Artifact]:
     """Yield the files that exist in the folder of the study; a database may name any other file."""
-    inside = root.resolve()
+    inside = facts.paths.root.resolve()
     for file in files:
         try:
             target = file.resolve()
             if target.is_relative_to(inside) and target.is_file():
-                yield _file(target, prefix + file.name)
+                yield _file(facts.name, target, prefix + file.name)
         except (OSError, RuntimeError, ValueError):  # circular links, names that no file system takes
             continue
 
 
-def _file(path: Path, name: str) -> Artifact:
+def _file(study: str, path: Path, name: str) -> Artifact:
     guessed, _ = mimetypes.guess_type(path.name)
     media_type = _TYPES.get(path.suffix, guessed or "application/octet-stream")
-    return Artifact(key=_key(str(path)), name=name, media_type=media_type, open=lambda: path.open("rb"))
+    return Artifact(key=_key(study, str(path)), name=name, media_type=media_type, open=lambda: path.open("rb"))
 
 
-def _key(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
+def _key(study: str, text: str) -> str:
+    return key_prefix(study) + _digest(text)[:24]
+
+
+def key_prefix(study: str) -> str:
+    """Return the first digits of the keys of a study's artifacts, by which its name is found among hundreds."""
+    return _digest(study)[:8]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

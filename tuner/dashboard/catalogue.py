@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 
@@ -15,13 +15,15 @@ from tuner.dashboard.facts import read_facts
 from tuner.dashboard.own_notes import NO_NOTE, OwnNote, own_notes, own_part, save
 from tuner.dashboard.view import Numbers, StudyView, study_view, unreadable_view
 from tuner.exceptions import StorageError, TunerError
-from tuner.storage.database import sqlite_path, sqlite_url, translated
-from tuner.study import StoredStudy, StudyPaths, study_names
+from tuner.storage.database import open_storage, sqlite_path, sqlite_url, translated
+from tuner.study import StoredStudy, StudyDatabase, StudyPaths
 
 FRESH_S = 2.0
 """Age up to which a view is shown without a look at the study, in seconds."""
+_QUIET_S = 15.0
+"""The same for a study on a server that nobody drives."""
 STALE_S = 10.0
-"""Age from which a study is read again even if its files have not changed: its driver may have died."""
+"""Age from which a driven study is read again even if its files have not changed: its driver may have died."""
 _MAX_TRIALS = 1_000_000
 """Trials of a study that have numbers of their own in the dashboard."""
 _HASH_DIGITS = 5
@@ -34,16 +36,17 @@ class _Entry:
     """Study that the dashboard shows."""
 
     name: str
-    url: str
+    database: StudyDatabase
     paths: StudyPaths
     numbers: Numbers
     study: StoredStudy | None = None
+    """The study with the trials that have been read; None if it could not be read."""
     view: StudyView | None = None
     read_s: float = 0.0
     """Time of the monotonic clock at which the view was read."""
     checked_s: float = 0.0
     """Time of the monotonic clock at which the view was last known to be current."""
-    signature: Signature = field(default_factory=tuple)
+    signature: Signature | None = None
 
 
 class Catalogue:
@@ -61,7 +64,7 @@ class Catalogue:
             only: Name of the only study to show; None for all.
         """
         self._home = home.absolute()
-        self._storage = storage
+        self._shared = None if storage is None else StudyDatabase(storage)
         self._only = only
         self._entries: dict[int, _Entry] = {}
         self._found_s = -math.inf
@@ -122,9 +125,10 @@ class Catalogue:
             entry = self._entries[study]
             if entry.study is None:
                 raise KeyError(study)
+            url = entry.database.url
             entry.checked_s = entry.read_s = -math.inf
             number = None if trial is None else trial - entry.numbers.first_trial
-            with translated(entry.url), _session(entry.study) as storage:
+            with translated(url), _storage(url) as storage:
                 return _saved(storage, entry.name, number, OwnNote(version=version, text=own_part(text)))
 
     def study_number(self, name: str) -> int:
@@ -147,34 +151,36 @@ class Catalogue:
         if now - self._found_s < FRESH_S:
             return
         try:
-            urls = self._urls()
+            databases = self._databases()
         except StorageError:
             if not self._entries:
                 raise
             return  # the views say why they cannot be read
         self._found_s = now
         for number, entry in list(self._entries.items()):
-            if urls.get(entry.name) != entry.url:
-                _close(entry)
+            if entry.name not in databases or databases[entry.name].url != entry.database.url:
                 del self._entries[number]
         known = {entry.name for entry in self._entries.values()}
-        for name in sorted(set(urls) - known):
-            self._add(name, urls[name])
+        for name in sorted(set(databases) - known):
+            self._add(name, databases[name])
 
-    def _add(self, name: str, url: str) -> None:
+    def _add(self, name: str, database: StudyDatabase) -> None:
         number = _number(name)
         while number in self._entries:
             number += 1
         taken = {entry.numbers.first_trial for entry in self._entries.values()}
         first = next(place for place in range(0, _MAX_TRIALS**2, _MAX_TRIALS) if place not in taken)
         numbers = Numbers(study=number, first_trial=first)
-        self._entries[number] = _Entry(name=name, url=url, paths=StudyPaths(self._home / name), numbers=numbers)
+        self._entries[number] = _Entry(
+            name=name, database=database, paths=StudyPaths(self._home / name), numbers=numbers
+        )
 
-    def _urls(self) -> dict[str, str]:
-        found = {file.parent.name: sqlite_url(file) for file in self._home.glob("*/study.db")}
-        if self._storage is not None:
-            found |= dict.fromkeys(study_names(self._storage), self._storage)
-        return {name: url for name, url in found.items() if self._only in (None, name)}
+    def _databases(self) -> dict[str, StudyDatabase]:
+        """Return the database of each study to show."""
+        found = {file.parent.name: StudyDatabase(sqlite_url(file)) for file in self._home.glob("*/study.db")}
+        if self._shared is not None:
+            found |= dict.fromkeys(self._shared.names(), self._shared)
+        return {name: database for name, database in found.items() if self._only in (None, name)}
 
 
 def _number(name: str) -> int:
@@ -188,23 +194,30 @@ def _current(entry: _Entry) -> StudyView:
     if entry.view is not None and now - entry.checked_s < FRESH_S:
         return entry.view
     signature = _signature(entry)
-    is_same = bool(signature) and signature == entry.signature and now - entry.read_s < STALE_S
-    if entry.view is None or not is_same:
+    if entry.view is None or not _may_keep(entry, signature, now - entry.read_s):
         entry.view = _read(entry)
-        entry.read_s, entry.signature = (
-            now,
-            () if entry.study is None else signature,
-        )  # an unreadable one is tried again
+        entry.read_s, entry.signature = now, signature
     entry.checked_s = time.monotonic()
     return entry.view
 
 
-def _signature(entry: _Entry) -> Signature:
-    """Return sizes and times of the files that change with a study; nothing for a database on a server."""
-    database = sqlite_path(entry.url)
+def _may_keep(entry: _Entry, signature: Signature | None, age_s: float) -> bool:
+    """Check whether the view of an entry, read that long ago, is still true."""
+    if entry.view is None or entry.view.facts is None:  # one that could not be read is tried again
+        return False
+    is_driven = entry.view.facts.driver is not None
+    if signature is None:
+        return not is_driven and age_s < _QUIET_S
+    return signature == entry.signature and not (is_driven and age_s > STALE_S)
+
+
+def _signature(entry: _Entry) -> Signature | None:
+    """Return sizes and times of the files that change with a study; None for a database on a server."""
+    database = sqlite_path(entry.database.url)
     if database is None:
-        return ()
-    files = (database, database.with_name(f"{database.name}-wal"), entry.paths.timeline, entry.paths.params)
+        return None
+    paths = entry.paths
+    files = (database, database.with_name(f"{database.name}-wal"), paths.timeline, paths.params, paths.root)
     return tuple(_size_and_time(file) for file in files)
 
 
@@ -220,23 +233,27 @@ def _read(entry: _Entry) -> StudyView:
     try:
         if entry.study is None:
             entry.study = _opened(entry)
-        with _session(entry.study):
-            return study_view(read_facts(entry.study, entry.paths), entry.numbers)
+        return study_view(read_facts(entry.study, entry.paths), entry.numbers)
     except TunerError as error:
         problem = str(error)
     except (KeyError, TypeError, ValueError) as error:  # one damaged record must not hide the other studies
         problem = f"its record is damaged ({type(error).__name__})"
-    _close(entry)
+    finally:
+        if sqlite_path(entry.database.url) is not None:
+            entry.database.close()  # hundreds of studies must not keep hundreds of files open
+    entry.study = None
     return unreadable_view(entry.name, problem, entry.numbers)
 
 
 @contextmanager
-def _session(study: StoredStudy) -> Iterator[BaseStorage]:
-    """Use the storage of a study in this thread, and end the transaction and the session that it opens for it."""
+def _storage(url: str) -> Iterator[BaseStorage]:
+    """Open Optuna's storage to write to it."""
+    storage = open_storage(url)
     try:
-        yield study.storage
+        yield storage
     finally:
-        study.storage.remove_session()
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _saved(storage: BaseStorage, name: str, number: int | None, note: OwnNote) -> bool:
@@ -252,12 +269,4 @@ def _saved(storage: BaseStorage, name: str, number: int | None, note: OwnNote) -
 
 def _opened(entry: _Entry) -> StoredStudy:
     StudyPaths.of(entry.paths.root.parent, entry.name)  # refuses a folder that links out of the home
-    if entry.name not in study_names(entry.url):  # opening a database without tables would create them
-        raise KeyError(entry.name)
-    return StoredStudy.open(entry.url, entry.name, entry.paths.root)
-
-
-def _close(entry: _Entry) -> None:
-    if entry.study is not None:
-        entry.study.close()
-        entry.study = None
+    return StoredStudy(entry.database, entry.name, entry.paths.root)

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from tuner.comparison.record import Reevaluated, reevaluated
 from tuner.exceptions import NoSuccessfulTrialError
-from tuner.storage.lease import holder_of
 from tuner.study import Span, StoredStudy, StudyPaths, StudySnapshot, TrialRecord, read_timeline
 from tuner.training.final_run import Winner, choose_winner
 
@@ -21,14 +19,6 @@ SEARCH = "search"
 class StudyFacts(StudySnapshot):
     """State of a study with what only the dashboard shows. What takes time to derive is derived once."""
 
-    frozen: tuple[FrozenTrial, ...]
-    """The same trials as Optuna stores them."""
-    other_attributes: Mapping[str, Any]
-    """User attributes that tune did not write."""
-    system_attributes: Mapping[str, Any]
-    """Attributes of Optuna and its dashboard, such as notes that users wrote."""
-    driver: str | None
-    """Process that runs the study; None if nobody does."""
     spans: tuple[Span, ...]
     """What each slot trained and when; empty for studies of earlier versions."""
     paths: StudyPaths
@@ -71,25 +61,12 @@ def read_facts(study: StoredStudy, paths: StudyPaths) -> StudyFacts:
     Raises:
         StorageError: The database cannot be used, or its record of the study is incomplete.
     """
-    storage = study.storage
-    study_id = storage.get_study_id_from_name(study.name)
-    frozen = storage.get_all_trials(study_id, deepcopy=False)
     recorded = study.snapshot()
-    shared = {field.name: getattr(recorded, field.name) for field in fields(recorded)}
     facts = StudyFacts(
-        **{**shared, "records": recorded.records[: len(frozen)]},  # a trial may have been added in between
-        frozen=tuple(frozen),
-        other_attributes=study.other_attributes,
-        system_attributes=storage.get_study_system_attrs(study_id),
-        driver=_driver(study),
+        **{field.name: getattr(recorded, field.name) for field in fields(recorded)},
         spans=read_timeline(paths.timeline),
         paths=paths,
         url=study.url,
     )
     facts.comparison  # noqa: B018 - a damaged record must fail here, where its error is reported
     return facts
-
-
-def _driver(study: StoredStudy) -> str | None:
-    holder = holder_of(study.url, study.name)
-    return None if holder is None else str(holder)

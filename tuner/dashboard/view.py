@@ -1,9 +1,10 @@
 """Present a study to Optuna's dashboard: Optuna's record with our notes, attributes, states and files."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypedDict
 
 from optuna.study import StudyDirection
@@ -41,23 +42,69 @@ class ShownNote(TypedDict):
     body: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyView:
-    """Study as the dashboard shows it."""
+    """Study as the dashboard shows it. What only its own pages need is derived when it is asked for."""
 
     study: FrozenStudy
-    trials: tuple[FrozenTrial, ...]
-    artifacts: Mapping[str, Artifact]
-    """Artifacts of the study and its trials by their key."""
-    trial_note: Callable[[int], ShownNote]
-    """Return the note on the trial of this number in the dashboard."""
+    numbers: Numbers
+    facts: StudyFacts | None
+    """None for a study that cannot be read, which has no trials."""
+
+    @cached_property
+    def trials(self) -> tuple[FrozenTrial, ...]:
+        """Trials, ordered by number."""
+        if self.facts is None:
+            return ()
+        pairs = zip(self.facts.frozen, self.facts.records, strict=True)
+        return tuple(
+            _trial(self.facts, trial, record, self.numbers, self._of_trials[record.number]) for trial, record in pairs
+        )
+
+    @cached_property
+    def artifacts(self) -> Mapping[str, Artifact]:
+        """Artifacts of the study and its trials by their key."""
+        if self.facts is None:
+            return {}
+        everything = (study_artifacts(self.facts), *self._of_trials.values())
+        return {artifact.key: artifact for some in everything for artifact in some}
+
+    def trial(self, trial: int) -> FrozenTrial:
+        """Return the trial of this number in the dashboard.
+
+        Raises:
+            KeyError: There is none.
+        """
+        try:
+            return self.trials[trial - self.numbers.first_trial]
+        except IndexError:
+            raise KeyError(trial) from None
+
+    def trial_note(self, trial: int) -> ShownNote:
+        """Return the note on the trial of this number in the dashboard; empty in a study that cannot be read."""
+        if self.facts is None:
+            return {"version": 0, "body": ""}
+        number = trial - self.numbers.first_trial
+        written = self._own_notes.get(self.facts.frozen[number]._trial_id, NO_NOTE)
+        files = _files(self._of_trials[number], f"/artifacts/{self.numbers.study}/{trial}")
+        text = trial_note(self.facts, self.facts.records[number], files)
+        return {"version": written.version, "body": combined(text, written)}
+
+    @cached_property
+    def _of_trials(self) -> Mapping[int, tuple[Artifact, ...]]:
+        """Artifacts of each trial, by its number in the study."""
+        facts = self.facts
+        return {} if facts is None else {record.number: trial_artifacts(facts, record) for record in facts.records}
+
+    @cached_property
+    def _own_notes(self) -> Mapping[int | None, OwnNote]:
+        return {} if self.facts is None else own_notes(self.facts.system_attributes)
 
 
 def study_view(facts: StudyFacts, numbers: Numbers) -> StudyView:
     """Return the view of a study that can be read."""
-    own = own_notes(facts.system_attributes)
+    own = own_notes(facts.system_attributes).get(None, NO_NOTE)
     trials_at, offered = f"/dashboard/studies/{numbers.study}/trials", study_artifacts(facts)
-    by_trial = {record.number: trial_artifacts(facts, record) for record in facts.records}
     study = FrozenStudy(
         study_name=facts.name,
         direction=StudyDirection.MAXIMIZE,
@@ -65,29 +112,12 @@ def study_view(facts: StudyFacts, numbers: Numbers) -> StudyView:
         system_attrs={
             **_kept(facts.system_attributes),
             _METRIC_NAMES: [facts.spec.metric],
-            **_note(
-                study_note(facts, trials_at, _files(offered, f"/artifacts/{numbers.study}")), own.get(None, NO_NOTE)
-            ),
+            **_note(study_note(facts, trials_at, _files(offered, f"/artifacts/{numbers.study}")), own),
             **_listed(offered),
         },
         study_id=numbers.study,
     )
-    pairs = zip(facts.frozen, facts.records, strict=True)
-    trials = tuple(_trial(facts, trial, record, numbers, by_trial[record.number]) for trial, record in pairs)
-    everything = (offered, *by_trial.values())
-
-    def note_on(trial: int) -> ShownNote:
-        number = trial - numbers.first_trial
-        written = own.get(facts.frozen[number]._trial_id, NO_NOTE)
-        files = _files(by_trial[number], f"/artifacts/{numbers.study}/{trial}")
-        return {"version": written.version, "body": combined(trial_note(facts, facts.records[number], files), written)}
-
-    return StudyView(
-        study=study,
-        trials=trials,
-        artifacts={artifact.key: artifact for some in everything for artifact in some},
-        trial_note=note_on,
-    )
+    return StudyView(study=study, numbers=numbers, facts=facts)
 
 
 def unreadable_view(name: str, problem: str, numbers: Numbers) -> StudyView:
@@ -99,7 +129,7 @@ def unreadable_view(name: str, problem: str, numbers: Numbers) -> StudyView:
         system_attrs=_note(f"**This study cannot be read**: {escaped(problem)}"),
         study_id=numbers.study,
     )
-    return StudyView(study=study, trials=(), artifacts={}, trial_note=lambda trial: {"version": 0, "body": ""})
+    return StudyView(study=study, numbers=numbers, facts=None)
 
 
 def _trial(

@@ -11,6 +11,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.dashboard.artifacts import key_prefix
 from tuner.dashboard.catalogue import Catalogue
 from tuner.exceptions import UsageError
 
@@ -42,8 +43,7 @@ class ViewStorage(BaseStorage):
         return self._catalogue.view(study_id).study.system_attrs
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        view = self._catalogue.view_of_trial(trial_id)
-        return {trial._trial_id: trial for trial in view.trials}[trial_id]
+        return self._catalogue.view_of_trial(trial_id).trial(trial_id)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -95,7 +95,7 @@ class ViewArtifacts:
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         for view in self._catalogue.views():
-            if artifact_id in view.artifacts:
+            if artifact_id.startswith(key_prefix(view.study.study_name)) and artifact_id in view.artifacts:
                 try:
                     return view.artifacts[artifact_id].open()
                 except OSError as error:

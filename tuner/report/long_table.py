@@ -58,8 +58,24 @@ def _wrapped(text: str, width: int, console: Console) -> list[str]:
     if len(text) <= width and text.isascii():
         return [text] if text else []
     if text.isascii():
-        return textwrap.wrap(text, width)
+        return _wrapped_words(text, width)
     return [line.plain.rstrip() for line in Text(text).wrap(console, width)]
+
+
+def _wrapped_words(text: str, width: int) -> list[str]:
+    """Wrap ASCII text between its words; much faster than `textwrap`, which breaks the words that are too long."""
+    lines: list[str] = []
+    room = 0
+    for word in text.split():
+        if len(word) > width:
+            return textwrap.wrap(text, width, break_on_hyphens=False)
+        if len(word) < room:
+            lines[-1] += f" {word}"
+            room -= len(word) + 1
+        else:
+            lines.append(word)
+            room = width - len(word)
+    return lines
 
 
 def _padded(cell: str, width: int, *, right: bool) -> str:

@@ -15,8 +15,7 @@ from tuner.comparison.contest import Conclusion
 from tuner.comparison.record import reevaluated
 from tuner.exceptions import TunerError
 from tuner.storage.database import sqlite_url
-from tuner.storage.lease import holder_of
-from tuner.study import ReadableStudy, StoredStudy, StudyPaths, study_names
+from tuner.study import ReadableStudy, StoredStudy, StudyDatabase, StudyPaths
 from tuner.system.printable import printable
 from tuner.training.final_run import choose_winner
 
@@ -57,10 +56,13 @@ def summaries(home: Path, names: Sequence[str], storages: Sequence[str]) -> list
         names: Names of the studies that have a database in their folder.
         storages: URLs of databases with further studies; studies of the same name in several of them get a row each.
     """
-    shared = {(name, url) for url in storages for name in study_names(url)}
-    elsewhere = {name for name, _ in shared}
-    own = {(name, sqlite_url(StudyPaths(home.absolute() / name).database)) for name in names if name not in elsewhere}
-    return [_summary(home, name, url) for name, url in sorted(own | shared)]
+    found: list[StudySummary] = []
+    for url in dict.fromkeys(storages):
+        with StudyDatabase(url) as database:
+            found += [_summary(home, database, name) for name in database.names()]
+    elsewhere = {summary.name for summary in found}
+    found += [_own_summary(home, name) for name in names if name not in elsewhere]
+    return sorted(found, key=lambda summary: summary.name)
 
 
 def studies_facts(rows: Sequence[StudySummary]) -> dict[str, Any]:
@@ -109,16 +111,22 @@ def _age(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} d"
 
 
-def _summary(home: Path, name: str, url: str) -> StudySummary:
+def _own_summary(home: Path, name: str) -> StudySummary:
+    """Summarise a study that has a database in its folder."""
+    with StudyDatabase(sqlite_url(StudyPaths(home.absolute() / name).database)) as database:
+        try:
+            if name not in database.names():
+                return StudySummary(name=name, state="unreadable", problem="its database has no study of this name")
+        except TunerError as error:
+            return StudySummary(name=name, state="unreadable", problem=str(error))
+        return _summary(home, database, name)
+
+
+def _summary(home: Path, database: StudyDatabase, name: str) -> StudySummary:
     paths = StudyPaths(home.absolute() / name)
     try:
-        if name not in study_names(url):  # opening a database without tables would create them
-            return StudySummary(name=name, state="unreadable", problem="its database has no study of this name")
-        study = StoredStudy.open(url, name, paths.root)
-        try:
-            return summary_of(study.snapshot(), is_driven=holder_of(url, name) is not None, journal=paths.journal)
-        finally:
-            study.close()
+        recorded = StoredStudy(database, name, paths.root).snapshot()
+        return summary_of(recorded, is_driven=recorded.driver is not None, journal=paths.journal)
     except TunerError as error:
         return StudySummary(name=name, state="unreadable", problem=str(error))
     except (KeyError, TypeError, ValueError) as error:  # one damaged record must not hide the other studies

@@ -1,4 +1,4 @@
-"""Optuna's storage in a relational database, reading whole studies many times faster.
+"""Read whole studies from Optuna's tables, many times faster than Optuna does.
 
 Optuna makes an object of SQLAlchemy's of every row: of each value, parameter and attribute of each trial. For studies
 with thousands of trials, that takes most of the time of a command. Here, plain rows of the same tables are read, with
@@ -6,18 +6,26 @@ one query for each table.
 """
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Set
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, inspect, select, text
 
+from tuner.system.garbage import collection_paused
+
+_REVISIONS = ("revision", "down_revision")
+"""Names of a version of the tables and of the one before it, in Alembic's scripts."""
 _MOST_NAMED = 500
 """Maximum number of trials that a query names one by one; databases limit it."""
 
@@ -47,15 +55,8 @@ class BulkReadingStorage(RDBStorage):
         with self.engine.connect() as connection:
             if connection.execute(select(_STUDY.c.study_id).where(_STUDY.c.study_id == study_id)).first() is None:
                 raise KeyError(f"There is no study with the id {study_id}.")
-            wanted = (_TRIAL.c.study_id == study_id) & _selected(named, trial_id_greater_than)
-            trials = connection.execute(select(_TRIAL).where(wanted).order_by(_TRIAL.c.trial_id)).all()
-            parts = {part: _read(connection, part, wanted) for part in (_VALUES, _CURVE, _PARAMS, _USER, _SYSTEM)}
-        return [
-            _trial(row, parts)
-            for row in trials
-            if (states is None or row.state in states)
-            and (row.trial_id > trial_id_greater_than or row.trial_id in named)
-        ]
+            trials = read_trials(connection, study_id, named, above=trial_id_greater_than)
+        return [trial for trial in trials if states is None or trial.state in states]
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -64,7 +65,83 @@ class BulkReadingStorage(RDBStorage):
         return self._get_trials(study_id, states, set(), -1)
 
 
+class StudyRow(NamedTuple):
+    """A study without its trials."""
+
+    study_id: int
+    directions: tuple[StudyDirection, ...]
+    user_attributes: dict[str, Any]
+    system_attributes: dict[str, Any]
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Names of what is optimised; empty if they are not recorded."""
+        return list(self.system_attributes.get(_SYSTEM_ATTR_METRIC_NAMES) or ())
+
+
+def names_with(connection: Connection, key: str) -> set[str]:
+    """Return the names of the studies that have a user attribute of this name."""
+    attribute = models.StudyUserAttributeModel.__table__
+    query = select(_STUDY.c.study_name).join(attribute, attribute.c.study_id == _STUDY.c.study_id)
+    return set(connection.execute(query.where(attribute.c.key == key)).scalars())
+
+
+def has_studies(engine: Engine) -> bool:
+    """Check whether a database has Optuna's tables."""
+    return inspect(engine).has_table(_STUDY.name)
+
+
+def has_newest_tables(engine: Engine) -> bool:
+    """Check without Alembic whether the tables have the version that this Optuna needs; False if that is unknown."""
+    versions = Path(models.__file__).with_name("alembic") / "versions"
+    scripts = "".join(script.read_text(encoding="utf-8") for script in versions.glob("*.py"))
+    newest, older = (set(re.findall(rf'^{name} = "(.+)"$', scripts, re.MULTILINE)) for name in _REVISIONS)
+    if not inspect(engine).has_table("alembic_version"):
+        return False
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    return set(found) == newest - older
+
+
+def read_study(connection: Connection, name: str) -> StudyRow | None:
+    """Return the study of this name with its attributes; None if there is none."""
+    number = connection.execute(select(_STUDY.c.study_id).where(_STUDY.c.study_name == name)).scalar()
+    if number is None:
+        return None
+    directions = _of_study(models.StudyDirectionModel, number, "direction").order_by("objective")
+    user, system = (
+        {key: json.loads(value) for key, value in connection.execute(_of_study(model, number, "key", "value_json"))}
+        for model in (models.StudyUserAttributeModel, models.StudySystemAttributeModel)
+    )
+    return StudyRow(number, tuple(connection.execute(directions).scalars()), user, system)
+
+
+def read_trials(
+    connection: Connection, study_id: int, named: Set[int] = frozenset(), *, above: int = -1
+) -> list[FrozenTrial]:
+    """Return trials of a study, ordered by their ids; always new objects.
+
+    Args:
+        connection: Connection to the database.
+        study_id: Optuna's number of the study.
+        named: Ids to return even if they are not above the limit.
+        above: Limit of the other ids.
+    """
+    wanted = (_TRIAL.c.study_id == study_id) & _selected(named, above)
+    with collection_paused():
+        trials = connection.execute(select(_TRIAL).where(wanted).order_by(_TRIAL.c.trial_id)).all()
+        parts = {part: _read(connection, part, wanted) for part in (_VALUES, _CURVE, _PARAMS, _USER, _SYSTEM)}
+        return [_trial(row, parts) for row in trials if row.trial_id > above or row.trial_id in named]
+
+
 _STUDY, _TRIAL = models.StudyModel.__table__, models.TrialModel.__table__
+
+
+def _of_study(model: Any, study_id: int, *columns: str) -> Select[Any]:
+    """Return the query for columns of the rows that belong to a study."""
+    table = model.__table__
+    return select(*(table.c[column] for column in columns)).where(table.c.study_id == study_id)
+
 
 _distribution: Callable[[str], BaseDistribution] = cache(json_to_distribution)
 
@@ -108,7 +185,7 @@ _USER = _Part(models.TrialUserAttributeModel, "key", ("value_json",), "key", jso
 _SYSTEM = _Part(models.TrialSystemAttributeModel, "key", ("value_json",), "key", json.loads)
 
 
-def _selected(named: set[int], above: int) -> Any:
+def _selected(named: Set[int], above: int) -> Any:
     """Return the condition on the ids: above the limit, or named; too many are named by their lowest id."""
     if len(named) > _MOST_NAMED:
         return _TRIAL.c.trial_id >= min(named)

@@ -22,7 +22,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
 from tuner.exceptions import StorageError, UsageError
-from tuner.storage.bulk_reading import BulkReadingStorage
+from tuner.storage.bulk_reading import BulkReadingStorage, has_newest_tables, has_studies
 from tuner.system.filesystems import file_system, is_network
 
 _BUSY_TIMEOUT_S = 60
@@ -125,6 +125,42 @@ def plain_engine(url: str) -> Iterator[sqlalchemy.Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def reading_engine(url: str) -> sqlalchemy.Engine | None:
+    """Open an SQLAlchemy engine to read the studies of a database; create and change nothing.
+
+    Optuna's storage is not opened, because this imports Alembic to check the version of the tables.
+
+    Returns:
+        None if the database has no tables of Optuna: nobody has started a study there.
+
+    Raises:
+        UsageError: The URL is not a database URL.
+        StorageError: The database cannot be used; the message contains a remedy.
+    """
+    with translated(url):
+        path = sqlite_path(url)
+        if path is not None:
+            if not path.exists():
+                return None
+            _refuse_network(path)
+            with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
+                _refuse_damaged(connection)
+        engine = sqlalchemy.create_engine(parsed_url(url), **_engine_options(url))
+        try:
+            if not has_studies(engine):
+                engine.dispose()
+                return None
+            if not has_newest_tables(engine):
+                with existing_storage(url) as storage:
+                    problem = schema_problem(storage, url)
+                if problem:
+                    raise StorageError(problem)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
 
 
 @contextlib.contextmanager
@@ -296,11 +332,14 @@ def network_problem(path: Path, kind: str) -> str:
 
 def _prepare_sqlite(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
-        # Refuse a damaged file now: writing would damage it further. Takes milliseconds at a study's size.
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(f"malformed: {found}")
+        _refuse_damaged(connection)  # writing would damage it further
         _enable_wal(connection)
+
+
+def _refuse_damaged(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]  # takes milliseconds at a study's size
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"malformed: {found}")
 
 
 def _enable_wal(connection: sqlite3.Connection) -> None:

@@ -249,7 +249,13 @@ def _try(
 
 def holder_of(url: str, study: str) -> Holder | None:
     """Return the lease holder recorded in the database; None if there is no holder, or it is certainly dead."""
-    beat = last_beat(url, study)
+    with translated(url), plain_engine(url) as engine, engine.connect() as connection:
+        return holder_in(connection, study)
+
+
+def holder_in(connection: sqlalchemy.Connection, study: str) -> Holder | None:
+    """Return the lease holder recorded in a database, as `holder_of` does; call it inside `translated`."""
+    beat = _beat_in(connection, study)
     return None if beat is None or beat.holder.is_surely_dead() else beat.holder
 
 
@@ -268,11 +274,14 @@ def last_beat(url: str, study: str) -> Beat | None:
     Raises:
         StorageError: The database cannot be used.
     """
-    with translated(url), plain_engine(url) as engine:
-        if not sqlalchemy.inspect(engine).has_table(_LEASES.name):
-            return None
-        with engine.begin() as connection:
-            row = connection.execute(_LEASES.select().where(_LEASES.c.study == study)).first()
+    with translated(url), plain_engine(url) as engine, engine.connect() as connection:
+        return _beat_in(connection, study)
+
+
+def _beat_in(connection: sqlalchemy.Connection, study: str) -> Beat | None:
+    if not sqlalchemy.inspect(connection).has_table(_LEASES.name):
+        return None
+    row = connection.execute(_LEASES.select().where(_LEASES.c.study == study)).first()
     return None if row is None or row.token == "" else Beat(_holder(row.holder), row.token, row.beats)
 
 

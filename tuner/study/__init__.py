@@ -1,9 +1,9 @@
 """Record the results of a search; the only access to the database that stores them.
 
 A study is an Optuna study in a relational database, so Optuna's own tools and dashboard can read it. `StoredStudy`
-reads a study from the database. `StudySession` is a study that this process drives. It works on a copy in memory. Every
-change goes through a journal on the local disk into the database, in order and exactly once, even if the database is
-unreachable for a while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
+reads a study from its `StudyDatabase`. `StudySession` is a study that this process drives. It works on a copy in
+memory. Every change goes through a journal on the local disk into the database, in order and exactly once, even if the
+database is unreachable for a while. Only the holder of the study's lease (see `tuner.storage.lease`) drives it.
 """
 
 from tuner.study._epoch_records import epoch_records
@@ -25,7 +25,7 @@ from tuner.study._paths import StudyPaths, checked_study_name
 from tuner.study._places import content_changes, place_problem
 from tuner.study._records import Proposal, ReadableStudy, StudySpec, TrialRecord, best_trial
 from tuner.study._snapshot import StudySnapshot
-from tuner.study._stored_study import Objective, StoredStudy, study_names
+from tuner.study._stored_study import Objective, StoredStudy, StudyDatabase
 from tuner.study._study_session import StudySession
 from tuner.study._timeline import DECIDED, INTERRUPTED, LOST, OpenSpan, Span, Timeline, read_timeline
 
@@ -46,6 +46,7 @@ __all__ = [
     "SharingFacts",
     "Span",
     "StoredStudy",
+    "StudyDatabase",
     "StudyPaths",
     "StudySession",
     "StudySnapshot",
@@ -63,5 +64,4 @@ __all__ = [
     "other_attributes",
     "place_problem",
     "read_timeline",
-    "study_names",
 ]

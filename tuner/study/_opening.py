@@ -12,11 +12,11 @@ from optuna.storages import RDBStorage
 from tuner.exceptions import StorageError, StudyChangedError, UsageError
 from tuner.storage.database import open_storage, sqlite_path, translated
 from tuner.storage.lease import Lease
+from tuner.study._attributes import SPEC, StudyAttributes, foreign
 from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal
 from tuner.study._places import kept
 from tuner.study._records import StudySpec
-from tuner.study._stored_study import SPEC, foreign, spec_of
 from tuner.study._study_session import StudySession
 from tuner.study._witness import Witness
 from tuner.study._writer import Writer
@@ -70,7 +70,8 @@ def driven_study(
 
     witness = _witness(journal, lease.url)
     writer = Writer(backlog, lease, carry_out, on_event, witness.taken)
-    study = StudySession(lease, spec_of(stored, journal.parent), trials, attributes, writer, journal.parent)
+    known = StudyAttributes(name=lease.study, stored=attributes, folder=journal.parent)
+    study = StudySession(lease, known, trials, writer)
     try:
         yield study
         if witness.taken() is not None:

@@ -41,7 +41,7 @@ def found(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         inside = place.removeprefix(_HERE)
         return str(folder) if inside == "." else f"{root}{inside}"
 
-    return {name: _each(fact, absolute) if name in _FACTS else fact for name, fact in facts.items()}
+    return {**facts, **{name: _each(facts[name], absolute) for name in _FACTS if name in facts}}
 
 
 def _each(fact: Any, change: Any) -> Any:

@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
@@ -18,12 +17,22 @@ from tuner.contract import ParamValue
 from tuner.exceptions import StorageError
 from tuner.storage.database import masked
 from tuner.storage.lease import Lease
+from tuner.study._attributes import (
+    ARTIFACTS,
+    COMMAND,
+    FINAL_RUN,
+    PROFILING,
+    REEVALUATION,
+    SEARCHED,
+    SPEC,
+    StudyAttributes,
+)
 from tuner.study._changes import Change
 from tuner.study._facts import NO_FACTS, FinalRunFacts, ProfilingFacts, TrialFacts, jsonable
 from tuner.study._places import found, kept, renewed
 from tuner.study._records import Proposal, StudySpec, TrialRecord, trial_record
-from tuner.study._stored_study import ARTIFACTS, COMMAND, FINAL_RUN, PROFILING, REEVALUATION, SEARCHED, SPEC
 from tuner.study._writer import Writer
+from tuner.system.garbage import collection_paused
 
 if TYPE_CHECKING:  # reading a study needs no space
     from tuner.space import Space
@@ -49,34 +58,26 @@ class StudySession:
     StudyChangedError, StudyLockedError (the lease was lost) or MachineError (the disk is full).
     """
 
-    def __init__(
-        self,
-        lease: Lease,
-        spec: StudySpec,
-        trials: list[FrozenTrial],
-        attributes: Mapping[str, Any],
-        writer: Writer,
-        folder: Path,
-    ) -> None:
-        self._folder = folder
+    def __init__(self, lease: Lease, attributes: StudyAttributes, trials: list[FrozenTrial], writer: Writer) -> None:
+        self._folder = attributes.folder
         self._name = lease.study
         self._url = lease.url
-        self._spec = spec
-        stored = attributes.get(FINAL_RUN)
-        self._final_run = FinalRunFacts.decode(found(stored, folder)) if stored else None
-        self._reevaluation = dict(attributes.get(REEVALUATION, {}))
-        self._searched_s = float(attributes.get(SEARCHED, 0.0))
-        self._profiling = ProfilingFacts.decode(attributes.get(PROFILING, {}))
-        self._command = tuple(attributes.get(COMMAND, ()))
-        self._artifacts = dict(attributes.get(ARTIFACTS, {}))
+        self._spec = attributes.spec
+        self._final_run = attributes.final_run
+        self._reevaluation = attributes.reevaluation
+        self._searched_s = attributes.searched_s
+        self._profiling = attributes.profiling
+        self._command = attributes.command
+        self._artifacts = attributes.artifacts
         self._writer = writer
         self._changing = threading.RLock()
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(storage=self._memory, study_name=lease.study, direction="maximize")
-        self._ids = [
-            self._memory.create_new_trial(self._study._study_id, cast(FrozenTrial, _Own(trial))) for trial in trials
-        ]
-        self._records = [self._record_of(trial) for trial in trials]
+        with collection_paused():
+            self._ids = [
+                self._memory.create_new_trial(self._study._study_id, cast(FrozenTrial, _Own(trial))) for trial in trials
+            ]
+            self._records = [self._record_of(trial) for trial in trials]
 
     @property
     def name(self) -> str:

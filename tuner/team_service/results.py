@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,8 +56,7 @@ class Results:
         Raises:
             NoSuccessfulTrialError: There is none yet.
         """
-        with self._studies.opened(row) as opened:
-            recorded = opened.study.snapshot()
+        recorded = self._studies.snapshot(row)
         winner = choose_winner(recorded)
         return {
             "study": row.name,
@@ -75,8 +73,7 @@ class Results:
         Raises:
             NoSuccessfulTrialError: There is no winner yet.
         """
-        with self._studies.opened(row) as opened:
-            recorded = opened.study.snapshot()
+        recorded = self._studies.snapshot(row)
         winner = choose_winner(recorded)
         return params_yaml(recorded, winner, length_of_full_run(recorded, winner))
 
@@ -93,28 +90,27 @@ class Results:
         return self._reports.get(_key(rows), _age_s(rows), lambda: self._rendered_comparison(rows))
 
     def _read_status(self, row: Row) -> dict[str, Any]:
-        with self._studies.opened(row) as opened:
-            return status_of(opened.study.snapshot(), opened.driver)
+        recorded = self._studies.snapshot(row)
+        return status_of(recorded, recorded.driver)
 
     def _rendered_report(self, row: Row) -> str:
-        with self._pages, self._studies.opened(row) as opened:
-            recorded = opened.study.snapshot()
-            notice = stored_notice(recorded.trials(), opened.driver, datetime.now(UTC))
-            return render(study_page(recorded, opened.paths, notice=notice))
+        with self._pages:
+            recorded = self._studies.snapshot(row)
+            notice = stored_notice(recorded.trials(), recorded.driver, datetime.now(UTC))
+            return render(study_page(recorded, self._studies.paths(row), notice=notice))
 
     def _rendered_comparison(self, rows: Sequence[Row]) -> str:
         with self._pages:
             return render(comparison_page(self._compared(rows)))
 
     def _compared(self, rows: Sequence[Row]) -> Comparison:
-        with ExitStack() as stack:
-            opened = [(row, stack.enter_context(self._studies.opened(row))) for row in rows]
-            return comparison_of(
-                [
-                    compared_study(each.study.snapshot(), row.name, each.paths, is_driven=each.driver is not None)
-                    for row, each in opened
-                ]
-            )
+        read = [(row, self._studies.snapshot(row)) for row in rows]
+        return comparison_of(
+            [
+                compared_study(recorded, row.name, self._studies.paths(row), is_driven=recorded.driver is not None)
+                for row, recorded in read
+            ]
+        )
 
 
 def _key(rows: Sequence[Row]) -> str:

@@ -11,8 +11,7 @@ from starlette.exceptions import HTTPException
 
 from tuner.exceptions import StorageError, TunerError
 from tuner.storage.database import sqlite_url
-from tuner.storage.lease import holder_of
-from tuner.study import StoredStudy, StudyPaths, checked_study_name, study_names
+from tuner.study import StoredStudy, StudyDatabase, StudyPaths, StudySnapshot, checked_study_name
 from tuner.study_queue.entries import Entry
 from tuner.study_queue.table import QueueTable
 from tuner.team_service.fresh import Fresh
@@ -67,16 +66,6 @@ class Row:
         }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenedStudy:
-    """A study that is being read."""
-
-    study: StoredStudy
-    paths: StudyPaths
-    driver: str | None
-    """Process that drives it, for people; None if there is none."""
-
-
 class Studies:
     """All studies. Every method raises StorageError if the database does not answer."""
 
@@ -85,7 +74,8 @@ class Studies:
         self._settings = settings
         self._table = table
         self._entries: Fresh[Mapping[str, list[Entry]]] = Fresh()
-        self._places: Fresh[Mapping[str, str]] = Fresh()
+        self._databases: Fresh[Mapping[str, StudyDatabase]] = Fresh()
+        self._shared = None if settings.storage is None else StudyDatabase(settings.storage)
         self._progress: Fresh[Progress | None] = Fresh(most=10_000)
 
     def rows(self, user: User) -> list[Row]:
@@ -94,7 +84,7 @@ class Studies:
         A list of very many is read in parts, the oldest part first. The others are shown as they were when last read.
         """
         until_s = time.monotonic() + _READING_S
-        names = sorted(set(self._submitted()) | set(self._urls()), key=self._progress.read_s)
+        names = sorted(set(self._submitted()) | set(self._recorded()), key=self._progress.read_s)
         found = [self._row(user, name, may_read=time.monotonic() < until_s) for name in names]
         return sorted((row for row in found if row is not None), key=lambda row: (row.is_over, row.name))
 
@@ -116,55 +106,50 @@ class Studies:
 
     def exists(self, name: str) -> bool:
         """Check whether a study of this name was submitted or recorded by anybody."""
-        return self.owner_of(name) is not None or name in self._read_urls()
+        return self.owner_of(name) is not None or name in self._read_recorded()
 
-    @contextlib.contextmanager
-    def opened(self, row: Row) -> Iterator[OpenedStudy]:
-        """Open the record of a study for reading.
+    def paths(self, row: Row) -> StudyPaths:
+        """Return the paths of a study."""
+        return StudyPaths.of(self._settings.home, row.name)
+
+    def snapshot(self, row: Row) -> StudySnapshot:
+        """Read the record of a study.
 
         Raises:
             HTTPException: 404 its driver has not created it yet.
         """
-        url = self._urls().get(row.name)
-        if url is None or row.progress is None:
+        database = self._recorded().get(row.name)
+        if database is None or row.progress is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, "The study has no record yet; its driver creates it.")
-        paths = StudyPaths.of(self._settings.home, row.name)
-        study = StoredStudy.open(url, row.name, paths.root)
-        try:
-            holder = holder_of(url, row.name)
-            yield OpenedStudy(study=study, paths=paths, driver=None if holder is None else str(holder))
-        finally:
-            study.close()
+        with self._kept_open(database):
+            return StoredStudy(database, row.name, self.paths(row).root).snapshot()
 
     def _row(self, user: User, name: str, *, may_read: bool) -> Row | None:
         """Return a study; None if there is none that the user may see. Unless it may be read, show what is known."""
-        mine, url = self._submitted().get(name, []), self._urls().get(name)
+        mine, database = self._submitted().get(name, []), self._recorded().get(name)
         entry, owner = (mine[-1], mine[0].submission.owner) if mine else (None, None)
-        if (entry is None and url is None) or not user.may_see(owner, is_private=self._settings.is_private):
+        if (entry is None and database is None) or not user.may_see(owner, is_private=self._settings.is_private):
             return None
-        progress = None if url is None else self._progress.known(name)
-        if url is not None and may_read:
+        progress = None if database is None else self._progress.known(name)
+        if database is not None and may_read:
             is_active = (entry is not None and not entry.state.is_over) or _is_running(progress)
-            progress = self._progress_of(name, url, FRESH_S if is_active else _QUIET_S)
+            progress = self._progress_of(name, database, FRESH_S if is_active else _QUIET_S)
         return Row(name=name, owner=owner, entry=entry, progress=progress)
 
-    def _progress_of(self, name: str, url: str, age_s: float) -> Progress | None:
-        return self._progress.get(name, age_s, lambda: self._read_progress(name, url))
+    def _progress_of(self, name: str, database: StudyDatabase, age_s: float) -> Progress | None:
+        return self._progress.get(name, age_s, lambda: self._read_progress(name, database))
 
-    def _read_progress(self, name: str, url: str) -> Progress | None:
+    def _read_progress(self, name: str, database: StudyDatabase) -> Progress | None:
         """Read a study. What is wrong with one study must not hide the others, but a database that is away must."""
         try:
-            if name not in study_names(url):  # opening a database without tables would create them
-                return None
-            paths = StudyPaths.of(self._settings.home, name)
-            study = StoredStudy.open(url, name, paths.root)
-            try:
-                is_driven = holder_of(url, name) is not None
-                return progress_of(study.snapshot(), is_driven=is_driven, journal=paths.journal)
-            finally:
-                study.close()
+            with self._kept_open(database):
+                if database is not self._shared and name not in database.names():
+                    return None
+                paths = StudyPaths.of(self._settings.home, name)
+                recorded = StoredStudy(database, name, paths.root).snapshot()
+                return progress_of(recorded, is_driven=recorded.driver is not None, journal=paths.journal)
         except StorageError as error:
-            if url == self._settings.storage:
+            if database is self._shared:
                 raise
             return unreadable(str(error))
         except TunerError as error:
@@ -186,15 +171,25 @@ class Studies:
             found.setdefault(entry.submission.study, []).append(entry)
         return found
 
-    def _urls(self) -> Mapping[str, str]:
-        return self._places.get("all", FRESH_S, self._read_urls)
+    @contextlib.contextmanager
+    def _kept_open(self, database: StudyDatabase) -> Iterator[None]:
+        """Keep connections to the shared database open after the block, and close those to a study's own file."""
+        try:
+            yield
+        finally:
+            if database is not self._shared:
+                database.close()
 
-    def _read_urls(self) -> Mapping[str, str]:
+    def _recorded(self) -> Mapping[str, StudyDatabase]:
+        return self._databases.get("all", FRESH_S, self._read_recorded)
+
+    def _read_recorded(self) -> Mapping[str, StudyDatabase]:
         """Return the databases of the recorded studies by name; names that no study can have are left out."""
-        found = {file.parent.name: sqlite_url(file) for file in self._settings.home.absolute().glob("*/study.db")}
-        if self._settings.storage is not None:
-            found |= dict.fromkeys(study_names(self._settings.storage), self._settings.storage)
-        return {name: url for name, url in found.items() if _is_name(name)}
+        files = self._settings.home.absolute().glob("*/study.db")
+        found = {file.parent.name: StudyDatabase(sqlite_url(file)) for file in files}
+        if self._shared is not None:
+            found |= dict.fromkeys(self._shared.names(), self._shared)
+        return {name: database for name, database in found.items() if _is_name(name)}
 
 
 def _is_name(name: str) -> bool:

@@ -1,12 +1,15 @@
 """A table of many rows: aligned columns, the last one wrapped below itself."""
 
+import textwrap
 from io import StringIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from tuner.report.long_table import LongTable
+from tuner.report.long_table import LongTable, _wrapped_words
 
 HEADER = ("trial", "state", "why")
 RIGHT = frozenset({"trial"})
@@ -66,3 +69,9 @@ def test_the_header_is_bold_on_a_terminal_alone():
 
 def test_a_table_without_rows_is_its_header():
     assert lines([])[:2] == ["trial  state  why", "after"]
+
+
+@given(st.lists(st.text("abc,.:", min_size=1, max_size=12), max_size=30), st.integers(12, 40))
+def test_words_are_wrapped_as_textwrap_wraps_them(words, width):
+    text = " ".join(words)
+    assert _wrapped_words(text, width) == textwrap.wrap(text, width)

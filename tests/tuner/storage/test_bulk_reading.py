@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import RDBStorage, get_storage
 from optuna.trial import TrialState, create_trial
 
-from tuner.storage.bulk_reading import _MOST_NAMED, BulkReadingStorage
+from tuner.storage.bulk_reading import _MOST_NAMED, BulkReadingStorage, names_with, read_study
 
 DISTRIBUTIONS = {
     "lr0": FloatDistribution(1e-5, 0.1, log=True),
@@ -133,3 +133,16 @@ def test_the_storage_that_is_opened_is_ours(tmp_path):
     storage = open_storage(f"sqlite:///{tmp_path}/s.db")
     assert isinstance(storage, BulkReadingStorage)
     assert get_storage(storage)._backend is storage, "Optuna wraps it in its cache"
+
+
+def test_a_study_and_its_attributes_are_those_that_optuna_reads(both):
+    stock, ours, study = both
+    stock.set_study_user_attr(study, "note", {"é": [1, None]})
+    with ours.engine.connect() as connection:
+        found = read_study(connection, "mine")
+        assert read_study(connection, "none") is None
+        assert names_with(connection, "note") == {"mine"}
+    assert found.study_id == study
+    assert list(found.directions) == stock.get_study_directions(study)
+    assert found.user_attributes == stock.get_study_user_attrs(study)
+    assert found.system_attributes == stock.get_study_system_attrs(study)

@@ -16,10 +16,11 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from tests.tuner.conftest import SPACE
+from tests.tuner.conftest import SPACE, study_spec
 from tuner.exceptions import StudyChangedError
 from tuner.space import parse_space
 from tuner.study import FailedAttempt, FinalRunFacts, StudySession, TrialFacts
+from tuner.study._attributes import StudyAttributes
 from tuner.study._changes import Change, Replica
 
 SMALL = parse_space(SPACE, name="small", file="small.yaml")
@@ -75,8 +76,9 @@ def new_study(storage):
     return optuna.create_study(storage=storage, study_name=uuid4().hex, direction="maximize").study_name
 
 
-def in_memory(writer, spec=None):
-    return StudySession(SimpleNamespace(study="s", url="sqlite:///none"), spec, [], {}, writer, Path("/s"))
+def in_memory(writer, trials=()):
+    attributes = StudyAttributes(name="s", stored={"spec": dataclasses.asdict(study_spec(SMALL))}, folder=Path("/s"))
+    return StudySession(SimpleNamespace(study="s", url="sqlite:///none"), attributes, list(trials), writer)
 
 
 def proposed(number=0, **more):
@@ -276,9 +278,7 @@ def test_a_trial_that_was_enqueued_is_taken_up_wherever_its_driver_dies(storage,
     study = optuna.load_study(storage=storage, study_name=name)
     study.enqueue_trial({"lr0": 0.5})
     writer = Kept()
-    ours = StudySession(
-        SimpleNamespace(study="s", url="sqlite:///none"), None, study.get_trials(), {}, writer, Path("/s")
-    )
+    ours = in_memory(writer, study.get_trials())
     proposal = ours.propose(RandomSampler(seed=0), SMALL)
     assert (proposal.number, proposal.params["lr0"]) == (0, 0.5)
     assert [t.state for t in ours.trials()] == [TrialState.RUNNING]

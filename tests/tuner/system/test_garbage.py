@@ -1,0 +1,41 @@
+"""Python's search for garbage is paused within blocks that may overlap."""
+
+import gc
+import threading
+
+from tuner.system.garbage import collection_paused
+
+
+def test_it_is_paused_until_the_last_of_several_blocks_ends():
+    assert gc.isenabled()
+    first, second = collection_paused(), collection_paused()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not gc.isenabled()
+    second.__exit__(None, None, None)
+    assert gc.isenabled()
+
+
+def test_blocks_of_several_threads_leave_it_as_it_was():
+    def pause():
+        for _ in range(200):
+            with collection_paused():
+                assert not gc.isenabled()
+
+    threads = [threading.Thread(target=pause) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert gc.isenabled()
+
+
+def test_one_that_was_off_stays_off():
+    gc.disable()
+    try:
+        with collection_paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
