@@ -13,6 +13,7 @@ from tuner.system.printable import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tuner.decisions.strategies import Limits
     from tuner.simulation.tables import CurveTable
 
 
@@ -26,6 +27,12 @@ def simulate(
     ] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Trials to run at once.")] = 4,
     budget: Annotated[float, typer.Option(help="Search budget: worker time in full runs of average cost.")] = 20.0,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials, as of `tune run`; default: only the budget ends it.")
+    ] = None,
+    validate_every_epoch: Annotated[
+        bool, typer.Option("--validate-every-epoch", help="Know the metric after every epoch, not only at rungs.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for the proposals.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the values as JSON.")] = False,
 ) -> None:
@@ -36,7 +43,7 @@ def simulate(
 
     Examples:
 
-        tune simulate --curves detector.parquet --workers 1000 --budget 200
+        tune simulate --curves detector.parquet --workers 1000 --trials 3000 --budget 1000
 
         tune simulate --curves taskset.npz --strategy asha-stopping --seed 3 --json
     """
@@ -52,8 +59,14 @@ def simulate(
     if not 0 < budget < float("inf"):
         raise UsageError(f"--budget must be above 0 full runs, but got {budget:g}; 20 is usual.")
     table = _loaded(curves)
-    pool = Pool(table)
-    search = SimulatedSearch(table, pool, strategy, seed=seed)
+    search = SimulatedSearch(
+        table,
+        Pool(table),
+        strategy,
+        seed=seed,
+        limits=_limits(table, trials),
+        validate_every_epoch=validate_every_epoch,
+    )
     values = measures(table, replay(table, search, workers=workers, budget=budget))
     if as_json:
         typer.echo(json.dumps(values))
@@ -69,6 +82,19 @@ def _loaded(path: Path) -> "CurveTable":
     from tuner.curve_table.reader import read_curves  # pyarrow takes a while to import
 
     return read_curves(path)
+
+
+def _limits(table: "CurveTable", trials: int | None) -> "Limits | None":
+    from tuner.decisions.strategies import Limits
+
+    if trials is None:
+        return None
+    if trials > table.num_configurations:
+        raise UsageError(
+            f"--trials must be at most {table.num_configurations}, the number of configurations in the table, "
+            f"but got {trials}; choose a smaller number."
+        )
+    return Limits(trials=trials)
 
 
 def _shown(table: "CurveTable", strategy: str, workers: int, budget: float, values: dict[str, Any]) -> "Table":

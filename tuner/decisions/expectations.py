@@ -57,7 +57,12 @@ class Expectations:
 
 def expectations(history: History, rungs: Rungs) -> Expectations:
     """Return the expected final results of all trials."""
-    return history.derived(rungs, lambda: _expectations(history, rungs))
+    known = history.derived(rungs, lambda: _expectations(history, rungs))
+    begun = len(history) - len(known.mean)
+    if not begun:
+        return known
+    mean, variance = np.append(known.mean, np.full(begun, np.nan)), np.append(known.variance, np.zeros(begun))
+    return Expectations(mean, variance, known.at_rung)
 
 
 def normal_scores(values: Floats) -> Floats:

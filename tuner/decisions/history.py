@@ -104,7 +104,6 @@ class History:
         self._losses[number] = np.nan
         self._reached[number] = 0
         self._status[number] = Status.RUNNING
-        self._derived.clear()
         return number
 
     def report(self, trial: int, epoch: int, value: float) -> None:
@@ -120,11 +119,16 @@ class History:
 
     def set_status(self, trial: int, status: Status) -> None:
         """Change the status of a trial."""
+        if Status.LOST in (status, self._status[trial]):
+            self._derived.clear()
         self._status[trial] = status
-        self._derived.clear()
 
     def derived(self, key: Hashable, value: Callable[[], _Derived]) -> _Derived:
-        """Return a value that is a function of this history, computed once until the history changes."""
+        """Return a value that is a function of the results, computed once until one changes.
+
+        Results are the metrics, the losses and the lost trials. A trial that begins has none, so the value may be about
+        fewer trials than the history.
+        """
         if key not in self._derived:
             self._derived[key] = value()
         found: _Derived = self._derived[key]

@@ -117,9 +117,10 @@ class Promotion:
 
     def resumed(self, history: History) -> int | None:
         for rung in reversed(self.rungs.epochs):
-            for trial in self._ahead(history, rung):
-                if history.status[trial] == Status.PAUSED and history.reached[trial] == rung:
-                    return int(trial)
+            ahead = self._ahead(history, rung)
+            resumable = ahead[(history.status[ahead] == Status.PAUSED) & (history.reached[ahead] == rung)]
+            if len(resumable):
+                return int(resumable[0])
         return None
 
     def verdict(self, history: History, trial: int, epoch: int) -> RungDecision:
@@ -127,24 +128,29 @@ class Promotion:
             return GoOn()
         if trial in self._ahead(history, epoch):
             return GoOn()
-        reason = self._hopeless_at(history, trial, epoch)
+        reason = self._hopeless_at(history, np.array([trial]), epoch).get(trial)
         return Pause() if reason is None else Stop(reason=reason)
 
     def hopeless(self, history: History) -> Mapping[int, str]:
-        paused = np.flatnonzero(history.status == Status.PAUSED)
-        reasons = ((int(t), self._hopeless_at(history, int(t), int(history.reached[t]))) for t in paused)
-        return {trial: reason for trial, reason in reasons if reason is not None}
+        is_paused = history.status == Status.PAUSED
+        reasons: dict[int, str] = {}
+        for rung in self.rungs.epochs:
+            reasons |= self._hopeless_at(history, np.flatnonzero(is_paused & (history.reached == rung)), rung)
+        return dict(sorted(reasons.items()))
 
-    def _hopeless_at(self, history: History, trial: int, rung: int) -> str | None:
-        arrived, values = self._compared(history, rung)
+    def _hopeless_at(self, history: History, trials: Trials, rung: int) -> Mapping[int, str]:
+        """Return those of the trials at a rung that can never continue beyond it, with the reason."""
         most = self._most_places(history)
-        better = int(np.sum(values > values[arrived == trial]))
-        if most is None or better < most:
-            return None
-        return (
-            f"early stop at epoch {rung} with {history.values[trial, rung - 1]:.4f}: "
+        arrived, values = self._compared(history, rung)
+        if most is None or len(arrived) <= most:
+            return {}
+        own = values[np.searchsorted(arrived, trials)]
+        ahead = len(values) - np.searchsorted(np.sort(values), own, side="right")
+        return {
+            int(trial): f"early stop at epoch {rung} with {history.values[trial, rung - 1]:.4f}: "
             f"{better} trials are ahead at this rung, and at most {most} can continue"
-        )
+            for trial, better in zip(trials[ahead >= most], ahead[ahead >= most], strict=True)
+        }
 
     def _ahead(self, history: History, rung: int) -> Trials:
         """Return the trials that can continue beyond a rung, the best first; of equal ones, the earlier first."""

@@ -135,7 +135,8 @@ class _Replay:
             self._outcome.epoch_ends_s.append(when_s)
             self._end_epoch(trial)
             self._occupy()
-        self._advance(self._end_s)
+        if self._events:  # otherwise, nothing is left to train
+            self._advance(self._end_s)
         for percent in self._checkpoints:
             self._note_incumbent(percent)
         return self._outcome

@@ -175,3 +175,15 @@ def test_expectations_follow_the_history(history):
     assert expectations(seen, RUNGS) is before
     seen.report(0, 9, 0.5)
     assert expectations(seen, RUNGS) is not before
+
+
+def test_a_trial_that_begins_or_is_lost_later_is_in_the_expectations(history):
+    seen = history({3: 0.1}, {3: 0.2})
+    before = expectations(seen, RUNGS)
+    seen.begin(np.array([0.5]))
+    after = expectations(seen, RUNGS)
+    assert list(after.mean[:2]) == list(before.mean)
+    assert np.isnan(after.mean[2])
+    assert after.variance[2] == 0.0
+    seen.set_status(2, LOST)
+    assert expectations(seen, RUNGS).mean[2] == -np.inf

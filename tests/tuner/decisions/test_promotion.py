@@ -88,6 +88,16 @@ def test_a_paused_trial_is_hopeless_as_soon_as_no_place_can_be_left_for_it(histo
     assert FREE.hopeless(seen) == {}
 
 
+def test_hopeless_trials_of_all_rungs_are_in_the_order_of_their_numbers(history):
+    strategy = Promotion(rungs=RUNGS, limits=Limits(trials=6, full_runs=1), has_baseline=False)
+    seen = history({3: 0.4, 9: 0.1}, {3: 0.1}, {3: 0.5, 9: 0.2}, {3: 0.6, 9: 0.3}, statuses=[P] * 4)
+    assert {trial: reason.split(":")[0] for trial, reason in strategy.hopeless(seen).items()} == {
+        0: "early stop at epoch 9 with 0.1000",
+        1: "early stop at epoch 3 with 0.1000",
+    }
+    assert list(strategy.hopeless(seen)) == [0, 1]
+
+
 def test_the_baseline_never_pauses(history):
     strategy = Promotion(rungs=RUNGS)
     assert strategy.verdict(history({3: 0.0}, {3: 0.8}, {3: 0.9}), 0, 3) == GoOn()

@@ -64,6 +64,11 @@ def test_who_has_nothing_to_do_is_idle(table):
     assert (values["trials"], values["full_runs"]) == (1, 1)
 
 
+def test_a_search_with_nothing_left_to_train_is_over_and_leaves_nobody_idle(table):
+    outcome = replay(table(np.zeros((1, 2))), Scripted([0]), workers=1, budget=5)
+    assert (outcome.ended_s, outcome.busy_s, outcome.idle_s) == (2.0, 2.0, 0.0)
+
+
 def test_epochs_of_dead_runs_are_counted_from_the_first_dead_one(table):
     made = table([[0.1, np.nan, np.nan]])
     outcome = replay(made, Scripted([0]), workers=1, budget=1)

@@ -82,6 +82,22 @@ def test_the_command_gives_its_values_as_json(capsys, tmp_path, smooth):
     assert values["decision_ms"].keys() == {"p50", "p95"}
 
 
+def test_the_command_ends_a_search_with_its_last_trial(capsys, tmp_path, smooth):
+    save_arrays(smooth, tmp_path / "t.npz")
+    _, out, _ = run(capsys, "--curves", tmp_path / "t.npz", "--trials", 12, "--budget", 1000, "--json")
+    values = json.loads(out)
+    assert values["trials"] == 12
+    assert values["full_runs"] < 12  # the others were behind when no more could begin
+    assert values["idle_share"] < 0.5
+
+
+def test_a_search_of_more_trials_than_the_table_has_configurations_is_refused(capsys, tmp_path, smooth):
+    save_arrays(smooth, tmp_path / "t.npz")
+    code, _, error = run(capsys, "--curves", tmp_path / "t.npz", "--trials", 61)
+    assert code == 2
+    assert "--trials must be at most 60" in error
+
+
 def test_the_command_shows_its_values(capsys, tmp_path):
     code, out, _ = run(capsys, "--curves", losses(tmp_path / "small.npz"), "--strategy", "asha-stopping", "--budget", 2)
     assert code == 0
