@@ -127,24 +127,29 @@ class Promotion:
             return GoOn()
         if trial in self._ahead(history, epoch):
             return GoOn()
-        reason = self._hopeless_at(history, trial, epoch)
+        reason = self._hopeless_at(history, epoch, np.array([trial])).get(trial)
         return Pause() if reason is None else Stop(reason=reason)
 
     def hopeless(self, history: History) -> Mapping[int, str]:
-        paused = np.flatnonzero(history.status == Status.PAUSED)
-        reasons = ((int(t), self._hopeless_at(history, int(t), int(history.reached[t]))) for t in paused)
-        return {trial: reason for trial, reason in reasons if reason is not None}
+        paused = history.status == Status.PAUSED
+        reasons: dict[int, str] = {}
+        for rung in self.rungs.epochs:
+            reasons |= self._hopeless_at(history, rung, np.flatnonzero(paused & (history.reached == rung)))
+        return dict(sorted(reasons.items()))
 
-    def _hopeless_at(self, history: History, trial: int, rung: int) -> str | None:
-        arrived, values = self._compared(history, rung)
+    def _hopeless_at(self, history: History, rung: int, trials: Trials) -> Mapping[int, str]:
+        """Return which of these trials at a rung can never continue, with the reason."""
         most = self._most_places(history)
-        better = int(np.sum(values > values[arrived == trial]))
-        if most is None or better < most:
-            return None
-        return (
-            f"early stop at epoch {rung} with {history.values[trial, rung - 1]:.4f}: "
-            f"{better} trials are ahead at this rung, and at most {most} can continue"
-        )
+        if most is None:
+            return {}
+        arrived, values = self._compared(history, rung)
+        better = len(values) - np.searchsorted(np.sort(values), values, side="right")
+        behind = np.isin(arrived, trials) & (better >= most)
+        return {
+            int(trial): f"early stop at epoch {rung} with {history.values[trial, rung - 1]:.4f}: "
+            f"{ahead} trials are ahead at this rung, and at most {most} can continue"
+            for trial, ahead in zip(arrived[behind], better[behind], strict=True)
+        }
 
     def _ahead(self, history: History, rung: int) -> Trials:
         """Return the trials that can continue beyond a rung, the best first; of equal ones, the earlier first."""
