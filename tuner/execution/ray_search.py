@@ -32,6 +32,7 @@ from tuner.execution.slot_health import Place, SlotHealth
 from tuner.execution.trial_actor import (
     COMMAND_KEY,
     HANG_TIMEOUTS_KEY,
+    HEARTBEAT_KEY,
     NODE_IP_KEY,
     PLACE_KEY,
     RECORDS_KEY,
@@ -52,6 +53,10 @@ _DISK_CHECK_S = 5.0
 
 _WANTED_S = 1.0
 """Interval between two reports of how many devices the run could use, in seconds."""
+
+_HEARTBEATS_PER_S = 64
+"""Maximum number of times per second that actors return without an epoch. Each takes the driver a millisecond, and this
+many take a tenth of its time. More slots return less often than once a second, so they take longer to stop."""
 
 _EVENT_S = 0.1
 """Time to wait for one event of Tune's actors, in seconds; as long as Tune itself waits."""
@@ -225,6 +230,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             REQUEST_KEY: encode(request),
             COMMAND_KEY: list(driver.terms.command),
             HANG_TIMEOUTS_KEY: asdict(hang_timeouts),
+            HEARTBEAT_KEY: max(1.0, driver.slots.number / _HEARTBEATS_PER_S),
             RESOURCES_KEY: driver.slots.resources,
         }
 
