@@ -2,7 +2,7 @@
 
 `python scripted_trainer.py [--epoch-seconds S] [--journal FILE] [--fail MESSAGE] [--faults FOLDER]
 [--batches N] [--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL]
-[--gpus N] [--small-gpus N] [--records] [--busy SHARE] [--gib PIXELS]`
+[--gpus N] [--small-gpus N] [--records] [--busy SHARE] [--gib PIXELS] [--together N]`
 
 With batches, it reports its progress in each epoch; without, it is like a trainer that does not.
 
@@ -12,6 +12,9 @@ share of the room. A batch of as many pixels as `--gib` says takes one GiB; with
 the GPU busy for `--busy` of its time: if more trials than the GPU has time for are on it, all take longer. Epochs
 already played are kept in the request's directory, as a real trainer keeps its checkpoint. Each start, epoch and end is
 appended to the journal with the trial, the slot and the time.
+
+Before its first trial, a trainer waits until `--together` trainers have one, and then for a part of an epoch, so that
+they do not all end their epochs at the same time.
 
 A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`; `any` stands for every trial, `full`
 for the full run), which happens in that epoch of that trial before it is played: once, unless the action ends with `!`.
@@ -29,6 +32,7 @@ import json
 import math
 import os
 import platform
+import random
 import shutil
 import signal
 import sys
@@ -98,6 +102,7 @@ class Options(argparse.Namespace):
     gib: float
     records: bool
     busy: float
+    together: int
 
 
 class Stop(Exception):  # noqa: N818
@@ -126,6 +131,7 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=math.inf)
     parser.add_argument("--records", action="store_true", help="keep the records of epochs, as our trainer does")
     parser.add_argument("--busy", type=float, default=0.0, help="needs --journal")
+    parser.add_argument("--together", type=int, default=0, help="needs --journal")
     options = parser.parse_args(namespace=Options())
     for line in iter(sys.stdin.readline, ""):
         try:
@@ -296,6 +302,7 @@ def train_in_folder(request: TrainRequest, options: Options, mirror: Mirror | No
         presence.touch()
     try:
         send(StartedRecord(pid=os.getpid(), device="scripted"))
+        await_others(options)
         return play(request, options, directory / WEIGHTS / "played.json", mirror)
     except (Stop, Stopped):
         return EndRecord(outcome=Outcome.STOPPED)
@@ -372,6 +379,19 @@ def batches(options: Options) -> float:
     if not options.batches:
         time.sleep(took_s)
     return took_s
+
+
+def await_others(options: Options) -> None:
+    """Wait, before the first trial of this process, until as many trainers as shall begin together have a trial."""
+    if options.together:
+        assert options.journal is not None
+        folder = options.journal.parent / "began"
+        folder.mkdir(exist_ok=True)
+        (folder / str(os.getpid())).touch()
+        while len(list(folder.iterdir())) < options.together:
+            time.sleep(1.0)
+        options.together = 0
+        time.sleep(options.epoch_seconds * random.random())
 
 
 def presence_on_gpu(options: Options) -> Path:

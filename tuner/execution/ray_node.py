@@ -22,6 +22,7 @@ from tuner.system.signals import Interrupted
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # no progress tables of Tune: we show our own
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files: the database stores everything
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # no snapshots of all trials of Tune while it runs: nobody reads them
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # we handle Ctrl+C and stop the search cleanly
     "TUNE_WARN_THRESHOLD_S": "10",

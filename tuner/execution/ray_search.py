@@ -15,9 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
+from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
-from ray.tune.result import NODE_IP
+from ray.tune.experiment.trial import _TrialInfo
+from ray.tune.registry import TRAINABLE_CLASS, _global_registry
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -29,10 +32,14 @@ from tuner.execution.slot_health import Place, SlotHealth
 from tuner.execution.trial_actor import (
     COMMAND_KEY,
     HANG_TIMEOUTS_KEY,
+    HEARTBEAT_KEY,
+    NODE_IP_KEY,
     PLACE_KEY,
     RECORDS_KEY,
     REQUEST_KEY,
+    RESOURCES_KEY,
     TrialActor,
+    left_out,
 )
 from tuner.execution.watchdog import HangTimeouts
 from tuner.study import DECIDED, INTERRUPTED, LOST, OpenSpan, Timeline
@@ -46,6 +53,10 @@ _DISK_CHECK_S = 5.0
 
 _WANTED_S = 1.0
 """Interval between two reports of how many devices the run could use, in seconds."""
+
+_HEARTBEATS_PER_S = 64
+"""Maximum number of times per second that actors return without an epoch. Each takes the driver a millisecond, and this
+many take a tenth of its time. More slots return less often than once a second, so they take longer to stop."""
 
 _EVENT_S = 0.1
 """Time to wait for one event of Tune's actors, in seconds; as long as Tune itself waits."""
@@ -145,8 +156,8 @@ class _Driver:
                 self.terms.on_event("every GPU has failed twice in a row, so all of them are used again")
             if health.is_held(place) and not was_held:  # a neighbour on the same GPU may fail later
                 self.terms.on_event(
-                    f"GPU {','.join(place.gpus)} of {result[NODE_IP]} is no longer used: two attempts in a row failed "
-                    f"on it, the last one with: {record.message}; the next run tries it again"
+                    f"GPU {','.join(place.gpus)} of {result[NODE_IP_KEY]} is no longer used: two attempts in a row "
+                    f"failed on it, the last one with: {record.message}; the next run tries it again"
                 )
 
     def _is_new(self, number: int, record: EpochRecord) -> bool:
@@ -219,6 +230,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray has no types
             REQUEST_KEY: encode(request),
             COMMAND_KEY: list(driver.terms.command),
             HANG_TIMEOUTS_KEY: asdict(hang_timeouts),
+            HEARTBEAT_KEY: max(1.0, driver.slots.number / _HEARTBEATS_PER_S),
+            RESOURCES_KEY: driver.slots.resources,
         }
 
     def _next_request(self) -> TrainRequest | None:
@@ -327,6 +340,18 @@ class Terms:
     """Function that receives each line for the user."""
 
 
+def _registered_actor() -> str:
+    """Register our actor with Tune and return its name there.
+
+    It is no `tune.Trainable` (see `TrialActor`), which Tune's own functions for this insist on. The objects that Tune
+    adds to the arguments of an actor would make it import Tune, too, so they are left out.
+    """
+    for cls in (StorageContext, _TrialInfo):
+        ray.util.register_serializer(cls, serializer=left_out, deserializer=left_out)
+    _global_registry.register(TRAINABLE_CLASS, TrialActor.__name__, TrialActor)
+    return TrialActor.__name__
+
+
 def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Callable[[], object]) -> None:
     """Train until the workload is finished or stopped; no trial runs afterwards.
 
@@ -343,7 +368,7 @@ def train_on_ray(workload: Workload, slots: Slots, terms: Terms, at_start: Calla
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_MOST_PENDING)
     with tempfile.TemporaryDirectory(prefix="tune-ray-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(TrialActor, slots.resources),
+            _registered_actor(),
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(driver),
                 scheduler=SearchScheduler(driver),

@@ -98,6 +98,20 @@ def test_hopeless_trials_of_all_rungs_are_in_the_order_of_their_numbers(history)
     assert list(strategy.hopeless(seen)) == [0, 1]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_paused_trials_are_hopeless_by_the_number_of_those_ahead_however_many_there_are(history, seed):
+    random = np.random.default_rng(seed)
+    statuses = random.choice([P, R, LOST, C], 60, p=[0.7, 0.1, 0.1, 0.1])
+    curves = [
+        {} if status == LOST else {3: round(float(random.random()), 1)} | ({9: 0.5} if status == C else {})
+        for status in statuses
+    ]
+    seen = history(*curves, statuses=tuple(statuses))
+    strategy = Promotion(rungs=RUNGS, limits=Limits(trials=60, full_runs=1), has_baseline=False)
+    ahead = [sum(other.get(3, -1) > curve.get(3, -1) for other in curves) for curve in curves]
+    assert list(strategy.hopeless(seen)) == [t for t in range(60) if statuses[t] == P and ahead[t] >= 20]
+
+
 def test_the_baseline_never_pauses(history):
     strategy = Promotion(rungs=RUNGS)
     assert strategy.verdict(history({3: 0.0}, {3: 0.8}, {3: 0.9}), 0, 3) == GoOn()
