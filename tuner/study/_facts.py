@@ -84,8 +84,8 @@ class TrialFacts:
         Facts that are unknown or of another type are left out: trainers may report times that are no numbers, and
         users may add attributes of their own.
         """
-        values = {name: stored[_STORED.get(name, name)] for name in _TYPES if _STORED.get(name, name) in stored}
-        typed = {name: value for name, value in values.items() if _is_of(value, _TYPES[name])}
+        known = {_NAMES[name]: value for name, value in stored.items() if name in _NAMES}
+        typed = {name: value for name, value in known.items() if _is_of(value, _TYPES[name])}
         for name, convert in (("metrics", _metrics), ("losses", _losses), ("failed_attempts", _failed_attempts)):
             if name in typed:
                 typed[name] = convert(typed[name])
@@ -105,10 +105,13 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "failed_attempts": (list, tuple),
 }
 
+_NAMES = {_STORED.get(name, name): name for name in _TYPES}
+"""Names of the facts by those in the database."""
+
 
 def other_attributes(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the user attributes of a trial that tune did not write."""
-    own = {"params", "reason", *(_STORED.get(name, name) for name in _TYPES)}
+    own = {"params", "reason", *_NAMES}
     return {name: value for name, value in stored.items() if name not in own}
 
 

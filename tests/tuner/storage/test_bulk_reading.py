@@ -1,5 +1,6 @@
 """Trials that are read in bulk are those that Optuna reads."""
 
+import json
 import math
 import random
 
@@ -9,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import RDBStorage, get_storage
 from optuna.trial import TrialState, create_trial
 
-from tuner.storage.bulk_reading import _MOST_NAMED, BulkReadingStorage, names_with, read_study
+from tuner.storage.bulk_reading import _MOST_NAMED, BulkReadingStorage, _decoded, names_with, read_study
 
 DISTRIBUTIONS = {
     "lr0": FloatDistribution(1e-5, 0.1, log=True),
@@ -146,3 +147,14 @@ def test_a_study_and_its_attributes_are_those_that_optuna_reads(both):
     assert list(found.directions) == stock.get_study_directions(study)
     assert found.user_attributes == stock.get_study_user_attrs(study)
     assert found.system_attributes == stock.get_study_system_attrs(study)
+
+
+@pytest.mark.parametrize("text", ["1", '"é \\u2028"', "[NaN, -Infinity, 1e400]", " 1 ", '{"a": {"b": null}}', "1.0\n"])
+def test_a_json_text_is_read_as_json_reads_it(text):
+    assert repr(_decoded(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", ["", " ", "1 2", "[1", '"a', "nul", "{'a': 1}", "1]"])
+def test_what_is_no_json_text_is_an_error(text):
+    with pytest.raises(json.JSONDecodeError):
+        _decoded(text)
