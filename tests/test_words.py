@@ -41,7 +41,7 @@ INSTEAD = {
 
 STORED = {
     "tuner/study/_facts.py": {"setbacks", "quotation"},
-    "tuner/study/_stored_study.py": {"rehearsal"},
+    "tuner/study/_attributes.py": {"rehearsal"},
 }
 """Names in databases that earlier versions made."""
 

@@ -11,6 +11,7 @@ import typer
 from tuner.cli import completion
 from tuner.cli.arguments import DEFAULT_HOME, STORAGE_VARIABLE, open_study, terminal_is_dumb
 from tuner.exceptions import UsageError
+from tuner.system.garbage import collection_paused
 
 if TYPE_CHECKING:
     from tuner.study import StoredStudy, StudyPaths
@@ -79,7 +80,8 @@ def status(
     if watch:
         _watch(opened, paths, interval)
     else:
-        _show(opened, paths, sort=sort or "number", top=top, trial=trial, as_json=as_json)
+        with collection_paused():  # everything that is read stays until it is printed
+            _show(opened, paths, sort=sort or "number", top=top, trial=trial, as_json=as_json)
 
 
 def _refuse_without_study(**options: object) -> None:

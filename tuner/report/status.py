@@ -19,6 +19,9 @@ STATUS_VERSION = 1
 """Version of the data that `status_of` returns; a change of meaning raises it."""
 
 
+_FACTS = tuple(field.name for field in fields(TrialFacts))
+
+
 def status_of(study: ReadableStudy, driver: str | None = None) -> dict[str, Any]:
     """Return the state of a study and its current driver as JSON values.
 
@@ -135,7 +138,7 @@ def _last(curve: dict[str, float]) -> float | None:
 
 def _recorded(facts: TrialFacts) -> dict[str, Any]:
     """Return the facts that are known."""
-    known = {field.name: getattr(facts, field.name) for field in fields(facts)}
+    known: dict[str, Any] = {name: value for name in _FACTS if (value := getattr(facts, name)) is not None}
     if facts.failed_attempts is not None:
         known["failed_attempts"] = [asdict(attempt) for attempt in facts.failed_attempts]
-    return {name: jsonable(value) for name, value in known.items() if value is not None}
+    return {name: value if isinstance(value, str | int) else jsonable(value) for name, value in known.items()}

@@ -163,14 +163,14 @@ def _param(stored: float, distribution_json: str) -> tuple[Any, BaseDistribution
     return distribution.to_external_repr(stored), distribution
 
 
-_scan = json.JSONDecoder().scan_once
+_decode = json.JSONDecoder().raw_decode
 
 
 def _decoded(text: str) -> Any:
-    """Return the value of a JSON text, as `json.loads` does, in a third of its time."""
+    """Return the value of a JSON text, as `json.loads` does, in less time."""
     try:
-        value, end = _scan(text, 0)
-    except StopIteration:
+        value, end = _decode(text)
+    except json.JSONDecodeError:
         return json.loads(text)
     return value if end == len(text) else json.loads(text)
 

@@ -38,8 +38,7 @@ def found(facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     def absolute(place: str) -> str:
         if not place.startswith(_HERE):
             return place
-        inside = place.removeprefix(_HERE)
-        return str(folder) if inside == "." else f"{root}{inside}"
+        return str(folder) if place == f"{_HERE}." else root + place[len(_HERE) :]
 
     return {**facts, **{name: _each(facts[name], absolute) for name in _FACTS if name in facts}}
 
