@@ -76,8 +76,9 @@ def new_study(storage):
     return optuna.create_study(storage=storage, study_name=uuid4().hex, direction="maximize").study_name
 
 
-def in_memory(writer, trials=()):
-    attributes = StudyAttributes(name="s", stored={"spec": dataclasses.asdict(study_spec(SMALL))}, folder=Path("/s"))
+def in_memory(writer, spec=None, trials=()):
+    stored = {"spec": dataclasses.asdict(spec or study_spec(SMALL))}
+    attributes = StudyAttributes(name="s", stored=stored, folder=Path("/s"))
     return StudySession(SimpleNamespace(study="s", url="sqlite:///none"), attributes, list(trials), writer)
 
 
@@ -278,7 +279,7 @@ def test_a_trial_that_was_enqueued_is_taken_up_wherever_its_driver_dies(storage,
     study = optuna.load_study(storage=storage, study_name=name)
     study.enqueue_trial({"lr0": 0.5})
     writer = Kept()
-    ours = in_memory(writer, study.get_trials())
+    ours = in_memory(writer, trials=study.get_trials())
     proposal = ours.propose(RandomSampler(seed=0), SMALL)
     assert (proposal.number, proposal.params["lr0"]) == (0, 0.5)
     assert [t.state for t in ours.trials()] == [TrialState.RUNNING]
