@@ -200,11 +200,7 @@ def _multiply(connection: sqlalchemy.Connection, study: str, trials: int) -> Non
     for copy in range(1, -(-trials // there)):
         shift = copy * highest
         is_copied = of_study & trial.c.trial_id.in_(originals) & (trial.c.number < trials - copy * there)
-        _insert(connection, trial, select(trial).where(is_copied), number=copy * there, trial_id=shift)
-        for model in _PARTS:
-            part: Any = model.__table__
-            rows = select(part).join(trial, trial.c.trial_id == part.c.trial_id).where(is_copied)
-            _insert(connection, part, rows, trial_id=shift)
+        _copy_trials(connection, is_copied, shift, number=copy * there)
 
 
 def _copy_study(original: StudyPaths, name: str, storage: str | None) -> None:
@@ -225,12 +221,17 @@ def _copy_study(original: StudyPaths, name: str, storage: str | None) -> None:
         for model in _OF_STUDY:
             rows = select(model.__table__).where(model.__table__.c.study_id == study)
             _insert(connection, model.__table__, rows, study_id=there)
-        is_copied = trial.c.study_id == study
-        _insert(connection, trial, select(trial).where(is_copied), study_id=there, trial_id=there * highest)
-        for model in _PARTS:
-            part: Any = model.__table__
-            rows = select(part).join(trial, trial.c.trial_id == part.c.trial_id).where(is_copied)
-            _insert(connection, part, rows, trial_id=there * highest)
+        _copy_trials(connection, trial.c.study_id == study, there * highest, study_id=there)
+
+
+def _copy_trials(connection: sqlalchemy.Connection, is_copied: Any, shift: int, **shifts: int) -> None:
+    """Copy trials with all their parts, with ids and some whole numbers shifted."""
+    trial = models.TrialModel.__table__
+    _insert(connection, trial, select(trial).where(is_copied), trial_id=shift, **shifts)
+    for model in _PARTS:
+        part: Any = model.__table__
+        rows = select(part).join(trial, trial.c.trial_id == part.c.trial_id).where(is_copied)
+        _insert(connection, part, rows, trial_id=shift)
 
 
 def _insert(connection: sqlalchemy.Connection, into: Any, rows: Any, **shifts: int) -> None:

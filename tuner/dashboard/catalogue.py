@@ -216,8 +216,9 @@ def _signature(entry: _Entry) -> Signature | None:
     database = sqlite_path(entry.database.url)
     if database is None:
         return None
+    # Not the study's folder itself: SQLite creates and removes files there while the study is read.
     paths = entry.paths
-    files = (database, database.with_name(f"{database.name}-wal"), paths.timeline, paths.params, paths.root)
+    files = (database, database.with_name(f"{database.name}-wal"), paths.timeline, paths.params, paths.root / "preview")
     return tuple(_size_and_time(file) for file in files)
 
 

@@ -18,8 +18,8 @@ from tuner.training.final_run import standing
 STATUS_VERSION = 1
 """Version of the data that `status_of` returns; a change of meaning raises it."""
 
-
 _FACTS = tuple(field.name for field in fields(TrialFacts))
+"""Names of the facts about a trial."""
 
 
 def status_of(study: ReadableStudy, driver: str | None = None) -> dict[str, Any]:

@@ -147,20 +147,18 @@ def reading_engine(url: str) -> sqlalchemy.Engine | None:
             _refuse_network(path)
             with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
                 _refuse_damaged(connection)
-        engine = sqlalchemy.create_engine(parsed_url(url), **_engine_options(url))
-        try:
+        with contextlib.ExitStack() as unless_returned:
+            engine = sqlalchemy.create_engine(parsed_url(url), **_engine_options(url))
+            unless_returned.callback(engine.dispose)
             if not has_studies(engine):
-                engine.dispose()
                 return None
             if not has_newest_tables(engine):
                 with existing_storage(url) as storage:
                     problem = schema_problem(storage, url)
                 if problem:
                     raise StorageError(problem)
-        except BaseException:
-            engine.dispose()
-            raise
-        return engine
+            unless_returned.pop_all()
+            return engine
 
 
 @contextlib.contextmanager

@@ -237,7 +237,7 @@ class StoredStudy:
         last = max(max(self._finished, default=-1), max(self._unfinished, default=-1))
         with collection_paused():
             trials = read_trials(connection, study.study_id, self._unfinished, above=last)
-            is_ours = SPEC in study.user_attributes
+            is_ours = self._attributes_of(study).is_ours
             pairs = {trial._trial_id: (trial, self._record(trial, is_ours=is_ours)) for trial in trials}
         self._finished |= {number: pair for number, pair in pairs.items() if pair[0].state.is_finished()}
         self._unfinished = pairs.keys() - self._finished.keys()

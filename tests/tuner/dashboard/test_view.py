@@ -138,6 +138,61 @@ def test_what_changes_in_the_study_changes_in_the_dashboard(app, catalogue, stud
     assert "paused after epoch 6" in detail(app, catalogue)["trials"][filled.paused]["note"]["body"]
 
 
+@pytest.fixture
+def readings(monkeypatch):
+    """The studies that are read from their databases, in order."""
+    found, read = [], catalogue_module.read_facts
+
+    def counted(study, paths):
+        found.append(study.name)
+        return read(study, paths)
+
+    monkeypatch.setattr(catalogue_module, "read_facts", counted)
+    return found
+
+
+def test_a_study_that_nobody_drives_is_read_again_only_if_its_files_change(
+    catalogue, left, paths, url, spec, monkeypatch, readings
+):
+    monkeypatch.setattr(catalogue_module, "STALE_S", 0.0)
+    for _ in range(3):
+        catalogue.views()
+    assert readings == ["s"]
+    with driven(url, spec, paths):
+        (view,) = catalogue.views()
+    assert view.facts.driver is not None
+    (view,) = catalogue.views()
+    assert view.facts.driver is None
+
+
+def test_a_driven_study_is_read_again_even_if_its_files_are_the_same(catalogue, filled, monkeypatch, readings):
+    monkeypatch.setattr(catalogue_module, "_signature", lambda entry: ((1, 1),))
+    catalogue.views()
+    catalogue.views()
+    assert readings == ["s"]
+    monkeypatch.setattr(catalogue_module, "STALE_S", 0.0)
+    catalogue.views()
+    assert readings == ["s", "s"]
+
+
+def test_a_study_on_a_server_that_nobody_drives_is_read_again_after_a_while(
+    tmp_path, spec, postgres, monkeypatch, readings
+):
+    shared, paths = postgres.new_database(), StudyPaths.of(tmp_path / "home", "a")
+    paths.create()
+    catalogue = Catalogue(tmp_path / "home", shared)
+    with driven(shared, spec, paths, "a"):
+        catalogue.views()
+        catalogue.views()
+    assert readings == ["a", "a"]
+    catalogue.views()
+    catalogue.views()
+    assert readings == ["a", "a", "a"]
+    monkeypatch.setattr(catalogue_module, "_QUIET_S", 0.0)
+    catalogue.views()
+    assert readings == ["a", "a", "a", "a"]
+
+
 def test_a_dashboard_that_reads_never_writes_to_the_database(app, catalogue, left, paths):
     before = "\n".join(sqlite3.connect(paths.database).iterdump())
     detail(app, catalogue)

@@ -2,18 +2,18 @@
 
 import gc
 import threading
+from contextlib import ExitStack
 
 from tuner.system.garbage import collection_paused
 
 
 def test_it_is_paused_until_the_last_of_several_blocks_ends():
     assert gc.isenabled()
-    first, second = collection_paused(), collection_paused()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert not gc.isenabled()
-    second.__exit__(None, None, None)
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(collection_paused())
+        second.enter_context(collection_paused())
+        first.close()
+        assert not gc.isenabled()
     assert gc.isenabled()
 
 
