@@ -2,11 +2,13 @@
 
     python -m benchmarks.scale [--trials 1000 3000 10000] [--storage postgresql://user@host/name]
     python -m benchmarks.scale --studies 20 60 200 [--storage postgresql://user@host/name]
+    python -m benchmarks.scale --resumed
 
 A study of made-up trials is searched, without training; larger ones consist of copies of its rows, and further studies
 are copies of the whole. Each command runs in a process of its own. `resume` opens a study and the search in it, as
-`tune run` does before the first trial, and proposes the next configuration. Growth is the CPU time at the largest size
-divided by that at the smallest.
+`tune run` does before the first trial, and proposes the next configuration. With `--resumed`, `tune run` searches for
+ten more trials on real Ray, with trainers that play a script. Growth is the CPU time at the largest size divided by
+that at the smallest.
 """
 
 import argparse
@@ -26,14 +28,18 @@ from optuna.storages._rdb import models
 from sqlalchemy import func, insert, literal, select
 
 from benchmarks.report import say, table
-from tests.support.synthetic_study import synthetic_study
-from tuner.storage.database import plain_engine, sqlite_url
+from tests.support.synthetic_study import SPACE, synthetic_study
+from tuner.storage.database import plain_engine
+from tuner.storage.urls import sqlite_url
 from tuner.study import StudyPaths
 
 _ORIGINAL = 250
 """Trials of the study that is searched."""
 _TRIALS = 50
 """Trials of each of many studies."""
+_MORE = 10
+"""Trials that a resumed search adds."""
+_TRAINER = Path(__file__).parents[1] / "tests" / "support" / "scripted_trainer.py"
 _OF_STUDY: tuple[Any, ...] = (
     models.StudyDirectionModel,
     models.StudyUserAttributeModel,
@@ -66,11 +72,15 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[1000, 3000, 10_000], help="sizes of the studies")
     parser.add_argument("--storage", metavar="URL", help="an empty database; without it, an SQLite file of each study")
     parser.add_argument("--studies", type=int, nargs="+", help=f"instead: numbers of studies of {_TRIALS} trials each")
+    parser.add_argument("--resumed", action="store_true", help=f"instead: {_MORE} more trials of a search on Ray")
     given = parser.parse_args()
     sizes, unit = sorted(given.studies or given.trials), "studies" if given.studies else "trials"
     with tempfile.TemporaryDirectory() as home:
-        measure = measured_lists if given.studies else measured
-        rows = list(measure(Path(home), sizes, given.storage))
+        if given.resumed:
+            rows = list(measured_searches(Path(home), sizes))
+        else:
+            measure = measured_lists if given.studies else measured
+            rows = list(measure(Path(home), sizes, given.storage))
     say("CPU time / wall time, peak memory:")
     say(table(["command", *(f"{number:,} {unit}" for number in sizes), "growth"], rows))
 
@@ -140,6 +150,35 @@ def _commands(paths: StudyPaths, storage: str | None) -> Mapping[str, Sequence[s
         "first page of the dashboard": ["-m", "benchmarks.scale_dashboard", str(home), storage or "", study],
         "resume": ["-m", "benchmarks.scale_resume", str(home), study, url],
     }
+
+
+def measured_searches(home: Path, sizes: Sequence[int]) -> Iterator[list[str]]:
+    """Yield a row for `tune run` that adds a few trials to searches of these sizes, as `measured` does.
+
+    Args:
+        home: Empty folder for the studies, in SQLite files.
+        sizes: Numbers of trials, increasing.
+    """
+    (home / "space.yaml").write_text(SPACE, encoding="utf-8")
+    original = StudyPaths.of(home, "original")
+    cost(_search(home, "original", _ORIGINAL))
+    costs = []
+    for trials in sizes:
+        name = f"trials-{trials}"
+        _copy_study(original, name, None)
+        with plain_engine(sqlite_url(StudyPaths.of(home, name).database)) as engine, engine.begin() as connection:
+            _multiply(connection, name, trials)
+        costs.append(cost(_search(home, name, trials + _MORE)))
+    yield [f"{_MORE} more trials", *map(str, costs), f"{costs[-1].cpu_s / costs[0].cpu_s:.1f}"]
+
+
+def _search(home: Path, study: str, trials: int) -> Sequence[str]:
+    """Return a search on real Ray until a study has this many trials, as a line for Python."""
+    options = (
+        f"--data sample --trials {trials} --parallel 4 --gpus 0 --reevaluation-runs 0 --no-promote --plain".split()
+    )
+    where = ["--space", str(home / "space.yaml"), "--home", str(home), "--study", study]
+    return ["-m", "tuner", "run", *where, *options, "--trainer", f"{sys.executable} {_TRAINER} --epoch-seconds 0"]
 
 
 def cost(arguments: Sequence[str]) -> Cost:

@@ -13,7 +13,7 @@ import yaml
 
 from tests.conftest import SCRIPTED_TRAINER
 from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import yaml
 from tests.support.arena import assert_orderly_end
 from tests.support.real_arena import EPOCHS, RealArena, go_on
 from trainer.data.sample import sample
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 
 CODES = {"INT": 130, "TERM": 143, "HUP": 129, "USR1": 75, "USR2": 75}
 

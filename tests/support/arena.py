@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from tests.conftest import SCRIPTED_TRAINER
 from tuner.contract import ParamValue
 from tuner.report.status import status_of
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 from tuner.study import StoredStudy
 
 SPACE = """

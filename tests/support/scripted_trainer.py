@@ -46,6 +46,7 @@ from typing import NoReturn, cast
 from trainer.artifacts import scratch
 from trainer.artifacts.mirror import Mirror
 from trainer.exceptions import Stopped
+from trainer.system.processes import die_with_parent
 from tuner.contract import (
     TRAIN_STEP,
     WEIGHTS,
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("--busy", type=float, default=0.0, help="needs --journal")
     parser.add_argument("--together", type=int, default=0, help="needs --journal")
     options = parser.parse_args(namespace=Options())
+    die_with_parent()  # even while it is stopped, as a training process of our trainer does
     for line in iter(sys.stdin.readline, ""):
         try:
             send(answer(decode(line), options))

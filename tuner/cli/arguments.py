@@ -227,7 +227,7 @@ def hooks_of(on_end: str | None, notify: list[str] | None) -> "Hooks":
 
 def storage_url(storage: str | None, paths: "StudyPaths") -> str:
     """Return the database URL of the study, and remove it from the environment: child processes do not need it."""
-    from tuner.storage.database import sqlite_url
+    from tuner.storage.urls import sqlite_url
 
     os.environ.pop(STORAGE_VARIABLE, None)
     return storage or sqlite_url(paths.database)
@@ -307,7 +307,7 @@ def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _has_password(url: str) -> bool:
-    from tuner.storage.database import has_password
+    from tuner.storage.urls import has_password
 
     return has_password(url)
 

@@ -76,7 +76,7 @@ def _compared(given: list[str], home: Path, storage: str | None) -> "list[Compar
 
 
 def _refuse_repeated(given: list[str], studies: "list[StoredStudy]") -> None:
-    from tuner.storage.database import sqlite_path
+    from tuner.storage.urls import sqlite_path
 
     places: dict[tuple[str, str], str] = {}
     for each, study in zip(given, studies, strict=True):

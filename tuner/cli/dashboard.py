@@ -78,7 +78,7 @@ def _catalogue(home: Path, storage: str | None, study: str | None) -> "Catalogue
         StorageError: The named study cannot be read.
     """
     from tuner.dashboard.catalogue import Catalogue
-    from tuner.storage.database import masked
+    from tuner.storage.urls import masked
 
     if study is not None:
         opened, _ = open_study(study, home, storage)

@@ -130,7 +130,7 @@ def _list(home: Path, urls: Sequence[str], as_json: bool) -> None:
     from rich.console import Console
 
     from tuner.report.studies import studies_facts, studies_table, summaries
-    from tuner.storage.database import masked
+    from tuner.storage.urls import masked
 
     rows = summaries(home, names, urls)
     if as_json:

@@ -15,7 +15,8 @@ from tuner.dashboard.facts import read_facts
 from tuner.dashboard.own_notes import NO_NOTE, OwnNote, own_notes, own_part, save
 from tuner.dashboard.view import Numbers, StudyView, study_view, unreadable_view
 from tuner.exceptions import StorageError, TunerError
-from tuner.storage.database import open_storage, sqlite_path, sqlite_url, translated
+from tuner.storage.database import open_storage, translated
+from tuner.storage.urls import sqlite_path, sqlite_url
 from tuner.study import StoredStudy, StudyDatabase, StudyPaths
 
 FRESH_S = 2.0

@@ -11,7 +11,7 @@ from tuner.dashboard.attributes import role, study_state, why
 from tuner.dashboard.facts import StudyFacts
 from tuner.dashboard.markdown import code, escaped, shell, table
 from tuner.report.page.records.provenance import command_of
-from tuner.storage.database import masked, sqlite_url
+from tuner.storage.urls import masked, sqlite_url
 from tuner.study import TrialRecord
 from tuner.training.final_run import standing
 

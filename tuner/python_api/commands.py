@@ -330,7 +330,7 @@ def open_study(name: Name, *, home: Name | None = None, storage: str | None = No
         UsageError: There is no such study.
         StorageError: The database cannot be used.
     """
-    from tuner.storage.database import sqlite_url
+    from tuner.storage.urls import sqlite_url
     from tuner.study import StoredStudy, StudyPaths
 
     folder = Path(name)

@@ -14,7 +14,7 @@ from rich.text import Text
 from tuner.comparison.contest import Conclusion
 from tuner.comparison.record import reevaluated
 from tuner.exceptions import TunerError
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 from tuner.study import ReadableStudy, StoredStudy, StudyDatabase, StudyPaths
 from tuner.system.printable import printable
 from tuner.training.final_run import choose_winner

@@ -1,4 +1,4 @@
-"""Parse database URLs, open their storage and translate their errors.
+"""Open databases for studies, and translate their errors.
 
 SQLite serves one machine, PostgreSQL several. Both go through Optuna's RDBStorage.
 """
@@ -13,22 +13,20 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 import sqlalchemy
 import sqlalchemy.exc
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import URL, make_url
 
-from tuner.exceptions import StorageError, UsageError
+from tuner.exceptions import StorageError
 from tuner.storage.bulk_reading import BulkReadingStorage, has_newest_tables, has_studies
+from tuner.storage.urls import masked, parsed_url, rendered, sqlite_path, without_secrets
 from tuner.system.filesystems import file_system, is_network
 
 _BUSY_TIMEOUT_S = 60
 _RETRY_S = 0.05
 _RACES = 100
-_SECRET_NAMES = re.compile("pass|secret", re.IGNORECASE)
 
 # Defaults for libpq; the URL can override them: https://www.postgresql.org/docs/current/libpq-connect.html
 _LIBPQ_OPTIONS = {
@@ -173,7 +171,7 @@ def existing_storage(url: str, **engine: Any) -> Iterator[RDBStorage]:
     """
     options = {**_engine_options(url), **engine}
     storage = BulkReadingStorage(
-        _rendered(parsed_url(url)), options, skip_compatibility_check=True, skip_table_creation=True
+        rendered(parsed_url(url)), options, skip_compatibility_check=True, skip_table_creation=True
     )
     try:
         yield storage
@@ -196,65 +194,6 @@ def schema_problem(storage: RDBStorage, url: str) -> str:
         f"The database {masked(url)} was created by a newer Optuna: its tables have version {found}, which Optuna "
         f"{optuna.__version__} does not know. Install a newer mamba-yolo-tuner, or use an older backup."
     )
-
-
-def sqlite_url(path: Path) -> str:
-    """Return the URL of an SQLite file; its path may contain any characters."""
-    return _rendered(URL.create("sqlite", database=str(path)))
-
-
-def sqlite_path(url: str) -> Path | None:
-    """Return the file of an SQLite database; None for other databases.
-
-    Raises:
-        UsageError: The URL is not a database URL, or names an in-memory database.
-    """
-    parsed = parsed_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return None
-    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-        raise UsageError(
-            f"An SQLite database must be given as the path of a file, sqlite:///study.db, but got {masked(url)}."
-        )
-    return Path(parsed.database)
-
-
-def parsed_url(url: str) -> URL:
-    """Parse a URL and set its driver: psycopg for PostgreSQL, unless the URL names another.
-
-    Raises:
-        UsageError: The text is not a database URL.
-    """
-    try:
-        parsed = make_url(url)
-        if parsed.drivername in ("postgresql", "postgres"):
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        parsed.get_dialect()
-        if "@" in (parsed.host or ""):  # the rest of a password that contains an "@"
-            raise ValueError
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        # Drop the cause: it may contain the password.
-        raise UsageError(
-            "--storage must be a database URL such as sqlite:///study.db or postgresql://user@host/name; in a "
-            "password, '@', ':', '/' and '%' are written as %40, %3A, %2F and %25."
-        ) from None
-    return parsed
-
-
-def masked(url: str) -> str:
-    """Return a database URL without its password, safe for messages and logs."""
-    parsed = make_url(url)
-    secrets = {name: "***" for name in parsed.query if _SECRET_NAMES.search(name)}
-    return parsed.update_query_dict(secrets).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
-
-
-def has_password(text: str) -> bool:
-    """Check whether a text is a database URL that contains a secret."""
-    try:
-        parsed = make_url(text)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        return False
-    return parsed.password is not None or any(_SECRET_NAMES.search(name) for name in parsed.query)
 
 
 @contextlib.contextmanager
@@ -361,7 +300,7 @@ def _first_or_later(url: str) -> RDBStorage:
     """Create the tables; use existing ones, even if another process is creating them right now."""
     for race in range(_RACES):
         try:
-            return BulkReadingStorage(_rendered(parsed_url(url)), _engine_options(url), skip_compatibility_check=True)
+            return BulkReadingStorage(rendered(parsed_url(url)), _engine_options(url), skip_compatibility_check=True)
         except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError) as error:
             if "already exists" not in str(error) or race == _RACES - 1:
                 raise
@@ -372,23 +311,10 @@ def _first_or_later(url: str) -> RDBStorage:
     raise AssertionError("the last race was returned or raised")
 
 
-def _rendered(url: URL) -> str:
-    return url.render_as_string(hide_password=False)
-
-
 def _told(url: str, reason: str) -> StorageError:
-    text = " ".join(_without_secrets(reason, make_url(url)).split())[:200].rstrip(".")
+    text = " ".join(without_secrets(reason, parsed_url(url)).split())[:200].rstrip(".")
     remedy = next((what for pattern, what in _REMEDIES.items() if re.search(pattern, reason, re.IGNORECASE)), "")
     return StorageError(f"The database {masked(url)} cannot be used: {text}{'; ' if remedy else ''}{remedy}.")
-
-
-def _without_secrets(text: str, url: URL) -> str:
-    """Mask secrets in a text; drivers may quote their connection arguments."""
-    given = [url.password, *(value for name, value in url.query.items() if _SECRET_NAMES.search(name))]
-    words = [word for value in given if value for word in ([value] if isinstance(value, str) else value)]
-    for word in sorted({*words, *map(quote, words)}, key=len, reverse=True):
-        text = text.replace(word, "***")
-    return re.sub(r"(\w*(?:pass|secret)\w*\s*=\s*)('[^']*'|\S+)", r"\1***", text, flags=re.IGNORECASE)
 
 
 def _missing_driver(url: str, error: ImportError) -> str:

@@ -19,18 +19,9 @@ from optuna.storages._rdb import models
 from optuna.study._frozen import FrozenStudy
 
 from tuner.exceptions import StorageError, StudyLockedError, UsageError
-from tuner.storage.database import (
-    existing_storage,
-    masked,
-    network_problem,
-    parsed_url,
-    plain_engine,
-    schema_problem,
-    sqlite_path,
-    sqlite_url,
-    translated,
-)
+from tuner.storage.database import existing_storage, network_problem, plain_engine, schema_problem, translated
 from tuner.storage.lease import holder_of
+from tuner.storage.urls import masked, parsed_url, sqlite_path, sqlite_url
 from tuner.system.filesystems import file_system, is_network
 
 _ROUND_TRIPS = 5

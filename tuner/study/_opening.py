@@ -10,8 +10,9 @@ import optuna
 from optuna.storages import RDBStorage
 
 from tuner.exceptions import StorageError, StudyChangedError, UsageError
-from tuner.storage.database import open_storage, sqlite_path, translated
+from tuner.storage.database import open_storage, translated
 from tuner.storage.lease import Lease
+from tuner.storage.urls import sqlite_path
 from tuner.study._attributes import SPEC, StudyAttributes, foreign
 from tuner.study._changes import Change, Replica
 from tuner.study._journal import Journal

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Engine
 
 from tuner.exceptions import UsageError
 from tuner.storage.bulk_reading import StudyRow, names_with, read_study, read_trials
-from tuner.storage.database import masked, reading_engine, sqlite_path, sqlite_url, translated
+from tuner.storage.database import reading_engine, translated
 from tuner.storage.lease import holder_in
+from tuner.storage.urls import masked, sqlite_path, sqlite_url
 from tuner.study._attributes import SPEC, StudyAttributes
 from tuner.study._facts import FinalRunFacts, ProfilingFacts
 from tuner.study._paths import StudyPaths

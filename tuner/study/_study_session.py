@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.contract import ParamValue
 from tuner.exceptions import StorageError
-from tuner.storage.database import masked
 from tuner.storage.lease import Lease
+from tuner.storage.urls import masked
 from tuner.study._attributes import (
     ARTIFACTS,
     COMMAND,

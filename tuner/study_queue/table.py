@@ -10,7 +10,8 @@ import sqlalchemy
 from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table, Text
 
 from tuner.exceptions import StorageError, UsageError
-from tuner.storage.database import own_tables, sqlite_url, translated
+from tuner.storage.database import own_tables, translated
+from tuner.storage.urls import sqlite_url
 from tuner.study_queue.entries import Entry, State, Submission, entry_of
 
 _ENTRIES = Table(

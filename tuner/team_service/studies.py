@@ -10,7 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from tuner.exceptions import StorageError, TunerError
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 from tuner.study import StoredStudy, StudyDatabase, StudyPaths, StudySnapshot, checked_study_name
 from tuner.study_queue.entries import Entry
 from tuner.study_queue.table import QueueTable

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from tests.tuner.storage.test_database import OLDER, ROOT, assert_holds, damage, fill, page_of, sound, told
 from tuner.cli.main import app
-from tuner.storage.database import open_storage, plain_engine, sqlite_url
+from tuner.storage.database import open_storage, plain_engine
 from tuner.storage.lease import study_lease
+from tuner.storage.urls import sqlite_url
 
 OLD_VERSIONS = {"2.10.1": "v2.6.0.a", "3.1.1": "v3.0.0.d"}
 """The version of the tables that each Optuna made."""

@@ -45,3 +45,11 @@ def test_a_diagnosis_loads_no_optuna() -> None:
 
     assert "tuner.diagnosis" in loaded
     assert loaded_below({"optuna", "pyarrow", "ray", "scipy", "sqlalchemy"}, loaded) == set()
+
+
+def test_looking_for_a_password_in_the_arguments_loads_no_optuna() -> None:
+    program = "from tuner.cli.arguments import without_secrets; " + (
+        "assert without_secrets(['status', '--storage', 'postgresql://ann:secret@host/studies']) == ('status',)"
+    )
+
+    assert loaded_below({"alembic", "numpy", "optuna"}, modules_loaded_by(program)) == set()

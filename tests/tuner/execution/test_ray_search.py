@@ -10,7 +10,7 @@ from ray.cluster_utils import Cluster
 
 from tests.support.arena import SPACE, assert_nothing_lost, assert_orderly_end, finished
 from tuner.exceptions import FailurePolicyError, MachineError, SpaceError, UsageError
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 from tuner.study import StoredStudy, read_timeline
 
 

@@ -20,7 +20,8 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from tuner.exceptions import StorageError, UsageError
-from tuner.storage.database import masked, open_storage, parsed_url, schema_problem, sqlite_path, sqlite_url, translated
+from tuner.storage.database import open_storage, schema_problem, translated
+from tuner.storage.urls import masked, parsed_url, sqlite_path, sqlite_url
 
 ROOT = Path(__file__).parents[3]
 OLDER = Path(__file__).parents[2] / "data" / "older_databases"

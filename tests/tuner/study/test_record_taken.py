@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from tests.tuner.conftest import driven
 from tuner.exceptions import RecordRemovedError
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 from tuner.study import StudyPaths, TrialFacts
 from tuner.study._witness import Witness
 

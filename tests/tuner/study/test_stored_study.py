@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from tests.tuner.conftest import driven, stored
 from tuner.exceptions import StorageError, UsageError
 from tuner.space import parse_space
-from tuner.storage.database import masked
+from tuner.storage.urls import masked
 from tuner.study import FinalRunFacts, StoredStudy, TrialFacts, TrialRecord, best_trial
 
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.clock import Clock
 from tuner.exceptions import UsageError
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 from tuner.study_queue.entries import MOST_SPACE_BYTES, State, Submission
 from tuner.study_queue.keeper import LONG_S, MOST_FAILURES, Fate, Keeper, change_after_failure
 from tuner.study_queue.table import opened_queue, queue_folder, queue_url

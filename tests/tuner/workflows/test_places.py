@@ -10,7 +10,7 @@ from tuner.comparison.reevaluation import Reevaluation, plan_for
 from tuner.contract import EndRecord, Outcome, PreparedRecord, StartedRecord
 from tuner.exceptions import MachineError
 from tuner.search.search import Search
-from tuner.storage.database import sqlite_url
+from tuner.storage.urls import sqlite_url
 from tuner.study import FinalRunFacts, StoredStudy, StudyPaths, content_changes
 from tuner.training.final_run import choose_winner, full_run_request
 
