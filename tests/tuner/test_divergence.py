@@ -16,16 +16,16 @@ from tuner.divergence import EXPLODED, EXPLODED_BLIND, divergence
         (None, 3.2, 2.0, "the loss is 3.2, 1.6 times that of the first epoch"),
     ],
 )
-def test_a_value_that_is_no_number_and_an_exploded_loss_are_named(metric, loss, first_loss, said):
+def test_a_value_that_is_not_a_number_and_an_exploded_loss_are_named(metric, loss, first_loss, said):
     assert divergence(metric, loss, first_loss, has_detected=True) == said
 
 
 @pytest.mark.parametrize("loss", [0.0, 1.0, EXPLODED])
-def test_a_loss_up_to_the_factor_of_the_first_one_is_none(loss):
+def test_a_loss_up_to_the_factor_of_the_first_one_is_not_divergence(loss):
     assert divergence(0.0, loss, 1.0, has_detected=True) is None
 
 
-def test_a_first_loss_of_nothing_is_no_measure():
+def test_a_first_loss_of_zero_is_not_a_reference():
     assert divergence(None, 100.0, 0.0, has_detected=False) is None
 
 

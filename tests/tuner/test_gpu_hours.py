@@ -51,7 +51,7 @@ def test_seconds_on_a_share_of_a_gpu_count_as_this_share():
     assert TrialFacts(seconds=600.0, gpu_share=0.5).gpu_seconds == 300.0
 
 
-def test_a_record_of_an_earlier_version_is_that_of_a_whole_gpu():
+def test_a_record_of_an_earlier_version_counts_as_a_whole_gpu():
     assert TrialFacts.decode({"seconds": 600.0}).gpu_seconds == 600.0
     assert EndedRun(trial=0, seed=1, value=0.5, seconds=600.0).gpu_seconds == 600.0
     assert TrialFacts().gpu_seconds == 0.0
@@ -77,7 +77,7 @@ def test_a_trial_that_resumes_on_another_share_has_the_mean_of_both(study, space
     assert study.trial(number).facts.gpu_seconds == pytest.approx(2 * 5 + 2 * 10)
 
 
-def test_requests_tell_the_trainer_its_share(study, space, paths, halves, terms):
+def test_requests_contain_the_share_of_the_trainer(study, space, paths, halves, terms):
     assert Search(study, space, paths, halves).suggest().gpu_share == 0.5
     assert Search(study, space, paths, terms).suggest().gpu_share == 1.0
 

@@ -15,12 +15,12 @@ def test_choices_lie_in_the_middle_of_their_bins():
     assert np.allclose(tidied[:, 3], 0.3)
 
 
-def test_what_has_no_value_is_a_half():
+def test_a_missing_value_is_a_half():
     tidied = CUBE.tidy(np.array([[0.5, 0.2, 0.0, 0.0], [0.9, 0.2, 0.0, 0.0]]))
     assert tidied[:, 1].tolist() == [0.2, 0.5]
 
 
-def test_a_condition_on_what_has_no_value_does_not_hold():
+def test_a_condition_on_a_missing_value_does_not_hold():
     chain = Cube(
         (
             Dimension(choices=2),
@@ -38,7 +38,7 @@ def test_tidy_points_stay_as_they_are():
     assert np.array_equal(CUBE.tidy(near), near)
 
 
-def test_two_choices_are_one_apart_and_what_has_no_value_is_as_far_from_all():
+def test_two_choices_are_one_apart_and_a_missing_value_is_equally_far_from_all():
     a, b, c = CUBE.features(CUBE.tidy(np.array([[0.0, 0.5, 0, 0.1], [0.9, 0.5, 0, 0.1], [0.9, 0.5, 0, 0.4]])))
     assert np.isclose(np.linalg.norm(a - b), 1.0)
     assert np.isclose(np.linalg.norm(b - c), 0.3)

@@ -65,7 +65,7 @@ def test_records_are_fetched_without_weights_and_all_files_with_them(place, push
     assert files(tmp_path / "here") == {"records": "r2", "weights/last": "w2"}
 
 
-def test_files_on_s3_are_fetched_alike_and_a_run_can_be_removed(push, tmp_path):
+def test_files_on_s3_are_fetched_the_same_way_and_a_run_can_be_removed(push, tmp_path):
     with s3_server() as server, in_environment(server.environment):
         push(1, place=server.url, records="r", weights__last="w")
         store = Store(server.url, "s")
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_never_fetched(place, push, tmp_path):
     assert not (tmp_path / "here" / "records").exists()
 
 
-def test_a_run_that_was_removed_does_not_come_back_with_a_machine_that_was_cut_off(place, tmp_path):
+def test_a_removed_run_does_not_come_back_with_a_machine_that_was_cut_off(place, tmp_path):
     folder = tmp_path / "one"
     folder.mkdir()
     (folder / "records").write_text("r")
@@ -111,7 +111,7 @@ def test_a_run_that_was_removed_does_not_come_back_with_a_machine_that_was_cut_o
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", ".evil", "weights/../../evil"])
-def test_a_hostile_manifest_writes_nothing_outside_of_the_folder(place, tmp_path, name):
+def test_a_hostile_manifest_writes_nothing_outside_the_folder(place, tmp_path, name):
     run = tmp_path / "store" / "s" / RUN
     (run / "objects").mkdir(parents=True)
     digest = hashlib.sha256(b"evil").hexdigest()
@@ -131,14 +131,14 @@ def test_a_hostile_manifest_writes_nothing_outside_of_the_folder(place, tmp_path
         ("file:///dev/null/store", "NotADirectoryError"),
     ],
 )
-def test_a_store_that_cannot_be_used_is_told_in_one_line(place, why):
+def test_an_unusable_store_is_reported_in_one_line(place, why):
     with pytest.raises(MachineError, match=why) as told:
         Store(place, "s")
     assert "\n" not in str(told.value)
     assert "--artifacts" in str(told.value)
 
 
-def test_a_bucket_that_does_not_exist_or_does_not_answer_is_told_without_credentials():
+def test_a_missing_or_silent_bucket_is_reported_without_credentials():
     with s3_server() as server, in_environment(server.environment):
         with pytest.raises(MachineError, match="'s3://no-such-bucket' is not") as told:
             Store("s3://no-such-bucket", "s")

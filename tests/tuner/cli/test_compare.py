@@ -68,7 +68,7 @@ def test_wrong_studies_are_refused_in_one_line(tune, studies, given, said):
     assert said in error.splitlines()[-1]
 
 
-def test_a_page_that_cannot_be_written_is_a_problem_of_the_machine(tune, studies, tmp_path):
+def test_an_unwritable_page_is_a_problem_of_the_machine(tune, studies, tmp_path):
     code, _, error = tune("compare", "one", "two", "-o", "none/compare.html")
     assert code == 5
     assert "choose another with -o" in error

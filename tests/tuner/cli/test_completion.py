@@ -77,10 +77,10 @@ def test_values_of_options_are_completed(completed, option, values):
     assert set(completed(f"tune run {option} ")) == values
 
 
-def test_orders_of_trials_are_those_that_status_knows(completed):
+def test_sort_orders_of_trials_are_those_that_status_knows(completed):
     assert set(completed("tune status s --sort ")) == set(SORT_KEYS)
 
 
-def test_completion_loads_nothing_slow():
+def test_completion_imports_nothing_slow():
     loaded = modules_loaded_by("from tuner.cli.completion import spaces; spaces('q')")
     assert loaded_below({"optuna", "pyarrow", "ray", "scipy", "sqlalchemy"}, loaded) == set()

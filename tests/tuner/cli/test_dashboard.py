@@ -25,7 +25,7 @@ def home(tmp_path, study):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "dashboard.example.org"])
-def test_other_machines_are_let_in_with_a_password_only(monkeypatch, capsys, home, host):
+def test_access_from_other_machines_requires_a_password(monkeypatch, capsys, home, host):
     monkeypatch.delenv("TUNE_DASHBOARD_PASSWORD", raising=False)
     code, said = told(capsys, "--home", home, "--host", host)
 
@@ -59,7 +59,7 @@ def test_a_password_file_that_others_can_read_is_refused(tmp_path, capsys, home,
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_password_file_that_cannot_be_read_is_told(tmp_path, capsys, home, content):
+def test_an_unreadable_password_file_is_reported(tmp_path, capsys, home, content):
     file = tmp_path / "password"
     if content is not None:
         file.write_bytes(content)
@@ -69,7 +69,7 @@ def test_a_password_file_that_cannot_be_read_is_told(tmp_path, capsys, home, con
     assert str(file) in said
 
 
-def test_an_empty_home_and_an_unknown_study_are_told(tmp_path, capsys, home):
+def test_an_empty_home_and_an_unknown_study_are_reported(tmp_path, capsys, home):
     (tmp_path / "empty").mkdir()
     code, said = told(capsys, "--home", str(tmp_path / "empty"))
     assert code == 2
@@ -79,7 +79,7 @@ def test_an_empty_home_and_an_unknown_study_are_told(tmp_path, capsys, home):
     assert "There is no study 'unknown'" in said
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(capsys, home):
+def test_a_port_in_use_is_reported_in_one_line(capsys, home):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -55,7 +55,7 @@ def test_a_sound_database_is_described(url):
     assert "1 COMPLETE, 1 FAIL, 1 PRUNED, 1 RUNNING (not made by tune)" in said
 
 
-def test_a_study_is_named_as_everywhere_and_known_as_ours(study, paths):
+def test_a_study_is_found_by_name_and_recognised_as_ours(study, paths):
     code, said = tune_db("check", "s", "--home", paths.root.parent, "--json")
     found = json.loads(said)
     assert (code, found["studies"], found["foreign"], found["problems"]) == (0, {"s": {}}, [], [])
@@ -63,7 +63,7 @@ def test_a_study_is_named_as_everywhere_and_known_as_ours(study, paths):
 
 
 @pytest.mark.parametrize("verb", ["check", "backup", "upgrade"])
-def test_a_database_that_is_not_there_is_not_made(verb, tmp_path):
+def test_a_missing_database_is_not_created(verb, tmp_path):
     code, said = tune_db(verb, "none", "--home", tmp_path)
     assert (code, list(tmp_path.iterdir())) == (2, [])
     assert "There is no database at" in said
@@ -87,7 +87,7 @@ def test_an_index_that_misses_a_row_is_a_problem(file, url):
     assert "it is damaged: restore a backup" in said
 
 
-def test_a_trial_that_cannot_be_read_is_a_problem(file, url):
+def test_an_unreadable_trial_is_a_problem(file, url):
     sound(file)
     with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.execute('UPDATE trial_params SET distribution_json = \'{"name": "F>oat", "attributes": {}}\'')
@@ -189,7 +189,7 @@ def test_a_copy_is_named_after_database_and_time(file, url):
     assert copy.is_file()
 
 
-def test_no_file_is_replaced_unless_that_is_asked_for(url, tmp_path):
+def test_no_file_is_replaced_unless_requested(url, tmp_path):
     whole = fill(url, trials=1)
     precious = tmp_path / "precious.db"
     precious.write_text("precious")
@@ -200,7 +200,7 @@ def test_no_file_is_replaced_unless_that_is_asked_for(url, tmp_path):
     assert told(f"sqlite:///{precious}") == whole
 
 
-def test_a_database_is_no_backup_of_itself(file, url, tmp_path):
+def test_a_database_is_not_a_backup_of_itself(file, url, tmp_path):
     whole = fill(url, trials=1)
     (tmp_path / "link").symlink_to(file)
     for output in (file, tmp_path / "link"):
@@ -209,14 +209,14 @@ def test_a_database_is_no_backup_of_itself(file, url, tmp_path):
     assert told(url) == whole
 
 
-def test_a_folder_that_does_not_exist_is_told(url, tmp_path):
+def test_a_missing_folder_is_reported(url, tmp_path):
     fill(url, trials=1)
     code, said = tune_db("backup", "--storage", url, "-o", tmp_path / "none" / "copy.db")
     assert code == 2
     assert "cannot be written: No such file or directory" in said
 
 
-def test_of_a_damaged_database_nothing_is_called_a_backup(file, url, tmp_path):
+def test_a_damaged_database_leaves_no_backup(file, url, tmp_path):
     sound(file)
     damage(file, 4096 * 3, b"\xff" * 64)
     code, said = tune_db("backup", "--storage", url, "-o", tmp_path / "copy.db")
@@ -237,7 +237,7 @@ def test_a_copy_of_a_postgresql_database_is_an_sqlite_file_that_holds_the_same(p
     assert [trial[1].name for trial in wholes["s"][3]] == ["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 
 
-def test_of_an_empty_postgresql_database_there_is_nothing_to_copy(postgres, tmp_path):
+def test_an_empty_postgresql_database_has_nothing_to_copy(postgres, tmp_path):
     code, said = tune_db("backup", "--storage", postgres.new_database(), "-o", tmp_path / "copy.db")
     assert (code, list(tmp_path.iterdir())) == (8, [])
     assert "There are no studies" in said
@@ -259,7 +259,7 @@ def test_after_an_upgrade_an_older_database_opens_and_holds_the_same_trials(file
     assert rows(copy) == rows(old)
 
 
-def test_without_need_nothing_is_upgraded_or_copied(file, url):
+def test_nothing_is_upgraded_or_copied_without_need(file, url):
     whole = fill(url, trials=1)
     code, said = tune_db("upgrade", "--storage", url)
     assert (code, "Nothing to do" in said) == (0, True)
@@ -273,7 +273,7 @@ def make_older(url):
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
 
 
-def test_an_upgrade_of_a_server_needs_somebody_who_has_a_copy(postgres):
+def test_a_server_is_upgraded_only_if_the_user_confirms_having_a_copy(postgres):
     url = postgres.new_database()
     whole = fill(url)
     make_older(url)

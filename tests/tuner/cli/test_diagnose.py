@@ -76,7 +76,7 @@ def test_small_values_are_written_so_that_yolo_reads_values(tune, tmp_path):
     assert (after["lr0"], after["mixup"], after["freeze"]) == (1e-5, 0.15, [0, 1])
 
 
-def test_a_resumed_run_leaves_its_model_to_be_named(tune, tmp_path):
+def test_the_model_of_a_resumed_run_must_be_named(tune, tmp_path):
     shutil.copytree(CURVES / "lr-too-low", "run")
     text = (tmp_path / "run" / "args.yaml").read_text()
     (tmp_path / "run" / "args.yaml").write_text(text.replace("resume: false", "resume: run/weights/last.pt"))
@@ -105,7 +105,7 @@ def test_json_says_the_same(tune):
         ("metrics/accuracy_top1", "classify", []),
     ],
 )
-def test_what_is_not_judged_is_said_in_words_and_in_json(tune, tmp_path, renamed, task, unknown):
+def test_rules_that_are_not_judged_are_named_in_text_and_json(tune, tmp_path, renamed, task, unknown):
     shutil.copytree(CURVES / "healthy", "run")
     column = "train/dfl_loss" if renamed.startswith("train") else "metrics/mAP50(B)"
     table = (tmp_path / "run" / "results.csv").read_text().replace(column, renamed)
@@ -133,7 +133,7 @@ def test_a_run_whose_validation_overflows_keeps_its_learning_rate(tune, tmp_path
     assert not (tmp_path / "next.yaml").exists()
 
 
-def test_a_file_that_is_there_is_replaced_as_by_export(tune, tmp_path):
+def test_an_existing_file_is_replaced_as_by_export(tune, tmp_path):
     (tmp_path / "next.yaml").write_text("old")
     tune(str(CURVES / "lr-too-low"), "--write", "next.yaml")
     assert arguments_of(tmp_path / "next.yaml")["lr0"] == 0.01
@@ -151,12 +151,12 @@ def test_without_the_arguments_of_the_run_nothing_is_written(tmp_path, capsys):
     assert not (tmp_path / "next.yaml").exists()
 
 
-def test_a_path_without_a_run_is_one_line_and_code_2(tmp_path, capsys):
+def test_a_path_without_a_run_is_reported_in_one_line_with_code_2(tmp_path, capsys):
     assert "neither" in refused(capsys, tmp_path)
     assert "missing" in refused(capsys, tmp_path / "missing")
 
 
-def test_a_name_that_would_order_the_terminal_about_is_shown_harmless(tune, tmp_path):
+def test_a_name_with_control_sequences_is_shown_harmlessly(tune, tmp_path):
     shutil.copytree(CURVES / "lr-too-low", tmp_path / "a\x1b[2Jb")
     said = tune(str(tmp_path / "a\x1b[2Jb"), "--write", "next.yaml")
     assert "\x1b" not in said

@@ -78,7 +78,7 @@ def test_a_problem_fails_the_command_after_all_checks(doctor, tmp_path):
         (("--cpu", "--only", "speed"), 2, "--only must be one of scan-tuning, scan-accuracy, "),
     ],
 )
-def test_wrong_options_are_one_line(doctor, arguments, code, told):
+def test_wrong_options_are_reported_in_one_line(doctor, arguments, code, told):
     given, _, err = doctor(*arguments)
     assert given == code
     assert told in err.splitlines()[-1]

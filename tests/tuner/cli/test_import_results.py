@@ -39,7 +39,7 @@ def tune(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_everything_that_happens_to_a_configuration_is_said(tune):
+def test_everything_that_happens_to_a_configuration_is_reported(tune):
     code, printed, _ = tune("tune_results.ndjson", "--space", "own.yaml")
     assert code == 0
     for said in (

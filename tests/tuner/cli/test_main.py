@@ -81,7 +81,7 @@ def test_every_option_is_in_the_help_of_its_verb(verb, name):
 
 
 @pytest.mark.parametrize("verb", ["status", "promote", "export", "dashboard"])
-def test_verbs_about_a_study_find_it_alike(verb):
+def test_all_verbs_about_a_study_find_it_the_same_way(verb):
     assert {"study", "home", "storage"} <= {p.name for p in VERBS[verb].params}
 
 
@@ -128,7 +128,7 @@ def test_python_m_tuner_is_the_same_command():
     assert "Usage: tune [OPTIONS] COMMAND" in done.stdout
 
 
-def test_without_a_verb_the_help_is_shown_as_a_mistake_of_the_command_line():
+def test_without_a_verb_the_help_is_shown_with_the_exit_code_of_a_usage_error():
     done = python_m_tuner()
     assert done.returncode == 2
     assert "Usage: tune [OPTIONS] COMMAND" in done.stdout + done.stderr

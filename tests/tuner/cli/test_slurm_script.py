@@ -80,7 +80,7 @@ def test_a_script_is_printed_or_written_to_a_file(written, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_what_is_wrong_is_refused_with_its_exit_code_before_a_script_is_written(written, arguments, code, said):
+def test_wrong_input_is_refused_with_its_exit_code_before_a_script_is_written(written, arguments, code, said):
     found, text, messages = written(*arguments)
     assert found == code, messages
     assert text == ""

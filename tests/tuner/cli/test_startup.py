@@ -27,7 +27,7 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("verb", ["", "run", "status", "report", "train", "export", "data check", "db backup"])
-def test_help_loads_nothing_that_takes_long(verb: str) -> None:
+def test_help_imports_nothing_slow(verb: str) -> None:
     loaded = loaded_by(*verb.split(), "--help")
 
     assert "tuner.cli.run" in loaded, "all verbs are known"
@@ -40,14 +40,14 @@ def test_the_list_of_an_empty_home_opens_no_database(tmp_path: Path) -> None:
     assert loaded_below(SLOW, loaded) == set()
 
 
-def test_a_diagnosis_loads_no_optuna() -> None:
+def test_a_diagnosis_does_not_import_optuna() -> None:
     loaded = loaded_by("diagnose", str(Path(__file__).parents[1] / "diagnosis" / "curves" / "healthy"))
 
     assert "tuner.diagnosis" in loaded
     assert loaded_below({"optuna", "pyarrow", "ray", "scipy", "sqlalchemy"}, loaded) == set()
 
 
-def test_looking_for_a_password_in_the_arguments_loads_no_optuna() -> None:
+def test_looking_for_a_password_in_the_arguments_does_not_import_optuna() -> None:
     program = "from tuner.cli.arguments import without_secrets; " + (
         "assert without_secrets(['status', '--storage', 'postgresql://ann:secret@host/studies']) == ('status',)"
     )

@@ -93,7 +93,7 @@ def test_a_study_holds_at_most_the_devices_that_it_can_use(sent, options, most):
         (["--bogus=1"], 2, "--bogus"),
     ],
 )
-def test_what_cannot_be_submitted_is_refused_before_anything_is_sent(sent, capsys, options, code, told):
+def test_invalid_submissions_are_refused_before_anything_is_sent(sent, capsys, options, code, told):
     assert submit("--space=small.yaml", *options) == code
     said = capsys.readouterr().err
     assert told in said

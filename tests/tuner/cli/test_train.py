@@ -54,7 +54,7 @@ def test_a_number_of_gpus_that_does_not_divide_the_batch_is_refused(tune, argume
     assert told in err
 
 
-def test_few_images_on_each_gpu_are_allowed_if_asked_for_and_told(tune):
+def test_few_images_on_each_gpu_are_allowed_on_request_and_reported(tune):
     code, out, _ = tune("--gpus", 8, "--batch", 16, "--epochs", 2, trainer=WITH_8_GPUS)
     assert code == 0
     assert "note   each of 8 GPUs gets 2 images of a batch, few for batch normalization; --gpus 2 or" in out
@@ -73,7 +73,7 @@ def test_without_a_number_a_run_uses_the_gpus_that_suit_its_batch(tmp_path, monk
     assert (f"note   the run uses {number} of 8 GPUs: with more, a batch of {batch} would not" in out) == (number < 8)
 
 
-def test_a_run_tells_each_epoch_and_ends_with_its_weights(tune, tmp_path):
+def test_a_run_reports_each_epoch_and_ends_with_its_weights(tune, tmp_path):
     code, out, err = tune("--epochs", 3, "--out", "run")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -90,7 +90,7 @@ def test_the_default_configuration_is_that_of_the_guide_and_the_default_folder_i
     assert default_parameters().epochs == 300
 
 
-def test_where_no_model_is_named_the_data_check_chooses_it_and_says_so(tmp_path, monkeypatch, capfd):
+def test_without_a_model_the_data_check_chooses_one_and_says_so(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         main(["train", "--data", "sample:16", "--gpus", "0", "--trainer", f"{SCRIPTED} --advice mine", "--epochs", "2"])
@@ -99,7 +99,7 @@ def test_where_no_model_is_named_the_data_check_chooses_it_and_says_so(tmp_path,
     assert (tmp_path / "runs/mine-sample-16/tune-train.json").is_file()
 
 
-def test_the_model_of_a_file_of_parameters_is_not_chosen_anew(tune, tmp_path, monkeypatch, capfd):
+def test_the_model_of_a_file_of_parameters_is_not_chosen_again(tune, tmp_path, monkeypatch, capfd):
     (tmp_path / "params.yaml").write_text("data: sample:16\nmodel: mamba-yolo-b\noptimizer: SGD\nlr0: 0.02\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
@@ -120,7 +120,7 @@ def test_a_run_that_was_begun_differently_is_refused_and_left_alone(tune, tmp_pa
 
 
 @pytest.mark.parametrize(("before", "now", "told"), [(1, 3, True), (2, 9, True), (3, 2, False)])
-def test_who_asks_a_finished_run_for_more_epochs_is_told_how_to_get_them(tune, before, now, told):
+def test_asking_a_finished_run_for_more_epochs_shows_how_to_get_them(tune, before, now, told):
     assert tune("--epochs", before, "--out", "run")[0] == 0
     code, _, err = tune("--epochs", now, "--out", "run")
     assert code == 3
@@ -141,7 +141,7 @@ def test_a_file_without_an_optimizer_is_refused_before_anything_starts(tune, tmp
     assert (settings["params.optimizer"], settings["params.close_mosaic"]) == ("AdamW", 9)
 
 
-def test_what_is_passed_over_is_told_and_what_is_refused_can_be_replaced(tune, tmp_path):
+def test_skipped_arguments_are_reported_and_refused_ones_can_be_replaced(tune, tmp_path):
     (tmp_path / "args.yaml").write_text("optimizer: auto\nbatch: -1\ndevice: [0, 1]\nhalf: true\nepochs: 0\n")
     given = ("--set", "optimizer=SGD", "--batch", 8, "--epochs", 2)
     code, out, err = tune("--params", "args.yaml", "--out", "run", *given)
@@ -150,7 +150,7 @@ def test_what_is_passed_over_is_told_and_what_is_refused_can_be_replaced(tune, t
     assert note.startswith("note   ignored in args.yaml: device (`--gpus` and the machine decide); half (")
 
 
-def test_a_run_resumes_whether_it_shall_be_deterministic_or_not(tune, tmp_path):
+def test_a_run_resumes_with_and_without_determinism(tune, tmp_path):
     run = ("--epochs", 2, "--out", "run")
     assert tune(*run, "--set", "deterministic=false")[0] == 0
     assert "params.deterministic" not in (tmp_path / "run/tune-train.json").read_text()
@@ -161,7 +161,7 @@ def test_a_run_resumes_whether_it_shall_be_deterministic_or_not(tune, tmp_path):
     assert "`deterministic` takes true or false, but got 0" in err
 
 
-def test_after_a_failure_that_would_come_again_no_command_is_said_to_go_on(tune):
+def test_no_command_to_resume_is_shown_after_a_failure_that_would_recur(tune):
     code, _, err = tune("--epochs", 2, "--out", "run", trainer=f"{SCRIPTED} --fail broken")
     assert code == 5
     assert "The run ended (error): broken." in err
@@ -201,7 +201,7 @@ def test_a_folder_with_weights_of_something_else_is_refused(tune, tmp_path):
         (["--model", "rtdetr-l.yaml"], 2, "ends with RTDETRDecoder, the layer for RT-DETR"),
     ],
 )
-def test_wrong_input_is_one_line(tune, arguments, code, said):
+def test_wrong_input_is_reported_in_one_line(tune, arguments, code, said):
     trainer = f"{sys.executable} -m trainer serve" if "--model" in arguments else SCRIPTED
     found, _, err = tune(*arguments, trainer=trainer)
     assert found == code, err
@@ -209,7 +209,7 @@ def test_wrong_input_is_one_line(tune, arguments, code, said):
     assert len(err.splitlines()) == 1, err
 
 
-def test_a_teacher_that_is_no_checkpoint_is_refused_before_anything_trains(tune, tmp_path):
+def test_a_teacher_that_is_not_a_checkpoint_is_refused_before_anything_trains(tune, tmp_path):
     teacher = tmp_path / "teacher.pt"
     teacher.write_bytes(b"onnx")
     found, out, err = tune("--distill", str(teacher), trainer=f"{sys.executable} -m trainer serve")
@@ -239,7 +239,7 @@ def test_stages_reach_the_trainer(tmp_path):
     assert decode(encode(request)) == request
 
 
-def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_ends_the_run_cleanly_and_the_same_command_resumes_it(tmp_path):
     command = [sys.executable, "-m", "tuner", "train", "--data", "sample:16", "--gpus", "0", "--epochs", "40"]
     command += ["--model", "mamba-yolo-n", "--out", str(tmp_path / "run")]
     command += ["--trainer", f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.2"]
@@ -264,7 +264,7 @@ def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(tmp_path):
 # Files of arguments
 
 
-def test_what_tune_export_and_ultralytics_write_is_read(tmp_path):
+def test_files_of_tune_export_and_ultralytics_are_read(tmp_path):
     file = tmp_path / "args.yaml"
     file.write_text(
         "%YAML 1.1\n---\ntask: detect\nmode: train\nmodel: mamba-yolo-t\ndata: /d.yaml\nepochs: 300\nseed: 3\n"
@@ -287,7 +287,7 @@ def test_each_wrong_argument_of_a_file_is_named_with_its_line(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n", "lr0: [\n", "lr0: 1\nlr0: 2\n", "{" * 100])
-def test_what_is_no_list_of_arguments_is_refused(tmp_path, text):
+def test_text_that_is_not_a_list_of_arguments_is_refused(tmp_path, text):
     file = tmp_path / "args.yaml"
     file.write_text(text)
     with pytest.raises(SpaceError, match=r"args\.yaml:\d+: "):
@@ -342,7 +342,7 @@ def test_weights_are_copied_to_a_second_place_that_counts_from_the_working_direc
     assert (tmp_path / "elsewhere/best.pt").read_bytes() == (tmp_path / "run/weights/best.pt").read_bytes()
 
 
-def test_a_measured_batch_is_kept_when_the_run_goes_on(tune, tmp_path):
+def test_a_measured_batch_is_kept_when_the_run_resumes(tune, tmp_path):
     code, out, _ = tune("--epochs", 2, "--out", "run", "--batch", "auto")
     assert code == 0
     assert "batch  measuring the largest batch that fits into memory" in out

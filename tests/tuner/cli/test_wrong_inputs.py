@@ -71,7 +71,7 @@ SPACES = {
 
 
 @pytest.mark.parametrize("case", SPACES)
-def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
+def test_a_wrong_space_is_reported_with_file_line_and_mistake(folder, tune, case):
     text, said = SPACES[case]
     (folder / "space.yaml").write_text(text)
     done = tune("run", "--space", "space.yaml")
@@ -173,7 +173,7 @@ def test_a_wrong_space_names_file_line_and_fault(folder, tune, case):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_wrong_command_is_told_with_its_exit_code(tune, arguments, code, said):
+def test_a_wrong_command_is_reported_with_its_exit_code(tune, arguments, code, said):
     check_told(tune(*arguments), code, said)
 
 
@@ -186,7 +186,7 @@ def check_told(done, code, said):
         assert part in text, text
 
 
-def test_a_wrong_database_is_told_without_its_password(tune):
+def test_a_wrong_database_is_reported_without_its_password(tune):
     url = "postgresql+psycopg2://user:hunter2@127.0.0.1:1/none"
     trainer = f"{sys.executable} {SCRIPTED_TRAINER}"
     done = tune("run", "--space", "space.yaml", "--trainer", trainer, env={"TUNE_STORAGE": url})
@@ -201,7 +201,7 @@ def test_a_wrong_database_is_told_without_its_password(tune):
         ("triton", ["'triton' (MAMBA_YOLO_SCAN) does not work on cpu", "NVIDIA GPUs only", "auto"]),
     ],
 )
-def test_a_scan_that_does_not_run_here_is_told_before_the_search(folder, tune, name, said):
+def test_a_scan_that_does_not_run_here_is_reported_before_the_search(folder, tune, name, said):
     environment = {"MAMBA_YOLO_SCAN": name, "XDG_CACHE_HOME": str(folder / "cache")}
     done = tune("run", "--space", "space.yaml", "--data", "sample:8", env=environment)
     check_told(done, 2, said)
@@ -219,7 +219,7 @@ ADVISING = f"{sys.executable} {SCRIPTED_TRAINER} --advice advised --prepare-fail
         (["--space", "no-model.yaml", "--study", "mine"], "choose another with --model", "mine"),
     ],
 )
-def test_where_no_model_is_named_the_data_check_chooses_it_says_so_and_the_study_is_named_after_it(
+def test_without_a_model_the_data_check_chooses_one_says_so_and_the_study_is_named_after_it(
     folder, tune, arguments, said, study
 ):
     for _ in range(2):  # the same command goes on: it names the same study
@@ -231,7 +231,7 @@ def test_where_no_model_is_named_the_data_check_chooses_it_says_so_and_the_study
         assert second.startswith(f"study {study} in ")
 
 
-def test_a_trainer_that_checks_no_data_is_told_with_what_to_do(folder, tune):
+def test_a_trainer_without_a_data_check_is_reported_with_the_remedy(folder, tune):
     end = encode(EndRecord(outcome=Outcome.UNSUPPORTED))
     trainer = shlex.join([sys.executable, "-c", f"input(); print({end!r})"])
     check_told(
@@ -241,25 +241,25 @@ def test_a_trainer_that_checks_no_data_is_told_with_what_to_do(folder, tune):
     )
 
 
-def test_a_model_that_is_named_by_option_or_space_is_not_chosen(folder, tune):
+def test_the_data_check_chooses_no_model_if_option_or_space_names_one(folder, tune):
     for named in (["--model", "mamba-yolo-b"], ["--space", "space.yaml"]):
         done = tune("run", "--space", "no-model.yaml", *named, "--trainer", "/no/such/trainer", "--plain")
         assert "chosen" not in done.stdout
 
 
-def test_nothing_is_trained_or_made_where_no_data_set_is_named(folder, tune):
+def test_nothing_is_trained_or_created_without_a_data_set(folder, tune):
     before = sorted(folder.iterdir())
     for verb in (["run", "--space", "strong_aug"], ["train"], ["preview"]):
         tune(*verb)
     assert sorted(folder.iterdir()) == before
 
 
-def test_nothing_is_made_for_a_study_that_does_not_exist(folder, tune):
+def test_nothing_is_created_for_a_missing_study(folder, tune):
     tune("status", "nothing")
     assert not (folder / "studies").exists()
 
 
-def test_debug_shows_where_it_happened(tune):
+def test_debug_shows_the_traceback(tune):
     done = tune("run", "--space", "missing", "--debug")
     assert done.returncode == 3
     assert "Traceback" in done.stderr

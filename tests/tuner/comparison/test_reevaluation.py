@@ -79,24 +79,24 @@ def test_a_configuration_that_was_no_better_in_the_search_does_not_take_part(stu
 
 
 @pytest.mark.parametrize("values", [(0.3,), (0.3, 0.2, 0.3)])
-def test_nothing_is_compared_where_nothing_was_better(study, search, values):
+def test_nothing_is_compared_if_nothing_was_better(study, search, values):
     searched(search, *values)
     assert plan_for(study, 14) is None
 
 
-def test_nothing_is_compared_where_the_default_configuration_did_not_run_to_its_end(study, search):
+def test_nothing_is_compared_if_the_default_configuration_did_not_run_to_its_end(study, search):
     search.report(search.suggest().trial, EndRecord(outcome=Outcome.DIVERGED, message="NaN"))
     searched(search, 0.35)
     assert plan_for(study, 14) is None
 
 
-def test_nothing_is_compared_where_nobody_wants_it(study, search):
+def test_nothing_is_compared_unless_requested(study, search):
     searched(search, 0.3, 0.35)
     assert plan_for(study, 0) is None
 
 
 @pytest.mark.parametrize(("trained", "runs"), [(9, 6), (9 * 24, 6), (9 * 30, 7), (9 * 1000, 20)])
-def test_unless_it_is_said_how_many_a_quarter_of_the_search_but_6_to_20_runs_go_into_it(study, search, trained, runs):
+def test_by_default_a_quarter_of_the_search_but_6_to_20_runs_are_compared(study, search, trained, runs):
     searched(search, 0.3, 0.35)
     baseline, better = study.trials()
     longer = replace(better, facts=replace(better.facts, epochs=trained - 9))
@@ -144,7 +144,7 @@ def test_a_gain_on_all_seeds_is_called_better_and_that_trial_is_the_winner(reeva
     assert winner.said().startswith("Trial 3 is better than the baseline by 0.09917, 95 % interval")
 
 
-def test_a_gain_of_the_search_that_does_not_come_again_makes_the_default_configuration_the_winner(reevaluation, study):
+def test_a_gain_that_does_not_recur_makes_the_default_configuration_the_winner(reevaluation, study):
     carry_out(reevaluation, {3: -0.1, 1: -0.05, 2: -0.2})
     winner = choose_winner(study)
     assert (winner.trial.number, winner.verdict.conclusion) == (0, Conclusion.NOT_SHOWN)
@@ -163,7 +163,7 @@ def test_its_runs_share_decoded_images_with_the_search(study, search, paths, ter
     assert Reevaluation(study, plan_for(study, 20), paths, sharing, slots=4).suggest().image_cache_bytes == 2**30
 
 
-def test_what_trains_ahead_stops_once_it_is_decided(study, search, paths, terms):
+def test_runs_that_train_ahead_stop_once_the_verdict_is_reached(study, search, paths, terms):
     searched(search, 0.3, 0.35)
     reevaluation = Reevaluation(study, plan_for(study, 20), paths, terms, slots=8)
     leads = {1: 0.02, 2: -0.005, 3: 0.03}
@@ -219,7 +219,7 @@ def test_a_run_whose_machine_is_lost_is_asked_for_again(reevaluation):
     assert reevaluation.known.runs == ()
 
 
-def test_a_machine_that_is_wanted_back_counts_nothing(reevaluation):
+def test_preempted_runs_do_not_count_as_failures(reevaluation):
     for _ in range(10):
         request = reevaluation.suggest()
         reevaluation.report(reevaluation.number_of(request), EndRecord(outcome=Outcome.STOPPED))
@@ -236,7 +236,7 @@ def test_a_run_that_is_lost_again_and_again_ends_the_comparison_and_is_not_held_
     assert reevaluation.suggest() is None
 
 
-def test_a_run_that_is_lost_before_it_tells_its_epochs_again_has_made_no_progress(reevaluation):
+def test_a_run_that_is_lost_before_it_repeats_its_epochs_has_made_no_progress(reevaluation):
     request = reevaluation.suggest()
     reevaluation.report(reevaluation.number_of(request), epoch(1))
     for _ in range(3):
@@ -262,7 +262,7 @@ def test_the_time_of_the_slowest_epoch_is_known(reevaluation):
     assert reevaluation.epoch_seconds() == 2.0
 
 
-def test_weights_of_ended_runs_go_and_those_of_unfinished_ones_stay(reevaluation, paths):
+def test_weights_of_ended_runs_are_removed_and_those_of_unfinished_ones_stay(reevaluation, paths):
     ended, unfinished = reevaluation.suggest(), reevaluation.suggest()
     folders = [paths.reevaluated(r.trial, r.seed) / WEIGHTS for r in (ended, unfinished)]
     for folder in folders:
@@ -273,7 +273,7 @@ def test_weights_of_ended_runs_go_and_those_of_unfinished_ones_stay(reevaluation
     assert [folder.exists() for folder in folders] == [False, True]
 
 
-def test_once_it_is_decided_no_weights_stay(reevaluation, paths):
+def test_no_weights_stay_after_the_verdict(reevaluation, paths):
     request = reevaluation.suggest()
     weights = paths.reevaluated(request.trial, request.seed) / WEIGHTS
     weights.mkdir(parents=True)
@@ -288,7 +288,7 @@ def test_once_it_is_decided_no_weights_stay(reevaluation, paths):
 # What is remembered
 
 
-def test_another_driver_goes_on_and_trains_nothing_again(url, spec, space, paths, terms):
+def test_another_driver_continues_and_trains_nothing_again(url, spec, space, paths, terms):
     gains = {3: 0.1, 1: 0.02, 2: 0.0}
     with driven(url, spec, paths) as study:
         searched(Search(study, space, paths, terms), 0.3, 0.35, 0.33, 0.4)
@@ -331,7 +331,7 @@ def test_a_verdict_that_an_earlier_rule_reached_stands(study, search, paths, ter
     assert reevaluation.verdict == choose_winner(study).verdict == before
 
 
-def test_a_comparison_that_an_earlier_rule_would_have_ended_goes_on_by_todays(study, search, paths, terms):
+def test_a_comparison_that_an_earlier_rule_would_have_ended_continues_by_the_current_rule(study, search, paths, terms):
     searched(search, 0.3, 0.35, 0.33, 0.4)
     plan, _ = stored_by_an_earlier_version(study, decided=False)
     reevaluation = Reevaluation(study, plan, paths, terms, slots=1)
@@ -340,7 +340,7 @@ def test_a_comparison_that_an_earlier_rule_would_have_ended_goes_on_by_todays(st
     assert choose_winner(study).verdict.decided
 
 
-def test_the_database_has_it_as_plain_data_and_it_reads_the_same_again(reevaluation, study, url):
+def test_the_database_holds_plain_data_that_is_read_back_the_same(reevaluation, study, url):
     carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
     study.flush(10)
     stored = StoredStudy.open(url, "s")
@@ -358,18 +358,18 @@ def test_the_names_in_the_database_are_those_that_older_studies_have(reevaluatio
     assert [each["trial"] for each in facts["verdict"]["standings"]] == [0, 3, 1, 2]
 
 
-def test_before_it_begins_nothing_is_known(study):
+def test_nothing_is_known_before_the_comparison_begins(study):
     assert reevaluated(study) is None
 
 
-def test_until_it_is_decided_the_best_of_the_search_stands(reevaluation, study):
+def test_the_best_of_the_search_is_the_winner_until_the_verdict(reevaluation, study):
     train(reevaluation, reevaluation.suggest(), 0.3)
     winner = choose_winner(study)
     assert (winner.trial.number, winner.verdict) == (3, None)
     assert "on one seed, which does not prove a gain" in winner.said()
 
 
-def test_a_search_that_goes_on_and_finds_better_is_compared_anew_on_fresh_seeds(reevaluation, study, search):
+def test_a_search_that_continues_and_finds_better_is_compared_again_on_fresh_seeds(reevaluation, study, search):
     carry_out(reevaluation, {3: 0.1, 1: 0.02, 2: 0.0})
     before = reevaluation.known.plan
     assert plan_for(study, 14) == before
@@ -386,7 +386,7 @@ def test_a_configuration_that_took_part_is_known_to_have():
     assert [known.judges(trial) for trial in (0, 1, 2, 3)] == [True, True, False, True]
 
 
-def test_data_that_cannot_be_read_end_the_reevaluation_and_are_not_held_against_the_run(reevaluation):
+def test_unreadable_data_end_the_reevaluation_and_are_not_held_against_the_run(reevaluation):
     number = reevaluation.number_of(reevaluation.suggest())
     reevaluation.report(number, EndRecord(outcome=Outcome.BAD_DATA, message="7.jpg is gone"))
     assert isinstance(reevaluation.problem, DataError)

@@ -74,7 +74,7 @@ def test_the_variance_of_the_candidates_is_pooled_and_more_seeds_show_smaller_di
     assert sample(baseline * 2, threefold * 2).is_uneven
 
 
-def test_rounding_differences_are_no_spread():
+def test_rounding_differences_are_not_noise():
     assert not sample([0.3, 0.3, 0.3], [0.4, 0.4 + 1e-12, 0.4]).is_uneven
 
 

@@ -80,14 +80,14 @@ def test_a_leader_behind_the_baseline_ends_it_and_the_baseline_is_promoted():
     assert next_runs(comparison(), seen) == ()
 
 
-def test_a_leader_that_is_ahead_without_proof_is_promoted_all_the_same():
+def test_a_leader_without_proof_is_promoted_anyway():
     seen = evidence([0.50, 0.52, 0.51], [0.53, 0.51, 0.52], [0.45, 0.46, 0.45], [0.41, 0.43, 0.40])
     found = verdict(comparison(max_runs=12), seen)
     assert (found.conclusion, found.decided, found.winner) == (Conclusion.NOT_SHOWN, True, 1)
     assert found.interval[0] < 0 < found.gain < found.interval[1]
 
 
-def test_what_is_the_same_but_for_the_last_digits_is_no_gain():
+def test_a_difference_in_the_last_digits_is_no_gain():
     same = [0.3, 0.3, 0.3]
     found = verdict(comparison(1, max_runs=6), evidence(same, [x + 1e-16 for x in same]))
     assert found.conclusion == Conclusion.NOT_SHOWN
@@ -132,12 +132,12 @@ def test_a_baseline_that_varies_more_than_the_candidates_needs_no_larger_lead():
 # Which runs
 
 
-def test_first_come_all_configurations_seed_by_seed_the_baseline_first():
+def test_configurations_run_seed_by_seed_with_the_baseline_first():
     asked = next_runs(comparison(2), {})
     assert asked == tuple(Run(trial, seed) for seed in (101, 102, 103) for trial in (0, 1, 2))
 
 
-def test_after_the_first_look_only_leader_and_baseline_go_on():
+def test_only_leader_and_baseline_continue_after_the_first_look():
     seen = evidence([0.50, 0.52, 0.51], [0.54, 0.51, 0.53], [0.51, 0.52, 0.51], [0.41, 0.43, 0.40])
     assert not verdict(comparison(), seen).decided
     assert next_runs(comparison(), seen) == (Run(0, 104), Run(1, 104))
@@ -154,7 +154,7 @@ def test_the_last_look_within_the_limit_ends_it():
     assert verdict(about, ended).seeds == 4
 
 
-def test_running_ones_are_not_asked_for_again_and_count():
+def test_running_ones_count_and_are_not_requested_again():
     running = {Run(0, 101), Run(2, 103)}
     asked = next_runs(comparison(max_runs=12), {}, running=running)
     assert len(asked) == 10
@@ -168,7 +168,7 @@ def test_before_the_first_look_nothing_can_be_said():
     assert found.statement == ("No conclusion about a gain over the default: the first runs have not ended yet.")
 
 
-def test_too_little_room_for_a_comparison_is_said_so():
+def test_a_limit_too_low_for_a_comparison_is_reported():
     about = comparison(1, max_runs=5)
     assert next_runs(about, {}) == ()
     found = verdict(about, {})
@@ -300,7 +300,9 @@ METRICS = st.one_of(st.floats(-1, 1, allow_nan=False, width=16), st.just(NAN))
     ahead=st.integers(0, 2),
     data=st.data(),
 )
-def test_any_order_of_ends_stays_in_the_limits_and_comes_to_a_verdict(candidates, max_runs, seeds, slots, ahead, data):
+def test_any_order_of_ends_stays_within_the_limits_and_reaches_a_verdict(
+    candidates, max_runs, seeds, slots, ahead, data
+):
     about = comparison(candidates, max_runs=max_runs, seeds=seeds)
     running: list[Run] = []
     seen: dict[tuple[int, int], float] = {}
@@ -351,7 +353,7 @@ def test_the_unit_of_the_metric_does_not_matter(table, scale):
 
 @settings(max_examples=60)
 @given(table=TABLE, effects=st.lists(st.integers(-99, 99), min_size=7, max_size=7))
-def test_what_a_seed_does_to_all_does_not_matter_unless_the_noise_is_found_uneven(table, effects):
+def test_an_effect_of_a_seed_on_all_does_not_matter_unless_the_noise_is_found_uneven(table, effects):
     about = comparison(max_runs=12)
     found = verdict(about, evidence(*table))
     other = verdict(about, evidence(*[[x + e for x, e in zip(row, effects, strict=True)] for row in table]))

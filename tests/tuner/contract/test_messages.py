@@ -144,7 +144,7 @@ MESSAGES = [
 ]
 
 
-def test_every_type_of_message_is_among_those_that_are_tested():
+def test_every_type_of_message_is_tested():
     assert {type(message) for message in MESSAGES} == {*get_args(Request), *get_args(Record)}
 
 
@@ -193,12 +193,12 @@ def test_unknown_fields_of_a_newer_trainer_are_ignored():
         ('{"version": 1, "type": "environment_report", "versions": {}, "gpus": ["A"]}', "must be an object"),
     ],
 )
-def test_what_is_no_record_is_refused_with_the_reason(line, said):
+def test_a_line_that_is_not_a_record_is_refused_with_the_reason(line, said):
     with pytest.raises(ContractError, match=said):
         decode(line)
 
 
-def test_an_unknown_type_is_told_apart_from_a_broken_line_so_that_a_trainer_can_answer_unsupported():
+def test_an_unknown_type_differs_from_a_broken_line_so_that_a_trainer_can_answer_unsupported():
     with pytest.raises(UnknownTypeError):
         decode('{"version": 1, "type": "weather"}')
     with pytest.raises(ContractError) as raised:

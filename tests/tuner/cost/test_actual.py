@@ -24,15 +24,15 @@ def searched(study, search):
     return study
 
 
-def test_before_anything_is_trained_there_is_nothing_to_tell(study):
+def test_nothing_is_shown_before_anything_is_trained(study):
     assert search_times(study) == []
 
 
-def test_a_search_tells_its_epochs_their_pace_and_the_wall_time(searched):
+def test_a_search_shows_its_epochs_their_pace_and_the_wall_time(searched):
     assert search_times(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
 
 
-def test_what_was_estimated_is_told_at_the_measured_pace(searched, space):
+def test_the_estimate_is_shown_at_the_measured_pace(searched, space):
     estimate = estimate_cost(space, slots=2)
     searched.record_profiling(ProfilingFacts(estimate=noted(estimate, trials=2, slots=2)))
     (line,) = search_times(searched)
@@ -41,13 +41,13 @@ def test_what_was_estimated_is_told_at_the_measured_pace(searched, space):
     assert line.endswith(f"at this pace {low} to {high} with 2 slot(s)")
 
 
-def test_the_cost_estimate_of_another_number_of_trials_is_not_held_against_them(searched, space):
+def test_the_cost_estimate_of_another_number_of_trials_is_not_compared(searched, space):
     estimate = noted(estimate_cost(space, slots=2), trials=3, slots=2)
     searched.record_profiling(ProfilingFacts(estimate=estimate))
     assert search_times(searched) == ["search: 18 epochs of 2.0 s in 0:00:20"]
 
 
-def test_the_full_run_is_held_against_the_pace_of_its_trial(searched, paths):
+def test_the_full_run_is_compared_with_the_pace_of_its_trial(searched, paths):
     request = full_run_request(searched, paths, choose_winner(searched), epochs=4, gpus=2, threads=1)
     FinalRun(searched, request)
     folder = paths.final_run(1, 4)
@@ -61,7 +61,7 @@ def test_the_full_run_is_held_against_the_pace_of_its_trial(searched, paths):
 
 
 @pytest.mark.parametrize("told", [math.nan, math.inf])
-def test_times_that_are_no_numbers_spoil_nothing(search, study, told):
+def test_times_that_are_not_numbers_are_ignored(search, study, told):
     play(search, search.suggest(), 0.1, 0.25)
     request = search.suggest()
     search.report(request.trial, dataclasses.replace(epoch(9, 0.3), seconds=told))

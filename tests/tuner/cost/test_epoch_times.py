@@ -16,7 +16,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_what_was_kept_is_found_again():
+def test_a_stored_time_is_found_again():
     keep(WHAT, TimedEpoch(seconds=41.5, when_s=1000.0))
     assert kept(WHAT) == TimedEpoch(seconds=41.5, when_s=1000.0)
 
@@ -32,7 +32,7 @@ def test_what_was_kept_is_found_again():
     ],
     ids=["data", "model", "batch", "imgsz", "machine"],
 )
-def test_the_time_of_another_epoch_is_not_taken_for_it(other):
+def test_the_time_of_a_different_epoch_is_not_used(other):
     keep(WHAT, TimedEpoch(seconds=41.5, when_s=1000.0))
     assert kept(other) is None
 
@@ -48,14 +48,14 @@ def test_the_time_of_another_epoch_is_not_taken_for_it(other):
         json.dumps({"seconds": None, "when_s": 1.0}),
     ],
 )
-def test_a_file_that_makes_no_sense_counts_for_nothing(content):
+def test_an_invalid_file_is_ignored(content):
     keep(WHAT, TimedEpoch(seconds=41.5, when_s=1000.0))
     (file,) = (cache_folder() / "epoch-times").iterdir()
     file.write_text(content)
     assert kept(WHAT) is None
 
 
-def test_without_a_cache_folder_nothing_is_kept_and_nothing_fails(monkeypatch):
+def test_without_a_cache_folder_nothing_is_stored_and_nothing_fails(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
     keep(WHAT, TimedEpoch(seconds=41.5, when_s=1000.0))
     assert kept(WHAT) is None

@@ -122,7 +122,7 @@ def test_before_an_epoch_has_been_timed_there_are_no_hours(estimate):
     assert "epoch time unknown: measure it with `tune run --dry-run`" in text
 
 
-def test_what_is_not_wanted_is_not_estimated(estimate):
+def test_phases_that_are_switched_off_are_not_estimated(estimate):
     known = dataclasses.replace(estimate, comparison_runs=Range(0, 0))
     text = "\n".join(cost_lines(known, dataclasses.replace(TERMS, promote_epochs=0, gpus_per_trial=0)))
     assert "comparison" not in text

@@ -95,7 +95,7 @@ def errors(space, slots, share, seeds):
 
 @pytest.mark.parametrize("slots", [1, 2, 8])
 @pytest.mark.parametrize("strategy", ["auto", "asha-stopping"])
-def test_in_mid_search_the_time_to_go_is_within_a_third_and_nearer_than_by_the_trials_that_have_ended(strategy, slots):
+def test_in_mid_search_the_remaining_time_is_within_a_third_and_nearer_than_by_ended_trials(strategy, slots):
     space = load_space(SHIPPED_SPACES / "strong_aug.yaml").with_settings(strategy=strategy)
     ours, by_ended = errors(space, slots, 0.5, range(100, 106))
     assert ours < 0.35
@@ -103,7 +103,7 @@ def test_in_mid_search_the_time_to_go_is_within_a_third_and_nearer_than_by_the_t
 
 
 @pytest.mark.parametrize("share", [0.25, 0.75])
-def test_at_a_quarter_and_at_three_quarters_the_time_to_go_is_of_the_right_size(share):
+def test_at_a_quarter_and_at_three_quarters_the_remaining_time_has_the_right_size(share):
     space = load_space(SHIPPED_SPACES / "strong_aug.yaml")
     ours, by_ended = errors(space, 2, share, range(100, 106))
     assert ours < 0.5
@@ -115,7 +115,7 @@ def forecast():
     return forecast_of(load_space(SHIPPED_SPACES / "strong_aug.yaml"), 2)
 
 
-def test_a_search_that_has_ended_has_nothing_to_go(forecast):
+def test_a_search_that_has_ended_has_no_remaining_time(forecast):
     ended = Position(to_begin=0, training=(), paused=(), ended=(9,) * 30 + (27,) * 8 + (54,) * 2)
     assert forecast.search_epochs(ended) == pytest.approx(0.0, abs=1e-9)
 
@@ -125,17 +125,17 @@ def test_a_trial_that_goes_to_its_last_epoch_is_waited_for_however_much_was_trai
     assert forecast.search_epochs(last) >= 24
 
 
-def test_trials_that_have_not_begun_are_to_be_trained_whatever_the_others_took(forecast):
+def test_trials_that_have_not_begun_are_counted_whatever_the_others_took(forecast):
     more = Position(to_begin=20, training=(), paused=(), ended=(54,) * 20)
     assert forecast.search_epochs(more) >= 20 * 6 / 2
 
 
-def test_nothing_is_called_back_where_nothing_waits(forecast):
+def test_no_trial_is_called_back_if_none_waits(forecast):
     none_waits = Position(to_begin=0, training=(), paused=(), ended=(9,) * 40)
     assert forecast.search_epochs(none_waits) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_what_was_trained_before_this_driver_began_says_nothing_of_its_pace(forecast):
+def test_training_before_this_driver_began_says_nothing_about_its_pace(forecast):
     assert forecast.pace_s(before=300, trained=301, elapsed_s=1000.0) is None
     first = forecast.pace_s(before=0, trained=100, elapsed_s=500.0)
     later = forecast.pace_s(before=300, trained=400, elapsed_s=500.0)

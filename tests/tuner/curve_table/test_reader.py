@@ -78,7 +78,7 @@ def test_a_last_epoch_that_is_not_finite_is_dead(study, written, values, losses)
     assert read_curves(written()).dead_from.tolist() == [5, 2]
 
 
-def test_trials_that_failed_or_were_stopped_early_are_no_rows(study, written):
+def test_trials_that_failed_or_were_stopped_early_are_left_out(study, written):
     study.trial()
     study.trial((0.1,), TrialState.PRUNED, "out of memory: too large")
     study.trial((0.1, 0.2), TrialState.PRUNED, "stopped at epoch 2")
@@ -98,7 +98,7 @@ def test_without_the_trials_folders_runs_are_alive_and_cost_one(study, written):
     assert table.dead_from.tolist() == [5]
 
 
-def test_of_a_configuration_under_several_seeds_the_first_counts(make, space, file):
+def test_the_first_of_several_seeds_of_a_configuration_counts(make, space, file):
     studies = []
     for seed, last in ((1, 0.5), (0, 0.4), (2, 0.6)):
         studies.append(make(space.with_settings(seed=seed), f"s{seed}"))
@@ -114,7 +114,7 @@ def test_of_a_configuration_under_several_seeds_the_first_counts(make, space, fi
     assert noise.deviation == pytest.approx([0, 0, 0, 0.1])
 
 
-def test_without_repeats_nothing_is_known_of_the_noise(study, written):
+def test_without_repeats_the_noise_is_unknown(study, written):
     study.trial()
     study.trial()
     noise = seed_noise(written())
@@ -131,7 +131,7 @@ def test_a_study_that_was_validated_at_its_rungs_only_is_refused(study, written)
         read_curves(written())
 
 
-def test_a_file_in_which_nothing_ran_to_its_end_is_refused(study, written):
+def test_a_file_without_a_complete_run_is_refused(study, written):
     study.trial((0.1,), TrialState.FAIL, "bug: why")
 
     with pytest.raises(DataError, match="has none; continue the study"):
@@ -192,7 +192,7 @@ def test_a_table_of_something_else_is_refused_in_one_line(study, written, change
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_whole_parquet_file_is_refused_in_one_line(study, written):
+def test_a_file_that_is_not_a_whole_parquet_file_is_refused_in_one_line(study, written):
     study.trial()
     file = written()
     whole = file.read_bytes()
@@ -204,7 +204,7 @@ def test_what_is_no_whole_parquet_file_is_refused_in_one_line(study, written):
         assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_byte_is_a_fault_of_the_file_or_goes_unseen(study, written):
+def test_a_damaged_byte_is_a_data_error_or_is_not_noticed(study, written):
     for _ in range(5):
         study.trial()
     file = written()
@@ -217,6 +217,6 @@ def test_a_damaged_byte_is_a_fault_of_the_file_or_goes_unseen(study, written):
 
 
 @pytest.mark.parametrize(("place", "reason"), [("none.parquet", "No such file"), ("", "Is a directory")])
-def test_a_place_without_a_file_is_told(tmp_path, place, reason):
+def test_a_missing_file_is_reported(tmp_path, place, reason):
     with pytest.raises(DataError, match=reason):
         read_curves(tmp_path / place)

@@ -37,7 +37,7 @@ def test_there_is_a_row_for_each_epoch_of_each_trial(study, written):
     assert (row["learning_rate"], row["seed"], row["state"], row["reason"]) == (0.01, 0, "COMPLETE", "")
 
 
-def test_a_configuration_is_in_columns_by_label_and_has_nothing_where_it_is_inactive(study, written, space):
+def test_a_configuration_is_in_columns_by_label_with_null_for_inactive_labels(study, written, space):
     study.trial()
     row = rows(written(), epoch=1)[0]
 
@@ -94,7 +94,7 @@ def test_a_trial_that_has_not_ended_is_left_out(study, written, state):
     assert {row["trial"] for row in rows(written())} == {0}
 
 
-def test_without_the_trials_folder_the_study_knows_the_metric(study, written):
+def test_without_the_trials_folder_the_metric_comes_from_the_study(study, written):
     study.trial(leaves_records=False)
     file = written()
 
@@ -102,7 +102,7 @@ def test_without_the_trials_folder_the_study_knows_the_metric(study, written):
     assert {(row["mAP50"], row["seconds"], row["batch_trained"]) for row in rows(file)} == {(None, None, None)}
 
 
-def test_of_records_cut_short_the_whole_ones_count(study, written):
+def test_whole_records_of_a_truncated_file_count(study, written):
     study.trial()
     path = study.recorded.paths.trial(0) / "records.jsonl"
     path.write_text(path.read_text()[:-30])
@@ -173,7 +173,7 @@ def test_a_study_without_an_ended_trial_is_refused(study, written):
         written()
 
 
-def test_the_same_study_makes_the_same_file_and_nothing_beside_it(study, written, tmp_path):
+def test_the_same_study_makes_the_same_file_and_nothing_else(study, written, tmp_path):
     study.trial()
     before = written().read_bytes()
 
@@ -182,7 +182,7 @@ def test_the_same_study_makes_the_same_file_and_nothing_beside_it(study, written
 
 
 @pytest.mark.parametrize("target", ["none/t.parquet", "studies"])
-def test_a_place_where_nothing_can_be_written_is_told_with_the_remedy(study, tmp_path, target):
+def test_an_unwritable_place_is_reported_with_the_remedy(study, tmp_path, target):
     study.trial()
 
     with pytest.raises(MachineError, match=rf"{target}' is not \(.*\); choose another file with --curves\.$"):
@@ -262,7 +262,7 @@ _EXCLUDED = "--curves excludes --output, --epochs, --json, --data and --model, b
         (["a", "--curves", "t.parquet"], "There is no study 'a': "),
     ],
 )
-def test_a_command_that_cannot_be_meant_is_refused_and_makes_nothing(tmp_path, monkeypatch, capsys, arguments, said):
+def test_a_contradictory_command_is_refused_and_creates_nothing(tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
 
     assert tune("export", *arguments) == 2

@@ -79,12 +79,12 @@ CHANGES = [
 
 @pytest.mark.parametrize("is_read_only", [True, False])
 @pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_what_would_change_a_study_never_reaches_the_application(catalogue, method, path, is_read_only):
+def test_requests_that_would_change_a_study_never_reach_the_application(catalogue, method, path, is_read_only):
     app = without_changes(unreached, catalogue, is_read_only=is_read_only)
     assert ask(protected(app, None), path, method, {"study_name": "x"})[0] == 403
 
 
-def test_every_route_that_changes_something_is_among_those_that_are_tested(catalogue):
+def test_every_route_that_changes_something_is_tested(catalogue):
     """A newer dashboard may have more."""
     from optuna_dashboard import wsgi
 
@@ -100,7 +100,7 @@ def test_a_client_that_sends_no_list_of_encodings_gets_the_page(app, left):
     assert ask(app, "/favicon.ico")[0] == 200
 
 
-def test_behind_a_proxy_that_encrypts_addresses_are_those_of_the_proxy(guarded, left):
+def test_behind_a_tls_proxy_addresses_are_those_of_the_proxy(guarded, left):
     sent = {**credentials(PASSWORD), "HTTP_HOST": "dashboard.example.org", "HTTP_X_FORWARDED_PROTO": "https"}
     status, headers, _ = ask(guarded, "/", **sent)
     assert (status, headers["Location"]) == (302, "https://dashboard.example.org/dashboard")

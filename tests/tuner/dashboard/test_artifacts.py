@@ -70,7 +70,7 @@ def test_files_outside_the_folder_are_never_offered(app, catalogue, study, fille
     assert [offered(trial) for trial in trials[3:]] == [{}, {}]
 
 
-def test_a_file_that_is_gone_or_unknown_is_not_found(app, catalogue, filled, paths):
+def test_a_removed_or_unknown_file_is_not_found(app, catalogue, filled, paths):
     number = catalogue.study_number("s")
     key = offered(detail(app, catalogue))["params.yaml"]
     paths.params.unlink()

@@ -17,7 +17,7 @@ from tuner.dashboard.markdown import code, escaped, shell, table
         ("0.5 (trial 3), plain: text", "0.5 (trial 3), plain: text"),
     ],
 )
-def test_what_has_a_meaning_in_markdown_loses_it(text, shown):
+def test_markdown_syntax_is_escaped(text, shown):
     assert escaped(text) == shown
 
 

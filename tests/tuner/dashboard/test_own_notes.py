@@ -20,7 +20,7 @@ def attributes(url):
 
 
 @pytest.mark.parametrize("text", ["", "one", "two\n\nparagraphs", f"with {MARK} in it"])
-def test_what_was_written_comes_back_from_the_combined_note(text):
+def test_the_users_text_is_extracted_from_the_combined_note(text):
     assert own_part(combined("# generated", OwnNote(text=text))) == text
 
 
@@ -63,7 +63,7 @@ def test_a_note_that_another_user_has_changed_is_not_overwritten(app, catalogue,
     assert detail(app, catalogue)["note"]["body"].endswith("mine")
 
 
-def test_a_driver_goes_on_while_notes_are_written(url, app, catalogue, study, filled):
+def test_a_driver_continues_while_notes_are_written(url, app, catalogue, study, filled):
     note = detail(app, catalogue)["note"]
     assert save(app, f"/api/studies/{catalogue.study_number('s')}/note", note, "hello")[0] == 204
     study.note_searched(5.0)
@@ -84,7 +84,7 @@ def test_a_wrong_note_is_refused_with_a_reason(app, catalogue, left, path, body,
     assert b"reason" in content
 
 
-def test_read_only_refuses_notes_too(url, catalogue, left):
+def test_a_read_only_dashboard_refuses_notes(url, catalogue, left):
     app = application(catalogue, None, is_read_only=True)
     status, content = save(app, f"/api/studies/{catalogue.study_number('s')}/note", {"version": 0}, "x")
     assert status == 403
@@ -92,5 +92,5 @@ def test_read_only_refuses_notes_too(url, catalogue, left):
     assert own_notes(attributes(url)) == {}
 
 
-def test_no_note_is_the_version_zero():
+def test_a_missing_note_has_version_zero():
     assert own_notes({"study:metric_names": ["a"]}).get(None, NO_NOTE).version == 0

@@ -118,7 +118,7 @@ def test_a_browser_without_the_password_sees_nothing_and_with_it_everything(tmp_
 
 
 @pytest.mark.slow
-def test_the_dashboard_follows_a_search_that_runs(tmp_path, study, filled):
+def test_the_dashboard_follows_a_running_search(tmp_path, study, filled):
     with running(tmp_path, "s") as (_, url), opened_page() as (page, _):
         page.goto(f"{url}/trials?numbers={filled.running}")
         page.wait_for_selector("text=in training")

@@ -84,7 +84,7 @@ def test_the_note_on_a_trial_says_why_it_ended_and_where_its_log_is(app, catalog
     assert notes[4].startswith("**Running**: in training.")
 
 
-def test_attributes_are_readable_and_those_of_users_stay(app, catalogue, study, filled, url):
+def test_attributes_are_readable_and_user_attributes_stay(app, catalogue, study, filled, url):
     study.flush(10)
     known = optuna.load_study(storage=url, study_name="s")
     known.set_user_attr("ticket", "T-1")
@@ -128,7 +128,7 @@ def test_metric_and_direction_are_named_and_times_have_a_zone(app, catalogue, fi
     assert shown["trials"][0]["datetime_start"].endswith("+00:00")
 
 
-def test_what_changes_in_the_study_changes_in_the_dashboard(app, catalogue, study, filled):
+def test_changes_of_the_study_appear_in_the_dashboard(app, catalogue, study, filled):
     assert "paused after epoch 3" in detail(app, catalogue)["trials"][filled.paused]["note"]["body"]
     study.record(filled.paused, TrialFacts(paused_at=6))
     study.flush(10)
@@ -201,7 +201,7 @@ def test_a_dashboard_that_reads_never_writes_to_the_database(app, catalogue, lef
     assert "\n".join(sqlite3.connect(paths.database).iterdump()) == before
 
 
-def test_a_study_that_is_read_does_not_hold_up_its_driver(app, catalogue, study, filled, paths):
+def test_reading_a_study_does_not_delay_its_driver(app, catalogue, study, filled, paths):
     detail(app, catalogue)
     connection = sqlite3.connect(paths.database, timeout=0)
     connection.execute("BEGIN EXCLUSIVE")  # fails if a reader has left its transaction open in the old journal
@@ -210,7 +210,7 @@ def test_a_study_that_is_read_does_not_hold_up_its_driver(app, catalogue, study,
     assert busy == 0, "a reader that keeps its transaction keeps the log from being emptied"
 
 
-def test_studies_of_one_home_have_numbers_of_their_own(tmp_path, spec, left, empty_database):
+def test_studies_of_one_home_have_distinct_numbers(tmp_path, spec, left, empty_database):
     other = StudyPaths.of(tmp_path, "other")
     other.create()
     other.database.write_bytes(empty_database.read_bytes())
@@ -291,7 +291,7 @@ def test_the_view_cannot_be_changed(catalogue, left):
 
 
 @pytest.mark.parametrize("page", ["param_importances", "/csv"])
-def test_what_optuna_computes_from_trials_works_on_the_view(app, catalogue, left, page):
+def test_optunas_analyses_of_trials_work_on_the_view(app, catalogue, left, page):
     number = catalogue.study_number("s")
     path = f"/csv/{number}" if page == "/csv" else f"/api/studies/{number}/{page}"
     status, _, content = ask(app, path)

@@ -24,7 +24,7 @@ def at(*values, epoch=3):
     return history(*({epoch: value} for value in values))
 
 
-def test_a_rung_with_fewer_values_than_the_factor_judges_nobody():
+def test_a_rung_with_fewer_values_than_the_factor_stops_no_trial():
     assert ASHA.verdict(at(0.5, 0.0), 1, 3) == GoOn()
 
 
@@ -39,20 +39,20 @@ def test_a_rung_with_fewer_values_than_the_factor_judges_nobody():
         ((0.5, 0.1, 0.2, 0.4, 0.3, 0.35), False),
     ],
 )
-def test_the_best_third_of_those_who_arrived_goes_on(values, goes_on):
+def test_the_best_third_of_arrived_trials_continues(values, goes_on):
     assert isinstance(ASHA.verdict(at(*values), len(values) - 1, 3), GoOn if goes_on else Stop)
 
 
-def test_equal_values_stop_nobody():
+def test_equal_values_stop_no_trial():
     assert ASHA.verdict(at(*[0.0] * 6), 5, 3) == GoOn()
 
 
-def test_only_values_at_the_very_rung_count():
+def test_only_values_at_the_rung_itself_count():
     seen = history({3: 0.9, 9: 0.9}, {4: 0.9}, {3: 0.1})
     assert ASHA.verdict(seen, 2, 3) == GoOn()  # two values at epoch 3: too few
 
 
-def test_between_rungs_nobody_is_judged():
+def test_no_trial_is_judged_between_rungs():
     assert ASHA.verdict(at(0.9, 0.8, 0.1, epoch=4), 2, 4) == GoOn()
 
 

@@ -44,7 +44,7 @@ def test_nothing_is_expected_of_a_trial_before_its_first_rung(history):
     assert np.isnan(seen.mean[1:]).all()
 
 
-def test_a_lost_trial_is_worse_than_any_and_leaves_nothing_open(history):
+def test_a_lost_trial_is_worse_than_any_other_without_uncertainty(history):
     seen = expectations(history({3: 0.1}, {3: 0.2}, {2: 0.9}, {}, statuses=[P] * 2 + [LOST] * 2), RUNGS)
     assert seen.mean[2] == seen.mean[3] == -np.inf
     assert seen.variance[2] == seen.variance[3] == 0.0
@@ -133,7 +133,7 @@ def test_while_all_metrics_are_zero_the_loss_decides():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_it_learns_what_a_rung_says_about_the_end(sign):
+def test_the_relation_of_a_rung_to_the_final_result_is_learnt(sign):
     rng = np.random.default_rng(0)
     early = rng.random(80)
     final = sign * early + 0.05 * rng.standard_normal(80)
@@ -141,7 +141,7 @@ def test_it_learns_what_a_rung_says_about_the_end(sign):
     assert correlation(seen.mean[40:], sign * normal_scores(early)[40:]) > 0.95
 
 
-def test_a_rung_that_says_little_leaves_more_open_than_one_that_says_much():
+def test_a_less_informative_rung_leaves_more_uncertainty():
     rng = np.random.default_rng(0)
     early = rng.random(80)
     telling = searched(early, early + 0.01 * rng.standard_normal(80), complete=40)
@@ -177,7 +177,7 @@ def test_expectations_follow_the_history(history):
     assert expectations(seen, RUNGS) is not before
 
 
-def test_a_trial_that_begins_or_is_lost_later_is_in_the_expectations(history):
+def test_a_trial_that_begins_or_is_lost_later_is_included(history):
     seen = history({3: 0.1}, {3: 0.2})
     before = expectations(seen, RUNGS)
     seen.begin(np.array([0.5]))

@@ -12,23 +12,23 @@ FREE = Promotion(rungs=RUNGS, has_baseline=False)
 P, R, LOST, C = Status.PAUSED, Status.RUNNING, Status.LOST, Status.COMPLETE
 
 
-def test_a_trial_among_the_best_third_that_arrived_goes_on_at_once(history):
+def test_a_trial_in_the_best_third_of_arrivals_continues_at_once(history):
     assert FREE.verdict(history({3: 0.1}, {3: 0.2}, {3: 0.3}), 2, 3) == GoOn()
 
 
-def test_one_that_is_not_pauses(history):
+def test_a_trial_below_the_best_third_pauses(history):
     assert FREE.verdict(history({3: 0.1}, {3: 0.3}, {3: 0.2}), 2, 3) == Pause()
 
 
-def test_with_fewer_arrivals_than_the_factor_everybody_pauses(history):
+def test_all_trials_pause_if_fewer_arrived_than_the_factor(history):
     assert FREE.verdict(history({3: 0.1}, {3: 0.9}), 1, 3) == Pause()
 
 
-def test_between_rungs_nobody_pauses(history):
+def test_no_trial_pauses_between_rungs(history):
     assert FREE.verdict(history({3: 0.9}, {3: 0.9}, {4: 0.0}), 2, 4) == GoOn()
 
 
-def test_a_paused_trial_is_called_back_once_there_is_a_place_for_it(history):
+def test_a_paused_trial_is_called_back_once_a_place_is_free(history):
     two = history({3: 0.1}, {3: 0.9}, statuses=(P, P))
     three = history({3: 0.1}, {3: 0.9}, {3: 0.2}, statuses=(P, P, P))
     assert FREE.resumed(two) is None
@@ -40,7 +40,7 @@ def test_the_highest_rung_comes_first(history):
     assert FREE.resumed(seen) == 0  # one place of three at epoch 9, though four wait for a place at epoch 3
 
 
-def test_who_has_gone_on_keeps_its_place(history):
+def test_a_promoted_trial_keeps_its_place(history):
     seen = history({3: 0.9}, {3: 0.8}, {3: 0.1}, statuses=(R, P, P))
     assert FREE.resumed(seen) is None
 
@@ -57,20 +57,20 @@ def test_a_lost_trial_is_never_called_back(history):
 
 
 @pytest.mark.parametrize(("trials", "verdict"), [(12, Pause), (9, Stop)])
-def test_where_trials_are_limited_a_trial_ends_when_no_place_can_be_left_for_it(history, trials, verdict):
+def test_with_limited_trials_a_trial_ends_once_no_place_can_be_left_for_it(history, trials, verdict):
     strategy = Promotion(rungs=RUNGS, limits=Limits(trials=trials, full_runs=1), has_baseline=False)
     seen = history({3: 0.9}, {3: 0.8}, {3: 0.7}, {3: 0.1})  # three are better; 12 trials have 4 places, 9 have 3
     assert isinstance(strategy.verdict(seen, 3, 3), verdict)
 
 
-def test_the_reason_says_how_many_are_better_and_how_many_can_go_on(history):
+def test_the_reason_says_how_many_are_better_and_how_many_can_continue(history):
     strategy = Promotion(rungs=RUNGS, limits=Limits(trials=6, full_runs=1), has_baseline=False)
     assert strategy.verdict(history({3: 0.9}, {3: 0.8}, {3: 0.1}), 2, 3) == Stop(
         reason="early stop at epoch 3 with 0.1000: 2 trials are ahead at this rung, and at most 2 can continue"
     )
 
 
-def test_once_no_more_begin_enough_are_called_back_for_the_full_runs_that_are_wanted(history):
+def test_once_no_more_trials_begin_enough_are_called_back_for_the_requested_full_runs(history):
     strategy = Promotion(rungs=RUNGS, limits=Limits(trials=4, full_runs=3), has_baseline=False)
     seen = history({3: 0.9}, {3: 0.8}, {3: 0.1}, {3: 0.2}, statuses=(C, P, P, P))
     assert strategy.resumed(seen) == 1

@@ -51,7 +51,7 @@ def test_the_same_history_and_seed_give_the_same_point(proposer):
     assert not np.array_equal(first, proposer.propose(history, LINE, RUNGS, seed=4, allowed=ANY))
 
 
-def test_a_tenth_of_what_is_proposed_is_random_however_much_is_known():
+def test_a_tenth_of_the_proposals_is_random_however_much_is_known():
     history, other = (searched(quality, RandomProposer(), 40) for quality in (peak, lambda point: -peak(point)))
 
     def proposed(history, seed):
@@ -61,7 +61,7 @@ def test_a_tenth_of_what_is_proposed_is_random_however_much_is_known():
     assert 8 <= sum(same) <= 36
 
 
-def test_half_of_what_is_random_is_near_the_default_configuration():
+def test_half_of_the_random_proposals_are_near_the_default_configuration():
     cube = Cube((Dimension(),) * 8)
     history = History(epochs=9, dimensions=8)
     baseline = np.full(8, 0.3)
@@ -76,25 +76,25 @@ def test_half_of_what_is_random_is_near_the_default_configuration():
     )
 
 
-def test_it_learns_to_keep_away_from_where_runs_are_lost():
+def test_the_model_learns_to_avoid_regions_where_runs_are_lost():
     history = searched(lambda point: np.nan if point[0] > 0.5 else point[0], ModelProposer(random_share=0), 80)
     late = history.status[40:] == Status.LOST
     assert late.mean() < 0.2  # chance: 0.5
 
 
-def test_what_is_random_keeps_away_from_where_runs_are_lost():
+def test_random_proposals_avoid_regions_where_runs_are_lost():
     history = searched(lambda point: np.nan if point[0] > 0.5 else point[0], RandomProposer(), 60)
     proposals = [ModelProposer(random_share=1).propose(history, LINE, RUNGS, seed=s, allowed=ANY) for s in range(40)]
     assert np.mean([point[0] > 0.55 for point in proposals]) < 0.1  # chance: 0.45
 
 
-def test_where_everything_is_lost_something_is_proposed_all_the_same():
+def test_a_configuration_is_proposed_even_if_all_runs_are_lost():
     history = searched(lambda point: np.nan, RandomProposer(), 60)
     points = {tuple(ModelProposer().propose(history, LINE, RUNGS, seed=s, allowed=ANY)) for s in range(10)}
     assert len(points) == 10
 
 
-def test_it_learns_from_trials_that_were_cut_short():
+def test_the_model_learns_from_trials_that_ended_early():
     history = History(epochs=9, dimensions=2)
     rng = np.random.default_rng(0)
     for point in rng.random((40, 2)):
@@ -104,7 +104,7 @@ def test_it_learns_from_trials_that_were_cut_short():
     assert np.mean([peak(p) for p in proposals]) > np.quantile(history.last, 0.9)
 
 
-def test_parallel_proposals_keep_apart():
+def test_parallel_proposals_keep_their_distance():
     history = searched(peak, RandomProposer(), 40)
     points = []
     for _ in range(8):
@@ -134,13 +134,13 @@ def test_a_change_without_effect_is_not_proposed_again():
     assert len(np.unique(history.points, axis=0)) == 60
 
 
-def test_in_a_space_of_few_configurations_it_still_proposes_one():
+def test_the_model_still_proposes_in_a_space_of_few_configurations():
     cube = Cube((Dimension(choices=2), Dimension(choices=3)))
     history = searched(lambda point: point[0], RandomProposer(), 40, cube=cube)
     assert ModelProposer(random_share=0).propose(history, cube, RUNGS, seed=0, allowed=ANY) is not None
 
 
-def test_what_is_not_allowed_is_not_proposed():
+def test_excluded_configurations_are_not_proposed():
     history = searched(peak, RandomProposer(), 40)
     for seed in range(5):
         point = ModelProposer().propose(history, LINE, RUNGS, seed=seed, allowed=lambda p: p[0] > 0.8)
@@ -164,7 +164,7 @@ def test_values_before_the_first_rung_do_not_count():
     assert np.array_equal(*proposals)
 
 
-def test_ten_thousand_trials_are_no_burden():
+def test_ten_thousand_trials_do_not_slow_proposals_down():
     """CPU time, with a wide margin: benchmarks/decisions measures it."""
     history = History(epochs=9, dimensions=2)
     for point in np.random.default_rng(0).random((10_000, 2)):

@@ -9,7 +9,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(decisions.__path__, "
 IMPURE = {"optuna", "pyarrow", "ray", "ruamel", "sqlalchemy", "tuner.diagnosis", "tuner.study"}
 
 
-def test_decisions_load_no_database_no_ray_and_no_reader_of_files():
+def test_decisions_import_no_database_no_ray_and_no_file_reader():
     loaded = modules_loaded_by(f"import {', '.join(MODULES)}")
     assert set(MODULES) <= loaded
     assert loaded_below(IMPURE, loaded) == set()

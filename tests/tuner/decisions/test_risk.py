@@ -31,7 +31,7 @@ def separation(known, lost, new, truly_lost):
     ],
     ids=["beyond a limit", "at both ends", "in the middle", "beyond a limit of two together"],
 )
-def test_one_parameter_of_ten_is_found_to_decide_who_is_lost(points, is_lost):
+def test_the_one_parameter_of_ten_that_decides_losses_is_found(points, is_lost):
     new = np.random.default_rng(1).random((500, 10))
     assert separation(points, is_lost(points), new, is_lost(new)) > 0.85
 
@@ -50,7 +50,7 @@ def test_runs_that_all_survived_lower_the_risk_everywhere_and_lost_ones_raise_it
     assert survived < 0.12 < lost
 
 
-def test_the_probability_is_right_where_losses_are_a_matter_of_chance():
+def test_the_probability_is_right_if_losses_are_random():
     rng = np.random.default_rng(0)
     known = rng.random((400, 6))
     likely = risk(rng.random((50, 6)), known, rng.random(400) < 0.3)

@@ -32,7 +32,7 @@ def test_ten_full_runs_at_zero_and_nothing_else_are_only_zeros(history):
 
 
 @pytest.mark.parametrize("status", [PAUSED, STOPPED])
-def test_trials_judged_at_a_rung_count_where_nothing_ever_differed(history, status):
+def test_trials_judged_at_a_rung_count_if_no_value_ever_differed(history, status):
     curves = [FULL, *[AT_SECOND_RUNG] * 2, *[AT_RUNG] * 7]
     assert only_zeros(history(*curves, statuses=[COMPLETE, *[status] * 9]), RUNGS)
     assert not only_zeros(history(*curves[:-1], statuses=[COMPLETE, *[status] * 8]), RUNGS)
@@ -56,12 +56,12 @@ def test_one_other_value_anywhere_means_that_something_can_be_learnt(history, di
     assert not only_zeros(made, RUNGS)
 
 
-def test_zeros_after_other_values_are_no_sign_in_a_wide_space(history):
+def test_zeros_after_other_values_prove_nothing_in_a_wide_space(history):
     assert not only_zeros(full_runs(history, 0.4, *[0.0] * 30), NO_RUNGS)
 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, LOST, Status.UNKNOWN])
-def test_trials_that_run_or_were_lost_or_failed_are_no_results(history, status):
+def test_running_lost_and_failed_trials_are_not_results(history, status):
     curves = [*[FULL] * 9, *[AT_SECOND_RUNG] * 5]
     assert not only_zeros(history(*curves, statuses=[*[COMPLETE] * 9, *[status] * 5]), RUNGS)
 
@@ -74,7 +74,7 @@ def test_an_empty_history_has_no_zeros(history):
     values=st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.1]), min_size=1, max_size=30),
     epochs=st.lists(st.sampled_from([3, 9, 27]), min_size=30, max_size=30),
 )
-def test_only_zeros_takes_ten_results_of_which_none_is_another(values, epochs):
+def test_only_zeros_requires_ten_results_and_no_other_value(values, epochs):
     made = History(epochs=27, dimensions=1)
     for value, reached in zip(values, epochs, strict=False):
         trial = made.begin(np.array([0.5]))
@@ -93,7 +93,7 @@ def reached(bounds, *, searched_s, trained_s, since_best):
     return bounds.reached(searched_s=searched_s, trained_s=lambda: trained_s, since_best=lambda: since_best)
 
 
-def test_nothing_bounds_a_search_by_itself():
+def test_a_search_has_no_limits_by_default():
     assert Budget().reached(searched_s=1e9, trained_s=pytest.fail, since_best=pytest.fail) is None
 
 
@@ -121,7 +121,7 @@ def test_nothing_bounds_a_search_by_itself():
     ],
     ids=["hours", "gpu_hours", "no_improvement"],
 )
-def test_each_bound_is_reached_at_its_number_and_by_no_other_measure(bounds, below, at, said):
+def test_each_limit_is_reached_at_its_own_number_only(bounds, below, at, said):
     nothing = {"searched_s": 0.0, "trained_s": 0.0, "since_best": 0}
     plenty = {"searched_s": 1e9, "trained_s": 1e9, "since_best": 1000}
     assert reached(bounds, **{**plenty, **below}) is None
@@ -138,7 +138,7 @@ def test_each_bound_is_reached_at_its_number_and_by_no_other_measure(bounds, bel
         ({"no_improvement": 0}, "--no-improvement"),
     ],
 )
-def test_a_bound_that_is_none_is_refused(wrong, option):
+def test_an_invalid_limit_is_refused(wrong, option):
     with pytest.raises(UsageError, match=f"^{option} must be .* but got"):
         Budget(**wrong)
 
@@ -154,10 +154,10 @@ def test_trials_count_from_the_end_of_the_best():
     assert since_best([(0.3, 1), (0.5, 4), (0.4, 9)], 12) == 8
 
 
-def test_an_equal_result_is_no_better_one():
+def test_an_equal_result_is_not_better():
     assert since_best([(0.5, 9), (0.5, 4)], 12) == 8
 
 
-def test_judged_are_those_that_ended_or_wait(history):
+def test_ended_and_waiting_trials_are_judged(history):
     statuses = [Status.RUNNING, PAUSED, COMPLETE, STOPPED, LOST, Status.UNKNOWN]
     assert judged(history(*[AT_RUNG] * 6, statuses=statuses)) == 4

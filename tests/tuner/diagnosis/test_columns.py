@@ -42,7 +42,7 @@ def test_every_detector_whose_losses_become_nan_has_diverged(written, kind):
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
-def test_every_detector_that_finds_nothing_any_more_has_diverged(written, kind):
+def test_every_detector_that_stops_finding_objects_has_diverged(written, kind):
     names = DETECTORS[kind]
     lost = [name for name in names if name.startswith("metrics/")]
     found = diagnose(written(names, changed=dict.fromkeys(lost, lambda epoch: 0 if epoch >= 40 else None)))
@@ -53,7 +53,7 @@ def test_every_detector_that_finds_nothing_any_more_has_diverged(written, kind):
 @pytest.mark.parametrize(
     ("kind", "box"), [("YOLO26", 1.0), ("YOLOv10", 1.0), ("YOLOE", 1.0), ("RT-DETR", None), ("YOLOv5", None)]
 )
-def test_the_guides_box_loss_is_compared_with_no_other_one(written, kind, box):
+def test_the_guides_box_loss_is_not_compared_with_another_one(written, kind, box):
     found = diagnosis_facts(diagnose(written(DETECTORS[kind], epochs=55)))["phase"]
     assert found["box_loss"] == (box and pytest.approx(box, abs=0.1))
 
@@ -73,7 +73,7 @@ def test_the_guides_box_loss_is_compared_with_no_other_one(written, kind, box):
         ([*PLAIN, "gate"], "gate: unrecognised column"),
     ],
 )
-def test_what_a_table_does_not_tell_is_named_and_nothing_is_called_normal(written, names, unknown):
+def test_missing_columns_are_named_and_nothing_is_called_normal(written, names, unknown):
     found = diagnose(written(names))
     assert (found.condition, found.learning) == (Condition.NOT_JUDGED, Condition.NOT_JUDGED)
     assert unknown in found.unknown
@@ -110,7 +110,7 @@ def test_metrics_in_percent_have_no_mark(written, kind):
     assert "the metrics: they must be between 0 and 1, but reach 60" in found.unknown
 
 
-def test_an_epoch_without_a_row_is_told(tmp_path, written):
+def test_an_epoch_without_a_row_is_reported(tmp_path, written):
     written(PLAIN)
     lines = (tmp_path / "results.csv").read_text().splitlines()
     (tmp_path / "results.csv").write_text("\n".join([*lines[:20], *lines[22:]]) + "\n")
@@ -122,7 +122,7 @@ def test_an_epoch_without_a_row_is_told(tmp_path, written):
 
 
 @pytest.mark.parametrize("column", ["train/kd_loss", "train/box_loss"])
-def test_a_loss_that_is_no_number_is_divergence_whether_it_is_known_or_not(written, column):
+def test_a_loss_that_is_not_a_number_is_divergence_even_in_an_unknown_column(written, column):
     names = columns(("box", "cls", "dfl", "kd"))
     found = diagnose(written(names, changed={column: lambda epoch: "nan" if epoch >= 30 else None}))
     assert found.condition is Condition.DIVERGED
@@ -160,7 +160,7 @@ TASKS = {
 
 @pytest.mark.parametrize("kind", TASKS)
 @pytest.mark.parametrize("arguments", [None, "epochs: 60\n"])
-def test_another_task_is_told_by_its_own_metric_and_has_neither_mark_nor_phase(written, kind, arguments):
+def test_another_task_is_reported_by_its_own_metric_and_has_neither_mark_nor_phase(written, kind, arguments):
     names, task, metric = TASKS[kind]
     found = diagnose(written(names, arguments=arguments))
     assert (found.run.columns.task, found.condition, found.unknown) == (task, Condition.NOT_JUDGED, ())
@@ -181,7 +181,7 @@ def test_a_run_of_another_task_diverges_as_any_other(written, kind):
 @pytest.mark.parametrize(
     "arguments", ["task: obb\n", "model: yolo11n-obb.pt\n", "model: yolov8s-obb.yaml\nepochs: 60\n"]
 )
-def test_rotated_boxes_whose_columns_are_a_detectors_are_known_by_the_runs_arguments(written, arguments):
+def test_rotated_boxes_with_a_detectors_columns_are_recognised_by_the_runs_arguments(written, arguments):
     found = diagnose(written(PLAIN, arguments=arguments))
     assert (found.run.columns.task, found.grade, found.condition) == (Task.OBB, None, Condition.NOT_JUDGED)
 
@@ -195,7 +195,7 @@ def exploding(names):
 
 
 @pytest.mark.parametrize("kind", ["YOLOv5", "YOLOv9 of its own"])
-def test_a_trainer_with_arguments_of_its_own_is_told_no_change_of_ours(written, kind):
+def test_no_change_is_proposed_for_a_trainer_with_its_own_arguments(written, kind):
     found = diagnose(written(DETECTORS[kind], changed=exploding(DETECTORS[kind]), arguments=None))
     assert (found.condition, dict(found.changes)) == (Condition.DIVERGED, {})
     assert any("this trainer has its own arguments" in note for note in found.notes)
@@ -209,6 +209,6 @@ def test_a_trainer_with_arguments_of_its_own_is_told_no_change_of_ours(written, 
         ("optimizer: AdamW\nlr0: 0.0001\namp: false\n", {"lr0": 1e-05, "warmup_epochs": 5}),
     ],
 )
-def test_rt_detr_is_told_the_learning_rates_of_a_transformer(written, arguments, changes):
+def test_rt_detr_gets_the_learning_rates_of_a_transformer(written, arguments, changes):
     names = DETECTORS["RT-DETR"]
     assert dict(diagnose(written(names, changed=exploding(names), arguments=arguments)).changes) == changes

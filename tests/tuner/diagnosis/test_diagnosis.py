@@ -29,26 +29,26 @@ from tuner.report.diagnosis import diagnosis_facts, diagnosis_lines
         ({}, {"batch": 8}),
     ],
 )
-def test_where_memory_ran_out_the_batch_is_halved_then_the_images_shrink(run, params, changes):
+def test_out_of_memory_halves_the_batch_and_then_shrinks_the_images(run, params, changes):
     found = out_of_memory(run([], outcome=Outcome.OUT_OF_MEMORY, message="too large", params=params))
     assert dict(found.changes) == changes
     assert "too large" in found.evidence
 
 
 @pytest.mark.parametrize("outcome", [None, Outcome.DIVERGED, Outcome.COMPLETED])
-def test_a_run_that_did_not_run_out_of_memory_is_not_told_so(run, outcome):
+def test_out_of_memory_is_not_reported_for_another_error(run, outcome):
     assert out_of_memory(run([3.0], outcome=outcome)) is None
 
 
 # Time [guide 29]
 
 
-def test_epochs_of_hours_are_slow_and_every_means_to_load_faster_is_proposed(run):
+def test_epochs_of_hours_are_slow_and_every_way_to_load_faster_is_proposed(run):
     found = slow(run([3.0, 2.0, 1.0], seconds=[7300.0] * 3, params={"amp": False, "cache": False, "workers": 2}))
     assert dict(found.changes) == {"amp": True, "cache": "disk", "workers": 8}
 
 
-def test_epochs_that_take_far_longer_than_the_others_are_told_without_blaming_an_argument(run):
+def test_much_longer_epochs_are_reported_without_blaming_an_argument(run):
     found = slow(run([2.0] * 20, seconds=[10.0] * 15 + [45.0, 10.0, 80.0, 31.0, 10.0]))
     assert (found.epochs, dict(found.changes)) == ((16, 19), {})
 
@@ -63,7 +63,7 @@ def test_epochs_that_take_far_longer_than_the_others_are_told_without_blaming_an
         [float("nan")] * 20,
     ],
 )
-def test_a_slow_start_and_a_single_slow_epoch_are_usual(run, seconds):
+def test_a_slow_start_and_a_single_slow_epoch_are_normal(run, seconds):
     assert slow(run([2.0] * 20, seconds=seconds)) is None
 
 
@@ -145,14 +145,14 @@ def test_the_time_left_is_that_of_the_last_epochs(run):
     assert diagnose(run([2.0] * 30, planned=300)).seconds_left is None
 
 
-def test_where_two_findings_change_the_same_the_first_counts(run):
+def test_the_first_of_two_findings_about_one_argument_counts(run):
     losses = [3.0, float("nan")]
     made = run(losses, outcome=Outcome.OUT_OF_MEMORY, params={"optimizer": "SGD", "lr0": 0.1, "batch": 4})
     assert diagnose(made).condition is Condition.DIVERGED
     assert dict(diagnose(made).changes) == {"batch": 2, "lr0": 0.01, "warmup_epochs": 5}
 
 
-def test_a_slow_run_whose_learning_is_normal_is_told_to_be_both(run):
+def test_a_slow_run_that_learns_normally_is_reported_as_both(run):
     made = run(decaying(5.0, 1.0, 20), map50=straight(0, 0.4, 20), seconds=[10.0] * 15 + [45.0, 10.0, 80.0, 31.0, 10.0])
     found = diagnose(made)
     assert (found.condition, found.learning) == (Condition.SLOW, Condition.NORMAL)
@@ -160,7 +160,7 @@ def test_a_slow_run_whose_learning_is_normal_is_told_to_be_both(run):
     assert [line.split(",")[0] for line in told if line.startswith(("SLOW", "NORMAL"))] == ["SLOW", "NORMAL"]
 
 
-def test_before_a_curve_can_be_judged_it_is_told_how_long_that_takes(run):
+def test_a_short_curve_says_how_many_epochs_a_judgement_takes(run):
     assert any("this needs 13 epochs" in line for line in diagnosis_lines(diagnose(run(decaying(5.0, 1.0, 6)))))
 
 
@@ -193,7 +193,7 @@ def runs(draw):
 
 @settings(max_examples=60)
 @given(runs())
-def test_any_run_can_be_diagnosed_told_and_put_in_json(made):
+def test_any_run_can_be_diagnosed_printed_and_put_in_json(made):
     found = diagnose(made)
     json.dumps(diagnosis_facts(found), allow_nan=False)
     assert all("\n" not in line for line in diagnosis_lines(found))

@@ -27,7 +27,7 @@ ZEROS = [0.0] * 300
 
 
 @pytest.mark.parametrize("name", SICK)
-def test_a_recorded_run_that_was_made_to_fail_is_told_by_what_was_done_to_it(recorded, name):
+def test_the_cause_of_a_deliberately_failed_recorded_run_is_found(recorded, name):
     assert diagnose(recorded(name)).condition is SICK[name]
 
 
@@ -43,7 +43,7 @@ def test_a_healthy_recorded_run_is_never_called_sick_at_any_epoch_of_any_plan(re
 
 
 @pytest.mark.parametrize(("name", "by"), [("lr-too-high", 3), ("lr-high-sgd", 5), ("lr-too-low", 13)])
-def test_a_wrong_learning_rate_is_told_early_and_from_then_on(recorded, name, by):
+def test_a_wrong_learning_rate_is_reported_early_and_from_then_on(recorded, name, by):
     whole = recorded(name)
     for epochs in range(by, len(whole.epochs) + 1):
         assert diagnose(recorded(name, epochs)).condition is SICK[name]
@@ -53,7 +53,7 @@ def test_a_wrong_learning_rate_is_told_early_and_from_then_on(recorded, name, by
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_no_number_is_divergence(run, bad):
+def test_a_value_that_is_not_a_number_is_divergence(run, bad):
     found = diverged(run([3.0, 2.5, bad, bad], params={"optimizer": "SGD", "lr0": 0.5}))
     assert found.epochs == (3, 4)
     assert dict(found.changes) == {"lr0": 0.01, "warmup_epochs": 5}
@@ -79,7 +79,7 @@ def test_a_loss_that_stays_above_its_first_is_divergence(run):
         decaying(6.0, 1.0, 60),
     ],
 )
-def test_what_comes_back_is_no_divergence(run, losses):
+def test_a_loss_that_recovers_is_no_divergence(run, losses):
     assert diverged(run(losses)) is None
 
 
@@ -124,7 +124,7 @@ def test_noise_a_step_and_an_odd_epoch_are_no_oscillation(run, losses):
     assert oscillating(run(losses)) is None
 
 
-def test_a_learning_rate_that_is_low_already_is_not_lowered(run):
+def test_a_low_learning_rate_is_not_lowered(run):
     found = oscillating(run([3.0, 2.0] * 10, params={"optimizer": "AdamW", "lr0": 0.0001}))
     assert dict(found.changes) == {}
     assert "batch" in found.advice
@@ -156,18 +156,18 @@ def test_a_loss_that_stays_where_it_is_does_not_fall(run, losses):
         ([*decaying(6.0, 1.2, 100), *([1.2] * 100)], ZEROS),  # it has fallen: something else is wrong
     ],
 )
-def test_a_loss_that_has_fallen_or_has_yet_to_fall_is_none_that_does_not(run, losses, map50):
+def test_a_loss_that_has_fallen_or_has_yet_to_fall_is_not_stuck(run, losses, map50):
     assert loss_not_falling(run(losses, map50=map50, planned=300)) is None
 
 
 @pytest.mark.parametrize("warm_up", [-10.0, -1e9, 0.0])
 @pytest.mark.parametrize("losses", [(), (1.0,)])
-def test_a_warm_up_below_zero_is_none_and_lets_no_shorter_curve_be_judged(run, losses, warm_up):
+def test_a_negative_warm_up_counts_as_none_and_allows_no_shorter_curve(run, losses, warm_up):
     assert loss_not_falling(run(losses, map50=(0.0, 0.0), params={"warmup_epochs": warm_up})) is None
     assert run(losses, params={"warmup_epochs": warm_up}).warm_up_epochs == 0
 
 
-def test_a_usual_learning_rate_is_left_alone_and_augmentation_weakened(run):
+def test_a_usual_learning_rate_is_kept_and_augmentation_weakened(run):
     params = {"optimizer": "SGD", "lr0": 0.01, "mosaic": 1.0, "mixup": 0.15}
     found = loss_not_falling(run([2.5] * 100, map50=ZEROS, params=params))
     assert dict(found.changes) == {"mosaic": 0.5, "mixup": 0.0}
@@ -189,7 +189,7 @@ def test_a_validation_loss_of_four_times_the_training_loss_is_overfitting(run):
     assert overfitting(run(decaying(4.0, 0.5, 100), val=[2.0] * 100)) is not None  # the guide's 0.5 and 2.0
 
 
-def test_overfitting_of_a_metric_that_falls_too(run):
+def test_a_metric_that_falls_too_is_overfitting(run):
     val = [*straight(4.0, 2.0, 20), *straight(2.0, 2.6, 40)]
     fallen = [*straight(0.0, 0.3, 20), *straight(0.3, 0.2, 40)]
     assert overfitting(run(straight(4.0, 0.5, 60), val=val, map5095=fallen)) is not None
@@ -220,7 +220,7 @@ def test_map_that_falls_far_while_the_training_loss_falls_is_overfitting_whateve
         (straight(4.0, 0.5, 60), (), {"map5095": [*straight(0, 0.05, 20), *([0.01] * 40)]}),  # chance
     ],
 )
-def test_a_gap_that_does_not_matter_is_no_overfitting(run, train, val, metrics):
+def test_a_harmless_gap_is_not_overfitting(run, train, val, metrics):
     assert overfitting(run(train, val=val, **metrics)) is None
 
 
@@ -228,13 +228,13 @@ def test_a_gap_that_does_not_matter_is_no_overfitting(run, train, val, metrics):
 
 
 @pytest.mark.parametrize("epochs", [100, 200, 300])
-def test_no_map_after_the_guides_hundred_epochs_is_no_learning(run, epochs):
+def test_zero_map_after_the_guides_hundred_epochs_is_not_learning(run, epochs):
     found = not_learning(run(decaying(5.0, 1.0, epochs), map50=ZEROS, planned=300))
     assert "labels" in found.advice
     assert dict(found.changes) == {}
 
 
-def test_a_short_run_from_scratch_without_map_is_to_train_longer(run):
+def test_a_short_run_from_scratch_without_map_should_train_longer(run):
     found = not_learning(run(decaying(5.0, 1.0, 20), map50=ZEROS, planned=20, from_scratch=True))
     assert dict(found.changes) == {"epochs": 300}
 
@@ -261,13 +261,13 @@ def test_a_metric_stuck_below_the_targets_is_a_plateau(run):
     assert dict(found.changes) == {"optimizer": "AdamW", "lr0": 0.001}
 
 
-def test_where_the_best_checkpoint_is_still_there_a_plateau_is_left_by_a_warm_restart_from_it(run):
+def test_a_plateau_is_left_by_a_warm_restart_if_the_best_checkpoint_exists(run):
     halves = [v / 2 for v in STUCK]
     found = plateau(run(decaying(5.0, 1.0, 300), map50=STUCK, map5095=halves, best_weights="/w/best.pt"))
     assert (found.changes["model"], found.changes["lr0"], found.changes["epochs"]) == ("/w/best.pt", 0.005, 50)
 
 
-def test_a_plateau_with_noise_is_one(run):
+def test_a_noisy_plateau_is_a_plateau(run):
     noisy = [v / 2 + random.Random(i).uniform(-0.005, 0.005) for i, v in enumerate(STUCK)]
     assert plateau(run(decaying(5.0, 1.0, 300), map50=STUCK, map5095=noisy, planned=300)) is not None
 
@@ -290,6 +290,6 @@ def test_a_curve_that_rises_has_arrived_or_is_short_is_no_plateau(run, map50, pl
 # All of them
 
 
-def test_of_several_causes_the_one_that_explains_the_others_is_told(run):
+def test_the_cause_that_explains_the_others_is_reported(run):
     found = diagnose(run([3.0, math.nan, *([2.5] * 100)], map50=ZEROS, val=[9.0] * 102))
     assert [finding.condition for finding in found.findings] == [Condition.DIVERGED]

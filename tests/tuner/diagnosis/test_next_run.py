@@ -46,7 +46,7 @@ def test_every_remedy_is_tried():
 
 @pytest.mark.parametrize("optimizer", ["auto", "SGD", "AdamW"])
 @pytest.mark.parametrize("version", DEFAULTS)
-def test_every_remedy_for_a_run_of_every_version_is_taken(run, version, optimizer):
+def test_every_remedy_for_a_run_of_every_version_is_accepted(run, version, optimizer):
     for remedy in REMEDIES:
         text = written(run, yaml_of(DEFAULTS[version], optimizer=optimizer), remedy)
         given = parameters_of(text, "next.yaml")
@@ -54,13 +54,13 @@ def test_every_remedy_for_a_run_of_every_version_is_taken(run, version, optimize
         assert given.params["optimizer"] in ("SGD", "AdamW")
 
 
-def test_an_optimizer_that_ultralytics_chose_is_replaced_by_one_with_a_name_and_said(run):
+def test_an_optimizer_that_ultralytics_chose_is_named_and_reported(run):
     text = written(run, yaml_of(DEFAULTS["8.3"], lr0=0.5), remedies.weaker_augmentation)
     assert "# optimizer: auto -> SGD\n# lr0: 0.5 -> 0.01\n" in text
 
 
 @pytest.mark.parametrize("changes", [{"classes": [0, 2]}, {"time": 2.0}, {"batch": -1}, {"freeze": [3, 4]}])
-def test_what_train_would_refuse_is_refused_by_write_with_the_reason(run, tmp_path, changes):
+def test_write_refuses_what_train_would_refuse_with_the_reason(run, tmp_path, changes):
     text = written(run, yaml_of(DEFAULTS["8.3"], **changes), remedies.lower_lr0)
     with pytest.raises(SpaceError) as refused:
         refuse_what_train_refuses(text, tmp_path / "next.yaml", named=set())

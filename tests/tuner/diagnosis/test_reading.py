@@ -45,14 +45,14 @@ def test_a_folder_its_table_and_its_arguments_are_the_same_run(tmp_path):
         assert read_run(tmp_path / name).epochs == found.epochs
 
 
-def test_a_table_of_another_name_is_read(tmp_path):
+def test_a_table_with_another_name_is_read(tmp_path):
     (tmp_path / "old.csv").write_text(CSV)
     found = read_run(tmp_path / "old.csv")
     assert (found.last_epoch, found.planned_epochs) == (2, None)
     assert "no args.yaml" in found.notes[0]
 
 
-def test_our_records_count_and_only_validated_epochs_take_their_validation_losses_from_the_table(tmp_path):
+def test_our_records_count_and_only_validated_epochs_take_validation_losses_from_the_table(tmp_path):
     values = {"mAP50": 0.2, "mAP50-95": 0.1}
     (tmp_path / "records.jsonl").write_text(f"{record(1)}\n{record(2, metrics=values)}\n")
     (tmp_path / "results.csv").write_text(CSV)
@@ -68,7 +68,7 @@ def test_records_that_are_not_finite_stay_so(tmp_path):
     assert str(read_run(tmp_path).epochs[0].train["box"]) == "nan"
 
 
-def test_a_last_record_that_is_cut_off_is_left_out_and_told(tmp_path):
+def test_a_truncated_last_record_is_left_out_and_reported(tmp_path):
     (tmp_path / "records.jsonl").write_text(f"{record(1)}\n{record(2)[:40]}")
     found = read_run(tmp_path)
     assert found.last_epoch == 1
@@ -90,7 +90,7 @@ def test_a_record_that_is_broken_in_the_middle_is_named(tmp_path):
         ("trainer.exceptions.OutOfMemory: a log of an earlier version", Outcome.OUT_OF_MEMORY),
     ],
 )
-def test_a_run_that_ended_in_its_first_epoch_is_known_by_its_log(tmp_path, error, outcome):
+def test_a_run_that_ended_in_its_first_epoch_is_recognised_by_its_log(tmp_path, error, outcome):
     (tmp_path / "request.json").write_text(json.dumps(REQUEST))
     (tmp_path / "trainer.log").write_text(f"training failed\nTraceback\n{error}\n")
     found = read_run(tmp_path)
@@ -114,14 +114,14 @@ def test_a_run_that_was_stopped_before_its_first_epoch_has_nothing_to_judge(tmp_
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, record(1), '{"version": 9}'])
-def test_an_end_record_that_is_none_is_passed_over_for_the_log(tmp_path, text):
+def test_an_invalid_end_record_is_skipped_in_favour_of_the_log(tmp_path, text):
     (tmp_path / "request.json").write_text(json.dumps(REQUEST))
     (tmp_path / "trainer.log").write_text("trainer.exceptions.Diverged: the loss became NaN\n")
     (tmp_path / "end.json").write_text(text)
     assert read_run(tmp_path).message == "the loss became NaN"
 
 
-def test_what_a_later_try_has_trained_past_is_no_ending(tmp_path):
+def test_an_end_that_a_later_attempt_trained_past_does_not_count(tmp_path):
     (tmp_path / "records.jsonl").write_text(record(1) + "\n")
     told = "trainer.exceptions.OutOfMemoryError: memory ran out\nINFO trainer: epoch 1/54: box_loss 2; 5.0 s\n"
     (tmp_path / "trainer.log").write_text(told)
@@ -156,14 +156,14 @@ def test_without_validation_only_the_last_epoch_has_metrics(tmp_path):
         ("epochs: 3\n", None),
     ],
 )
-def test_what_a_run_began_from_is_known_by_its_arguments(tmp_path, arguments, expected):
+def test_the_starting_weights_of_a_run_are_read_from_its_arguments(tmp_path, arguments, expected):
     (tmp_path / "results.csv").write_text(CSV)
     (tmp_path / "args.yaml").write_text(arguments)
     assert read_run(tmp_path).from_scratch is expected
 
 
 @pytest.mark.parametrize("arguments", ["[", "- 1\n", "", "x: !!python/object:os.system {}\nlr0: 0.1\n", "a: 1\na: 2\n"])
-def test_arguments_that_cannot_be_read_are_told_and_the_curves_judged_all_the_same(tmp_path, arguments):
+def test_unreadable_arguments_are_reported_and_the_curves_are_judged_anyway(tmp_path, arguments):
     (tmp_path / "results.csv").write_text(CSV)
     (tmp_path / "args.yaml").write_text(arguments)
     found = read_run(tmp_path)
@@ -193,7 +193,7 @@ def refused(path):
     return str(raised.value)
 
 
-def test_a_path_that_has_no_run_is_told_what_was_looked_for(tmp_path):
+def test_a_path_without_a_run_is_reported_with_the_files_looked_for(tmp_path):
     (tmp_path / "image.jpg").write_bytes(b"\xff\xd8")
     assert "No such file" in refused(tmp_path / "missing")
     for path in (tmp_path, tmp_path / "image.jpg"):
@@ -210,7 +210,7 @@ def test_a_folder_of_runs_names_them(tmp_path):
     assert said.endswith("and 2 more.")
 
 
-def test_a_run_without_an_epoch_is_told_so(tmp_path):
+def test_a_run_without_an_epoch_is_reported(tmp_path):
     (tmp_path / "results.csv").write_text(HEAD + "\n")
     assert "none yet" in refused(tmp_path)
 
@@ -221,14 +221,14 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
     assert "20 bytes" in refused(tmp_path)
 
 
-def test_what_is_no_regular_file_is_not_opened(tmp_path):
+def test_only_regular_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "results.csv")
     assert "records.jsonl or results.csv" in refused(tmp_path)
     assert "results.csv" in refused(tmp_path / "results.csv")
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300])
-def test_a_path_that_cannot_be_is_refused(tmp_path, name):
+def test_an_impossible_path_is_refused(tmp_path, name):
     refused(tmp_path / name)
 
 
@@ -241,7 +241,7 @@ def test_any_bytes_in_any_file_are_read_or_refused(tmp_path_factory, content, na
         read_run(folder)
 
 
-def test_a_byte_order_mark_and_bytes_that_are_no_utf8_do_not_matter(tmp_path):
+def test_a_byte_order_mark_and_invalid_utf8_do_not_matter(tmp_path):
     (tmp_path / "results.csv").write_bytes(b"\xef\xbb\xbf" + CSV.encode())
     (tmp_path / "args.yaml").write_bytes(b"epochs: 3\nname: \xff\n")
     assert (read_run(tmp_path).last_epoch, read_run(tmp_path).planned_epochs) == (2, 3)

@@ -33,7 +33,7 @@ def test_a_lower_learning_rate_is_a_tenth_between_the_usual_one_and_the_least(ru
         ("auto", 0.0001, {}),
     ],
 )
-def test_a_learning_rate_is_raised_to_the_usual_one_where_it_crawls(run, optimizer, lr0, higher):
+def test_a_learning_rate_that_is_too_low_is_raised_to_the_usual_one(run, optimizer, lr0, higher):
     assert remedies.higher_lr0(run([3.0], params={"optimizer": optimizer, "lr0": lr0})) == higher
 
 
@@ -45,21 +45,21 @@ def test_a_warm_up_is_lengthened_to_a_sixth_of_the_plan_at_most(run, warm_up, pl
     assert remedies.longer_warm_up(run([3.0], planned=planned, params={"warmup_epochs": warm_up})) == longer
 
 
-def test_what_is_as_strong_already_is_left_as_it_is(run):
+def test_an_argument_that_is_already_as_strong_stays_as_it_is(run):
     strongest = {"weight_decay": 0.01, "hsv_h": 0.5, "degrees": 20.0, "mixup": 0.5, "patience": 20}
     changes = remedies.stronger_regularisation(run([3.0], params=strongest))
     assert not changes.keys() & strongest.keys()
     assert changes["hsv_s"] == 0.9
 
 
-def test_nothing_without_effect_on_a_detector_is_proposed(run):
+def test_no_remedy_without_effect_on_a_detector_is_proposed(run):
     changes = remedies.stronger_regularisation(run([3.0]))
     assert not changes.keys() & {"dropout", "copy_paste", "erasing", "auto_augment"}
 
 
-def test_patience_of_none_at_all_is_too_much(run):
+def test_unlimited_patience_is_too_much(run):
     assert remedies.stronger_regularisation(run([3.0], params={"patience": 0}))["patience"] == 30
 
 
-def test_what_loads_fast_already_is_left_as_it_is(run):
+def test_arguments_that_already_load_fast_stay_as_they_are(run):
     assert remedies.faster_loading(run([3.0], params={"amp": True, "cache": "ram", "workers": 16})) == {}

@@ -42,19 +42,19 @@ def test_epochs_that_count_from_zero_are_counted_from_one():
     assert [e.epoch for e in read(HEAD, "0,1,3,0,0,3,0.01", "1,2,3,0,0,3,0.01")] == [1, 2]
 
 
-def test_a_resume_that_trains_epochs_again_replaces_them_and_its_clock_begins_anew():
+def test_a_resume_that_trains_epochs_again_replaces_them_and_restarts_its_clock():
     found = read(HEAD, *ROWS, "2,7,2.4,0.2,0.1,2.6,0.009", "3,15,2.1,0.3,0.2,2.4,0.008")
     assert [(e.epoch, e.train["box"], e.seconds) for e in found] == [(1, 3, 10), (2, 2.4, None), (3, 2.1, 8)]
 
 
-def test_a_resume_that_goes_on_begins_its_clock_anew():
+def test_a_resume_that_continues_restarts_its_clock():
     assert [e.seconds for e in read(HEAD, *ROWS, "4,9,2,0.3,0.2,2.4,0.007", "5,17,2,0.3,0.2,2.4,0.007")] == [
         *(10, 8, 9),
         *(9, 8),
     ]
 
 
-def test_a_run_begun_anew_in_the_same_file_counts_alone():
+def test_a_run_that_starts_again_in_the_same_file_counts_alone():
     assert [e.epoch for e in read(HEAD, *ROWS, ROWS[0])] == [1]
 
 
@@ -73,7 +73,7 @@ def test_a_run_begun_anew_in_the_same_file_counts_alone():
         ("1e999", math.inf),
     ],
 )
-def test_every_spelling_of_a_value_that_is_no_number_is_read(written, value):
+def test_every_spelling_of_nan_and_infinity_is_read(written, value):
     (found,) = read(HEAD, f"1,10,{written},0.1,0.05,3.1,0.01")
     assert str(found.train["box"]) == str(value)
 
@@ -89,7 +89,7 @@ def test_commas_after_the_last_column_do_not_matter(ends):
     assert read(HEAD + ends[0], *(row + ends[1] for row in ROWS)) == read(HEAD, *ROWS)
 
 
-def test_values_that_are_no_numbers_stay_what_they_are():
+def test_values_that_are_not_numbers_stay_as_they_are():
     (found,) = read(HEAD, "1,10,nan,0.1,,inf,0.01")
     assert math.isnan(found.train["box"])
     assert found.val["box"] == math.inf
@@ -97,7 +97,7 @@ def test_values_that_are_no_numbers_stay_what_they_are():
 
 
 @pytest.mark.parametrize("cut", ["4,36,2.0,0.3", "4,36,2.0,0.3,0.2,2.4,0.0e", "4"])
-def test_a_last_line_that_is_cut_off_is_left_out_and_told(cut):
+def test_a_truncated_last_line_is_left_out_and_reported(cut):
     found = table_of_csv("\n".join([HEAD, *ROWS, cut]), "results.csv")
     assert found.epochs == read(HEAD, *ROWS)
     assert found.notes == ("line 5 of results.csv is cut off and was skipped",)
@@ -122,13 +122,13 @@ def test_a_bad_line_in_the_middle_is_left_out_and_named(bad, said):
     assert said in note
 
 
-def test_where_fewer_lines_can_be_read_than_cannot_the_first_of_those_is_named():
+def test_a_file_with_mostly_unreadable_lines_is_refused_with_the_first_one():
     with pytest.raises(UsageError, match=r"^run/results.csv:2: .*but got 'x'; remove the lines"):
         table_of_csv("\n".join([HEAD, "1,x,2,0,0,2,0", "2,x,2,0,0,2,0", "x"]), "run/results.csv")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "name,age\nx,1\n", "epoch,lr/pg0\n1,2\n", "\0\0\0", "train/box_loss\n1"])
-def test_what_is_no_results_csv_is_told_with_what_one_is(text):
+def test_a_file_that_is_not_a_results_csv_is_reported_with_the_expected_form(text):
     with pytest.raises(UsageError, match=r"^x.csv:1: A results.csv must begin with the columns epoch"):
         table_of_csv(text, "x.csv")
 
@@ -162,7 +162,7 @@ LATER = ["4,36,2.1,0.32,0.21,2.3,0.007", "5,45,2.0,0.33,0.22,2.2,0.006", "6,54,1
         ([HEAD, *ROWS, *(f"{row},{rate}" for row, rate in zip(LATER, ("0.01",) * 3, strict=True))], "added lr/pg1"),
     ],
 )
-def test_columns_that_another_version_writes_from_the_middle_on_are_read_in_two_parts(lines, change):
+def test_columns_that_change_in_the_middle_are_read_in_two_parts(lines, change):
     found = table(*lines)
     whole = table(HEAD, *ROWS, *LATER)
     assert [(e.epoch, e.train, e.val, e.metrics) for e in found.epochs] == [
@@ -178,7 +178,7 @@ def test_the_first_epoch_after_an_upgrade_is_enough_to_know_its_columns():
     assert [e.train["box"] for e in table(TIMELESS, *map(without_time, ROWS), LATER[0]).epochs] == [3, 2.5, 2.2, 2.1]
 
 
-def test_a_last_line_that_is_cut_off_between_two_columns_is_no_part_of_its_own():
+def test_a_last_line_truncated_between_two_columns_is_not_a_part_of_its_own():
     found = table(f"{HEAD},lr/pg1", *(f"{row},0.01" for row in ROWS), LATER[0])
     assert found.notes == ("line 5 of results.csv is cut off and was skipped",)
 
@@ -191,14 +191,14 @@ def test_a_value_that_falls_is_not_taken_for_the_time():
     assert "added lr/pg1" in found.notes[0]
 
 
-def test_losses_of_another_kind_are_not_compared_with_the_earlier_ones():
+def test_losses_of_another_kind_are_not_compared_with_earlier_ones():
     other = HEAD.replace("train/box_loss", "train/giou_loss").replace("val/box_loss", "val/giou_loss")
     found = table(HEAD, *ROWS, other, *LATER)
     assert [dict(e.train) for e in found.epochs] == [{}] * 3 + [{"giou": 2.1}, {"giou": 2.0}, {"giou": 1.9}]
     assert [e.metrics["mAP50"] for e in found.epochs] == [0.1, 0.2, 0.3, 0.32, 0.33, 0.34]
 
 
-def test_rows_whose_columns_nobody_names_are_left_out_and_said_to_be_unknown():
+def test_rows_without_a_matching_header_are_left_out_and_reported_as_unknown():
     strange = [f"{epoch},1,2,3,4,5,6,7,8,9,10,11,12" for epoch in (4, 5, 6)]
     found = table(HEAD, *ROWS, *strange)
     assert found.epochs[-1].epoch == 3
@@ -208,7 +208,7 @@ def test_rows_whose_columns_nobody_names_are_left_out_and_said_to_be_unknown():
     )
 
 
-def test_epochs_that_begin_again_are_told():
+def test_epochs_that_begin_again_are_reported():
     assert table(HEAD, *ROWS, HEAD, ROWS[0]).notes == (
         "line 6 of results.csv restarts at epoch 1: 3 earlier rows were replaced",
     )
@@ -217,7 +217,7 @@ def test_epochs_that_begin_again_are_told():
     )
 
 
-def test_a_first_line_of_another_version_than_all_rows_is_told():
+def test_a_header_of_another_version_than_all_rows_is_reported():
     found = table(TIMELESS, *ROWS)
     assert [e.seconds for e in found.epochs] == [10, 8, 9]
     assert found.notes == (

@@ -16,10 +16,10 @@ def test_a_healthy_run_has_its_mark_and_nothing_else():
 
 
 @pytest.mark.parametrize(("run", "condition"), [("lr-too-low", "loss-not-falling"), ("tiny-overfits", "overfitting")])
-def test_what_is_wrong_is_told(run, condition):
+def test_problems_are_reported(run, condition):
     _, found = summary_lines(CURVES / run)
     assert found.startswith(f"{condition}: ")
 
 
-def test_where_there_is_no_run_nothing_is_said(tmp_path):
+def test_nothing_is_shown_without_a_run(tmp_path):
     assert summary_lines(tmp_path) == summary_lines(tmp_path / "none") == ()

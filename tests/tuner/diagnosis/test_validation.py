@@ -37,20 +37,20 @@ def test_a_single_part_of_the_validation_loss_that_overflows_is_named(written):
 
 
 @pytest.mark.parametrize("arguments", ["amp: false\n", "device: cpu\n"])
-def test_half_precision_is_not_blamed_where_it_is_off(written, arguments):
+def test_half_precision_is_not_blamed_if_it_is_off(written, arguments):
     found = diagnose(written(NAMES, changed={"val/cls_loss": lambda _: "inf"}, arguments=arguments))
     assert "labels of the validation split" in found.findings[0].advice
 
 
 @pytest.mark.parametrize("epochs", [range(1, 6), range(7, 8), range(20, 30)])
-def test_a_validation_loss_that_is_a_number_again_is_told_in_a_note(written, epochs):
+def test_a_validation_loss_that_becomes_a_number_again_is_reported_in_a_note(written, epochs):
     found = diagnose(written(NAMES, changed={"val/cls_loss": lambda epoch: "inf" if epoch in epochs else None}))
     assert (found.condition, found.findings) == (Condition.NORMAL, ())
     where = f"epochs {epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"epoch {epochs[0]}"
     assert found.notes == (f"a validation loss is NaN or infinite in {where}, while the training losses are finite",)
 
 
-def test_a_single_training_loss_that_is_no_number_and_comes_back_is_told_in_a_note(written):
+def test_a_single_nan_training_loss_that_recovers_is_reported_in_a_note(written):
     found = diagnose(written(NAMES, changed={"train/cls_loss": lambda epoch: "nan" if epoch == 30 else None}))
     assert found.condition is Condition.NORMAL
     assert found.notes == ("a training loss is NaN or infinite in epoch 30, but the run has recovered since",)
@@ -64,7 +64,7 @@ def test_a_single_training_loss_that_is_no_number_and_comes_back_is_told_in_a_no
         ([0.001] * 30, False),
     ],
 )
-def test_a_run_on_hard_data_has_recovered_where_it_finds_more_than_before(run, map50, recovered):
+def test_a_run_on_hard_data_has_recovered_once_it_finds_more_than_before(run, map50, recovered):
     losses = [5.0, 4.5, NAN, *decaying(4.5, 2.0, 27)]
     assert (diverged(run(losses, map50=map50)) is None) is recovered
 
@@ -79,7 +79,7 @@ def test_a_validation_that_finds_nothing_while_the_training_loss_falls_may_be_ha
     assert "yolo val" in found.findings[0].advice
 
 
-def test_a_validation_that_fails_in_the_middle_of_a_run_is_told_from_there(run):
+def test_a_validation_that_fails_in_mid_run_is_reported_from_there(run):
     lost = [*RISING[:40], *[0.0] * 20]
     found = diagnose(run(LOSSES, val=[*LOSSES[:40], *[INF] * 20], map50=lost, map5095=lost))
     assert (found.condition, found.findings[0].epochs) == (Condition.VALIDATION_OVERFLOW, (41, 60))
@@ -94,11 +94,11 @@ def test_a_validation_that_fails_in_the_middle_of_a_run_is_told_from_there(run):
         (LOSSES, {"amp": False}),
     ],
 )
-def test_a_validation_that_finds_nothing_is_divergence_where_half_precision_does_not_explain_it(run, losses, params):
+def test_a_validation_that_finds_nothing_is_divergence_unless_half_precision_explains_it(run, losses, params):
     assert diagnose(run(losses, val=[INF] * 60, map50=ZEROS, params=params)).condition is Condition.DIVERGED
 
 
-def test_one_epoch_is_too_few_to_call_a_validation_anything(run):
+def test_one_epoch_is_too_short_to_judge_a_validation(run):
     found = diagnose(run([5.0, 4.8], val=[5.0, INF], map50=[0.0, 0.0]))
     assert (found.condition, found.findings) == (Condition.TOO_EARLY, ())
     assert found.notes
@@ -115,7 +115,7 @@ def test_one_epoch_is_too_few_to_call_a_validation_anything(run):
         {**dict.fromkeys(METRICS, lambda _: "nan"), "val/box_loss": lambda _: 0, "val/dfl_loss": lambda _: 0},
     ],
 )
-def test_a_validation_split_without_labels_is_told_as_such(written, changed):
+def test_a_validation_split_without_labels_is_reported(written, changed):
     found = diagnose(written(NAMES, changed=changed))
     assert (found.condition, dict(found.changes)) == (Condition.NO_VALIDATION_LABELS, {})
 
@@ -128,12 +128,12 @@ def test_a_validation_split_without_labels_is_told_as_such(written, changed):
         dict.fromkeys(METRICS, lambda _: 0),  # there are objects, but none is found
     ],
 )
-def test_a_model_that_finds_nothing_yet_is_not_told_that_labels_are_missing(written, changed):
+def test_missing_labels_are_not_reported_for_a_model_that_finds_nothing_yet(written, changed):
     conditions = {finding.condition for finding in diagnose(written(NAMES, changed=changed)).findings}
     assert Condition.NO_VALIDATION_LABELS not in conditions
 
 
-def test_a_metric_that_is_no_number_once_is_told_in_a_note(written):
+def test_a_metric_that_is_nan_once_is_reported_in_a_note(written):
     found = diagnose(written(NAMES, changed={"metrics/mAP50(B)": lambda epoch: "nan" if epoch == 9 else None}))
     assert found.condition is Condition.NORMAL
     assert found.notes == ("NaN or infinite in epoch 9: mAP50",)

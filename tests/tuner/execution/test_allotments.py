@@ -130,7 +130,7 @@ def test_a_search_uses_machines_that_join_its_cluster_and_survives_those_that_le
 
 
 @pytest.mark.slow
-def test_a_final_run_continues_when_a_queue_takes_only_what_it_does_not_use(tmp_path):
+def test_a_final_run_continues_if_a_queue_takes_only_devices_that_it_does_not_use(tmp_path):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 4, "include_dashboard": False})
     arena = Arena(tmp_path, address=cluster.address, trials=1)  # a batch of 16 suits two GPUs
     folder = tmp_path / "grant"
@@ -184,7 +184,7 @@ class TestNumbers:
         (tmp_path / "granted").unlink()
         assert own.devices() in (0, 3)
 
-    def test_what_is_wanted_is_written_when_it_changes(self, tmp_path):
+    def test_the_requested_devices_are_written_when_they_change(self, tmp_path):
         own = GrantedAllotment(tmp_path)
         assert read_wanted(tmp_path) is None
         own.want(2)
@@ -195,12 +195,12 @@ class TestNumbers:
         own.want(None)
         assert (tmp_path / "wanted").read_text() == "all"
 
-    def test_a_folder_that_is_gone_is_no_error(self, tmp_path):
+    def test_a_removed_folder_is_no_error(self, tmp_path):
         write_granted(tmp_path / "gone", 1)
         write_wanted(tmp_path / "gone", 1)
         assert read_granted(tmp_path / "gone", 7) == 7
 
-    def test_a_cluster_is_counted_again_and_keeps_its_number_while_it_does_not_answer(self):
+    def test_a_cluster_is_counted_again_and_keeps_its_count_while_it_does_not_answer(self):
         times_s = iter((0.0, 0.5, 5.0, 5.0, 10.0, 10.0))
         counts = iter([8])  # then StopIteration, as an error of Ray
         own = ClusterAllotment(4, lambda: next(counts), clock=lambda: next(times_s))

@@ -60,7 +60,7 @@ def test_a_run_that_needs_fewer_gpus_than_there_are_moves_to_the_others_at_once(
 
 
 @pytest.mark.slow
-def test_where_no_gpu_works_the_run_ends_after_a_limited_number_of_attempts_with_what_helps(lab):
+def test_without_a_working_gpu_the_run_ends_after_limited_attempts_with_a_remedy(lab):
     lab.fault("full-1-lost=0,1,2,3!")
     code, output = train(lab)
     assert_orderly_end(code, output, MachineError.exit_code)
@@ -81,7 +81,7 @@ def test_an_epoch_between_failures_starts_the_count_again(lab):
 
 
 @pytest.mark.slow
-def test_a_failure_that_would_come_again_is_not_retried(lab):
+def test_a_failure_that_would_recur_is_not_retried(lab):
     lab.fault("full-2-error!")
     code, output = train(lab)
     assert_orderly_end(code, output, MachineError.exit_code)

@@ -35,7 +35,7 @@ def kind(memory_gib, name="A", places=("0",)):
     return GpuKind(name=name, memory_gib=memory_gib, places=places)
 
 
-def test_gpus_that_differ_in_name_or_memory_are_told_with_the_smallest_and_a_choice_of_one_kind(unlike):
+def test_gpus_that_differ_in_name_or_memory_are_reported_with_the_smallest_and_a_choice_of_one_kind(unlike):
     assert kinds_note(kinds_here({}), is_cluster=False) == (
         f"the GPUs differ (0,2: {H100}, 80 GiB; 1: {L4}, 22 GiB; 3: {H100}, 40 GiB); batch and image size must fit on "
         f"the smallest, {L4}, 22 GiB; times of trials are compared; to use one kind: --gpus 0,2"
@@ -51,7 +51,7 @@ def test_only_visible_gpus_count(unlike, shown, number):
     assert number == 1 or note.endswith("--gpus 0,"), "a comma makes a list of one index"
 
 
-def test_without_nvidia_smi_no_kind_is_known_and_nothing_is_told(monkeypatch):
+def test_without_nvidia_smi_no_kind_is_known_and_nothing_is_reported(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert kinds_here({}) == ()
     assert kinds_note((), is_cluster=False) == ""
@@ -66,7 +66,7 @@ def test_gpus_of_other_names_with_the_same_memory_need_no_comparison():
 
 
 @pytest.mark.parametrize(("share", "room_gib"), [(1.0, 23.5), (0.5, 11.5)])
-def test_a_trial_has_its_share_of_the_smallest_gpu_less_a_context(share, room_gib):
+def test_a_trial_has_its_share_of_the_smallest_gpu_minus_a_context(share, room_gib):
     assert common_room_gib((kind(80), kind(24, "B")), share) == room_gib
 
 
@@ -124,7 +124,7 @@ def batches(arena):
     return {trial["params"]["batch"] for trial in arena.status()["trials"]}
 
 
-def test_what_the_smallest_gpu_has_no_room_for_is_left_out_although_it_fits_where_it_is_measured(machine):
+def test_sizes_that_do_not_fit_on_the_smallest_gpu_are_left_out_even_if_measured_elsewhere(machine):
     code, output = machine.run(parallel=None, gib=GIB)
     assert code == 0, output
     lines = output.splitlines()

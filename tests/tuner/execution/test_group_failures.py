@@ -50,7 +50,7 @@ def test_two_failures_halve_the_group_until_one_works(number, batch, faulty, exp
     ("number", "batch", "faulty", "expected"),
     [(4, 16, "0", ["01", "23"]), (3, 16, "0", ["01", "02", "12"]), (8, 32, "1", ["0123", "4567"])],
 )
-def test_gpus_that_have_not_failed_come_first_and_as_many_as_before(number, batch, faulty, expected):
+def test_gpus_that_have_not_failed_come_first_in_the_same_number(number, batch, faulty, expected):
     assert tried(gpus(number), batch, set(faulty)) == expected
 
 

@@ -21,7 +21,7 @@ def test_nodes_are_awaited_until_all_have_joined(ray_cluster):
     assert subprocess.run(command, timeout=60).returncode == 0
 
 
-def test_nodes_that_cannot_join_any_more_are_not_awaited():
+def test_nodes_that_can_no_longer_join_are_not_awaited():
     with subprocess.Popen(["true"]) as starter:
         starter.wait()
     command = [*MODULE, "await", "127.0.0.1:1", "2", str(starter.pid)]

@@ -68,7 +68,7 @@ def test_the_measurement_leaves_the_run_alone_and_nothing_behind():
     assert not Path(asked.directory).parent.exists()
 
 
-def test_where_memory_runs_out_there_is_no_peak():
+def test_there_is_no_peak_if_memory_runs_out():
     peak, _ = measured(Outcome.OUT_OF_MEMORY, STARTED)
     assert peak.memory_gib is None
 
@@ -77,6 +77,6 @@ def test_where_memory_runs_out_there_is_no_peak():
     ("outcome", "error"),
     [(Outcome.BAD_DATA, DataError), (Outcome.ERROR, MachineError), (Outcome.COMPLETED, MachineError)],
 )
-def test_any_other_end_is_told_with_its_reason(outcome, error):
+def test_any_other_end_is_reported_with_its_reason(outcome, error):
     with pytest.raises(error, match="no such file"):
         measured(outcome, STARTED, message="no such file")

@@ -18,11 +18,11 @@ def environment(tmp_path):
     return {"PATH": str(program.parent), "CUDA_MPS_PIPE_DIRECTORY": str(tmp_path / "mps")}
 
 
-def test_without_the_program_there_is_nothing_to_tell(environment, tmp_path):
+def test_nothing_is_reported_without_the_program(environment, tmp_path):
     assert mps_note({**environment, "PATH": str(tmp_path)}) is None
 
 
-def test_a_service_that_does_not_run_is_told_with_its_command_and_not_started(environment, tmp_path, monkeypatch):
+def test_a_stopped_service_is_reported_with_its_command_and_not_started(environment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = mps_note(environment)
     assert line.startswith("CUDA's multi-process service (MPS) does not run;")
@@ -30,14 +30,14 @@ def test_a_service_that_does_not_run_is_told_with_its_command_and_not_started(en
     assert not (tmp_path / "started").exists()
 
 
-def test_a_folder_that_a_service_left_without_its_socket_is_none_that_runs(environment, tmp_path):
+def test_a_service_without_its_socket_is_not_running(environment, tmp_path):
     (tmp_path / "mps").mkdir()
     (tmp_path / "mps" / "control").write_text("")
     assert "does not run" in mps_note(environment)
 
 
 @pytest.mark.parametrize("kind", ["socket", "pipe"])
-def test_a_service_that_runs_is_told_with_its_folder(environment, tmp_path, monkeypatch, kind):
+def test_a_running_service_is_reported_with_its_folder(environment, tmp_path, monkeypatch, kind):
     folder = tmp_path / "mps"
     folder.mkdir()
     monkeypatch.chdir(folder)  # the path of a socket must be short

@@ -23,7 +23,7 @@ PREPARED = encode(
 COMPLETED = encode(EndRecord(outcome=Outcome.COMPLETED))
 
 
-def test_that_the_trainer_compiles_is_reported_and_other_progress_is_not(tmp_path):
+def test_compilation_is_reported_and_other_progress_is_not(tmp_path):
     other, compiles = (encode(ProgressRecord(step=step, done=0, total=1)) for step in ("images", COMPILE_STEP))
     reported = []
 

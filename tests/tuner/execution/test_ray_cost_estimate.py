@@ -29,7 +29,7 @@ def test_a_dry_run_times_what_the_command_line_fixes(arena):
 
 
 @pytest.mark.slow
-def test_the_run_that_follows_a_dry_run_is_estimated_with_the_epoch_that_was_timed(arena):
+def test_the_run_after_a_dry_run_is_estimated_with_the_timed_epoch(arena):
     arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
     assert arena.run(epoch_seconds=0.5, more=("--dry-run",))[0] == 0
     code, output = arena.run(epoch_seconds=0.5, more=("--trials", "1"))
@@ -39,7 +39,7 @@ def test_the_run_that_follows_a_dry_run_is_estimated_with_the_epoch_that_was_tim
 
 
 @pytest.mark.slow
-def test_the_time_of_other_data_settings_or_trainers_is_not_taken(arena):
+def test_the_time_of_other_data_settings_or_trainers_is_not_used(arena):
     arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
     assert arena.run(epoch_seconds=0.5, more=("--dry-run",))[0] == 0
     space = arena.folder / "space.yaml"
@@ -49,7 +49,7 @@ def test_the_time_of_other_data_settings_or_trainers_is_not_taken(arena):
     assert "cost   epoch time unknown: measure it with `tune run --dry-run`" in output
 
 
-def test_a_trainer_that_fails_is_told_in_one_line(arena):
+def test_a_trainer_that_fails_is_reported_in_one_line(arena):
     arena.fault("0-1-error")
     code, output = arena.run(more=("--dry-run",))
     assert_orderly_end(code, output, 5)

@@ -98,7 +98,7 @@ JOINS = {
 
 
 @pytest.mark.parametrize("case", STARTS)
-def test_what_ray_says_when_it_does_not_start_is_told_with_its_remedy(case, tmp_path):
+def test_errors_of_ray_on_its_start_are_reported_with_the_remedy(case, tmp_path):
     raised, logged, means, remedy = STARTS[case]
     logs = tmp_path / "session_latest" / "logs"
     logs.mkdir(parents=True)
@@ -111,7 +111,7 @@ def test_what_ray_says_when_it_does_not_start_is_told_with_its_remedy(case, tmp_
 
 
 @pytest.mark.parametrize("case", JOINS)
-def test_what_ray_says_when_it_cannot_be_joined_is_told_with_its_remedy(case):
+def test_errors_of_ray_on_joining_are_reported_with_the_remedy(case):
     raised, means, remedy = JOINS[case]
     told = str(failed_join(ConnectionError(raised), "10.0.0.1:6379"))
     assert told.startswith("The Ray cluster at '10.0.0.1:6379' cannot be joined: ")
@@ -120,7 +120,7 @@ def test_what_ray_says_when_it_cannot_be_joined_is_told_with_its_remedy(case):
     assert "\n" not in told
 
 
-def test_what_nobody_knows_is_passed_on_with_the_log_and_where_to_look(tmp_path):
+def test_unknown_errors_are_passed_on_with_the_log_and_where_to_look(tmp_path):
     logs = tmp_path / "session_latest" / "logs"
     logs.mkdir(parents=True)
     (logs / "raylet.err").write_text("[2026-11-28 09:00:43,093 C 1 1] (raylet) main.cc:1: Check failed: moon is full\n")
@@ -131,7 +131,7 @@ def test_what_nobody_knows_is_passed_on_with_the_log_and_where_to_look(tmp_path)
     assert "tune doctor" in str(told)
 
 
-def test_the_cause_behind_a_vague_error_is_told():
+def test_the_cause_of_a_vague_error_is_reported():
     vague = ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
     vague.__cause__ = RuntimeError("Version mismatch: The cluster was started with Ray 2.59.0")
     assert "another version" in str(failed_join(vague, "10.0.0.1:6379"))
@@ -175,7 +175,7 @@ needs_namespaces = pytest.mark.skipif(not has_namespaces(), reason="no right to 
 
 
 @needs_namespaces
-def test_without_a_loopback_interface_it_is_told_at_once():
+def test_a_missing_loopback_interface_is_reported_at_once():
     told, seconds = connecting(under=["unshare", "-n"])
     assert "127.0.0.1" in told
     assert "ip link set lo up" in told
@@ -183,14 +183,14 @@ def test_without_a_loopback_interface_it_is_told_at_once():
 
 
 @needs_namespaces
-def test_where_ports_are_used_up_it_is_told_at_once():
+def test_exhausted_ports_are_reported_at_once():
     few = 'ip link set lo up; echo 40000 40003 > /proc/sys/net/ipv4/ip_local_port_range; exec "$@"'
     told, seconds = connecting(under=["unshare", "-n", "sh", "-c", few, "sh"])
     assert "ip_local_port_range" in told
     assert seconds < 10
 
 
-def test_where_too_few_files_may_be_opened_it_is_told_at_once():
+def test_a_low_limit_of_open_files_is_reported_at_once():
     told, seconds = connecting(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24)))
     assert "ulimit -n" in told
     assert seconds < 10
@@ -210,14 +210,14 @@ def few_processes():
     folder.rmdir()
 
 
-def test_where_too_few_threads_may_be_started_it_is_told_at_once(few_processes):
+def test_a_low_limit_of_threads_is_reported_at_once(few_processes):
     enter = f'echo $$ > {few_processes}/cgroup.procs; exec "$@"'
     told, seconds = connecting(under=["sh", "-c", enter, "sh"])
     assert "ulimit -u" in told
     assert seconds < 10
 
 
-def test_an_address_at_which_nobody_listens_is_told_at_once():
+def test_an_address_at_which_nothing_listens_is_reported_at_once():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -236,7 +236,7 @@ def other_server():
     server.server_close()
 
 
-def test_an_address_of_something_else_is_told_at_once(other_server):
+def test_an_address_of_another_server_is_reported_at_once(other_server):
     told, seconds = connecting(other_server)
     assert "no Ray cluster answers at this address" in told
     assert "8265" in told
@@ -244,7 +244,7 @@ def test_an_address_of_something_else_is_told_at_once(other_server):
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:port", "ray://127.0.0.1:10001"])
-def test_what_is_no_address_is_told_at_once(address):
+def test_an_invalid_address_is_reported_at_once(address):
     told, seconds = connecting(address)
     assert "host:port" in told
     assert seconds < 10
@@ -294,14 +294,14 @@ def head():
 
 
 @pytest.mark.slow
-def test_a_cluster_of_another_ray_is_told(head):
+def test_a_cluster_of_another_ray_version_is_reported(head):
     told, _ = connecting(head("ray.__version__ = '2.59.0'"))
     assert "another version of Ray or Python" in told
     assert "2.59.0" in told
 
 
 @pytest.mark.slow
-def test_a_cluster_that_refuses_the_token_is_told(head):
+def test_a_cluster_that_refuses_the_token_is_reported(head):
     address = head(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a" * 64)
     told, seconds = connecting(address, environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 64})
     assert "RAY_AUTH_TOKEN" in told

@@ -39,7 +39,7 @@ def assert_all_ended(arena):
     assert_nothing_runs(arena)
 
 
-def test_trials_pause_and_go_on_with_no_epoch_trained_twice_and_the_log_decides_the_same_again(arena, strategy):
+def test_trials_pause_and_resume_without_training_an_epoch_twice_and_the_log_gives_the_same_decisions(arena, strategy):
     assert_orderly_end(*arena.run(), 0)
     assert_all_ended(arena)
     complete = {t["number"] for t in arena.status()["trials"] if t["state"] == "COMPLETE"}

@@ -38,7 +38,7 @@ def test_a_run_that_learnt_nothing_promotes_nothing_and_every_command_says_so(ar
 
 
 @pytest.mark.slow
-def test_a_run_that_learnt_nothing_ends_alike_when_it_is_given_again(arena):
+def test_a_run_that_learnt_nothing_ends_the_same_way_again(arena):
     for promote in (True, True, False):
         code, output = play(arena, 0.0, trials=3, promote=promote)
         assert_orderly_end(code, output, 7)
@@ -46,7 +46,7 @@ def test_a_run_that_learnt_nothing_ends_alike_when_it_is_given_again(arena):
 
 
 @pytest.mark.slow
-def test_one_trial_at_zero_that_is_not_to_be_promoted_ends_in_order_and_says_so(arena):
+def test_one_trial_at_zero_without_promotion_ends_in_order_and_says_so(arena):
     code, output = play(arena, 0.0, trials=1, promote=False)
     assert_orderly_end(code, output, 0)
     assert "Nothing was learnt in the search: the best mAP50-95 of the only complete trial is 0" in output

@@ -96,7 +96,7 @@ def _ended(status):
     return {name: status["counts"][name] for name in ("COMPLETE", "PRUNED")}
 
 
-def test_a_configuration_sure_to_diverge_is_pruned_in_its_first_epoch_and_harms_no_other(arena):
+def test_a_configuration_sure_to_diverge_is_pruned_in_its_first_epoch_and_affects_no_other(arena):
     text = (SPACE % 6).replace("{float: [0.0001, 0.9], log: true}", "{choice: [0.01, 0.02, 1000000.0]}")
     (arena.folder / "space.yaml").write_text(text)
     code, output = arena.run()
@@ -141,7 +141,7 @@ def cluster_with_2_gpus():
 
 
 @pytest.mark.parametrize("number", [3, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 6, 7))])
-def test_as_many_trials_as_are_asked_for_share_a_gpu_and_never_more(arena, cluster_with_2_gpus, number):
+def test_as_many_trials_as_requested_share_a_gpu_and_never_more(arena, cluster_with_2_gpus, number):
     """Ray counts in ten-thousandths: six times a sixth must not be more than one."""
     (arena.folder / "space.yaml").write_text(SPACE % (2 * number))
     arena.address = cluster_with_2_gpus
@@ -218,7 +218,7 @@ def test_the_re_evaluation_shares_gpus_and_the_final_run_has_all_of_them_alone(a
     assert status["final_run"]["gpus"] == 2
 
 
-def test_where_there_is_no_gpu_trials_cannot_share_one(arena):
+def test_trials_cannot_share_a_gpu_without_one(arena):
     code, output = arena.run(parallel=None, more=["--trials-per-gpu", "2"])
     assert_orderly_end(code, output, UsageError.exit_code)
     assert output.strip().endswith(
@@ -262,13 +262,13 @@ def test_two_trials_that_fail_on_one_lost_gpu_are_not_taken_for_two_gpus(arena, 
     assert sum(map(len, failed)) in (2, 3), "the neighbour of the two was training already"
 
 
-def test_more_gpus_than_there_are_is_told_in_one_line(arena):
+def test_more_gpus_than_exist_are_refused_in_one_line(arena):
     code, output = arena.run(parallel=None, more=["--gpus", "8"])
     assert code == 5
     assert output.strip().splitlines()[-1].startswith("--gpus must be at most the number of GPUs that Ray sees")
 
 
-def test_a_changed_space_is_refused_with_the_difference_and_more_trials_go_on_with_the_same_study(arena):
+def test_a_changed_space_is_refused_with_the_difference_and_more_trials_continue_the_study(arena):
     assert arena.run(more=["--trials", "2"])[0] == 0
     space = (arena.folder / "space.yaml").read_text()
     (arena.folder / "space.yaml").write_text(space.replace("batch: 16", "batch: 32"))
@@ -281,7 +281,7 @@ def test_a_changed_space_is_refused_with_the_difference_and_more_trials_go_on_wi
 
 
 @pytest.mark.slow
-def test_a_spent_budget_is_no_error_and_more_of_it_goes_on_with_what_waits(arena):
+def test_a_spent_budget_is_no_error_and_a_larger_one_resumes_waiting_trials(arena):
     code, output = arena.run(more=["--gpu-hours", str(0.02 * 25 / 3600)])  # 25 epochs of at least 28
     assert code == 0, output
     assert "the search ends: the budget of 0.000138889 GPU-hours is spent" in output
@@ -307,7 +307,7 @@ model: mamba-yolo-n
 """
 
 
-def test_sizes_that_gpus_have_no_room_for_are_left_out_before_the_search(arena, cluster_with_8_gpus):
+def test_sizes_that_do_not_fit_on_the_gpus_are_left_out_before_the_search(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SIZES)
     arena.address = cluster_with_8_gpus
     more = ["--gpus", "2", "--trials", "1"]
@@ -335,7 +335,7 @@ def test_sizes_that_gpus_have_no_room_for_are_left_out_before_the_search(arena, 
 
 
 @pytest.mark.slow
-def test_sizes_are_measured_in_the_share_of_the_memory_that_a_trial_has(arena, cluster_with_2_gpus):
+def test_sizes_are_measured_in_the_memory_share_of_a_trial(arena, cluster_with_2_gpus):
     (arena.folder / "space.yaml").write_text(SIZES)
     arena.address = cluster_with_2_gpus
     more = ["--trials-per-gpu", "2", "--trials", "1"]
@@ -347,7 +347,7 @@ def test_sizes_are_measured_in_the_share_of_the_memory_that_a_trial_has(arena, c
     assert "cannot hold" not in output, "a whole GPU may hold them"
 
 
-def test_a_default_configuration_that_does_not_fit_is_refused_with_the_largest_batch_that_does(
+def test_a_default_configuration_that_does_not_fit_is_refused_with_the_largest_batch_that_fits(
     arena, cluster_with_8_gpus
 ):
     """The search would have nothing to compare its best with."""
@@ -365,7 +365,7 @@ def test_a_default_configuration_that_does_not_fit_is_refused_with_the_largest_b
 
 
 @pytest.mark.slow
-def test_where_all_sizes_fit_one_measurement_says_so_and_where_none_does_no_search_begins(arena, cluster_with_8_gpus):
+def test_one_measurement_shows_that_all_sizes_fit_and_no_search_begins_if_none_fits(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SIZES)
     arena.address = cluster_with_8_gpus
     code, output = arena.run(parallel=None, room=1.0, more=["--gpus", "2", "--trials", "1"])
@@ -383,7 +383,7 @@ def test_where_all_sizes_fit_one_measurement_says_so_and_where_none_does_no_sear
 
 
 @pytest.mark.slow
-def test_what_is_measured_before_a_search_can_be_interrupted(arena, cluster_with_8_gpus):
+def test_measurements_before_a_search_can_be_interrupted(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SIZES)
     arena.address = cluster_with_8_gpus
     arena.fault("0-1-hang")
@@ -398,7 +398,7 @@ def test_what_is_measured_before_a_search_can_be_interrupted(arena, cluster_with
     assert "memory batch 64 at imgsz 128 takes 0.1 GiB" in output
 
 
-def test_what_fails_otherwise_is_not_taken_for_want_of_memory(arena, cluster_with_8_gpus):
+def test_other_failures_are_not_mistaken_for_out_of_memory(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SIZES)
     arena.address = cluster_with_8_gpus
     arena.fault("0-1-disk!")

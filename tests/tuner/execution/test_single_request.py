@@ -39,19 +39,19 @@ def asked(tmp_path, command, **options):
     return ask(command, EnvironmentRequest(directory=str(tmp_path)), heard.append, **options), heard
 
 
-def test_every_record_but_the_end_is_heard(tmp_path):
+def test_every_record_but_the_end_is_passed_on(tmp_path):
     end, heard = asked(tmp_path, saying(STARTED, PROGRESS, COMPLETED))
     assert end.outcome == Outcome.COMPLETED
     assert [record.type for record in heard] == ["started", "progress"]
 
 
-def test_a_trainer_that_does_not_know_the_request_is_told_with_its_command(tmp_path):
+def test_a_trainer_that_does_not_know_the_request_is_reported_with_its_command(tmp_path):
     end = encode(EndRecord(outcome=Outcome.UNSUPPORTED))
     with pytest.raises(MachineError, match=r"answers 'environment' requests, but .*python.* does not"):
         asked(tmp_path, saying(end))
 
 
-def test_the_last_words_of_a_trainer_that_dies_are_told_and_not_shown(tmp_path, capfd):
+def test_the_last_output_of_a_trainer_that_dies_is_in_the_error_and_not_printed(tmp_path, capfd):
     end, _ = asked(tmp_path, saying(STARTED, to_errors="Traceback\nImportError: no torch\n", code=1))
     assert (end.outcome, end.message) == (
         Outcome.ERROR,
@@ -60,7 +60,7 @@ def test_the_last_words_of_a_trainer_that_dies_are_told_and_not_shown(tmp_path, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_trainer_that_never_starts_to_answer_is_given_up(tmp_path, monkeypatch):
+def test_a_trainer_that_never_starts_to_answer_is_abandoned(tmp_path, monkeypatch):
     monkeypatch.setattr(single_request, "FIRST_RECORD_S", 0.3)
     began = time.monotonic()
     end, _ = asked(tmp_path, saying(STARTED, first_s=60))

@@ -18,7 +18,7 @@ def fail(health, place, number):
     health.note_failure(place, number)
 
 
-def test_a_slot_on_which_two_runs_fail_in_a_row_is_held_and_no_other(health):
+def test_only_a_slot_on_which_two_runs_fail_in_a_row_is_held(health):
     fail(health, ONE, 1)
     assert not health.is_held(ONE)
     fail(health, ONE, 2)
@@ -60,7 +60,7 @@ def test_when_all_slots_fail_none_is_held_because_they_are_not_the_cause(health)
     assert not health.is_held(ONE), "its failures are counted from the beginning"
 
 
-def test_neighbours_that_fail_on_one_gpu_hold_it_and_are_not_taken_for_two_gpus():
+def test_neighbours_that_fail_on_one_gpu_hold_it_and_do_not_count_as_two_gpus():
     """Two GPUs with two slots each: all slots of one fail, and the other GPU trains."""
     health = SlotHealth(2)
     health.note_run(ONE, 1)
@@ -80,7 +80,7 @@ def test_when_all_gpus_fail_none_is_held_however_many_slots_they_have():
     assert not any(map(health.is_held, (ONE, OTHER)))
 
 
-def test_a_neighbour_that_trained_on_before_a_failure_does_not_end_that_a_run_is_avoided(health):
+def test_a_neighbour_that_trained_on_before_a_failure_does_not_end_the_avoidance_of_its_run(health):
     health.note_run(ONE, 8)
     fail(health, ONE, 7)
     assert health.avoided == {7}
@@ -132,7 +132,7 @@ def test_runs_that_failed_on_a_slot_that_is_held_are_not_avoided_elsewhere(healt
     assert health.avoided == frozenset()
 
 
-def test_it_is_known_whether_a_slot_is_held(health):
+def test_it_is_known_whether_any_slot_is_held(health):
     assert not health.holds_any
     fail(health, ONE, 1)
     fail(health, ONE, 2)

@@ -82,7 +82,7 @@ def test_a_killed_trainer_ends_its_request_as_retryable(trainer, tmp_path):
     assert "SIGKILL" in end.message
 
 
-def test_the_same_request_again_goes_on_where_the_killed_one_stopped(trainer, tmp_path):
+def test_the_same_request_again_resumes_where_the_killed_one_stopped(trainer, tmp_path):
     trainer.send(request_for(tmp_path, epochs=40))
     heard = []
     while len(heard) < 5:
@@ -95,7 +95,7 @@ def test_the_same_request_again_goes_on_where_the_killed_one_stopped(trainer, tm
     assert before[-1] >= 4
 
 
-def test_a_trainer_that_ends_without_a_word_is_an_error_and_not_retried(tmp_path):
+def test_a_trainer_that_ends_without_output_is_an_error_and_not_retried(tmp_path):
     trainer = TrainerProcess([sys.executable, "-c", "raise SystemExit(3)"])
     trainer.send(request_for(tmp_path))
     end = hear_all(trainer)[-1]
@@ -103,7 +103,7 @@ def test_a_trainer_that_ends_without_a_word_is_an_error_and_not_retried(tmp_path
     assert end.message == "the trainer ended with exit code 3"
 
 
-def test_a_used_trainer_that_ends_without_a_word_on_a_request_is_replaced(tmp_path):
+def test_a_used_trainer_that_ends_without_output_on_a_request_is_replaced(tmp_path):
     script = (
         "import os, sys\n"
         "from tuner.contract import EndRecord, Outcome, StartedRecord, encode\n"
@@ -194,7 +194,7 @@ def test_a_trainer_that_is_silent_for_too_long_is_killed_with_its_children_and_l
     wait_until_gone(int(started.device))
 
 
-def test_a_trainer_that_never_says_a_word_is_killed_too(tmp_path):
+def test_a_trainer_that_never_sends_output_is_killed_too(tmp_path):
     trainer = TrainerProcess([sys.executable, "-c", "import time; time.sleep(600)"])
     trainer.send(request_for(tmp_path), SHORT)
     pid = trainer._process.pid
@@ -215,7 +215,7 @@ def test_after_a_hang_the_next_request_is_served_by_a_new_trainer(scripted_comma
     trainer.close()
 
 
-def test_a_trainer_that_talks_is_never_too_slow(scripted_command, tmp_path):
+def test_a_trainer_that_sends_records_is_never_too_slow(scripted_command, tmp_path):
     trainer = TrainerProcess([*scripted_command[:2], "--epoch-seconds", "0.1"])
     trainer.send(request_for(tmp_path, epochs=8), HangTimeouts(start_s=30.0, least_s=0.5, factor=1.0))
     assert hear_all(trainer)[-1].outcome == Outcome.COMPLETED  # 0.8 s in all

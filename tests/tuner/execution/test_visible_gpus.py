@@ -77,7 +77,7 @@ def test_a_list_makes_its_gpus_the_only_visible_ones_and_a_number_hides_none(mac
 
 
 @pytest.mark.parametrize("text", ["-1", "two", "0,0", "0,,1", ",", "1.5", "٣", "0,2,x", ""])
-def test_what_is_neither_a_number_nor_a_list_is_refused(machine, text):
+def test_text_that_is_neither_a_number_nor_a_list_is_refused(machine, text):
     with pytest.raises(UsageError, match="--gpus must be a number of GPUs"):
         read_choice(text, address=None, environment=machine(FOUR_GPUS))
 
@@ -124,7 +124,7 @@ def test_without_nvidia_smi_ray_counts_the_gpus(monkeypatch):
     assert environment["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST", "the user's choice"
 
 
-def test_an_nvidia_smi_that_fails_is_no_nvidia_smi(machine, tmp_path):
+def test_a_failing_nvidia_smi_counts_as_missing(machine, tmp_path):
     environment = machine({})
     program = tmp_path / "nvidia" / "nvidia-smi"
     program.write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
@@ -147,7 +147,7 @@ USAGE = """0, GPU-a, 14, 81559, 0, NVIDIA H100 80GB HBM3
 3, GPU-d, [N/A], [N/A], [N/A], NVIDIA H100 80GB HBM3"""
 
 
-def test_a_busy_gpu_is_told_if_it_is_visible(machine):
+def test_a_busy_gpu_is_reported_if_it_is_visible(machine):
     environment = machine(FOUR_GPUS, USAGE, CUDA_VISIBLE_DEVICES="0,1,3")
     (told,) = busy_notes(environment)
     assert told.startswith("GPU 1 is in use: 30.3 of 79.6 GiB, 97 % busy")

@@ -25,7 +25,7 @@ def test_the_bound_follows_the_epochs(others_s, own_s, bound_s):
     assert timeouts.bound_s(own_s) == bound_s
 
 
-def test_silence_up_to_the_bound_is_believed_in_and_longer_is_not():
+def test_silence_up_to_the_bound_is_accepted_and_longer_silence_is_not():
     watch = Watch(PATIENCE, now_s=1000.0)
     assert watch.complaint(1100.0) is None
     assert watch.complaint(1101.0) == ("no sign of life for 101 s after the start; at most 100 s is expected")
@@ -38,7 +38,7 @@ def test_every_record_is_a_sign_of_life():
     assert watch.complaint(1191.0) is not None
 
 
-def test_after_an_epoch_its_length_decides():
+def test_the_length_of_the_last_epoch_decides():
     watch = Watch(PATIENCE, now_s=1000.0)
     watch.heard(1003.0, epoch_s=3.0)
     assert watch.complaint(1018.0) is None

@@ -16,13 +16,13 @@ def room(memory_gib=64.0, disk_gib=1000.0, kind="ext4"):
     return Room(memory_bytes=int(memory_gib * GIB), disk_bytes=int(disk_gib * GIB), file_system=kind)
 
 
-def test_the_size_of_decoded_images():
+def test_the_size_of_decoded_images_follows_from_their_pixels():
     assert decoded_bytes(SMALL, [640]) == 1000 * (3 * 640 * 480 + 4096)
     assert decoded_bytes(SMALL, [320, 640]) == decoded_bytes(SMALL, [320]) + decoded_bytes(SMALL, [640])
     assert decoded_bytes(COCO, [640]) / GIB == pytest.approx(86, abs=1)
 
 
-def test_images_that_fit_are_shared_without_a_word_and_many_with_one():
+def test_few_images_that_fit_are_shared_silently_and_many_with_a_note():
     assert chosen_cache(None, SMALL, [640], room()) == CacheChoice(bound_bytes=32 * GIB)
     assert chosen_cache(None, SMALL, [640], room(disk_gib=100)) == CacheChoice(bound_bytes=20 * GIB)
     choice = chosen_cache(None, COCO, [640], room(memory_gib=256))
@@ -43,7 +43,7 @@ def test_images_that_fit_are_shared_without_a_word_and_many_with_one():
         ([32], None, "the memory and the disks of a cluster's machines are not known"),
     ],
 )
-def test_auto_shares_none_where_it_could_be_slower_and_says_why_and_what_to_do(sizes, where, said):
+def test_auto_shares_none_if_sharing_could_be_slower_and_says_why_and_what_to_do(sizes, where, said):
     choice = chosen_cache(None, COCO, sizes, where)
     assert choice.bound_bytes == 0
     (line,) = choice.notes
@@ -63,14 +63,14 @@ def test_a_number_is_obeyed_everywhere(where):
     )
 
 
-def test_a_trainer_without_a_cache_is_only_mentioned_if_one_was_wanted():
+def test_a_trainer_without_a_cache_is_only_mentioned_if_a_cache_was_requested():
     assert chosen_cache(None, None, [640], None) == CacheChoice(bound_bytes=0)
     choice = chosen_cache(GIB, None, [640], None)
     assert choice.bound_bytes == 0
     assert choice.notes == ("--cache-gib has no effect, because this trainer does not share decoded images",)
 
 
-def test_what_the_cache_holds_already_counts_as_free(tmp_path):
+def test_memory_that_the_cache_already_holds_counts_as_free(tmp_path):
     """Otherwise the second run would find less room than the first, for the same images."""
     new = ImageCache(folder=str(tmp_path / "a/b"), used_bytes=0, num_images=1, bytes_per_square=1.0)
     full = ImageCache(folder=str(tmp_path / "a/b"), used_bytes=50 * GIB, num_images=1, bytes_per_square=1.0)
@@ -84,7 +84,7 @@ def test_the_space_that_a_study_needs_is_not_free(tmp_path):
     assert room_for(cache, 2**60).disk_bytes == 7
 
 
-def test_a_run_looks_at_this_machine_unless_it_trains_elsewhere(tmp_path):
+def test_a_run_checks_this_machine_unless_it_trains_elsewhere(tmp_path):
     cache = ImageCache(folder=str(tmp_path), used_bytes=0, num_images=1, bytes_per_square=1.0)
     told = []
     assert cache_bound(None, cache, [64], is_here=True, tell=told.append) > 0
@@ -94,7 +94,7 @@ def test_a_run_looks_at_this_machine_unless_it_trains_elsewhere(tmp_path):
     assert cache_bound(GIB, cache, [64], is_here=False, tell=told.append) == GIB
 
 
-def test_copies_in_memory_that_do_not_fit_together_are_warned_of():
+def test_a_warning_says_that_copies_in_memory_do_not_fit_together():
     note = copies_note(SMALL, [320, 640], "ram", trials=8, room=room(memory_gib=4))
     assert note == (
         "`cache: ram` keeps a copy of the decoded images in each of 8 trials, up to 6.9 GiB, but 4 GiB of memory are "

@@ -76,7 +76,7 @@ def train(search, request, room, device="A"):
     return fits
 
 
-def test_what_is_as_large_in_both_sizes_is_excluded_and_nothing_else():
+def test_only_sizes_at_least_as_large_in_both_dimensions_are_excluded():
     limits = MemoryLimits(too_large=((32, 640),))
     excluded = {(b, s) for b in (16, 32, 64) for s in (480, 640, 800) if limits.exclude({"batch": b, "imgsz": s})}
     assert excluded == {(32, 640), (32, 800), (64, 640), (64, 800)}
@@ -89,7 +89,7 @@ def test_limits_are_learnt_from_trials_out_of_memory_on_the_same_device():
     assert memory_limits(trials, {}).too_large == ((32, 640), (64, 640))
 
 
-def test_what_does_not_fit_on_one_of_the_devices_that_a_trial_may_land_on_is_excluded():
+def test_sizes_that_do_not_fit_on_one_of_a_trials_possible_devices_are_excluded():
     trials = [trial(64, 640), trial(32, 640, device="B")]
     assert memory_limits(trials, {"A", "B"}).too_large == ((32, 640), (64, 640))
     assert memory_limits([], {"A", "B"}, MemoryFacts(device="B", too_large=((16, 640),))).too_large == ((16, 640),)
@@ -104,7 +104,7 @@ def test_the_smallest_sizes_of_a_space_are_known(batch, imgsz):
 
 @pytest.mark.parametrize(("batch", "imgsz"), [("choice", "fixed"), ("range", "choice"), ("choice", "range")])
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
-def test_no_sampler_proposes_again_what_memory_has_no_room_for(study, paths, terms, sampler, batch, imgsz):
+def test_no_sampler_proposes_again_what_does_not_fit_into_memory(study, paths, terms, sampler, batch, imgsz):
     search = Search(study, space_of(batch, imgsz, sampler), paths, terms)
     tried, too_large = [], []
     while (request := search.suggest()) is not None:
@@ -119,7 +119,7 @@ def test_no_sampler_proposes_again_what_memory_has_no_room_for(study, paths, ter
     assert len(set(tried)) > 2  # no flight to the smallest
 
 
-def test_a_trial_that_ran_out_of_memory_is_stopped_and_no_failure(search):
+def test_a_trial_that_ran_out_of_memory_is_stopped_and_not_failed(search):
     request = search.suggest()
     search.report(request.trial, StartedRecord(pid=1, device="A"))
     search.report(request.trial, OUT_OF_MEMORY)
@@ -164,7 +164,7 @@ def test_a_device_that_a_trial_may_land_on_counts_before_one_has_landed_there(ur
         assert isinstance(search.problem, FailurePolicyError)
 
 
-def test_a_new_driver_on_a_larger_device_goes_on(url, spec, paths, terms):
+def test_a_new_driver_on_a_larger_device_continues(url, spec, paths, terms):
     space = space_of("fixed", "fixed")
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
@@ -178,7 +178,7 @@ def test_a_new_driver_on_a_larger_device_goes_on(url, spec, paths, terms):
         assert search.problem is None
 
 
-def test_a_new_driver_on_the_same_device_learns_it_from_one_trial(url, spec, paths, terms):
+def test_a_new_driver_on_the_same_device_learns_the_limit_from_one_trial(url, spec, paths, terms):
     space = space_of("fixed", "fixed")
     for trials in (1, 2):
         with driven(url, spec, paths) as study:
@@ -215,7 +215,7 @@ def measured(space, room):
 
 @pytest.mark.parametrize(("batch", "imgsz"), [*itertools.product(BATCHES, SIZES)])
 @pytest.mark.parametrize("room", [1, 8 * 320**2, 16 * 640**2, 32 * 480**2, 64 * 640**2])
-def test_what_is_measured_leaves_out_all_that_does_not_fit_and_nothing_that_does(batch, imgsz, room):
+def test_measuring_excludes_exactly_the_sizes_that_do_not_fit(batch, imgsz, room):
     space = space_of(batch, imgsz)
     limits, tried = measured(space, room)
     batches = {"choice": [8, 16, 32, 64], "range": [8, 16, 32, 64], "fixed": [16]}[batch]
@@ -229,7 +229,7 @@ def test_what_is_measured_leaves_out_all_that_does_not_fit_and_nothing_that_does
     assert room < 64 * 640**2 or len(tried) == 1, "where all fit, one is enough"
 
 
-def test_a_search_takes_up_what_was_measured_before_it(study, paths, terms):
+def test_a_search_uses_the_limits_that_were_measured_before_it(study, paths, terms):
     measured = MemoryFacts(device="A", too_large=((16, 640),))
     study.record_profiling(ProfilingFacts(memory=measured))
     assert study.profiling.memory == measured
@@ -243,14 +243,14 @@ def test_a_search_takes_up_what_was_measured_before_it(study, paths, terms):
     assert len(search.trials) == 12
 
 
-def test_what_was_measured_on_another_device_says_nothing():
+def test_limits_of_another_device_do_not_count():
     known = MemoryFacts(device="A", too_large=((16, 640),))
     assert memory_limits([trial(64, 640)], {"A"}, known).too_large == ((16, 640), (64, 640))
     assert memory_limits([trial(64, 640)], {"B"}, known).too_large == ()
     assert memory_limits([], {}, known).too_large == ((16, 640),)
 
 
-def test_what_does_not_fit_into_a_share_of_a_gpu_may_fit_into_a_larger_one():
+def test_sizes_that_do_not_fit_into_a_share_of_a_gpu_may_fit_into_a_larger_share():
     on_half = replace(trial(64, 640), facts=replace(trial(64, 640).facts, gpu_share=0.5))
     known = MemoryFacts(device="A", too_large=((16, 640),), gpu_share=0.5)
     assert memory_limits([on_half], {"A"}, known, gpu_share=1.0).too_large == ()

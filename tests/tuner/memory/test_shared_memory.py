@@ -24,7 +24,7 @@ def test_eight_trials_get_the_loaders_that_fit(free_gib, loaders):
     assert fitting(free_gib=free_gib) == loaders
 
 
-def test_where_not_even_one_fits_the_remedy_is_told():
+def test_the_remedy_is_shown_if_not_even_one_loader_fits():
     with pytest.raises(MachineError) as raised:
         fitting(free_gib=1 / 16)
     assert str(raised.value) == (
@@ -37,7 +37,7 @@ def test_small_images_fit_into_the_default_of_a_container():
     assert fitting(wanted=2, trials=1, batch=16, imgsz=64, free_gib=1 / 16) == 2
 
 
-def test_loaders_that_would_get_no_batch_count_for_nothing():
+def test_loaders_that_would_get_no_batch_do_not_count():
     """Three batches: ultralytics starts three loaders at most."""
     assert fitting(wanted=8, trials=1, batch=64, num_images=150, free_gib=1.9) == 8
     assert fitting(wanted=8, trials=1, batch=64, num_images=150, free_gib=1.2) == 1

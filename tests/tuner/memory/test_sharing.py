@@ -40,19 +40,19 @@ def test_the_number_doubles_while_more_together_train_at_least_a_seventh_more(ra
     assert dict(found.rates) == rates
 
 
-def test_where_the_largest_sizes_do_not_fit_twice_no_time_is_measured():
+def test_no_time_is_measured_if_the_largest_sizes_do_not_fit_twice():
     found, by_memory, by_speed = chosen({}, room=1)
     assert (found.trials_per_gpu, by_memory, by_speed) == (1, [2], [])
     assert found.why == "the largest batch and image size do not fit into 1/2 of its memory"
 
 
-def test_memory_bounds_the_number_although_more_would_be_faster():
+def test_memory_limits_the_number_even_if_more_would_be_faster():
     found, by_memory, by_speed = chosen({1: 100.0, 2: 200.0}, room=2)
     assert (found.trials_per_gpu, by_memory, by_speed) == (2, [2, 4], [1, 2])
 
 
 @pytest.mark.parametrize(("wanted", "number", "measured"), [(1, 1, []), (3, 2, [1, 2]), (4, 4, [1, 2, 4])])
-def test_more_than_the_run_has_a_use_for_is_not_measured(wanted, number, measured):
+def test_no_more_trials_are_measured_than_the_run_can_use(wanted, number, measured):
     found, _, by_speed = chosen({1: 100.0, 2: 200.0, 4: 400.0}, wanted=wanted)
     assert (found.trials_per_gpu, by_speed) == (number, measured)
 

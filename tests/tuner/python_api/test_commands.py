@@ -103,7 +103,7 @@ def test_a_single_training_returns_its_records(options, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_lines_of_a_run_go_to_the_function_that_asks_for_them_and_secrets_to_nobody(options):
+def test_the_lines_of_a_run_go_to_the_given_function_without_secrets(options):
     lines, commands = [], []
 
     def listen(line):
@@ -213,12 +213,12 @@ def test_mistakes_in_a_mapping_name_no_temporary_file(options, changes):
     assert "tune-space-" not in str(raised.value)
 
 
-def test_a_value_that_no_space_can_hold_is_an_error_of_the_space(options):
+def test_a_value_that_no_space_can_hold_is_a_space_error(options):
     with pytest.raises(SpaceError, match="text, numbers, lists and mappings"):
         tuner.run({"parameters": {"lr0": object()}}, **options)
 
 
-def test_a_name_of_no_study_is_a_usage_error(tmp_path):
+def test_an_unknown_study_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="There is no study 'nothing'"):
         tuner.open_study("nothing", home=tmp_path)
 
@@ -278,7 +278,7 @@ def test_functions_have_the_options_of_their_verbs(function, verb, left_out):
         ("max_hours", 0.5, ["--max-hours=0.5"]),
     ],
 )
-def test_options_reach_the_command_as_it_takes_them(option, value, arguments):
+def test_options_reach_the_command_in_its_own_form(option, value, arguments):
     assert list(option_arguments(option, value)) == arguments
 
 

@@ -40,7 +40,7 @@ def test_a_long_cell_is_wrapped_below_itself():
 
 
 @pytest.mark.parametrize("why", ["验证损失不是数字" * 6, "e\u0301t\u0301e\u0301 " * 20, "x" * 100])
-def test_no_line_is_wider_than_the_terminal_whatever_the_letters(why):
+def test_no_line_is_wider_than_the_terminal_with_any_characters(why):
     shown = lines([("0", "FAIL", why)])
     assert max(map(cell_len, shown)) <= 40
     assert "".join(line.split("FAIL")[-1].strip() for line in shown[1:-2]).replace(" ", "") == why.replace(" ", "")
@@ -59,11 +59,11 @@ def test_on_a_narrow_terminal_the_last_cell_is_below_the_others():
     ]
 
 
-def test_words_of_users_are_no_markup():
+def test_text_of_users_is_not_markup():
     assert "[red]x[/red]" in lines([("0", "FAIL", "[red]x[/red]")])[1]
 
 
-def test_the_header_is_bold_on_a_terminal_alone():
+def test_the_header_is_bold_on_a_terminal_only():
     assert lines([("0", "FAIL", "")], force_terminal=True)[0].startswith("\x1b[1m")
 
 

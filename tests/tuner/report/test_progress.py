@@ -102,7 +102,7 @@ def test_a_line_number_is_printed_as_it_is(view, console):
     assert printed(console) == "warning: space.yaml:100: something\n"
 
 
-def test_the_subject_says_what_is_searched_on_what_with_what(view, console, spec, space):
+def test_the_subject_names_data_model_and_space(view, console, spec, space):
     view.subject(spec, space)
     assert printed(console).splitlines()[:3] == [
         "data   sample (the bundled sample data set): 80 train, 20 val images, 6 classes",
@@ -126,7 +126,7 @@ def test_the_subject_says_which_configurations_come_first(view, console, spec, s
     ]
 
 
-def test_what_is_probably_not_meant_is_a_warning_with_file_and_line(view, console, spec):
+def test_probable_mistakes_are_warnings_with_file_and_line(view, console, spec):
     space = parse_space(SPACE.replace("trials: 6", "trials: 1"), name="small", file="small.yaml")
     assert space.warnings
     view.subject(spec, space)
@@ -145,7 +145,7 @@ def test_a_duration_is_shown_in_hours_minutes_and_seconds(seconds, shown):
 # While it searches
 
 
-def test_progress_counts_trials_by_what_became_of_them(search, forecast, clock):
+def test_progress_counts_trials_by_state(search, forecast, clock):
     play(search, search.suggest(), 0.5, 0.25)
     play(search, search.suggest(), 0.5, 0.3)
     play(search, search.suggest(), 0.1, 0.9)
@@ -169,7 +169,7 @@ def test_the_remaining_time_is_unknown_until_this_driver_has_trained(search, for
     assert "to go" not in progress.line()
 
 
-def test_until_the_clock_tells_an_epoch_that_was_timed_before_is_the_pace(search, forecast, clock):
+def test_the_pace_is_that_of_an_earlier_timed_epoch_until_this_run_has_its_own(search, forecast, clock):
     progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0), clock.monotonic)
     search.suggest()
     assert progress.eta_s() == pytest.approx(2.0 * forecast.search_epochs(progress.position()))
@@ -220,7 +220,7 @@ def test_a_long_start_does_not_make_the_epochs_slow(search, forecast, clock):
     assert progress.pace_s() == pytest.approx(10.0, rel=0.2)
 
 
-def test_where_nothing_follows_the_search_nothing_more_is_told(search, space, clock):
+def test_nothing_more_is_shown_if_nothing_follows_the_search(search, space, clock):
     forecast = forecast_of(space.with_settings(reevaluation_runs=0), promote_epochs=0)
     progress = SearchProgress(search, dataclasses.replace(forecast, epoch_s=2.0), clock.monotonic)
     assert progress.line().endswith(" of search left")
@@ -298,7 +298,7 @@ def test_only_progress_of_training_counts_and_never_more_than_the_epoch(search, 
     assert search.live[0].within == share
 
 
-def test_without_a_terminal_progress_is_told_line_by_line(view, console, search, monkeypatch, forecast):
+def test_without_a_terminal_progress_is_printed_line_by_line(view, console, search, monkeypatch, forecast):
     monkeypatch.setattr(tuner.report.progress, "_PLAIN_INTERVAL_S", 0.02)
     with view.watching(search, TwoSlots(), forecast):
         time.sleep(0.2)
@@ -309,25 +309,25 @@ def test_without_a_terminal_progress_is_told_line_by_line(view, console, search,
     assert "\x1b" not in printed(console)
 
 
-def test_nobody_is_left_to_tell_of_progress_once_the_search_is_over(view, search, forecast):
+def test_progress_stops_once_the_search_is_over(view, search, forecast):
     before = set(threading.enumerate())
     with view.watching(search, TwoSlots(), forecast):
         assert set(threading.enumerate()) - before
     assert set(threading.enumerate()) <= before
 
 
-def test_an_error_in_the_block_ends_the_watching_and_is_passed_on(view, search, forecast):
+def test_an_error_in_the_block_ends_the_progress_display_and_is_passed_on(view, search, forecast):
     with pytest.raises(ZeroDivisionError), view.watching(search, TwoSlots(), forecast):
         _ = 1 / 0
 
 
-def test_a_console_that_is_no_terminal_gets_plain_lines_unasked(console, search, forecast):
+def test_a_console_that_is_not_a_terminal_gets_plain_lines_by_default(console, search, forecast):
     with View(console, plain=False).watching(search, TwoSlots(), forecast):
         pass
     assert "\x1b" not in printed(console)
 
 
-def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecast):
+def test_on_a_terminal_the_table_is_drawn_and_erased(search, monkeypatch, forecast):
     monkeypatch.setenv("TERM", "xterm")
     console = Console(file=StringIO(), width=120, force_terminal=True)
     search.suggest()
@@ -341,7 +341,7 @@ def test_on_a_terminal_the_table_is_drawn_and_wiped(search, monkeypatch, forecas
 # While the winner trains
 
 
-def test_the_final_run_is_told_from_its_latest_epoch(promoted):
+def test_the_final_run_is_shown_from_its_latest_epoch(promoted):
     assert FinalRunProgress(promoted).line(5.0) == "final run: starting, 0:00:05"
     promoted.report(epoch(1))
     assert FinalRunProgress(promoted).line(7.0) == "final run: epoch 1/20; 0:00:07, about 0:00:38 left"
@@ -352,7 +352,7 @@ def test_the_final_run_is_told_from_its_latest_epoch(promoted):
     )
 
 
-def test_the_final_run_begins_with_where_it_is(view, console, promoted):
+def test_the_final_run_first_names_its_folder(view, console, promoted):
     with view.watching_final_run(promoted):
         pass
     assert printed(console) == f"final run of trial 1: 20 epochs in {promoted.request.directory}\n"
@@ -361,7 +361,7 @@ def test_the_final_run_begins_with_where_it_is(view, console, promoted):
 # When it is done
 
 
-def test_the_conclusion_of_a_search_without_promotion(study, winner, paths):
+def test_a_search_without_promotion_is_concluded_with_the_command_to_promote(study, winner, paths):
     lr0 = winner.trial.sampled["lr0"]
     home = paths.root.parent
     assert conclusion_lines(study, winner, paths) == [
@@ -383,7 +383,7 @@ def test_the_conclusion_of_a_search_without_promotion(study, winner, paths):
     ]
 
 
-def test_what_the_curves_of_a_winner_without_a_full_run_show_is_told(study, winner, paths):
+def test_the_diagnosis_of_a_winner_without_a_full_run_is_shown(study, winner, paths):
     shutil.copytree(CURVES / "tiny-overfits", paths.trial(winner.trial.number))
     assert any(line.startswith("    overfitting: ") for line in conclusion_lines(study, winner, paths))
 
@@ -399,7 +399,7 @@ def test_the_conclusion_of_a_final_run_has_its_values_and_weights(study, winner,
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ERROR, Outcome.STOPPED])
-def test_a_final_run_that_did_not_end_well_is_offered_again(study, winner, paths, promoted, outcome):
+def test_the_command_to_promote_again_is_shown_after_a_failed_final_run(study, winner, paths, promoted, outcome):
     promoted.end(EndRecord(outcome=outcome, message="why"))
     lines = conclusion_lines(study, winner, paths)
     assert any("tune promote s" in line for line in lines)
@@ -419,7 +419,7 @@ def test_the_final_run_of_an_earlier_winner_is_not_shown_as_this_ones(study, sea
     assert any("tune promote s" in line for line in conclusion_lines(study, winner, paths))
 
 
-def test_a_default_configuration_that_was_not_beaten_is_to_be_kept(study, search, paths):
+def test_an_unbeaten_default_configuration_is_kept(study, search, paths):
     play(search, search.suggest(), 0.1, 0.25)
     play(search, search.suggest(), 0.1, 0.2)
     lines = conclusion_lines(study, choose_winner(study), paths)
@@ -434,7 +434,7 @@ def test_without_a_baseline_there_is_nothing_to_compare_with(study, search, path
     assert "The default configuration is not complete, so there is nothing to compare with." in lines
 
 
-def test_the_default_home_is_not_spelt_out(study, winner, tmp_path, monkeypatch):
+def test_the_default_home_is_omitted_from_commands(study, winner, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = conclusion_lines(study, winner, StudyPaths.of(Path("studies"), "s"))
     assert "    tune status s" in lines
@@ -453,7 +453,7 @@ def test_notes_of_the_trainer_are_warnings_before_those_of_the_space(view, conso
     assert warnings == ["warning: 12 images cannot be read", *(f"warning: {text}" for text in space.warnings)]
 
 
-def test_where_the_shell_would_not_find_them_commands_are_shown_with_their_folder(console, study, winner, paths):
+def test_commands_that_the_shell_would_not_find_are_shown_with_their_folder(console, study, winner, paths):
     View(console, plain=True, prefix=".venv/bin/").conclusion(study, winner, paths)
     lines = printed(console).splitlines()
     commands = [line.split()[0] for line in lines[lines.index("Next:") + 1 :: 2]]
@@ -485,7 +485,7 @@ baseline: {optimizer: SGD, lr0: 0.01}
     assert "    lr0 [optimizer=SGD] = 0.01\n" in printed(console)
 
 
-def test_the_comparison_on_other_seeds_is_shown_as_it_comes_along(study, search, paths, terms, forecast):
+def test_the_comparison_on_other_seeds_is_shown_as_it_progresses(study, search, paths, terms, forecast):
     play(search, search.suggest(), 0.1, 0.25)
     play(search, search.suggest(), 0.1, 0.3)
     reevaluation = Reevaluation(study, plan_for(study, 8), paths, terms, slots=2)

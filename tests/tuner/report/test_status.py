@@ -55,7 +55,7 @@ def shown(facts, width=200):
 # The data
 
 
-def test_the_version_and_what_it_promises(facts):
+def test_the_version_has_its_documented_keys(facts):
     assert STATUS_VERSION == 1
     assert facts["version"] == 1
     assert set(facts) == KEYS
@@ -63,7 +63,7 @@ def test_the_version_and_what_it_promises(facts):
     assert set(facts["counts"]) == KEYS_OF_COUNTS
 
 
-def test_every_trial_tells_the_same_and_a_trained_one_more(facts):
+def test_every_trial_has_the_same_keys_and_a_trained_one_more(facts):
     complete, _, _, pruned, running, waiting = facts["trials"]
     assert set(complete) == set(pruned) == KEYS_OF_A_TRAINED_TRIAL
     assert set(waiting) == KEYS_OF_ANY_TRIAL
@@ -77,7 +77,7 @@ def test_a_study_without_trials_has_every_key_too(study):
     assert facts["standing"] == "no trial is complete yet"
 
 
-def test_the_study_in_values(facts):
+def test_the_data_of_a_study_have_these_values(facts):
     assert facts["counts"] == {"RUNNING": 1, "PRUNED": 1, "COMPLETE": 2, "FAIL": 1, "WAITING": 1}
     assert (facts["baseline"], facts["best"]["trial"], facts["best"]["value"]) == (0.25, 1, 0.3)
     assert facts["standing"] == (
@@ -86,7 +86,7 @@ def test_the_study_in_values(facts):
     assert facts["rungs"] == [3]
 
 
-def test_a_trial_in_values(facts):
+def test_the_data_of_a_trial_have_these_values(facts):
     trial = facts["trials"][3]
     assert (trial["number"], trial["state"], trial["value"], trial["curve"]) == (3, "PRUNED", None, {"3": 0.1})
     assert (trial["epochs"], trial["seconds"], trial["batch"]) == (3, 6.0, 16)
@@ -103,14 +103,14 @@ def test_the_data_are_json_when_a_trial_diverged(study, search):
     json.dumps(status_of(study), allow_nan=False)
 
 
-def test_the_final_run_is_told_once_there_is_one(study):
+def test_the_final_run_is_shown_once_there_is_one(study):
     study.record_final_run(FinalRunFacts(trial=1, epochs=20, directory="/d", state="COMPLETE", metrics=None))
     assert status_of(study)["final_run"] == {
         "trial": 1, "epochs": 20, "directory": "/d", "state": "COMPLETE", "gpus": 0,
     }  # fmt: skip
 
 
-def test_why_a_trial_failed_and_how_often_it_was_tried_is_told(study, search):
+def test_the_cause_and_the_attempts_of_a_failed_trial_are_shown(study, search):
     for _ in range(3):
         search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="killed", retryable=True))
     (trial,) = status_of(study)["trials"]
@@ -118,7 +118,7 @@ def test_why_a_trial_failed_and_how_often_it_was_tried_is_told(study, search):
     assert trial["failed_attempts"] == [{"failure": "infrastructure", "epoch": 0, "cause": "killed"}] * 3
 
 
-def test_looking_changes_nothing(played):
+def test_reading_the_status_changes_nothing(played):
     before = played.trials()
     status_of(played)
     assert played.trials() == before
@@ -170,13 +170,13 @@ def test_a_trial_that_never_reported_is_shown_empty(study, space):
     assert shown(status_of(study)).splitlines()[2].split() == ["0", "RUNNING", "the", "default", "configuration"]
 
 
-def test_the_table_says_who_drives_the_study_or_that_nobody_goes_on_with_it(search, study):
+def test_the_table_shows_the_driver_of_the_study_or_that_it_has_none(search, study):
     search.suggest()
     assert "driven by process 7 on here" in shown(status_of(study, "process 7 on here"))
     assert "not running: run the same command again to continue 1 unfinished trial(s)" in shown(status_of(study))
 
 
-def test_a_trial_that_is_tried_again_shows_why(search, study):
+def test_a_trial_that_is_retried_shows_why(search, study):
     request = search.suggest()
     search.report(request.trial, epoch(1))
     search.report(request.trial, EndRecord(outcome=Outcome.ERROR, message="was killed by SIGKILL", retryable=True))
@@ -193,7 +193,7 @@ def reevaluation(study, search, paths, terms):
     return Reevaluation(study, plan_for(study), paths, terms, slots=1)
 
 
-def test_before_there_is_a_verdict_the_table_tells_how_many_runs_have_ended(reevaluation, study):
+def test_before_the_verdict_the_table_shows_how_many_runs_have_ended(reevaluation, study):
     number = reevaluation.number_of(reevaluation.suggest())
     reevaluation.report(number, epoch(9, 0.3))
     reevaluation.report(number, EndRecord(outcome=Outcome.COMPLETED))
@@ -202,7 +202,7 @@ def test_before_there_is_a_verdict_the_table_tells_how_many_runs_have_ended(reev
     )
 
 
-def test_the_verdict_is_told(reevaluation, study):
+def test_the_verdict_is_shown(reevaluation, study):
     while (request := reevaluation.suggest()) is not None:
         number = reevaluation.number_of(request)
         reevaluation.report(number, epoch(9, 0.3 + 0.1 * request.trial + 0.001 * request.seed))
@@ -214,7 +214,7 @@ def test_the_verdict_is_told(reevaluation, study):
     json.dumps(facts, allow_nan=False)
 
 
-def test_after_a_verdict_nothing_but_the_verdict_is_said_of_the_gain(reevaluation, study):
+def test_after_a_verdict_only_the_verdict_states_the_gain(reevaluation, study):
     """The lead in the search, 0.05 here, and what other seeds show of it are not told beside each other."""
     while (request := reevaluation.suggest()) is not None:
         number = reevaluation.number_of(request)

@@ -43,7 +43,7 @@ def home(url, spec, space, paths, terms, tmp_path, empty_database):
     return tmp_path
 
 
-def test_a_row_tells_state_best_gain_trials_and_hours(home):
+def test_a_row_shows_state_best_gain_trials_and_hours(home):
     (row,) = summaries(home, ["s"], [])
     assert (row.name, row.state, row.metric, row.best, row.verdict) == ("s", "waiting", "mAP50-95", 0.3, None)
     assert (row.gain, row.ended, row.trials) == (pytest.approx(0.05), 2, 3)
@@ -51,7 +51,7 @@ def test_a_row_tells_state_best_gain_trials_and_hours(home):
     assert row.changed.endswith("+00:00")
 
 
-def test_a_study_that_cannot_be_read_gets_a_row_and_stays_as_it_is(home):
+def test_an_unreadable_study_gets_a_row_and_stays_as_it_is(home):
     before = {path: path.read_bytes() for path in home.glob("*/study.db")}
     rows = summaries(home, ["s", "torn", "none"], [])
     assert [(row.name, row.state) for row in rows] == [("none", "unreadable"), ("s", "waiting"), ("torn", "unreadable")]

@@ -61,7 +61,7 @@ def test_the_parameters_of_the_best_are_those_that_differ_from_the_default(facts
     ]
 
 
-def test_everything_about_a_trial_in_values(facts, paths):
+def test_the_data_of_one_trial_are_complete(facts, paths):
     one = trial_of(facts, 1, paths)
     assert set(one) == KEYS
     assert (one["version"], one["gain"], one["seed_runs"]) == (1, pytest.approx(0.05), [])
@@ -70,7 +70,7 @@ def test_everything_about_a_trial_in_values(facts, paths):
     assert json.loads(json.dumps(one, allow_nan=False)) == one
 
 
-def test_everything_about_a_trial_in_lines(facts, paths):
+def test_the_text_of_one_trial_is_complete(facts, paths):
     lines = trial_lines(trial_of(facts, 1, paths))
     lr0 = facts["trials"][1]["params"]["lr0"]
     assert lines[:2] == [

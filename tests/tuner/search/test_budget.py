@@ -27,11 +27,11 @@ def left_s(study, running, *, gpus_per_trial=0, **bounds):
     return TimeBudget(study, running, Budget(**bounds), gpus_per_trial=gpus_per_trial).left_s()
 
 
-def test_without_a_bound_on_time_nothing_is_said(study):
+def test_nothing_is_shown_without_a_time_limit(study):
     assert left_s(study, live(50.0), no_improvement=3) is None
 
 
-def test_wall_time_passes_and_is_left(study):
+def test_wall_time_counts_down(study):
     budget = TimeBudget(study, {}, Budget(hours=0.1), gpus_per_trial=0)
     budget.pass_time(100.0)
     assert budget.left_s() == pytest.approx(260.0)
@@ -40,12 +40,12 @@ def test_wall_time_passes_and_is_left(study):
     assert (budget.left_s(), budget.reached(lambda: 0)) == (0.0, "the budget of 0.1 hours is spent (--max-hours)")
 
 
-def test_training_time_is_shared_by_what_trains_at_once_on_all_its_gpus(study):
+def test_training_time_is_shared_by_concurrent_trials_on_all_their_gpus(study):
     """Of 3600 GPU-seconds the first trial has used 100 by its record, the second 50 by now, each on two GPUs."""
     running = live(20.0, 50.0)
     assert left_s(study, running, gpus_per_trial=2, gpu_hours=1.0) == pytest.approx((3600 - 2 * 150) / 4)
     assert left_s(study, {}, gpus_per_trial=2, gpu_hours=1.0) == pytest.approx((3600 - 2 * 100) / 1)
 
 
-def test_the_bound_that_comes_first_counts(study):
+def test_the_limit_that_is_reached_first_counts(study):
     assert left_s(study, {}, hours=0.01, gpu_hours=1.0) == pytest.approx(36.0)

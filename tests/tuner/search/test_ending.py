@@ -55,7 +55,7 @@ def play_alike(search, number, value=0.0):
         play(search, search.suggest(), value, value)
 
 
-def test_ten_trials_alike_end_the_search_with_the_likely_causes(begin, paths):
+def test_ten_trials_with_equal_values_end_the_search_with_the_likely_causes(begin, paths):
     search = begin()
     play_alike(search, 9)
     assert search.problem is None
@@ -69,7 +69,7 @@ def test_ten_trials_alike_end_the_search_with_the_likely_causes(begin, paths):
     assert str(paths.root / "trials") in str(search.problem)
 
 
-def test_who_goes_on_with_such_a_search_is_told_again_after_ten_more_and_not_before(begin):
+def test_a_resumed_search_reports_equal_values_again_after_ten_more_and_not_before(begin):
     play_alike(begin(), 10)
     search = begin()
     assert not search.finished
@@ -79,7 +79,7 @@ def test_who_goes_on_with_such_a_search_is_told_again_after_ten_more_and_not_bef
     assert isinstance(search.problem, FailurePolicyError)
 
 
-def test_restarts_in_between_do_not_hide_that_values_are_alike(begin):
+def test_restarts_in_between_do_not_hide_that_values_are_equal(begin):
     for _ in range(2):
         play_alike(begin(), 4)
     search = begin()
@@ -87,7 +87,7 @@ def test_restarts_in_between_do_not_hide_that_values_are_alike(begin):
     assert isinstance(search.problem, FailurePolicyError)
 
 
-def test_a_search_whose_last_trial_is_the_tenth_alike_has_no_winner_to_promote(study, space, paths, terms):
+def test_a_search_whose_last_trial_is_the_tenth_with_an_equal_value_has_no_winner(study, space, paths, terms):
     search = Search(study, space.with_settings(trials=10), paths, terms)
     play_alike(search, 10)
     assert isinstance(search.problem, FailurePolicyError)
@@ -101,7 +101,7 @@ def test_a_default_that_works_keeps_zeros_from_ending_the_search(begin):
     assert states(search).count("COMPLETE") == 31
 
 
-def test_ten_configurations_with_one_value_above_zero_end_the_search_as_without_effect(begin):
+def test_ten_configurations_with_one_value_above_zero_end_the_search_because_nothing_has_an_effect(begin):
     search = begin()
     play_alike(search, 9, 0.354)
     assert search.problem is None
@@ -159,7 +159,7 @@ def test_ten_trials_at_the_ceiling_after_others_leave_a_winner_to_compare(begin,
     assert choose_winner(study).trial.number == 1
 
 
-def test_trials_that_are_cut_off_at_the_ceiling_wait_for_nobody(begin):
+def test_trials_cut_off_at_the_ceiling_do_not_delay_the_end(begin):
     search = begin()
     play_alike(search, 9, 0.995)
     last, other = search.suggest(), search.suggest()
@@ -215,7 +215,7 @@ def test_a_spent_budget_ends_the_search_in_order_without_an_error_and_with_a_win
     )
 
 
-def test_the_same_budget_again_is_spent_at_once_and_a_larger_one_goes_on_with_what_waits(begin):
+def test_the_same_budget_again_is_spent_at_once_and_a_larger_one_resumes_waiting_trials(begin):
     search = begin(gpu_hours=hours(10.0))
     request = search.suggest()
     for number in range(1, 6):
@@ -227,7 +227,7 @@ def test_the_same_budget_again_is_spent_at_once_and_a_larger_one_goes_on_with_wh
     assert again.suggest().trial == request.trial
 
 
-def test_epochs_that_are_told_again_are_not_paid_twice(begin):
+def test_repeated_epochs_are_not_counted_twice(begin):
     search = begin(gpu_hours=hours(1.5 * RUN_S))
     for _ in range(4):
         request = search.suggest()
@@ -240,7 +240,7 @@ def test_epochs_that_are_told_again_are_not_paid_twice(begin):
     assert search.trials[0].facts.seconds == 10.0
 
 
-def test_what_a_trial_trained_before_it_failed_for_good_is_paid(begin):
+def test_training_before_a_final_failure_is_counted(begin):
     search = begin(gpu_hours=hours(14.0))
     for _ in range(2):
         request = search.suggest()
@@ -258,7 +258,7 @@ def test_a_trial_whose_last_epoch_spends_the_budget_is_complete(begin):
     assert search.finished
 
 
-def test_each_gpu_of_a_trial_is_paid(study, wide, paths):
+def test_each_gpu_of_a_trial_is_counted(study, wide, paths):
     terms = TrialTerms(threads=1, gpus_per_trial=4, validate_every_epoch=False)
     search = Search(study, wide, paths, terms, bounds=Budget(gpu_hours=hours(8.0)))
     assert search.report(search.suggest().trial, epoch(1)) == Decision.STOP
@@ -277,7 +277,7 @@ def test_wall_time_is_summed_over_drivers(url, spec, paths, wide, terms):
         assert not Search(study, wide, paths, terms, bounds=Budget(hours=hours(200.0))).finished
 
 
-def test_a_killed_driver_forgets_a_minute_of_its_time_at_most(spec, wide, paths, terms):
+def test_a_killed_driver_loses_at_most_a_minute_of_its_time(spec, wide, paths, terms):
     changes = Kept()
     search = Search(in_memory(changes, spec), wide, paths, terms)
     for _ in range(150):
@@ -285,7 +285,7 @@ def test_a_killed_driver_forgets_a_minute_of_its_time_at_most(spec, wide, paths,
     assert [dict(change.attributes) for change in changes] == [{"searched_s": 60.0}, {"searched_s": 120.0}]
 
 
-def test_a_search_that_is_done_is_not_ended_by_a_budget_that_was_spent_on_it(study, space, paths, terms):
+def test_a_finished_search_is_not_ended_by_its_spent_budget(study, space, paths, terms):
     search = Search(study, space, paths, terms, bounds=Budget(gpu_hours=hours(6 * RUN_S)))
     for at_end in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
         play(search, search.suggest(), 0.1, at_end)
@@ -296,7 +296,7 @@ def test_a_search_that_is_done_is_not_ended_by_a_budget_that_was_spent_on_it(stu
 # Without a better result
 
 
-def test_so_many_trials_without_a_better_one_end_the_search(begin):
+def test_a_given_number_of_trials_without_a_better_one_ends_the_search(begin):
     search = begin(no_improvement=3)
     for at_end in (0.2, 0.3, 0.1, 0.3):
         play(search, search.suggest(), 0.1, at_end)
@@ -307,7 +307,7 @@ def test_so_many_trials_without_a_better_one_end_the_search(begin):
     assert search.problem is None
 
 
-def test_a_better_trial_begins_the_count_anew_over_restarts_too(begin):
+def test_a_better_trial_resets_the_count_across_restarts_too(begin):
     values = iter((0.2, 0.1, 0.1, 0.3, 0.1, 0.1, 0.1))
     for cut in (2, 3, 1):
         search = begin(no_improvement=3)
@@ -321,7 +321,7 @@ def test_a_better_trial_begins_the_count_anew_over_restarts_too(begin):
     assert not begin(no_improvement=4).finished
 
 
-def test_failures_are_no_results(begin):
+def test_failures_are_not_results(begin):
     search = begin(no_improvement=2)
     play(search, search.suggest(), 0.1, 0.3)
     for number in range(3):
@@ -329,7 +329,7 @@ def test_failures_are_no_results(begin):
     assert search.stop_reason is None
 
 
-def test_what_the_curves_of_the_best_trial_show_is_told_when_a_search_gives_up(begin, paths):
+def test_the_diagnosis_of_the_best_trial_is_shown_when_a_search_ends_without_a_gain(begin, paths):
     folder = paths.trial(0)
     folder.mkdir(parents=True)
     shutil.copy(CURVES / "lr-too-low" / "results.csv", folder)

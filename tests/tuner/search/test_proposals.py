@@ -20,7 +20,7 @@ def test_a_sampler_whose_package_is_missing_is_refused_before_the_baseline_train
 
 
 @pytest.mark.parametrize("strategy", ["asha-stopping", "auto"])
-def test_a_trial_that_a_user_enqueued_comes_before_anything_that_is_proposed(url, spec, paths, space, terms, strategy):
+def test_a_trial_that_a_user_enqueued_comes_before_any_proposal(url, spec, paths, space, terms, strategy):
     space = space.with_settings(strategy=strategy, sampler="auto")
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
@@ -33,7 +33,7 @@ def test_a_trial_that_a_user_enqueued_comes_before_anything_that_is_proposed(url
 
 
 @pytest.mark.parametrize("strategy", ["asha-stopping", "auto"])
-def test_a_configuration_that_is_given_or_modelled_is_added_and_not_enqueued(url, spec, paths, space, terms, strategy):
+def test_a_given_or_modelled_configuration_is_added_and_not_enqueued(url, spec, paths, space, terms, strategy):
     space = space.with_settings(strategy=strategy, sampler="auto")
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)

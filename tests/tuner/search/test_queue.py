@@ -38,7 +38,7 @@ def states(search):
     return "".join(trial.state.name[0] for trial in search.trials)  # Running, Waiting, Complete, Pruned, Fail
 
 
-def test_a_trial_that_is_behind_pauses_and_makes_room(search):
+def test_a_trial_that_is_behind_pauses_and_frees_its_slot(search):
     numbers = [start(search) for _ in range(4)]
     for number, value in zip(numbers[:3], (0.3, 0.5, 0.1), strict=True):
         decision = search.report(number, epoch(3, value))
@@ -48,7 +48,7 @@ def test_a_trial_that_is_behind_pauses_and_makes_room(search):
     assert search.trials[2].curve == {3: 0.1}
 
 
-def test_the_status_says_what_it_waits_for(search, study):
+def test_the_status_says_what_a_paused_trial_waits_for(search, study):
     for number, value in zip([start(search) for _ in range(3)], (0.3, 0.5, 0.1), strict=True):
         search.report(number, epoch(3, value))
     console = Console(width=200, record=True)
@@ -56,7 +56,7 @@ def test_the_status_says_what_it_waits_for(search, study):
     assert "paused after epoch 3; resumes if it turns out to be ahead" in console.export_text()
 
 
-def test_it_is_called_back_under_its_number_before_anything_new_begins(search):
+def test_a_paused_trial_is_called_back_under_its_number_before_a_new_one_begins(search):
     for value in (0.3, 0.5, 0.1):
         search.report(start(search), epoch(3, value))
     request = search.suggest()
@@ -80,7 +80,7 @@ def test_after_a_restart_the_same_trials_are_paused_and_the_same_is_called_back(
         assert search.suggest().trial == 4  # nobody else has a place
 
 
-def test_a_trial_that_was_called_back_and_cut_off_goes_on_whatever_came_since(url, spec, paths, space, terms):
+def test_a_trial_that_was_called_back_and_cut_off_resumes_whatever_came_since(url, spec, paths, space, terms):
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         for value in (0.3, 0.5, 0.1):
@@ -92,7 +92,7 @@ def test_a_trial_that_was_called_back_and_cut_off_goes_on_whatever_came_since(ur
         assert {search.suggest().trial, search.suggest().trial} == {0, 1}
 
 
-def test_when_no_more_begin_and_none_is_called_back_those_that_wait_end(search, paths):
+def test_waiting_trials_end_when_none_begins_or_is_called_back_any_more(search, paths):
     numbers = [start(search) for _ in range(9)]
     for number in numbers:
         (paths.trial(number) / "weights").mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_when_no_more_begin_and_none_is_called_back_those_that_wait_end(search, 
     assert not any((paths.trial(trial.number) / "weights").exists() for trial in pruned)
 
 
-def test_a_paused_trial_ends_and_its_weights_go_as_soon_as_it_can_never_be_called_back(search, paths):
+def test_a_paused_trial_ends_and_loses_its_weights_once_it_can_never_be_called_back(search, paths):
     numbers = [start(search) for _ in range(5)]
     (paths.trial(1) / "weights").mkdir(parents=True)
     search.report(numbers[0], epoch(3, 0.5))
@@ -144,7 +144,7 @@ def test_the_model_proposes_from_the_configurations_so_far(search, space):
     assert len({trial.params["lr0"] for trial in search.trials}) == 9
 
 
-def test_the_log_of_a_search_decided_again_comes_out_the_same(url, spec, paths, space, terms):
+def test_replaying_the_log_of_a_search_gives_the_same_decisions(url, spec, paths, space, terms):
     space = space.with_settings(trials=30)
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
@@ -177,7 +177,7 @@ def test_the_log_of_a_search_decided_again_comes_out_the_same(url, spec, paths, 
     assert differences(lines, other, epochs=9, rounded=rounded)
 
 
-def test_only_what_was_cut_off_is_told_to_go_on(study, space, paths, terms):
+def test_only_interrupted_trials_are_reported_to_resume(study, space, paths, terms):
     search = Search(study, space, paths, terms)
     for value in (0.3, 0.5, 0.1):
         search.report(start(search), epoch(3, value))

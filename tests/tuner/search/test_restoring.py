@@ -43,7 +43,7 @@ def test_every_state_means_something_to_decisions(recorded, status):
     assert status_of(recorded) == status
 
 
-def test_decisions_know_the_curves_without_what_is_no_number_or_beyond_the_last_epoch(spec, space, paths):
+def test_decisions_know_the_curves_without_nan_and_values_after_the_last_epoch(spec, space, paths):
     trials = [trial(0, curve={3: 0.2, 9: 0.4}), trial(1, lr0=0.5, curve={3: math.nan, 10: 0.9})]
     history = restored_decider(spec, space, UnitCube(space), trials, paths).history
     assert history.reached.tolist() == [9, 0]

@@ -142,7 +142,7 @@ def test_the_filter_for_warnings_is_left_as_it_was() -> None:
     assert warnings.filters == before
 
 
-def test_parallel_proposals_keep_apart() -> None:
+def test_parallel_proposals_keep_their_distance() -> None:
     space, study = parse(CONDITIONAL), optuna.create_study(direction="maximize")
     go_on(study, "tpe", space, 8)
     proposals = []
@@ -162,17 +162,17 @@ def test_tpe_comes_closer_to_the_best_than_random_search() -> None:
 
 
 class TestAuto:
-    def test_is_tpe_where_trials_are_stopped_early(self) -> None:
+    def test_is_tpe_if_trials_are_stopped_early(self) -> None:
         assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha-stopping", rungs=(3, 9))) == "tpe"
 
-    def test_is_tpe_where_there_are_choices(self) -> None:
+    def test_is_tpe_if_there_are_choices(self) -> None:
         assert chosen_sampler(parse(CONDITIONAL).with_settings(strategy="asha-stopping", rungs=())) == "tpe"
 
     def test_is_tpe_for_many_trials(self) -> None:
         assert chosen_sampler(parse(NUMERIC).with_settings(strategy="asha-stopping", trials=101)) == "tpe"
 
     @pytest.mark.parametrize(("is_installed", "expected"), [(True, "gp"), (False, "tpe")])
-    def test_is_gp_for_few_numeric_full_trials_where_it_is_installed(
+    def test_is_gp_for_few_numeric_full_trials_if_it_is_installed(
         self, is_installed: bool, expected: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(samplers, "_PACKAGES", {"gp": () if is_installed else ("no_such_package",)})

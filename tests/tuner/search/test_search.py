@@ -66,7 +66,7 @@ def test_a_trial_that_reaches_the_last_epoch_is_complete_with_its_last_value(sea
     assert trial.curve == {3: 0.1, 9: 0.25}
 
 
-def test_what_ran_is_noted(search):
+def test_the_batch_the_device_and_the_time_of_a_trial_are_recorded(search):
     play(search, search.suggest(), 0.1, 0.25)
     noted = search.trials[0].facts
     assert (noted.batch, noted.epochs, noted.device) == (16, 9, "CPU")
@@ -90,20 +90,20 @@ def test_the_baseline_is_never_stopped_early(study, space, paths, terms):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_metric_that_is_no_number_ends_the_trial_at_once_even_the_baseline(search, value):
+def test_a_metric_that_is_not_a_number_ends_the_trial_at_once_even_the_baseline(search, value):
     request = search.suggest()
     assert search.report(request.trial, epoch(3, value)) == Decision.STOP
     assert search.trials[0].state == TrialState.PRUNED
     assert "diverged" in search.trials[0].reason
 
 
-def test_a_loss_that_is_no_number_ends_the_trial_at_once(search):
+def test_a_loss_that_is_not_a_number_ends_the_trial_at_once(search):
     request = search.suggest()
     assert search.report(request.trial, epoch(1, box=math.nan)) == Decision.STOP
     assert search.trials[0].reason == "diverged: a loss is not finite at epoch 1"
 
 
-def test_a_diverged_trial_is_pruned_with_where_it_happened(search):
+def test_a_diverged_trial_is_pruned_with_the_place_of_the_divergence(search):
     request = search.suggest()
     search.report(request.trial, EndRecord(outcome=Outcome.DIVERGED, message="the loss became NaN in epoch 1, batch 3"))
     trial = search.trials[0]
@@ -117,7 +117,7 @@ def test_a_completed_run_without_a_value_is_a_failure(search):
     assert search.trials[0].state == TrialState.FAIL
 
 
-def test_after_stop_every_trial_is_told_to_stop_and_nothing_is_proposed(search):
+def test_after_stop_every_trial_stops_and_nothing_is_proposed(search):
     request = search.suggest()
     search.stop("stopped by SIGINT")
     assert search.suggest() is None
@@ -133,7 +133,7 @@ def test_a_trial_that_was_cut_off_waits_and_is_handed_out_again_under_its_number
     assert (again.trial, again.params) == (first.trial, first.params)
 
 
-def test_a_restart_goes_on_with_what_a_killed_driver_left_running(study, space, paths, terms):
+def test_a_restart_resumes_the_trials_that_a_killed_driver_left_running(study, space, paths, terms):
     killed = Search(study, space, paths, terms)
     first, second = killed.suggest(), killed.suggest()
     play(killed, first, 0.3, 0.4)
@@ -154,7 +154,7 @@ def test_a_restart_knows_the_rungs(study, space, paths, terms):
     assert search.trials[2].state == TrialState.PRUNED
 
 
-def test_what_a_resumed_trainer_repeats_changes_nothing(study, space, paths, terms):
+def test_epochs_that_a_resumed_trainer_repeats_change_nothing(study, space, paths, terms):
     killed = Search(study, space, paths, terms)
     requests = [killed.suggest() for _ in range(4)]
     for request, value in zip(requests, (0.5, 0.1, 0.6, 0.7), strict=True):
@@ -214,7 +214,7 @@ def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(
     assert proposals("cut", [3, trials - 3]) == whole
 
 
-def test_events_are_told_in_one_line_each(study, space, paths, terms):
+def test_each_event_is_reported_in_one_line(study, space, paths, terms):
     told = []
     search = Search(study, space, paths, terms, on_event=told.append)
     play(search, search.suggest(), 0.1, 0.25)
@@ -298,7 +298,7 @@ def die_after(monkeypatch, survived):
         monkeypatch.setattr(RDBStorage, name, dying(getattr(RDBStorage, name)))
 
 
-def test_what_a_preempted_driver_left_is_handed_out_again_by_the_next(url, spec, paths, space, terms):
+def test_trials_of_a_preempted_driver_are_handed_out_again_by_the_next(url, spec, paths, space, terms):
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         request = search.suggest()

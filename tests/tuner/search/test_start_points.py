@@ -61,7 +61,7 @@ class TestFit:
     def test_values_that_are_not_given_keep_their_default(self):
         assert fitted({"mosaic": 0.5}) == {**DEFAULT, "mosaic": 0.5}
 
-    def test_what_the_user_fixed_and_what_the_space_does_not_name_stays(self):
+    def test_values_that_the_user_fixed_and_arguments_outside_the_space_stay(self):
         assert fitted({"momentum": 0.8, "mixup": 0.3, "mosaic": 0.5}) == {**DEFAULT, "mosaic": 0.5}
 
     def test_numbers_are_clipped_to_their_range(self):
@@ -97,7 +97,7 @@ class TestFit:
         points = [StartPoint(name=n, values={"mosaic": value}) for n, value in (("a", 1), ("b", 0.5), ("c", 0.5))]
         assert [start.candidate.origin for start in start_points(with_points(space, *points))] == ["b"]
 
-    def test_what_a_warm_start_already_tries_is_left_out(self):
+    def test_points_that_a_warm_start_already_tries_are_left_out(self):
         space = with_points(small(), StartPoint(name="a", values={"mosaic": 0.5}))
         (known,) = start_points(space)
         assert start_points(space, [known]) == ()
@@ -113,11 +113,11 @@ class TestLimit:
         assert SHARE == 8
 
     @pytest.mark.parametrize(("warm", "number"), [(0, 5), (3, 2), (5, 0), (9, 0)])
-    def test_a_warm_start_takes_room_from_them(self, warm, number):
+    def test_a_warm_start_reduces_the_number_of_points(self, warm, number):
         earlier = [Start(configuration={"lr0": i}, candidate=Candidate(values={}), clipped=()) for i in range(warm)]
         assert len(start_points(with_points(small(), *self.POINTS, trials=40), earlier)) == number
 
-    def test_points_that_are_left_out_take_no_room(self):
+    def test_points_that_are_left_out_do_not_count(self):
         same = StartPoint(name="same", values={"mosaic": 0.8})
         found = start_points(with_points(small(), same, *self.POINTS, trials=8))
         assert [start.candidate.origin for start in found] == ["p0"]
@@ -141,7 +141,7 @@ OPTIMIZERS = st.sampled_from([{}, {"optimizer": "SGD"}, {"optimizer": "AdamW"}, 
 
 @settings(max_examples=50)
 @given(st.sampled_from(SPACES), st.lists(st.tuples(VALUES, OPTIMIZERS), max_size=6), st.integers(1, 60))
-def test_they_are_inside_the_space_keep_what_is_fixed_and_are_the_same_each_time(space, drawn, trials):
+def test_points_are_inside_the_space_keep_fixed_values_and_are_the_same_each_time(space, drawn, trials):
     points = [StartPoint(name=f"p{i}", values={**values, **more}) for i, (values, more) in enumerate(drawn)]
     space = with_points(space, *points, trials=trials)
     found = start_points(space)
@@ -173,7 +173,7 @@ def rates(search, number):
     return [request.params["lr0"] for request in requests]
 
 
-def test_they_are_tried_after_the_warm_start_and_say_where_they_come_from(url, started, paths, space, terms):
+def test_points_are_tried_after_the_warm_start_and_name_their_source(url, started, paths, space, terms):
     with driven(url, started, paths) as study:
         tried = rates(Search(study, space, paths, terms), 5)
         assert tried[:4] == [0.01, 0.02, 0.03, 0.04]
@@ -181,7 +181,7 @@ def test_they_are_tried_after_the_warm_start_and_say_where_they_come_from(url, s
         assert [trial.facts.origin for trial in study.trials()] == [None, None, "low (https://x.org)", "high", None]
 
 
-def test_a_driver_that_takes_over_tries_what_is_left_of_them(url, started, paths, space, terms):
+def test_a_driver_that_takes_over_tries_the_remaining_points(url, started, paths, space, terms):
     with driven(url, started, paths) as study:
         rates(Search(study, space, paths, terms), 3)
     with driven(url, None, paths) as study:
@@ -189,7 +189,7 @@ def test_a_driver_that_takes_over_tries_what_is_left_of_them(url, started, paths
         assert [trial.facts.origin for trial in study.trials()][2:] == ["low (https://x.org)", "high"]
 
 
-def test_the_report_has_a_table_of_what_they_reached(url, started, paths, space, terms):
+def test_the_report_has_a_table_of_the_values_that_points_reached(url, started, paths, space, terms):
     with driven(url, started, paths) as study:
         search = Search(study, space, paths, terms)
         for at_end in (0.2, 0.1, 0.3, 0.15):

@@ -55,7 +55,7 @@ def test_a_failure_is_retried_as_often_as_it_makes_sense_under_the_same_number(s
     assert [trial.state for trial in search.trials] == [state]
 
 
-def test_data_that_cannot_be_read_end_the_search_and_are_not_held_against_the_trial(search):
+def test_unreadable_data_end_the_search_and_are_not_held_against_the_trial(search):
     """Every other trial reads the same files; once they are mended, this one goes on."""
     request = search.suggest()
     search.report(request.trial, StartedRecord(pid=1, device="CPU"))
@@ -66,7 +66,7 @@ def test_data_that_cannot_be_read_end_the_search_and_are_not_held_against_the_tr
     assert search.suggest() is None
 
 
-def test_a_trial_that_gets_on_between_its_setbacks_goes_on(search):
+def test_a_trial_that_progresses_between_failures_continues(search):
     request = search.suggest()
     for reached in range(1, 9):
         for number in range(1, reached + 1):
@@ -78,7 +78,7 @@ def test_a_trial_that_gets_on_between_its_setbacks_goes_on(search):
     assert [attempt.epoch for attempt in search.trials[0].facts.failed_attempts] == list(range(1, 9))
 
 
-def test_epochs_that_are_told_again_are_no_progress(search):
+def test_repeated_epochs_are_not_progress(search):
     request = search.suggest()
     for _ in range(3):
         for number in (1, 2, 3):
@@ -88,7 +88,7 @@ def test_epochs_that_are_told_again_are_no_progress(search):
     assert search.trials[0].state == TrialState.FAIL
 
 
-def test_a_trial_whose_machine_is_lost_goes_on_as_one_whose_trainer_is(search):
+def test_a_trial_whose_machine_is_lost_resumes_as_one_whose_trainer_is(search):
     for _ in range(3):
         request = search.suggest()
         assert request.trial == 0
@@ -104,7 +104,7 @@ def test_losing_a_trial_that_nobody_trains_changes_nothing(search):
 
 
 @pytest.mark.parametrize("lose", [lambda search: search.report(0, LOST), lambda search: search.on_lost(0, "lost")])
-def test_what_is_lost_while_the_search_ends_is_not_held_against_the_trial(search, lose):
+def test_a_loss_while_the_search_ends_is_not_held_against_the_trial(search, lose):
     """It is lost to what ends the search, such as a full disk."""
     for _ in range(MAX_RETRIES[Failure.INFRASTRUCTURE]):
         search.report(search.suggest().trial, LOST)
@@ -115,7 +115,7 @@ def test_what_is_lost_while_the_search_ends_is_not_held_against_the_trial(search
     assert len(search.trials[0].facts.failed_attempts) == MAX_RETRIES[Failure.INFRASTRUCTURE]
 
 
-def test_a_machine_that_is_wanted_back_is_no_failure_however_often(search):
+def test_preemption_is_never_a_failure(search):
     for _ in range(10):
         request = search.suggest()
         assert request.trial == 0
@@ -125,7 +125,7 @@ def test_a_machine_that_is_wanted_back_is_no_failure_however_often(search):
     assert not search.finished
 
 
-def test_how_often_a_trial_was_tried_outlives_its_driver(url, spec, paths, space, terms):
+def test_the_number_of_attempts_survives_the_driver(url, spec, paths, space, terms):
     for state in (TrialState.WAITING, TrialState.WAITING, TrialState.FAIL):
         with driven(url, spec, paths) as study:
             search = Search(study, space, paths, terms)
@@ -145,12 +145,12 @@ def test_causes_are_in_the_record_of_the_trial(url, spec, paths, space, terms):
 
 
 @pytest.mark.parametrize(("end", "reason"), [(BUG, "error: no such file"), (HUNG, f"hung: {HUNG.message}")])
-def test_a_trial_that_failed_says_whose_fault_it_was(search, end, reason):
+def test_a_failed_trial_names_the_kind_of_its_failure(search, end, reason):
     attempts(search, end)
     assert search.trials[0].reason == reason
 
 
-def test_each_retry_is_told(study, space, paths, terms):
+def test_each_retry_is_reported(study, space, paths, terms):
     told = []
     attempts(Search(study, space, paths, terms, on_event=told.append), HUNG)
     assert told == [
@@ -159,7 +159,7 @@ def test_each_retry_is_told(study, space, paths, terms):
     ]
 
 
-def test_the_weights_of_a_trial_that_will_never_go_on_are_removed_and_of_others_kept(search, paths):
+def test_the_weights_of_a_trial_that_can_never_resume_are_removed_and_others_are_kept(search, paths):
     weights = [paths.trial(number) / "weights" / "last.pt" for number in range(4)]
     requests = [search.suggest() for _ in weights]
     for file in weights:
@@ -181,7 +181,7 @@ def failing(search, number, message="no such file", **more):
         search.report(search.suggest().trial, end)
 
 
-def test_three_trials_that_fail_alike_before_any_value_end_the_search(search, paths):
+def test_three_trials_that_fail_with_the_same_error_before_any_value_end_the_search(search, paths):
     failing(search, 2, "no such file: image {}.jpg")
     assert not search.finished
     failing(search, 1, "no such file: image 4711.jpg")
@@ -194,13 +194,13 @@ def test_three_trials_that_fail_alike_before_any_value_end_the_search(search, pa
     )
 
 
-def test_trials_that_fail_differently_do_not_end_the_search(search):
+def test_trials_that_fail_with_different_errors_do_not_end_the_search(search):
     for message in ("no such file", "no space left", "division by zero", "no such file"):
         failing(search, 1, message)
     assert search.problem is None
 
 
-def test_trials_that_fail_alike_after_a_value_do_not_end_the_search(search):
+def test_trials_that_fail_with_the_same_error_after_a_value_do_not_end_the_search(search):
     search.report(search.suggest().trial, epoch(3, 0.1))
     failing(search, 3)
     assert search.problem is None
@@ -234,7 +234,7 @@ def test_hung_trials_count_as_lost(search):
     assert isinstance(search.problem, FailurePolicyError)
 
 
-def test_an_epoch_trained_between_lost_trials_is_a_new_beginning(search):
+def test_an_epoch_between_lost_trials_restarts_the_count(search):
     play(search, search.suggest(), 0.1, 0.25)
     for _ in range(2):
         lose_three_attempts(search)
@@ -244,7 +244,7 @@ def test_an_epoch_trained_between_lost_trials_is_a_new_beginning(search):
     assert search.problem is None
 
 
-def test_epochs_that_lost_trials_tell_again_are_no_new_beginning(url, spec, paths, space, terms):
+def test_epochs_that_lost_trials_repeat_do_not_restart_the_count(url, spec, paths, space, terms):
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         for number in [search.suggest().trial for _ in range(3)]:

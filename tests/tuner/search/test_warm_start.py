@@ -46,7 +46,7 @@ def warm_start(space, studies):
     return warm_start_of(space, [source_of(study) for study in studies])
 
 
-def test_the_best_that_were_trained_to_their_end_come_first(space):
+def test_the_best_complete_trials_come_first(space):
     earlier = Earlier("e", {0.02: 0.1, 0.03: 0.3, 0.04: None, 0.05: 0.2})
     assert rates(warm_start(space, [earlier])) == [0.03, 0.05, 0.02]
 
@@ -56,24 +56,24 @@ def test_the_best_of_each_study_come_before_the_second_of_any(space):
     assert rates(warm_start(space, studies)) == [0.02, 0.04, 0.03, 0.05]
 
 
-def test_its_own_baseline_and_what_occurs_twice_are_left_out(space):
+def test_the_baseline_and_duplicates_are_left_out(space):
     studies = [Earlier("a", {0.01: 0.9, 0.03: 0.8}), Earlier("b", {0.03: 0.2})]
     assert rates(warm_start(space, studies)) == [0.03]
 
 
-def test_there_are_no_more_than_help(space):
+def test_the_number_of_configurations_is_limited(space):
     earlier = Earlier("e", {0.01 + 0.001 * i: 1 - i / 100 for i in range(20)})
     assert rates(warm_start(space, [earlier])) == pytest.approx([0.011, 0.012, 0.013, 0.014, 0.015])
     assert MOST == 5
 
 
-def test_a_study_without_full_runs_has_nothing_to_give(space):
+def test_a_study_without_full_runs_yields_nothing(space):
     rule = r"--warm-start takes studies with complete trials, but 'e' has none; continue it first"
     with pytest.raises(UsageError, match=rule):
         warm_start(space, [Earlier("e", {0.02: None})])
 
 
-def test_a_study_of_another_kind_has_nothing_to_give():
+def test_a_study_of_another_kind_yields_nothing():
     other = parse_space(
         "parameters: {optimizer: {choice: [Adam, AdamW]}}\nbaseline: {optimizer: Adam}", name="other", file=""
     )
@@ -83,7 +83,7 @@ def test_a_study_of_another_kind_has_nothing_to_give():
         warm_start(other, [Earlier("e", {0.02: 0.5})])
 
 
-def test_a_value_outside_of_its_range_is_clipped_and_noted(space):
+def test_a_value_outside_its_range_is_clipped_and_noted(space):
     start = fit(space, Candidate(values={"lr0": 2.0, "momentum": 0.9}))
     assert start.configuration == {"lr0": 1.0}
     assert start.clipped == (Clipped(name="lr0", given=2.0, taken=1.0),)
@@ -110,14 +110,14 @@ def warm_spec(spec):
     return replace(spec, warm_start=({"lr0": 0.02}, {"lr0": 0.03}))
 
 
-def test_it_is_tried_right_after_the_baseline(url, warm_spec, paths, space, terms):
+def test_a_warm_start_is_tried_right_after_the_baseline(url, warm_spec, paths, space, terms):
     with driven(url, warm_spec, paths) as study:
         first = tried(Search(study, space, paths, terms), 4)
     assert first[:3] == [0.01, 0.02, 0.03]
     assert first[3] not in first[:3]
 
 
-def test_a_driver_that_takes_over_tries_what_is_left_of_it_once(url, warm_spec, paths, space, terms):
+def test_a_driver_that_takes_over_tries_the_rest_of_a_warm_start_once(url, warm_spec, paths, space, terms):
     with driven(url, warm_spec, paths) as study:
         tried(Search(study, space, paths, terms), 2)
     with driven(url, None, paths) as study:
@@ -127,7 +127,7 @@ def test_a_driver_that_takes_over_tries_what_is_left_of_it_once(url, warm_spec, 
     assert rest[1] not in (0.01, 0.02, 0.03)
 
 
-def test_a_study_from_before_there_was_such_a_thing_is_read(url, spec, paths):
+def test_a_study_that_predates_warm_starts_is_read(url, spec, paths):
     with driven(url, spec, paths):
         pass
     with existing_storage(url) as storage:
@@ -138,7 +138,7 @@ def test_a_study_from_before_there_was_such_a_thing_is_read(url, spec, paths):
     assert StoredStudy.open(url, "s").spec.warm_start == ()
 
 
-def test_a_study_that_was_read_is_let_go_of(url, spec, paths, space):
+def test_connections_to_a_read_study_are_released(url, spec, paths, space):
     with driven(url, spec, paths):
         pass
     study = StoredStudy.open(url, "s")

@@ -153,13 +153,13 @@ def test_a_search_and_its_replay_make_the_same_decisions(searched, slots, trials
     assert_agreement(real, *simulated(real.table, slots, trials, validate_every_epoch=False))
 
 
-def test_so_they_do_if_every_epoch_is_validated(searched):
+def test_the_decisions_are_the_same_if_every_epoch_is_validated(searched):
     real = searched(16, 80, validate_every_epoch=True)
     assert_agreement(real, *simulated(real.table, 16, 80))
 
 
 @pytest.mark.parametrize("strategy", ["asha-promotion", "asha-stopping"])
-def test_so_do_the_strategies_whose_proposals_come_from_optuna(searched, strategy):
+def test_strategies_with_proposals_from_optuna_make_the_same_decisions(searched, strategy):
     real = searched(16, 80, strategy)
     proposals = real.table.points[1:80]
     assert_agreement(real, *simulated(real.table, 16, 80, strategy, first=proposals, validate_every_epoch=False))

@@ -31,7 +31,7 @@ class Scripted:
         return self.heard[-1][0] if self.heard else None
 
 
-def test_workers_train_side_by_side_and_the_sooner_is_heard_first(table):
+def test_workers_train_in_parallel_and_the_first_to_end_is_handled_first(table):
     tuner = Scripted([0, 1])
     replay(table(np.zeros((2, 2)), seconds=[[1, 1], [3, 3]]), tuner, workers=2, budget=2)
     assert tuner.heard == [(0, 1), (0, 2), (1, 1)]  # four seconds of two workers
@@ -44,27 +44,27 @@ def test_the_budget_is_worker_time_in_full_runs_of_average_cost(table):
     assert (outcome.busy_s, outcome.idle_s) == (6.0, 0.0)
 
 
-def test_a_stopped_run_makes_room_at_once(table):
+def test_a_stopped_run_frees_its_worker_at_once(table):
     tuner = Scripted(range(9), {(0, 1): Decision.STOP})
     replay(table(np.zeros((9, 3))), tuner, workers=1, budget=1)
     assert tuner.heard == [(0, 1), (1, 1), (1, 2)]
 
 
-def test_a_paused_run_goes_on_from_its_epoch(table):
+def test_a_paused_run_resumes_from_its_epoch(table):
     tuner = Scripted([0, 1], {(0, 1): Decision.PAUSE}, back=[(0, 3)])
     outcome = replay(table(np.zeros((2, 2))), tuner, workers=1, budget=2)
     assert tuner.heard == [(0, 1), (1, 1), (1, 2), (0, 2)]
     assert "resume 0 after epoch 1" in outcome.log
 
 
-def test_who_has_nothing_to_do_is_idle(table):
+def test_a_worker_without_a_run_is_idle(table):
     outcome = replay(table(np.zeros((1, 2))), Scripted([0]), workers=2, budget=2)
     values = measures(table(np.zeros((1, 2))), outcome)
     assert values["idle_share"] == pytest.approx(0.5)
     assert (values["trials"], values["full_runs"]) == (1, 1)
 
 
-def test_a_search_with_nothing_left_to_train_is_over_and_leaves_nobody_idle(table):
+def test_a_search_with_nothing_left_to_train_is_over_without_idle_workers(table):
     outcome = replay(table(np.zeros((1, 2))), Scripted([0]), workers=1, budget=5)
     assert (outcome.ended_s, outcome.busy_s, outcome.idle_s) == (2.0, 2.0, 0.0)
 
@@ -75,14 +75,14 @@ def test_epochs_of_dead_runs_are_counted_from_the_first_dead_one(table):
     assert measures(made, outcome)["dead_epoch_share"] == pytest.approx(2 / 3)
 
 
-def test_the_incumbent_is_asked_for_when_that_share_of_the_budget_is_spent(table):
+def test_the_incumbent_is_recorded_when_that_share_of_the_budget_is_spent(table):
     made = table(np.arange(20.0).reshape(10, 2))
     outcome = replay(made, Scripted(range(10)), workers=1, budget=5, checkpoints=(10, 20, 50, 100))
     # after 1, 2, 5 and 10 of ten seconds; a run takes two
     assert outcome.incumbents == {10: 0, 20: 0, 50: 2, 100: 4}
 
 
-def test_before_anything_is_heard_there_is_no_incumbent_and_all_is_regretted(table):
+def test_before_the_first_result_there_is_no_incumbent_and_the_regret_is_full(table):
     made = table(np.arange(4.0).reshape(2, 2), seconds=[[10, 1], [10, 1]])
     outcome = replay(made, Scripted([0]), workers=1, budget=1, checkpoints=(10,))
     assert measures(made, outcome)["regret"] == {"10": 1.0}

@@ -47,12 +47,12 @@ def test_the_search_ends_when_the_table_is_used_up(smooth):
 
 
 @pytest.mark.parametrize("strategy", ["auto", "asha-promotion"])
-def test_what_is_paused_goes_on_with_what_is_left_of_the_budget_when_no_row_is(smooth, strategy):
+def test_paused_runs_resume_with_the_remaining_budget_once_no_row_is_left(smooth, strategy):
     living = np.isfinite(smooth.metric[:, -1]).sum()
     assert searched(smooth, strategy, budget=100)["full_runs"] == living
 
 
-def test_what_shall_be_tried_first_is(table, smooth):
+def test_given_configurations_are_tried_first(table, smooth):
     made = table(smooth.metric[:40], points=smooth.points[:40], baseline=17)
     first = [made.points[row] for row in (30, 2, 17)]
     outcome = replay(made, SimulatedSearch(made, Pool(made), "auto", seed=0, first=first), workers=4, budget=8)
@@ -72,7 +72,7 @@ def run(capsys, *arguments):
     return left.value.code, *capsys.readouterr()
 
 
-def test_the_command_gives_its_values_as_json(capsys, tmp_path, smooth):
+def test_the_command_prints_its_values_as_json(capsys, tmp_path, smooth):
     save_arrays(smooth, tmp_path / "t.npz")
     code, out, _ = run(capsys, "--curves", tmp_path / "t.npz", "--workers", 2, "--budget", 5, "--seed", 3, "--json")
     values = json.loads(out)
@@ -98,7 +98,7 @@ def test_a_search_of_more_trials_than_the_table_has_configurations_is_refused(ca
     assert "--trials must be at most 60" in error
 
 
-def test_the_command_shows_its_values(capsys, tmp_path):
+def test_the_command_prints_its_values_as_text(capsys, tmp_path):
     code, out, _ = run(capsys, "--curves", losses(tmp_path / "small.npz"), "--strategy", "asha-stopping", "--budget", 2)
     assert code == 0
     assert "asha-stopping on small: 4 workers, 2 full runs" in out
@@ -120,7 +120,7 @@ def test_the_command_shows_its_values(capsys, tmp_path):
         (("--curves", "x.npz", "--workers", "0"), 2, "workers"),
     ],
 )
-def test_wrong_input_gets_one_line_and_an_exit_code(capsys, arguments, code, words):
+def test_wrong_input_is_reported_in_one_line_with_an_exit_code(capsys, arguments, code, words):
     left, out, error = run(capsys, *arguments)
     assert (left, out) == (code, "")
     assert words.lower() in error.lower()

@@ -24,7 +24,7 @@ def test_a_run_is_dead_from_where_its_loss_stays_above_one_and_a_half_times_the_
     assert table([[0.1, 0.2, 0.3]], loss=[loss]).dead_from.tolist() == [dead_from]
 
 
-def test_regret_is_a_share_of_what_the_median_loses(table):
+def test_regret_is_relative_to_that_of_the_median(table):
     made = table([[0.1], [0.5], [0.9]])
     assert [made.regret(row) for row in (2, 1, 0, None)] == [0.0, 1.0, 1.0, 1.0]
     assert table([[0.1], [0.5], [0.7], [0.9], [0.0]]).regret(2) == pytest.approx(0.5)
@@ -44,7 +44,7 @@ def losses(path, **changes):
     return path
 
 
-def test_losses_are_searched_on_logarithmic_scales_betas_by_their_distance_from_one(tmp_path):
+def test_losses_are_on_logarithmic_scales_and_betas_by_their_distance_from_one(tmp_path):
     made = load_arrays(losses(tmp_path / "t.npz"))
     assert np.allclose(made.points, [[0.0, 1.0], [1.0, 0.5], [0.5, 0.0]])
     assert (made.name, made.epochs) == ("t", 2)
@@ -71,12 +71,12 @@ def test_tables_of_single_precision_are_read_in_double(tmp_path, smooth):
     [{"valid_loss": np.zeros(3)}, {"config": np.array([[0.0, 0.9]] * 3)}, {"hp_names": np.array(["a"])}],
     ids=["no curves", "a zero", "a name missing"],
 )
-def test_a_file_that_is_no_table_is_refused(tmp_path, change):
+def test_a_file_that_is_not_a_table_is_refused(tmp_path, change):
     with pytest.raises(DataError, match="must be an npz file"):
         load_arrays(losses(tmp_path / "t.npz", **change))
 
 
-def test_so_is_one_that_is_no_archive(tmp_path):
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path):
     (tmp_path / "t.npz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="must be an npz file"):
         load_arrays(tmp_path / "t.npz")

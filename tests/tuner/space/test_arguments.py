@@ -23,17 +23,17 @@ def defaults() -> dict[str, object]:
     return loaded
 
 
-def test_every_argument_exists_there(defaults: dict[str, object]) -> None:
+def test_every_argument_exists_in_ultralytics(defaults: dict[str, object]) -> None:
     assert set(ARGUMENTS) - {AUGMENTATION_STRENGTH} <= set(defaults)
 
 
-def test_defaults_are_the_same(defaults: dict[str, object]) -> None:
+def test_defaults_are_those_of_ultralytics(defaults: dict[str, object]) -> None:
     named = set(ARGUMENTS) - {AUGMENTATION_STRENGTH}
 
     assert {name: ARGUMENTS[name].default for name in named} == {name: defaults[name] for name in named}
 
 
-def test_kinds_are_the_same(defaults: dict[str, object]) -> None:
+def test_kinds_are_those_of_ultralytics(defaults: dict[str, object]) -> None:
     for argument in ARGUMENTS.values():
         default = defaults.get(argument.name)
         if argument.kind is not Kind.CHOICE and default is not None:

@@ -62,7 +62,7 @@ def test_every_argument_of_every_minor_version_has_a_row(version: str) -> None:
     assert set(DEFAULTS[version]) <= set(TABLE)
 
 
-def test_every_argument_that_a_space_may_name_is_taken() -> None:
+def test_every_argument_that_a_space_may_name_is_accepted() -> None:
     taken = {name for name, row in TABLE.items() if row.fate is Fate.TAKEN}
     assert set(ARGUMENTS) - {AUGMENTATION_STRENGTH} <= taken
 
@@ -72,7 +72,7 @@ def test_every_argument_that_a_space_refuses_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
-def test_every_row_does_what_it_says(row) -> None:
+def test_every_row_has_its_documented_effect(row) -> None:
     for value in row.untouched:
         assert of_args(**{row.name: value}).notes == (), value
     assert of_args(**{row.name: None}).notes == () or row.name == "optimizer"
@@ -87,7 +87,7 @@ def test_every_row_does_what_it_says(row) -> None:
 
 
 @pytest.mark.parametrize("version", DEFAULTS)
-def test_untouched_defaults_ask_for_nothing(version: str) -> None:
+def test_untouched_defaults_need_no_note(version: str) -> None:
     given = read(yaml_of(DEFAULTS[version], optimizer="SGD"))
     assert given.notes == ()
     assert (given.model, given.data, given.epochs, given.seed) == ("yolov8n.yaml", "sample:16", 100, 0)
@@ -109,7 +109,7 @@ def test_the_optimizer_of_untouched_defaults_is_named_on_the_command_line(versio
 
 
 @pytest.mark.parametrize("version", TUNED)
-def test_what_yolo_tune_ends_with_is_taken_with_an_optimizer(version: str) -> None:
+def test_the_result_of_yolo_tune_is_accepted_with_an_optimizer(version: str) -> None:
     given = read(tuned_yaml(version))
     assert set(given.params) == set(TUNED[version])
     with pytest.raises(SpaceError, match=r"`optimizer` must be named, but is missing.*--set optimizer=SGD"):
@@ -147,25 +147,25 @@ def test_what_yolo_tune_ends_with_is_taken_with_an_optimizer(version: str) -> No
         ("lr0", 1, 1.0),
     ],
 )
-def test_a_value_as_ultralytics_wrote_it_is_taken(name: str, given: ParamValue, taken: ParamValue) -> None:
+def test_a_value_as_ultralytics_wrote_it_is_accepted(name: str, given: ParamValue, taken: ParamValue) -> None:
     value = of_args(**{name: given}).params[name]
     assert (value, type(value)) == (taken, type(taken))
 
 
 @pytest.mark.parametrize(("name", "given"), [("epochs", 50.0), ("seed", 3.0)])
-def test_a_whole_number_of_the_run_is_taken(name: str, given: float) -> None:
+def test_a_whole_number_of_the_run_is_accepted(name: str, given: float) -> None:
     assert getattr(of_args(**{name: given}), name) == int(given)
 
 
 @pytest.mark.parametrize("name", ["imgsz", "freeze", "multi_scale"])
-def test_a_value_that_is_read_as_another_is_told(name: str) -> None:
+def test_a_value_that_is_read_as_another_is_reported(name: str) -> None:
     given = {"imgsz": [640, 480], "freeze": [0, 1], "multi_scale": True}[name]
     (note,) = of_args(**{name: given}).notes
     assert note.startswith(f"{name} ")
     assert " is read as " in note
 
 
-def test_what_is_passed_over_is_told_in_one_line() -> None:
+def test_skipped_arguments_are_reported_in_one_line() -> None:
     (note,) = of_args(device=[0, 1], workers=2, half=True, line_width=3, erasing=0.1).notes
     assert note.startswith("ignored in args.yaml: device, workers (`--gpus` and the machine decide); ")
     for name in ("half", "line_width", "erasing"):
@@ -200,7 +200,7 @@ def test_what_is_passed_over_is_told_in_one_line() -> None:
         ({"optimizer": "Lion"}, "`optimizer` must be one of"),
     ],
 )
-def test_what_would_train_otherwise_is_refused_with_a_remedy(changes, said: str) -> None:
+def test_an_argument_that_would_train_differently_is_refused_with_a_remedy(changes, said: str) -> None:
     text = refusal(**changes)
     assert said in text
     assert len(text.splitlines()) == 1
@@ -219,7 +219,7 @@ def test_what_would_train_otherwise_is_refused_with_a_remedy(changes, said: str)
         ({"freeze": [0, 5]}, "freeze"),
     ],
 )
-def test_what_the_command_line_replaces_may_be_wrong_in_the_file(changes, given: str) -> None:
+def test_a_value_that_the_command_line_replaces_may_be_wrong_in_the_file(changes, given: str) -> None:
     read(yaml_of(NEWEST, **{"optimizer": "SGD", **changes}), given=(given,))
 
 
@@ -227,11 +227,11 @@ def test_the_first_files_had_pretrained_false_by_default() -> None:
     assert read(yaml_of(DEFAULTS["8.0.50"], model="yolov8n.pt")).model == "yolov8n.pt"
 
 
-def test_the_random_weights_of_an_export_are_no_pretrained_ones() -> None:
+def test_the_random_weights_of_an_export_are_not_pretrained() -> None:
     assert of_args(pretrained=False, model="/studies/s/mamba-yolo-n-untrained.pt").notes == ()
 
 
-def test_null_is_what_older_files_called_none() -> None:
+def test_null_means_what_older_files_called_none() -> None:
     assert of_args(freeze="None", workspace="None").notes == ()
 
 
@@ -243,7 +243,7 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_fr
         st.sampled_from(sorted(TABLE)), VALUES | st.lists(VALUES, max_size=3) | st.just({"a": 1}), max_size=8
     )
 )
-def test_any_values_are_parameters_or_one_line_each(values) -> None:
+def test_any_values_are_parameters_or_reported_in_one_line_each(values) -> None:
     text = json.dumps(values or {"lr0": 0.01}).replace("NaN", ".nan").replace("Infinity", ".inf")
     said, taken = "", {}
     try:
@@ -282,13 +282,13 @@ def test_a_file_of_something_else_is_recognised(text: str, said: str) -> None:
     assert "did you mean" not in str(refused.value)
 
 
-def test_a_box_loss_of_another_scale_is_told() -> None:
+def test_a_box_loss_of_another_scale_is_reported() -> None:
     (note,) = of_args(box=0.1).notes
     assert "`box` 0.1 is 75 times smaller" in note
 
 
 @pytest.mark.parametrize("name", ["iou_t", "anchor_t", "obj", "obj_pw", "fl_gamma"])
-def test_a_hyper_parameter_of_yolov5_is_not_taken_for_another(name: str) -> None:
+def test_a_hyper_parameter_of_yolov5_is_not_mistaken_for_another(name: str) -> None:
     with pytest.raises(SpaceError) as refused:
         overridden(Parameters(), [f"{name}=0.2"])
     assert "did you mean" not in str(refused.value)

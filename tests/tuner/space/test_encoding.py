@@ -108,7 +108,7 @@ def test_a_point_that_came_from_a_configuration_is_a_fixed_point(space: Space) -
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_optuna_draws_comes_back(space: Space, seed: int) -> None:
+def test_values_that_optuna_draws_are_restored(space: Space, seed: int) -> None:
     cube, sampled = UnitCube(space), suggested(space, seed)
     back = cube.sampled(cube.point(sampled))
 
@@ -118,7 +118,7 @@ def test_what_optuna_draws_comes_back(space: Space, seed: int) -> None:
         assert back[label] == (pytest.approx(value, rel=1e-9, abs=1e-11) if isinstance(value, float) else value)
 
 
-def test_the_baseline_comes_back_to_the_last_digit(space: Space) -> None:
+def test_the_baseline_is_restored_to_the_last_digit(space: Space) -> None:
     cube, baseline = UnitCube(space), space.baseline_sampled()
 
     assert typed(cube.sampled(cube.point(baseline))) == typed(baseline)
@@ -189,7 +189,7 @@ def test_the_ends_of_a_range_can_be_reached() -> None:
     assert (high["lr0 [optimizer=AdamW|Adam]"], high["translate"], high["close_mosaic"]) == (0.01, 0.7, 15)
 
 
-def test_steps_have_the_digits_that_one_writes() -> None:
+def test_steps_have_the_digits_in_which_they_are_written() -> None:
     cube = UnitCube(OF_EVERY_FORM)
     point = np.full(len(cube.labels), 0.5)
     point[cube.labels.index("translate")] = 1 / 3
@@ -206,7 +206,7 @@ def test_a_value_of_another_space_is_refused(label: str, value: ParamValue) -> N
 
 
 class TestSpaceOf:
-    def test_a_canonical_form_becomes_the_space_that_it_is_of(self, space: Space) -> None:
+    def test_a_canonical_form_becomes_its_space_again(self, space: Space) -> None:
         stored = json.loads(json.dumps(space.canonical()))
         again = space_of(stored, name=space.name)
 
@@ -214,12 +214,12 @@ class TestSpaceOf:
         assert [parameter.label for parameter in again.parameters] == [p.label for p in space.parameters]
         assert again.parameters == space.parameters
 
-    def test_the_order_in_which_it_was_stored_means_nothing(self) -> None:
+    def test_the_order_in_a_stored_form_does_not_matter(self) -> None:
         stored = json.loads(json.dumps(OF_EVERY_FORM.canonical(), sort_keys=True))
 
         assert space_of(stored, name="every").parameters == OF_EVERY_FORM.parameters
 
-    def test_conditions_are_data_and_no_label_is_read(self) -> None:
+    def test_conditions_are_read_from_data_and_not_from_labels(self) -> None:
         canonical = OF_EVERY_FORM.canonical()
         parameters = canonical["parameters"]
         assert isinstance(parameters, dict)
@@ -227,14 +227,14 @@ class TestSpaceOf:
 
         assert space_of({**canonical, "parameters": unlabelled}, name="every").parameters == OF_EVERY_FORM.parameters
 
-    def test_a_form_of_version_1_which_has_conditions_in_labels_only_is_the_same_space(self) -> None:
+    def test_a_form_of_version_1_with_conditions_in_labels_only_is_the_same_space(self) -> None:
         recorded = json.loads(VERSION_1.read_text())
         again = space_of(recorded, name="every")
 
         assert (again.parameters, again.baseline) == (OF_EVERY_FORM.parameters, OF_EVERY_FORM.baseline)
         assert OF_EVERY_FORM.differences(recorded) == [], "so its study goes on"
 
-    def test_a_step_of_one_is_none(self) -> None:
+    def test_a_step_of_one_counts_as_no_step(self) -> None:
         again = space_of(OF_EVERY_FORM.canonical(), name="every")
 
         assert [p.step for p in again.parameters if isinstance(p, IntParameter) and p.name == "freeze"] == [None]
@@ -251,6 +251,6 @@ class TestSpaceOf:
             ({"baseline": {}}, "every searched parameter needs a value"),
         ],
     )
-    def test_what_is_none_is_refused(self, changes: dict[str, object], said: str) -> None:
+    def test_an_invalid_form_is_refused(self, changes: dict[str, object], said: str) -> None:
         with pytest.raises(SpaceError, match=said):
             space_of({**OF_EVERY_FORM.canonical(), **changes}, name="x")

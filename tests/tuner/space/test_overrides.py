@@ -35,7 +35,7 @@ def test_a_fixed_value_replaces_the_spaces_own() -> None:
     assert default_of(fixed("imgsz=416"))["imgsz"] == 416
 
 
-def test_what_was_searched_is_searched_no_more() -> None:
+def test_a_fixed_parameter_is_no_longer_searched() -> None:
     given = fixed("batch=8")
     assert "batch" not in {parameter.name for parameter in given.searched}
     assert "batch" not in given.baseline
@@ -64,7 +64,7 @@ def test_a_variant_that_was_active_keeps_its_value_in_the_baseline() -> None:
     assert default_of(fixed("optimizer=SGD")) == default_of(space())
 
 
-def test_what_can_never_be_active_leaves_the_space() -> None:
+def test_a_parameter_that_can_never_be_active_leaves_the_space() -> None:
     assert "lrf" not in {parameter.name for parameter in fixed("cos_lr=true").parameters}
 
 
@@ -86,7 +86,7 @@ def test_a_study_sees_which_values_were_fixed() -> None:
 
 @pytest.mark.parametrize("name", ["quick", "weak_aug", "medium_aug", "strong_aug", "optimizer", "full"])
 @pytest.mark.parametrize("setting", ["imgsz=64", "optimizer=AdamW", "optimizer=SGD", "batch=4", "mosaic=0"])
-def test_every_shipped_space_stays_a_space(name: str, setting: str, tmp_path) -> None:
+def test_every_shipped_space_stays_valid_with_fixed_values(name: str, setting: str, tmp_path) -> None:
     given = with_fixed(load_space(find_space(name, tmp_path)), [setting])
     back = space_of(given.canonical(), name=name)
     assert back.canonical() == given.canonical()
@@ -114,7 +114,7 @@ def test_every_shipped_space_stays_a_space(name: str, setting: str, tmp_path) ->
         ("optimizer=RMSprop", "`lr0` of this space depends on `optimizer`, which must be one of SGD, AdamW"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_the_option(setting: str, said: str) -> None:
+def test_a_wrong_setting_is_reported_in_one_line_that_names_the_option(setting: str, said: str) -> None:
     with pytest.raises(SpaceError) as refused:
         fixed(setting)
     assert said in str(refused.value)
@@ -122,12 +122,12 @@ def test_a_wrong_setting_is_one_line_that_names_the_option(setting: str, said: s
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_another_optimizer_is_taken_with_all_that_depends_on_it() -> None:
+def test_another_optimizer_is_accepted_with_everything_that_depends_on_it() -> None:
     given = default_of(fixed("optimizer=RMSprop", "lr0=0.001"))
     assert (given["optimizer"], given["lr0"]) == ("RMSprop", 0.001)
 
 
-def test_all_wrong_settings_are_told_together() -> None:
+def test_all_wrong_settings_are_reported_together() -> None:
     with pytest.raises(SpaceError) as refused:
         fixed("lr0=fast", "imgsz=100", "dropout=0.5")
     assert len(str(refused.value).splitlines()) == 3

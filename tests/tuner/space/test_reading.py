@@ -305,7 +305,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("good", "bad", "message"), MISTAKES)
-def test_a_mistake_is_named(good: str, bad: str, message: str) -> None:
+def test_each_mistake_is_reported_with_its_line(good: str, bad: str, message: str) -> None:
     assert good in GOOD
 
     found = messages(GOOD.replace(good, bad, 1))
@@ -330,7 +330,7 @@ def test_all_mistakes_are_reported_together_in_the_order_of_lines() -> None:
     assert [line.split(":")[1] for line in found] == ["4", "12", "14"]
 
 
-def test_more_than_a_hundred_mistakes_are_counted_only() -> None:
+def test_mistakes_beyond_a_hundred_are_only_counted() -> None:
     found = messages(GOOD.replace("  mosaic: 1\n", "".join(f"  x{number}: 1\n" for number in range(130)), 1))
 
     assert len(found) == 101
@@ -345,7 +345,7 @@ def test_a_baseline_value_without_effect_is_named() -> None:
     assert found == ["s.yaml:21: baseline: `nbs` is not active under the baseline's choices; leave it out"]
 
 
-def test_a_baseline_may_not_name_what_follows_from_the_augmentation_strength() -> None:
+def test_a_baseline_may_not_name_arguments_that_the_augmentation_strength_sets() -> None:
     text = GOOD.replace("  mosaic: 1", "  augmentation_strength: 0.5") + "  mixup: 0\n"
 
     assert messages(text) == ["s.yaml:21: baseline: `mixup` follows from augmentation_strength here; leave it out"]
@@ -365,7 +365,7 @@ def test_something_must_be_searched() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "[]", "3", "parameters:\n", "a: 1\n"])
-def test_a_file_that_is_no_space_is_refused(text: str) -> None:
+def test_a_file_that_is_not_a_space_is_refused(text: str) -> None:
     assert messages(text)
 
 
@@ -390,16 +390,16 @@ def test_a_long_value_is_shortened_in_its_message() -> None:
     assert len(messages(GOOD.replace("[16, 32]", "[16, " + "x" * 100_000 + "]"))[0]) < 250
 
 
-def test_thousands_of_digits_are_a_number_out_of_range() -> None:
+def test_a_number_with_thousands_of_digits_is_out_of_range() -> None:
     assert "but got inf" in messages(GOOD.replace("mosaic: 1", "mosaic: " + "9" * 5000))[0]
 
 
-def test_a_file_that_cannot_be_read_is_an_error_of_the_space(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_space_error(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="cannot be read"):
         load_space(tmp_path / "absent.yaml")
 
 
-def test_a_file_that_is_no_text_is_an_error_of_the_space(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_a_space_error(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_bytes(b"description: a\nmodel: \xff\n")
 
@@ -407,7 +407,7 @@ def test_a_file_that_is_no_text_is_an_error_of_the_space(tmp_path: Path) -> None
         load_space(path)
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
 
@@ -516,7 +516,7 @@ def test_a_space_may_name_trackers(value: str, log: tuple[str, ...]) -> None:
         ("[[mlflow]]", "takes names of trackers, but got something else; write them as [tensorboard]"),
     ],
 )
-def test_what_is_no_tracker_is_refused_with_its_line(value: str, said: str) -> None:
+def test_an_unknown_tracker_is_refused_with_its_line(value: str, said: str) -> None:
     (message,) = messages(f"{GOOD}log: {value}\n")
     line = len(GOOD.splitlines()) + 1
     assert message.startswith(f"s.yaml:{line}: `log` {said}")

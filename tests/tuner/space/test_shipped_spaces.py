@@ -73,12 +73,12 @@ class TestFindSpace:
     def test_a_bare_name_means_a_shipped_space(self, name: str, tmp_path: Path) -> None:
         assert find_space(name, tmp_path) == SHIPPED_SPACES / "quick.yaml"
 
-    def test_a_file_goes_before_a_shipped_space(self, tmp_path: Path) -> None:
+    def test_a_file_takes_precedence_over_a_shipped_space(self, tmp_path: Path) -> None:
         (tmp_path / "quick.yaml").touch()
 
         assert find_space("quick.yaml", tmp_path) == tmp_path / "quick.yaml"
 
-    def test_a_folder_of_that_name_does_not(self, tmp_path: Path) -> None:
+    def test_a_folder_does_not_take_precedence_over_a_shipped_space(self, tmp_path: Path) -> None:
         (tmp_path / "quick").mkdir()
 
         assert find_space("quick", tmp_path) == SHIPPED_SPACES / "quick.yaml"
@@ -89,7 +89,7 @@ class TestFindSpace:
 
         assert find_space(str(path), Path("/")) == path
 
-    def test_a_miss_names_the_nearest_and_all(self, tmp_path: Path) -> None:
+    def test_an_unknown_name_is_reported_with_the_nearest_and_all_names(self, tmp_path: Path) -> None:
         with pytest.raises(SpaceError, match=r"did you mean strong_aug\?.*full, medium_aug"):
             find_space("strong_agu", tmp_path)
 

@@ -55,7 +55,7 @@ def test_suggested_values_are_those_of_the_active_parameters() -> None:
     assert sampled == SGD
 
 
-def test_conditional_parameters_are_not_suggested_where_their_condition_fails() -> None:
+def test_conditional_parameters_are_not_suggested_if_their_condition_fails() -> None:
     adam: dict[str, ParamValue] = {
         "optimizer": "Adam",
         "lr0 [optimizer=AdamW|Adam]": 0.001,
@@ -130,7 +130,7 @@ def test_the_order_of_lines_does_not_change_suggestions_or_identity() -> None:
 
 
 class TestBaseline:
-    def test_is_given_by_the_labels_of_the_record_without_what_is_inactive(self) -> None:
+    def test_is_given_by_the_labels_of_the_record_without_inactive_ones(self) -> None:
         assert parse().baseline_sampled() == {
             "optimizer": "SGD",
             "lr0 [optimizer=SGD]": 0.01,
@@ -167,7 +167,7 @@ class TestAugmentationStrength:
 
         assert augmentation_of(strength) == dict(zip([*names, "copy_paste"], expected, strict=True))
 
-    def test_is_spelt_out_and_not_passed_on(self) -> None:
+    def test_is_expanded_and_not_passed_on(self) -> None:
         space = with_strength("{float: [0, 1]}", baseline="  augmentation_strength: 0.5\n")
 
         params = space.resolve({"nbs": 64, "augmentation_strength": 1.0})
@@ -188,7 +188,7 @@ class TestAugmentationStrength:
 class TestNearest:
     """The configuration of a space that is nearest to values from elsewhere."""
 
-    def test_what_fits_stays_as_it_is(self) -> None:
+    def test_values_that_fit_stay_as_they_are(self) -> None:
         space = parse()
 
         assert space.nearest(space.resolve(SGD)) == SGD
@@ -203,7 +203,7 @@ class TestNearest:
             ("close_mosaic", 99, 15),
         ],
     )
-    def test_numbers_become_the_nearest_of_their_range(self, name: str, value: float, nearest: float) -> None:
+    def test_numbers_become_the_nearest_value_of_their_range(self, name: str, value: float, nearest: float) -> None:
         values = {**parse().resolve(SGD), name.split(" ", maxsplit=1)[0]: value}
 
         adapted = parse().nearest(values)
@@ -220,7 +220,7 @@ class TestNearest:
 
         assert space.nearest({"scale": 0.3000001})["scale"] == 0.3
 
-    def test_what_has_no_value_there_has_the_baselines(self) -> None:
+    def test_missing_values_are_those_of_the_baseline(self) -> None:
         assert parse().nearest({"lr0": 0.02, "imgsz": 320}) == {
             **parse().baseline_sampled(),
             "lr0 [optimizer=SGD]": 0.02,
@@ -279,7 +279,7 @@ class TestIdentity:
             ("trials: 20", "seed: 1", "search seed: 0 -> 1"),
         ],
     )
-    def test_changes_are_told_line_by_line(self, old: str, new: str, difference: str) -> None:
+    def test_changes_are_reported_line_by_line(self, old: str, new: str, difference: str) -> None:
         changed = parse(TEXT.replace(old, new, 1))
 
         assert changed.canonical() != parse().canonical()
@@ -313,7 +313,9 @@ class TestSettings:
         ("epochs", "rungs"),
         [(300, (11, 33, 100)), (100, (4, 11, 33)), (54, (6, 18)), (27, (3, 9)), (8, (3,)), (7, ()), (1, ())],
     )
-    def test_by_default_nobody_is_judged_before_the_warm_up_is_over(self, epochs: int, rungs: tuple[int, ...]) -> None:
+    def test_by_default_no_trial_is_judged_before_the_warm_up_is_over(
+        self, epochs: int, rungs: tuple[int, ...]
+    ) -> None:
         assert SearchSettings(epochs=epochs).rung_epochs == rungs
 
     @pytest.mark.parametrize(
@@ -384,7 +386,7 @@ class TestWarnings:
             ),
         ],
     )
-    def test_name_what_is_probably_not_meant(self, old: str, new: str, warning: str) -> None:
+    def test_name_probable_mistakes(self, old: str, new: str, warning: str) -> None:
         warnings = parse(TEXT.replace(old, new, 1)).warnings
 
         assert len(warnings) == 1

@@ -81,7 +81,7 @@ def test_an_origin_names_the_point_and_its_source() -> None:
         ("[{ name: a, values: { lr0: 1 } }, { name: a, values: { lr0: 2 } }]", r"different names, but got 'a' again"),
     ],
 )
-def test_a_mistake_is_one_line_with_file_line_rule_value_and_remedy(written: str, message: str) -> None:
+def test_a_mistake_is_reported_in_one_line_with_file_line_rule_value_and_remedy(written: str, message: str) -> None:
     with pytest.raises(SpaceError, match=rf"^s\.yaml:2: .*{message}") as caught:
         points(written)
     assert "\n" not in str(caught.value)
@@ -124,7 +124,7 @@ def test_the_readme_lists_every_shipped_point() -> None:
     assert [name for name in named if f"| `{name}` |" not in readme] == []
 
 
-def test_there_is_no_other_list() -> None:
+def test_an_unknown_list_is_refused() -> None:
     with pytest.raises(SpaceError, match="did you mean detectors"):
         shipped_start_points("detektors")
     assert LISTS == ["detectors"]

@@ -94,7 +94,7 @@ def test_all_trials_are_those_that_optuna_reads(both):
 
 
 @pytest.mark.parametrize("most_named", [2, _MOST_NAMED])
-def test_those_that_changed_are_those_that_optuna_reads(both, monkeypatch, most_named):
+def test_changed_trials_are_those_that_optuna_reads(both, monkeypatch, most_named):
     monkeypatch.setattr("tuner.storage.bulk_reading._MOST_NAMED", most_named)
     stock, ours, study = both
     ids = [trial._trial_id for trial in stock.get_all_trials(study)]
@@ -128,7 +128,7 @@ def test_a_change_to_what_was_read_does_not_change_the_next_reading(both):
     assert all("added" not in trial.user_attrs for trial in ours.get_all_trials(study))
 
 
-def test_the_storage_that_is_opened_is_ours(tmp_path):
+def test_opening_a_storage_returns_ours(tmp_path):
     from tuner.storage.database import open_storage
 
     storage = open_storage(f"sqlite:///{tmp_path}/s.db")
@@ -150,11 +150,11 @@ def test_a_study_and_its_attributes_are_those_that_optuna_reads(both):
 
 
 @pytest.mark.parametrize("text", ["1", '"é \\u2028"', "[NaN, -Infinity, 1e400]", " 1 ", '{"a": {"b": null}}', "1.0\n"])
-def test_a_json_text_is_read_as_json_reads_it(text):
+def test_a_json_text_is_read_as_the_json_module_reads_it(text):
     assert repr(_decoded(text)) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("text", ["", " ", "1 2", "[1", '"a', "nul", "{'a': 1}", "1]"])
-def test_what_is_no_json_text_is_an_error(text):
+def test_invalid_json_is_an_error(text):
     with pytest.raises(json.JSONDecodeError):
         _decoded(text)

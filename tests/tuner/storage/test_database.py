@@ -123,7 +123,7 @@ def test_postgresql_means_psycopg_3_unless_the_url_names_a_driver(url, driver):
         "postgresql://me:p@hunter2@host/name",
     ],
 )
-def test_what_is_no_url_of_a_database_is_told_without_its_password(url):
+def test_an_invalid_database_url_is_reported_without_its_password(url):
     with pytest.raises(UsageError, match="--storage must be a database URL") as caught:
         parsed_url(url)
     assert "hunter2" not in str(caught.value)
@@ -131,7 +131,7 @@ def test_what_is_no_url_of_a_database_is_told_without_its_password(url):
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:study.db?uri=true"])
-def test_a_database_in_memory_is_no_place_for_a_study(url):
+def test_a_database_in_memory_is_refused(url):
     with pytest.raises(UsageError, match="as the path of a file"):
         sqlite_path(url)
 
@@ -156,7 +156,7 @@ def test_no_password_in_a_url_is_shown(query):
         "sslpassword=other is wrong",
     ],
 )
-def test_no_password_that_a_driver_quotes_is_shown(reason):
+def test_no_password_in_an_error_of_a_driver_is_shown(reason):
     url = "postgresql://me:p%40ss%20word@h/name?password=hunter2"
     with pytest.raises(StorageError) as caught, translated(url):
         raise sqlalchemy.exc.OperationalError("", {}, Exception(reason))
@@ -164,7 +164,7 @@ def test_no_password_that_a_driver_quotes_is_shown(reason):
         assert secret not in str(caught.value)
 
 
-def test_without_psycopg_the_command_that_installs_it_is_told(monkeypatch):
+def test_without_psycopg_the_command_that_installs_it_is_shown(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StorageError, match=r"pip install 'mamba-yolo-tuner\[postgres\]'") as caught:
         open_storage("postgresql://me:hunter2@host/name")
@@ -239,7 +239,7 @@ def test_eight_processes_that_create_the_same_study_at_once_share_it(either):
     assert sorted(trial.value for trial in study.trials) == list(range(8))
 
 
-def test_a_connection_that_was_cut_while_idle_is_replaced_unseen(postgres):
+def test_a_connection_that_was_cut_while_idle_is_replaced_silently(postgres):
     study = optuna.create_study(storage=open_storage(postgres.new_database()))
     study.tell(study.ask(), 1.0)
     assert postgres.terminate_backends() > 0
@@ -255,7 +255,7 @@ def test_nothing_is_prepared_on_a_server_that_a_pooler_may_swap(postgres):
     assert scalar(storage, "SELECT count(*) FROM pg_prepared_statements") == 0
 
 
-def test_the_server_knows_us_by_name_and_the_url_has_the_last_word(postgres):
+def test_the_server_sees_our_application_name_unless_the_url_sets_another(postgres):
     url = postgres.new_database()
     assert scalar(open_storage(url), "SHOW application_name") == "mamba-yolo-tuner"
     assert scalar(open_storage(f"{url}?application_name=theirs"), "SHOW application_name") == "theirs"
@@ -263,7 +263,7 @@ def test_the_server_knows_us_by_name_and_the_url_has_the_last_word(postgres):
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_a_database_in_another_encoding_than_utf_8_serves_as_well(postgres, encoding):
+def test_a_database_in_another_encoding_than_utf_8_works(postgres, encoding):
     name = f"in_{encoding.lower()}"
     postgres.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
     storage = open_storage(postgres.url(name))
@@ -313,14 +313,14 @@ def damage(file, offset, new):
 
 
 @pytest.mark.parametrize("offset", [0, 20])
-def test_a_damaged_header_is_told(file, offset):
+def test_a_damaged_header_is_reported(file, offset):
     sound(file, trials=1)
     damage(file, offset, b"\xff" * 16)
     with pytest.raises(StorageError, match="restore a backup"):
         open_storage(f"sqlite:///{file}")
 
 
-def test_damage_in_the_middle_of_the_file_is_told_before_anything_is_written(file):
+def test_damage_in_the_middle_of_the_file_is_reported_before_anything_is_written(file):
     sound(file)
     damage(file, page_of(file, "trial_intermediate_values")[0], b"\xff" * 64)  # a table that opening does not read
     before = file.read_bytes()
@@ -329,7 +329,7 @@ def test_damage_in_the_middle_of_the_file_is_told_before_anything_is_written(fil
     assert file.read_bytes() == before
 
 
-def test_wherever_a_database_is_damaged_one_line_tells_it_or_nothing_is_lost(file):
+def test_damage_anywhere_in_a_database_is_reported_in_one_line_or_loses_nothing(file):
     whole = sound(file)
     content = file.read_bytes()
     chance = random.Random(1)
@@ -353,7 +353,7 @@ def test_wherever_a_database_is_damaged_one_line_tells_it_or_nothing_is_lost(fil
         "UPDATE trials SET state = 'COMPLETF'",
     ],
 )
-def test_a_value_that_nobody_wrote_is_told(file, change):
+def test_an_invalid_stored_value_is_reported(file, change):
     sound(file, trials=1)
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(change)
@@ -364,7 +364,7 @@ def test_a_value_that_nobody_wrote_is_told(file, change):
         told(f"sqlite:///{file}")
 
 
-def test_a_file_that_is_no_database_is_told_and_left_alone(file):
+def test_a_file_that_is_not_a_database_is_reported_and_not_changed(file):
     file.write_text("this is no database, and long enough to be looked at " * 40)
     before = file.read_bytes()
     with pytest.raises(StorageError, match="file is not a database; give another file with --storage"):
@@ -372,12 +372,12 @@ def test_a_file_that_is_no_database_is_told_and_left_alone(file):
     assert file.read_bytes() == before
 
 
-def test_a_folder_that_does_not_exist_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(StorageError, match="unable to open database file; check that its folder exists"):
         open_storage(f"sqlite:///{tmp_path / 'none' / 'study.db'}")
 
 
-def test_a_file_that_may_not_be_written_can_be_read_and_the_first_write_is_told(file):
+def test_a_read_only_file_can_be_read_and_the_first_write_is_reported(file):
     url = f"sqlite:///{file}"
     whole = sound(file, trials=1)
     file.chmod(0o444)
@@ -392,7 +392,7 @@ def test_a_file_that_may_not_be_written_can_be_read_and_the_first_write_is_told(
             study.set_user_attr("note", "")
 
 
-def test_a_file_in_a_folder_that_may_not_be_written_is_told(file):
+def test_a_file_in_a_read_only_folder_is_reported(file):
     sound(file, trials=1)
     file.chmod(0o444)
     file.parent.chmod(0o555)
@@ -436,7 +436,7 @@ def assert_holds(url, expected):
     assert trials == json.loads(expected.read_text())
 
 
-def test_a_database_of_a_newer_optuna_is_told(either):
+def test_a_database_of_a_newer_optuna_is_reported(either):
     storage = open_storage(either)
     with storage.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v9.0.0.a'")
@@ -445,7 +445,7 @@ def test_a_database_of_a_newer_optuna_is_told(either):
         open_storage(either)
 
 
-def test_every_way_that_a_server_refuses_has_its_remedy(postgres):
+def test_every_refusal_of_a_server_has_its_remedy(postgres):
     postgres.execute("CREATE USER poor PASSWORD 'poor'")
     url = postgres.url()
     ways = {
@@ -464,7 +464,7 @@ def test_every_way_that_a_server_refuses_has_its_remedy(postgres):
         assert not any(secret in text for secret in (postgres.password, "wr0ngword"))
 
 
-def test_a_server_that_hangs_is_told_and_the_url_says_after_how_long(postgres):
+def test_a_server_that_hangs_is_reported_after_the_timeout_in_the_url(postgres):
     url = f"{postgres.new_database()}?connect_timeout=2"
     postgres.freeze()
     try:
@@ -474,7 +474,7 @@ def test_a_server_that_hangs_is_told_and_the_url_says_after_how_long(postgres):
         postgres.thaw()
 
 
-def test_after_a_crash_of_the_server_the_same_storage_goes_on(postgres):
+def test_the_same_storage_works_again_after_a_crash_of_the_server(postgres):
     url = postgres.new_database()
     study = optuna.create_study(storage=open_storage(url))
     study.tell(study.ask(), 1.0)

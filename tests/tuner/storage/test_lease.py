@@ -41,12 +41,12 @@ def holder(paths):
     process.wait()
 
 
-def test_a_second_driver_is_refused_and_told_who_holds_the_study(paths, holder):
+def test_a_second_driver_is_refused_with_the_holder_of_the_study(paths, holder):
     with pytest.raises(StudyLockedError, match=rf"process {holder.pid} on \S+ runs this one"), folder_lock(paths.lock):
         pass
 
 
-def test_being_refused_takes_nothing_from_the_holder(paths, holder):
+def test_a_refused_driver_does_not_affect_the_holder(paths, holder):
     for _ in range(2):
         with pytest.raises(StudyLockedError, match=f"process {holder.pid} "), folder_lock(paths.lock):
             pass
@@ -92,7 +92,7 @@ def test_a_child_of_the_holder_does_not_keep_the_study(paths):
         child.wait()
 
 
-def test_two_studies_do_not_hinder_each_other(tmp_path):
+def test_two_studies_do_not_block_each_other(tmp_path):
     with folder_lock(tmp_path / "a.lock"), folder_lock(tmp_path / "b.lock"):
         pass
 
@@ -199,7 +199,7 @@ def test_a_second_driver_elsewhere_in_the_file_system_is_refused_while_the_first
             pass
 
 
-def test_a_driver_that_was_killed_here_is_succeeded_at_once(any_url):
+def test_a_driver_that_was_killed_here_is_replaced_at_once(any_url):
     told = []
     with drivers(any_url) as (first,):
         go(first)
@@ -218,7 +218,7 @@ def test_a_lease_that_is_given_back_is_free_at_once(any_url):
         assert lease.holder_of(any_url, "s") is None
 
 
-def test_two_studies_of_one_database_are_held_apart(url):
+def test_two_studies_of_one_database_are_held_separately(url):
     with study_lease(url, "s"), study_lease(url, "t"):
         assert lease.holder_of(url, "s") == lease.holder_of(url, "t") == lease.Holder.here()
 
@@ -232,7 +232,7 @@ def test_the_process_that_got_a_dead_holders_number_does_not_count_as_the_holder
         pass
 
 
-def test_a_holder_on_another_machine_that_shows_nothing_is_succeeded_after_a_while(url, clock):
+def test_a_silent_holder_on_another_machine_is_replaced_after_a_while(url, clock):
     leave_row_of_another_machine(url)
     told, began = [], clock.monotonic()
     with study_lease(url, "s", told.append, clock):
@@ -240,7 +240,7 @@ def test_a_holder_on_another_machine_that_shows_nothing_is_succeeded_after_a_whi
     assert told == ["process 4711 on node7 ran this study last; waiting 30 s to check whether it is still alive"]
 
 
-def test_a_holder_on_another_machine_that_counts_keeps_the_study(url, clock):
+def test_a_holder_on_another_machine_with_heartbeats_keeps_the_study(url, clock):
     leave_row_of_another_machine(url)
     clock.sleep = lambda seconds: rewrite(url, beats=13)
     with (
@@ -250,13 +250,13 @@ def test_a_holder_on_another_machine_that_counts_keeps_the_study(url, clock):
         pass
 
 
-def test_a_holder_counts_as_long_as_it_holds(url, fast):
+def test_a_holder_sends_heartbeats_as_long_as_it_holds_the_study(url, fast):
     with study_lease(url, "s"):
         first = beats(url)
         wait_for(lambda: beats(url) > first + 2)
 
 
-def test_a_holder_that_lost_the_study_is_told_at_its_next_write(any_url, fast):
+def test_a_holder_that_lost_the_study_fails_at_its_next_write(any_url, fast):
     with study_lease(any_url, "s") as held:
         held.ensure()
         rewrite(any_url, token="theirs")
@@ -267,7 +267,7 @@ def test_a_holder_that_lost_the_study_is_told_at_its_next_write(any_url, fast):
     assert beats(any_url) == count  # what is not ours any more is not given back
 
 
-def test_a_holder_that_was_held_up_asks_the_database_before_it_writes(url, clock):
+def test_a_delayed_holder_asks_the_database_before_it_writes(url, clock):
     with study_lease(url, "s", clock=clock) as held:
         rewrite(url, token="theirs")
         clock.sleep(lease.TIMEOUT_S / 2)
@@ -277,7 +277,7 @@ def test_a_holder_that_was_held_up_asks_the_database_before_it_writes(url, clock
             held.ensure()
 
 
-def test_no_clock_on_the_wall_matters(url, clock, monkeypatch):
+def test_wall_clocks_do_not_matter(url, clock, monkeypatch):
     leave_row_of_another_machine(url)
     jumps = itertools.count(0.0, 1e6)
     wall, began = time.time, clock.monotonic()
@@ -313,7 +313,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["a new study", "after a death"])
-def test_of_twenty_drivers_at_once_exactly_one_gets_the_study(any_url, is_new):
+def test_exactly_one_of_twenty_concurrent_drivers_gets_the_study(any_url, is_new):
     if not is_new:
         with drivers(any_url) as (dead,):
             go(dead)

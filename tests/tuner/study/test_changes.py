@@ -157,7 +157,7 @@ def step(draw, study):
 
 @given(life=lives(), data=st.data())
 @settings(max_examples=25)
-def test_a_driver_that_dies_anywhere_leaves_what_the_next_one_completes(storage, life, data):
+def test_the_next_driver_completes_the_changes_of_one_that_died_anywhere(storage, life, data):
     _, changes = life
     whole, cut = new_study(storage), new_study(storage)
     follow_all(storage, whole, changes)
@@ -197,21 +197,21 @@ def test_the_database_says_what_the_driver_knows(storage, life):
         Change(trial=3, params={"lr0": 0.1, "optimizer": "SGD", "batch": 16}, distributions={"lr0": "{}"}),
     ],
 )
-def test_a_change_comes_back_from_its_line_as_it_was(change):
+def test_a_change_is_restored_from_its_line(change):
     line = change.encoded()
     assert line.isascii()
     assert len(line.splitlines()) == 1
     assert Change.decoded(line) == change
 
 
-def test_a_value_that_is_no_number_comes_back_as_none():
+def test_nan_is_restored_from_its_line():
     assert math.isnan(Change.decoded(Change(trial=0, curve={3: math.nan}).encoded()).curve[3])
 
 
 @pytest.mark.parametrize(
     "line", ["", "{", "[]", "null", "3", '{"trial":1', '{"trial":1,"colour":2}', '{"curve":{"a":1}}']
 )
-def test_what_is_no_change_is_none(line):
+def test_a_line_that_is_not_a_change_is_refused(line):
     with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
         Change.decoded(line)
 
@@ -219,7 +219,7 @@ def test_what_is_no_change_is_none(line):
 # Other programs
 
 
-def test_a_trial_that_another_program_began_in_our_place_is_told(storage, name):
+def test_a_trial_that_another_program_began_under_our_number_is_reported(storage, name):
     optuna.load_study(storage=storage, study_name=name).ask()
     with pytest.raises(
         StudyChangedError, match="added trials to the study during the run: trial 0 is not from this run"
@@ -227,7 +227,7 @@ def test_a_trial_that_another_program_began_in_our_place_is_told(storage, name):
         follow_all(storage, name, [proposed()])
 
 
-def test_a_trial_that_another_program_enqueued_in_our_place_is_told(storage, name):
+def test_a_trial_that_another_program_enqueued_under_our_number_is_reported(storage, name):
     optuna.load_study(storage=storage, study_name=name).enqueue_trial({"lr0": 0.5})
     before = facts(storage, name)
     with pytest.raises(StudyChangedError, match="trial 0 is not from this run"):
@@ -235,7 +235,7 @@ def test_a_trial_that_another_program_enqueued_in_our_place_is_told(storage, nam
     assert facts(storage, name) == before
 
 
-def test_what_follows_on_a_trial_that_is_not_ours_is_not_written_to_it(storage, name):
+def test_later_changes_are_not_written_to_a_foreign_trial(storage, name):
     optuna.load_study(storage=storage, study_name=name).ask()
     replica = Replica(storage, name)
     before = facts(storage, name)
@@ -245,7 +245,7 @@ def test_what_follows_on_a_trial_that_is_not_ours_is_not_written_to_it(storage, 
     assert facts(storage, name) == before
 
 
-def test_a_study_that_lost_its_trials_is_told_and_gets_no_new_ones(storage, name):
+def test_a_study_that_lost_its_trials_is_reported_and_gets_no_new_ones(storage, name):
     with pytest.raises(StudyChangedError, match="has removed trial 1 from the study"):
         follow_all(storage, name, [Change(trial=1, curve={3: 0.1})])
     with pytest.raises(StudyChangedError, match="has removed trial 0 from the study"):
@@ -254,7 +254,7 @@ def test_a_study_that_lost_its_trials_is_told_and_gets_no_new_ones(storage, name
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["a trial that was there", "a trial to come"])
-def test_a_study_that_another_program_removed_is_told(storage, name, known):
+def test_a_study_that_another_program_removed_is_reported(storage, name, known):
     replica = Replica(storage, name)
     if known:
         replica.follow(proposed())
@@ -291,7 +291,7 @@ def test_a_trial_that_was_enqueued_is_taken_up_wherever_its_driver_dies(storage,
     assert (trial.state, trial.params, trial.user_attrs["params"]["lr0"]) == (TrialState.RUNNING, {"lr0": 0.5}, 0.5)
 
 
-def test_a_trial_whose_creation_was_committed_but_never_confirmed_is_there_once(storage, name, monkeypatch):
+def test_a_trial_whose_creation_was_committed_but_never_confirmed_exists_once(storage, name, monkeypatch):
     begin = proposed()
     replica = Replica(storage, name)
     commit = Session.commit

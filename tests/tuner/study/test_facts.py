@@ -63,7 +63,7 @@ def test_facts_survive_the_database(facts):
     assert through_the_database(facts) == facts
 
 
-def test_every_field_of_a_trial_is_in_the_test_above():
+def test_the_test_above_has_every_field_of_a_trial():
     assert all(getattr(TRIAL, field.name) is not None for field in dataclasses.fields(TRIAL))
 
 
@@ -82,7 +82,7 @@ def test_the_names_in_the_database_are_those_of_earlier_studies():
     }  # fmt: skip
 
 
-def test_only_what_is_known_is_written():
+def test_only_known_facts_are_written():
     assert TrialFacts(paused_at=0).encode() == {"paused_at": 0}
     assert TrialFacts().encode() == {}
 
@@ -114,7 +114,7 @@ def test_metrics_of_the_final_run_that_are_not_finite_can_be_printed():
     ],
     ids=str,
 )
-def test_what_is_unknown_or_of_another_type_is_left_out(stored):
+def test_unknown_facts_and_wrong_types_are_left_out(stored):
     assert TrialFacts.decode(stored) == TrialFacts()
 
 
@@ -128,13 +128,13 @@ def test_what_is_unknown_or_of_another_type_is_left_out(stored):
     ],
     ids=str,
 )
-def test_an_incomplete_record_of_a_study_is_one_line(kind, stored):
+def test_an_incomplete_record_of_a_study_is_reported_in_one_line(kind, stored):
     with pytest.raises(StorageError, match=r"is incomplete .*; restore the database from a backup\.$") as caught:
         kind.decode(stored)
     assert "\n" not in str(caught.value)
 
 
-def test_what_was_measured_on_a_share_of_a_gpu_is_kept_with_the_share():
+def test_a_measurement_on_a_share_of_a_gpu_is_stored_with_the_share():
     memory = MemoryFacts(device="NVIDIA A", too_large=((16, 640),), gpu_share=0.5)
     facts = ProfilingFacts(memory=memory, sharing=SharingFacts(trials_per_gpu=2))
     assert through_the_database(facts) == facts

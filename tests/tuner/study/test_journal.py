@@ -37,7 +37,7 @@ def no_file_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_changes_are_read_in_the_order_in_which_they_came(journal, path):
+def test_changes_are_read_in_their_order(journal, path):
     for change in CHANGES:
         journal.append(change)
     assert Journal(path).read() == CHANGES
@@ -47,7 +47,7 @@ def test_a_new_journal_is_empty(journal):
     assert journal.read() == ()
 
 
-def test_a_journal_that_is_cleared_is_empty_and_goes_on(journal):
+def test_a_cleared_journal_is_empty_and_takes_new_changes(journal):
     journal.append(CHANGES[0])
     journal.clear()
     assert journal.read() == ()
@@ -55,7 +55,7 @@ def test_a_journal_that_is_cleared_is_empty_and_goes_on(journal):
     assert journal.read() == (CHANGES[1],)
 
 
-def test_a_line_cut_short_by_death_is_left_out_wherever_it_is_cut(journal, path):
+def test_a_truncated_last_line_is_left_out_wherever_it_is_cut(journal, path):
     for change in CHANGES[:2]:
         journal.append(change)
     whole = path.read_bytes()
@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_the_journal_as_it_was_and_says_what_to_do(journal, p
     assert journal.read() == (CHANGES[0], CHANGES[2])
 
 
-def test_what_is_set_aside_is_kept_beside_the_journal(journal, path):
+def test_changes_set_aside_are_kept_next_to_the_journal(journal, path):
     for change in CHANGES[:2]:
         journal.append(change)
         kept = journal.set_aside()

@@ -97,7 +97,7 @@ def remove_folder(paths, backup):
         (remove_folder, "s' was removed"),
     ],
 )
-def test_whatever_of_the_record_is_taken_away_the_run_says_so_and_the_next_one_has_all_of_it(
+def test_a_run_reports_a_removed_part_of_its_record_and_the_next_run_has_the_whole_record(
     take, told, url, spec, space, paths, tmp_path
 ):
     lines, backup = [], tmp_path / "backup.db"
@@ -137,7 +137,7 @@ def test_a_study_that_is_moved_while_it_runs_is_whole_in_its_new_place(url, spec
 
 
 @pytest.mark.parametrize("notice", [lambda study: study.check(), lambda study: study.flush(10), lambda study: None])
-def test_a_record_taken_away_after_the_last_change_is_noticed_at_the_end_at_the_latest(notice, url, spec, space, paths):
+def test_a_record_removed_after_the_last_change_is_noticed_at_the_end_at_the_latest(notice, url, spec, space, paths):
     drive = Drive(url, spec, paths)
     with pytest.raises(RecordRemovedError):
         drive(lambda study: (began(study, space), remove_all_of_it(paths, None), notice(study)))
@@ -160,7 +160,7 @@ def test_a_home_that_is_a_link_and_readers_of_the_database_are_no_reason_to_stop
         assert again.trial(3).facts.device == "CPU"
 
 
-def test_a_file_that_cannot_be_looked_at_is_not_called_gone(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_checked_is_not_reported_as_removed(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.touch()
     witness = Witness(tmp_path, [file])
@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_looked_at_is_not_called_gone(tmp_path, monkeypatc
     witness.close()
 
 
-def test_a_folder_that_is_moved_while_its_files_are_looked_at_is_called_moved(tmp_path, monkeypatch):
+def test_a_folder_that_is_moved_during_the_check_is_reported_as_moved(tmp_path, monkeypatch):
     folder, file = tmp_path / "s", tmp_path / "s" / "file"
     folder.mkdir()
     file.touch()

@@ -52,7 +52,7 @@ def a_trial(number, state=TrialState.COMPLETE, value=None):
 # What lands in the database
 
 
-def test_a_trial_that_ran_to_its_end_is_complete_with_its_value_for_optuna_too(study, space, url):
+def test_a_trial_that_ran_to_its_end_is_complete_with_its_value_in_optuna(study, space, url):
     ask(study, space)
     study.finish(0, TrialState.COMPLETE, value=0.25)
     trial = seen_by_optuna(study, url)
@@ -93,7 +93,7 @@ def test_intermediate_values_are_kept_by_epoch_and_unvalidated_epochs_leave_none
     assert study.trials()[0].curve == {3: 0.1, 9: 0.2}
 
 
-def test_a_value_that_is_no_number_is_kept_as_it_is(study, space):
+def test_a_value_that_is_not_a_number_is_kept_as_it_is(study, space):
     ask(study, space)
     study.record_epoch(0, 3, math.nan)
     study.record_epoch(0, 4, math.inf)
@@ -102,7 +102,7 @@ def test_a_value_that_is_no_number_is_kept_as_it_is(study, space):
     assert curve[4] == math.inf
 
 
-def test_what_was_sampled_stands_under_its_label_and_what_was_trained_under_its_name(url, spec, paths):
+def test_sampled_values_are_stored_by_label_and_trained_ones_by_name(url, spec, paths):
     space = parse_space(TWO_OPTIMIZERS, name="two", file="two.yaml")
     with driven(url, spec, paths) as study:
         study.begin(space.baseline_sampled(), space)
@@ -116,7 +116,7 @@ def test_the_range_that_was_searched_is_in_the_database(study, space, url):
     assert seen_by_optuna(study, url).distributions == {"lr0": FloatDistribution(0.0001, 1.0, log=True)}
 
 
-def test_a_note_on_a_trial_is_for_optuna_too(study, space, url):
+def test_a_note_on_a_trial_is_visible_in_optuna(study, space, url):
     ask(study, space)
     study.record(0, TrialFacts(device="Straße \u2028 GPU", log="/studies/ü/trainer.log", metrics={"mAP50": math.inf}))
     noted = seen_by_optuna(study, url).user_attrs
@@ -124,7 +124,7 @@ def test_a_note_on_a_trial_is_for_optuna_too(study, space, url):
     assert noted["metrics"] == {"mAP50": "inf"}
 
 
-def test_times_are_of_this_trial(study, space):
+def test_times_are_those_of_the_trial(study, space):
     before = datetime.now()
     ask(study, space)
     running = study.trials()[0]
@@ -134,7 +134,7 @@ def test_times_are_of_this_trial(study, space):
     assert before <= ended.began <= ended.ended <= datetime.now()
 
 
-def test_the_study_says_for_optuna_what_is_measured_and_that_more_is_better(study, url):
+def test_the_study_has_its_metric_and_direction_for_optuna(study, url):
     seen = optuna.load_study(storage=url, study_name="s")
     assert seen.metric_names == ["mAP50-95"]
     assert seen.direction == optuna.study.StudyDirection.MAXIMIZE
@@ -181,7 +181,7 @@ def test_trials_are_in_the_order_of_their_numbers_whatever_ended_first(study, sp
 # Opening
 
 
-def test_opening_a_study_that_does_not_exist_makes_no_file(tmp_path):
+def test_opening_a_missing_study_creates_no_file(tmp_path):
     database = tmp_path / "none" / "study.db"
     with pytest.raises(UsageError, match="There is no study 'none'"):
         StoredStudy.open(f"sqlite:///{database}", "none")
@@ -195,13 +195,13 @@ def test_a_study_is_opened_by_its_folder_alone(study, paths, monkeypatch):
         StoredStudy.in_folder(Path("none"))
 
 
-def test_another_name_in_an_existing_database_is_no_study_either(study, url):
+def test_another_name_in_an_existing_database_is_refused(study, url):
     with pytest.raises(UsageError, match="There is no study 'other'"):
         StoredStudy.open(url, "other")
     assert optuna.get_all_study_names(url) == ["s"]
 
 
-def test_an_existing_study_keeps_the_spec_that_it_began_with(url, spec, paths):
+def test_an_existing_study_keeps_its_original_spec(url, spec, paths):
     with driven(url, spec, paths):
         pass
     with driven(url, dataclasses.replace(spec, seed=99, model="yolov8n.yaml"), paths) as again:
@@ -230,13 +230,13 @@ def test_a_study_that_plain_optuna_made_is_not_taken_over(url, spec, paths):
     assert foreign.user_attrs == {}
 
 
-def test_a_file_that_is_no_database_is_told_in_one_line(tmp_path):
+def test_a_file_that_is_not_a_database_is_reported_in_one_line(tmp_path):
     (tmp_path / "study.db").write_text("this is no database, and long enough to be looked at " * 40)
     with pytest.raises(StorageError, match=r"cannot be used: file is not a database; "):
         StoredStudy.open(f"sqlite:///{tmp_path / 'study.db'}", "s")
 
 
-def test_what_is_no_database_url_is_told():
+def test_an_invalid_database_url_is_reported():
     with pytest.raises(UsageError, match="--storage must be a database URL"):
         StoredStudy.open("nonsense", "s")
 
@@ -244,7 +244,7 @@ def test_what_is_no_database_url_is_told():
 # The final run
 
 
-def test_what_is_known_of_the_final_run_adds_up(study, url):
+def test_facts_about_the_final_run_accumulate(study, url):
     assert study.final_run is None
     begun = FinalRunFacts(trial=3, epochs=300, directory="/d", state="RUNNING")
     study.record_final_run(begun)
@@ -273,7 +273,7 @@ def test_a_password_among_the_options_of_a_url_is_hidden_too():
     assert "hunter2" not in masked("postgresql://host/name?user=me&password=hunter2")
 
 
-def test_a_database_without_its_driver_is_told_without_the_password():
+def test_a_database_without_its_driver_is_reported_without_the_password():
     with pytest.raises(StorageError, match="needs a package that is not installed: cx_Oracle") as caught:
         StoredStudy.open("oracle+cx_oracle://user:hunter2@host/name", "s")
     assert "hunter2" not in str(caught.value)
@@ -287,11 +287,11 @@ def test_the_best_is_the_highest_complete_value():
     assert best_trial(trials).number == 1
 
 
-def test_of_two_equals_the_earlier_one_is_best():
+def test_the_earlier_of_two_equal_trials_is_best():
     assert best_trial((a_trial(0, value=0.1), a_trial(1, value=0.3), a_trial(2, value=0.3))).number == 1
 
 
-def test_without_a_complete_trial_none_is_best():
+def test_there_is_no_best_trial_without_a_complete_one():
     assert best_trial(()) is None
     assert best_trial((a_trial(0, TrialState.PRUNED), a_trial(1, TrialState.RUNNING))) is None
 

@@ -72,7 +72,7 @@ def test_a_file_that_is_removed_is_not_created_again(url, spec, paths):
     assert not paths.database.exists()
 
 
-def test_a_study_of_another_program_is_none_of_ours(study, url):
+def test_a_study_of_another_program_is_not_ours(study, url):
     optuna.create_study(storage=url, study_name="foreign")
     with StudyDatabase(url) as database:
         assert database.names() == {"s"}
@@ -119,7 +119,7 @@ def test_a_study_that_was_deleted_and_created_again_is_read_as_a_new_one(new):
     assert [trial.value for trial in found.trials()] == [0.2]
 
 
-def test_a_list_of_many_studies_takes_few_connections_and_as_many_queries_for_each(new, spec, paths):
+def test_a_list_of_many_studies_takes_few_connections_and_a_constant_number_of_queries_each(new, spec, paths):
     queries = {}
     for number in (2, 4):
         several(new, spec, paths, [f"study-{at}" for at in range(number)])

@@ -30,7 +30,7 @@ def ask(study, space):
 # Soon in the database
 
 
-def test_what_the_driver_knows_is_what_a_reader_sees_once_all_is_written(study, space, url):
+def test_a_reader_sees_what_the_driver_knows_once_all_is_written(study, space, url):
     for _ in range(4):
         ask(study, space)
     study.record(0, TrialFacts(device="Straße", attempts=1))
@@ -55,7 +55,7 @@ def test_what_the_driver_knows_is_what_a_reader_sees_once_all_is_written(study, 
     assert seen.command == study.command == ("run", "--space", "a b.yaml")
 
 
-def test_a_configuration_that_memory_has_no_room_for_breaks_a_constraint_for_optuna(study, space, url):
+def test_a_configuration_that_does_not_fit_into_memory_breaks_a_constraint_for_optuna(study, space, url):
     ask(study, space)
     study.finish(0, TrialState.PRUNED, reason="out of memory", infeasible=True)
     study.flush(10)
@@ -63,7 +63,7 @@ def test_a_configuration_that_memory_has_no_room_for_breaks_a_constraint_for_opt
 
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "random"])
-def test_samplers_go_on_where_some_trials_broke_the_constraint_and_say_nothing(study, name):
+def test_samplers_continue_silently_if_some_trials_broke_the_constraint(study, name):
     space = parse_space(
         """
 search: {epochs: 9, rungs: [], trials: 8}
@@ -95,7 +95,7 @@ def test_a_trial_has_its_end_and_its_last_value_in_one_line_of_the_journal(study
 # A database that is away
 
 
-def test_a_study_goes_on_while_its_database_takes_nothing(study, space, url):
+def test_a_study_continues_while_its_database_refuses_writes(study, space, url):
     ask(study, space)
     study.flush(10)
     with locked(url):
@@ -137,7 +137,7 @@ with study_lease(url, "s") as lease, driven_study(lease, None, paths.journal) as
 """
 
 
-def test_what_a_killed_driver_could_not_write_is_written_by_the_next(url, spec, paths):
+def test_the_next_driver_writes_what_a_killed_one_could_not(url, spec, paths):
     with driven(url, spec, paths):
         pass
     command = [sys.executable, "-c", KILLED, url, str(paths.root)]
@@ -179,7 +179,7 @@ def test_a_journal_is_kept_when_the_next_driver_cannot_reach_the_database_either
 # Other programs
 
 
-def test_a_study_to_which_another_program_adds_trials_is_given_up(study, space, url):
+def test_a_study_to_which_another_program_adds_trials_is_abandoned(study, space, url):
     ask(study, space)
     study.flush(10)
     optuna.load_study(storage=url, study_name="s").ask()
@@ -192,7 +192,7 @@ def test_a_study_to_which_another_program_adds_trials_is_given_up(study, space, 
         study.check()
 
 
-def test_a_study_that_another_program_removes_is_given_up(study, space, url):
+def test_a_study_that_another_program_removes_is_abandoned(study, space, url):
     ask(study, space)
     study.flush(10)
     optuna.delete_study(storage=url, study_name="s")
@@ -201,7 +201,7 @@ def test_a_study_that_another_program_removes_is_given_up(study, space, url):
         study.flush(10)
 
 
-def test_a_trial_that_another_program_closed_stays_as_it_is_and_the_others_go_on(study, space, url):
+def test_a_trial_that_another_program_closed_stays_as_it_is_and_the_others_continue(study, space, url):
     ask(study, space)
     ask(study, space)
     study.flush(10)
@@ -216,7 +216,7 @@ def test_a_trial_that_another_program_closed_stays_as_it_is_and_the_others_go_on
     ]
 
 
-def test_what_does_not_fit_the_study_any_more_is_kept_aside_and_the_study_goes_on(url, spec, paths, space):
+def test_changes_that_no_longer_fit_are_set_aside_and_the_study_continues(url, spec, paths, space):
     with driven(url, spec, paths) as study:
         optuna.load_study(storage=url, study_name="s").ask()
         ask(study, space)
@@ -268,7 +268,7 @@ def test_a_new_trial_is_never_one_that_was_cut_off_or_paused(url, spec, paths, s
 # Beginning and ending
 
 
-def test_a_full_disk_ends_the_study_with_what_to_do(url, spec, paths, space):
+def test_a_full_disk_ends_the_study_with_the_remedy(url, spec, paths, space):
     with driven(url, spec, paths) as study:
         ask(study, space)
         study.flush(10)
@@ -285,7 +285,7 @@ def test_no_thread_is_left_behind(url, spec, paths, space):
     assert threading.active_count() == before
 
 
-def test_once_a_thread_leaves_the_thread_that_drives_the_study_can_start_nothing_more(study, space, url):
+def test_once_a_thread_leaves_the_driving_thread_can_start_nothing_more(study, space, url):
     study.begin({"lr0": 0.01}, space)
     study.leave(5.0)
     study.interrupt_all()  # the leaving thread itself may still change it

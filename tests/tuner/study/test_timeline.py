@@ -84,7 +84,7 @@ def test_drivers_of_one_study_write_one_timeline(file):
     ["", "{", "[1]", "null", '{"begin": "x"}', '{"end": "unknown", "at": 1, "device": "", "epoch": 1, "ending": ""}',
      '{"begin": "x", "at": "soon", "phase": "search", "trial": 0, "seed": 0, "slot": 0}'],
 )  # fmt: skip
-def test_lines_that_are_no_events_are_skipped(timeline, file, line):
+def test_lines_that_are_not_events_are_skipped(timeline, file, line):
     timeline.begin("search", 0, 0, 0).end(LOST)
     with file.open("a") as more:
         more.write(f"{line}\n")
@@ -93,7 +93,7 @@ def test_lines_that_are_no_events_are_skipped(timeline, file, line):
     assert [span.trial for span in read_timeline(file)] == [0, 1]
 
 
-def test_a_cut_off_end_leaves_the_span_open(timeline, file):
+def test_a_truncated_end_leaves_the_span_open(timeline, file):
     timeline.begin("search", 0, 0, 0).end(LOST)
     file.write_text(file.read_text()[:-10])
 
@@ -101,11 +101,11 @@ def test_a_cut_off_end_leaves_the_span_open(timeline, file):
     assert read.ended_s is None
 
 
-def test_without_a_file_there_are_no_spans(file):
+def test_a_missing_file_has_no_spans(file):
     assert read_timeline(file) == ()
 
 
-def test_what_cannot_be_written_disturbs_nothing(tmp_path):
+def test_a_failed_write_does_not_affect_the_run(tmp_path):
     span = Timeline(tmp_path / "none" / "timeline.jsonl").begin("search", 0, 0, 0)
     span.note(epoch(1))
     span.end(LOST)

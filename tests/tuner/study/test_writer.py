@@ -92,7 +92,7 @@ def wait_for(condition):
         time.sleep(0.001)
 
 
-def test_changes_reach_the_database_in_the_order_in_which_they_were_put(writer, database, path):
+def test_changes_reach_the_database_in_their_order(writer, database, path):
     for change in CHANGES:
         writer.put(change)
     assert writer.flush(10)
@@ -100,7 +100,7 @@ def test_changes_reach_the_database_in_the_order_in_which_they_were_put(writer, 
     assert path.read_bytes() == b""
 
 
-def test_nobody_waits_for_a_database_that_blocks(writer, database, path):
+def test_the_driver_does_not_wait_for_a_database_that_blocks(writer, database, path):
     database.free.clear()
     for change in CHANGES:
         writer.put(change)  # returns, though nothing can be written before the end of this test
@@ -112,9 +112,7 @@ def test_nobody_waits_for_a_database_that_blocks(writer, database, path):
     assert database.taken == CHANGES
 
 
-def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_told_once(
-    writer, database, told, path, clock
-):
+def test_an_unavailable_database_gets_everything_later_and_both_are_reported_once(writer, database, told, path, clock):
     database.problem = StorageError("The database cannot be used: connection refused.")
     for change in CHANGES:
         writer.put(change)
@@ -131,7 +129,7 @@ def test_a_database_that_is_away_gets_everything_when_it_is_back_and_both_is_tol
     assert path.read_bytes() == b""
 
 
-def test_each_absence_is_told(writer, database, told):
+def test_each_outage_is_reported(writer, database, told):
     for absence in range(1, 3):
         database.problem = StorageError("away")
         writer.put(CHANGES[0])
@@ -141,7 +139,7 @@ def test_each_absence_is_told(writer, database, told):
         assert len(told) == 2 * absence
 
 
-def test_the_journal_keeps_all_until_the_last_is_written(writer, database, path):
+def test_the_journal_keeps_all_changes_until_the_last_is_written(writer, database, path):
     database.free.clear()
     writer.put(CHANGES[0])
     writer.put(CHANGES[1])
@@ -154,7 +152,7 @@ def test_the_journal_keeps_all_until_the_last_is_written(writer, database, path)
 
 
 @pytest.mark.parametrize("problem", [StudyChangedError("not ours"), ZeroDivisionError("a bug")])
-def test_what_makes_writing_impossible_is_raised_at_the_next_change_and_check(writer, database, path, problem):
+def test_an_error_that_prevents_writing_is_raised_at_the_next_change_and_check(writer, database, path, problem):
     database.problem = problem
     writer.put(CHANGES[0])
     assert not writer.flush(10)
@@ -165,7 +163,7 @@ def test_what_makes_writing_impossible_is_raised_at_the_next_change_and_check(wr
     assert database.calls == 1
 
 
-def test_without_the_lease_nothing_is_written_any_more(writer, lease, database, path):
+def test_nothing_is_written_without_the_lease(writer, lease, database, path):
     lease.lost = True
     writer.put(CHANGES[0])
     assert not writer.flush(10)
@@ -175,7 +173,7 @@ def test_without_the_lease_nothing_is_written_any_more(writer, lease, database, 
     assert Journal(path).read() == (CHANGES[0],)
 
 
-def test_after_a_change_that_the_disk_did_not_take_none_is_taken_that_might_build_on_it(writer, database, path):
+def test_no_change_is_accepted_after_one_that_did_not_reach_the_disk(writer, database, path):
     with no_file_larger_than(10), pytest.raises(MachineError):
         writer.put(Change(trial=0, attributes={"device": "x" * 100}))
     for raising in (writer.check, lambda: writer.put(CHANGES[1])):
@@ -184,7 +182,7 @@ def test_after_a_change_that_the_disk_did_not_take_none_is_taken_that_might_buil
     assert path.read_bytes() == b""
 
 
-def test_closing_writes_what_can_be_written(path, lease, database, told):
+def test_closing_writes_as_much_as_possible(path, lease, database, told):
     writer = Writer(Journal(path), lease, database, told.append)
     for change in CHANGES:
         writer.put(change)
@@ -193,7 +191,7 @@ def test_closing_writes_what_can_be_written(path, lease, database, told):
     assert path.read_bytes() == b""
 
 
-def test_closing_gives_up_on_a_database_that_is_away_and_leaves_the_rest_in_the_journal(
+def test_closing_gives_up_on_an_unavailable_database_and_leaves_the_rest_in_the_journal(
     path, lease, database, told, monkeypatch
 ):
     monkeypatch.setattr(_writer, "_FIRST_PAUSE_S", 60.0)
@@ -206,7 +204,7 @@ def test_closing_gives_up_on_a_database_that_is_away_and_leaves_the_rest_in_the_
     assert Journal(path).read() == (CHANGES[0],)
 
 
-def test_closing_gives_up_on_a_database_that_blocks_and_touches_the_journal_never_again(path, lease, database, told):
+def test_closing_gives_up_on_a_database_that_blocks_and_never_touches_the_journal_again(path, lease, database, told):
     database.free.clear()
     writer = Writer(Journal(path), lease, database, told.append)
     for change in CHANGES[:2]:

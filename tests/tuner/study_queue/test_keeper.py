@@ -74,7 +74,7 @@ def run_of(table, study):
     return table.latest_of(study)
 
 
-def test_what_was_submitted_comes_back_as_it_was(table):
+def test_a_submission_is_read_back_as_it_was(table):
     mine = submission("a", arguments=("--set", "imgsz=64", "--notify", "ü"), priority=-3, most=2)
     assert table.add(mine).submission == mine
     assert [entry.submission for entry in table.entries()] == [mine]
@@ -98,7 +98,7 @@ def test_a_submission_out_of_bounds_is_refused(fields, told):
         replace(submission("a"), **fields)
 
 
-def test_a_study_is_in_the_queue_once_and_may_return_when_it_is_over(table):
+def test_a_study_is_in_the_queue_once_and_can_be_submitted_again_when_it_is_over(table):
     first = table.add(submission("a"))
     with pytest.raises(UsageError, match="The study 'a' is in the queue already, submitted by ann"):
         table.add(submission("a"))
@@ -108,7 +108,7 @@ def test_a_study_is_in_the_queue_once_and_may_return_when_it_is_over(table):
     assert [entry.number for entry in table.entries(all_of_them=True)] == [first.number, again.number]
 
 
-def test_of_many_who_submit_the_same_study_at_once_one_succeeds(url):
+def test_exactly_one_of_many_concurrent_submissions_of_a_study_succeeds(url):
     outcomes = []
 
     def submit():
@@ -127,7 +127,7 @@ def test_of_many_who_submit_the_same_study_at_once_one_succeeds(url):
     assert sorted(outcomes) == ["added", "refused", "refused", "refused"]
 
 
-def test_an_unknown_study_is_told(table):
+def test_an_unknown_study_is_reported(table):
     for ask in (table.latest_of, table.stop):
         with pytest.raises(UsageError, match="The study 'nobody' is not in the queue"):
             ask("nobody")
@@ -170,7 +170,7 @@ def test_a_study_without_devices_waits_and_starts_when_another_ends(table, keepe
     assert granted(table) == {"b": 1}
 
 
-def test_a_cluster_that_grows_and_shrinks_is_divided_anew(table, keeper, cluster):
+def test_a_cluster_that_grows_and_shrinks_is_divided_again(table, keeper, cluster):
     for study in ("a", "b"):
         table.add(submission(study))
     keeper.turn()
@@ -195,7 +195,7 @@ def test_a_lost_driver_is_started_again_under_another_name(table, keeper, cluste
     assert list(cluster.alive) == [entry.job]
 
 
-def test_drivers_that_are_lost_again_and_again_wait_longer_and_are_given_up(table, keeper, cluster, clock):
+def test_drivers_that_are_lost_repeatedly_wait_longer_and_are_given_up(table, keeper, cluster, clock):
     table.add(submission("a"))
     waits = []
     for _ in range(MOST_FAILURES):
@@ -244,7 +244,7 @@ def test_a_keeper_that_dies_between_record_and_start_is_replaced_without_a_doubl
     assert list(cluster.alive.values()) == ["a"]
 
 
-def test_what_a_driver_has_recorded_is_not_overwritten_by_a_keeper_that_read_before(table, keeper, cluster):
+def test_a_keeper_does_not_overwrite_what_a_driver_recorded_after_it_read(table, keeper, cluster):
     table.add(submission("a"))
     keeper.turn()
     before = run_of(table, "a")
@@ -253,7 +253,7 @@ def test_what_a_driver_has_recorded_is_not_overwritten_by_a_keeper_that_read_bef
     assert run_of(table, "a").state == State.DONE
 
 
-def test_a_waiting_study_stops_at_once_and_a_running_one_is_told(table, keeper, cluster):
+def test_a_waiting_study_stops_at_once_and_a_running_one_is_asked_to(table, keeper, cluster):
     cluster.devices = 1
     for study in ("a", "b"):
         table.add(submission(study))

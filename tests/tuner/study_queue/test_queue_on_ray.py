@@ -65,7 +65,7 @@ def test_a_keeper_that_is_killed_is_started_again_by_ray(team):
 
 
 @pytest.mark.slow
-def test_a_driver_that_is_lost_with_its_machine_goes_on_elsewhere(team):
+def test_a_driver_that_is_lost_with_its_machine_resumes_elsewhere(team):
     team.head.kill()
     team.head.resources = ["--num-cpus=0", "--num-gpus=0"]  # drivers and trials are elsewhere
     team.head.start()
@@ -83,7 +83,7 @@ def test_a_driver_that_is_lost_with_its_machine_goes_on_elsewhere(team):
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_lost_as_a_whole_goes_on_where_it_was_with_the_next_submission(team):
+def test_studies_of_a_lost_cluster_resume_with_the_next_submission(team):
     team.submit("a")
     team.submit("b")
     team.wait_for(lambda: len(team.epochs("a")) >= 4 and team.epochs("b"))
@@ -105,7 +105,7 @@ def test_a_study_that_cannot_succeed_fails_once_with_its_exit_code(team):
 
 
 @pytest.mark.slow
-def test_the_log_of_a_job_that_the_cluster_no_longer_knows_is_told(team):
+def test_a_log_that_the_cluster_no_longer_has_is_reported(team):
     team.submit("a", "--data=/nowhere/data.yaml")
     team.over("a")
     team.head.kill()

@@ -33,7 +33,7 @@ claims = st.lists(st.tuples(st.integers(-2, 2), st.none() | st.integers(1, 9)), 
 
 
 @given(claims, st.integers(0, 20))
-def test_nothing_is_left_that_a_study_could_use_and_nobody_gets_more_than_that(claims, devices):
+def test_no_usable_device_is_left_and_no_study_gets_more_than_it_can_use(claims, devices):
     granted = shares(claims, devices)
     limits = {claim.number: devices if claim.most is None else min(claim.most, devices) for claim in claims}
     assert sum(granted.values()) == min(devices, sum(limits.values()))
@@ -41,7 +41,7 @@ def test_nothing_is_left_that_a_study_could_use_and_nobody_gets_more_than_that(c
 
 
 @given(claims, st.integers(0, 20))
-def test_nobody_waits_for_a_lower_priority_and_equals_differ_by_one_at_most(claims, devices):
+def test_no_study_waits_for_a_lower_priority_and_equals_differ_by_at_most_one(claims, devices):
     granted = shares(claims, devices)
     for one in claims:
         limit = devices if one.most is None else min(one.most, devices)

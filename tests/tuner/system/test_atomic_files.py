@@ -8,7 +8,7 @@ import pytest
 from tuner.system.atomic_files import write_whole
 
 
-def test_a_file_takes_the_place_of_what_was_there(tmp_path):
+def test_a_file_replaces_the_previous_one(tmp_path):
     file = tmp_path / "file"
     for content in (b"old", b"new and longer"):
         write_whole(file, content)
@@ -16,7 +16,7 @@ def test_a_file_takes_the_place_of_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path):
+def test_a_failed_write_leaves_the_previous_file(tmp_path):
     (tmp_path / "target").mkdir()
     with pytest.raises(OSError, match="directory"):
         write_whole(tmp_path / "target", b"content")

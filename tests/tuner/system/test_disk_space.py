@@ -28,18 +28,18 @@ def test_one_more_checkpoint_a_trial_must_stay_free():
     assert reserve_bytes(checkpoint_bytes=10 * MIB, slots=3) == 30 * MIB + 16 * MIB
 
 
-def test_what_the_disk_has_room_for_is_begun(tmp_path):
+def test_a_search_with_enough_disk_space_begins(tmp_path):
     require(tmp_path, 1, "The search")
     assert shortage(tmp_path, 1) is None
 
 
-def test_what_the_disk_has_no_room_for_is_refused_with_both_values(tmp_path):
+def test_a_search_without_enough_disk_space_is_refused_with_both_values(tmp_path):
     needed = free_bytes(tmp_path) + 2**50
     with pytest.raises(MachineError, match=r"^The search needs about [\d,]+ MiB in '.*', but only [\d,]+ MiB are"):
         require(tmp_path, needed, "The search")
 
 
-def test_a_disk_that_is_nearly_full_is_told(tmp_path):
+def test_a_nearly_full_disk_is_reported(tmp_path):
     assert str(tmp_path) in shortage(tmp_path, 2**60)
 
 
@@ -52,7 +52,7 @@ def test_weights_are_removed_and_records_stay(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["trainer.log"]
 
 
-def test_weights_that_are_a_link_elsewhere_leave_that_place_alone(tmp_path):
+def test_linked_weights_outside_the_folder_are_not_removed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "precious.pt").touch()
     (tmp_path / "trial").mkdir()

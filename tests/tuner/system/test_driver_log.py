@@ -97,7 +97,7 @@ def test_a_full_log_is_rotated_and_three_older_ones_stay(file, monkeypatch):
     assert "trial 99 " in file.read_text()
 
 
-def test_a_log_that_cannot_be_written_disturbs_nothing(tmp_path, capsys):
+def test_an_unwritable_log_does_not_affect_the_run(tmp_path, capsys):
     (tmp_path / "driver.log").mkdir()
     with driver_log(tmp_path / "driver.log"):
         logger.info("trial 0 begins")

@@ -44,7 +44,7 @@ def test_the_longest_mount_point_above_a_path_decides(path, kind):
     assert mount_type(PurePosixPath(path), MOUNTS) == kind
 
 
-def test_without_mounts_nothing_is_said():
+def test_nothing_is_reported_without_mounts():
     assert mount_type(PurePosixPath("/x"), []) == ""
 
 
@@ -87,7 +87,7 @@ def test_real_mounts_with_names_of_every_kind_are_found(tmp_path):
     assert ast.literal_eval(done.stdout) == [file_system(tmp_path), "ramfs", *["tmpfs"] * len(STRANGE)]
 
 
-def test_the_file_system_of_this_machine_is_told_through_links(tmp_path):
+def test_the_file_system_of_this_machine_is_found_through_links(tmp_path):
     (tmp_path / "link").symlink_to("/proc/self")
     assert file_system(tmp_path / "link" / "status") == "proc"
     assert not is_network(file_system(Path("/proc")))

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from tuner.system.garbage import collection_paused
 
 
-def test_it_is_paused_until_the_last_of_several_blocks_ends():
+def test_collection_is_paused_until_the_last_of_several_blocks_ends():
     assert gc.isenabled()
     with ExitStack() as first, ExitStack() as second:
         first.enter_context(collection_paused())
@@ -17,7 +17,7 @@ def test_it_is_paused_until_the_last_of_several_blocks_ends():
     assert gc.isenabled()
 
 
-def test_blocks_of_several_threads_leave_it_as_it_was():
+def test_blocks_of_several_threads_restore_collection():
     def pause():
         for _ in range(200):
             with collection_paused():
@@ -31,7 +31,7 @@ def test_blocks_of_several_threads_leave_it_as_it_was():
     assert gc.isenabled()
 
 
-def test_one_that_was_off_stays_off():
+def test_collection_that_was_off_stays_off():
     gc.disable()
     try:
         with collection_paused():

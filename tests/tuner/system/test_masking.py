@@ -16,7 +16,7 @@ from tuner.system.masking import masked_url, without_secrets, without_urls
         ("secret", "***"),
     ],
 )
-def test_of_a_url_only_what_is_no_secret_is_shown(url, shown):
+def test_only_parts_of_a_url_that_are_not_secret_are_shown(url, shown):
     assert masked_url(url) == shown
     assert without_urls(f"a {url} b") == (f"a {shown} b" if "://" in url else f"a {url} b")
 
@@ -27,5 +27,5 @@ def test_values_of_variables_that_are_named_like_secrets_are_masked():
     assert without_secrets(text, environment) == "key ***, '***' of /home/u at http://h/***"
 
 
-def test_short_values_are_no_secrets():
+def test_short_values_are_not_secrets():
     assert without_secrets("1 of 10", {"SOME_KEY": "1", "MY_TOKEN": ""}) == "1 of 10"

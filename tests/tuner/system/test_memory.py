@@ -34,7 +34,7 @@ def test_the_smallest_limit_of_version_2_counts_without_the_cache_of_files(tmp_p
     assert available(tmp_path, line) == 7 * GIB
 
 
-def test_the_root_of_a_container_is_looked_at(tmp_path):
+def test_the_root_of_a_container_is_checked(tmp_path):
     group(tmp_path / "cgroup", 4 * GIB, GIB, 0)
     assert available(tmp_path, "0::/") == 3 * GIB
 
@@ -46,7 +46,7 @@ def test_limits_of_version_1_count(tmp_path, place):
     assert available(tmp_path, "4:memory:/docker/x") == 12 * GIB
 
 
-def test_without_a_limit_it_is_that_of_the_machine(tmp_path):
+def test_without_a_limit_the_memory_of_the_machine_counts(tmp_path):
     group(tmp_path / "cgroup", 9223372036854771712, GIB, 0)
     assert available(tmp_path, "0::/") == 64 * GIB
     assert available_bytes(tmp_path / "missing", tmp_path) == 64 * GIB

@@ -49,7 +49,7 @@ def holder(base):
     return process, Path(process.stdout.readline().strip())
 
 
-def test_what_a_process_and_its_children_put_aside_goes_with_it(base):
+def test_temporary_files_of_a_process_and_its_children_are_removed_with_it(base):
     process, folder = holder(base)
     assert folder.parent == base
     assert len(list(folder.iterdir())) == 2  # the lock, and the child's file
@@ -69,7 +69,7 @@ def test_a_folder_whose_process_was_killed_is_removed_by_the_next_and_one_in_use
 
 
 @pytest.mark.parametrize("name", ["tune-without-a-lock", "tune-a-file", "another"])
-def test_what_is_not_provably_ours_stays(in_base, name):
+def test_folders_that_are_not_provably_ours_stay(in_base, name):
     other = in_base / name
     other.touch() if name == "tune-a-file" else other.mkdir()
     if name == "another":
@@ -95,7 +95,7 @@ def test_within_one_folder_there_is_no_second(in_base):
 
 
 @pytest.mark.parametrize("length", [30, 60, 200])
-def test_where_the_users_folder_is_too_deep_for_sockets_another_is_taken(tmp_path, monkeypatch, length):
+def test_another_folder_is_used_if_the_users_is_too_deep_for_sockets(tmp_path, monkeypatch, length):
     deep = tmp_path / ("x" * length)
     deep.mkdir()
     monkeypatch.setenv("TMPDIR", str(deep))
@@ -105,7 +105,7 @@ def test_where_the_users_folder_is_too_deep_for_sockets_another_is_taken(tmp_pat
 
 
 @pytest.mark.parametrize("wrong", ["missing", "a file"])
-def test_a_place_that_cannot_be_used_is_passed_over(base, monkeypatch, wrong):
+def test_an_unusable_place_is_skipped(base, monkeypatch, wrong):
     named = base / "n"
     if wrong == "a file":
         named.touch()
@@ -114,7 +114,7 @@ def test_a_place_that_cannot_be_used_is_passed_over(base, monkeypatch, wrong):
         assert folder.parent != named
 
 
-def test_where_no_place_can_be_used_each_is_named_with_its_reason_and_the_remedy(monkeypatch):
+def test_without_a_usable_place_each_is_named_with_its_reason_and_the_remedy(monkeypatch):
     monkeypatch.setattr(scratch, "_bases", lambda: ["/nowhere", "/" + "x" * 60])
     with pytest.raises(MachineError) as told, scratch_folder():
         pass
@@ -123,7 +123,7 @@ def test_where_no_place_can_be_used_each_is_named_with_its_reason_and_the_remedy
     assert "set TMPDIR" in str(told.value)
 
 
-def test_a_full_place_is_passed_over(monkeypatch):
+def test_a_full_place_is_skipped(monkeypatch):
     monkeypatch.setattr(scratch, "_ROOM_BYTES", 1 << 60)
     with pytest.raises(MachineError, match="MiB free"), scratch_folder():
         pass

@@ -92,7 +92,7 @@ def test_a_signal_that_comes_at_once_again_is_the_same_request(again):
     assert process.returncode == 143
 
 
-def test_a_terminal_that_hangs_up_several_times_is_not_impatient():
+def test_several_hang_ups_of_a_terminal_count_as_one():
     process = in_a_process(WAITING.format(end_s=2.0))
     for _ in range(4):
         process.send_signal(signal.SIGHUP)
@@ -109,7 +109,7 @@ def test_a_second_signal_some_time_later_ends_the_process_at_once():
     assert process.wait(5) == 130
 
 
-def test_another_thread_hears_of_a_signal_that_the_main_thread_does_not_handle():
+def test_another_thread_handles_a_signal_that_the_main_thread_does_not():
     """A main thread in foreign code runs no handler; here, it waits for a mutex that it holds itself."""
     program = """
 import ctypes, os, sys, threading, time
@@ -131,6 +131,6 @@ with trapped_signals() as signals:
     assert process.wait(10) == 143
 
 
-def test_nothing_is_heard_where_nothing_comes():
+def test_nothing_is_handled_without_a_signal():
     with trapped_signals() as signals:
         assert signals.awaited(0.01) is None

@@ -172,7 +172,7 @@ def test_the_dashboard_works_behind_the_login(team):
 
 
 @pytest.mark.slow
-def test_a_private_page_never_names_a_study_of_somebody_else(tmp_path, template):
+def test_a_private_page_never_names_a_study_of_another_user(tmp_path, template):
     from tests.tuner.team_service.conftest import filled
 
     with running_team(tmp_path / "home", is_private=True) as team:

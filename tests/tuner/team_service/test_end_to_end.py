@@ -42,7 +42,7 @@ def awaited(client, study, *states):
 
 
 @pytest.mark.slow
-def test_a_study_goes_from_rest_over_the_cluster_to_its_winner_and_another_is_stopped(tmp_path, head):
+def test_a_study_submitted_over_rest_runs_to_its_winner_and_another_is_stopped(tmp_path, head):
     home = tmp_path / "home"
     token = token_of(home, "bob", "submit")
     with serving(home, f"--cluster={head.url}", **secret_of(head)) as (_, url):
@@ -68,7 +68,7 @@ def test_a_study_goes_from_rest_over_the_cluster_to_its_winner_and_another_is_st
 
 
 @pytest.mark.slow
-def test_a_study_that_is_submitted_while_the_cluster_is_away_starts_when_it_is_back(tmp_path, head):
+def test_a_study_submitted_while_the_cluster_is_away_starts_when_it_is_back(tmp_path, head):
     home = tmp_path / "home"
     token = token_of(home, "bob", "submit")
     head.kill()

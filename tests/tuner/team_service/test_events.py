@@ -50,7 +50,7 @@ def test_the_end_comes_last_and_again_for_a_client_that_connects_after_it():
     assert kinds(Position.of(over), over) == ["end"]
 
 
-def test_a_position_survives_its_way_through_a_client():
+def test_a_position_survives_a_round_trip_through_a_client():
     for row in (ROW, replace(ROW, progress=None), replace(ROW, entry=None)):
         assert Position.decoded(Position.of(row).encoded()) == Position.of(row)
 
@@ -59,7 +59,7 @@ def test_a_position_survives_its_way_through_a_client():
     "text", ["", "x", "running.2.5.40", "running.2.5.40.4.1", "running.-1.5.40.4", "RUNNING.2.5.40.4",
              "running.2.5.40.4\nevent: x", "a" * 10_000, "running.99999999999.5.40.4"],
 )  # fmt: skip
-def test_any_other_identity_counts_as_none(text):
+def test_an_invalid_position_counts_as_none(text):
     assert Position.decoded(text) is None
 
 

@@ -29,7 +29,7 @@ class Now:
         return self.s
 
 
-def test_a_cluster_is_left_in_peace_while_nothing_waits(table, url):
+def test_a_cluster_is_not_contacted_while_nothing_waits(table, url):
     cluster = AwayCluster()
     Keeping(table, url, lambda: cluster, Now()).turn()
     assert cluster.asked == 0

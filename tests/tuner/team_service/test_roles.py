@@ -54,7 +54,7 @@ def test_without_a_valid_token_nothing_is_shown(team, path, header):
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_what_needs_no_login_shows_no_study(team, path):
+def test_routes_without_a_login_show_no_study(team, path):
     with team.client() as client:
         answer = client.get(path.replace("{name}", "page.css"))
     assert answer.status_code == 200
@@ -85,7 +85,7 @@ VISIBLE = {"ann": [200, 200, 200], "bob": [200, 404, 404], "cat": [404, 200, 404
 
 @pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("path", READING)
-def test_in_private_a_study_of_somebody_else_is_as_one_that_does_not_exist(private_team, user, path):
+def test_in_private_mode_a_study_of_another_user_appears_not_to_exist(private_team, user, path):
     with private_team.client(user) as client:
         answers = [client.get(path.format(name=name)) for name in ("bobs", "cats", "nobodys")]
         missing = client.get(path.format(name="missing"))
@@ -94,7 +94,7 @@ def test_in_private_a_study_of_somebody_else_is_as_one_that_does_not_exist(priva
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_in_private_lists_and_comparisons_hold_only_what_the_user_may_see(private_team, user):
+def test_in_private_mode_lists_and_comparisons_hold_only_what_the_user_may_see(private_team, user):
     seen = [name for name, code in zip(("bobs", "cats", "nobodys"), VISIBLE[user], strict=True) if code == 200]
     with private_team.client(user) as client:
         assert [row["name"] for row in client.get("/api/v1/studies").json()["studies"]] == seen
@@ -107,7 +107,7 @@ def test_in_private_lists_and_comparisons_hold_only_what_the_user_may_see(privat
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/api/studies", "/api/meta", "/static/bundle.js"])
-def test_the_dashboard_shows_all_studies_so_in_private_it_is_for_administrators(team, private_team, path):
+def test_the_dashboard_shows_all_studies_so_in_private_mode_it_is_for_administrators(team, private_team, path):
     for user in USERS:
         with team.client(user) as client, private_team.client(user) as private:
             assert client.get(path).status_code == 200
@@ -115,7 +115,7 @@ def test_the_dashboard_shows_all_studies_so_in_private_it_is_for_administrators(
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
-def test_what_the_interface_does_not_have_is_not_asked_of_the_dashboard(team, method):
+def test_requests_outside_the_interface_do_not_reach_the_dashboard(team, method):
     with team.client("ann") as client:
         answer = client.request(method, "/api/v1/nothing")
         assert (answer.status_code, answer.json()["error"]) == (404, "There is no such page.")
@@ -164,14 +164,14 @@ def test_users_stop_their_own_studies_and_administrators_all(empty_team, user, i
     assert tuple(codes) == STOPPING[user]
 
 
-def test_in_private_nobody_learns_of_a_study_by_trying_to_stop_it(private_team):
+def test_in_private_mode_nobody_learns_of_a_study_by_trying_to_stop_it(private_team):
     with private_team.client("cat") as client:
         answers = [client.post(f"/api/v1/studies/{name}/stop") for name in ("bobs", "missing")]
     assert [answer.status_code for answer in answers] == [404, 404]
     assert answers[0].text == answers[1].text
 
 
-def test_a_name_of_somebody_else_cannot_be_submitted_again_which_would_resume_it_and_read_its_results(private_team):
+def test_a_study_name_of_another_user_cannot_be_submitted_again_to_resume_it_or_read_its_results(private_team):
     with private_team.client("cat") as client:
         for name in ("bobs", "nobodys"):
             answer = client.post("/api/v1/studies", json=body(name))

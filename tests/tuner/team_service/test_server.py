@@ -83,14 +83,14 @@ def test_a_service_that_cannot_start_says_so_in_one_line(tmp_path, arguments, co
     assert "secret" not in text
 
 
-def test_an_address_that_is_taken_is_reported_in_one_line(tmp_path):
+def test_an_address_in_use_is_reported_in_one_line(tmp_path):
     with serving(tmp_path) as (_, url):
         code, _, said = ran("serve", "--home", tmp_path, "--port", url.rpartition(":")[2])
     assert code == 5
     assert "must be free on this machine" in said
 
 
-def test_help_loads_no_web_framework():
+def test_help_imports_no_web_framework():
     loaded = modules_loaded_by("from tuner.cli.main import main; main(['serve', '--help'])")
     assert loaded_below({"fastapi", "uvicorn", "starlette", "sqlalchemy", "jinja2"}, loaded) == set()
 
@@ -142,7 +142,7 @@ def test_a_killed_service_loses_nothing_and_the_next_one_keeps_sessions_and_stud
         pytest.param([], False, marks=pytest.mark.slow),
     ],
 )
-def test_only_a_proxy_that_is_named_says_who_asks_and_that_the_cookie_needs_tls(tmp_path, arguments, is_trusted):
+def test_only_a_named_proxy_sets_the_client_address_and_requires_tls_for_the_cookie(tmp_path, arguments, is_trusted):
     token = token_of(tmp_path)
     headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
     with serving(tmp_path, *arguments) as (_, url):
@@ -240,7 +240,7 @@ def test_a_list_of_very_many_studies_is_read_in_parts(empty_team, template, monk
         assert states == {"first": "finished", "second": "queued"}
 
 
-def test_many_who_look_at_once_get_the_same(team):
+def test_many_concurrent_readers_get_the_same_answer(team):
     codes = []
 
     def look():

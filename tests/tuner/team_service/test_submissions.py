@@ -123,7 +123,7 @@ def test_weights_by_bare_name_are_refused_because_the_driver_would_look_in_its_o
 
 
 @pytest.mark.parametrize("line", ["data: /etc/passwd", "model: /etc/evil.pt", "log: wandb"])
-def test_what_a_space_names_obeys_the_same_rules(empty_team, bob, line):
+def test_data_and_models_in_a_space_obey_the_same_rules(empty_team, bob, line):
     answer = bob.post("/api/v1/studies", json={"study": "mine", "space": f"{line}\n{SPACE}"})
     assert answer.status_code == 422
     assert line.partition(":")[0] in answer.text
@@ -179,7 +179,7 @@ def test_a_hostile_space_costs_a_bounded_time_and_cannot_be_queued(empty_team, b
     assert not os.path.exists("/tmp/pwned")  # noqa: PTH110
 
 
-def test_a_check_that_takes_too_long_or_too_much_is_killed_and_said_so(monkeypatch):
+def test_a_check_that_takes_too_long_or_too_much_is_killed_and_reported(monkeypatch):
     monkeypatch.setattr(submissions, "_PATIENCE_S", 0.05)
     found = submissions._in_process({"space": SPACE, "space_name": "s", "gpus": 1, "is_estimated": True})
     assert "took more than" in found["problems"][0]["text"]

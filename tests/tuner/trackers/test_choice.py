@@ -33,7 +33,7 @@ def test_the_command_line_overrides_the_space():
         (["none", "wandb"], "--log none excludes other trackers, but got none, wandb"),
     ],
 )
-def test_what_is_no_tracker_is_refused(given, said):
+def test_an_unknown_tracker_is_refused(given, said):
     with pytest.raises(UsageError, match=said) as refused:
         chosen_trackers(given)
     assert refused.value.exit_code == 2
@@ -56,7 +56,7 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(monkeyp
         chosen_trackers([name])
 
 
-def test_a_folder_that_has_the_name_of_a_package_is_not_the_package(tmp_path, monkeypatch):
+def test_a_folder_named_like_a_package_is_not_the_package(tmp_path, monkeypatch):
     (tmp_path / "folder_of_runs").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(choice._PACKAGES, "wandb", ("folder_of_runs", "x"))

@@ -32,17 +32,17 @@ def test_values_that_are_not_finite_cross_the_pipe():
     assert odd.points[1]["b"] == -math.inf
 
 
-def test_of_a_new_run_everything_is_new():
+def test_everything_of_a_new_run_is_new():
     assert news(None, RUN) == RUN
 
 
-def test_nothing_is_new_of_a_run_that_is_unchanged_even_if_it_has_nan():
+def test_an_unchanged_run_has_nothing_new_even_with_nan():
     odd = replace(RUN, points={1: {"a": math.nan}})
     assert news(RUN, RUN) is None
     assert news(odd, replace(RUN, points={1: {"a": math.nan}})) is None
 
 
-def test_only_points_that_were_not_there_are_new():
+def test_only_added_points_are_new():
     later = replace(
         RUN, points={**RUN.points, 3: {**RUN.points[3], "recall": 0.5}, 4: {"train/box": 0.9}}, last_epoch=4
     )
@@ -57,6 +57,6 @@ def test_a_change_without_points_is_new(change):
 
 
 @pytest.mark.parametrize("line", ["", "[]", "{}", '{"problem": 1}', "Traceback"])
-def test_what_is_no_answer_is_refused(line):
+def test_an_invalid_answer_is_refused(line):
     with pytest.raises(ValueError, match=r"not an answer|Expecting value"):
         Answer.decode(line)

@@ -73,7 +73,7 @@ def test_the_best_value_by_ended_trials_is_the_curve_of_the_study(study, search,
     assert runs[STUDY].texts == {"verdict": winner.said()}
 
 
-def test_files_of_the_study_are_those_at_the_end_of_a_run(study, winner, paths):
+def test_files_of_the_study_are_listed_at_the_end_of_a_run(study, winner, paths):
     paths.params.write_text("lr0: 0.1\n")
     assert runs_of(study, paths)[STUDY].files == ()
     assert runs_of(study, paths, state="COMPLETE")[STUDY].files == (str(paths.params),)

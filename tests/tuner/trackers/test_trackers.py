@@ -91,7 +91,7 @@ def test_points_in_parts_are_the_curve(tracker, subject, read_back):
     assert found.points["recall"] == [(4, pytest.approx(0.1))]
 
 
-def test_wandb_keeps_what_it_has_of_other_projects_apart(subject, paths, monkeypatch, read_back):
+def test_wandb_keeps_projects_apart(subject, paths, monkeypatch, read_back):
     log_all("wandb", subject, LATER)
     monkeypatch.setenv("WANDB_PROJECT", "another")
     time.sleep(1.0)

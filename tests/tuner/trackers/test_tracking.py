@@ -167,7 +167,7 @@ def test_a_tracker_that_does_not_answer_in_time_is_replaced(study, winner, paths
     assert len(said) == 2
 
 
-def test_a_process_without_driver_ends_by_itself(subject):
+def test_a_process_without_a_driver_ends_by_itself(subject):
     code = (
         "import os, signal\n"
         "from tuner.trackers.messages import Subject\n"

@@ -89,7 +89,7 @@ def test_the_card_of_another_final_run_is_not_shown(done, paths, scripted_comman
 @pytest.mark.parametrize(
     "content", ["", "[]", "null", "{", '{"version": 1}', '{"version": 9}', '{"version": 1, "study": []}']
 )
-def test_a_card_that_cannot_be_read_is_none(done, paths, content):
+def test_an_unreadable_card_is_none(done, paths, content):
     paths.card.write_text(content)
     assert read_card(done, paths) is None
 
@@ -106,7 +106,7 @@ def test_a_trainer_that_cannot_measure_is_an_error_in_one_line(done, paths):
         make_card(done, paths, NO_TRAINER)
 
 
-def test_weights_that_are_gone_are_an_error_with_their_path(done, weights, paths, scripted_command):
+def test_missing_weights_are_an_error_with_their_path(done, weights, paths, scripted_command):
     weights.unlink()
     with pytest.raises(MachineError, match=rf"'{weights}' cannot be read \(No such file"):
         make_card(done, paths, scripted_command)

@@ -42,7 +42,7 @@ def text(study, winner):
 
 
 @pytest.mark.parametrize("mode", [None, True, False])
-def test_the_mode_of_the_final_run_is_exported_and_else_that_of_the_space(study, paths, winner, mode):
+def test_the_mode_of_the_final_run_is_exported_or_else_that_of_the_space(study, paths, winner, mode):
     def exported(asked):
         return yaml.safe_load(params_yaml(asked, winner, 20)).get("deterministic")
 
@@ -92,7 +92,7 @@ def test_the_header_says_when_there_is_nothing_to_compare_with(study, search):
     assert "mAP50-95 0.3000 after 9 epochs (seed 0); the default configuration: did not finish" in lines
 
 
-def test_a_model_that_every_yolo_command_knows_needs_no_explanation(url, spec, space, paths, terms):
+def test_a_model_that_every_yolo_command_knows_is_not_explained(url, spec, space, paths, terms):
     stock = dataclasses.replace(spec, model="yolov8n.yaml", model_source="yolov8n.yaml", portable_model="yolov8n.yaml")
     with driven(url, stock, paths) as study:
         search = Search(study, space, paths, terms)
@@ -171,7 +171,7 @@ def test_a_long_path_with_blanks_and_accents_is_read_back(url, spec, space, path
     assert yaml.safe_load(params_yaml(study, choose_winner(study), 20))["data"] == data
 
 
-def test_what_is_exported_is_trained_with_as_it_is(text, winner):
+def test_exported_arguments_are_trained_without_changes(text, winner):
     given = parameters_of(text, "params.yaml")
     assert given.notes == ()
     assert given.params == {**winner.trial.params, "patience": 50}
@@ -285,7 +285,7 @@ def test_plain_ultralytics_resolves_the_file_to_the_arguments_of_the_final_run(t
 # How it is written
 
 
-def test_the_file_is_written_and_nothing_beside_it(tmp_path):
+def test_the_file_is_written_and_nothing_else(tmp_path):
     write_params("a: 1\n", tmp_path / "params.yaml")
     write_params("a: 2\n", tmp_path / "params.yaml")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("params.yaml", "a: 2\n")]
@@ -304,13 +304,13 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     ("target", "reason"),
     [("none/params.yaml", "No such file or directory"), ("file/params.yaml", "Not a directory")],
 )
-def test_a_place_where_nothing_can_be_written_is_told_with_the_remedy(tmp_path, target, reason):
+def test_an_unwritable_place_is_reported_with_the_remedy(tmp_path, target, reason):
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match=rf"{target}' is not \({reason}\); choose another with -o\.$"):
         write_params("a: 1\n", tmp_path / target)
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):
+def test_a_folder_in_the_place_of_the_file_is_reported(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(MachineError, match="Is a directory"):
         write_params("a: 1\n", tmp_path / "out")
@@ -323,7 +323,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 
-def test_the_current_folder_as_the_file_is_told(tmp_path, monkeypatch):
+def test_the_current_folder_as_the_file_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MachineError):
         write_params("a: 1\n", Path())

@@ -50,7 +50,7 @@ def promoted(study, request_):
 # The winner
 
 
-def test_the_winner_is_the_best_complete_trial_beside_the_baseline(winner):
+def test_the_winner_is_the_best_complete_trial_including_the_baseline(winner):
     assert (winner.trial.number, winner.baseline.number) == (1, 0)
     assert winner.gain == pytest.approx(0.05)
 
@@ -63,7 +63,7 @@ def test_a_higher_value_of_a_trial_that_was_stopped_early_does_not_win(study, se
     assert choose_winner(study).trial.number == 0
 
 
-def test_a_baseline_that_wins_gains_nothing(study, search):
+def test_a_baseline_that_wins_has_no_gain(study, search):
     play(search, search.suggest(), 0.1, 0.25)
     winner = choose_winner(study)
     assert winner.trial.is_baseline
@@ -77,7 +77,7 @@ def test_without_a_baseline_that_ran_to_its_end_there_is_no_gain(study, search):
     assert (winner.trial.number, winner.baseline, winner.gain) == (1, None, None)
 
 
-def test_without_a_complete_trial_it_is_told_what_became_of_them(study, search):
+def test_without_a_complete_trial_the_states_of_all_trials_are_reported(study, search):
     diverge(search)
     fail(search, "no such file")
     fail(search, "no space left")
@@ -89,7 +89,7 @@ def test_without_a_complete_trial_it_is_told_what_became_of_them(study, search):
     )
 
 
-def test_without_any_trial_there_is_no_cause_to_tell(study):
+def test_without_any_trial_no_cause_is_reported(study):
     with pytest.raises(
         NoSuccessfulTrialError, match=r"^No trial of 's' has started yet; the command that started the study "
     ):
@@ -114,7 +114,7 @@ def interrupted(search, *, cut_off, paused=0):
         (0, 3, "3 wait at a rung"),
     ],
 )
-def test_of_an_interrupted_study_it_is_told_what_waits_and_how_to_go_on(study, search, cut_off, paused, told):
+def test_an_interrupted_study_reports_waiting_trials_and_how_to_resume(study, search, cut_off, paused, told):
     interrupted(search, cut_off=cut_off, paused=paused)
     with pytest.raises(NoSuccessfulTrialError) as caught:
         choose_winner(study)
@@ -123,7 +123,7 @@ def test_of_an_interrupted_study_it_is_told_what_waits_and_how_to_go_on(study, s
     )
 
 
-def test_trials_that_train_now_are_told_beside_those_that_wait_and_failed(study, search):
+def test_running_trials_are_reported_with_waiting_and_failed_ones(study, search):
     diverge(search)
     interrupted(search, cut_off=1)
     search.suggest()  # the one that was cut off
@@ -168,14 +168,14 @@ def test_a_search_that_learnt_something_is_promoted(study, search, paths, ends):
     assert "learnt" not in choose_winner(study).said()
 
 
-def test_values_alike_beside_a_trial_that_diverged_have_an_effect(study, search, paths):
+def test_equal_values_with_a_diverged_trial_show_an_effect(study, search, paths):
     diverge(search)
     for _ in range(2):
         play(search, search.suggest(), 0.2, 0.3)
     require_something_learnt(study, paths)
 
 
-def test_before_a_trial_ran_to_its_end_nothing_is_said_of_what_was_learnt(study, search, paths):
+def test_before_a_complete_trial_the_search_is_not_judged(study, search, paths):
     fail(search)
     require_something_learnt(study, paths)
 
@@ -216,7 +216,7 @@ def stands(*values):
     ],
     ids=["no trials", "none complete", "baseline best", "lead", "no baseline", "zeros"],
 )
-def test_before_a_verdict_a_lead_is_told_as_what_it_is(values, told):
+def test_before_a_verdict_a_lead_is_reported_as_unproven(values, told):
     assert standing(stands(*values)) == told
 
 
@@ -248,7 +248,7 @@ def judged(better, lead, *, leader=1):
         (judged(False, 0.01, leader=2), "What the runs show. Trial 2 is still chosen: its lead is above zero."),
     ],
 )
-def test_where_no_gain_was_shown_it_is_told_which_is_chosen_and_why(winner, told):
+def test_without_a_proven_gain_the_choice_and_its_reason_are_shown(winner, told):
     assert winner.said() == told
 
 
@@ -289,7 +289,7 @@ def test_the_full_run_is_deterministic_as_asked_or_else_as_its_trial(study, path
     assert request.params["deterministic"] == bool(asked)
 
 
-def test_the_same_promotion_again_goes_on_in_its_folder_and_another_one_does_not(study, paths, winner):
+def test_the_same_promotion_again_resumes_in_its_folder_and_a_different_one_does_not(study, paths, winner):
     def folder(epochs):
         return full_run_request(study, paths, winner, epochs=epochs, gpus=0, threads=1).directory
 
@@ -300,21 +300,21 @@ def test_the_same_promotion_again_goes_on_in_its_folder_and_another_one_does_not
 # What is noted of it
 
 
-def test_a_run_that_begins_is_noted_where_a_later_command_finds_it(study, promoted, request_, url, paths):
+def test_the_start_of_a_run_is_recorded_for_later_commands(study, promoted, request_, url, paths):
     study.flush(10)
     assert StoredStudy.open(url, "s", paths.root).final_run == FinalRunFacts(
         trial=1, epochs=20, directory=request_.directory, state="RUNNING", gpus=0
     )
 
 
-def test_a_run_to_the_end_is_noted_with_its_weights_and_values(study, promoted):
+def test_a_complete_run_is_recorded_with_its_weights_and_values(study, promoted):
     promoted.end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt", log="trainer.log"))
     noted = study.final_run
     assert noted.state == TrialState.COMPLETE.name
     assert (noted.metrics, noted.checkpoint, noted.log) == (METRICS, "best.pt", "trainer.log")
 
 
-def test_a_run_that_was_stopped_waits_to_go_on(study, promoted):
+def test_a_stopped_run_waits_to_be_resumed(study, promoted):
     promoted.end(EndRecord(outcome=Outcome.STOPPED))
     assert study.final_run.state == "WAITING"
     assert study.final_run.reason == ""
@@ -327,7 +327,7 @@ def test_any_other_end_is_a_failure_with_its_cause(study, promoted, outcome):
     assert (noted.state, noted.reason, noted.log) == ("FAIL", f"{outcome.value}: why", "trainer.log")
 
 
-def test_a_run_that_goes_well_after_a_failure_has_no_reason(study, promoted, request_):
+def test_a_run_that_succeeds_after_a_failure_has_no_reason(study, promoted, request_):
     promoted.end(EndRecord(outcome=Outcome.ERROR, message="no space left"))
     FinalRun(study, request_).end(EndRecord(outcome=Outcome.COMPLETED, metrics=METRICS, checkpoint="best.pt"))
     assert study.final_run.state == "COMPLETE"

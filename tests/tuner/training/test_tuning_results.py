@@ -50,7 +50,7 @@ def test_whole_numbers_of_every_version_are_read_as_in_training(tmp_path, versio
     assert isinstance(candidate.values.get("close_mosaic", 9), int)
 
 
-def test_what_failed_or_learned_nothing_is_left_out(tmp_path):
+def test_iterations_that_failed_or_learnt_nothing_are_left_out(tmp_path):
     results = of(tmp_path, lines(0.0, 0.3, float("nan"), -0.1).replace('"fitness": 0.0,', '"fitness": null,', 1))
     assert rates(results) == [0.02]
     assert [(line, said.split(":")[0]) for line, said in reasons(results)] == [
@@ -60,7 +60,7 @@ def test_what_failed_or_learned_nothing_is_left_out(tmp_path):
     ]
 
 
-def test_of_several_data_sets_the_mean_counts_and_a_failed_one_leaves_the_iteration_out(tmp_path):
+def test_the_mean_of_several_data_sets_counts_and_a_failed_one_excludes_the_iteration(tmp_path):
     several = {"data": ["one", "two"]}
     results = of(tmp_path, lines(0.3, **several) + lines(0.4, **several, failed=["two"]))
     assert rates(results) == [0.01]
@@ -69,7 +69,7 @@ def test_of_several_data_sets_the_mean_counts_and_a_failed_one_leaves_the_iterat
 
 
 @pytest.mark.parametrize("cut", [1, 40, 300])
-def test_a_last_line_that_is_cut_off_is_left_out(tmp_path, cut):
+def test_a_truncated_last_line_is_left_out(tmp_path, cut):
     results = of(tmp_path, lines(0.3) + lines(0.4)[:cut])
     assert rates(results) == [0.01]
     assert reasons(results) == [(2, "cut off: the tuning was stopped, or is still running")]
@@ -81,7 +81,7 @@ def test_a_last_row_without_its_end_may_lack_digits_and_is_left_out(tmp_path):
     assert reasons(results) == [(3, "cut off: the tuning was stopped, or is still running")]
 
 
-def test_a_character_that_is_cut_off_harms_no_other_line(tmp_path):
+def test_a_truncated_character_affects_no_other_line(tmp_path):
     assert rates(of(tmp_path, lines(0.3).encode() + b'{"iteration": "\xe2\x9c')) == [0.01]
 
 
@@ -128,7 +128,7 @@ def test_a_file_without_a_usable_iteration_is_refused(tmp_path, name, text, said
         of(tmp_path, text, name)
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+def test_an_unreadable_file_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         read_tuning_results(tmp_path / "gone.csv")
     (tmp_path / "tune.ndjson").mkdir()

@@ -19,7 +19,7 @@ def written(tmp_path, text, name):
     return tmp_path / name
 
 
-def test_what_was_written_is_read_back_as_the_same_configurations(tmp_path, quick):
+def test_written_configurations_are_read_back_the_same(tmp_path, quick):
     text = "".join(tune_results_line(f, {**TUNED["8.4.0"], "lr0": f}) for f in (0.001, 0.006, 0.011, 0.9))
     source = read_configurations(written(tmp_path, text, "tune_results.ndjson")).source
     starts = warm_start(quick, [source])
@@ -73,13 +73,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         read_configurations(tmp_path)
 
 
-def test_a_name_with_the_extension_of_a_file_is_no_study():
+def test_a_name_with_a_file_extension_is_not_a_study():
     assert is_file_name("runs/tune/tune_results.NDJSON")
     assert is_file_name("warm_start.yml")
     assert not is_file_name("quick-sample-mamba-yolo-n")
     assert not is_file_name("v1.2")
 
 
-def test_a_file_that_cannot_be_written_is_a_problem_of_the_machine(tmp_path):
+def test_an_unwritable_file_is_a_problem_of_the_machine(tmp_path):
     with pytest.raises(MachineError, match="choose another with -o"):
         write_warm_start("", tmp_path / "none" / "warm_start.yaml")

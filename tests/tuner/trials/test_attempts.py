@@ -46,17 +46,17 @@ def test_an_epoch_trained_between_two_failures_starts_the_count_again():
     assert end == DONE
 
 
-def test_epochs_that_are_told_again_are_no_progress():
+def test_repeated_epochs_are_not_progress():
     end, _ = played([epoch(1), epoch(2), LOST], [LOST], [epoch(1), epoch(2), LOST])
     assert end == LOST
 
 
-def test_only_an_epoch_that_no_attempt_has_trained_is_news():
+def test_only_an_epoch_that_no_attempt_has_trained_is_passed_on():
     attempts = Attempts()
     assert [attempts.note_epoch(number) for number in (1, 2, 1, 2, 3)] == [True, True, False, False, True]
 
 
-def test_attempts_that_another_driver_noted_count():
+def test_attempts_under_another_driver_count():
     lost = FailedAttempt(failure=Failure.INFRASTRUCTURE, epoch=4, cause="killed")
     attempts = Attempts(failed=[lost] * MAX_RETRIES[Failure.INFRASTRUCTURE], reached=3)
     assert attempts.reached == 4

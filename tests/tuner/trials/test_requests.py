@@ -57,7 +57,7 @@ def test_the_parameters_of_a_request_are_its_own():
     assert request.devices == ()
 
 
-def test_runs_of_a_study_train_on_what_the_study_is_about(spec):
+def test_runs_of_a_study_have_its_data_and_model(spec):
     inputs = Inputs.of_study(spec)
     assert (inputs.data, inputs.model) == (spec.data_source, spec.model_source)
     assert (inputs.data_sha256, inputs.model_sha256) == (spec.data_sha256, spec.model_sha256)
@@ -70,7 +70,7 @@ def test_the_trials_of_a_search_share_as_many_decoded_images_as_its_terms_say(st
     assert requested().image_cache_bytes == 0
 
 
-def test_other_runs_train_on_what_was_prepared():
+def test_other_runs_have_the_prepared_data_and_model():
     prepared = PreparedRecord(
         data="/d.yaml",
         data_sha256="1" * 64,

@@ -30,7 +30,7 @@ BUG = EndRecord(outcome=Outcome.ERROR, message="no such file")
         (EndRecord(outcome=Outcome.DIVERGED, message="NaN"), False),
     ],
 )
-def test_a_command_is_said_to_help_only_against_what_may_pass(end, helps):
+def test_a_command_to_resume_is_proposed_only_for_temporary_problems(end, helps):
     said = what_helps(end, "The same command")
     assert ("The same command resumes it" in said) == helps
     assert ("would fail again with the same error" in said) != helps
@@ -57,7 +57,7 @@ def setbacks(text):
     ],
     ids=lambda value: getattr(value, "outcome", ""),
 )
-def test_every_end_is_no_failure_or_of_one_kind(end, failure):
+def test_every_end_is_either_no_failure_or_of_one_kind(end, failure):
     assert failure_of(end) == failure
 
 
@@ -90,10 +90,10 @@ def test_a_trial_is_tried_again_as_often_as_the_table_says(failure):
         ("i0 b0", False),
     ],
 )
-def test_an_epoch_between_two_setbacks_is_a_new_beginning_and_another_setback_is_not(history, goes_on):
+def test_an_epoch_between_two_failures_restarts_the_count_and_another_failure_does_not(history, goes_on):
     assert is_retried(setbacks(history)) == goes_on
 
 
-def test_causes_that_differ_in_numbers_are_alike():
+def test_causes_that_differ_only_in_numbers_are_the_same():
     assert normalised_cause("error: batch 12, 0x7f3a2b at 3.5") == normalised_cause("error: batch 7, 0xdead at 10.25")
     assert normalised_cause("error: no such file") != normalised_cause("error: no space left")

@@ -141,7 +141,7 @@ BROKEN = "print('broken', file=__import__('sys').stderr); raise SystemExit(3)"
         (f"{sys.executable} -c \"print('Epoch 1/9'); input(); input()\"", "one line of JSON, but got 'Epoch 1/9'"),
     ],
 )
-def test_a_trainer_that_does_not_work_is_told_in_a_line_with_exit_code_5(tune, trainer, said):
+def test_a_broken_trainer_is_reported_in_one_line_with_exit_code_5(tune, trainer, said):
     code, out, err = tune("data", "check", "sample:16", "--trainer", trainer)
     assert (code, out) == (5, "")
     assert len(err.splitlines()) == 1
@@ -167,7 +167,7 @@ def test_a_trainer_that_does_not_work_is_told_in_a_line_with_exit_code_5(tune, t
         ([], 2, "DATA"),
     ],
 )
-def test_wrong_input_is_told_before_anything_is_looked_at(dirty, tune, arguments, code, said):
+def test_wrong_input_is_reported_before_anything_is_checked(dirty, tune, arguments, code, said):
     found, out, err = tune("data", "check", *(argument.replace("@", str(dirty.root)) for argument in arguments))
     assert found == code
     assert said in err
@@ -232,7 +232,7 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def test_a_page_runs_nothing_that_a_data_set_says_and_fetches_nothing():
+def test_a_page_runs_no_text_of_a_data_set_and_fetches_nothing():
     tags = Tags()
     tags.feed(data_check_page(evil()))
     names = {name for name, _ in tags.found}
@@ -242,11 +242,11 @@ def test_a_page_runs_nothing_that_a_data_set_says_and_fetches_nothing():
     assert sources == ["data:image/jpeg;base64,AAAA"]
 
 
-def test_a_terminal_is_ordered_about_by_no_name_of_a_data_set():
+def test_no_name_in_a_data_set_controls_the_terminal():
     assert "\x1b" not in "\n".join(data_check_lines(evil(), places=3))
 
 
-def test_of_many_classes_the_most_and_the_least_frequent_are_shown():
+def test_the_most_and_the_least_frequent_of_many_classes_are_shown():
     classes = tuple(
         ClassFacts(name=f"class{n}", images={"train": n, "val": 0}, boxes={"train": n, "val": 0}) for n in range(100)
     )

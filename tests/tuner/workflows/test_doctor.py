@@ -86,7 +86,7 @@ def test_no_tune_on_the_path_is_a_problem_with_its_remedy(tmp_path):
 
 
 @pytest.mark.usefixtures("no_trainer")
-def test_a_tune_that_is_no_text_is_another_program(on_path, tmp_path):
+def test_a_tune_that_is_not_text_is_another_program(on_path, tmp_path):
     script(on_path / "tune", "").write_bytes(b"\x7fELF\xff\xfe\x00")
     (problem,) = examine(tmp_path, NONE).problems
     assert "is another program" in problem
@@ -96,7 +96,7 @@ def test_a_tune_that_is_no_text_is_another_program(on_path, tmp_path):
 
 
 @pytest.mark.usefixtures("no_trainer", "ours")
-def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
+def test_a_missing_folder_is_no_problem_and_is_not_created(tmp_path):
     findings = examine(tmp_path / "a" / "b", NONE)
     assert findings.problems == ()
     assert findings.facts["studies in"].startswith(f"{tmp_path / 'a' / 'b'} (")
@@ -105,7 +105,7 @@ def test_a_folder_that_is_not_there_yet_is_no_problem_and_is_not_made(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 @pytest.mark.usefixtures("no_trainer", "ours")
-def test_a_folder_that_cannot_be_written_is_a_problem_with_its_remedy(tmp_path):
+def test_an_unwritable_folder_is_a_problem_with_its_remedy(tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     (problem,) = examine(locked / "studies", NONE).problems
@@ -140,13 +140,13 @@ def saying(tmp_path, *lines, code=0):
     return [str(path)]
 
 
-def test_a_trainer_that_breaks_down_is_a_problem_with_its_last_words(ours, tmp_path):
+def test_a_trainer_that_crashes_is_a_problem_with_its_last_output(ours, tmp_path):
     broken = saying(tmp_path, "echo Traceback >&2", "echo 'ImportError: no torch' >&2", code=1)
     said = "the trainer does not start: the trainer ended with exit code 1: ImportError: no torch"
     assert examine(tmp_path, broken).problems == (said,)
 
 
-def test_a_trainer_that_says_nothing_is_a_problem(ours, tmp_path):
+def test_a_trainer_without_output_is_a_problem(ours, tmp_path):
     (problem,) = examine(tmp_path, saying(tmp_path)).problems
     assert problem == "the trainer does not start: the trainer ended with exit code 0"
 
@@ -163,7 +163,7 @@ def test_a_trainer_that_does_not_describe_itself_is_a_problem(ours, tmp_path):
     assert problem.startswith("This needs a trainer that answers 'environment' requests, but ")
 
 
-def test_what_the_trainer_says_is_among_the_facts_and_problems(ours, tmp_path):
+def test_the_answer_of_the_trainer_is_in_the_facts_and_problems(ours, tmp_path):
     report = EnvironmentRecord(
         versions={"torch": "2.14.1", "ultralytics": "8.4.0"},
         cuda="13.0",
@@ -209,7 +209,7 @@ def test_the_tested_version_of_ultralytics_is_no_problem(monkeypatch):
 
 # github.com/ultralytics/ultralytics/issues/18027
 @pytest.mark.parametrize("version", ["8.3.41", "8.3.42", "8.3.45", "8.3.46"])
-def test_a_version_of_ultralytics_that_carried_a_miner_is_to_be_removed(monkeypatch, version):
+def test_a_version_of_ultralytics_with_a_miner_must_be_removed(monkeypatch, version):
     monkeypatch.setattr(environment, "version", lambda package: version)
     (problem,) = environment.version_notes()
     assert problem == (
@@ -228,7 +228,7 @@ def test_any_other_version_of_ultralytics_is_untested(monkeypatch, version):
 # The verb
 
 
-def test_the_whole_examination_as_json(tmp_path):
+def test_the_json_output_has_all_facts_and_problems(tmp_path):
     foreign = script(tmp_path / "bin" / "tune", RAYS)
     done = subprocess.run(
         [sys.executable, "-m", "tuner", "doctor", "--json", "--home", "studies"],

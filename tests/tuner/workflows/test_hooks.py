@@ -135,7 +135,7 @@ def test_the_weights_of_another_trial_are_not_the_winners(tmp_path, said, study,
         (RuntimeError("odd"), "failed", 1, "internal error: RuntimeError: odd"),
     ],
 )
-def test_a_run_that_does_not_get_done_is_reported_and_its_error_stays(tmp_path, said, error, outcome, code, message):
+def test_an_unfinished_run_is_reported_and_its_error_stays(tmp_path, said, error, outcome, code, message):
     with pytest.raises(type(error)):
         ended(Hooks(on_end=f"env > {tmp_path}/out"), said, error)
     found = variables_in(tmp_path / "out")

@@ -54,7 +54,7 @@ def test_with_little_room_each_trial_gets_fewer_loaders_and_says_so(found):
     assert [line.partition(" processes")[0] for line in told] == ["each trial loads data with 4 instead of 8"]
 
 
-def test_with_the_shared_memory_of_a_container_nothing_starts(found):
+def test_nothing_starts_with_the_default_shared_memory_of_a_container(found):
     with pytest.raises(MachineError, match="but 64 MiB are free; give a container more"):
         found(free_gib=1 / 16)
 
@@ -66,7 +66,7 @@ def test_trials_on_a_cpu_have_no_loaders_and_other_machines_are_not_looked_at(fo
     assert found(slots, free_gib=1 / 16, address=address) == (slots, [])
 
 
-def test_a_busy_gpu_is_told(found, tmp_path, monkeypatch):
+def test_a_busy_gpu_is_reported(found, tmp_path, monkeypatch):
     place = fake_nvidia_smi.install(tmp_path, {"GPU-a": ()}, "0, GPU-a, 40000, 81559, 90, NVIDIA H100")
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -117,7 +117,7 @@ def test_the_option_decides_and_a_cluster_needs_it(sharing):
     assert sharing(address="auto")[0] == 0
 
 
-def test_copies_of_the_images_in_each_trial_are_warned_of_if_they_do_not_fit(sharing):
+def test_a_warning_says_that_copies_of_the_images_in_each_trial_do_not_fit(sharing):
     bound, told = sharing(cache="ram")
     assert bound == 32
     assert told[0].startswith(

@@ -34,7 +34,7 @@ def test_a_webhook_needs_no_package(url):
         "://s3cret",
     ],
 )
-def test_what_is_no_url_is_refused_without_showing_it(url):
+def test_text_that_is_not_a_url_is_refused_without_showing_it(url):
     with pytest.raises(UsageError, match="--notify must be a URL") as refused:
         checked_url(url)
     assert "s3" not in str(refused.value)
@@ -64,7 +64,7 @@ def test_apprise_delivers_title_and_text(server):  # noqa: F811
 
 @needs_apprise
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_service_that_refuses_is_told_without_its_url(server, caplog):  # noqa: F811
+def test_a_service_that_refuses_is_reported_without_its_url(server, caplog):  # noqa: F811
     delivery = Delivery(f"json://127.0.0.1:{server.server_port}/broken/s3cret", MESSAGE, 20)
     assert delivery.problem_by(time.monotonic() + 20) == "apprise could not deliver it"
     assert "s3cret" not in caplog.text

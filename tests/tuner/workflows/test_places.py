@@ -53,7 +53,7 @@ def prepared(spec, **facts):
     return PreparedRecord(**{**known, **facts})
 
 
-def test_a_study_whose_places_are_others_now_trains_where_they_are_and_refuses_other_content(
+def test_a_study_with_moved_files_trains_in_their_new_places_and_refuses_different_content(
     url, spec, space, paths, terms
 ):
     with driven(url, spec, paths) as study:
@@ -85,14 +85,14 @@ def test_content_counts_and_place_does_not(spec, facts, told):
     assert content_changes(spec, prepared(spec, **facts), data="/d", model="/m") == told
 
 
-def test_content_that_has_changed_in_its_place_is_told_as_such(spec):
+def test_content_that_changed_in_its_place_is_reported(spec):
     changed = prepared(spec, data_sha256="1" * 64)
     assert content_changes(spec, changed, data=spec.data, model=spec.model) == [
         "content of the data set /old/data.yaml (sha256 000000000000 -> 111111111111)"
     ]
 
 
-def test_no_trial_fails_for_a_file_that_is_gone(study, space, paths, terms, file):
+def test_no_trial_fails_because_of_a_missing_file(study, space, paths, terms, file):
     search = Search(study, space, paths, terms)
     (paths.root / "data.yaml").touch()
     for outcome in (Outcome.BAD_DATA, Outcome.ERROR):
@@ -109,7 +109,7 @@ def test_no_trial_fails_for_a_file_that_is_gone(study, space, paths, terms, file
     assert search.suggest().trial == 0
 
 
-def test_no_configuration_is_judged_by_a_file_that_is_gone_while_it_is_compared(study, space, paths, terms, file):
+def test_no_configuration_is_judged_by_a_file_that_is_missing_during_the_comparison(study, space, paths, terms, file):
     (paths.root / "data.yaml").touch()
     search = Search(study, space, paths, terms)
     play(search, search.suggest(), 0.1, 0.25)
@@ -131,7 +131,7 @@ def test_with_all_files_in_place_a_failure_is_the_trials(study, space, paths, te
     assert study.trials()[request.trial].state == TrialState.FAIL
 
 
-def test_what_lies_in_the_studys_folder_is_found_in_its_new_place(url, spec, space, paths, terms, tmp_path):
+def test_files_in_the_studys_folder_are_found_in_its_new_place(url, spec, space, paths, terms, tmp_path):
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         play(search, search.suggest(), 0.1, 0.25)

@@ -37,7 +37,7 @@ def test_the_strengths_are_the_presets_of_the_shipped_spaces():
         assert found[name]["imgsz"] == 640
 
 
-def test_of_a_space_the_default_and_what_is_drawn_from_it_are_looked_at():
+def test_the_default_and_drawn_configurations_of_a_space_are_shown():
     space = space_of("full")
     settings = settings_of(space, imgsz=None, seed=0)
     assert names_of(settings) == ["weak", "medium", "strong", "default", *SEARCHED]
@@ -56,7 +56,7 @@ def test_nothing_is_drawn_from_a_space_that_searches_no_augmentation():
 
 
 @pytest.mark.parametrize("imgsz", [None, 320])
-def test_all_sheets_have_the_size_that_is_asked_for_or_the_space_has(imgsz):
+def test_all_sheets_have_the_size_of_the_option_or_of_the_space(imgsz):
     sizes = {setting.params["imgsz"] for setting in settings_of(space_of("quick"), imgsz=imgsz, seed=0)}
     assert sizes == {imgsz or 96}
 
@@ -80,12 +80,12 @@ def test_the_command_writes_the_sheets_and_says_what_comes_next(tmp_path):
     assert follows.endswith("tune run --space medium_aug --data sample:8 --imgsz 64 --dry-run")
 
 
-def test_a_trainer_that_dies_is_told_with_its_exit_code(tmp_path):
+def test_a_trainer_that_dies_is_reported_with_its_exit_code(tmp_path):
     with pytest.raises(MachineError, match="cannot draw the sheets: the trainer ended with exit code 1"):
         draw(PreviewOptions(space=None, data="sample", directory=tmp_path), ["/bin/false"])
 
 
-def test_a_trainer_that_draws_nothing_is_told_in_a_line_with_exit_code_5(tmp_path):
+def test_a_trainer_that_draws_nothing_is_reported_in_one_line_with_exit_code_5(tmp_path):
     trainer = f"{sys.executable} {SCRIPTED_TRAINER}"
     done = tune_preview("--data", "sample:8", "--trainer", trainer, cwd=tmp_path, cache=tmp_path / "cache")
     assert (done.returncode, done.stdout) == (5, "")
@@ -106,7 +106,7 @@ def test_a_trainer_that_draws_nothing_is_told_in_a_line_with_exit_code_5(tmp_pat
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_input_is_told_in_a_line_with_its_exit_code(tmp_path, options, code, said):
+def test_wrong_input_is_reported_in_one_line_with_its_exit_code(tmp_path, options, code, said):
     (tmp_path / "file").write_text("mine")
     done = tune_preview(*options, cwd=tmp_path, cache=tmp_path / "cache")
     assert done.returncode == code, done.stderr

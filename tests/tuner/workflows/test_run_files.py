@@ -28,7 +28,7 @@ def fail(error, study, paths, said):
         raise error
 
 
-def test_a_card_that_cannot_be_made_is_one_warning(study, winner, paths, said):
+def test_a_card_that_cannot_be_made_costs_one_warning(study, winner, paths, said):
     study.record_final_run(
         FinalRunFacts(trial=1, epochs=20, directory="/d", state="COMPLETE", checkpoint=str(paths.root / "best.pt"))
     )
@@ -37,14 +37,14 @@ def test_a_card_that_cannot_be_made_is_one_warning(study, winner, paths, said):
     assert warning.startswith("warning: the winner's card could not be made: The weights '")
 
 
-def test_a_report_that_cannot_be_written_is_one_warning(study, winner, paths, said):
+def test_a_report_that_cannot_be_written_costs_one_warning(study, winner, paths, said):
     (paths.report / "in-its-place").mkdir(parents=True)
     assert write_report(study, paths, said.append) == ""
     (warning,) = said
     assert warning.startswith("warning: the report could not be written: The output file must be writable")
 
 
-def test_a_report_that_cannot_be_made_is_one_warning(study, winner, paths, said, monkeypatch):
+def test_a_report_that_cannot_be_made_costs_one_warning(study, winner, paths, said, monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("odd\nbug")
 

@@ -213,7 +213,7 @@ def test_every_form_of_a_time_limit_is_accepted(time_limit):
         ({"partition": "a\nb"}, r"--partition must be a value without control characters, but got 'a\\nb'"),
     ],
 )
-def test_what_sbatch_would_refuse_is_refused_before(wrong, said):
+def test_options_that_sbatch_would_refuse_are_refused_before_the_script_is_written(wrong, said):
     with pytest.raises(UsageError, match=said):
         Job(**{"name": "s", **wrong})
 

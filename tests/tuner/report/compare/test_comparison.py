@@ -81,7 +81,7 @@ def test_data_that_was_moved_can_be_compared(make_study):
     assert comparison.comparable
 
 
-def test_units_lengths_and_states_that_differ_are_said(pair):
+def test_different_units_lengths_and_states_are_reported(pair):
     one, other = pair
     on_gpu = replace(other, cost=replace(other.cost, unit="GPU-hours"), epochs=30, state="running")
     cautions = " ".join(comparison_of([one, on_gpu]).cautions)

@@ -35,7 +35,7 @@ def shown(snapshot, width, height=40, *, color=None, ascii_only=False):
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def test_the_view_of_a_terminal_of_80_columns():
+def test_a_terminal_of_80_columns_shows_every_section():
     assert shown(SNAPSHOT, 80) == [
         "trial 1 pauses after epoch 3",
         "trial 2 pruned: early stop",
@@ -63,7 +63,7 @@ def test_a_wide_terminal_shows_loss_memory_and_device_too():
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120, 250])
 @pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 6, 8, 10, 12, 50])
-def test_no_line_is_wrapped_and_a_line_of_the_terminal_stays_free(width, height):
+def test_no_line_is_wrapped_and_one_line_of_the_terminal_stays_free(width, height):
     lines = shown(SNAPSHOT, width, height)
     assert len(lines) <= max(height - 1, 1)
     assert all(len(line) <= width for line in lines)
@@ -95,7 +95,7 @@ def test_runs_that_do_not_fit_are_counted():
     assert len(lines) == 11
 
 
-def test_of_thousands_of_events_the_last_ones_that_fit_are_shown():
+def test_the_last_events_that_fit_are_shown_even_of_thousands():
     events = tuple(f"event {number}" for number in range(5000))
     assert shown(Snapshot(events=events, elapsed_s=0.0), 80, 6) == [
         *("event 4996", "event 4997", "event 4998", "event 4999"),
@@ -108,18 +108,18 @@ def test_a_phase_that_has_not_ended_never_shows_100_percent():
     assert [line.split()[-2] for line in shown(Snapshot(phases=phases), 80)] == ["99", "100"]
 
 
-def test_without_colours_a_bar_can_still_be_read(monkeypatch):
+def test_a_bar_is_readable_without_colours(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     line = shown(SNAPSHOT, 80, color="standard")[6]
     assert "\x1b[3" not in line
     assert ("━" * 5 + "─" * 7) in line.replace("\x1b[0m", "").replace("\x1b[2m", "")
 
 
-def test_a_terminal_without_lines_gets_ascii():
+def test_a_terminal_without_line_characters_gets_ascii():
     assert "search         #####-------  38 %" in shown(SNAPSHOT, 80, ascii_only=True)[6]
 
 
-def test_what_is_prepared_is_all_that_is_shown_before_the_first_phase():
+def test_only_the_preparation_is_shown_before_the_first_phase():
     assert shown(Snapshot(notice="starting Ray ... 3 s", elapsed_s=4.0), 80) == [
         "starting Ray ... 3 s",
         "0:00:04 so far",

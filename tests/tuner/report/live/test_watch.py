@@ -111,7 +111,7 @@ def test_a_driver_elsewhere_appears_to_be_dead_without_heartbeats(url, study):
     assert driver.problem() == "process 7 on far appears to be dead: no heartbeat for 31 s"
 
 
-def test_a_driver_on_this_machine_that_lives_is_never_called_dead(url, study):
+def test_a_live_driver_on_this_machine_is_never_called_dead(url, study):
     clock = Clock()
     driver = HeartbeatWatch(url, "s", clock.monotonic)
     driver.look()
@@ -126,7 +126,7 @@ def test_watching_a_study_that_nobody_drives_ends_at_once(study, url, paths):
     assert console.file.getvalue() == "s: finished; no trial is complete yet\n"
 
 
-def test_a_driver_that_was_killed_is_told_and_the_record_is_not_changed(study, search, url, paths):
+def test_a_killed_driver_is_reported_and_the_record_is_not_changed(study, search, url, paths):
     play(search, search.suggest(), 0.5, 0.25)
     study.flush(10.0)
     dead = subprocess.Popen([sys.executable, "-c", ""])

@@ -67,7 +67,7 @@ def texts(page):
     return [cell for item in items for row in getattr(item, "rows", ()) for cell in row]
 
 
-def test_of_a_minimised_study_the_trial_with_the_lowest_value_is_shown(opened, database):
+def test_a_minimised_study_shows_the_trial_with_the_lowest_value(opened, database):
     best = optuna.load_study(storage=database, study_name="least").best_trial
 
     page = foreign_page(opened("least"))
@@ -87,7 +87,7 @@ def test_the_best_value_over_time_falls_in_a_minimised_study(opened):
     assert all(best == sorted(best, reverse=True) for best in lines)
 
 
-def test_of_a_maximised_study_the_highest_value_is_shown_under_its_name(opened):
+def test_a_maximised_study_shows_the_highest_value_under_its_name(opened):
     assert foreign_page(opened("most")).headline == "Trial 1 has the highest accuracy: 0.9."
 
 

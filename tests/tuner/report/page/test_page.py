@@ -96,7 +96,7 @@ def test_every_chart_is_drawn_without_a_request_or_an_error_at_any_width(written
         assert witness.errors == []
 
 
-def test_print_shows_all_charts_whole_and_opens_what_is_folded(written):
+def test_print_shows_all_charts_whole_and_opens_folded_sections(written):
     with opened_page(dark=True) as (shown, witness):
         shown.goto(written.as_uri())
         shown.wait_for_function(ALL_DRAWN)
@@ -121,7 +121,7 @@ def test_the_page_forbids_itself_what_it_does_not_need(written):
     assert "unsafe-eval" not in policy
 
 
-def test_every_chart_can_be_an_image_of_its_own(page, tmp_path):
+def test_every_chart_can_be_exported_as_an_image(page, tmp_path):
     write_images(page, tmp_path / "images")
 
     images = {path.stem: path.read_bytes() for path in (tmp_path / "images").iterdir()}
@@ -140,7 +140,7 @@ def test_every_chart_is_valid_vega_lite(page):
         altair.Chart.from_dict({**charts[0].draw(PAGE), "width": [1]}, validate=True)
 
 
-def test_images_have_no_colours_of_the_page(page):
+def test_images_do_not_take_the_colours_of_the_page(page):
     for chart in page.charts():
         assert "var(--" not in str(chart.draw(IMAGE))
 

@@ -183,7 +183,7 @@ def test_the_band_of_the_estimate_is_its_epochs_at_the_measured_pace(finished):
     assert record.estimate == pytest.approx([end * pace for end in estimate.trained])
 
 
-def test_costs_are_those_of_the_trials_the_runs_and_the_final_run(finished, spans):
+def test_costs_are_those_of_the_trials_the_reevaluation_and_the_final_run(finished, spans):
     record, trials, runs = costs_of(finished, spans), finished.trials(), reevaluated(finished).runs
     phases = {phase.phase: phase for phase in record.phases}
 
@@ -235,7 +235,7 @@ def span(trial, slot, began_s, ended_s, ending="completed", **more):
     return Span(phase="search", trial=trial, seed=0, slot=slot, began_s=began_s, ended_s=ended_s, ending=ending, **more)
 
 
-def test_what_the_driver_stopped_was_paused_if_the_trial_trained_again_and_retries_are_marked():
+def test_a_stopped_trial_that_trained_again_was_paused_and_retries_are_marked():
     record = slots_of([
         span(1, 0, 0.0, 10.0, "decided"), span(2, 0, 10.0, 20.0, "lost"), span(1, 0, 20.0, 30.0),
         span(2, 0, 30.0, 50.0, "decided"), span(3, 1, 0.0, 25.0, "out_of_memory"),
@@ -250,7 +250,7 @@ def test_what_the_driver_stopped_was_paused_if_the_trial_trained_again_and_retri
     assert phase.busy == 0.75
 
 
-def test_a_slot_is_not_idle_where_a_later_phase_has_no_work_for_it():
+def test_a_slot_is_not_idle_if_a_later_phase_has_no_work_for_it():
     later = dataclasses.replace(span(1, 0, 10.0, 90.0), phase="final run")
     assert dict(slots_of([span(1, 0, 0.0, 10.0), span(2, 1, 0.0, 10.0), later]).busy) == {0: 1.0, 1: 1.0}
 

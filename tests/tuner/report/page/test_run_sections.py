@@ -174,13 +174,13 @@ def test_the_recorded_command_is_quoted_for_a_shell(study, paths):
     assert command.content == "tune run --space 'my space.yaml' --study s"
 
 
-def test_a_command_that_was_not_recorded_is_rebuilt_from_the_spec_and_said_to_be(study, paths):
+def test_an_unrecorded_command_is_rebuilt_from_the_spec_and_marked_as_such(study, paths):
     *_, section = run_sections(study, paths)
     assert section.items[0].content == "tune run --space small --data sample --model mamba-yolo-n --study s"
     assert section.note.startswith("The command was not recorded")
 
 
-def test_of_a_study_whose_folder_is_gone_the_record_is_shown(study, paths, final_run):
+def test_a_study_without_its_folder_shows_its_record(study, paths, final_run):
     gone = StudyPaths(paths.root.parent / "gone")
     shutil.rmtree(final_run)
     titles = [section.title for section in run_sections(study, gone)]

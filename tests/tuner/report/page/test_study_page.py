@@ -56,7 +56,7 @@ def test_every_curve_is_that_of_its_trial_with_winner_and_default_marked(searche
     assert rows(curves_chart(record), "epoch", "trial")
 
 
-def test_of_too_many_trials_a_sample_is_drawn_with_the_best_and_the_page_says_so(finished, finished_paths, monkeypatch):
+def test_the_page_draws_a_sample_of_too_many_trials_with_the_best_and_says_so(finished, finished_paths, monkeypatch):
     trials, subject = finished.trials(), subject_of(finished)
     assert (drawn_trials(subject, trials), sample_note(trials, trials)) == (trials, "")
     monkeypatch.setattr("tuner.report.page.records.subject.MOST_DRAWN", 4)
@@ -110,7 +110,7 @@ def test_text_from_a_study_is_escaped(searched, paths):
     assert escape("</pre><script>alert(1)</script>") in page
 
 
-def test_the_page_says_what_the_search_took(searched, paths):
+def test_the_page_shows_the_cost_of_the_search(searched, paths):
     page = study_page(searched, paths)
 
     assert page.lead == "mamba-yolo-n on sample. 3 trials, 0.01 slot-hours: 0.01 in the search."

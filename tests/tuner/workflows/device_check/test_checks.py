@@ -89,7 +89,7 @@ def test_a_check_that_crashes_ends_only_itself(trainer, begun, tmp_path):
     assert begun == [("scan-accuracy", "cpu"), ("memory", "cpu")]
 
 
-def test_a_check_that_hangs_is_ended_after_its_time(trainer, begun, tmp_path, monkeypatch):
+def test_a_check_that_hangs_is_ended_after_its_time_limit(trainer, begun, tmp_path, monkeypatch):
     monkeypatch.setitem(checks._LIMITS_S, checks.DeviceCheck.SCAN_ACCURACY, 3)
     (tmp_path / "faults" / "check-scan-accuracy-hang").touch()
     hung, memory = made(trainer, begun)
@@ -201,7 +201,7 @@ def test_a_run_must_end_soon_after_a_rank_was_killed_and_be_retried(after_s, ret
     assert result.tables[0].rows[0]["epochs"] == 3
 
 
-def test_a_trainer_without_ranks_does_not_pass_for_one_with_them(trainer):
+def test_a_trainer_without_ranks_does_not_pass_the_check_of_ranks(trainer):
     result = faults.check_ranks(trainer, timeout_s=60)
     assert (result.status, result.problems) == (
         Status.UNFINISHED,
@@ -209,7 +209,7 @@ def test_a_trainer_without_ranks_does_not_pass_for_one_with_them(trainer):
     )
 
 
-def test_a_training_that_does_not_end_is_given_up_after_its_time(trainer):
+def test_training_that_does_not_end_is_abandoned_after_its_time_limit(trainer):
     began_s = time.monotonic()
     result = faults.check_resume((*trainer, "--epoch-seconds", "30"), "cpu", timeout_s=2)
     assert (result.status, result.problems) == (Status.UNFINISHED, ("resume on cpu: it did not end in time",))
@@ -287,7 +287,7 @@ def test_an_unknown_check_is_refused_with_the_known_ones():
     assert checks.named([]) == checks.NAMES
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_any_check(trainer, tmp_path):
+def test_an_unwritable_folder_is_refused_before_any_check(trainer, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="choose another with --out"):
         a_session(trainer, tmp_path / "file")
@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_check(trainer, tm
 # A search
 
 
-def test_a_search_goes_on_after_one_of_its_trainers_was_killed(trainer, tmp_path):
+def test_a_search_continues_after_one_of_its_trainers_was_killed(trainer, tmp_path):
     result = checks.search.check(trainer, "cpu", is_small=True, timeout_s=120)
     assert result.status == Status.PASSED, result
     (row,) = result.tables[0].rows
