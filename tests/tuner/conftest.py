@@ -1,4 +1,4 @@
-"""A small space, and studies over it in real databases."""
+"""Provide a small space, and studies of it in real databases."""
 
 import contextlib
 import shutil
@@ -48,7 +48,7 @@ def spec(space):
 
 
 def study_spec(space):
-    """The spec of a study of this space."""
+    """Return the spec of a study of this space."""
     settings = space.settings
     return StudySpec(
         space_name=space.name,
@@ -75,7 +75,7 @@ def study_spec(space):
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
-    """An SQLite file with Optuna's tables: making them takes longer than most tests."""
+    """Create an SQLite file with Optuna's tables, once: this takes longer than most tests."""
     path = tmp_path_factory.mktemp("empty") / "study.db"
     open_storage(f"sqlite:///{path}").engine.dispose()
     return path
@@ -89,21 +89,21 @@ def url(paths, empty_database):
 
 @contextlib.contextmanager
 def driven(url, spec, paths, name="s", on_event=lambda line: None):
-    """A study that this process drives for the time of the block."""
+    """Drive a study in this process for the duration of the block."""
     with study_lease(url, name) as lease, driven_study(lease, spec, paths.journal, on_event) as study:
         yield study
 
 
 @pytest.fixture
 def study(url, spec, paths):
-    """A study that this process drives."""
+    """Yield a study that this process drives."""
     with driven(url, spec, paths) as study:
         yield study
 
 
 @contextlib.contextmanager
 def locked(url):
-    """A database that takes nothing for the time of the block."""
+    """Lock a database against writes for the duration of the block."""
     connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     try:
@@ -114,7 +114,7 @@ def locked(url):
 
 
 def stored(url, name="s"):
-    """The study's trials as the database has them, for a program that knows nothing of tune."""
+    """Return the study's trials in the database as plain Optuna sees them."""
     with existing_storage(url) as storage:
         return optuna.load_study(storage=storage, study_name=name).get_trials()
 
@@ -131,14 +131,14 @@ def search(study, space, paths, terms):
 
 @pytest.fixture
 def winner(study, search):
-    """Trial 1, with 0.30 against the 0.25 of the default configuration."""
+    """Choose trial 1 as the winner, with 0.30; the default configuration has 0.25."""
     play(search, search.suggest(), 0.1, 0.25)
     play(search, search.suggest(), 0.1, 0.3)
     return choose_winner(study)
 
 
 def epoch(number, value=None, *, box=1.0, seconds=2.0):
-    """The record of an epoch, validated when it has a value."""
+    """Return the record of an epoch. It is validated if it has a value."""
     return EpochRecord(
         epoch=number,
         losses={"box": box},
@@ -152,7 +152,7 @@ def epoch(number, value=None, *, box=1.0, seconds=2.0):
 
 
 def play(search, request, at_rung, at_end, *, epoch_s=2.0):
-    """Train a trial to its end or until it is told to stop. Returns the decision that ended it."""
+    """Train a trial to its end or until it has to stop. Return the decision that ended it."""
     search.report(request.trial, StartedRecord(pid=1, device="CPU"))
     for number in range(1, 10):
         value = {3: at_rung, 9: at_end}.get(number)
@@ -164,7 +164,7 @@ def play(search, request, at_rung, at_end, *, epoch_s=2.0):
 
 @pytest.fixture
 def make_study(tmp_path, spec, space, terms, empty_database):
-    """Make studies of two complete trials, each in a home of its own; return the folder of each."""
+    """Return a function that creates a study of two complete trials in its own home, and returns its folder."""
 
     def make(home, *, name="s", best=0.3, settings=None, storage=None, **changes):
         paths = StudyPaths.of(tmp_path / home, name)

@@ -1,4 +1,4 @@
-"""When an epoch shows that a run has diverged."""
+"""Detect from an epoch that a run has diverged."""
 
 import math
 

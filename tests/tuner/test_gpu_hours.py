@@ -1,4 +1,4 @@
-"""One definition of GPU-hours: wherever training time is summed, a share of a GPU counts as this share."""
+"""Use one definition of GPU-hours: in every sum of training time, a share of a GPU counts as this share."""
 
 import dataclasses
 
@@ -31,13 +31,13 @@ SECONDS = 2 * 9 * EPOCH_S
 
 @pytest.fixture
 def halves(terms):
-    """Terms of trials that share each GPU with one other."""
+    """Return the terms of trials that share each GPU with one other."""
     return dataclasses.replace(terms, gpus_per_trial=1, gpu_share=0.5)
 
 
 @pytest.fixture
 def shared(study, space, paths, halves):
-    """Two complete trials of half an hour each, on half a GPU each."""
+    """Return a study of two complete trials of half an hour each, on half a GPU each."""
     estimate = EstimateFacts(trials=2, slots=2, trained=(18.0, 18.0), wall=(9.0, 9.0))
     study.record_profiling(ProfilingFacts(estimate=estimate))
     search = Search(study, space, paths, halves)
@@ -71,7 +71,7 @@ def test_a_trial_that_resumes_on_another_share_has_the_mean_of_both(study, space
     assert study.trial(number).facts.gpu_share == 0.5
     search = Search(study, space, paths, terms)
     assert search.suggest().trial == number
-    for each in (1, 2, 3, 4):  # the first two come again from the record of the trainer
+    for each in (1, 2, 3, 4):  # the trainer sends the first two again
         search.report(number, epoch(each, seconds=10.0))
     search.requeue(number)
     assert study.trial(number).facts.gpu_seconds == pytest.approx(2 * 5 + 2 * 10)

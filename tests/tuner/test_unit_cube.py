@@ -1,10 +1,10 @@
-"""The cube that a search moves in."""
+"""Use the unit cube of a search."""
 
 import numpy as np
 
 from tuner.unit_cube import Cube, Dimension
 
-# an optimizer of three, a momentum that only the second has, a batch size of two, a range
+# one of three optimizers, a momentum that only the second has, one of two batch sizes, a range
 CUBE = Cube((Dimension(choices=3), Dimension(when=((0, frozenset({1})),)), Dimension(choices=2), Dimension()))
 
 

@@ -1,4 +1,4 @@
-"""What the tuner does with a store: number attempts, fetch files, remove runs."""
+"""Check what the tuner does with a store: number attempts, fetch files, remove runs."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def push(place, tmp_path):
-    """Pushes a run as a trainer does, by its files."""
+    """Return a function that pushes a run as a trainer does, by its files."""
 
     def make(attempt, *, place=place, ended=True, **files):
         folder = tmp_path / f"attempt-{attempt}"

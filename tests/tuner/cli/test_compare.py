@@ -9,7 +9,7 @@ from tuner.cli.main import main
 
 @pytest.fixture
 def tune(tmp_path, monkeypatch, capsys):
-    """The command in this very process, in a folder with two studies."""
+    """Return a function that runs the command in this process, in a folder with two studies."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):

@@ -1,4 +1,4 @@
-"""Completion in a shell: the values that exist, without a database being opened."""
+"""Complete commands in a shell with existing values, without opening a database."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from tuner.space import SAMPLERS, SHIPPED_SPACES, STRATEGIES
 
 
 def asked(line: str) -> dict[str, str]:
-    """The environment in which bash asks for the last word of a line."""
+    """Return the environment in which bash asks for the last word of a line."""
     return {"_TUNE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
 
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def completed(folder, monkeypatch, capsys):
-    """Ask the command, in this process."""
+    """Ask the command in this process."""
 
     def ask(line: str, **environment: str) -> list[str]:
         monkeypatch.chdir(folder)

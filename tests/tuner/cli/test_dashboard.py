@@ -1,4 +1,4 @@
-"""`tune dashboard`: what it refuses, and what it says before it serves."""
+"""`tune dashboard`: refused arguments, and the lines that it prints before it serves."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""`tune db`: what it finds, what it copies, what it upgrades, and what it refuses."""
+"""`tune db`: checks, copies, upgrades and refusals."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from tuner.storage.lease import study_lease
 from tuner.storage.urls import sqlite_url
 
 OLD_VERSIONS = {"2.10.1": "v2.6.0.a", "3.1.1": "v3.0.0.d"}
-"""The version of the tables that each Optuna made."""
+"""Version of the tables that each release of Optuna creates."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def file(paths):
 
 
 def tune_db(*arguments):
-    """Returns the exit code, and what was said: on standard output, then by the error."""
+    """Run `tune db`. Return the exit code, and standard output followed by the error."""
     done = CliRunner().invoke(app, ["db", *map(str, arguments)], env={"TUNE_STORAGE": None})
     if done.exception is None or isinstance(done.exception, SystemExit):
         return done.exit_code, done.stdout
@@ -77,10 +77,10 @@ def test_a_database_must_be_named(verb):
 
 
 def test_an_index_that_misses_a_row_is_a_problem(file, url):
-    """Nothing that reads or writes trials would notice."""
+    """Readers and writers of trials would not notice the damage."""
     sound(file)
     end = page_of(file, "ix_studies_study_name")[1]
-    damage(file, end - 1, b"t")  # where 's' stood
+    damage(file, end - 1, b"t")  # position of 's'
     code, said = tune_db("check", "--storage", url)
     assert code == 8
     assert "row 1 missing from index ix_studies_study_name" in said
@@ -152,7 +152,7 @@ def test_a_copy_opens_and_holds_the_same(file, url, tmp_path):
 
 
 def test_a_copy_is_made_while_a_driver_writes(file, url, tmp_path):
-    """Each is the database as it was at one moment: trials follow each other without a gap, the last may run."""
+    """Check that each copy is the database at one moment: trials have no gap, and the last may be running."""
     fill(url, trials=1)
     enough = threading.Event()
     writer = threading.Thread(target=write_trials, args=(url, enough))
@@ -268,7 +268,7 @@ def test_nothing_is_upgraded_or_copied_without_need(file, url):
 
 
 def make_older(url):
-    """As if Optuna 3.1 had made it: 3.2 added nothing but an index."""
+    """Make a database as Optuna 3.1 did: 3.2 added only an index."""
     with plain_engine(url) as engine, engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
 

@@ -1,4 +1,4 @@
-"""`tune diagnose`, as one types it."""
+"""`tune diagnose` on the command line."""
 
 import json
 import shutil

@@ -14,7 +14,7 @@ SCRIPTED = (sys.executable, str(SCRIPTED_TRAINER))
 
 @pytest.fixture
 def doctor(tmp_path, monkeypatch, capfd):
-    """Runs `tune doctor` in a folder of its own: exit code, standard output, standard error."""
+    """Return a function that runs `tune doctor` in its own folder: exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
     tune = tmp_path / "bin" / "tune"
     tune.parent.mkdir()

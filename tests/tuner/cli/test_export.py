@@ -1,4 +1,4 @@
-"""What `tune export` prints about the winner's card."""
+"""Check what `tune export` prints about the winner's card."""
 
 import json
 
@@ -12,7 +12,7 @@ from tuner.training.card import make_card
 
 @pytest.fixture
 def carded(study, winner, paths, scripted_command):
-    """A study in its database whose final run has a card."""
+    """Store a study whose final run has a card. Return the card."""
     weights = paths.final_run(1, 20) / "weights" / "best.pt"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"weights")
@@ -25,7 +25,7 @@ def carded(study, winner, paths, scripted_command):
 
 def exported(paths, monkeypatch, *more):
     monkeypatch.chdir(paths.root.parent)
-    monkeypatch.setattr("tuner.workflows.places.in_place", lambda spec: True)  # the spec names no real files
+    monkeypatch.setattr("tuner.workflows.places.in_place", lambda spec: True)  # the files in the spec do not exist
     done = CliRunner().invoke(app, ["export", "s", "--home", str(paths.root.parent), *more])
     assert done.exit_code == 0, done.output
     return done

@@ -1,4 +1,4 @@
-"""`tune import-results`: what is taken, changed and left out is said; the file works as a warm start."""
+"""`tune import-results`: it reports used, changed and skipped values, and its file works as a warm start."""
 
 import re
 
@@ -21,7 +21,7 @@ baseline: {optimizer: SGD, lr0: 0.01, batch: 16}
 
 @pytest.fixture
 def tune(tmp_path, monkeypatch, capsys):
-    """The command in this very process, in a folder with a space and tuning results."""
+    """Return a function that runs the command in this process, in a folder with a space and tuning results."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.yaml").write_text(SPACE)
     values = TUNED["8.4.0"]

@@ -1,4 +1,4 @@
-"""What a study records of the command line."""
+"""Check the command line that a study records."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`tune slurm-script`: what is checked before a script is written, and what the script does not contain."""
+"""`tune slurm-script`: checks before a script is written, and secrets that it does not contain."""
 
 import logging
 import sys

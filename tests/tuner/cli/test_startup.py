@@ -1,4 +1,4 @@
-"""What a command line imports: help is there at once, whatever a search needs."""
+"""Check what a command imports: help appears at once, even if a search needs slow packages."""
 
 from pathlib import Path
 

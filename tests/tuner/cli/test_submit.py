@@ -1,4 +1,4 @@
-"""`tune submit`, as far as it goes without a cluster: what is checked before anything is sent, and what is sent."""
+"""`tune submit` without a cluster: the checks before a submission is sent, and its content."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tuner.study_queue import client
 
 @pytest.fixture
 def sent(monkeypatch, tmp_path):
-    """The submissions that reach the client of the queue, which is replaced: a cluster takes seconds."""
+    """Replace the client of the queue, because a cluster takes seconds. Return the submissions that reach it."""
     received = []
 
     class Queue:

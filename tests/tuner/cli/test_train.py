@@ -1,4 +1,4 @@
-"""`tune train`: one configuration in full, by a scripted trainer and by the real one."""
+"""`tune train`: one full run, by a scripted trainer and by the real one."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SCRIPTED = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.02"
 
 @pytest.fixture
 def tune(tmp_path, monkeypatch, capfd):
-    """Runs `tune train` in a folder of its own: exit code, standard output, standard error."""
+    """Return a function that runs `tune train` in its own folder: exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, trainer: str = SCRIPTED) -> tuple[int, str, str]:
@@ -354,7 +354,7 @@ def test_a_measured_batch_is_kept_when_the_run_resumes(tune, tmp_path):
 
 
 def test_the_smallest_of_several_gpus_limits_a_measured_batch_and_is_named(tune):
-    """The first one, on which it is measured, has 80 GiB; an image of 640 pixels takes two."""
+    """Measure on the first GPU, which has 80 GiB; an image of 640 pixels takes two."""
     trainer = f"{SCRIPTED} --gpus 1 --small-gpus 1 --gib {640**2 / 2}"
     code, out, _ = tune("--gpus", 2, "--epochs", 1, "--batch", "auto", trainer=trainer)
     assert code == 0

@@ -1,4 +1,4 @@
-"""Wrong input: one clear line, the documented exit code, no traceback, and nothing made."""
+"""Wrong input: one clear line, the documented exit code, no traceback, and no new files."""
 
 import logging
 import shlex
@@ -28,7 +28,7 @@ NO_DATA = ["A data set is required, but none is given; add --data my/dataset.yam
 
 @pytest.fixture
 def tune(folder, monkeypatch, capsys):
-    """The command in this very process: starting another takes longer than most wrong commands."""
+    """Return a function that runs the command in this process: another one would take longer to start."""
 
     def run(*arguments, env=None):
         monkeypatch.chdir(folder)
@@ -208,7 +208,7 @@ def test_a_scan_that_does_not_run_here_is_reported_before_the_search(folder, tun
 
 
 ADVISING = f"{sys.executable} {SCRIPTED_TRAINER} --advice advised --prepare-fails enough"
-"""A trainer that advises a model, and ends the run where it is to be prepared."""
+"""Command of a trainer that proposes a model, and ends the run when it should prepare it."""
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ ADVISING = f"{sys.executable} {SCRIPTED_TRAINER} --advice advised --prepare-fail
 def test_without_a_model_the_data_check_chooses_one_says_so_and_the_study_is_named_after_it(
     folder, tune, arguments, said, study
 ):
-    for _ in range(2):  # the same command goes on: it names the same study
+    for _ in range(2):  # the same command names the same study
         done = tune("run", *arguments, "--trainer", ADVISING, "--plain")
         assert done.returncode == 5
         first, second = done.stdout.splitlines()[:2]

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison, on which seeds, and which plans are refused."""
+"""Plans of comparisons: candidates, seeds, and refused plans."""
 
 import pytest
 

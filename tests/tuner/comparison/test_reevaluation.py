@@ -1,4 +1,4 @@
-"""The best of a search against the default configuration, on seeds that the search has not used."""
+"""Compare the best of a search with the default configuration, on seeds that the search has not used."""
 
 import json
 import math
@@ -20,25 +20,25 @@ from tuner.training.final_run import choose_winner
 from tuner.trials.workload import Decision
 
 NOISE = {1: 0.01, 2: -0.02, 3: 0.005, 4: 0.0, 5: -0.01, 6: 0.015}
-"""What a seed adds to the value of whatever is trained with it."""
+"""Effect of a seed on the metric of every run with it."""
 
 
 def searched(search, *values):
-    """As many trials run to their end with these values, the default configuration first."""
+    """Run trials to their end with these values, the default configuration first."""
     for value in values:
         play(search, search.suggest(), 0.1, value)
 
 
 @pytest.fixture
 def reevaluation(study, search, paths, terms):
-    """Three candidates, of which trial 3 was the best; at most 14 runs."""
+    """Return a re-evaluation of three candidates with at most 14 runs. Trial 3 was the best."""
     searched(search, 0.3, 0.35, 0.33, 0.4)
     plan = plan_for(study, 14)
     return Reevaluation(study, plan, paths, terms, slots=4)
 
 
 def train(reevaluation, request, value):
-    """A run to its end, or until it is told to stop."""
+    """Train a run to its end, or until it has to stop."""
     number = reevaluation.number_of(request)
     reevaluation.report(number, StartedRecord(pid=1, device="CPU"))
     for at in range(1, 10):
@@ -54,7 +54,7 @@ def true_value(request, gains):
 
 
 def carry_out(reevaluation, gains):
-    """To its end, one run after the other; returns who trained on which seed, in order."""
+    """Carry out all runs, one after the other. Return trial and seed of each, in order."""
     trained = []
     while (request := reevaluation.suggest()) is not None:
         trained.append((request.trial, request.seed))
@@ -62,7 +62,7 @@ def carry_out(reevaluation, gains):
     return trained
 
 
-# Who takes part
+# Candidates
 
 
 def test_the_best_three_and_the_baseline_meet_on_seeds_that_the_search_has_not_used(study, search):
@@ -172,7 +172,7 @@ def test_runs_that_train_ahead_stop_once_the_verdict_is_reached(study, search, p
     later = [request for request in (reevaluation.suggest() for _ in range(9)) if request is not None]
     assert [(r.trial, r.seed) for r in later] == [(trial, seed) for seed in (4, 5, 6, 7) for trial in (0, 1)]
     for request in later[:2]:
-        train(reevaluation, request, 0.3 - request.trial * 0.1)  # no longer worth going on
+        train(reevaluation, request, 0.3 - request.trial * 0.1)  # no longer worth continuing
     assert reevaluation.finished
     assert len(reevaluation.live) == 6
     for number in reevaluation.live:
@@ -209,7 +209,7 @@ def test_a_run_that_diverges_ends_at_that_report(reevaluation, record):
     assert reevaluation.known.runs[0].reason.startswith("diverged: ")
 
 
-# What machines do
+# Lost machines
 
 
 def test_a_run_whose_machine_is_lost_is_asked_for_again(reevaluation):
@@ -285,7 +285,7 @@ def test_no_weights_stay_after_the_verdict(reevaluation, paths):
     assert not weights.exists()
 
 
-# What is remembered
+# What the database keeps
 
 
 def test_another_driver_continues_and_trains_nothing_again(url, spec, space, paths, terms):
@@ -310,11 +310,11 @@ def test_another_driver_continues_and_trains_nothing_again(url, spec, space, pat
 
 
 UNEVEN = {(t, seed): 0.32 + 0.02 * seed if t else 0.3 for t in (0, 1, 2, 3) for seed in (1, 2, 3)}
-"""Runs on three seeds that an earlier version, which did not look for uneven noise, called better."""
+"""Runs on three seeds that an earlier version called better, because it did not check for uneven noise."""
 
 
 def stored_by_an_earlier_version(study, *, decided):
-    """Uneven runs of trials 3, 1 and 2 as an earlier version left them, before or after its verdict."""
+    """Store uneven runs of trials 3, 1 and 2 as an earlier version did, before or after its verdict."""
     plan = plan_for(study, 14)
     runs = tuple(EndedRun(trial=trial, seed=seed, value=value) for (trial, seed), value in UNEVEN.items())
     known = Reevaluated(plan=plan, runs=runs)

@@ -1,4 +1,4 @@
-"""The sequential test alone: standard errors and critical values, by hand and by fresh simulations."""
+"""The sequential test itself: standard errors and critical values, by hand and by new simulations."""
 
 import math
 
@@ -12,12 +12,12 @@ CRITICAL = {
     (1, 3): (3.289495179440285,),
     (3, 7): (5.4215350598688525, 4.4006658647150765, 3.5442889564733346, 2.9756567358011026, 2.610988505541968),
 }
-"""By candidates and seeds, as the verdicts of docs/verdicts.md were reached with."""
+"""Critical values of the verdicts in docs/verdicts.md, by candidates and seeds."""
 CRITICAL_UNEVEN = {
     (1, 3): (9.088265517303439,),
     (3, 7): (9.606357806297789, 8.258962393587774, 6.9783559700636, 5.785244101906552, 4.929308542692371),
 }
-"""The same for uneven noise."""
+"""Critical values for uneven noise."""
 SHAPES = [(1, 5), (3, 3), (3, 7)]
 """Candidates and seeds."""
 
@@ -52,7 +52,7 @@ def test_critical_values_never_change(candidates, max_seeds, uneven, expected):
 
 @pytest.mark.parametrize(("baseline", "factor"), [([0.50, 0.51, 0.52], 4.35), ([0.51, 0.51, 0.51], 0.0)])
 def test_noise_is_uneven_if_the_variance_of_one_candidate_is_19_times_that_of_the_baseline(baseline, factor):
-    spread = np.array([-0.01, 0.0, 0.01])  # F(2, 2) is above 19 in 5 %, which is a ratio of deviations of 4.36
+    spread = np.array([-0.01, 0.0, 0.01])  # F(2, 2) is above 19 in 5 % of cases: a ratio of deviations of 4.36
     assert not sample(baseline, list(0.51 + factor * spread)).is_uneven
     assert sample(baseline, list(0.51 + (factor + 0.02) * spread)).is_uneven
 

@@ -1,4 +1,4 @@
-"""Whether the winner is better than the baseline: false claims, true ones, the runs that they take, and failures."""
+"""Verdicts on the winner and the baseline: false and true claims, the runs that they take, and failures."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ NAN = math.nan
 
 
 def comparison(candidates: int = 3, *, max_runs: int = 20, seeds: int = 12) -> ComparisonPlan:
-    """Baseline 0 against 1, 2, ... on seeds 101, 102, ..."""
+    """Return a plan that compares baseline 0 with 1, 2, ... on seeds 101, 102, ..."""
     return ComparisonPlan(
         baseline=0,
         candidates=tuple(range(1, candidates + 1)),
@@ -26,12 +26,12 @@ def comparison(candidates: int = 3, *, max_runs: int = 20, seeds: int = 12) -> C
 
 
 def evidence(*rows: list[float]) -> dict[tuple[int, int], float]:
-    """Metrics of the baseline, then of each candidate, on seeds 101, 102, ..."""
+    """Return the metrics of the baseline, then of each candidate, on seeds 101, 102, ..."""
     return {(trial, 101 + i): metric for trial, row in enumerate(rows) for i, metric in enumerate(row)}
 
 
 def played(about: ComparisonPlan, metric: Callable[[Run], float]) -> tuple[Verdict, dict[tuple[int, int], float]]:
-    """The verdict when every run that is asked for has ended, and those runs."""
+    """Carry out every requested run. Return the verdict and the runs."""
     seen: dict[tuple[int, int], float] = {}
     while asked := next_runs(about, seen):
         seen |= {run: metric(run) for run in asked}
@@ -40,12 +40,12 @@ def played(about: ComparisonPlan, metric: Callable[[Run], float]) -> tuple[Verdi
 
 
 def after_a_search(metrics: np.ndarray, *, max_runs: int = 20) -> ComparisonPlan:
-    """The best three of what the search saw on seed 0, row 0 being the baseline."""
+    """Return the best three by the search's values on seed 0. Row 0 is the baseline."""
     ranking = [int(row) for row in np.argsort(-metrics[:, 0])]
     return plan(ranking, baseline=0, search_seed=0, max_runs=max_runs)
 
 
-# By hand
+# Cases by hand
 
 
 def test_one_candidate_and_one_look_is_the_paired_t_test_at_four_fifths_of_alpha():
@@ -104,7 +104,7 @@ def test_metrics_that_do_not_depend_on_the_seed_are_compared_exactly():
 
 
 STEADY = [0.50, 0.502, 0.501]
-"""Metrics of a baseline that hardly varies between seeds."""
+"""Metrics of a baseline that barely varies between seeds."""
 
 
 def test_candidates_that_vary_more_than_the_baseline_need_a_larger_lead_and_the_statement_says_so():
@@ -129,7 +129,7 @@ def test_a_baseline_that_varies_more_than_the_candidates_needs_no_larger_lead():
     assert "vary more" not in found.statement
 
 
-# Which runs
+# Requested runs
 
 
 def test_configurations_run_seed_by_seed_with_the_baseline_first():
@@ -246,7 +246,7 @@ NOISES: Mapping[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray
 
 @pytest.mark.parametrize("noise", NOISES)
 def test_when_nothing_is_better_at_most_one_search_in_twenty_claims_so(noise):
-    """The best three of 60 equal configurations, the seeds' effects shared; and the intervals hold the truth, 0."""
+    """Compare the best three of 60 equal configurations that share seed effects. The intervals contain 0."""
     rng = np.random.default_rng(8)
     searches, claims, missed, flattered = 600, 0, 0, 0
     for _ in range(searches):
@@ -261,7 +261,7 @@ def test_when_nothing_is_better_at_most_one_search_in_twenty_claims_so(noise):
 
 @pytest.mark.parametrize("max_runs", [12, 20])
 def test_bad_runs_of_the_candidates_alone_make_no_more_claims(max_runs):
-    """Exponential shortfalls below a ceiling, in which Student's t claims twice as often as it should."""
+    """Use exponential shortfalls below a ceiling, for which Student's t claims a gain twice as often as it should."""
     rng = np.random.default_rng(8)
     searches, claims = 600, 0
     for _ in range(searches):

@@ -1,4 +1,4 @@
-"""Every message of the contract, and what refuses to be one."""
+"""Every message of the contract, and lines that are refused."""
 
 import math
 import subprocess

@@ -1,4 +1,4 @@
-"""What was estimate is held against what came."""
+"""Compare the estimated cost with the actual one."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ from tuner.training.final_run import FinalRun, choose_winner, full_run_request
 
 @pytest.fixture
 def searched(study, search):
-    """Two trials of nine epochs of two seconds each, in 20 seconds."""
+    """Return a study of two trials of nine epochs of two seconds each, in 20 seconds."""
     play(search, search.suggest(), 0.1, 0.25)
     play(search, search.suggest(), 0.1, 0.3)
     search.pass_time(20.0)

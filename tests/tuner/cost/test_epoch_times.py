@@ -1,4 +1,4 @@
-"""The time of an epoch is kept from a dry run to the run that follows."""
+"""Store the time of an epoch from a dry run for the next run."""
 
 import json
 

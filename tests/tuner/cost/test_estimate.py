@@ -1,4 +1,4 @@
-"""What a search will cost, as simulated before it begins."""
+"""Estimate the cost of a search by simulation before it begins."""
 
 import dataclasses
 
@@ -81,12 +81,12 @@ def test_each_strategy_is_estimated_by_its_own_decisions(strategy):
 
 
 def test_the_comparison_is_estimated_from_its_first_look_to_its_bound(estimate):
-    assert estimate.comparison_runs == Range(6, 6)  # of so short a search
+    assert estimate.comparison_runs == Range(6, 6)  # of such a short search
     assert estimate_cost(space(reevaluation_runs=16), slots=4).comparison_runs == Range(12, 16)
     assert estimate_cost(space(reevaluation_runs=0), slots=4).comparison_runs.high == 0
 
 
-# The words
+# The text
 
 
 def test_a_timed_epoch_makes_hours_of_epochs(estimate):

@@ -1,4 +1,4 @@
-"""What is told in mid-search of the time to go, held against what came: on simulated searches that it has not seen."""
+"""Compare the remaining time shown in mid-search with the actual one, on new simulated searches."""
 
 import dataclasses
 from statistics import fmean
@@ -16,11 +16,11 @@ from tuner.space import SHIPPED_SPACES, UnitCube, load_space
 
 EPOCH_S = 7.0
 SPREAD = 0.15
-"""Of the time of an epoch between configurations."""
+"""Spread of the time of an epoch between configurations."""
 
 
 class Watched(SimulatedSearch):
-    """Notes, after each epoch, how far every trial has come and how many have ended."""
+    """Records after each epoch how far every trial is and how many have ended."""
 
     def __init__(self, table, *arguments, **options):
         super().__init__(table, *arguments, **options)
@@ -57,7 +57,7 @@ class Watched(SimulatedSearch):
 
 
 def searched(space, slots, seed):
-    """A search to its end: when its epochs were over, and where it stood then."""
+    """Simulate a whole search. Return when each epoch ended, and the state of the search then."""
     settings = space.settings
     rng = np.random.default_rng(seed)
     table = made_up_curves(UnitCube(space).cube, settings.epochs, 3 * settings.trials, rng)
@@ -77,7 +77,7 @@ def forecast_of(space, slots):
 
 
 def errors(space, slots, share, seeds):
-    """How far off the time to go was at that share of each search, as parts of what came; and by the trials ended."""
+    """Return the relative errors of the remaining time at that share of each search; also those by ended trials."""
     forecast = forecast_of(space, slots)
     ours, by_ended = [], []
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""Studies that nobody trained, and the table of their curves."""
+"""Provide invented studies, and the table of their curves."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def space():
 
 
 def about(spec, space):
-    """What a study of this space says of itself."""
+    """Return the spec of a study of this space."""
     settings = space.settings
     return dataclasses.replace(
         spec,
@@ -54,7 +54,7 @@ def about(spec, space):
 
 
 class FakeStudy:
-    """What a reader finds of a study: trials that nobody trained, and the records that a trainer left of them."""
+    """Study as a reader finds it: invented trials, and the records that a trainer left."""
 
     def __init__(self, name, spec, space, paths):
         self.final_run = None
@@ -68,7 +68,7 @@ class FakeStudy:
         return tuple(self._trials)
 
     def trial(self, values=CURVE, state=TrialState.COMPLETE, reason="", *, box=LOSSES, dfl=0.5, leaves_records=True):
-        """One more: metric (none where not validated) and losses by epoch. The first is the default configuration."""
+        """Add a trial: metric (None if not validated) and losses by epoch. The first is the default configuration."""
         number, cube = len(self._trials), UnitCube(self._space)
         anywhere = cube.sampled(np.random.default_rng([self.spec.seed, number]).random(len(cube.labels)))
         sampled = anywhere if number else self._space.baseline_sampled()
@@ -107,7 +107,7 @@ class FakeStudy:
 
 @pytest.fixture
 def make(tmp_path, spec):
-    """Makes a study without trials."""
+    """Return a function that creates a study without trials."""
 
     def study_of(space, name="s", **more):
         described = dataclasses.replace(about(spec, space), **more)
@@ -128,7 +128,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def written(study, file):
-    """The file, once it is called."""
+    """Return a function that writes the file and returns its path."""
 
     def write():
         write_curves(file, [study.recorded])

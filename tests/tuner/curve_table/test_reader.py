@@ -1,4 +1,4 @@
-"""The table of learning curves: what a simulation reads in it."""
+"""Read a table of learning curves for a simulation."""
 
 import contextlib
 import math
@@ -139,7 +139,7 @@ def test_a_file_without_a_complete_run_is_refused(study, written):
 
 
 def altered(file, *, metadata=None, without=(), **columns):
-    """Put something else into the file."""
+    """Change the content of the file."""
     table = pq.read_table(file)
     for name, value in columns.items():
         table = table.set_column(table.column_names.index(name), name, pa.array([value] * table.num_rows))

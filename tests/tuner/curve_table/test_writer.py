@@ -1,4 +1,4 @@
-"""The table of learning curves: what is written of a study."""
+"""Write the table of learning curves of a study."""
 
 import dataclasses
 import shutil
@@ -20,7 +20,7 @@ from tuner.space import find_space, load_space, parse_space
 from tuner.study import StudyPaths
 from tuner.trials.requests import TrialTerms
 
-# What is written
+# Content of the table
 
 
 def test_there_is_a_row_for_each_epoch_of_each_trial(study, written):
@@ -212,7 +212,7 @@ def tune(*arguments):
 
 @pytest.fixture
 def home(tmp_path, spec, space, empty_database, monkeypatch):
-    """The studies a and b, searched as they are in real life."""
+    """Create the studies a and b with real searches."""
     monkeypatch.chdir(tmp_path)
     terms = TrialTerms(threads=1, gpus_per_trial=0, validate_every_epoch=True)
     spec = dataclasses.replace(

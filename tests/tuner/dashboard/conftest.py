@@ -1,4 +1,4 @@
-"""A study with trials in every state, and the dashboard over its home, as a WSGI application and as a server."""
+"""Provide a study with trials in every state, and its dashboard as a WSGI application and as a server."""
 
 import io
 import json
@@ -20,7 +20,7 @@ PNG = bytes.fromhex(
 
 
 def fill(study, space, paths, terms):
-    """Trials 0 and 1 complete, 2 stopped, 3 paused, 4 in training; the final run of trial 1 with its files."""
+    """Add trials: 0 and 1 complete, 2 stopped, 3 paused, 4 in training; add the final run of trial 1 with files."""
     search = Search(study, space, paths, terms)
     for at_rung, at_end in ((0.1, 0.25), (0.2, 0.3), (0.05, 0.1)):
         request = search.suggest()
@@ -46,13 +46,13 @@ def fill(study, space, paths, terms):
 
 @pytest.fixture
 def filled(study, space, paths, terms):
-    """A study that this process drives."""
+    """Yield a study that this process drives."""
     return fill(study, space, paths, terms)
 
 
 @pytest.fixture
 def left(url, spec, space, paths, terms):
-    """The same study after its driver has gone."""
+    """Return the same study without its driver."""
     with driven(url, spec, paths) as study:
         return fill(study, space, paths, terms)
 

@@ -1,4 +1,4 @@
-"""Who gets an answer, and what is never done."""
+"""Access to the dashboard, and requests that it never carries out."""
 
 import base64
 import json
@@ -85,7 +85,7 @@ def test_requests_that_would_change_a_study_never_reach_the_application(catalogu
 
 
 def test_every_route_that_changes_something_is_tested(catalogue):
-    """A newer dashboard may have more."""
+    """Compare with the installed dashboard: a newer one may have more routes."""
     from optuna_dashboard import wsgi
 
     from tuner.dashboard.view_storage import ViewStorage

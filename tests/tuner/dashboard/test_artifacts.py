@@ -1,4 +1,4 @@
-"""Files of a study can be opened in the dashboard, and no file outside its folder."""
+"""Open the files of a study in the dashboard, and no file outside its folder."""
 
 import pytest
 

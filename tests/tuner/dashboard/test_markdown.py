@@ -1,4 +1,4 @@
-"""Text of unknown origin is shown as it is."""
+"""Show text of unknown origin literally."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What users write below the generated text is kept in the database, and nothing else."""
+"""Store only what users write below the generated text."""
 
 import pytest
 

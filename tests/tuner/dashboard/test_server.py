@@ -22,7 +22,7 @@ TIMEOUT_S = 60
 
 @contextlib.contextmanager
 def running(home, *arguments, **environment):
-    """The process of `tune dashboard` and the URL that it prints."""
+    """Run `tune dashboard`. Yield its process and the URL that it prints."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

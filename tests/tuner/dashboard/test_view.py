@@ -1,4 +1,4 @@
-"""The dashboard shows what the study records, as it is now, and never changes it."""
+"""Show the current record of the study in the dashboard, and never change it."""
 
 import json
 import re
@@ -140,7 +140,7 @@ def test_changes_of_the_study_appear_in_the_dashboard(app, catalogue, study, fil
 
 @pytest.fixture
 def readings(monkeypatch):
-    """The studies that are read from their databases, in order."""
+    """Return a list of the studies that are read from their databases, in order."""
     found, read = [], catalogue_module.read_facts
 
     def counted(study, paths):
@@ -204,7 +204,7 @@ def test_a_dashboard_that_reads_never_writes_to_the_database(app, catalogue, lef
 def test_reading_a_study_does_not_delay_its_driver(app, catalogue, study, filled, paths):
     detail(app, catalogue)
     connection = sqlite3.connect(paths.database, timeout=0)
-    connection.execute("BEGIN EXCLUSIVE")  # fails if a reader has left its transaction open in the old journal
+    connection.execute("BEGIN EXCLUSIVE")  # fails if a reader has left a transaction open in the old journal
     connection.execute("ROLLBACK")
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     assert busy == 0, "a reader that keeps its transaction keeps the log from being emptied"

@@ -1,4 +1,4 @@
-"""Histories made by hand."""
+"""Provide histories made by hand."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tuner.decisions.history import History
 
 @pytest.fixture
 def history():
-    """Makes a history of 27 epochs: trial i has shown curves[i], a mapping by epoch, and has statuses[i]."""
+    """Return a function that makes histories of 27 epochs: trial i has curves[i], by epoch, and statuses[i]."""
 
     def made(*curves, statuses=(), points=None, dimensions=1):
         seen = History(epochs=27, dimensions=dimensions)

@@ -1,4 +1,4 @@
-"""Asynchronous successive halving, stopping variant: who goes on at a rung."""
+"""Asynchronous successive halving, stopping variant: which trials continue at a rung."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ ASHA = Asha(rungs=Rungs(epochs=(3, 9), reduction_factor=3), has_baseline=False)
 
 
 def history(*curves):
-    """Trial i has shown curves[i], by epoch."""
+    """Make a history in which trial i has curves[i], by epoch."""
     seen = History(epochs=27, dimensions=1)
     for curve in curves:
         number = seen.begin(np.array([0.5]))
@@ -29,9 +29,9 @@ def test_a_rung_with_fewer_values_than_the_factor_stops_no_trial():
 
 
 @pytest.mark.parametrize(
-    ("values", "goes_on"),
+    ("values", "continues"),
     [
-        # the last one has just arrived; the best third, rounded down, goes on
+        # the last one has just arrived; the best third, rounded down, continues
         ((0.1, 0.2, 0.3), True),
         ((0.1, 0.3, 0.2), False),
         ((0.1, 0.2, 0.3, 0.4, 0.35), False),  # one place of five
@@ -39,8 +39,8 @@ def test_a_rung_with_fewer_values_than_the_factor_stops_no_trial():
         ((0.5, 0.1, 0.2, 0.4, 0.3, 0.35), False),
     ],
 )
-def test_the_best_third_of_arrived_trials_continues(values, goes_on):
-    assert isinstance(ASHA.verdict(at(*values), len(values) - 1, 3), GoOn if goes_on else Stop)
+def test_the_best_third_of_arrived_trials_continues(values, continues):
+    assert isinstance(ASHA.verdict(at(*values), len(values) - 1, 3), GoOn if continues else Stop)
 
 
 def test_equal_values_stop_no_trial():

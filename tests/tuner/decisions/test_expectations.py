@@ -13,7 +13,7 @@ P, C, LOST = Status.PAUSED, Status.COMPLETE, Status.LOST
 
 
 def searched(early, final=None, losses=None, *, complete=0):
-    """A history of trials at epoch 3; the first ones are complete. Losses are those at epochs 1 and 3."""
+    """Make a history of trials at epoch 3. The first ones are complete. Losses are those at epochs 1 and 3."""
     history = History(epochs=EPOCHS, dimensions=1)
     for number, value in enumerate(early):
         history.begin(np.array([0.5]))
@@ -73,9 +73,9 @@ def test_equal_values_have_equal_expectations(history):
 
 
 def trusting(early, falls, later):
-    """How far the expectations of trials at epoch 3 follow their metric and the fall of their loss; one is complete.
+    """Measure how far expectations at epoch 3 follow the metric and the fall of the loss. One trial is complete.
 
-    Its metric and its fall are in the middle, so it says nothing but where metrics end.
+    Its metric and its fall are in the middle, so it only shows where metrics end.
     """
     middle = (float(np.median(early)), float(np.median(falls)))
     losses = [(10.0, 10.0 * np.exp(-fall)) for fall in (middle[1], *falls)]
@@ -108,7 +108,7 @@ def test_a_metric_that_falls_after_the_rung_counts_in_full():
 
 
 def test_a_metric_that_can_be_negative_counts_in_full():
-    """As a loss with its sign turned round, whose ratios mean nothing."""
+    """Use a metric such as a negated loss, whose ratios mean nothing."""
     assert trusting(METRICS - 2.0, FALLS, -0.1)[0] > 0.99
     assert trusting(METRICS - 0.5, FALLS, 100.0)[0] > 0.99
 
@@ -154,7 +154,7 @@ def test_a_promoted_trial_that_disappoints_falls_behind_those_that_wait():
     early = [0.9, 0.85, 0.8, 0.75, *np.linspace(0.1, 0.7, 12)]
     final = [0.2, 0.8, 0.7, 0.6]
     seen = expectations(searched(early, final, complete=4), RUNGS).mean
-    assert seen[0] < seen[15]  # the best of those that wait, at 0.7
+    assert seen[0] < seen[15]  # the best of the waiting ones, at 0.7
 
 
 def test_between_rungs_the_last_rung_counts(history):

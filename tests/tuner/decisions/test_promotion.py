@@ -1,4 +1,4 @@
-"""Successive halving with promotion: who pauses, who is called back, who ends."""
+"""Successive halving with promotion: which trials pause, are called back, or end."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_lost_trials_count_as_the_worst_of_the_rung_that_they_were_on_the_way_to
     seen = history({3: 0.9}, {}, {1: 0.5}, statuses=(P, LOST, LOST))
     assert FREE.resumed(seen) == 0
     higher = history({3: 0.9, 9: 0.9}, {}, {1: 0.5}, statuses=(P, LOST, LOST))
-    assert FREE.resumed(higher) is None  # at epoch 9 it is alone
+    assert FREE.resumed(higher) is None  # it is alone at epoch 9
 
 
 def test_a_lost_trial_is_never_called_back(history):
@@ -126,7 +126,7 @@ def test_the_same_history_gives_the_same_decision(history):
 
 
 def test_trials_can_be_compared_by_their_expected_final_results(history):
-    """As long as metrics are far below those of later epochs, the fall of the loss says who is ahead."""
+    """Rank by the fall of the loss as long as metrics are far below those of later epochs."""
     by_expectation = Promotion(rungs=RUNGS, has_baseline=False, by_expectation=True)
     seen = history({3: 0.003}, {3: 0.001}, {3: 0.002}, {3: 0.002, 9: 0.5}, statuses=(P, P, P, P))
     for number, loss in enumerate((9.0, 5.0, 8.0, 8.0)):

@@ -16,7 +16,7 @@ ANY = lambda point: True  # noqa: E731
 
 
 def searched(objective, proposer, trials, cube=LINE, status=Status.COMPLETE, seed=0):
-    """A history of that many proposals, each trained at once; NaN for a run that is lost."""
+    """Make a history of that many proposals, each trained at once; NaN for a lost run."""
     history = History(epochs=9, dimensions=len(cube.dimensions))
     for _ in range(trials):
         point = proposer.propose(history, cube, RUNGS, seed=seed, allowed=ANY)
@@ -123,11 +123,11 @@ def test_the_model_proposes_no_copies_of_the_best_trials(dimensions):
     apart = np.linalg.norm(history.points[:, None] - history.points, axis=2) + 9.0 * np.eye(80)
     least = min(0.09, 0.2 * 80 ** (-1 / dimensions)) * np.sqrt(dimensions)
     assert apart[16:].min() >= least * 0.99
-    assert np.median(apart[-20:].min(axis=1)) < 0.4 * np.sqrt(dimensions)  # and yet it comes closer than chance
+    assert np.median(apart[-20:].min(axis=1)) < 0.4 * np.sqrt(dimensions)  # still closer than chance
 
 
 def test_a_change_without_effect_is_not_proposed_again():
-    """The learning rate of an optimizer that the configuration does not use makes no other configuration."""
+    """Change the learning rate of an unused optimizer: the configuration stays the same."""
     cube = Cube((Dimension(choices=2), *(Dimension(when=((0, frozenset({1})),)),) * 6, Dimension()))
     proposer = ModelProposer(random_share=0, near_baseline=0.0)
     history = searched(lambda point: -point[0] - abs(point[7] - 0.4), proposer, 60, cube=cube)
@@ -165,7 +165,7 @@ def test_values_before_the_first_rung_do_not_count():
 
 
 def test_ten_thousand_trials_do_not_slow_proposals_down():
-    """CPU time, with a wide margin: benchmarks/decisions measures it."""
+    """Limit the CPU time, with a wide margin: benchmarks/decisions measures it."""
     history = History(epochs=9, dimensions=2)
     for point in np.random.default_rng(0).random((10_000, 2)):
         history.report(history.begin(point), 3, peak(point))

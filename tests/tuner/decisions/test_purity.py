@@ -1,4 +1,4 @@
-"""Decisions depend on the history alone, so they need no database, no files, no Ray."""
+"""Make decisions from the history alone, without a database, files or Ray."""
 
 import pkgutil
 

@@ -16,7 +16,7 @@ def points():
 
 
 def separation(known, lost, new, truly_lost):
-    """The share of pairs of a lost and another run in which the lost one is the riskier; chance is 0.5."""
+    """Return the share of pairs of a lost and another run in which the lost one has the higher risk; chance is 0.5."""
     likely = risk(new, known, lost)
     return np.mean(likely[truly_lost][:, None] > likely[~truly_lost])
 
@@ -80,7 +80,7 @@ def test_a_search_loses_few_runs_although_42_percent_of_all_configurations_diver
         if diverges(point):
             history.set_status(trial, Status.LOST)
             continue
-        history.report(trial, 1, float(point[0]) - float(np.abs(point[3] - 0.4)))  # best at the limit
+        history.report(trial, 1, float(point[0]) - float(np.abs(point[3] - 0.4)))  # best at the end of the range
         history.set_status(trial, Status.PAUSED)
     lost = history.status == Status.LOST
     assert lost[16:].mean() < 0.08

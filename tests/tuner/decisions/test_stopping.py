@@ -1,4 +1,4 @@
-"""When a search ends before its last trial; and when it does not, which matters more."""
+"""End a search before its last trial, and, which matters more, do not end it too early."""
 
 import numpy as np
 import pytest
@@ -19,11 +19,11 @@ COMPLETE, PAUSED, STOPPED, LOST = Status.COMPLETE, Status.PAUSED, Status.STOPPED
 
 
 def full_runs(history, *values):
-    """Trials that ran to their end, without rungs."""
+    """Make a history of complete trials, without rungs."""
     return history(*({27: value} for value in values), statuses=[COMPLETE] * len(values))
 
 
-# Nothing but zeros
+# Only zeros
 
 
 def test_ten_full_runs_at_zero_and_nothing_else_are_only_zeros(history):
@@ -86,7 +86,7 @@ def test_only_zeros_requires_ten_results_and_no_other_value(values, epochs):
         assert 27 in epochs[: len(values)]
 
 
-# What a user allows
+# Limits of the user
 
 
 def reached(bounds, *, searched_s, trained_s, since_best):
@@ -143,7 +143,7 @@ def test_an_invalid_limit_is_refused(wrong, option):
         Budget(**wrong)
 
 
-# Without a better result
+# No better result
 
 
 def test_without_a_full_run_nothing_counts_as_waiting_for_a_better_one():

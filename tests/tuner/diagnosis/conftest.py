@@ -1,4 +1,4 @@
-"""Runs made by hand, and the recorded ones in `curves`."""
+"""Provide runs made by hand, and the recorded ones in `curves`."""
 
 from dataclasses import replace
 from functools import cache
@@ -13,7 +13,7 @@ CURVES = Path(__file__).parent / "curves"
 
 @pytest.fixture
 def run():
-    """Makes a run of which only what is named is known; each curve has a value an epoch, none for what is missing."""
+    """Return a function that makes a run from the given curves. Each has a value per epoch, None for a missing one."""
 
     def made(train, *, val=(), map50=(), map5095=(), seconds=(), planned=None, **known):
         def at(curve, i):
@@ -44,7 +44,7 @@ def _read(name):
 
 @pytest.fixture
 def recorded():
-    """A recorded run, or its first epochs; `planned` puts them into a longer plan."""
+    """Return a function that reads a recorded run or its first epochs; `planned` makes its plan longer."""
 
     def read(name, epochs=None, **changed):
         found = _read(name)
@@ -54,12 +54,12 @@ def recorded():
 
 
 def straight(begin, end, number):
-    """A straight line of so many values."""
+    """Return that many values on a straight line."""
     return [begin + (end - begin) * i / max(number - 1, 1) for i in range(number)]
 
 
 def decaying(begin, end, number):
-    """A loss as it usually falls: fast, then slowly."""
+    """Return a loss that falls as usual: fast, then slowly."""
     return [end + (begin - end) * 0.93**i for i in range(number)]
 
 
@@ -69,13 +69,13 @@ POSES = tuple(name.replace("B", "P") for name in BOXES)
 
 
 def columns(losses, metrics=BOXES, *, suffix="_loss", rates=("lr/pg0", "lr/pg1", "lr/pg2")):
-    """The columns of a results.csv."""
+    """Return the columns of a results.csv."""
     of = {split: [f"{split}/{loss}{suffix}" for loss in losses] for split in ("train", "val")}
     return ["epoch", *of["train"], *(f"metrics/{name}" for name in metrics), *of["val"], *rates]
 
 
 def healthy_rows(names, epochs, *, first=1, changed=None):
-    """Rows of a run that learns as it should; `changed` gives the values of a column, by the epoch."""
+    """Return the rows of a run that learns normally; `changed` gives the values of a column by epoch."""
     for number in range(first, first + epochs):
         learnt = 1 - 0.97 ** (number * 100 / epochs)
         usual = {"epoch": number, "train": 2.4 - 1.5 * learnt, "val": 2.6 - 1.3 * learnt, "metrics": 0.68 * learnt}
@@ -87,7 +87,7 @@ def healthy_rows(names, epochs, *, first=1, changed=None):
 
 @pytest.fixture
 def written(tmp_path):
-    """Writes a run of 60 epochs with these columns and reads it; without arguments where `arguments` is none."""
+    """Return a function that writes and reads a run with these columns; without args.yaml if `arguments` is None."""
 
     def write(names, *, first=1, changed=None, epochs=60, arguments="task: detect\nepochs: 60\noptimizer: SGD\n"):
         rows = healthy_rows(names, epochs, first=first, changed=changed)

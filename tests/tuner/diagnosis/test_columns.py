@@ -1,4 +1,4 @@
-"""Tables of other trainers, versions and tasks: read by what their columns are, and never called normal by mistake."""
+"""Read tables of other trainers, versions and tasks by their columns, and never call them normal by mistake."""
 
 import pytest
 
@@ -186,7 +186,7 @@ def test_rotated_boxes_with_a_detectors_columns_are_recognised_by_the_runs_argum
     assert (found.run.columns.task, found.grade, found.condition) == (Task.OBB, None, Condition.NOT_JUDGED)
 
 
-# Remedies in the terms of the trainer
+# Remedies in the trainer's terms
 
 
 def exploding(names):

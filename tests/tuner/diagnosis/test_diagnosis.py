@@ -1,4 +1,4 @@
-"""Time and memory, phases, grades, time left; and that no run, however odd, breaks a rule."""
+"""Diagnose time, memory, phases, grades and remaining time. No run, however odd, breaks a rule."""
 
 import json
 from dataclasses import replace
@@ -136,7 +136,7 @@ def test_a_run_without_a_whole_value_has_no_grade(run):
     assert grade(run([2.0], map50=[float("nan")], map5095=[float("nan")])) is None
 
 
-# All of it
+# Whole diagnoses
 
 
 def test_the_time_left_is_that_of_the_last_epochs(run):

@@ -1,4 +1,4 @@
-"""What is found about the learning, and what is not: a healthy run must never be called sick."""
+"""Find problems of learning, and never call a healthy run sick."""
 
 import math
 import random
@@ -204,7 +204,7 @@ def test_map_that_falls_far_while_the_training_loss_falls_is_overfitting_whateve
     ("train", "val", "metrics"),
     [
         (straight(4.0, 1.0, 60), straight(4.0, 1.2, 60), {}),
-        # A validation loss that rises a little while mAP still grows is how many a good run ends.
+        # Many a good run ends with a slowly rising validation loss while mAP still grows.
         (straight(4.0, 0.5, 60), [*straight(4.0, 2.0, 20), *straight(2.0, 2.4, 40)], {"map5095": straight(0, 0.5, 60)}),
         (decaying(4.0, 0.5, 100), [2.0] * 100, {"map50": straight(0, 0.75, 100)}),  # the result is good
         ([*straight(4.0, 2.0, 50), *([1.5] * 10)], straight(4.0, 2.2, 60), {}),  # the last epochs without mosaic
@@ -216,7 +216,7 @@ def test_map_that_falls_far_while_the_training_loss_falls_is_overfitting_whateve
             straight(4.0, 0.5, 60),
             (),
             {"map5095": [*straight(0, 0.3, 20), 0.1, 0.1, *straight(0.2, 0.3, 38)]},
-        ),  # it is back
+        ),  # it has recovered
         (straight(4.0, 0.5, 60), (), {"map5095": [*straight(0, 0.05, 20), *([0.01] * 40)]}),  # chance
     ],
 )
@@ -279,7 +279,7 @@ def test_a_noisy_plateau_is_a_plateau(run):
         ([*straight(0.0, 0.75, 200), *([0.75] * 100)], 300),  # arrived
         (STUCK[:150], 300),  # the guide judges from epoch 200 on
         ([*straight(0.0, 0.45, 20), *([0.45] * 10)], 30),  # too few
-        (ZEROS, 300),  # another rule's
+        (ZEROS, 300),  # for another rule
     ],
 )
 def test_a_curve_that_rises_has_arrived_or_is_short_is_no_plateau(run, map50, planned):
@@ -287,7 +287,7 @@ def test_a_curve_that_rises_has_arrived_or_is_short_is_no_plateau(run, map50, pl
     assert plateau(run(losses, map50=map50, map5095=[v / 2 for v in map50], planned=planned)) is None
 
 
-# All of them
+# Several rules
 
 
 def test_the_cause_that_explains_the_others_is_reported(run):

@@ -1,4 +1,4 @@
-"""What `tune diagnose --write` writes, `tune train --params` takes."""
+"""Pass files of `tune diagnose --write` to `tune train --params`."""
 
 import inspect
 from collections.abc import Callable
@@ -32,7 +32,7 @@ REMEDIES: tuple[Callable[..., dict], ...] = (
 
 
 def written(run, text, remedy):
-    """The file for a run with these arguments and this remedy."""
+    """Return the file for a run with these arguments and this remedy."""
     of_run = run([3.0], params=arguments_of_yaml(text)[0], best_weights="/runs/train/weights/best.pt", planned=300)
     finding = Finding(condition=Condition.OSCILLATING, epochs=(1, 1), evidence="", advice="", changes=remedy(of_run))
     return next_yaml(replace(diagnose(of_run), findings=(finding,)))

@@ -1,4 +1,4 @@
-"""Which files a run is read from, and what a path that has none is told."""
+"""Find the files of a run, and report a path without one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Changes are computed from the run's own arguments, and there are none where they would change nothing."""
+"""Compute changes from the run's own arguments, and propose none that would have no effect."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""ultralytics' results.csv as it is met: old and new, growing, resumed, cut off, broken."""
+"""Read ultralytics' results.csv in every state: old and new, growing, resumed, truncated, broken."""
 
 import math
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""A run in a line or two."""
+"""Summarise a run in one or two lines."""
 
 from pathlib import Path
 

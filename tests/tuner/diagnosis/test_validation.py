@@ -1,4 +1,4 @@
-"""Validation that fails while training is sound is no divergence; what is no number for a while is told."""
+"""Tell failed validation from divergence, and report values that are not numbers for a while."""
 
 import math
 
@@ -104,7 +104,7 @@ def test_one_epoch_is_too_short_to_judge_a_validation(run):
     assert found.notes
 
 
-# No objects to be found
+# No objects to find
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A study on a Ray cluster that runs already."""
+"""Provide a study on a running Ray cluster."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Devices that come and go during a run on real Ray: those that a queue grants, and those of a cluster that grows."""
+"""Add and remove devices during a run on real Ray: grants of a queue, and machines of a growing cluster."""
 
 import time
 
@@ -16,7 +16,7 @@ EPOCH_S = 0.3
 
 @pytest.fixture
 def granted(arena, tmp_path):
-    """A study whose devices are granted in the folder `grant`."""
+    """Return an arena whose study gets its devices by the folder `grant`."""
     folder = tmp_path / "grant"
     folder.mkdir()
     arena.environment[VARIABLE] = str(folder)
@@ -25,7 +25,7 @@ def granted(arena, tmp_path):
 
 
 def training(resource="CPU"):
-    """The number of devices that Ray has given away."""
+    """Return the number of devices in use on Ray."""
     return ray.cluster_resources().get(resource, 0.0) - ray.available_resources().get(resource, 0.0)
 
 
@@ -42,7 +42,7 @@ def test_a_search_shrinks_and_grows_with_its_grant_and_loses_no_epoch(granted):
     assert read_wanted(granted.grant) is None, "there is work for more devices"
 
     write_granted(granted.grant, 1)
-    granted.wait_for(lambda: training() == 1)  # the trainers that Tune keeps warm are given back, too
+    granted.wait_for(lambda: training() == 1)  # the trainers that tune keeps warm are released, too
     time.sleep(4 * EPOCH_S)
     assert training() <= 1
 

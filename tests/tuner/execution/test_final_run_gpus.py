@@ -1,4 +1,4 @@
-"""A final run on real Ray with logical GPUs, some of them lost: which ones train it, and what the user reads."""
+"""Train a final run on real Ray with logical GPUs, lose some, and check which ones train it and what the user reads."""
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -9,7 +9,7 @@ from tuner.exceptions import MachineError
 
 @pytest.fixture(scope="module")
 def four_gpus():
-    """A running Ray cluster that believes in four GPUs; its address."""
+    """Start a Ray cluster with four logical GPUs. Yield its address."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 4, "include_dashboard": False})
     yield cluster.address
     cluster.shutdown()
@@ -17,7 +17,7 @@ def four_gpus():
 
 @pytest.fixture
 def lab(arena, four_gpus):
-    """A study of one trial, whose batch suits four GPUs."""
+    """Return an arena for a study of one trial, whose batch suits four GPUs."""
     (arena.folder / "space.yaml").write_text((SPACE % 1).replace("batch: 16", "batch: 32"))
     arena.address = four_gpus
     return arena
@@ -28,7 +28,7 @@ def train(arena, **options):
 
 
 def starts(arena):
-    """The GPUs of each attempt at the final run."""
+    """Return the GPUs of each attempt at the final run."""
     return [event["gpu"] for event in arena.events("start") if event["full"]]
 
 

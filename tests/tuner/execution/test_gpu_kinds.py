@@ -1,4 +1,4 @@
-"""GPUs of several kinds: those of this machine and of a cluster, and that the smallest limits all trials."""
+"""Use GPUs of several kinds, on this machine and in a cluster: the smallest limits all trials."""
 
 import math
 import os
@@ -27,7 +27,7 @@ FOUR_GPUS = {f"GPU-{letter}": () for letter in "abcd"}
 
 @pytest.fixture
 def unlike(tmp_path, monkeypatch):
-    """Makes this a machine with four GPUs of three kinds."""
+    """Make this a machine with four GPUs of three kinds."""
     monkeypatch.setenv("PATH", f"{fake_nvidia_smi.install(tmp_path, FOUR_GPUS, UNLIKE)}:{os.environ['PATH']}")
 
 
@@ -72,7 +72,7 @@ def test_a_trial_has_its_share_of_the_smallest_gpu_minus_a_context(share, room_g
 
 @pytest.fixture(scope="module")
 def unlike_cluster(tmp_path_factory):
-    """Two machines of a cluster, each with two GPUs that `nvidia-smi` describes there; its address."""
+    """Start a cluster of two machines, each with two GPUs by its `nvidia-smi`. Yield its address."""
     path, cluster = os.environ["PATH"], Cluster()
     try:
         for number, (name, mib) in enumerate([(H100, 81559), (L4, 23034)]):
@@ -99,17 +99,17 @@ data: sample
 model: mamba-yolo-n
 """
 GIB = 2 * 64**2
-"""Pixels that take a GiB, so that a batch of 64 takes 32 GiB."""
+"""Number of pixels per GiB, so that a batch of 64 takes 32 GiB."""
 
 
 @pytest.fixture
 def machine(arena, tmp_path):
-    """A machine with an H100 and an L4, where the memory is measured on the H100."""
+    """Make this a machine with an H100 and an L4. Memory is measured on the H100."""
     usage = f"0, GPU-a, 14, 81559, 0, {H100}\n1, GPU-b, 14, 23034, 0, {L4}"
     place = fake_nvidia_smi.install(tmp_path, {"GPU-a": (), "GPU-b": ()}, usage)
     arena.address = None
     arena.environment["PATH"] = f"{place}:{os.environ['PATH']}"
-    arena.environment["CUDA_VISIBLE_DEVICES"] = "0,1"  # without it, Ray looks for GPUs that really exist
+    arena.environment["CUDA_VISIBLE_DEVICES"] = "0,1"  # without it, Ray looks for real GPUs
     (arena.folder / "space.yaml").write_text(SIZES)
     return arena
 

@@ -1,4 +1,4 @@
-"""Which GPUs a run on several of them gets after failures, which do not say which GPU is at fault."""
+"""Choose the GPUs of a run after failures, which do not show the faulty GPU."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ def names(group):
 
 
 def tried(there, batch, faulty, *, attempts=20):
-    """The groups that a run tries until one works or none is left."""
+    """Return the groups that a run tries until one works or none is left."""
     failures, found = GroupFailures(SlotHealth(len(there))), []
     while group := failures.chosen(there, partial(gpus_for, (batch,))):
         found.append(names(group))

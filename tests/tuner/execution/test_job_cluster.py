@@ -1,4 +1,4 @@
-"""What the batch script of a job asks about its Ray cluster."""
+"""Answer the questions of a job's batch script about its Ray cluster."""
 
 import os
 import socket

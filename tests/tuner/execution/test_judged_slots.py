@@ -1,4 +1,4 @@
-"""What the records of a run say about its slot."""
+"""Judge a slot by the records of its run."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ PLACE = Place("n", ("0",))
 
 @pytest.mark.parametrize(("trained", "is_held"), [(3, True), (4, False)])
 def test_only_an_epoch_that_is_trained_there_shows_that_a_slot_works(trained, is_held):
-    """A trainer that resumes sends the epochs before its checkpoint again."""
+    """Ignore epochs before the checkpoint, which a resumed trainer sends again."""
     health, told = SlotHealth(2), []
     live = {number: LiveTrial(number=number, attempts=Attempts(reached=3), earlier_epochs=3) for number in (1, 2)}
     terms = SimpleNamespace(health=health, on_event=told.append)

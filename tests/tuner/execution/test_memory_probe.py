@@ -1,4 +1,4 @@
-"""A few steps that measure memory: what is asked of the trainer, and what its answer means."""
+"""Measure memory in a few steps: the request to the trainer, and the meaning of its answer."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ EPOCH = EpochRecord(
 
 
 def measured(outcome, *records, message=""):
-    """The peak, and the request that it was measured with."""
+    """Return the peak, and the request with which it was measured."""
     asked = []
 
     def train(request, on_record):

@@ -1,4 +1,4 @@
-"""Whether CUDA's multi-process service runs, as its files show it; it is never started."""
+"""Find out from its files if CUDA's multi-process service runs, and never start it."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from tuner.execution.mps import mps_note
 
 @pytest.fixture
 def environment(tmp_path):
-    """A machine that has the service, and its folder for it, which does not exist yet."""
+    """Return the environment of a machine with the service, whose folder does not exist yet."""
     program = tmp_path / "bin" / "nvidia-cuda-mps-control"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\ntouch started\n")

@@ -1,4 +1,4 @@
-"""The preparation of a study, as the tuner asks for it."""
+"""Prepare a study as the tuner requests it."""
 
 from tests.tuner.execution.test_single_request import STARTED, saying
 from tuner.contract import COMPILE_STEP, EndRecord, Outcome, PreparedRecord, ProgressRecord, encode

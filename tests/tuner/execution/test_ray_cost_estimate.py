@@ -1,4 +1,4 @@
-"""What a run would cost, on real Ray with a scripted trainer."""
+"""Estimate the cost of a run, on real Ray with a scripted trainer."""
 
 import pytest
 

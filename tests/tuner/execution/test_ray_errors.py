@@ -1,4 +1,4 @@
-"""Why Ray does not start or cannot be joined is told in one line with the remedy; provoked where this machine can."""
+"""Report in one line, with the remedy, why Ray does not start or cannot be joined. Errors are real if possible."""
 
 import http.server
 import os
@@ -14,7 +14,7 @@ import pytest
 from tuner.exceptions import MachineError
 from tuner.execution.ray_errors import failed_join, failed_start
 
-# As Ray 2.60 and its servers have said them: (what Ray raised, what stood in a server's log, means, remedy).
+# Errors of Ray 2.60 and its servers: (what Ray raised, what was in a server's log, meaning, remedy).
 STARTS = {
     "socket path": (
         "validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /scratch/a/plasma_store",
@@ -152,7 +152,7 @@ print(round(time.monotonic() - began))
 
 
 def connecting(*address, under=(), environment=None, **options):
-    """What connecting to Ray comes to, in a process of its own: one line, and the seconds that it took."""
+    """Connect to Ray in a separate process. Return one line, and the seconds that it took."""
     done = subprocess.run(
         [*under, sys.executable, "-c", CONNECTING, *address],
         env={**os.environ, **(environment or {})},
@@ -198,7 +198,7 @@ def test_a_low_limit_of_open_files_is_reported_at_once():
 
 @pytest.fixture
 def few_processes():
-    """A cgroup with room for few processes and threads."""
+    """Create a cgroup that allows few processes and threads."""
     roots = [root for root in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")) if (root / "cgroup.procs").exists()]
     folder = (roots or [Path("/nowhere")])[0] / f"tune-test-{os.getpid()}"
     try:
@@ -228,7 +228,7 @@ def test_an_address_at_which_nothing_listens_is_reported_at_once():
 
 @pytest.fixture
 def other_server():
-    """Something else that listens: here, a web server."""
+    """Start another server that listens: here, a web server."""
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"127.0.0.1:{server.server_port}"
@@ -274,7 +274,7 @@ cluster.shutdown()
 
 @pytest.fixture
 def head():
-    """Begins a cluster in a process of its own, and gives its address."""
+    """Return a function that starts a cluster in a separate process, and returns its address."""
     processes = []
 
     def begin(before="", **environment):

@@ -26,7 +26,7 @@ def arena(tmp_path, ray_cluster, strategy):
 
 
 def called_back(arena):
-    """Trials that have begun more often than once."""
+    """Return the trials that have begun more than once."""
     starts = [event["trial"] for event in arena.events("start") if not event["full"]]
     return {trial for trial in starts if starts.count(trial) > 1}
 
@@ -35,7 +35,7 @@ def assert_all_ended(arena):
     counts = arena.status()["counts"]
     assert (counts["RUNNING"], counts["WAITING"], counts["FAIL"]) == (0, 0, 0)
     assert counts["COMPLETE"] + counts["PRUNED"] == TRIALS
-    assert counts["COMPLETE"] >= 4  # the baseline and three others
+    assert counts["COMPLETE"] >= 4  # the baseline and three more
     assert_nothing_runs(arena)
 
 
@@ -44,7 +44,7 @@ def test_trials_pause_and_resume_without_training_an_epoch_twice_and_the_log_giv
     assert_all_ended(arena)
     complete = {t["number"] for t in arena.status()["trials"] if t["state"] == "COMPLETE"}
     assert called_back(arena) <= complete
-    assert called_back(arena) or strategy == "auto"  # whose later trials are good enough to go on at once
+    assert called_back(arena) or strategy == "auto"  # its later trials are good enough to continue at once
     assert set(arena.epochs_played().values()) == {1}
 
     space = parse_space((arena.folder / "space.yaml").read_text(), name="s", file="space.yaml")
@@ -68,4 +68,4 @@ def test_a_killed_driver_leaves_paused_trials_to_the_next(arena):
     assert paused
     assert_orderly_end(*arena.run(), 0)
     assert_all_ended(arena)
-    assert sum(times - 1 for times in arena.epochs_played().values()) <= 2  # what two trainers were at
+    assert sum(times - 1 for times in arena.epochs_played().values()) <= 2  # what two trainers were training

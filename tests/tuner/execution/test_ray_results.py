@@ -1,4 +1,4 @@
-"""How a run ends whose results, as a whole, say that nothing was learnt or that nothing can be better."""
+"""End a run whose results show that nothing was learnt, or that nothing can be better."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ CAUSES = "likely causes: labels that are not found"
 
 
 def play(arena, value, *, trials, promote=True):
-    """A search whose trials all come to this value."""
+    """Run a search whose trials all end with this value."""
     (arena.folder / "space.yaml").write_text(SPACE % trials)
     trainer = arena.run_arguments()[arena.run_arguments().index("--trainer") + 1]
     return arena.run(promote=promote, more=["--trainer", f"{trainer} --value {value}"])

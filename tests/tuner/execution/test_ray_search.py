@@ -1,4 +1,4 @@
-"""A search on real Ray with a scripted trainer: slots, states, early stops. What goes wrong is in `tests/faults`."""
+"""Search on real Ray with a scripted trainer: slots, states, early stops. Faults are in `tests/faults`."""
 
 import math
 import signal
@@ -35,7 +35,7 @@ def test_a_search_ends_with_right_states_a_final_run_and_parameters(arena):
 
 def test_the_timeline_shows_every_run_on_its_slot_and_no_slot_twice_at_a_time(arena):
     space = arena.folder / "space.yaml"
-    space.write_text(space.read_text().replace("baseline: {lr0: 0.01}", "baseline: {lr0: 0.9}"))  # to be beaten
+    space.write_text(space.read_text().replace("baseline: {lr0: 0.01}", "baseline: {lr0: 0.9}"))  # easy to beat
     code, output = arena.run(promote=True, more=["--reevaluation-runs", "6"])
     assert code == 0, output
     spans = read_timeline(arena.study_folder / "timeline.jsonl")
@@ -110,7 +110,7 @@ def test_a_configuration_sure_to_diverge_is_pruned_in_its_first_epoch_and_affect
 
 @pytest.fixture(scope="module")
 def cluster_with_8_gpus():
-    """A running Ray cluster that believes in eight GPUs; its address."""
+    """Start a Ray cluster with eight logical GPUs. Yield its address."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 8, "include_dashboard": False})
     yield cluster.address
     cluster.shutdown()
@@ -119,7 +119,7 @@ def cluster_with_8_gpus():
 def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(arena, cluster_with_8_gpus):
     (arena.folder / "space.yaml").write_text(SPACE % 12)
     arena.address = cluster_with_8_gpus
-    code, output = arena.run(epoch_seconds=1.5, parallel=None, more=["--gpus", "8"])  # long beside a start
+    code, output = arena.run(epoch_seconds=1.5, parallel=None, more=["--gpus", "8"])  # long compared with a start
     assert code == 0, output
     moments = [(e["time"], 1, e["gpu"]) for e in arena.events("start")]
     moments += [(e["time"], -1, e["gpu"]) for e in arena.events("end")]
@@ -134,7 +134,7 @@ def test_eight_logical_gpus_train_eight_trials_at_once_and_never_two_on_one(aren
 
 @pytest.fixture(scope="module")
 def cluster_with_2_gpus():
-    """A running Ray cluster that believes in two GPUs; its address."""
+    """Start a Ray cluster with two logical GPUs. Yield its address."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False})
     yield cluster.address
     cluster.shutdown()
@@ -142,7 +142,7 @@ def cluster_with_2_gpus():
 
 @pytest.mark.parametrize("number", [3, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 6, 7))])
 def test_as_many_trials_as_requested_share_a_gpu_and_never_more(arena, cluster_with_2_gpus, number):
-    """Ray counts in ten-thousandths: six times a sixth must not be more than one."""
+    """Count as Ray does, in ten-thousandths: six times a sixth must not be more than one."""
     (arena.folder / "space.yaml").write_text(SPACE % (2 * number))
     arena.address = cluster_with_2_gpus
     code, output = arena.run(epoch_seconds=1.5, parallel=None, more=["--trials-per-gpu", str(number)])
@@ -170,7 +170,7 @@ def test_as_many_trials_as_requested_share_a_gpu_and_never_more(arena, cluster_w
 def test_auto_shares_a_gpu_while_trials_fit_and_together_train_more(
     arena, cluster_with_2_gpus, busy, room, number, why
 ):
-    """A trial keeps the GPU busy for a part of the time, so that as many as fill its time do not slow each other."""
+    """Use trials that need the GPU part of the time: they slow each other down only once they fill it."""
     (arena.folder / "space.yaml").write_text(SPACE % 4)
     arena.address = cluster_with_2_gpus
     more = ["--trials-per-gpu", "auto"]
@@ -190,7 +190,7 @@ def test_auto_shares_a_gpu_while_trials_fit_and_together_train_more(
 
 
 def test_a_dry_run_times_an_epoch_next_to_all_neighbours(arena, cluster_with_2_gpus):
-    """Two trials need 1.6 times as long as one, and each second of one costs half a GPU-second."""
+    """Expect two trials to take 1.6 times as long as one, and each second of one to cost half a GPU-second."""
     arena.address = cluster_with_2_gpus
     arena.environment["XDG_CACHE_HOME"] = str(arena.folder / "cache")
     more = ["--trials-per-gpu", "2", "--dry-run"]
@@ -203,7 +203,7 @@ def test_a_dry_run_times_an_epoch_next_to_all_neighbours(arena, cluster_with_2_g
 
 
 def test_the_re_evaluation_shares_gpus_and_the_final_run_has_all_of_them_alone(arena, cluster_with_2_gpus):
-    text = (SPACE % 4).replace("baseline: {lr0: 0.01}", "baseline: {lr0: 0.9}")  # to be beaten
+    text = (SPACE % 4).replace("baseline: {lr0: 0.01}", "baseline: {lr0: 0.9}")  # easy to beat
     (arena.folder / "space.yaml").write_text(text)
     arena.address = cluster_with_2_gpus
     more = ["--trials-per-gpu", "2", "--reevaluation-runs", "6"]
@@ -227,9 +227,9 @@ def test_trials_cannot_share_a_gpu_without_one(arena):
 
 
 def test_a_lost_gpu_gets_no_more_trials_and_no_trial_is_lost(arena, cluster_with_2_gpus):
-    """It fails within a second, so it is always free, and would take one trial after the other.
+    """Lose a GPU that fails within a second: it is always free, and would take one trial after the other.
 
-    A trial comes back to it only if no other is left, so there are more than slots.
+    A trial returns to it only if no other is left, so there are more trials than slots.
     """
     (arena.folder / "space.yaml").write_text(SPACE % 8)
     arena.address = cluster_with_2_gpus
@@ -247,7 +247,7 @@ def test_a_lost_gpu_gets_no_more_trials_and_no_trial_is_lost(arena, cluster_with
 
 
 def test_two_trials_that_fail_on_one_lost_gpu_are_not_taken_for_two_gpus(arena, cluster_with_2_gpus):
-    """All four slots are on two places: when the two of one are held, the other place trains the rest."""
+    """Use four slots on two GPUs: when both slots of one are held, the other GPU trains the rest."""
     (arena.folder / "space.yaml").write_text(SPACE % 8)
     arena.address = cluster_with_2_gpus
     for epoch in range(1, 10):
@@ -350,11 +350,11 @@ def test_sizes_are_measured_in_the_memory_share_of_a_trial(arena, cluster_with_2
 def test_a_default_configuration_that_does_not_fit_is_refused_with_the_largest_batch_that_fits(
     arena, cluster_with_8_gpus
 ):
-    """The search would have nothing to compare its best with."""
+    """Refuse the search: it would have nothing to compare its best trial with."""
     space = SIZES.replace("batch: 16, imgsz: 64", "batch: 64, imgsz: 64")
     (arena.folder / "space.yaml").write_text(space)
     arena.address = cluster_with_8_gpus
-    for _ in range(2):  # also if the sizes are known from before
+    for _ in range(2):  # also if the sizes are known from an earlier run
         code, output = arena.run(parallel=None, room=32 * 64**2, more=["--gpus", "2", "--trials", "1"])
         assert_orderly_end(code, output, SpaceError.exit_code)
         assert output.strip().endswith(

@@ -1,4 +1,4 @@
-"""One request to a fresh trainer: every end is told, and none is waited for without end."""
+"""Send one request to a new trainer: every end is reported, and no wait is unlimited."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ COMPLETED = encode(EndRecord(outcome=Outcome.COMPLETED))
 
 
 def saying(*lines, first_s=0.0, then_s=0.0, to_errors="", code=0):
-    """The command of a trainer that says the first of these lines, waits, says the others, and ends."""
+    """Return the command of a trainer that prints the first of these lines, waits, prints the others, and ends."""
     script = (
         f"import sys, time; sys.stdin.readline(); sys.stderr.write({to_errors!r}); time.sleep({first_s})\n"
         f"for line in {lines!r}: print(line, flush=True); time.sleep({then_s})\n"

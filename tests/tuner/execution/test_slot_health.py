@@ -1,4 +1,4 @@
-"""Which slots get no further run, and which runs are kept from the slot that they failed on."""
+"""Hold slots that fail, and keep runs away from the slot on which they failed."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_when_all_slots_fail_none_is_held_because_they_are_not_the_cause(health)
 
 
 def test_neighbours_that_fail_on_one_gpu_hold_it_and_do_not_count_as_two_gpus():
-    """Two GPUs with two slots each: all slots of one fail, and the other GPU trains."""
+    """Use two GPUs with two slots each: all slots of one fail, and the other GPU trains."""
     health = SlotHealth(2)
     health.note_run(ONE, 1)
     health.note_run(ONE, 2)

@@ -1,4 +1,4 @@
-"""The trainer as a child process: nothing is lost on the pipe, and nothing is left running."""
+"""Run the trainer as a child process: nothing is lost on the pipe, and nothing is left running."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a slot takes besides its trainer."""
+"""Check what a slot needs besides its trainer."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ PROGRESS = ProgressRecord(step=TRAIN_STEP, done=1, total=9)
 
 
 class Trainer:
-    """Trainer that sends these records one by one, and progress after them."""
+    """Trainer that sends these records one by one, followed by progress."""
 
     is_busy = True
 
@@ -43,7 +43,7 @@ def test_a_slot_without_a_trial_does_not_wait():
 
 
 def test_the_actor_of_a_slot_imports_no_library_of_tune_even_for_its_next_trials(arena):
-    """Hundreds of slots start hundreds of actors, and the library of tables alone takes as much as all the rest."""
+    """Keep actors small: there are hundreds, and pyarrow alone takes as much as all the rest."""
     search = arena.start(epoch_seconds=0.2)
 
     def reused() -> set[int]:

@@ -1,4 +1,4 @@
-"""Which GPUs a run may use: what CUDA makes of CUDA_VISIBLE_DEVICES, and the choice of `--gpus`."""
+"""Find the GPUs that a run may use, by CUDA_VISIBLE_DEVICES as CUDA reads it, and by `--gpus`."""
 
 import os
 import stat
@@ -45,7 +45,7 @@ def test_the_visible_devices_are_those_that_cuda_makes_visible(value, gpus, expe
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Makes this a machine with these GPUs; the environment of a process there."""
+    """Make this a machine with these GPUs. Return the environment of a process on it."""
 
     def make(gpus, usage="", **environment):
         place = fake_nvidia_smi.install(tmp_path, gpus, usage)
@@ -167,7 +167,7 @@ def test_without_an_answer_no_gpu_is_called_busy(machine):
     ],
 )
 def test_a_search_uses_each_chosen_device(arena, tmp_path, gpus, choice, devices):
-    """On a Ray of its own: that of a cluster is not ours to tell about devices."""
+    """Start a separate Ray: the GPUs of a running cluster are not ours to set."""
     arena.address = None
     arena.environment["PATH"] = f"{fake_nvidia_smi.install(tmp_path, gpus)}:{os.environ['PATH']}"
     (arena.folder / "space.yaml").write_text(SPACE % 6)

@@ -1,4 +1,4 @@
-"""How long a trainer may be silent."""
+"""Limit the silence of a trainer."""
 
 import pytest
 
@@ -10,13 +10,13 @@ PATIENCE = HangTimeouts(start_s=100.0, least_s=10.0, factor=5.0, epoch_s=0.0)
 @pytest.mark.parametrize(
     ("others_s", "own_s", "bound_s"),
     [
-        (0.0, [], 100.0),  # nothing is known: the start's bound
+        (0.0, [], 100.0),  # nothing is known: the limit of the start
         (1.0, [], 100.0),
         (30.0, [], 150.0),  # the first epoch may take as long as those of others, and more
         (0.0, [1.0], 10.0),  # however short the epochs are
         (0.0, [4.0], 20.0),
-        (0.0, [4.0, 4.0, 60.0], 20.0),  # one long epoch is not the rule
-        (7.0, [4.0], 35.0),  # whichever is longer
+        (0.0, [4.0, 4.0, 60.0], 20.0),  # one long epoch changes little
+        (7.0, [4.0], 35.0),  # the longer of both
         (3.0, [4.0], 20.0),
     ],
 )

@@ -1,4 +1,4 @@
-"""The largest batch that fits, by measuring."""
+"""Find the largest batch that fits, by measuring."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from tuner.memory.batch_size import MOST, SHARE, fitting_batch
 
 
 def machine(total: float, base: float, per_item: float, bend: float = 0.0) -> Callable[[int], float | None]:
-    """Memory of a batch: a line, or one that bends upwards; none beyond what there is."""
+    """Return a function for the memory of a batch: linear, or curved upwards; None if the batch does not fit."""
 
     def measure(batch: int) -> float | None:
         used = base + per_item * batch + bend * batch * batch
@@ -22,7 +22,7 @@ def machine(total: float, base: float, per_item: float, bend: float = 0.0) -> Ca
 
 def test_linear_memory_takes_three_measurements():
     fit = fitting_batch(machine(24, 2.0, 0.5), memory_gib=24, most=MOST)
-    assert fit.batch == 32  # 0.9 x 24 = 21.6 GiB hold 39
+    assert fit.batch == 32  # 39 fit into 0.9 x 24 = 21.6 GiB
     assert fit.memory_gib == 18.0
     assert [batch for batch, _ in fit.measured] == [4, 8, 32]
 

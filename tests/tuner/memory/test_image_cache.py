@@ -1,4 +1,4 @@
-"""How many decoded images runs share: never so many that sharing is slower than decoding."""
+"""Limit the decoded images that runs share, so that sharing is never slower than decoding."""
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_a_trainer_without_a_cache_is_only_mentioned_if_a_cache_was_requested():
 
 
 def test_memory_that_the_cache_already_holds_counts_as_free(tmp_path):
-    """Otherwise the second run would find less room than the first, for the same images."""
+    """Count them as free, or the second run would find less room than the first for the same images."""
     new = ImageCache(folder=str(tmp_path / "a/b"), used_bytes=0, num_images=1, bytes_per_square=1.0)
     full = ImageCache(folder=str(tmp_path / "a/b"), used_bytes=50 * GIB, num_images=1, bytes_per_square=1.0)
     assert room_for(full).disk_bytes - room_for(new).disk_bytes == pytest.approx(50 * GIB, abs=GIB)

@@ -1,4 +1,4 @@
-"""What runs out of memory is not tried again, nor anything larger."""
+"""Never try again what ran out of memory, nor anything larger."""
 
 import itertools
 import math
@@ -43,7 +43,7 @@ SIZES = {
 
 @pytest.fixture
 def study(spec):
-    """In memory: what these tests are about is not how it is written."""
+    """Make a study in memory, because these tests are not about writing."""
     return in_memory(Kept(), spec)
 
 
@@ -67,7 +67,7 @@ def trial(batch, imgsz, failure="out of memory", device="A"):
 
 
 def train(search, request, room, device="A"):
-    """On a device that has room for so many pixels; returns whether there was."""
+    """Train on a device with room for that many pixels. Return True if the trial fitted."""
     search.report(request.trial, StartedRecord(pid=1, device=device))
     fits = request.params["batch"] * request.params["imgsz"] ** 2 <= room
     if fits:
@@ -116,7 +116,7 @@ def test_no_sampler_proposes_again_what_does_not_fit_into_memory(study, paths, t
     assert len(tried) == 12
     assert too_large
     assert len(too_large) < 9
-    assert len(set(tried)) > 2  # no flight to the smallest
+    assert len(set(tried)) > 2  # not only the smallest
 
 
 def test_a_trial_that_ran_out_of_memory_is_stopped_and_not_failed(search):
@@ -202,7 +202,7 @@ def test_sizes_that_a_space_does_not_name_are_those_of_ultralytics():
 
 
 def measured(space, room):
-    """The limits, and what was tried for them."""
+    """Measure the limits. Return them with the sizes that were tried."""
     tried = []
 
     def fits(batch, imgsz):

@@ -1,4 +1,4 @@
-"""How many data loaders fit into shared memory: too many die of a bus error, with the trial."""
+"""Limit the data loaders to shared memory: too many end in a bus error, with the trial."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_small_images_fit_into_the_default_of_a_container():
 
 
 def test_loaders_that_would_get_no_batch_do_not_count():
-    """Three batches: ultralytics starts three loaders at most."""
+    """Use three batches: ultralytics starts at most three loaders."""
     assert fitting(wanted=8, trials=1, batch=64, num_images=150, free_gib=1.9) == 8
     assert fitting(wanted=8, trials=1, batch=64, num_images=150, free_gib=1.2) == 1
 

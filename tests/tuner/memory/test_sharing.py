@@ -1,4 +1,4 @@
-"""How many trials share a GPU: as many as fit and pay, found with few measurements."""
+"""Choose how many trials share a GPU: as many as fit and help, with few measurements."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tuner.memory.sharing import chosen_sharing
 
 
 def chosen(rates, *, room=99, wanted=99):
-    """The choice, and what was measured for it: numbers of trials, by memory and by speed."""
+    """Return the choice, and the numbers of trials that were measured by memory and by speed."""
     by_memory, by_speed = [], []
 
     def fits(number):

@@ -1,4 +1,4 @@
-"""The Python API does what the command line does, leaves its process alone, and stops cleanly."""
+"""Use the Python API like the command line: it leaves its process unchanged, and stops cleanly."""
 
 import inspect
 import os
@@ -28,7 +28,7 @@ SPACE = {
 
 @pytest.fixture
 def options(tmp_path, ray_cluster):
-    """What all runs here have in common."""
+    """Return the options that all runs here have in common."""
     return {
         "data": "sample:20",
         "model": "mamba-yolo-n",
@@ -233,7 +233,7 @@ def test_the_report_of_a_data_check_is_returned(options):
     ("function", "verb", "left_out"),
     [
         (tuner.run, "run", {"plain", "dry_run"}),
-        (tuner.promote, "promote", {"plain", "home", "storage"}),  # those of the study
+        (tuner.promote, "promote", {"plain", "home", "storage"}),  # the options of the study
         (tuner.train, "train", set()),
         (
             tuner.estimate,

@@ -1,4 +1,4 @@
-"""What a study shows to scripts and notebooks."""
+"""Check what a study shows to scripts and notebooks."""
 
 import math
 import shutil
@@ -24,7 +24,7 @@ def home(tmp_path, empty_database, spec):  # noqa: F811
 
 @pytest.fixture
 def searched(home, space, spec, terms):  # noqa: F811
-    """Three trials: complete, complete and better, in training."""
+    """Return a study of three trials: complete, complete and better, in training."""
     paths = StudyPaths.of(home, "mine")
     with driven(f"sqlite:///{paths.database}", spec, paths, name="mine") as study:
         search = Search(study, space, paths, terms)

@@ -1,4 +1,4 @@
-"""What a user reads while a study runs and when it is done."""
+"""Print what a user reads while a study runs and when it is finished."""
 
 import dataclasses
 import re
@@ -52,7 +52,7 @@ def console():
 
 
 def forecast_of(space, promote_epochs=20):
-    """What is foreseen of a search of that space with two slots."""
+    """Return the forecast of a search of that space with two slots."""
     return Forecast(
         estimate=estimate_cost(space, slots=2), slots=2, epochs=space.settings.epochs, promote_epochs=promote_epochs
     )
@@ -142,7 +142,7 @@ def test_a_duration_is_shown_in_hours_minutes_and_seconds(seconds, shown):
     assert duration(seconds) == shown
 
 
-# While it searches
+# During the search
 
 
 def test_progress_counts_trials_by_state(search, forecast, clock):
@@ -165,7 +165,7 @@ def test_the_remaining_time_is_unknown_until_this_driver_has_trained(search, for
     play(search, search.suggest(), 0.5, 0.25)
     progress = SearchProgress(search, forecast, clock.monotonic)
     clock.sleep(60.0)
-    assert progress.eta_s() is None  # what an earlier run did says nothing of this one's pace
+    assert progress.eta_s() is None  # epochs of an earlier run say nothing about the pace of this one
     assert "to go" not in progress.line()
 
 
@@ -180,7 +180,7 @@ def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the
     progress = SearchProgress(search, forecast, clock.monotonic)
     for value in (0.25, 0.6):
         play(search, search.suggest(), 0.5, value)
-    clock.sleep(90.0)  # 18 epochs with two slots: ten seconds of each
+    clock.sleep(90.0)  # 18 epochs with two slots: ten seconds each
     position = progress.position()
     assert (position.to_begin, position.ended) == (4, (9, 9))
     assert progress.pace_s() == pytest.approx(10.0, rel=0.2)
@@ -196,7 +196,7 @@ def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the
 def test_what_follows_the_search_costs_what_the_best_trials_do(search, forecast, clock):
     progress = SearchProgress(search, forecast, clock.monotonic)
     play(search, search.suggest(), 0.5, 0.25, epoch_s=2.0)
-    play(search, search.suggest(), 0.5, 0.6, epoch_s=10.0)  # as with a larger image size
+    play(search, search.suggest(), 0.5, 0.6, epoch_s=10.0)  # e.g. a larger image size
     clock.sleep(60.0)
     study, pace_s = search.study, progress.pace_s()
     assert comparison_s(study, forecast, pace_s) == forecast.comparison_s((9 * 2.0 + 9 * 10.0) / 18)
@@ -216,7 +216,7 @@ def test_a_long_start_does_not_make_the_epochs_slow(search, forecast, clock):
     assert progress.eta_s() is None
     for value in (0.25, 0.6):
         play(search, search.suggest(), 0.5, value)
-    clock.sleep(80.0)  # of nine epochs with two slots, eight since that look
+    clock.sleep(80.0)  # of nine epochs with two slots, eight since then
     assert progress.pace_s() == pytest.approx(10.0, rel=0.2)
 
 
@@ -335,10 +335,10 @@ def test_on_a_terminal_the_table_is_drawn_and_erased(search, monkeypatch, foreca
         pass
     text = printed(console)
     assert "differs from the default in" in text
-    assert "\x1b[2K" in text  # lines erased at the end
+    assert "\x1b[2K" in text  # the lines are erased at the end
 
 
-# While the winner trains
+# During the final run
 
 
 def test_the_final_run_is_shown_from_its_latest_epoch(promoted):
@@ -358,7 +358,7 @@ def test_the_final_run_first_names_its_folder(view, console, promoted):
     assert printed(console) == f"final run of trial 1: 20 epochs in {promoted.request.directory}\n"
 
 
-# When it is done
+# At the end
 
 
 def test_a_search_without_promotion_is_concluded_with_the_command_to_promote(study, winner, paths):

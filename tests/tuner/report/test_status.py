@@ -1,4 +1,4 @@
-"""The data of `tune status --json`, which scripts rely on, and the table."""
+"""Check the data of `tune status --json`, on which scripts rely, and the table."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from tuner.contract import EndRecord, Outcome
 from tuner.report.status import STATUS_VERSION, status_of, status_table
 from tuner.study import FinalRunFacts
 
-# Whoever changes these lists raises STATUS_VERSION.
+# Increase STATUS_VERSION when you change these lists.
 KEYS = {
     *("version", "study", "driver", "space", "model", "data", "data_sha256", "metric", "epochs", "rungs"),
     *("counts", "baseline", "best", "standing", "reevaluation", "final_run", "trials"),
@@ -31,7 +31,7 @@ KEYS_OF_A_TRAINED_TRIAL = {
 
 @pytest.fixture
 def played(study, search):
-    """Complete, complete, failed, pruned, running and waiting trials."""
+    """Play complete, complete, failed, pruned, running and waiting trials."""
     play(search, search.suggest(), 0.5, 0.25)
     play(search, search.suggest(), 0.5, 0.3)
     search.report(search.suggest().trial, EndRecord(outcome=Outcome.ERROR, message="no [such] file"))
@@ -215,7 +215,7 @@ def test_the_verdict_is_shown(reevaluation, study):
 
 
 def test_after_a_verdict_only_the_verdict_states_the_gain(reevaluation, study):
-    """The lead in the search, 0.05 here, and what other seeds show of it are not told beside each other."""
+    """Show either the lead in the search, 0.05 here, or the gain on other seeds, but not both."""
     while (request := reevaluation.suggest()) is not None:
         number = reevaluation.number_of(request)
         reevaluation.report(number, epoch(9, 0.3 + 0.02 * request.trial * (-1) ** request.seed))

@@ -1,4 +1,4 @@
-"""The list of studies: a row for each, also for one that cannot be read, in terminals of any width."""
+"""List studies: a row for each, even for an unreadable one, in terminals of any width."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def shown(rows, width=120):
 
 @pytest.fixture
 def home(url, spec, space, paths, terms, tmp_path, empty_database):
-    """A study with two complete trials and an interrupted one, an empty database, and one that is damaged."""
+    """Create a study with two complete trials and an interrupted one, an empty database, and a damaged one."""
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         play(search, search.suggest(), 0.5, 0.25)

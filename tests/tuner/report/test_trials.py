@@ -1,4 +1,4 @@
-"""Single trials of a study: their order, and everything about one of them."""
+"""Show the trials of a study in order, and everything about one of them."""
 
 import json
 from io import StringIO
@@ -18,7 +18,7 @@ KEYS = {"version", "study", "metric", "gain", "changes", "seed_runs", "trial"}
 
 @pytest.fixture
 def facts(study, search):
-    """The default with 0.25, 0.3, an early stop at 0.1, 0.2, and a failed trial."""
+    """Return the data of these trials: the default with 0.25, 0.3, an early stop at 0.1, 0.2, and a failed one."""
     for at_rung, at_end in ((0.5, 0.25), (0.5, 0.3), (0.1, 0.9), (0.6, 0.2)):
         play(search, search.suggest(), at_rung, at_end)
     request = search.suggest()

@@ -1,4 +1,4 @@
-"""How long a search may still train."""
+"""Calculate how long a search may still train."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tuner.trials.live import LiveTrial
 
 @pytest.fixture
 def study(spec, space):
-    """Two trials; the first has trained for 100 s before."""
+    """Return a study of two trials. The first has already trained for 100 s."""
     study = in_memory(Kept(), spec)
     for lr0 in (0.1, 0.2):
         study.begin({"lr0": lr0}, space)

@@ -1,4 +1,4 @@
-"""A search that ends before its last trial, and goes on when it is allowed more."""
+"""End a search before its last trial, and resume it with larger limits."""
 
 import shutil
 from pathlib import Path
@@ -19,18 +19,18 @@ from tuner.trials.workload import Decision
 
 CURVES = Path(__file__).parents[1] / "diagnosis" / "curves"
 RUN_S = 18.0
-"""What a whole trial trains: 9 epochs of 2 s (`conftest.epoch`)."""
+"""Training time of a whole trial: 9 epochs of 2 s (`conftest.epoch`)."""
 
 
 @pytest.fixture
 def wide(space):
-    """The same space, for 40 trials."""
+    """Return the same space with 40 trials."""
     return space.with_settings(trials=40)
 
 
 @pytest.fixture
 def begin(study, wide, paths, terms):
-    """Takes up the study; each call is a driver of its own."""
+    """Return a function that resumes the study; each call is a new driver."""
 
     def begun(told=None, **bounds):
         on_event = (lambda line: None) if told is None else told.append
@@ -47,19 +47,19 @@ def states(search):
     return [trial.state.name for trial in search.trials]
 
 
-# Values that do not differ
+# Equal values
 
 
-def play_alike(search, number, value=0.0):
+def play_equal(search, number, value=0.0):
     for _ in range(number):
         play(search, search.suggest(), value, value)
 
 
 def test_ten_trials_with_equal_values_end_the_search_with_the_likely_causes(begin, paths):
     search = begin()
-    play_alike(search, 9)
+    play_equal(search, 9)
     assert search.problem is None
-    play_alike(search, 1)
+    play_equal(search, 1)
     assert search.suggest() is None
     assert isinstance(search.problem, FailurePolicyError)
     assert search.problem.exit_code == 7
@@ -70,42 +70,42 @@ def test_ten_trials_with_equal_values_end_the_search_with_the_likely_causes(begi
 
 
 def test_a_resumed_search_reports_equal_values_again_after_ten_more_and_not_before(begin):
-    play_alike(begin(), 10)
+    play_equal(begin(), 10)
     search = begin()
     assert not search.finished
-    play_alike(search, 9)
+    play_equal(search, 9)
     assert search.problem is None
-    play_alike(search, 1)
+    play_equal(search, 1)
     assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_restarts_in_between_do_not_hide_that_values_are_equal(begin):
     for _ in range(2):
-        play_alike(begin(), 4)
+        play_equal(begin(), 4)
     search = begin()
-    play_alike(search, 2)
+    play_equal(search, 2)
     assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_a_search_whose_last_trial_is_the_tenth_with_an_equal_value_has_no_winner(study, space, paths, terms):
     search = Search(study, space.with_settings(trials=10), paths, terms)
-    play_alike(search, 10)
+    play_equal(search, 10)
     assert isinstance(search.problem, FailurePolicyError)
 
 
 def test_a_default_that_works_keeps_zeros_from_ending_the_search(begin):
     search = begin()
     play(search, search.suggest(), 0.0, 0.4)
-    play_alike(search, 30)
+    play_equal(search, 30)
     assert search.problem is None
     assert states(search).count("COMPLETE") == 31
 
 
 def test_ten_configurations_with_one_value_above_zero_end_the_search_because_nothing_has_an_effect(begin):
     search = begin()
-    play_alike(search, 9, 0.354)
+    play_equal(search, 9, 0.354)
     assert search.problem is None
-    play_alike(search, 1, 0.354)
+    play_equal(search, 1, 0.354)
     assert search.problem.exit_code == 7
     assert "10 different configurations all have the same mAP50-95, 0.354; likely causes: a metric" in str(
         search.problem
@@ -120,20 +120,20 @@ def test_ten_configurations_with_one_value_above_zero_end_the_search_because_not
 def test_a_streak_of_equal_values_does_not_end_a_search_in_which_one_differed(begin, at_rung, at_end):
     search = begin()
     play(search, search.suggest(), at_rung, at_end)
-    play_alike(search, 30, 0.354)
+    play_equal(search, 30, 0.354)
     assert search.problem is None
     assert not search.finished
 
 
-# The highest value that there is
+# The highest possible value
 
 
 def test_ten_trials_at_the_ceiling_end_the_search_in_order_and_the_default_is_kept(begin, study):
     told = []
     search = begin(told)
-    play_alike(search, 9, 0.995)
+    play_equal(search, 9, 0.995)
     assert not search.finished
-    play_alike(search, 1, 0.995)
+    play_equal(search, 1, 0.995)
     assert search.finished
     assert search.problem is None
     assert told[-1] == (
@@ -146,14 +146,14 @@ def test_ten_trials_at_the_ceiling_end_the_search_in_order_and_the_default_is_ke
 
 def test_the_ceiling_counts_over_restarts_and_ends_the_next_search_at_once(begin):
     for _ in range(2):
-        play_alike(begin(), 5, 0.995)
+        play_equal(begin(), 5, 0.995)
     assert begin().finished
 
 
 def test_ten_trials_at_the_ceiling_after_others_leave_a_winner_to_compare(begin, study):
     search = begin()
     play(search, search.suggest(), 0.1, 0.5)
-    play_alike(search, 10, 0.995)
+    play_equal(search, 10, 0.995)
     assert search.finished
     assert search.problem is None
     assert choose_winner(study).trial.number == 1
@@ -161,7 +161,7 @@ def test_ten_trials_at_the_ceiling_after_others_leave_a_winner_to_compare(begin,
 
 def test_trials_cut_off_at_the_ceiling_do_not_delay_the_end(begin):
     search = begin()
-    play_alike(search, 9, 0.995)
+    play_equal(search, 9, 0.995)
     last, other = search.suggest(), search.suggest()
     search.report(other.trial, epoch(1))
     play(search, last, 0.995, 0.995)
@@ -176,7 +176,7 @@ def test_many_trials_that_share_the_best_value_below_the_ceiling_are_no_reason_t
     search = begin()
     for at_end in (0.2, 0.3, 0.3, 0.1):
         play(search, search.suggest(), 0.1, at_end)
-    play_alike(search, 20, 0.8)
+    play_equal(search, 20, 0.8)
     assert not search.finished
 
 
@@ -185,7 +185,7 @@ def test_trials_that_wait_at_the_first_rung_with_zero_do_not_end_the_search(stud
     text = SPACE.replace("strategy: asha-stopping", f"strategy: {strategy}").replace("sampler: random", "sampler: auto")
     space = parse_space(text, name="small", file="small.yaml").with_settings(trials=40)
     search = Search(study, space, paths, terms)
-    for _ in range(20):  # those that are called back do not get any further
+    for _ in range(20):  # trials that are called back do not get further
         search.report(search.suggest().trial, epoch(3, 0.0))
     assert sum(trial.is_paused for trial in search.trials) >= 10
     assert search.problem is None
@@ -236,7 +236,7 @@ def test_repeated_epochs_are_not_counted_twice(begin):
         search.requeue(request.trial)
     assert not search.finished
     request = search.suggest()
-    search.requeue(request.trial)  # before its trainer told anything
+    search.requeue(request.trial)  # before its trainer sent a record
     assert search.trials[0].facts.seconds == 10.0
 
 
@@ -293,7 +293,7 @@ def test_a_finished_search_is_not_ended_by_its_spent_budget(study, space, paths,
     assert search.stop_reason is None
 
 
-# Without a better result
+# No better result
 
 
 def test_a_given_number_of_trials_without_a_better_one_ends_the_search(begin):
@@ -334,7 +334,7 @@ def test_the_diagnosis_of_the_best_trial_is_shown_when_a_search_ends_without_a_g
     folder.mkdir(parents=True)
     shutil.copy(CURVES / "lr-too-low" / "results.csv", folder)
     search = begin()
-    play_alike(search, 10)
+    play_equal(search, 10)
     told = str(search.problem)
     assert ". Trial 0 shows loss-not-falling: the training loss goes from " in told
     assert told.endswith(f". Logs: {paths.root / 'trials'}")

@@ -1,4 +1,4 @@
-"""Where the configuration of a new trial comes from."""
+"""Choose the configuration of a new trial."""
 
 import optuna
 import pytest

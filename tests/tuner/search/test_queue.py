@@ -1,4 +1,4 @@
-"""A search whose trials pause at a rung and are called back."""
+"""Search with trials that pause at a rung and are called back."""
 
 import math
 
@@ -23,7 +23,7 @@ def space(space):
 
 
 def start(search):
-    """Begin whatever is proposed. Returns its number."""
+    """Start the next proposed trial. Return its number."""
     request = search.suggest()
     search.report(request.trial, StartedRecord(pid=1, device="CPU"))
     return request.trial
@@ -43,7 +43,7 @@ def test_a_trial_that_is_behind_pauses_and_frees_its_slot(search):
     for number, value in zip(numbers[:3], (0.3, 0.5, 0.1), strict=True):
         decision = search.report(number, epoch(3, value))
     assert decision == Decision.STOP
-    assert states(search) == "RWWR"  # with two arrivals nobody has earned a place; the baseline runs to its end
+    assert states(search) == "RWWR"  # with two arrivals no trial has a place; the baseline runs to its end
     assert search.trials[2].is_paused
     assert search.trials[2].curve == {3: 0.1}
 
@@ -77,7 +77,7 @@ def test_after_a_restart_the_same_trials_are_paused_and_the_same_is_called_back(
         assert [trial.is_paused for trial in search.trials] == [False, True, True, True]
         assert search.suggest().trial == 0  # cut off while it trained: first
         assert search.suggest().trial == 1
-        assert search.suggest().trial == 4  # nobody else has a place
+        assert search.suggest().trial == 4  # no other trial has a place
 
 
 def test_a_trial_that_was_called_back_and_cut_off_resumes_whatever_came_since(url, spec, paths, space, terms):
@@ -117,7 +117,7 @@ def test_a_paused_trial_ends_and_loses_its_weights_once_it_can_never_be_called_b
     assert search.trials[1].is_paused
     for number in numbers[2:]:
         search.report(number, epoch(3, 0.2))
-    assert search.trials[1].state == TrialState.PRUNED  # four are better, and of nine trials three can go on
+    assert search.trials[1].state == TrialState.PRUNED  # four are better, and three of nine trials can continue
     assert not (paths.trial(1) / "weights").exists()
 
 
@@ -172,7 +172,7 @@ def test_replaying_the_log_of_a_search_gives_the_same_decisions(url, spec, paths
     rounded = lambda point: cube.point(cube.sampled(point))  # noqa: E731
     assert sum('"begin"' in line for line in lines) == 30
     assert differences(lines, engine, epochs=9, rounded=rounded) == []
-    # and it is no empty check: with other rungs, or another seed, it comes out otherwise
+    # the check is not empty: other rungs or another seed give other decisions
     other = make_engine("auto", cube.cube, Rungs(epochs=(3,), reduction_factor=2), seed=1, limits=Limits(trials=30))
     assert differences(lines, other, epochs=9, rounded=rounded)
 

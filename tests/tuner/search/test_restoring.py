@@ -1,4 +1,4 @@
-"""What a driver makes of the record that another one left."""
+"""Restore a search from the record of another driver."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the results of a search say as a whole."""
+"""Judge the results of a search as a whole."""
 
 import pytest
 from optuna.trial import TrialState
@@ -10,7 +10,7 @@ METRIC = "mAP50-95"
 
 
 def trials(*values, lr0=None, **others):
-    """Trials that ran to their end with these values, each with an lr0 of its own unless it is given."""
+    """Make complete trials with these values, each with its own lr0 unless it is given."""
     return [trial(n, value, lr0=n if lr0 is None else lr0, **others) for n, value in enumerate(values)]
 
 

@@ -1,4 +1,4 @@
-"""Samplers: proposals depend on seed, number and the study's record, and on nothing else."""
+"""Samplers: proposals depend only on the seed, the number and the study's record."""
 
 import importlib.util
 import warnings
@@ -61,14 +61,14 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def score(params: dict[str, ParamValue]) -> float:
-    """A made-up mAP with its best at lr0 = 0.02."""
+    """Return an invented mAP that is best at lr0 = 0.02."""
     lr0 = params["lr0"]
     assert isinstance(lr0, float)
     return 0.5 - abs(lr0 - 0.02)
 
 
-def go_on(study: optuna.Study, name: str, space: Space, until: int) -> list[dict[str, ParamValue]]:
-    """Ask and tell up to a number of trials: every third is stopped early, where there are rungs."""
+def ask_and_tell(study: optuna.Study, name: str, space: Space, until: int) -> list[dict[str, ParamValue]]:
+    """Ask and tell up to a number of trials. Every third is stopped early if there are rungs."""
     proposals = []
     for number in range(len(study.trials), until):
         study.sampler = make_sampler(name, seed=7, number=number, space=space)
@@ -86,11 +86,11 @@ def go_on(study: optuna.Study, name: str, space: Space, until: int) -> list[dict
 
 def searched(name: str, space: Space, until: int) -> tuple[optuna.Study, list[dict[str, ParamValue]]]:
     study = optuna.create_study(direction="maximize")
-    return study, go_on(study, name, space, until)
+    return study, ask_and_tell(study, name, space, until)
 
 
 def reopened(study: optuna.Study) -> optuna.Study:
-    """A study that knows the record and nothing else."""
+    """Open a study that only knows the record."""
     copy = optuna.create_study(direction="maximize")
     copy.add_trials(study.get_trials())
     return copy
@@ -103,14 +103,14 @@ def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(name: str, tex
     _, uninterrupted = searched(name, space, 12)
 
     study, before = searched(name, space, 7)
-    after = go_on(reopened(study), name, space, 12)
+    after = ask_and_tell(reopened(study), name, space, 12)
 
     assert before + after == uninterrupted
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_no_proposal_is_made_twice(name: str) -> None:
-    # A Gaussian process forgets trials stopped early, so here none is.
+    # A Gaussian process ignores trials stopped early, so none is here.
     _, proposals = searched(name, parse(NUMERIC), 12)
 
     assert len({tuple(sorted(p.items())) for p in proposals}) == 12
@@ -144,7 +144,7 @@ def test_the_filter_for_warnings_is_left_as_it_was() -> None:
 
 def test_parallel_proposals_keep_their_distance() -> None:
     space, study = parse(CONDITIONAL), optuna.create_study(direction="maximize")
-    go_on(study, "tpe", space, 8)
+    ask_and_tell(study, "tpe", space, 8)
     proposals = []
     for number in range(8, 12):
         study.sampler = make_sampler("tpe", seed=7, number=number, space=space)

@@ -1,4 +1,4 @@
-"""What a search proposes, and what it decides on what it hears."""
+"""Propose trials, and decide on the records of running ones."""
 
 import itertools
 import math
@@ -159,7 +159,7 @@ def test_epochs_that_a_resumed_trainer_repeats_change_nothing(study, space, path
     requests = [killed.suggest() for _ in range(4)]
     for request, value in zip(requests, (0.5, 0.1, 0.6, 0.7), strict=True):
         killed.report(request.trial, epoch(3, value))
-    # Trial 1 passed its rung as the second to arrive; by now it would not be among the best third.
+    # Trial 1 passed its rung as the second to arrive; now it would not be in the best third.
     search = Search(study, space, paths, terms)
     numbers = [search.suggest().trial for _ in range(2)]
     assert numbers == [0, 1]
@@ -184,7 +184,7 @@ def test_an_interrupted_trial_resumes_first_unless_it_is_to_be_avoided(search):
     assert search.suggest(avoided={7}).trial == first.trial
 
 
-# CMA-ES knows nothing of the past before its first generation is over.
+# CMA-ES does not use the past before its first generation is over.
 @pytest.mark.parametrize(("sampler", "trials"), [("random", 10), ("tpe", 10), ("cmaes", 20), ("gp", 10)])
 def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(
     tmp_path, empty_database, spec, terms, sampler, trials
@@ -221,7 +221,7 @@ def test_each_event_is_reported_in_one_line(study, space, paths, terms):
     assert told == ["trial 0 complete: mAP50-95 0.2500"]
 
 
-# What is judged, and when it is known
+# Verdicts, and when they are stored
 
 
 def test_a_value_that_comes_while_the_search_stops_is_judged_too(search):
@@ -245,7 +245,7 @@ def test_a_good_value_that_comes_while_the_search_stops_is_kept(search):
 def test_a_verdict_and_its_value_are_both_known_after_a_death_or_neither(
     url, spec, paths, space, terms, survived, monkeypatch
 ):
-    """The driver dies after so many of the single writes of a verdict; its journal is all that it leaves."""
+    """Kill the driver after that many single writes of a verdict. Only its journal is left."""
     with driven(url, spec, paths) as study:
         search = Search(study, space, paths, terms)
         for _ in range(2):
@@ -282,7 +282,7 @@ class Died(Exception):  # noqa: N818
 
 
 def die_after(monkeypatch, survived):
-    """Let so many writes to the database happen, and none after them."""
+    """Allow that many writes to the database, and none after them."""
     left = itertools.count(survived, -1)
 
     def dying(write):
@@ -317,7 +317,7 @@ def test_trials_of_a_preempted_driver_are_handed_out_again_by_the_next(url, spec
 
 
 def told_twice(records, draw):
-    """The stream of a trainer that went on from an earlier checkpoint, perhaps several times."""
+    """Return the records of a trainer that resumed from an earlier checkpoint, perhaps several times."""
     again = []
     for index, record in enumerate(records):
         again.append(record)

@@ -1,4 +1,4 @@
-"""Starting points are fitted into a space, and tried before the search proposes its own configurations."""
+"""Fit starting points into a space, and try them before the search proposes its own configurations."""
 
 from dataclasses import replace
 from io import StringIO
@@ -151,7 +151,7 @@ def test_points_are_inside_the_space_keep_fixed_values_and_are_the_same_each_tim
     assert space.baseline_sampled() not in configurations
     assert all(configurations.count(each) == 1 for each in configurations)
     for each in configurations:
-        UnitCube(space).point(each)  # raises for a value outside of the space
+        UnitCube(space).point(each)  # raises for a value outside the space
         params = space.resolve(each)
         always = [p for p in space.parameters if isinstance(p, FixedParameter) and not p.when and p.name in params]
         fixed = {p.name: p.value for p in always}
@@ -165,7 +165,7 @@ def started(spec):
 
 
 def rates(search, number):
-    """The learning rates of the next trials, each of which trains to its end."""
+    """Train the next trials to their end. Return their learning rates."""
     requests = []
     for _ in range(number):
         requests.append(search.suggest())

@@ -1,4 +1,4 @@
-"""What the failures of a search come to."""
+"""Summarise the failures of a search."""
 
 from tests.tuner.conftest import play
 from tuner.contract import EndRecord, Outcome

@@ -1,4 +1,4 @@
-"""What a search does when an attempt at a trial fails, and when trials keep failing."""
+"""Handle failed attempts at a trial, and trials that keep failing."""
 
 import pytest
 from optuna.trial import TrialState
@@ -15,12 +15,12 @@ from tuner.trials.workload import Decision
 
 @pytest.fixture
 def study(spec):
-    """In memory: what these tests are about is not how it is written."""
+    """Make a study in memory, because these tests are not about writing."""
     return in_memory(Kept(), spec)
 
 
 def attempts(search, end, *, epochs=0):
-    """How often one trial is begun that ends so each time, after so many new epochs."""
+    """Return how often one trial begins if it always ends like this, after that many new epochs."""
     request, begun = search.suggest(), 0
     while True:
         begun += 1
@@ -35,7 +35,7 @@ def attempts(search, end, *, epochs=0):
         assert (again.trial, again.params) == (request.trial, request.params)
 
 
-# One trial
+# A single trial
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_failure_is_retried_as_often_as_it_makes_sense_under_the_same_number(s
 
 
 def test_unreadable_data_end_the_search_and_are_not_held_against_the_trial(search):
-    """Every other trial reads the same files; once they are mended, this one goes on."""
+    """End the search: every other trial reads the same files. Once they are repaired, this trial resumes."""
     request = search.suggest()
     search.report(request.trial, StartedRecord(pid=1, device="CPU"))
     assert search.report(request.trial, EndRecord(outcome=Outcome.BAD_DATA, message="7.jpg is gone")) == Decision.STOP
@@ -105,7 +105,7 @@ def test_losing_a_trial_that_nobody_trains_changes_nothing(search):
 
 @pytest.mark.parametrize("lose", [lambda search: search.report(0, LOST), lambda search: search.on_lost(0, "lost")])
 def test_a_loss_while_the_search_ends_is_not_held_against_the_trial(search, lose):
-    """It is lost to what ends the search, such as a full disk."""
+    """Lose a trial to the problem that ends the search, such as a full disk."""
     for _ in range(MAX_RETRIES[Failure.INFRASTRUCTURE]):
         search.report(search.suggest().trial, LOST)
     search.suggest()

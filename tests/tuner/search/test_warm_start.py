@@ -1,4 +1,4 @@
-"""What earlier studies teach a new one."""
+"""Start a study from the results of earlier ones."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ from tuner.study import StoredStudy, TrialRecord
 
 @dataclass
 class Earlier:
-    """A study that has ended, by the values of its parameter `lr0`."""
+    """Ended study, given by the values of its parameter `lr0`."""
 
     name: str
     values: dict[float, float | None]
@@ -97,7 +97,7 @@ def test_a_configuration_that_does_not_fit_is_left_out_with_a_reason_and_the_oth
 
 
 def tried(search, number):
-    """The learning rates of the next trials."""
+    """Return the learning rates of the next trials."""
     requests = []
     for _ in range(number):
         requests.append(search.suggest())
@@ -143,4 +143,4 @@ def test_connections_to_a_read_study_are_released(url, spec, paths, space):
         pass
     study = StoredStudy.open(url, "s")
     study.close()
-    assert study.trials() == ()  # and is connected anew when it is asked again
+    assert study.trials() == ()  # a new query connects again

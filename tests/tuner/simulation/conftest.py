@@ -1,4 +1,4 @@
-"""Tables of learning curves made by hand."""
+"""Provide tables of learning curves made by hand."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tuner.simulation.tables import CurveTable
 
 @pytest.fixture
 def table():
-    """Makes a table from curves of the metric; the loss is 1 minus the metric where none is given."""
+    """Return a function that makes a table from curves of the metric. The default loss is 1 minus the metric."""
 
     def made(curves, *, points=None, loss=None, seconds=None, baseline=None):
         metric = np.asarray(curves, float)
@@ -28,7 +28,7 @@ def table():
 
 @pytest.fixture
 def smooth(table):
-    """60 curves of 27 epochs that rise towards a peak in the middle of a line; one in ten diverges at once."""
+    """Return 60 curves of 27 epochs that rise towards a peak in the middle of a line; one in ten diverges at once."""
     rng = np.random.default_rng(0)
     points = rng.random((60, 2))
     top = 1.0 - np.abs(points - 0.6).sum(axis=1)

@@ -1,4 +1,4 @@
-"""What is simulated is what runs: a search and its replay make the same decisions from the same curves."""
+"""Compare a search with its replay: both make the same decisions from the same curves."""
 
 import json
 from collections.abc import Sequence
@@ -40,9 +40,9 @@ SEED = 3
 
 @dataclass(frozen=True)
 class Searched:
-    """A search to its end, and a table of its configurations, followed by as many others.
+    """Whole search, and a table of its configurations followed by as many others.
 
-    Ranges are of real numbers, so a proposal and the configuration that it leads to are the same point, and no other is
+    Ranges are real, so a proposal and its configuration are the same point, and no other is
     nearer.
     """
 
@@ -53,7 +53,7 @@ class Searched:
 
 
 def curve(point):
-    """Metric, loss and seconds of the epochs of a configuration, a function of its point; one run in seven diverges."""
+    """Return metric, loss and seconds of the epochs of a configuration, by its point; one run in seven diverges."""
     rng = np.random.default_rng(np.frombuffer(point.tobytes(), np.uint32))
     passed = np.arange(1, EPOCHS + 1) / EPOCHS
     top = 0.6 - ((point - 0.6) ** 2).sum() / 4
@@ -67,7 +67,7 @@ def curve(point):
 
 @pytest.fixture
 def searched(url, spec, paths):
-    """Searches with slots whose trainers play the curves in simulated time."""
+    """Return a function that searches with slots whose trainers play the curves in simulated time."""
 
     def run(slots, trials, strategy="auto", *, validate_every_epoch=False):
         space = parse_space(SPACE, name="made", file="made.yaml")
@@ -104,7 +104,7 @@ def searched(url, spec, paths):
 
 
 def simulated(table, workers, trials, strategy="auto", **options):
-    """The outcome of a replay, and its decisions."""
+    """Return the outcome of a replay, and its decisions."""
     lines = []
     search = SimulatedSearch(
         table,
@@ -120,7 +120,7 @@ def simulated(table, workers, trials, strategy="auto", **options):
 
 
 def decisions(lines):
-    """The lines of a log without what says nothing new: epochs that a resumed trainer repeats, ends after a verdict."""
+    """Return the lines of a log without redundant ones: epochs that a resumed trainer repeats, ends after a verdict."""
     found, heard, over = [], set(), set()
     for line in lines:
         event = json.loads(line)
@@ -135,7 +135,7 @@ def decisions(lines):
 
 
 def assert_agreement(real, outcome, made):
-    assert made == decisions(real.lines)  # who begins, resumes, pauses and ends, in order, with every point and value
+    assert made == decisions(real.lines)  # begins, resumes, pauses and ends in order, with every point and value
     assert outcome.rows == list(range(len(real.trials)))
     assert outcome.epochs == [trial.facts.epochs for trial in real.trials]
     assert outcome.ended_s == pytest.approx(real.ended_s)

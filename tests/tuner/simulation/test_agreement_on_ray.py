@@ -1,4 +1,4 @@
-"""What is simulated is what Ray runs, with scripted trainers."""
+"""Compare a replay with a search on Ray with scripted trainers."""
 
 import json
 import math
@@ -32,7 +32,7 @@ def arena(tmp_path, ray_cluster):
 
 
 def played(arena):
-    """A table of what the trainers can play: the configurations of the study, followed by as many others."""
+    """Return a table of the curves that trainers play: the configurations of the study, followed by as many others."""
     cube = UnitCube(parse_space((arena.folder / "space.yaml").read_text(), name="s", file="space.yaml"))
     study = StoredStudy.open(arena.storage, "s", arena.study_folder)
     tried = [trial.sampled for trial in study.trials()]
@@ -53,7 +53,7 @@ def played(arena):
 
 
 def in_order(table, lines):
-    """The table with times at which the epochs of a replay end in the order of a log: one each second."""
+    """Return the table with times at which the epochs of a replay end in the order of a log: one per second."""
     seconds, now_s, began_s = table.seconds.copy(), 0.0, {}
     for event in map(json.loads, lines):
         if "hear" in event:
@@ -65,7 +65,7 @@ def in_order(table, lines):
 
 @pytest.mark.parametrize("slots", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_ray_and_a_replay_in_the_same_order_make_the_same_decisions(arena, slots):
-    """A slot that is free begins its next trial before another epoch is heard, so none is idle in between."""
+    """Start the next trial of a free slot before the next epoch is processed, so no slot is idle in between."""
     assert_orderly_end(*arena.run(parallel=slots), 0)
     real = decisions((arena.study_folder / "decisions.jsonl").read_text().splitlines())
     table, made = in_order(played(arena), real), []

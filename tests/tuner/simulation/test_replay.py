@@ -1,4 +1,4 @@
-"""Simulated time: who trains when, what is counted."""
+"""Simulate time: which worker trains when, and what is counted."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tuner.simulation.replay import Decision, Job, Pool, replay
 
 
 class Scripted:
-    """Begins rows in order; answers by script[(trial, epoch)], CONTINUE elsewhere; calls back what `back` lists."""
+    """Strategy that begins rows in order, answers by script[(trial, epoch)] or CONTINUE, and calls `back` back."""
 
     def __init__(self, rows, script=None, back=()):
         self.rows, self.script, self.back = list(rows), script or {}, list(back)
@@ -78,7 +78,7 @@ def test_epochs_of_dead_runs_are_counted_from_the_first_dead_one(table):
 def test_the_incumbent_is_recorded_when_that_share_of_the_budget_is_spent(table):
     made = table(np.arange(20.0).reshape(10, 2))
     outcome = replay(made, Scripted(range(10)), workers=1, budget=5, checkpoints=(10, 20, 50, 100))
-    # after 1, 2, 5 and 10 of ten seconds; a run takes two
+    # after 1, 2, 5 and 10 of ten seconds; a run takes two seconds
     assert outcome.incumbents == {10: 0, 20: 0, 50: 2, 100: 4}
 
 

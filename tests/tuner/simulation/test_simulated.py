@@ -1,4 +1,4 @@
-"""Our own strategies over tables, and the command that shows them."""
+"""Simulate our own strategies on tables, and print the results."""
 
 import json
 
@@ -87,7 +87,7 @@ def test_the_command_ends_a_search_with_its_last_trial(capsys, tmp_path, smooth)
     _, out, _ = run(capsys, "--curves", tmp_path / "t.npz", "--trials", 12, "--budget", 1000, "--json")
     values = json.loads(out)
     assert values["trials"] == 12
-    assert values["full_runs"] < 12  # the others were behind when no more could begin
+    assert values["full_runs"] < 12  # the others were behind when no new trial could begin
     assert values["idle_share"] < 0.5
 
 

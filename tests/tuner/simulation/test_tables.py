@@ -1,4 +1,4 @@
-"""Tables: what is dead, what is regretted, what is read."""
+"""Tables: dead runs, regret, and reading."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from tuner.simulation.tables import load_arrays, save_arrays
     [
         ([1.0, 0.5, 0.4], 4),
         ([1.0, np.nan, np.nan], 2),
-        ([1.0, 1.6, 0.9], 4),  # it came back
+        ([1.0, 1.6, 0.9], 4),  # it recovered
         ([1.0, 1.4, 1.6], 3),
         ([1.0, np.inf, 0.9], 4),
         ([np.nan, np.nan, np.nan], 1),
@@ -59,7 +59,7 @@ def test_a_table_is_read_back_as_it_was_saved(tmp_path, smooth):
 
 
 def test_tables_of_single_precision_are_read_in_double(tmp_path, smooth):
-    """Simulated time adds up thousands of epochs."""
+    """Use double precision, because simulated time adds up thousands of epochs."""
     single = {name: getattr(smooth, name).astype(np.float32) for name in ("points", "metric", "loss", "seconds")}
     save_arrays(replace(smooth, **single), tmp_path / "t.npz")
     again = load_arrays(tmp_path / "t.npz")

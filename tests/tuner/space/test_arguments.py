@@ -1,4 +1,4 @@
-"""The table of arguments agrees with the ultralytics that is installed."""
+"""Compare the table of arguments with the installed ultralytics."""
 
 import importlib.util
 from pathlib import Path
@@ -13,7 +13,7 @@ TYPES = {Kind.FLOAT: float, Kind.INT: int, Kind.BOOL: bool}
 
 @pytest.fixture(scope="module")
 def defaults() -> dict[str, object]:
-    # Read as a file: importing ultralytics takes seconds and is not needed for its defaults.
+    # Read the file: importing ultralytics takes seconds and is not necessary for its defaults.
     spec = importlib.util.find_spec("ultralytics")
     if spec is None or spec.origin is None:
         pytest.skip("ultralytics is not installed")

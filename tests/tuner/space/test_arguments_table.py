@@ -1,4 +1,4 @@
-"""Files of training arguments, as every minor version of ultralytics wrote them, by the table."""
+"""Read files of training arguments from every minor version of ultralytics, by the table."""
 
 import importlib.util
 import json
@@ -117,7 +117,7 @@ def test_the_result_of_yolo_tune_is_accepted_with_an_optimizer(version: str) -> 
     require_optimizer(overridden(given, ["optimizer=SGD"]))
 
 
-# Values as ultralytics wrote them
+# Values in ultralytics' spelling
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_any_values_are_parameters_or_reported_in_one_line_each(values) -> None:
     assert all(isinstance(value, bool | int | float | str) for value in taken.values())
 
 
-# Files of something else
+# Other files
 
 YOLOV5 = "lr0: 0.01\nmomentum: 0.937\nbox: 0.05\ncls: 0.3\ncls_pw: 1.0\n"
 

@@ -1,4 +1,4 @@
-"""A space as a unit cube: configurations become points and come back; canonical forms become spaces again."""
+"""Encode a space as a unit cube: configurations become points and back; canonical forms become spaces again."""
 
 import json
 import math
@@ -62,7 +62,7 @@ def point_of(data: st.DataObject, cube: UnitCube) -> np.ndarray:
 
 
 def suggested(space: Space, seed: int) -> dict[str, ParamValue]:
-    """What Optuna draws."""
+    """Return a configuration that Optuna draws."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     trial: Trial = study.ask()
     return space.suggest(trial)
@@ -86,7 +86,7 @@ def test_every_point_is_a_configuration_of_the_space(space: Space) -> None:
         space.resolve(sampled)
         fitted = {label: of_label[label].fitted(value) for label, value in sampled.items()}
         assert typed(fitted) == typed(sampled)
-        # And of Optuna's distributions, which it would have to be queued as.
+        # Optuna's distributions, in which it would have to be enqueued.
         assert all(of_label[label].distribution()._contains(
             of_label[label].distribution().to_internal_repr(value)) for label, value in sampled.items())  # fmt: skip
 
@@ -232,7 +232,7 @@ class TestSpaceOf:
         again = space_of(recorded, name="every")
 
         assert (again.parameters, again.baseline) == (OF_EVERY_FORM.parameters, OF_EVERY_FORM.baseline)
-        assert OF_EVERY_FORM.differences(recorded) == [], "so its study goes on"
+        assert OF_EVERY_FORM.differences(recorded) == [], "so its study resumes"
 
     def test_a_step_of_one_counts_as_no_step(self) -> None:
         again = space_of(OF_EVERY_FORM.canonical(), name="every")

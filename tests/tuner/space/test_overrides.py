@@ -1,4 +1,4 @@
-"""A space in which a command line has fixed parameters."""
+"""Fix parameters of a space on the command line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every mistake in a space file is named with its line and its remedy, and all of them together."""
+"""Report all mistakes in a space file together, each with its line and its remedy."""
 
 import json
 from contextlib import suppress
@@ -102,7 +102,7 @@ def test_a_good_space_has_no_warnings() -> None:
     assert parse(GOOD).warnings == ()
 
 
-# A line of the good space, what stands there instead, and the one message that follows.
+# A line of the good space, its replacement, and the one message that follows.
 MISTAKES = [
     # The file as YAML.
     ("imgsz: 640", "imgsz: &size 640", "s.yaml:13: anchors are not allowed, but got &size; remove it"),
@@ -318,7 +318,7 @@ def test_each_mistake_is_reported_with_its_line(good: str, bad: str, message: st
 def test_a_mistake_is_not_followed_by_others_that_it_causes(good: str, bad: str) -> None:
     found = messages(GOOD.replace(good, bad, 1))
 
-    # {min:, max:} are two wrong keys.
+    # {min:, max:} has two wrong keys.
     assert len(found) <= (2 if "min" in bad else 1), found
 
 
@@ -472,7 +472,7 @@ def test_any_structure_is_a_space_or_a_space_error(
 
 
 def as_yaml(value: object) -> str:
-    """Flow YAML, .nan and .inf included."""
+    """Return flow YAML, with .nan and .inf."""
     match value:
         case dict():
             return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"

@@ -1,4 +1,4 @@
-"""The shipped spaces load, and begin at the training guide's configuration."""
+"""Load the shipped spaces: their baseline is the training guide's configuration."""
 
 import re
 from pathlib import Path

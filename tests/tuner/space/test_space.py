@@ -1,4 +1,4 @@
-"""A space suggests, resolves and identifies itself."""
+"""Suggest and resolve values of a space, and identify it."""
 
 import json
 import re
@@ -186,7 +186,7 @@ class TestAugmentationStrength:
 
 
 class TestNearest:
-    """The configuration of a space that is nearest to values from elsewhere."""
+    """Configuration of a space that is nearest to given values."""
 
     def test_values_that_fit_stay_as_they_are(self) -> None:
         space = parse()

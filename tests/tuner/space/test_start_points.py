@@ -1,4 +1,4 @@
-"""Starting points are read from a shipped list or from a space, and every mistake is reported with its line."""
+"""Read starting points from a shipped list or from a space, and report every mistake with its line."""
 
 import pytest
 

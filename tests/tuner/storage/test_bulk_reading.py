@@ -1,4 +1,4 @@
-"""Trials that are read in bulk are those that Optuna reads."""
+"""Compare trials that are read in bulk with those that Optuna reads."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def suggested(rng):
 
 
 def told(trials):
-    """All that a trial consists of, as text, where NaN equals itself, with the order of its parameters."""
+    """Return everything in a trial as text, in which NaN equals itself, with the order of its parameters."""
     parts = ("intermediate_values", "user_attrs", "system_attrs", "distributions")
     return [
         repr(
@@ -68,7 +68,7 @@ def told(trials):
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def url(request, tmp_path_factory):
-    """A database with three studies; that with trials of all kinds is between two others."""
+    """Create a database with three studies. The middle one has trials of all kinds."""
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres").new_database()
     else:
@@ -81,7 +81,7 @@ def url(request, tmp_path_factory):
 
 @pytest.fixture
 def both(url):
-    """Optuna's storage and ours, and the id of the study."""
+    """Return Optuna's storage and ours, and the id of the study."""
     stock = RDBStorage(url)
     return stock, BulkReadingStorage(url), stock.get_study_id_from_name("mine")
 

@@ -1,4 +1,4 @@
-"""Databases: what a URL means, what is safe in them, and what is said when they fail."""
+"""Databases: the meaning of a URL, the safety of stored data, and error messages."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ def file(tmp_path):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def either(request, file):
-    """The URL of an empty database of each kind."""
+    """Return the URL of an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{file}"
     return request.getfixturevalue("postgres").new_database()
@@ -46,7 +46,7 @@ def scalar(storage, statement):
 
 
 def fill(url, name="s", trials=4):
-    """A study with trials of several states. Returns what `told` says of it."""
+    """Create a study with trials of several states. Return the result of `told` for it."""
     storage = open_storage(url)
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
     study.set_user_attr("note", {"of": ["the", "study"]})
@@ -68,7 +68,7 @@ def fill(url, name="s", trials=4):
 
 
 def told(url, name="s"):
-    """All that a database says of a study."""
+    """Return everything that a database has about a study."""
     storage = open_storage(url)
     study = optuna.load_study(storage=storage, study_name=name)
     trials = [
@@ -83,7 +83,7 @@ def told(url, name="s"):
 
 @contextlib.contextmanager
 def unprivileged(file):
-    """As a user whom permissions concern; root is above them."""
+    """Act as a user with limited permissions; root ignores them."""
     if os.geteuid() != 0:
         yield
         return
@@ -97,7 +97,7 @@ def unprivileged(file):
         os.seteuid(0)
 
 
-# What a URL means
+# Meaning of a URL
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_without_psycopg_the_command_that_installs_it_is_shown(monkeypatch):
     assert "hunter2" not in str(caught.value)
 
 
-# What is safe in them
+# Safety of stored data
 
 
 def test_a_study_comes_back_as_it_was_written(either):
@@ -195,7 +195,7 @@ def test_odd_characters_in_a_path_are_part_of_the_path(tmp_path):
 
 
 def test_a_database_that_another_program_holds_is_waited_for(file):
-    """For longer than the 5 s that Python waits by itself."""
+    """Hold the database for longer than the 5 s that Python waits by default."""
     url = f"sqlite:///{file}"
     fill(url)
     storage = open_storage(url)
@@ -286,11 +286,11 @@ def test_sqlite_on_a_network_file_system_is_refused_with_advice(file, tmp_path, 
     assert not file.exists()
 
 
-# What is said when they fail
+# Error messages
 
 
 def sound(file, trials=8):
-    """A database whose every byte is in its one file. Returns what it says."""
+    """Create a database whose every byte is in its one file. Return its content."""
     written = fill(f"sqlite:///{file}", trials=trials)
     with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -298,7 +298,7 @@ def sound(file, trials=8):
 
 
 def page_of(file, name):
-    """Where the first page of a table or index begins and ends."""
+    """Return the start and the end of the first page of a table or index."""
     with contextlib.closing(sqlite3.connect(file)) as connection:
         (number,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
         (size,) = connection.execute("PRAGMA page_size").fetchone()
@@ -306,7 +306,7 @@ def page_of(file, name):
 
 
 def damage(file, offset, new):
-    """Other bytes in place of some."""
+    """Replace some bytes of the file."""
     content = bytearray(file.read_bytes())
     content[offset : offset + len(new)] = new[: len(content) - offset]
     file.write_bytes(content)
@@ -322,7 +322,7 @@ def test_a_damaged_header_is_reported(file, offset):
 
 def test_damage_in_the_middle_of_the_file_is_reported_before_anything_is_written(file):
     sound(file)
-    damage(file, page_of(file, "trial_intermediate_values")[0], b"\xff" * 64)  # a table that opening does not read
+    damage(file, page_of(file, "trial_intermediate_values")[0], b"\xff" * 64)  # a table that is not read on opening
     before = file.read_bytes()
     with pytest.raises(StorageError, match=r"malformed.*; it is damaged: restore a backup"):
         open_storage(f"sqlite:///{file}")
@@ -421,7 +421,7 @@ def test_a_database_of_optuna_4_opens_as_it_is(file):
 
 
 def assert_holds(url, expected):
-    """The trials that the older Optuna saw, all of them."""
+    """Check that the database holds all trials that the older Optuna saw."""
     trials = [
         {
             "number": trial.number,

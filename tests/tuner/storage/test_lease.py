@@ -1,4 +1,4 @@
-"""One driver per study."""
+"""Allow one driver per study."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ with folder_lock(Path(sys.argv[1])):
 
 @pytest.fixture
 def holder(paths):
-    """Another process that holds the study until its input ends."""
+    """Start another process that holds the study until its input ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(paths.lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -118,7 +118,7 @@ except StudyLockedError:
 
 @contextlib.contextmanager
 def drivers(url, number=1, beat_s=5.0, timeout_s=30.0):
-    """Processes that are about to drive the study, each as soon as it is sent a line."""
+    """Start processes that drive the study, each as soon as it gets a line."""
     command = [sys.executable, "-c", DRIVER, url, str(beat_s), str(timeout_s)]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(number)
@@ -152,13 +152,13 @@ def wait_for(condition):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def any_url(request, url):
-    """Of an empty database, of each kind."""
+    """Return the URL of an empty database of each kind."""
     return url if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
 
 
 @pytest.fixture
 def clock():
-    """What a driver waits by."""
+    """Return a clock by which a driver waits."""
     return Clock()
 
 
@@ -169,7 +169,7 @@ def fast(monkeypatch):
 
 
 def rewrite(url, **columns):
-    """Say something else in the study's row."""
+    """Change the study's row."""
     with plain_engine(url) as engine, engine.begin() as connection:
         assert connection.execute(lease._LEASES.update().values(**columns)).rowcount == 1
 
@@ -180,7 +180,7 @@ def beats(url):
 
 
 def leave_row_of_another_machine(url):
-    """A lease whose holder is neither here nor seen any more."""
+    """Write a lease whose holder is on another machine and silent."""
     with study_lease(url, "s"):
         pass
     elsewhere = dataclasses.replace(lease.Holder.here(), host="node7", system="another boot", pid=4711)
@@ -264,14 +264,14 @@ def test_a_holder_that_lost_the_study_fails_at_its_next_write(any_url, fast):
         with pytest.raises(StudyLockedError):
             held.ensure()
         count = beats(any_url)
-    assert beats(any_url) == count  # what is not ours any more is not given back
+    assert beats(any_url) == count  # a lease that is no longer ours is not released
 
 
 def test_a_delayed_holder_asks_the_database_before_it_writes(url, clock):
     with study_lease(url, "s", clock=clock) as held:
         rewrite(url, token="theirs")
         clock.sleep(lease.TIMEOUT_S / 2)
-        held.ensure()  # fresh enough: nobody can have waited for long enough yet
+        held.ensure()  # recent enough: no other driver can have waited long enough
         clock.sleep(1.0)
         with pytest.raises(StudyLockedError):
             held.ensure()
@@ -319,7 +319,7 @@ def test_exactly_one_of_twenty_concurrent_drivers_gets_the_study(any_url, is_new
             go(dead)
             assert dead.stdout.readline() == "held\n"
             kill(dead)
-    number = 20 if any_url.startswith("sqlite") else 8  # a server has so many connections
+    number = 20 if any_url.startswith("sqlite") else 8  # a server has a limited number of connections
     command = [sys.executable, "-c", RACE, any_url, str(number)]
     race = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     answers = [race.stdout.readline() for _ in range(number)]

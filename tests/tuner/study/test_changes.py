@@ -1,4 +1,4 @@
-"""Changes of a study: carried out in order and once each, however often and wherever their driver dies."""
+"""Carry out the changes of a study in order and once each, wherever and however often the driver dies."""
 
 import dataclasses
 import math
@@ -33,7 +33,7 @@ class Died(Exception):  # noqa: N818
 
 
 class Dying:
-    """A storage whose user dies after so many single writes."""
+    """Storage whose user dies after that many single writes."""
 
     def __init__(self, storage, writes):
         self._storage = storage
@@ -54,12 +54,12 @@ class Dying:
 
 
 class Kept(list):
-    """In the place of a writer: keeps what is put."""
+    """Stand-in for a writer that keeps the changes."""
 
     put = list.append
 
     def check(self):
-        """Writing is never impossible."""
+        """Do nothing: writing is always possible."""
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def in_memory(writer, spec=None, trials=()):
 
 
 def proposed(number=0, **more):
-    """The change that begins a trial."""
+    """Return the change that begins a trial."""
     writer = Kept()
     study = in_memory(writer)
     for _ in range(number + 1):
@@ -92,7 +92,7 @@ def proposed(number=0, **more):
 
 
 def facts(storage, name):
-    """All about a study but the times."""
+    """Return everything about a study except the times."""
     study = optuna.load_study(storage=storage, study_name=name)
     trials = [
         (
@@ -101,7 +101,7 @@ def facts(storage, name):
         )
         for t in study.get_trials()
     ]
-    return repr((trials, sorted(study.user_attrs.items())))  # as text: NaN is not equal to itself
+    return repr((trials, sorted(study.user_attrs.items())))  # as text, because NaN is not equal to itself
 
 
 def follow_all(storage, name, changes):
@@ -112,7 +112,7 @@ def follow_all(storage, name, changes):
 
 @st.composite
 def lives(draw):
-    """What a driver may do to a study in some order: the changes, and the study in memory after them."""
+    """Draw changes that a driver may make to a study. Return them, and the study in memory after them."""
     writer = Kept()
     study = in_memory(writer)
     for _ in range(draw(st.integers(1, 12))):
@@ -185,7 +185,7 @@ def test_the_database_says_what_the_driver_knows(storage, life):
     follow_all(storage, name, changes)
     known = facts(study._memory, "s").replace("-0.0", "0.0")
     ours, theirs = known[: known.rindex("], [")], facts(storage, name).replace("-0.0", "0.0")
-    assert ours == theirs[: theirs.rindex("], [")]  # less the study's own attributes, which memory keeps elsewhere
+    assert ours == theirs[: theirs.rindex("], [")]  # without the study's own attributes, which memory keeps elsewhere
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Facts of a study: typed in the code, plain JSON in the database, under the names that earlier studies have."""
+"""Facts of a study: typed in the code, plain JSON in the database, under the names of earlier studies."""
 
 import dataclasses
 import json
@@ -54,7 +54,7 @@ PROFILING = ProfilingFacts(
 
 
 def through_the_database(facts):
-    """What is read again of what was written."""
+    """Write facts to a database, and return them as read back."""
     return type(facts).decode(json.loads(json.dumps(jsonable(facts.encode()), allow_nan=False)))
 
 

@@ -1,4 +1,4 @@
-"""The journal: what is in it is safe, and nothing else is."""
+"""The journal: only what it contains is safe."""
 
 import contextlib
 import resource
@@ -28,7 +28,7 @@ def journal(path):
 
 @contextlib.contextmanager
 def no_file_larger_than(size):
-    """As on a full disk: what is written up to that size is taken, and not a byte more."""
+    """Limit files to this size, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""Names of studies, and where their files lie."""
+"""Names of studies, and the paths of their files."""
 
 from pathlib import Path
 

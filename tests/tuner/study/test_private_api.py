@@ -1,4 +1,4 @@
-"""What we use of Optuna's private interface stays in few places, and pyproject allows only releases that have it."""
+"""Keep the use of Optuna's private interface in few places, and allow only releases that have it."""
 
 import ast
 import re
@@ -17,14 +17,14 @@ IMPORTERS = {
     "tuner/study/_changes.py",
     "tuner/storage/bulk_reading.py",
     "tuner/storage/maintenance.py",
-    # A storage returns a FrozenStudy, which only a private module has.
+    # A storage returns a FrozenStudy, which only a private module defines.
     "tuner/dashboard/view.py",
     "tuner/dashboard/view_storage.py",
 }
 
 
 def imported_from_optuna(file):
-    """Modules and names that a file imports from Optuna, dotted."""
+    """Return the modules and names that a file imports from Optuna, dotted."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "optuna":
             yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -1,4 +1,4 @@
-"""The record taken away under a running driver: the run says so, and all that it knew is there for the next one."""
+"""Remove the record under a running driver: the run reports it, and the next run has everything that it knew."""
 
 import shutil
 import sqlite3
@@ -17,7 +17,7 @@ from tuner.study._witness import Witness
 
 
 class Drive:
-    """A driver, from its beginning to its end."""
+    """Driver from start to end."""
 
     def __init__(self, url, spec, paths, on_event=lambda line: None):
         self.arguments = (url, spec, paths)
@@ -29,9 +29,9 @@ class Drive:
 
 
 def began(study, space, backup=None):
-    """A complete trial, one that was stopped early, one that is paused and one that trains, all in the database.
+    """Store four trials in the database: complete, stopped early, paused, and in training.
 
-    The backup is of a time when the first one ran, and there was no other.
+    The backup is from the time when only the first one existed, and was running.
     """
     study.propose(RandomSampler(seed=0), space)
     study.flush(30)
@@ -50,7 +50,7 @@ def began(study, space, backup=None):
 
 
 def known(study):
-    """All that must not be lost. Who was being trained waits for the next driver."""
+    """Return everything that must not be lost. Trials in training wait for the next driver."""
     trials = [(t.number, t.state, t.value, t.curve, t.sampled, t.params, t.reason) for t in study.trials()]
     return repr(trials), study.searched_s, study.trials()[0].facts.metrics
 
@@ -150,7 +150,7 @@ def test_a_home_that_is_a_link_and_readers_of_the_database_are_no_reason_to_stop
     linked = StudyPaths.of(tmp_path / "link", "s")
     with driven(sqlite_url(linked.database), spec, linked) as study:
         began(study, space)
-        for _ in range(2):  # each opens the database, and closes it
+        for _ in range(2):  # each opens and closes the database
             with sqlite3.connect(linked.database) as reader:
                 reader.execute("select count(*) from trials").fetchone()
             reader.close()

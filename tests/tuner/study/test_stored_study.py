@@ -1,4 +1,4 @@
-"""What a study is in its database, seen through plain Optuna, and how it is opened."""
+"""Read a study from its database with plain Optuna, and open it."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def ask(study, space):
 
 
 def seen_by_optuna(study, url, number=0):
-    """The trial as a program sees it that knows nothing of tune."""
+    """Return the trial as plain Optuna sees it."""
     study.flush(10)
     return stored(url)[number]
 
@@ -49,7 +49,7 @@ def a_trial(number, state=TrialState.COMPLETE, value=None):
     return TrialRecord(number=number, state=state, value=value, curve={}, sampled={}, params={}, reason="")
 
 
-# What lands in the database
+# Content of the database
 
 
 def test_a_trial_that_ran_to_its_end_is_complete_with_its_value_in_optuna(study, space, url):
@@ -279,7 +279,7 @@ def test_a_database_without_its_driver_is_reported_without_the_password():
     assert "hunter2" not in str(caught.value)
 
 
-# The best, and how it is told
+# The best trial
 
 
 def test_the_best_is_the_highest_complete_value():

@@ -1,4 +1,4 @@
-"""A database that is only read: nothing in it changes, and its studies share its connections."""
+"""Read a database without changing it; its studies share its connections."""
 
 import warnings
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from tuner.study import StoredStudy, StudyDatabase
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def new(request, tmp_path):
-    """The URL of an empty database."""
+    """Return the URL of an empty database."""
     if request.param == "postgresql":
         return request.getfixturevalue("postgres").new_database()
     (tmp_path / "empty.db").touch()
@@ -29,7 +29,7 @@ def new(request, tmp_path):
 
 @contextmanager
 def counted(kind):
-    """Events of this kind on all engines."""
+    """Collect the events of this kind on all engines."""
     events = []
 
     def listener(*details):

@@ -1,4 +1,4 @@
-"""A study that is driven: what it knows is in the database soon, and nothing is lost with its driver."""
+"""Drive a study: its facts are soon in the database, and nothing is lost with its driver."""
 
 import math
 import signal
@@ -92,7 +92,7 @@ def test_a_trial_has_its_end_and_its_last_value_in_one_line_of_the_journal(study
         assert len(paths.journal.read_text().splitlines()) == 1
 
 
-# A database that is away
+# An unavailable database
 
 
 def test_a_study_continues_while_its_database_refuses_writes(study, space, url):
@@ -265,7 +265,7 @@ def test_a_new_trial_is_never_one_that_was_cut_off_or_paused(url, spec, paths, s
     assert [trial.state for trial in stored(url)[1:3]] == [TrialState.WAITING] * 2
 
 
-# Beginning and ending
+# Start and end
 
 
 def test_a_full_disk_ends_the_study_with_the_remedy(url, spec, paths, space):
@@ -288,7 +288,7 @@ def test_no_thread_is_left_behind(url, spec, paths, space):
 def test_once_a_thread_leaves_the_driving_thread_can_start_nothing_more(study, space, url):
     study.begin({"lr0": 0.01}, space)
     study.leave(5.0)
-    study.interrupt_all()  # the leaving thread itself may still change it
+    study.interrupt_all()  # the leaving thread itself may still change the study
     drives = threading.Thread(target=study.begin, args=({"lr0": 0.02}, space), daemon=True)
     drives.start()
     drives.join(0.3)

@@ -1,4 +1,4 @@
-"""The timeline of a study: which slot trained what and when; nothing depends on it, and nothing breaks it."""
+"""The timeline of a study: which slot trained what and when. Nothing depends on it, and nothing breaks it."""
 
 import json
 
@@ -10,7 +10,7 @@ from tuner.study import DECIDED, INTERRUPTED, LOST, Span, Timeline, read_timelin
 
 
 class Clock:
-    """Seconds that pass by one at each look."""
+    """Clock that advances by one second at each reading."""
 
     def __init__(self):
         self.now_s = 1000.0

@@ -1,4 +1,4 @@
-"""The writer: nobody waits for the database, and nothing that was put is lost or out of order."""
+"""The writer: the driver never waits for the database, and no change is lost or out of order."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ CHANGES = [Change(trial=number) for number in range(20)]
 
 
 class FakeLease:
-    """Held, until it is lost."""
+    """Lease that is held until it is lost."""
 
     lost = False
 
@@ -27,7 +27,7 @@ class FakeLease:
 
 
 class Database:
-    """Takes changes, unless it is away, blocks, or refuses."""
+    """Database that takes changes, unless it is unavailable, blocks, or refuses."""
 
     def __init__(self):
         self.taken = []
@@ -103,7 +103,7 @@ def test_changes_reach_the_database_in_their_order(writer, database, path):
 def test_the_driver_does_not_wait_for_a_database_that_blocks(writer, database, path):
     database.free.clear()
     for change in CHANGES:
-        writer.put(change)  # returns, though nothing can be written before the end of this test
+        writer.put(change)  # returns, although nothing can be written before the end of this test
     assert database.taken == []
     assert Journal(path).read() == tuple(CHANGES)
     assert not writer.flush(0.01)
@@ -199,7 +199,7 @@ def test_closing_gives_up_on_an_unavailable_database_and_leaves_the_rest_in_the_
     database.problem = StorageError("away")
     writer.put(CHANGES[0])
     wait_for(lambda: told)
-    writer.close(20)  # one last try, and not after a minute
+    writer.close(20)  # one last attempt, and not after a minute
     assert not writer._thread.is_alive()
     assert Journal(path).read() == (CHANGES[0],)
 
@@ -215,4 +215,4 @@ def test_closing_gives_up_on_a_database_that_blocks_and_never_touches_the_journa
     writer._thread.join(10)
     assert not writer._thread.is_alive()
     assert database.taken == CHANGES[:1]
-    assert Journal(path).read() == tuple(CHANGES[:2])  # by now it may be the next driver's
+    assert Journal(path).read() == tuple(CHANGES[:2])  # it may now belong to the next driver

@@ -1,4 +1,4 @@
-"""Queues of a real Ray cluster."""
+"""Provide queues of a real Ray cluster."""
 
 import json
 import subprocess
@@ -15,11 +15,11 @@ from tests.support.ray_head import ROOT, RayHead
 from tuner.study_queue.table import opened_queue, queue_url
 
 EPOCH_S = 2.0
-"""Long enough that a study has not ended before something happens to it."""
+"""Time that is long enough for a test to act before a study ends."""
 
 
 class Team:
-    """People who use a cluster from a folder of their own, by the command line."""
+    """Users of a cluster with their own folder, on the command line."""
 
     def __init__(self, folder, head, studies):
         self.folder, self.head, self.studies = folder, head, studies

@@ -1,4 +1,4 @@
-"""The queue in real databases, and its keeper over a cluster that does what a test says."""
+"""The queue in real databases, and its keeper on a scripted cluster."""
 
 import threading
 from dataclasses import replace
@@ -14,7 +14,7 @@ from tuner.study_queue.table import opened_queue, queue_folder, queue_url
 
 
 class Cluster:
-    """Jobs of a cluster that can lose them or fall silent."""
+    """Cluster that can lose its jobs or stop answering."""
 
     def __init__(self):
         self.alive = {}

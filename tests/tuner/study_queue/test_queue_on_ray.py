@@ -67,7 +67,7 @@ def test_a_keeper_that_is_killed_is_started_again_by_ray(team):
 @pytest.mark.slow
 def test_a_driver_that_is_lost_with_its_machine_resumes_elsewhere(team):
     team.head.kill()
-    team.head.resources = ["--num-cpus=0", "--num-gpus=0"]  # drivers and trials are elsewhere
+    team.head.resources = ["--num-cpus=0", "--num-gpus=0"]  # drivers and trials are on other machines
     team.head.start()
     first = team.head.add_node(num_cpus=4)
     team.submit("a")

@@ -1,4 +1,4 @@
-"""How a queue divides devices: worked out by hand, then rules that hold for all queues."""
+"""Divide the devices of a queue: cases by hand, then rules that hold for all queues."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and are there when the call returns."""
+"""Write files whole or not at all. They exist when the call returns."""
 
 import os
 from pathlib import Path

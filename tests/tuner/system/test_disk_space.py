@@ -1,4 +1,4 @@
-"""Room on the disk."""
+"""Check the space on the disk."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The driver's log: what happened, in the study's folder, whatever the terminal showed; it never disturbs a run."""
+"""Log all events in the study's folder, whatever the terminal shows, without affecting the run."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ logger = logging.getLogger("tuner")
 
 @pytest.fixture(autouse=True)
 def log_from_info():
-    """As the command configures it."""
+    """Configure the log as the command does."""
     before = logger.level
     logger.setLevel(logging.INFO)
     yield
@@ -30,7 +30,7 @@ def file(tmp_path):
 
 
 def messages(file):
-    """Each line without its time."""
+    """Return each line without its time."""
     return [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", "", line) for line in file.read_text().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Which mount holds a path, and which file systems are a network's."""
+"""Find the mount of a path, and recognise network file systems."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""Python's search for garbage is paused within blocks that may overlap."""
+"""Pause Python's garbage collection in blocks that may overlap."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""Secrets in text: what messages and logs show of URLs and of the values of environment variables."""
+"""Mask secrets in URLs and in values of environment variables, for messages and logs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How much memory is available: a container may have less than its machine."""
+"""Find the available memory: a container may have less than its machine."""
 
 import psutil
 import pytest

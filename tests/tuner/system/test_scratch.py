@@ -1,4 +1,4 @@
-"""The folder for temporary files: short, a process's own, and gone with it."""
+"""The folder for temporary files: short, for one process, and removed with it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tuner.system.scratch import LONGEST_BYTES, scratch_folder
 
 @pytest.fixture
 def base():
-    """A place for temporary files with a short path, which pytest's own has not."""
+    """Create a place for temporary files with a short path; pytest's own is long."""
     with tempfile.TemporaryDirectory(prefix="b", dir="/tmp") as folder:
         yield Path(folder)
 

@@ -1,4 +1,4 @@
-"""What a signal means: once, twice, ignored, in a main thread that hangs."""
+"""Handle signals: once, twice, ignored, and in a main thread that hangs."""
 
 import contextlib
 import signal
@@ -12,7 +12,7 @@ from tuner.system.signals import Interrupted, trapped_signals
 
 
 def in_a_process(program, **options):
-    """A process that has begun to wait for signals."""
+    """Start a process that waits for signals."""
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, **options)
     assert process.stdout.readline() == "ready\n"
     return process
@@ -59,7 +59,7 @@ def test_a_hang_up_that_was_ignored_from_the_start_stays_ignored():
 
 
 def swallow_a_signal(finished):
-    """As an extension does on its import: it goes on whatever was raised."""
+    """Swallow every exception, as some extensions do on import."""
     with contextlib.suppress(BaseException):
         signal.raise_signal(signal.SIGTERM)
         finished.append("the statement after the signal")
@@ -83,7 +83,7 @@ def test_a_deferred_signal_ends_every_later_block_before_it_begins():
 
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_comes_at_once_again_is_the_same_request(again):
-    """As `timeout` sends it, to its child and then to the group; and systemd with SendSIGHUP."""
+    """Send it like `timeout`, to its child and then to the group; systemd does so with SendSIGHUP."""
     process = in_a_process(WAITING.format(end_s=1.0))
     process.terminate()
     time.sleep(0.05)
@@ -110,7 +110,7 @@ def test_a_second_signal_some_time_later_ends_the_process_at_once():
 
 
 def test_another_thread_handles_a_signal_that_the_main_thread_does_not():
-    """A main thread in foreign code runs no handler; here, it waits for a mutex that it holds itself."""
+    """Block the main thread in C code, where it runs no handler: it waits for a mutex that it holds itself."""
     program = """
 import ctypes, os, sys, threading, time
 from tuner.system.signals import trapped_signals

@@ -1,4 +1,4 @@
-"""A service with a study of bob's and one of cat's, recorded and over, and one that nobody submitted."""
+"""Provide a service with an ended study of bob and one of cat, and one that nobody submitted."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tuner.study_queue.entries import State
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
-    """The folder of a recorded study; to make it takes longer than to copy it."""
+    """Create the folder of a recorded study, once: copying it takes less time."""
     return recorded_study(tmp_path_factory.mktemp("template"), "template")
 
 
@@ -22,21 +22,21 @@ def filled(team, template):
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory, template):
-    """A service that shows all studies to all users."""
+    """Start a service that shows all studies to all users."""
     with running_team(tmp_path_factory.mktemp("home")) as team:
         yield filled(team, template)
 
 
 @pytest.fixture(scope="module")
 def private_team(tmp_path_factory, template):
-    """A service that shows users only their own studies."""
+    """Start a service that shows users only their own studies."""
     with running_team(tmp_path_factory.mktemp("private"), is_private=True) as team:
         yield filled(team, template)
 
 
 @pytest.fixture
 def empty_team(tmp_path):
-    """A service of this test alone, without studies; data may lie in `data` of the home's parent."""
+    """Start a service for one test, without studies. Data may be in `data`, next to the home."""
     (tmp_path / "data").mkdir()
     with running_team(tmp_path / "home", data_roots=(tmp_path / "data",)) as team:
         yield team

@@ -1,4 +1,4 @@
-"""The pages in a real browser."""
+"""Open the pages in a real browser."""
 
 import contextlib
 
@@ -19,7 +19,7 @@ EVIL = "<img src=x onerror=window.hit=1>'\"><script>window.hit=1</script>"
 
 @contextlib.contextmanager
 def logged_in(team, user, **options):
-    """A page of a user, after the login form."""
+    """Log a user in by the form. Return the page."""
     with opened_page(**options) as (page, witness):
         page.set_default_timeout(TIMEOUT_S * 1000)
         page.goto(f"{team.url}/")
@@ -31,7 +31,7 @@ def logged_in(team, user, **options):
 
 @contextlib.contextmanager
 def recording(home, name, spec, terms):
-    """A study that this process drives, and a function that records its next trial with a value."""
+    """Drive a study in this process. Yield it, and a function that records its next trial with a value."""
     paths = StudyPaths.of(home, name)
     paths.create()
     space = parse_space(SMALL, name="small", file="small.yaml")

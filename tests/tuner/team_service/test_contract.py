@@ -1,4 +1,4 @@
-"""The REST interface against its own OpenAPI description, with requests that schemathesis makes up."""
+"""Test the REST interface against its own OpenAPI description, with requests by schemathesis."""
 
 import hypothesis
 import pytest
@@ -33,7 +33,7 @@ MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def described(request, tmp_path_factory, template):
-    """A service on each kind of database, without limits of pace."""
+    """Start a service on each kind of database, without rate limits."""
     storage = None if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
     with running_team(tmp_path_factory.mktemp("home"), storage=storage) as team:
         unlimited = RateLimit(burst=100_000, per_s=1000)
@@ -58,7 +58,7 @@ def ask(team, cases, examples):
     @hypothesis.given(case=cases)
     def send(case):
         if "name" in case.path_parameters and len(str(case.path_parameters["name"])) % 2:
-            case.path_parameters["name"] = "bobs"  # a study that exists; names at random are those of none
+            case.path_parameters["name"] = "bobs"  # an existing study; random names never match one
         headers = {"Authorization": f"Bearer {team.tokens['ann']}"}
         case.call_and_validate(headers=headers, checks=CHECKS, timeout=TIMEOUT_S)
 

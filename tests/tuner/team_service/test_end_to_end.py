@@ -1,4 +1,4 @@
-"""A team, a service and a real Ray cluster: submitted over REST, searched on the cluster, followed to its winner."""
+"""Submit a study over REST to a service with a real Ray cluster, and follow it to its winner."""
 
 import os
 import shlex
@@ -21,10 +21,10 @@ _WAIT_S = 300
 
 @pytest.fixture
 def head(tmp_path):
-    """A cluster whose operator has chosen the home and the trainer in its environment."""
+    """Start a cluster with the home and the trainer in its environment, as an operator sets them."""
     trainer = shlex.join([sys.executable, str(SCRIPTED_TRAINER), "--epoch-seconds", "0.3"])
     environment = {"TUNE_HOME": str(tmp_path / "home"), "TUNE_TRAINER": trainer}
-    # Not below tmp_path: sockets must not have paths of more than 107 bytes.
+    # Not below tmp_path: paths of sockets must not have more than 107 bytes.
     with tempfile.TemporaryDirectory(prefix="r-") as folder, RayHead(Path(folder), environment, num_cpus=2) as head:
         yield head
 
@@ -87,7 +87,7 @@ def test_a_study_submitted_while_the_cluster_is_away_starts_when_it_is_back(tmp_
 
 
 def test_the_cluster_can_be_asked_for_a_keeper_alone(tmp_path):
-    """The request without its cluster: it names how many studies wait, and needs no submission."""
+    """Ask without a submission: the answer says how many studies wait."""
     program = (
         "from tuner.study_queue.service import answer; from tuner.study_queue.table import opened_queue\n"
         f"with opened_queue('sqlite:///{tmp_path}/queue.db') as table: print(answer({{'do': 'ensure'}}, table))"

@@ -1,4 +1,4 @@
-"""The stream of a study: what is sent, and where it resumes."""
+"""Stream the events of a study, and resume the stream."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Looking after the queue: when the cluster is asked for a keeper, and what users learn of it."""
+"""Ask the cluster for a keeper of the queue, and report problems to users."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Requests that are forged, too many, too large or of nobody's business."""
+"""Refuse requests that are forged, too many, too large or from unknown users."""
 
 import json
 import socket
@@ -85,7 +85,7 @@ def test_wrong_tokens_from_one_address_are_slowed_down_before_they_are_looked_up
         codes = [client.get("/api/v1/me", headers={"Authorization": "Bearer x"}).status_code for _ in range(15)]
         login = client.post("/login", data={"token": empty_team.tokens["ann"]})
     assert codes == [401] * 10 + [429] * 5
-    assert login.status_code == 429, "a right one, too, or guesses would go on"
+    assert login.status_code == 429, "a right one, too, or guesses would continue"
     assert int(login.headers.get("retry-after", 7)) >= 1
     assert "wrong token" in empty_team.audit()
 

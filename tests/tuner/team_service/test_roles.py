@@ -1,4 +1,4 @@
-"""Who may do what: every route, for every role, on a study of one's own, of somebody else, and of nobody."""
+"""Check permissions: every route, for every role, on the user's own study, another user's, and one without an owner."""
 
 import pytest
 
@@ -22,7 +22,7 @@ DASHBOARD = ("/dashboard", "/dashboard/{rest:path}", "/api/{rest:path}", "/csv/{
 
 
 def paths_of(router, prefix=""):
-    """All paths of an application, those of its routers too."""
+    """Return all paths of an application, including those of its routers."""
     for route in router.routes:
         if hasattr(route, "path"):
             yield prefix + route.path

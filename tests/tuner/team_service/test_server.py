@@ -1,4 +1,4 @@
-"""The process of `tune serve`: how it starts, ends, loses its database and stands behind a proxy."""
+"""Run `tune serve`: start and end it, take away its database, and put it behind a proxy."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def ran(*arguments, **environment):
 
 @contextlib.contextmanager
 def serving(home, *arguments, **environment):
-    """The process of `tune serve` on a free port, and its URL."""
+    """Run `tune serve` on a free port. Yield the process and its URL."""
     process = subprocess.Popen(
         [*TUNE, "serve", "--port=0", "--home", str(home), "--cluster=http://127.0.0.1:1", *arguments],
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""What may be submitted: no command, no file outside the roots, no space that costs more than a check may."""
+"""Check submissions: no command, no file outside the roots, no space that exceeds the limits of a check."""
 
 import os
 import time
@@ -71,7 +71,7 @@ def test_no_value_can_become_another_option_or_leave_its_range(empty_team, bob, 
 
 @pytest.fixture
 def files(tmp_path):
-    """Files below a root and beside it, with links in both directions."""
+    """Create files inside and outside a root, with links in both directions."""
     root, other = tmp_path / "root", tmp_path / "root-other"
     for folder in (root / "sub", other):
         folder.mkdir(parents=True)

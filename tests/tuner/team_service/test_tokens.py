@@ -1,4 +1,4 @@
-"""Tokens and sessions: what is stored, and when they let nobody in any more."""
+"""Tokens and sessions: what is stored, and when they become invalid."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Servers that trackers log to, and what every test of a tracker needs."""
+"""Provide servers for trackers, and the environment that every test of a tracker needs."""
 
 import shutil
 import socket
@@ -25,7 +25,7 @@ RUN = LoggedRun(
 
 @pytest.fixture(scope="session")
 def mlflow_tables(tmp_path_factory) -> Path:
-    """An SQLite file with MLflow's tables: making them takes longer than most tests."""
+    """Create an SQLite file with MLflow's tables, once: this takes longer than most tests."""
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     code = f"from mlflow.tracking import MlflowClient; MlflowClient('sqlite:///{file}').search_experiments()"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -34,7 +34,7 @@ def mlflow_tables(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def mlflow_uri(tmp_path, monkeypatch, mlflow_tables):
-    """The address of an empty database of MLflow, in the environment too."""
+    """Set an empty database of MLflow in the environment. Return its address."""
     shutil.copy(mlflow_tables, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
@@ -42,7 +42,7 @@ def mlflow_uri(tmp_path, monkeypatch, mlflow_tables):
 
 @pytest.fixture(autouse=True)
 def destinations(monkeypatch):
-    """Let nothing be sent to anybody."""
+    """Keep trackers away from real servers."""
     for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", "WANDB_PROJECT", "WANDB_DIR", "WANDB_RUN_GROUP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
@@ -62,7 +62,7 @@ def subject(paths):
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """The port of a server that takes every connection and never answers."""
+    """Start a server that accepts every connection and never answers. Yield its port."""
     held = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -1,4 +1,4 @@
-"""Which trackers a run has: names, their packages, and what the command line says against the space."""
+"""Choose the trackers of a run: names, their packages, and the command line before the space."""
 
 import importlib.util
 

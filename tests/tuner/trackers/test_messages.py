@@ -1,4 +1,4 @@
-"""What crosses to the process of a tracker: the same on both sides of the pipe, and no value twice."""
+"""Messages to the process of a tracker: the same on both sides of the pipe, and no value twice."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The runs that trackers show, from the record of a study."""
+"""Make the runs of trackers from the record of a study."""
 
 import threading
 
@@ -83,7 +83,7 @@ def test_files_of_the_study_are_listed_at_the_end_of_a_run(study, winner, paths)
 
 @pytest.fixture
 def comparison(study, winner):
-    """A comparison that has ended two runs and is decided."""
+    """Return a decided comparison with two ended runs."""
     planned = plan([1], baseline=0, search_seed=0, max_runs=6)
     ended = tuple(
         EndedRun(trial=t, seed=s, value=v, reason=r, epochs=9, seconds=3.0)

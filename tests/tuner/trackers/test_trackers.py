@@ -1,4 +1,4 @@
-"""Each tracker's own library: a resumed run continues, and a run is what it was on the other side."""
+"""Log with each tracker's own library: a resumed run continues, and a run reads back the same."""
 
 import json
 import math
@@ -63,7 +63,7 @@ def log_all(tracker, subject, *runs):
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_another_process_continues_a_run_without_a_point_twice(tracker, subject, read_back):
     log_all(tracker, subject, STUDY, RUN)
-    time.sleep(1.0)  # W&B names folders by the second
+    time.sleep(1.0)  # W&B names folders by time, to the second
     log_all(tracker, subject, STUDY, LATER)
     found = read_back(tracker)["trial-0003"]
     assert found.points["mAP50-95"] == [(3, 0.25), (4, 0.5)]

@@ -1,4 +1,4 @@
-"""A study is followed while it is driven, and a tracker that does not work costs a warning, never the run."""
+"""Follow a study while it is driven. A tracker that fails costs a warning, never the run."""
 
 import contextlib
 import os
@@ -30,10 +30,10 @@ def wait_for(condition, timeout_s=30.0):
 
 
 def senders():
-    """The processes of trackers that this process has started."""
+    """Return the processes of trackers that this process has started."""
     found = []
     for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):  # it is a zombie, or gone
+        with contextlib.suppress(psutil.Error):  # it is a zombie, or has ended
             if "tuner.trackers.sender" in child.cmdline():
                 found.append(child)
     return found

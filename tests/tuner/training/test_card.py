@@ -1,4 +1,4 @@
-"""The winner's card: measured once for a file, kept in the study's folder, and shown for its own final run only."""
+"""The winner's card: measured once per file, stored in the study's folder, and shown only for its own final run."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ NO_TRAINER = [sys.executable, "-c", "raise SystemExit('not to be asked')"]
 
 @pytest.fixture
 def weights(paths):
-    """The weights of the final run."""
+    """Create the weights of the final run."""
     file = paths.final_run(1, 20) / "weights" / "best.pt"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"weights" * 100)
@@ -30,7 +30,7 @@ def weights(paths):
 
 @pytest.fixture
 def done(study, winner, weights, paths):
-    """A study whose final run is complete."""
+    """Return a study whose final run is complete."""
     study.record_final_run(
         FinalRunFacts(
             trial=1,

@@ -1,4 +1,4 @@
-"""params.yaml: what it says, that ultralytics reads it as it was meant, and that it is written whole."""
+"""params.yaml: its content, its values as ultralytics reads them, and that it is written whole."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def header(text):
 
 
 def with_params(winner, **params):
-    """The winner, had it been trained with these parameters."""
+    """Return the winner as if it had been trained with these parameters."""
     trial = dataclasses.replace(winner.trial, params={**winner.trial.params, **params})
     return dataclasses.replace(winner, trial=trial)
 
@@ -56,7 +56,7 @@ def test_the_mode_of_the_final_run_is_exported_or_else_that_of_the_space(study, 
     assert mode_of_full_run(spare, other) is False
 
 
-# What it says
+# Content
 
 
 def test_the_header_says_where_the_values_come_from(text):
@@ -119,7 +119,7 @@ def test_the_arguments_are_the_winner_on_the_schedule_of_the_full_run(study, win
 
 @dataclasses.dataclass
 class Described:
-    """A study that says something else of itself."""
+    """Study with another spec."""
 
     study: ReadableStudy
     spec: StudySpec
@@ -156,7 +156,7 @@ def test_the_batch_that_was_asked_for_is_written_when_none_was_noted(study, winn
     assert training_arguments(study.spec, unnoted, 20)["batch"] == 16
 
 
-# How it is read
+# Reading
 
 
 def test_both_yaml_readers_read_the_same(text):
@@ -179,7 +179,7 @@ def test_exported_arguments_are_trained_without_changes(text, winner):
 
 
 def read_back(study, winner, values):
-    """The values as ultralytics gets them, when they are the winner's parameters."""
+    """Write the values as the winner's parameters. Return them as ultralytics reads them."""
     params = {f"x{index}": value for index, value in enumerate(values)}
     read = yaml.safe_load(params_yaml(study, with_params(winner, **params), 20))
     return [read[name] for name in params]
@@ -210,7 +210,7 @@ def test_every_float_of_a_search_is_read_back_as_it_was(study, winner):
     is_read_back()
 
 
-# That it trains what the final run trains
+# Training with the same arguments as the final run
 
 RESOLVE = """
 import json, sys
@@ -282,7 +282,7 @@ def test_plain_ultralytics_resolves_the_file_to_the_arguments_of_the_final_run(t
         assert different <= ITS_PLACE, {name: (exported.get(name), promoted.get(name)) for name in different}
 
 
-# How it is written
+# Writing
 
 
 def test_the_file_is_written_and_nothing_else(tmp_path):

@@ -1,4 +1,4 @@
-"""Which trial is trained in full, with what, and what is noted of it."""
+"""Choose the trial for the final run, and record the run."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -97,7 +97,7 @@ def test_without_any_trial_no_cause_is_reported(study):
 
 
 def interrupted(search, *, cut_off, paused=0):
-    """Trials that wait: cut off while they trained, or paused at the rung."""
+    """Leave waiting trials: cut off during training, or paused at the rung."""
     begun = [search.suggest().trial for _ in range(cut_off + paused)]
     for number in begun[:cut_off]:
         search.report(number, epoch(1))
@@ -180,11 +180,11 @@ def test_before_a_complete_trial_the_search_is_not_judged(study, search, paths):
     require_something_learnt(study, paths)
 
 
-# How a search stands
+# State of a search
 
 
 def stands(*values):
-    """A study of complete trials with these values; none for one that failed."""
+    """Make a study of complete trials with these values; None for a failed one."""
     trials = [
         TrialRecord(
             number=number,
@@ -221,7 +221,7 @@ def test_before_a_verdict_a_lead_is_reported_as_unproven(values, told):
 
 
 def judged(better, lead, *, leader=1):
-    """A winner with a verdict on it."""
+    """Return a winner with its verdict."""
     study = stands(0.25, 0.3, 0.28)
     verdict = Verdict(
         conclusion=Conclusion.BETTER if better else Conclusion.NOT_SHOWN,
@@ -297,7 +297,7 @@ def test_the_same_promotion_again_resumes_in_its_folder_and_a_different_one_does
     assert folder(20) != folder(30)
 
 
-# What is noted of it
+# What is recorded
 
 
 def test_the_start_of_a_run_is_recorded_for_later_commands(study, promoted, request_, url, paths):

@@ -1,4 +1,4 @@
-"""How many GPUs one run uses: each gets an equal part of the batch, and enough images for batch normalization."""
+"""Choose the GPUs of one run: each gets an equal part of the batch, and enough images for batch normalization."""
 
 import pytest
 

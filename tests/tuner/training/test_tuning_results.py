@@ -1,4 +1,4 @@
-"""Results of ultralytics' tuner: the formats of all versions, the best first, and a reason for each line left out."""
+"""Read results of ultralytics' tuner: formats of all versions, the best first, and a reason for each line left out."""
 
 import json
 import subprocess

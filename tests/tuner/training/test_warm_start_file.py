@@ -1,4 +1,4 @@
-"""Files of configurations to try first: any format that ultralytics or tune writes, and back again."""
+"""Read and write configurations to try first, in every format of ultralytics and tune."""
 
 import pytest
 

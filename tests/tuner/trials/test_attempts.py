@@ -1,4 +1,4 @@
-"""One loop retries every run: a trial, a run of a comparison, a final run."""
+"""Retry every run in one loop: a trial, a run of a comparison, a final run."""
 
 import pytest
 
@@ -15,7 +15,7 @@ DONE = EndRecord(outcome=Outcome.COMPLETED)
 
 
 def played(*attempts):
-    """The end of a run whose attempts are these records, and all records that were passed on."""
+    """Play these records as the attempts of a run. Return its end, and all records that were passed on."""
     left, heard = list(attempts), []
 
     def attempt(listen):

@@ -1,4 +1,4 @@
-"""One builder for the requests of all runs."""
+"""Build the requests of all runs in one place."""
 
 from dataclasses import replace
 from pathlib import Path

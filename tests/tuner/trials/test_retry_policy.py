@@ -1,4 +1,4 @@
-"""What is done about each kind of failure: the table."""
+"""Decide about each kind of failure by the table."""
 
 import pytest
 
@@ -36,8 +36,8 @@ def test_a_command_to_resume_is_proposed_only_for_temporary_problems(end, helps)
     assert ("would fail again with the same error" in said) != helps
 
 
-def setbacks(text):
-    """From a text such as "i0 h0 i3": infrastructure or hung, and the epoch."""
+def failed_attempts(text):
+    """Parse failed attempts from a text such as "i0 h0 i3": infrastructure or hung, and the epoch."""
     kinds = {"i": Failure.INFRASTRUCTURE, "h": Failure.HUNG, "o": Failure.OUT_OF_MEMORY, "b": Failure.BUG}
     return [FailedAttempt(failure=kinds[word[0]], epoch=int(word[1:]), cause="why") for word in text.split()]
 
@@ -73,7 +73,7 @@ def test_a_trial_is_tried_again_as_often_as_the_table_says(failure):
 
 
 @pytest.mark.parametrize(
-    ("history", "goes_on"),
+    ("history", "continues"),
     [
         ("i0 i0", True),
         ("i0 i0 i0", False),
@@ -90,8 +90,8 @@ def test_a_trial_is_tried_again_as_often_as_the_table_says(failure):
         ("i0 b0", False),
     ],
 )
-def test_an_epoch_between_two_failures_restarts_the_count_and_another_failure_does_not(history, goes_on):
-    assert is_retried(setbacks(history)) == goes_on
+def test_an_epoch_between_two_failures_restarts_the_count_and_another_failure_does_not(history, continues):
+    assert is_retried(failed_attempts(history)) == continues
 
 
 def test_causes_that_differ_only_in_numbers_are_the_same():

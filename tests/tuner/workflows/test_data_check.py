@@ -1,4 +1,4 @@
-"""`tune data check`, by the real trainer: words, JSON, page, exit codes."""
+"""`tune data check` with the real trainer: text, JSON, page, exit codes."""
 
 import re
 import shlex
@@ -30,13 +30,13 @@ from tuner.report.data_check_page import data_check_page
 
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory):
-    """Made once: nothing that is tested here may change it."""
+    """Create the data set once: no test may change it."""
     return planted.make(tmp_path_factory.mktemp("dirty") / "data")
 
 
 @pytest.fixture
 def tune(capfd):
-    """Runs the command: exit code, standard output, standard error."""
+    """Return a function that runs the command: exit code, standard output, standard error."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as left:
@@ -94,12 +94,12 @@ def test_the_next_command_is_all_of_the_advice(images, imgsz, command):
 
 
 def test_the_next_command_is_one_that_runs(tune, tmp_path, monkeypatch):
-    """As it is printed, with a trainer that trains nothing: what is advised is taken."""
+    """Run the printed command, with a trainer that trains nothing: all of its options are accepted."""
     monkeypatch.chdir(tmp_path)
     _, out, _ = tune("data", "check", "sample:16")
     monkeypatch.setenv("TUNE_TRAINER", f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.02")
     words = shlex.split(out.splitlines()[-1].partition("tune run ")[2])
-    command = [sys.executable, "-m", "tuner", "run", *words, "--plain", "--parallel", "1"]  # Ray may run here already
+    command = [sys.executable, "-m", "tuner", "run", *words, "--plain", "--parallel", "1"]  # Ray may already run here
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "imgsz=128 for all trials" in done.stdout
@@ -175,11 +175,11 @@ def test_wrong_input_is_reported_before_anything_is_checked(dirty, tune, argumen
     assert "Traceback" not in err
 
 
-# What is shown
+# Output
 
 
 def made(**changes: object) -> DataReport:
-    """A small report."""
+    """Return a small report."""
     report = DataReport(
         data="/data/set.yaml",
         root="/data",
@@ -222,7 +222,7 @@ def evil() -> DataReport:
 
 
 class Tags(HTMLParser):
-    """The elements of a page, and what they fetch."""
+    """Parser that collects the elements of a page and what they fetch."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What `tune doctor` finds wrong, and the remedy that it names."""
+"""`tune doctor`: the problems that it finds, and their remedies."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tuner.workflows.doctor import examine
 ROOT = Path(__file__).parents[3]
 OURS = f"#!{sys.executable}\nfrom tuner.cli.main import main\nmain()\n"
 NONE = ()
-"""The command of a trainer that is not asked."""
+"""Command of a trainer that gets no request."""
 RAYS = f"#!{sys.executable}\nfrom ray.tune.scripts import cli\ncli()\n"
 
 
@@ -31,13 +31,13 @@ def script(path, text):
 
 @pytest.fixture
 def no_trainer(monkeypatch):
-    """The trainer's answer takes seconds and is looked at in tests of its own."""
+    """Skip the trainer: its answer takes seconds and has its own tests."""
     monkeypatch.setattr(tuner.workflows.doctor, "_trainer", lambda command: ({}, [], ()))
 
 
 @pytest.fixture
 def on_path(tmp_path, monkeypatch):
-    """A folder, first and alone on PATH."""
+    """Make a folder the only one on PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -49,7 +49,7 @@ def ours(on_path):
     return script(on_path / "tune", OURS)
 
 
-# The command on the path
+# The command on PATH
 
 
 @pytest.mark.usefixtures("no_trainer")
@@ -135,7 +135,7 @@ def test_a_package_that_is_missing_is_a_problem_with_its_remedy(tmp_path, monkey
 
 
 def saying(tmp_path, *lines, code=0):
-    """The command of a trainer that says this, whatever it is asked."""
+    """Return the command of a trainer that always answers this."""
     path = script(tmp_path / "trainer", "\n".join(["#!/bin/sh", "read request", *lines, f"exit {code}", ""]))
     return [str(path)]
 
@@ -225,7 +225,7 @@ def test_any_other_version_of_ultralytics_is_untested(monkeypatch, version):
     assert problem.startswith(f"ultralytics {version} is not the version this was tested with: pip install")
 
 
-# The verb
+# The command line
 
 
 def test_the_json_output_has_all_facts_and_problems(tmp_path):

@@ -1,4 +1,4 @@
-"""Hooks at the end of a run: what they receive, and that a bad one costs a warning and nothing else."""
+"""Hooks at the end of a run: they receive its facts, and a bad one costs only a warning."""
 
 import json
 import os
@@ -23,7 +23,7 @@ VARIABLES = {
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """A webhook: keeps what it gets, and answers as the path says."""
+    """Webhook that keeps its requests, and answers as the path says."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -76,7 +76,7 @@ def variables_in(path):
     return dict(line.split("=", 1) for line in lines if line.split("=", 1)[0] in VARIABLES)
 
 
-# What hooks receive
+# Facts for hooks
 
 
 def test_a_command_gets_the_facts_of_a_run_that_is_done(tmp_path, said, study, winner, paths):
@@ -177,7 +177,7 @@ def test_the_names_of_the_variables_are_the_documented_ones():
     assert set(EndFacts(outcome="done", exit_code=0).variables()) == VARIABLES
 
 
-# What fails costs a warning
+# A failure costs a warning
 
 
 def test_what_a_command_prints_is_shown_without_urls(said):

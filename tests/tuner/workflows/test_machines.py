@@ -1,4 +1,4 @@
-"""What a run does about the machine that it finds: busy GPUs, and little shared memory."""
+"""Adapt a run to its machine: busy GPUs, and little shared memory."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ IMAGES = SimpleNamespace(num_images={"train": 10_000})
 
 @pytest.fixture
 def found(tmp_path, monkeypatch):
-    """The slots of a run, and what it is told, on a machine with this much shared memory."""
+    """Return the slots and the messages of a run on a machine with this much shared memory."""
     (tmp_path / "space.yaml").write_text(SPACE)
     space = load_space(tmp_path / "space.yaml")
 
@@ -76,12 +76,12 @@ def test_a_busy_gpu_is_reported(found, tmp_path, monkeypatch):
 
 GIB = 2**30
 DECODED = ImageCache(folder="/cache/decoded", used_bytes=0, num_images=10_000, bytes_per_square=0.75 * 30_000)
-"""1.2 images in a MiB at 640 pixels: 8.6 GiB, and 2.2 GiB at 320."""
+"""Cache of a data set that takes 8.6 GiB at 640 pixels, with 1.2 images per MiB, and 2.2 GiB at 320."""
 
 
 @pytest.fixture
 def sharing(tmp_path, monkeypatch):
-    """The bytes that the trials of a search share, and what it says, on a machine with this much free memory."""
+    """Return the bytes that trials share, and the messages, on a machine with this much free memory."""
 
     def run(*, memory_gib=64.0, asked_gib=None, address=None, cache="false"):
         (tmp_path / "space.yaml").write_text(SPACE.replace("optimizer: SGD", f"optimizer: SGD\n  cache: {cache}"))

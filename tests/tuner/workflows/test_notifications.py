@@ -1,4 +1,4 @@
-"""URLs of notifications: which are accepted, and services through apprise."""
+"""URLs of notifications: accepted ones, and services through apprise."""
 
 import base64
 import importlib.util

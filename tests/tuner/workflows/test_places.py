@@ -1,4 +1,4 @@
-"""Where a study, its data set and its model lie is not what they are."""
+"""Recognise a study, its data set and its model by their content, not by their places."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def spec(spec, paths, file):
 
 
 def prepared(spec, **facts):
-    """What a trainer finds that looks again."""
+    """Return what a trainer finds when it prepares the files again."""
     known = {
         "data": "/new/data.yaml",
         "data_sha256": spec.data_sha256,

@@ -1,4 +1,4 @@
-"""`tune preview`: which settings are looked at, and what the command says."""
+"""`tune preview`: the settings that it draws, and its output."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Card and report at the end of a run: what cannot be written costs one warning, and every end has a report."""
+"""Write card and report at the end of a run: a failure costs one warning, and every end has a report."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""The batch script for SLURM: what it asks for, and how its bash passes arguments, signals and exit codes on."""
+"""The batch script for SLURM: its requests, and how its bash passes arguments, signals and exit codes on."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def directives(script):
 
 @pytest.fixture
 def stand_in(tmp_path):
-    """A program in the place of Python, which runs these lines of bash with the arguments of `tune run`."""
+    """Return a function that writes a stand-in for Python: lines of bash that get the arguments of `tune run`."""
 
     def made(lines):
         program = tmp_path / "python"
@@ -40,7 +40,7 @@ def stand_in(tmp_path):
 
 @pytest.fixture
 def started(tmp_path):
-    """Start a script as SLURM does, where `scontrol` only notes how it is called."""
+    """Start a script as SLURM does. `scontrol` only records its calls."""
     (tmp_path / "bin").mkdir()
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.write_text(f'#!/bin/bash\necho "$@" >> "{tmp_path}/scontrol.txt"\n')

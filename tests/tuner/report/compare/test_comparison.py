@@ -1,4 +1,4 @@
-"""Studies side by side: what differs is shown, and what must not be compared is said."""
+"""Compare studies side by side: show what differs, and say what must not be compared."""
 
 import json
 from dataclasses import replace
@@ -101,7 +101,7 @@ def test_costs_are_those_of_the_trials_and_equal_cost_is_that_of_the_cheapest_se
     points = other.best_over_cost.points
     longer = replace(
         other.best_over_cost, hours=1.0, points=(points[0], replace(points[1], hours=1.0))
-    )  # its best value came later than the end of the other search
+    )  # its best value came after the end of the other search
     equal = comparison_of([one, replace(other, best_over_cost=longer)]).equal_cost
     assert equal.hours == pytest.approx(one.cost.search)
     assert equal.best == (0.3, 0.25)

@@ -1,4 +1,4 @@
-"""The live view as text: what it says at each width and height, and that it never wraps or scrolls."""
+"""Render the live view as text at each width and height, without wrapping or scrolling."""
 
 from io import StringIO
 

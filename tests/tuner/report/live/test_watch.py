@@ -1,4 +1,4 @@
-"""A study that another process drives, followed by its record alone."""
+"""Follow a study that another process drives by its record alone."""
 
 import dataclasses
 import json

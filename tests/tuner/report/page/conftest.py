@@ -1,4 +1,4 @@
-"""One finished study for the tests of its page."""
+"""Provide one finished study for the tests of its page."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tuner.study import StoredStudy, read_timeline
 
 @pytest.fixture(scope="session")
 def finished_paths(tmp_path_factory):
-    """The paths of a finished study of 12 trials on 2 slots; of this seed, it has a winner and several candidates."""
+    """Return the paths of a finished study of 12 trials on 2 slots. Its seed gives a winner and several candidates."""
     return synthetic_study(tmp_path_factory.mktemp("finished"), trials=12, slots=2, seed=6)
 
 
@@ -25,5 +25,5 @@ def spans(finished_paths):
 
 
 def rows(spec, *names):
-    """The rows of a chart that have these columns."""
+    """Return the rows of a chart that have these columns."""
     return [row for data in spec["datasets"].values() for row in data if set(names) <= set(row)]

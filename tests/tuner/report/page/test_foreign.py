@@ -1,4 +1,4 @@
-"""The report of a study that another program made with Optuna."""
+"""Report a study that another program made with Optuna."""
 
 import json
 import warnings
@@ -16,7 +16,7 @@ from tuner.study import StoredStudy
 
 
 def objective(trial):
-    """A minimum at x = 1, with curves, a trial that fails and attributes that mean something else to us."""
+    """Return a value with its minimum at x = 1. Add curves, a failure, and attributes that tune reads otherwise."""
     x, lr = trial.suggest_float("x", -5, 5), trial.suggest_float("lr", 1e-5, 1, log=True)
     trial.suggest_categorical("optimizer", ["SGD", "AdamW"])
     for name, value in {"params": "a text", "seconds": "soon", "directory": 5, "reason": [1]}.items():

@@ -1,4 +1,4 @@
-"""What a page says above all else."""
+"""Check the notices at the top of a page."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""A page works from disk, offline, in print and on any screen, and trusts no text."""
+"""Open a page from disk, offline, in print and on any screen. It trusts no text."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""The numbers of a page are those of the study's record, the timeline and the logs."""
+"""Compare the numbers of a page with the study's record, the timeline and the logs."""
 
 import dataclasses
 import math
@@ -44,7 +44,7 @@ def trial(number, *, value=None, curve=None, state=None, reason="", facts=None, 
 
 
 def searched(number, effect):
-    """Trials with random values of which only the conditional lr0 matters; a third are AdamW and have none."""
+    """Make trials with random values. Only the conditional lr0 matters; a third use AdamW and have none."""
     chance = random.Random(3)
     for i in range(number):
         optimizer = "AdamW" if i % 3 == 0 else "SGD"
@@ -74,7 +74,7 @@ def test_the_parameter_that_decides_comes_first_even_if_it_is_conditional_and_tr
 def test_no_parameter_stands_out_if_none_has_an_effect():
     record = importance_of(SUBJECT, list(searched(60, effect=0.0)), AXES)
 
-    # One of ten parameters without effect exceeds the level by chance; with three, at most one may.
+    # One of ten parameters without effect exceeds the level by chance; of three, at most one may.
     assert sum(each.stands_out for each in record.parameters) <= 1
 
 

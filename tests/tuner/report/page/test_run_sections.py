@@ -1,4 +1,4 @@
-"""What a report says about the winner, the final run, the data set and the command: as recorded, or left out."""
+"""Report the winner, the final run, the data set and the command as recorded, or leave them out."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ CURVES = Path(__file__).parents[2] / "diagnosis" / "curves"
 
 @pytest.fixture
 def final_run(study, winner, paths):
-    """The recorded files of a real run, in the place of a final run."""
+    """Copy the recorded files of a real run to the place of a final run."""
     folder = paths.final_run(1, 20)
     shutil.copytree(CURVES / "healthy", folder)
     (folder / "weights").mkdir()

@@ -1,4 +1,4 @@
-"""The report of a study: its numbers are those of the record, and its page needs no network and trusts no text."""
+"""Report a study: the numbers are those of the record, and the page needs no network and trusts no text."""
 
 from html import escape
 
@@ -23,7 +23,7 @@ from tuner.study import StoredStudy
 
 @pytest.fixture
 def searched(study, search, url, paths):
-    """A study of three trials, read from its database: the default, a better one, and one that was stopped."""
+    """Return a study of three trials, read from its database: the default, a better one, and a stopped one."""
     play(search, search.suggest(), 0.1, 0.25)
     play(search, search.suggest(), 0.2, 0.3)
     play(search, search.suggest(), 0.05, 0.1)

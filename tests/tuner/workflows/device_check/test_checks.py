@@ -1,4 +1,4 @@
-"""Which checks `tune doctor --gpu` makes on which device, and what becomes of one that fails."""
+"""`tune doctor --gpu`: the checks for each device, and the result of one that fails."""
 
 import json
 import shlex
@@ -24,7 +24,7 @@ H100, T4 = (Gpu(name=name, memory_gib=80.0) for name in ("H100", "T4"))
 
 @pytest.fixture
 def trainer(tmp_path):
-    """The command of a scripted trainer, with a folder for its faults."""
+    """Return the command of a scripted trainer, with a folder for its faults."""
     (tmp_path / "faults").mkdir()
     return (
         *(sys.executable, str(SCRIPTED_TRAINER), "--epoch-seconds", "0.1", "--records"),
@@ -47,7 +47,7 @@ def planned(gpus):
     return [(result.name, result.device) for result in checks.run(scope, on_begin=pytest.fail)]
 
 
-# Which checks on which device
+# Checks by device
 
 
 def test_a_cpu_gets_every_check():
@@ -74,7 +74,7 @@ def test_when_the_time_is_over_the_rest_is_skipped_with_the_reason():
     assert "(--max-minutes)" in results[0].notes[0]
 
 
-# What becomes of a check
+# Results of a check
 
 
 TWO = ("scan-accuracy", "memory")
@@ -133,7 +133,7 @@ def test_a_final_run_that_is_killed_and_resumed_is_compared_with_one_that_is_not
 
 
 def test_a_resumed_run_with_other_values_is_a_problem(tmp_path):
-    """A trainer that forgets what it has trained, and finds another metric each time."""
+    """Use a trainer that forgets its training, and returns another metric each time."""
     forgetful = (sys.executable, "-c", _FORGETFUL)
     result = faults.check_resume(forgetful, "cpu", timeout_s=60)
     assert result.status == Status.PROBLEM
