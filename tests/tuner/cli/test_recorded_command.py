@@ -15,5 +15,5 @@ from tuner.cli.arguments import without_secrets
         (["run", "--storage", "sqlite:///a.db"], ("run", "--storage", "sqlite:///a.db")),
     ],
 )
-def test_a_recorded_command_has_all_options_but_those_with_secrets(given, kept):
+def test_a_recorded_command_has_all_options_except_those_with_secrets(given, kept):
     assert without_secrets(given) == kept

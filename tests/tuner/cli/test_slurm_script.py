@@ -112,7 +112,7 @@ def test_secrets_on_the_command_line_move_to_the_environment():
     assert hidden == {"TUNE_STORAGE": url, "TUNE_NOTIFY": "https://example.org/hunter2"}
 
 
-def test_what_the_script_cannot_check_is_noted(written):
+def test_checks_that_the_script_cannot_make_are_noted(written):
     _, _, messages = written("-N", "2", "--", *SEARCH)
     assert "note: without --storage or TUNE_STORAGE, the study stays on the disk of one machine" in messages
     assert "note: on nodes without GPUs, give `tune run` the number of trials at once with --parallel" in messages

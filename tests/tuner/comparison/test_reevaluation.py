@@ -226,7 +226,7 @@ def test_preempted_runs_do_not_count_as_failures(reevaluation):
     assert not reevaluation.finished
 
 
-def test_a_run_that_is_lost_again_and_again_ends_the_comparison_and_is_not_held_against_its_configuration(reevaluation):
+def test_a_run_that_is_lost_repeatedly_ends_the_comparison_and_is_not_held_against_its_configuration(reevaluation):
     for _ in range(3):
         request = reevaluation.suggest()
         reevaluation.on_lost(reevaluation.number_of(request), "gone")

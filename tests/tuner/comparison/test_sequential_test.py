@@ -97,7 +97,7 @@ def test_the_boundary_of_uneven_noise_holds_four_percent_for_exponential_shortfa
 
 @pytest.mark.parametrize(("candidates", "max_seeds"), SHAPES)
 @pytest.mark.parametrize("noise", [(1, 1, 1), (3, 1, 1), (1, 3, 1)])
-def test_the_boundary_is_passed_in_four_percent_of_fresh_comparisons_at_most(candidates, max_seeds, noise):
+def test_the_boundary_is_crossed_in_at_most_four_percent_of_new_comparisons(candidates, max_seeds, noise):
     boundary = stopping_boundary(candidates, 3, max_seeds, 0.05)
     draws = 40_000
     fresh = np.random.default_rng(11).standard_normal((draws, candidates + 1, max_seeds))

@@ -162,7 +162,7 @@ def test_running_ones_count_and_are_not_requested_again():
     assert next_runs(comparison(max_runs=12), {}, running=[*running, *asked]) == ()
 
 
-def test_before_the_first_look_nothing_can_be_said():
+def test_nothing_is_concluded_before_the_first_look():
     found = verdict(comparison(), evidence([0.5, 0.5], [0.7, 0.6], [0.8, 0.8]))
     assert (found.conclusion, found.decided, found.gain, found.p_value) == (Conclusion.UNKNOWN, False, None, None)
     assert found.statement == ("No conclusion about a gain over the default: the first runs have not ended yet.")
@@ -212,7 +212,7 @@ def test_a_seed_on_which_the_baseline_failed_is_replaced():
     assert found.statement.endswith("on 3 paired seeds; the baseline failed on 1 more.")
 
 
-def test_nothing_can_be_said_when_the_baseline_fails_on_three_seeds():
+def test_nothing_is_concluded_when_the_baseline_fails_on_three_seeds():
     seen = evidence([NAN, NAN, NAN], [0.60, 0.63, 0.61], [0.70, 0.73, 0.71])
     assert next_runs(comparison(2), seen) == ()
     found = verdict(comparison(2), seen)

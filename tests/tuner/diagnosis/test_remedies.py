@@ -41,7 +41,7 @@ def test_a_learning_rate_that_is_too_low_is_raised_to_the_usual_one(run, optimiz
     ("warm_up", "planned", "longer"),
     [(3.0, 300, {"warmup_epochs": 5}), (0.0, 20, {"warmup_epochs": 3}), (1.0, 6, {}), (5, 300, {}), (3.0, 20, {})],
 )
-def test_a_warm_up_is_lengthened_to_a_sixth_of_the_plan_at_most(run, warm_up, planned, longer):
+def test_a_warm_up_is_lengthened_to_at_most_a_sixth_of_the_plan(run, warm_up, planned, longer):
     assert remedies.longer_warm_up(run([3.0], planned=planned, params={"warmup_epochs": warm_up})) == longer
 
 

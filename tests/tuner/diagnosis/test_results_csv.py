@@ -183,7 +183,7 @@ def test_a_last_line_truncated_between_two_columns_is_not_a_part_of_its_own():
     assert found.notes == ("line 5 of results.csv is cut off and was skipped",)
 
 
-def test_a_value_that_falls_is_not_taken_for_the_time():
+def test_a_value_that_falls_is_not_mistaken_for_the_time():
     low = [f"{epoch},{loss},0.3,0.2,0.8,0.01" for epoch, loss in ((1, 0.9), (2, 0.8), (3, 0.7))]
     more = [f"{epoch},{loss},0.3,0.2,0.8,0.01,0.01" for epoch, loss in ((4, 0.6), (5, 0.5), (6, 0.4))]
     found = table(TIMELESS, *low, *more)

@@ -246,7 +246,7 @@ def test_a_lost_gpu_gets_no_more_trials_and_no_trial_is_lost(arena, cluster_with
     assert max(map(len, failed)) == 1, "no trial was given to it twice"
 
 
-def test_two_trials_that_fail_on_one_lost_gpu_are_not_taken_for_two_gpus(arena, cluster_with_2_gpus):
+def test_two_trials_that_fail_on_one_lost_gpu_do_not_count_as_two_gpus(arena, cluster_with_2_gpus):
     """Use four slots on two GPUs: when both slots of one are held, the other GPU trains the rest."""
     (arena.folder / "space.yaml").write_text(SPACE % 8)
     arena.address = cluster_with_2_gpus

@@ -39,7 +39,7 @@ def asked(tmp_path, command, **options):
     return ask(command, EnvironmentRequest(directory=str(tmp_path)), heard.append, **options), heard
 
 
-def test_every_record_but_the_end_is_passed_on(tmp_path):
+def test_every_record_except_the_end_is_passed_on(tmp_path):
     end, heard = asked(tmp_path, saying(STARTED, PROGRESS, COMPLETED))
     assert end.outcome == Outcome.COMPLETED
     assert [record.type for record in heard] == ["started", "progress"]

@@ -193,7 +193,7 @@ def test_the_remaining_time_counts_the_epochs_to_train_and_says_what_follows_the
     )
 
 
-def test_what_follows_the_search_costs_what_the_best_trials_do(search, forecast, clock):
+def test_later_phases_cost_as_much_as_the_best_trials(search, forecast, clock):
     progress = SearchProgress(search, forecast, clock.monotonic)
     play(search, search.suggest(), 0.5, 0.25, epoch_s=2.0)
     play(search, search.suggest(), 0.5, 0.6, epoch_s=10.0)  # e.g. a larger image size
@@ -204,7 +204,7 @@ def test_what_follows_the_search_costs_what_the_best_trials_do(search, forecast,
     assert "about 0:03:20 of final run" in progress.line()
 
 
-def test_what_follows_the_search_costs_its_pace_before_a_trial_is_complete(search, forecast):
+def test_later_phases_have_the_pace_of_the_search_until_a_trial_is_complete(search, forecast):
     search.suggest()
     assert comparison_s(search.study, forecast, 3.0) == forecast.comparison_s(3.0)
     assert final_run_s(search.study, forecast, 3.0) == 60.0

@@ -107,7 +107,7 @@ class TestLimit:
     POINTS = tuple(StartPoint(name=f"p{number}", values={"mosaic": number / 100}) for number in range(20))
 
     @pytest.mark.parametrize(("trials", "number"), [(1, 0), (7, 0), (8, 1), (15, 1), (16, 2), (40, 5), (1000, 20)])
-    def test_one_in_eight_trials_is_a_starting_point_at_most(self, trials, number):
+    def test_at_most_one_in_eight_trials_is_a_starting_point(self, trials, number):
         found = start_points(with_points(small(), *self.POINTS, trials=trials))
         assert [start.candidate.origin for start in found] == [point.name for point in self.POINTS[:number]]
         assert SHARE == 8

@@ -159,7 +159,7 @@ baseline: {optimizer: SGD, cos_lr: true, lrf: 0.02}
     assert of_label["lrf [cos_lr=true]"] == ()
 
 
-def test_a_value_lies_where_it_is_between_low_and_high() -> None:
+def test_a_value_keeps_its_position_between_low_and_high() -> None:
     cube = UnitCube(OF_EVERY_FORM)
     place = dict(zip(cube.labels, cube.point(OF_EVERY_FORM.baseline_sampled()), strict=True))
 

@@ -91,7 +91,7 @@ def test_text_data_model_settings_and_baseline_are_read() -> None:
     }
 
 
-def test_whole_numbers_become_real_where_an_argument_is_real() -> None:
+def test_whole_numbers_become_real_for_real_arguments() -> None:
     mosaic = named(parse(GOOD), "mosaic")[0]
 
     assert isinstance(mosaic, FixedParameter)

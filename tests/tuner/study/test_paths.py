@@ -71,7 +71,7 @@ def test_everything_is_below_the_folder_of_the_study(tmp_path):
     assert len({file.name for file in files}) == 3
 
 
-def test_a_home_is_taken_from_the_current_folder_and_kept_absolute(tmp_path, monkeypatch):
+def test_a_home_is_resolved_against_the_current_folder_and_stays_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert StudyPaths.of(Path("studies"), "s").root == tmp_path / "studies" / "s"
 

@@ -180,7 +180,7 @@ def test_the_names_of_the_variables_are_the_documented_ones():
 # A failure costs a warning
 
 
-def test_what_a_command_prints_is_shown_without_urls(said):
+def test_the_output_of_a_command_is_shown_without_urls(said):
     ended(Hooks(on_end="echo one; echo posted to https://example.org/T0K3N >&2"), said)
     assert said == ["one", "posted to https://example.org/***"]
 

@@ -62,7 +62,7 @@ def test_nothing_starts_with_the_default_shared_memory_of_a_container(found):
 @pytest.mark.parametrize(
     ("slots", "address"), [(Slots(number=8, gpus_per_trial=0, threads=1, cpus=1.0), None), (EIGHT, "auto")]
 )
-def test_trials_on_a_cpu_have_no_loaders_and_other_machines_are_not_looked_at(found, slots, address):
+def test_trials_on_a_cpu_have_no_loaders_and_other_machines_are_not_checked(found, slots, address):
     assert found(slots, free_gib=1 / 16, address=address) == (slots, [])
 
 

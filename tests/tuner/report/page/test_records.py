@@ -279,7 +279,7 @@ def failed(number, cause, kind="error", log=None):
     return trial(number, state=TrialState.FAIL, reason=f"{kind}: {cause}", facts=facts)
 
 
-def test_failures_with_the_same_cause_but_for_numbers_are_one_group(tmp_path):
+def test_failures_whose_causes_differ_only_in_numbers_are_one_group(tmp_path):
     log = tmp_path / "trainer.log"
     log.write_text("".join(f"line {i}\n" for i in range(5000)) + "\x1b[31mRuntimeError\x1b[0m: at batch 7\n")
     retried = FailedAttempt(failure="infrastructure", epoch=2, cause="the machine was lost")
