@@ -79,7 +79,7 @@ def test_wheel_has_every_file_that_is_needed_at_run_time(wheel, pattern, place):
     assert expected <= set(wheel.namelist())
 
 
-def test_wheel_has_nothing_else_on_top(wheel):
+def test_wheel_has_nothing_else_at_its_top_level(wheel):
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert tops == {"tuner", "trainer", f"mamba_yolo_tuner-{tuner.__version__}.dist-info"}
 
@@ -132,7 +132,7 @@ def test_lock_pins_what_the_project_asks_for(requirement):
     assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
 
 
-def test_lock_has_hashes_and_names_no_place_to_fetch_from():
+def test_lock_has_hashes_and_names_no_index_or_url():
     entries = re.split(r"\n(?=[A-Za-z0-9])", re.sub(r"^#.*\n", "", _lock(), flags=re.MULTILINE))
     assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
     assert not re.search(r"://|index-url|find-links|@ ", _lock())

@@ -116,9 +116,7 @@ def named(value):
 
 
 @pytest.mark.parametrize(("spoil", "said"), TOLD_BY_A_RUN, ids=named)
-def test_a_data_set_that_cannot_be_trained_on_is_told_before_anything_trains(
-    data, tmp_path, monkeypatch, capfd, spoil, said
-):
+def test_an_unusable_data_set_is_reported_before_anything_trains(data, tmp_path, monkeypatch, capfd, spoil, said):
     spoil(data)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
@@ -131,7 +129,7 @@ def test_a_data_set_that_cannot_be_trained_on_is_told_before_anything_trains(
 
 
 @pytest.mark.parametrize(("spoil", "said"), TOLD_BY_THE_SCAN, ids=named)
-def test_what_only_the_scan_sees_is_refused_alike(data, tmp_path, spoil, said):
+def test_flaws_that_only_the_scan_finds_are_refused_in_one_line(data, tmp_path, spoil, said):
     """The same door, without the seconds that each process takes to start."""
     spoil(data)
     end = prepare.run(PrepareRequest(data=str(data), model="mamba-yolo-n", directory=str(tmp_path)), [].append)
@@ -152,7 +150,7 @@ def prepared(data, folder):
     return next(record for record in records if isinstance(record, PreparedRecord))
 
 
-def test_what_can_be_survived_is_a_note_and_no_file_of_the_user_is_touched(data, tmp_path):
+def test_harmless_flaws_are_notes_and_no_file_of_the_user_is_touched(data, tmp_path):
     """One image of a hundred is cut off, another lacks its end mark alone, one validates what it trains on."""
     cut_off(images(data, "train")[0])
     unmarked = images(data, "train")[1]

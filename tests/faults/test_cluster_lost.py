@@ -20,7 +20,7 @@ def two_machines():
 
 
 @pytest.mark.slow
-def test_the_trials_of_a_lost_machine_go_on_elsewhere(tmp_path, two_machines):
+def test_the_trials_of_a_lost_machine_resume_elsewhere(tmp_path, two_machines):
     arena = Arena(tmp_path, address=two_machines.address)
     process = arena.start(epoch_seconds=0.3)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 6)
@@ -36,7 +36,7 @@ def test_the_trials_of_a_lost_machine_go_on_elsewhere(tmp_path, two_machines):
 
 
 @pytest.mark.parametrize("server", ["gcs_server", pytest.param("raylet", marks=pytest.mark.slow)])
-def test_when_ray_dies_the_run_ends_in_order_and_the_same_command_goes_on(lone_arena, server):
+def test_when_ray_dies_the_run_ends_in_order_and_the_same_command_resumes(lone_arena, server):
     process = lone_arena.start(epoch_seconds=0.3)
     lone_arena.wait_for(lambda: len(lone_arena.events("epoch")) >= 4)
     (victim,) = [child for child in psutil.Process(process.pid).children() if child.name() == server]

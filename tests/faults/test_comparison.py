@@ -26,7 +26,7 @@ def compared(arena):
     return Counter((event["trial"], event["seed"], event["epoch"]) for event in epochs)
 
 
-def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_told(arena):
+def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_shown(arena):
     code, output = arena.run(promote=True, more=MORE)
     assert_orderly_end(code, output, 0)
     known = arena.status()["reevaluation"]
@@ -54,7 +54,7 @@ def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_told(aren
         "tuner.comparison.reevaluation:Reevaluation._end:after:5",  # some have ended
     ],
 )
-def test_a_driver_killed_while_it_compares_is_followed_by_one_that_goes_on(arena, place):
+def test_a_driver_killed_during_the_comparison_is_followed_by_one_that_resumes_it(arena, place):
     code, output = arena.run(die=place, more=MORE)
     assert code == -9, output
     arena.wait_for(lambda: not arena.processes())
@@ -71,7 +71,7 @@ def test_a_driver_killed_while_it_compares_is_followed_by_one_that_goes_on(arena
 
 
 @pytest.mark.slow
-def test_a_signal_ends_the_comparison_in_order_and_the_same_command_goes_on(arena):
+def test_a_signal_ends_the_comparison_in_order_and_the_same_command_resumes(arena):
     process = arena.start(epoch_seconds=0.05, more=MORE)
     arena.wait_for(lambda: len(compared(arena)) >= 5)
     process.terminate()

@@ -79,7 +79,7 @@ def assert_goes_on(arena, *, before):
 
 
 @pytest.mark.parametrize("leave_mib", [0, pytest.param(32, marks=pytest.mark.slow)])
-def test_without_room_nothing_begins_and_the_cause_is_one_line(arena, disk, leave_mib):
+def test_without_disk_space_nothing_starts_and_the_cause_is_one_line(arena, disk, leave_mib):
     disk.fill(leave=leave_mib * MIB)
     code, output = arena.run()
     assert_orderly_end(code, output, 5)
@@ -90,7 +90,7 @@ def test_without_room_nothing_begins_and_the_cause_is_one_line(arena, disk, leav
 
 
 @pytest.mark.slow
-def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_full(arena, disk):
+def test_a_nearly_full_disk_ends_the_search_in_order(arena, disk):
     process = arena.start(epoch_seconds=0.5)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 2)
     disk.fill(leave=8 * MIB)  # trainers still write what they like
@@ -103,7 +103,7 @@ def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_fu
 
 
 @pytest.mark.slow
-def test_trials_that_find_no_room_are_not_failed_for_it(arena, disk):
+def test_trials_do_not_fail_because_of_a_full_disk(arena, disk):
     """Tried again at once, they would have used up their attempts before the clock has the disk looked at."""
     process = arena.start(epoch_seconds=0.3)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 2)
@@ -121,7 +121,7 @@ def test_trials_that_find_no_room_are_not_failed_for_it(arena, disk):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_disk_that_is_full_all_at_once_loses_nothing(arena, disk, seed):
+def test_a_disk_that_fills_up_suddenly_loses_nothing(arena, disk, seed):
     """Neither trainers nor the journal nor the database can write: the next driver puts the states right."""
     process = arena.start(epoch_seconds=0.05)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 4 + 7 * seed)
@@ -137,7 +137,7 @@ def test_a_disk_that_is_full_all_at_once_loses_nothing(arena, disk, seed):
 
 
 @pytest.mark.slow
-def test_a_trainer_alone_in_finding_no_room_is_tried_again(arena):
+def test_a_trainer_that_alone_meets_a_full_disk_is_retried(arena):
     """Somebody else filled the disk, and emptied it."""
     arena.fault("0-5-disk")
     code, output = arena.run()
@@ -151,7 +151,7 @@ def test_a_trainer_alone_in_finding_no_room_is_tried_again(arena):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("append", [1, 2, 3, 4, 9, 20])
-def test_a_journal_that_the_disk_does_not_take_ends_the_run_and_loses_nothing(tmp_path, ray_cluster, append):
+def test_a_journal_that_cannot_be_written_ends_the_run_and_loses_nothing(tmp_path, ray_cluster, append):
     arena = Arena(tmp_path, trials=6, address=ray_cluster)
     code, output = arena.run(die=f"tuner.study._journal:Journal.append:full:{append}", epoch_seconds=0.05)
     assert_orderly_end(code, output, 5)
@@ -165,7 +165,7 @@ def test_a_journal_that_the_disk_does_not_take_ends_the_run_and_loses_nothing(tm
 
 
 @pytest.mark.slow
-def test_a_final_run_that_meets_a_full_disk_goes_on_when_there_is_room(arena, disk):
+def test_a_final_run_that_meets_a_full_disk_resumes_when_there_is_space(arena, disk):
     more = ["--trials", "1", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.3, promote=True, more=more)
     arena.wait_for(lambda: [event for event in arena.events("epoch") if event["full"]][2:])
@@ -187,7 +187,7 @@ def database_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_database_whose_own_disk_is_full_catches_up_when_there_is_room(tmp_path, ray_cluster, database_disk):
+def test_a_database_whose_own_disk_is_full_catches_up_when_there_is_space(tmp_path, ray_cluster, database_disk):
     arena = Arena(tmp_path, address=ray_cluster, storage=f"sqlite:///{database_disk.folder}/study.db")
     process = arena.start(epoch_seconds=0.1)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 4)

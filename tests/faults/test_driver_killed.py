@@ -54,7 +54,7 @@ def test_a_driver_killed_at_a_random_time_loses_nothing(seed, arena):
 
 
 @pytest.mark.slow
-def test_a_driver_killed_again_and_again_loses_nothing(arena):
+def test_a_driver_killed_repeatedly_loses_nothing(arena):
     for _ in range(5):
         process = arena.start(epoch_seconds=0.2)
         seen = len(arena.events("epoch"))
@@ -66,7 +66,7 @@ def test_a_driver_killed_again_and_again_loses_nothing(arena):
     assert_nothing_lost(arena, most_redone=10)
 
 
-def test_a_killed_driver_takes_ray_and_the_trainers_along(lone_arena):
+def test_ray_and_the_trainers_end_with_a_killed_driver(lone_arena):
     process = lone_arena.start(epoch_seconds=0.3)
     lone_arena.wait_for(lambda: len(lone_arena.events("epoch")) >= 6)
     process.kill()

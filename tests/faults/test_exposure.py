@@ -106,7 +106,7 @@ def test_a_run_starts_ray_here_whatever_cluster_the_environment_names(run):
     assert any(process.name() == "gcs_server" for process in processes_of(run.pid))
 
 
-def test_a_run_starts_no_server_of_ray_that_it_does_not_need(run):
+def test_a_run_starts_no_ray_server_that_it_does_not_need(run):
     """Neither the dashboard nor the autoscaler nor the reader of logs."""
     commands = [" ".join(process.cmdline()) for process in processes_of(run.pid)]
     assert any("ray/dashboard/agent.py" in command for command in commands), "Ray's Python servers were not looked at"
@@ -142,7 +142,7 @@ def asked(run, token):
     return done.stdout.strip()
 
 
-def test_ray_answers_only_who_has_the_token_of_this_run(run):
+def test_ray_answers_only_clients_with_the_token_of_this_run(run):
     assert asked(run, token_of(run)) == "1 nodes"
     assert asked(run, "0" * 64).startswith("refused: Auth")
 

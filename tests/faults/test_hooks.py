@@ -49,7 +49,7 @@ LOOK = (
 
 
 @pytest.mark.slow
-def test_a_run_that_is_done_calls_its_hooks_with_the_study_free(arena, webhook):
+def test_a_finished_run_calls_its_hooks_after_releasing_the_study(arena, webhook):
     more = ["--trials", "3", "--on-end", LOOK, "--notify", f"http://127.0.0.1:{webhook.server_port}/hook"]
     code, output = arena.run(promote=True, more=more)
     assert_orderly_end(code, output, 0)

@@ -146,7 +146,7 @@ def each_attack(test):
 
 
 @each_attack
-def test_a_space_made_to_do_harm_is_refused_at_once(tmp_path, monkeypatch, attack, size):
+def test_a_malicious_space_is_refused_at_once(tmp_path, monkeypatch, attack, size):
     monkeypatch.chdir(tmp_path)
     file = put(tmp_path, ATTACKS[attack], SIZES[size][0])
     assert isinstance(outcome(load_space, SpaceError, file), list)
@@ -154,7 +154,7 @@ def test_a_space_made_to_do_harm_is_refused_at_once(tmp_path, monkeypatch, attac
 
 
 @each_attack
-def test_a_data_set_made_to_do_harm_is_refused_at_once_or_taken_for_what_it_says(tmp_path, monkeypatch, attack, size):
+def test_a_malicious_data_set_is_refused_at_once_or_read_literally(tmp_path, monkeypatch, attack, size):
     monkeypatch.chdir(tmp_path)
     outcome(read_description, DataError, put(tmp_path, ATTACKS[attack], SIZES[size][1]))
     assert not Path("pwned").exists()
@@ -175,7 +175,7 @@ def test_a_data_set_made_to_do_harm_is_refused_at_once_or_taken_for_what_it_says
         ("a program in a tag", "tags are not allowed"),
     ],
 )
-def test_each_bound_of_a_space_says_its_rule(tmp_path, attack, rule):
+def test_each_limit_of_a_space_states_its_rule(tmp_path, attack, rule):
     file = put(tmp_path, ATTACKS[attack], MAX_BYTES_OF_SPACE)
     assert rule in "\n".join(outcome(load_space, SpaceError, file))
 
@@ -190,7 +190,7 @@ def test_each_bound_of_a_space_says_its_rule(tmp_path, attack, rule):
         ("a version of thousands of digits", "could not be read"),
     ],
 )
-def test_each_bound_of_a_data_set_says_its_rule(tmp_path, attack, rule):
+def test_each_limit_of_a_data_set_states_its_rule(tmp_path, attack, rule):
     file = put(tmp_path, ATTACKS[attack], MAX_BYTES_OF_DATA)
     assert rule in "\n".join(outcome(read_description, DataError, file))
 

@@ -46,7 +46,7 @@ def test_a_secret_of_a_process_or_its_child_is_found():
     assert any(line.startswith("cmdline of process") and str(parent.pid) not in line for line in found)
 
 
-def test_nothing_is_found_where_nothing_is(tmp_path):
+def test_without_a_secret_nothing_is_found(tmp_path):
     (tmp_path / "file").write_text(CANARY[:-1])
     os.mkfifo(tmp_path / "pipe")
     assert leaks(CANARY, [tmp_path], [os.getpid()]) == []

@@ -94,7 +94,7 @@ def test_a_run_that_loses_ray_leaves_nothing_behind(own_arena, temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_run_leaves_the_next_command_removes(tmp_path, temporary):
+def test_the_next_command_removes_what_a_killed_run_leaves(tmp_path, temporary):
     trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.1"
     command = ["train", *DATA, "--out", "run", "--epochs", "30", "--trainer", trainer]
     process = subprocess.Popen(

@@ -73,7 +73,7 @@ def malware_installed(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["run", "--space=quick", "--data=sample:8", "--plain"], ["doctor"]])
-def test_no_command_imports_malware_and_both_tell_of_it(tmp_path, malware_installed, arguments):
+def test_no_command_imports_malware_and_both_report_it(tmp_path, malware_installed, arguments):
     done = subprocess.run(
         [sys.executable, "-m", "tuner", *arguments],
         cwd=tmp_path,

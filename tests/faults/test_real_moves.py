@@ -54,7 +54,7 @@ def stopped_after(arena, epoch, name, **options):
 
 
 @pytest.mark.slow
-def test_a_study_and_its_data_moved_in_mid_search_are_trained_on_shown_exported_and_promoted(arena, data, tmp_path):
+def test_a_study_and_its_data_moved_during_the_search_are_trained_shown_exported_and_promoted(arena, data, tmp_path):
     before = stopped_after(arena, 2, "TERM", more=["--data", str(data)])
     arena.home = arena.home.rename(tmp_path / "moved")
     arena.storage = sqlite_url(arena.study_folder / "study.db")
@@ -82,7 +82,7 @@ def test_a_study_and_its_data_moved_in_mid_search_are_trained_on_shown_exported_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CODES)
-def test_each_signal_ends_a_search_that_trains_for_real_and_the_same_command_goes_on(arena, name):
+def test_each_signal_ends_a_search_with_real_training_and_the_same_command_resumes(arena, name):
     before = stopped_after(arena, 2, name)
     assert [trial["state"] for trial in before["trials"]] == ["COMPLETE", "WAITING"]
     go_on(arena)
@@ -102,7 +102,7 @@ def trained_epochs(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("under", ["", "timeout", "setsid"])
 @pytest.mark.parametrize("name", CODES)
-def test_each_signal_ends_a_full_run_that_trains_for_real_and_the_same_command_goes_on(arena, data, name, under):
+def test_each_signal_ends_a_full_run_with_real_training_and_the_same_command_resumes(arena, data, name, under):
     # `timeout` hands on the signals that it knows, and the one that it is told to end with.
     begin = {"": [], "timeout": ["timeout", "--signal", name, "600"], "setsid": ["setsid", "--wait"]}[under]
     process = subprocess.Popen(
@@ -132,7 +132,7 @@ def test_each_signal_ends_a_full_run_that_trains_for_real_and_the_same_command_g
 
 
 @pytest.mark.slow
-def test_a_full_run_and_its_data_that_are_moved_go_on_where_they_stopped(arena, data, tmp_path):
+def test_a_full_run_resumes_after_it_and_its_data_were_moved(arena, data, tmp_path):
     process = subprocess.Popen(
         train(arena, data), cwd=tmp_path, env=arena.environment, stdout=subprocess.PIPE, text=True, process_group=0
     )

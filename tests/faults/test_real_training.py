@@ -68,7 +68,7 @@ def with_nan(data: bytes) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_out_goes_on(arena, tmp_path):
+def test_a_killed_run_resumes_despite_a_damaged_checkpoint_and_malicious_files(arena, tmp_path):
     """The whole of it, in one run: kill -9 of the driver, row 12 and row 21."""
     before = arena.killed_after(3)
     assert before["trials"][0]["state"] == "COMPLETE"
@@ -85,7 +85,7 @@ def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_
     assert max(trained) - last <= 1
 
 
-def test_an_evil_model_is_refused_in_one_line_and_runs_nothing(arena, tmp_path):
+def test_a_malicious_model_is_refused_in_one_line_and_runs_nothing(arena, tmp_path):
     marker = tmp_path / "marker"
     (tmp_path / "evil.pt").write_bytes(evil_checkpoint(marker))
     code, output = arena.run(more=["--model", "evil.pt"])
@@ -96,7 +96,7 @@ def test_an_evil_model_is_refused_in_one_line_and_runs_nothing(arena, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 2, 4])
-def test_a_killed_driver_costs_one_epoch_at_most_and_ends_as_one_that_was_not(arena, tmp_path, epoch):
+def test_a_killed_driver_costs_at_most_one_epoch_and_changes_no_result(arena, tmp_path, epoch):
     before = arena.killed_after(epoch)
     status = go_on(arena, before)
     assert arena.trial(0).redone() == 0
@@ -109,7 +109,7 @@ def test_a_killed_driver_costs_one_epoch_at_most_and_ends_as_one_that_was_not(ar
 
 
 @pytest.mark.slow
-def test_a_killed_training_process_costs_one_epoch_at_most(arena):
+def test_a_killed_training_process_costs_at_most_one_epoch(arena):
     driver = arena.start()
     arena.freeze_after(3).send_signal(signal.SIGKILL)
     output, _ = driver.communicate(timeout=240)
@@ -123,7 +123,7 @@ def test_a_killed_training_process_costs_one_epoch_at_most(arena):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [half, flipped, with_nan])
-def test_a_damaged_checkpoint_costs_one_epoch_more(arena, damage):
+def test_a_damaged_checkpoint_costs_one_more_epoch(arena, damage):
     before = arena.killed_after(3)
     trial = arena.trial()
     last = trial.good_epoch()
@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_costs_one_epoch_more(arena, damage):
 
 
 @pytest.mark.slow
-def test_with_no_checkpoint_left_a_trial_starts_afresh_and_says_so(arena):
+def test_without_a_good_checkpoint_a_trial_starts_again_and_says_so(arena):
     before = arena.killed_after(3)
     trial = arena.trial()
     for name in ("last.pt", "previous.pt"):
@@ -157,7 +157,7 @@ def promote(arena):
 
 
 @pytest.mark.slow
-def test_a_killed_final_run_goes_on(arena):
+def test_a_killed_final_run_resumes(arena):
     go_on(arena)
     driver = promote(arena)
     arena.wait_for(

@@ -65,7 +65,7 @@ def tune(arena, *arguments, storage=None, command=COMMANDS["python -m tuner"]):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_the_password_of_a_run_is_in_its_drivers_environment_alone(arena, url, canary):
+def test_the_password_of_a_run_is_only_in_the_environment_of_its_driver(arena, url, canary):
     arena.environment["TUNE_STORAGE"] = url
     process = arena.start(epoch_seconds=0.2, promote=True, more=["--debug"])
     arena.wait_for(lambda: len(arena.events("epoch")) >= 4)
@@ -87,7 +87,7 @@ def test_the_password_of_a_run_is_in_its_drivers_environment_alone(arena, url, c
     ("command", "form"),
     [("tune", "--storage={}"), ("python -m tuner", "--storage {}")],
 )
-def test_a_password_on_the_command_line_is_taken_off_it(arena, url, canary, command, form):
+def test_a_password_on_the_command_line_is_removed_from_it(arena, url, canary, command, form):
     arguments = [*arena.run_arguments(epoch_seconds=0.2), *form.format(url).split()]
     process = subprocess.Popen(
         [*COMMANDS[command], "run", *arguments],
@@ -110,7 +110,7 @@ def test_a_password_on_the_command_line_is_taken_off_it(arena, url, canary, comm
 @pytest.mark.parametrize(
     "verb", ["run", *(pytest.param(v, marks=pytest.mark.slow) for v in ("status s", "db backup s"))]
 )
-def test_a_database_that_cannot_be_used_is_told_without_the_password(
+def test_an_unusable_database_is_reported_without_the_password(
     arena, postgres, url, password, canary, fault, verb, debug
 ):
     arguments = [*verb.split(), *(arena.run_arguments() if verb == "run" else ())]

@@ -28,7 +28,7 @@ def begin(arena, epochs=6, **options):
         *(pytest.param(signum, 75, marks=pytest.mark.slow) for signum in (signal.SIGUSR1, signal.SIGUSR2)),
     ],
 )
-def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_goes_on(arena, signum, code):
+def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_resumes(arena, signum, code):
     process = begin(arena)
     asked = time.monotonic()
     process.send_signal(signum)
@@ -68,7 +68,7 @@ def test_a_second_signal_ends_the_run_at_once(arena):
 
 
 @pytest.mark.slow
-def test_a_trainer_that_ignores_the_request_to_end_is_killed_within_the_time(arena):
+def test_a_trainer_that_ignores_the_request_to_end_is_killed_in_time(arena):
     arena.fault("any-2-deaf!")
     process = arena.start(epoch_seconds=0.1)
     arena.wait_for(lambda: len(arena.events("fault")) >= 2)
@@ -82,7 +82,7 @@ def test_a_trainer_that_ignores_the_request_to_end_is_killed_within_the_time(are
 
 
 @pytest.mark.slow
-def test_a_signal_during_the_final_run_is_orderly_too_and_the_run_goes_on(arena):
+def test_a_signal_ends_the_final_run_in_order_and_the_same_command_resumes_it(arena):
     more = ["--trials", "2", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.15, promote=True, more=more)
     arena.wait_for(lambda: len([e for e in arena.events("epoch") if e["full"]]) >= 3)
@@ -111,7 +111,7 @@ def test_a_warning_followed_by_the_kill_that_it_announced_loses_nothing(arena):
 
 
 @pytest.mark.slow
-def test_a_preempted_trainer_goes_on_under_its_number_and_it_counts_as_no_failure(arena):
+def test_a_preempted_trainer_resumes_its_trial_and_preemption_is_not_a_failure(arena):
     for times in range(4):  # more often than a failure would be forgiven
         arena.fault(f"0-5-preempt{'=' * bool(times)}{times or ''}")
     code, output = arena.run()
@@ -187,7 +187,7 @@ def test_a_signal_to_every_process_of_the_run_ends_it_in_order(lone_arena, name)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "USR1"])
-def test_a_run_that_timeout_ends_is_one_request_though_the_signal_comes_twice(lone_arena, name):
+def test_a_signal_that_timeout_sends_twice_is_one_request_to_end(lone_arena, name):
     process = lone_arena.start(under=["timeout", "-s", name, "25"], epoch_seconds=1.0)
     output, _ = process.communicate(timeout=60)
     assert_orderly_end(process.returncode, output, 124)  # timeout's own
@@ -234,7 +234,7 @@ def test_a_signal_to_the_group_ends_the_final_run_in_order(lone_arena, name):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_and_continued_by_the_terminal_goes_on(lone_arena):
+def test_a_run_that_the_terminal_suspends_and_resumes_continues(lone_arena):
     """Ctrl+Z, a pause longer than Ray may be silent, and `fg`."""
     process = begin(lone_arena, leads=True)
     os.killpg(process.pid, signal.SIGTSTP)
@@ -255,7 +255,7 @@ def test_a_run_that_is_stopped_and_continued_by_the_terminal_goes_on(lone_arena)
         for whom in ("driver", "group")
     ],
 )
-def test_a_signal_ends_a_full_run_in_order_and_the_same_command_goes_on(tmp_path, name, whom):
+def test_a_signal_ends_a_full_run_in_order_and_the_same_command_resumes(tmp_path, name, whom):
     played = tmp_path / "played.jsonl"
     trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.1 --journal {played}"
     command = [sys.executable, "-m", "tuner", "train", *DATA, "--out", "run", "--epochs", "12", "--trainer", trainer]

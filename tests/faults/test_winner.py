@@ -83,7 +83,7 @@ VALUES = st.lists(st.none() | st.sampled_from([0.0, 0.25, 0.5]) | st.floats(0, 1
 
 
 @given(values=VALUES)
-def test_a_winner_below_the_baseline_is_never_chosen_and_one_that_is_the_baseline_is_never_exported_in_silence(values):
+def test_a_winner_below_the_baseline_is_never_chosen_and_the_baseline_is_never_exported_silently(values):
     study = KnownTrials(SPEC, tuple(record(number, value) for number, value in enumerate(values)))
     complete = [value for value in values if value is not None]
     if not complete:
@@ -117,7 +117,7 @@ def arena(tmp_path, ray_cluster):
 
 
 @pytest.mark.slow
-def test_a_search_that_finds_nothing_better_than_the_baseline_says_so_wherever_it_is_told(arena):
+def test_a_search_that_finds_nothing_better_than_the_baseline_says_so_in_every_output(arena):
     code, output = arena.run()
     assert_orderly_end(code, output, 0)
     assert NOT_BEATEN[1] in output.splitlines()

@@ -49,7 +49,7 @@ def test_a_contestant_keeps_the_workers_busy_and_always_has_an_incumbent(method)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_contestant_tries_a_known_default_first_and_goes_on_as_usual(method):
+def test_a_contestant_tries_a_known_default_first_and_continues_as_usual(method):
     found = search(method, default=DEFAULT)
     assert found["rows"][0] == DEFAULT
     assert found["idle_s"] == 0
@@ -57,7 +57,7 @@ def test_a_contestant_tries_a_known_default_first_and_goes_on_as_usual(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_seed_decides_the_same_and_another_does_not(method):
+def test_a_seed_repeats_its_decisions_and_another_seed_differs(method):
     first = search(method)
     assert search(method)["log"] == first["log"]
     assert search(method, seed=1)["log"] != first["log"]

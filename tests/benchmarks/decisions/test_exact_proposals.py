@@ -45,7 +45,7 @@ def test_between_rows_curves_follow_the_parameters_and_nearly_the_same_point_has
     assert np.median(np.abs(moved - losses)) < 0.01 * losses.std()
 
 
-def test_between_rows_runs_diverge_where_those_around_do(model):
+def test_a_run_between_rows_diverges_if_the_rows_around_it_do(model):
     points = CUBE.random(np.random.default_rng(2), 200)
     diverges = np.array([np.isnan(model.at(point)[0]).any() for point in points])
     assert np.mean(diverges == (points[:, 0] > 0.75)) > 0.9

@@ -13,7 +13,7 @@ def run(method: str, task: str, seed: int, *regret: float) -> Run:
     return run_with(key, dict(zip((50, 100), regret, strict=True)))
 
 
-def test_a_task_with_more_seeds_counts_no_more():
+def test_a_task_with_more_seeds_has_no_more_weight():
     runs = [run("a", "one", 0, 1.0, 0.2), run("a", "one", 1, 1.0, 0.4), run("a", "two", 0, 1.0, 0.9)]
     assert mean_over(runs, regret_at(100)) == pytest.approx((0.3 + 0.9) / 2)
 
@@ -67,7 +67,7 @@ def test_without_common_runs_nothing_is_matched():
     assert budget_to_match([run("a", "one", 0, 0.1, 0.1), run("b", "one", 1, 0.1, 0.1)], "a", "b") is None
 
 
-def test_nothing_has_no_mean():
+def test_no_runs_have_no_mean():
     with pytest.raises(ValueError, match="at least one"):
         mean_over([], regret_at(100))
     with pytest.raises(ValueError, match="at least one"):

@@ -24,7 +24,7 @@ def synthetic(tmp_path) -> Path:
     return tmp_path / "synthetic.npz"
 
 
-def test_only_with_first_a_search_knows_the_default(synthetic):
+def test_a_search_knows_the_default_only_with_first(synthetic):
     assert load(synthetic, default="none", cost="seconds").baseline is None
     assert load(synthetic, default="first", cost="seconds").baseline == 3
 

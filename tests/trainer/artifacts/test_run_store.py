@@ -77,7 +77,7 @@ def test_an_attempt_that_was_taken_over_neither_writes_nor_removes_anything(url,
         old.pull(lost)
 
 
-def test_an_attempt_that_comes_late_removes_nothing_that_its_successor_resumes_from(url, machine, monkeypatch):
+def test_a_late_attempt_removes_nothing_that_its_successor_resumes_from(url, machine, monkeypatch):
     """It was cut off between its manifest and the removal of what that does not name."""
     lost, other = machine("one", weights__last_pt="3"), machine("two")
     old, new = RunStore(url, 1), RunStore(url, 2)
@@ -161,7 +161,7 @@ def test_a_damaged_object_is_left_out_and_pushed_again(url, machine, caplog):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format": 1}'])
-def test_a_damaged_manifest_gives_way_to_the_one_before(url, machine, damage):
+def test_a_damaged_manifest_is_ignored_in_favour_of_the_previous_one(url, machine, damage):
     folder = machine("one", weights__last_pt="3")
     store = RunStore(url, 1)
     store.pull(folder)
@@ -172,7 +172,7 @@ def test_a_damaged_manifest_gives_way_to_the_one_before(url, machine, damage):
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "weights/../../evil", ".evil", "a/b/c/d/e", "a\\n", ""])
-def test_a_hostile_manifest_writes_nothing_outside_of_the_folder(url, machine, name, tmp_path):
+def test_a_hostile_manifest_writes_nothing_outside_the_folder(url, machine, name, tmp_path):
     store = RunStore(url, 1)
     digest = "0" * 64
     store._folder.write(f"{OBJECTS}/{digest}", b"evil")
@@ -184,7 +184,7 @@ def test_a_hostile_manifest_writes_nothing_outside_of_the_folder(url, machine, n
     assert set(tmp_path.iterdir()) - before == {folder}
 
 
-def test_what_only_matters_on_one_machine_is_not_stored(machine):
+def test_files_that_matter_only_on_one_machine_are_not_stored(machine):
     folder = machine("one", weights__last_pt="3", records="x")
     for name in (".attempt", "data.tmp", "trainer.lock", "stacks/1.txt", ".push/1/records"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -92,6 +92,6 @@ def test_weights_that_cannot_be_loaded_are_a_bad_model(tmp_path):
     assert "best.pt" in end.message
 
 
-def test_weights_that_are_gone_are_a_bad_model(tmp_path):
+def test_missing_weights_are_a_bad_model(tmp_path):
     *_, end = answers(tmp_path / "best.pt", tmp_path)
     assert (end.outcome, end.message) == (Outcome.BAD_MODEL, f"there is no file '{tmp_path / 'best.pt'}'")

@@ -96,7 +96,7 @@ def test_a_cpu_has_nothing_to_tune():
     assert (record.tables, record.notes) == ((), ("only the Triton scan of GPUs has configurations to choose from",))
 
 
-def test_a_gpu_without_triton_is_told_why(monkeypatch):
+def test_a_gpu_without_triton_gets_the_reason(monkeypatch):
     monkeypatch.setattr(scan_tuning, "scans_on", lambda device: ({"torch": None}, ["triton: no compiler"]))
     record = scan_tuning.run(torch.device("cuda:0"), small=True)
     assert (record.tables, record.notes) == ((), ("triton: no compiler",))

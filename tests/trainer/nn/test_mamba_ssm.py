@@ -372,7 +372,7 @@ def installed(tmp_path, monkeypatch):
     sys.modules.pop("selective_scan_cuda", None)
 
 
-def test_the_extension_with_both_functions_will_do(installed):
+def test_the_extension_with_both_functions_is_accepted(installed):
     installed("def fwd(): ...\ndef bwd(): ...")
     assert _mamba_ssm.why_not(CUDA) is None
 

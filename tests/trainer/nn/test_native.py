@@ -117,7 +117,7 @@ FIRST_CALLS = {
 
 
 @pytest.mark.parametrize("circumstance", FIRST_CALLS)
-def test_the_first_call_chooses_right_whatever_the_circumstances(circumstance):
+def test_the_first_call_chooses_correctly_whatever_the_circumstances(circumstance):
     program = f"""
 import logging
 logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -293,7 +293,7 @@ def test_a_tuned_configuration_replaces_the_default(on_gpu, tmp_path):
     assert on_gpu("backward", 64) == _triton.BACKWARD[0]
 
 
-def test_a_cpu_is_told_apart():
+def test_a_cpu_is_refused_with_the_reason():
     assert "NVIDIA" in _triton.why_not(torch.device("cpu"))
 
 

@@ -17,7 +17,7 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(("number", "total_gib"), [(1, 80), (2, 80), (4, 80), (7, 80), (2, 10), (4, 24)])
-def test_all_who_share_a_gpu_fit_with_half_a_gib_each_for_their_contexts(number, total_gib):
+def test_processes_that_share_a_gpu_fit_with_half_a_gib_each_for_their_contexts(number, total_gib):
     fraction = memory_fraction(1 / number, total_gib * GIB)
     assert number * (fraction * total_gib + 0.5) == pytest.approx(total_gib)
 

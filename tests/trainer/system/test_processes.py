@@ -30,7 +30,7 @@ def faults(*arguments: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
-def test_kept_memory_is_not_mapped_anew():
+def test_kept_memory_is_not_mapped_again():
     assert faults("keep") < 0.1 * faults("return")
 
 
@@ -58,7 +58,7 @@ def system(tmp_path, *, cgroup, events=None, vmstat=0):
         ("4:memory:/docker/the-host's-name-for-it\n", "memory/memory.oom_control"),
     ],
 )
-def test_kills_for_memory_are_counted_in_the_own_cgroup_and_those_above_it(tmp_path, cgroup, file):
+def test_kills_for_memory_are_counted_in_our_own_cgroup_and_those_above_it(tmp_path, cgroup, file):
     before = oom_kills(*system(tmp_path, cgroup=cgroup, events={file: 2}))
     assert oom_kills(*system(tmp_path, cgroup=cgroup, events={file: 3})) == before + 1
 
@@ -72,7 +72,7 @@ def test_kills_in_other_cgroups_do_not_count(tmp_path):
     assert oom_kills(*system(tmp_path, cgroup="0::/user/job\n", events=others)) == 0
 
 
-def test_where_the_system_tells_nothing_nobody_was_killed(tmp_path):
+def test_without_counts_from_the_system_no_kill_is_assumed(tmp_path):
     assert oom_kills(tmp_path / "nothing", tmp_path / "nowhere") == 0
 
 
@@ -156,7 +156,7 @@ except ProcessLookupError:
 """
 
 
-def test_what_a_child_has_left_behind_is_gone_once_its_group_has_ended():
+def test_orphans_of_a_child_are_gone_once_its_group_has_ended():
     command = [sys.executable, "-c", ORPHANS]
     assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout == "gone\n"
 

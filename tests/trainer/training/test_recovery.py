@@ -151,7 +151,7 @@ def test_without_damage_no_epoch_is_trained_again(trainer, killed, tmp_path):
     assert f"resuming from epoch {killed.epoch} (last.pt)\n" in (tmp_path / "run" / "trainer.log").read_text()
 
 
-def test_with_both_checkpoints_damaged_the_trial_starts_afresh(trainer, killed, tmp_path):
+def test_with_both_checkpoints_damaged_the_trial_starts_again(trainer, killed, tmp_path):
     request = killed.copied_to(tmp_path / "run")
     weights = tmp_path / "run" / "weights"
     for name in (LAST, PREVIOUS):
@@ -168,7 +168,7 @@ def test_with_both_checkpoints_damaged_the_trial_starts_afresh(trainer, killed, 
     assert Checkpoints(weights).recover(checkpoints.check_resumable) == killed.epoch
 
 
-def test_gradients_that_overflowed_are_no_reason_to_refuse_a_checkpoint(killed, tmp_path):
+def test_overflowed_gradients_are_not_a_reason_to_refuse_a_checkpoint(killed, tmp_path):
     """In half precision, the scaler skips the step that they are for."""
     killed.copied_to(tmp_path / "run")
     weights = tmp_path / "run" / "weights"
@@ -177,7 +177,7 @@ def test_gradients_that_overflowed_are_no_reason_to_refuse_a_checkpoint(killed, 
     checkpoints.check_resumable(weights / LAST, killed.epoch)
 
 
-def test_a_damaged_best_checkpoint_is_made_anew_however_good_it_was(trainer, killed, tmp_path):
+def test_a_damaged_best_checkpoint_is_made_again_however_good_it_was(trainer, killed, tmp_path):
     request = replace(killed.copied_to(tmp_path / "run"), stop_epoch=killed.epoch + 1)
     weights = tmp_path / "run" / "weights"
     rewritten(weights / BEST, b"")
@@ -187,7 +187,7 @@ def test_a_damaged_best_checkpoint_is_made_anew_however_good_it_was(trainer, kil
     assert checkpoints.load(weights / BEST)[1]["epoch"] + 1 == killed.epoch + 1
 
 
-def test_what_another_configuration_left_is_gone_before_anything_is_trained(killed, tmp_path, monkeypatch):
+def test_files_of_another_configuration_are_removed_before_anything_is_trained(killed, tmp_path, monkeypatch):
     request = killed.copied_to(tmp_path / "run")
     monkeypatch.setattr(SearchTrainer, "train", lambda self: None)
     monkeypatch.setattr(SearchTrainer, "metrics", dict.fromkeys(METRIC_KEYS.values(), 0.0), raising=False)
@@ -195,7 +195,7 @@ def test_what_another_configuration_left_is_gone_before_anything_is_trained(kill
     assert list((tmp_path / "run" / "weights").iterdir()) == []
 
 
-def test_a_checkpoint_takes_no_more_room_than_the_study_was_told(killed, prepared, tmp_path):
+def test_a_checkpoint_takes_no_more_space_than_was_reported_to_the_study(killed, prepared, tmp_path):
     killed.copied_to(tmp_path / "run")
     size = (tmp_path / "run" / "weights" / LAST).stat().st_size
     assert prepared.checkpoint_bytes / 2 < size <= prepared.checkpoint_bytes

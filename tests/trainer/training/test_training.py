@@ -75,7 +75,7 @@ def test_state_space_parameters_get_no_weight_decay_and_no_bias_warm_up(search_t
         ("GET was unable to find an engine to execute this computation", Outcome.ERROR, True),
     ],
 )
-def test_what_ultralytics_takes_for_a_lack_of_memory_ends_the_trial_with_its_batch(
+def test_what_ultralytics_sees_as_a_lack_of_memory_ends_the_trial_with_its_batch(
     train_request, monkeypatch, message, outcome, is_retryable
 ):
     batches = []

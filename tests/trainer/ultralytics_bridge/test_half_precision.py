@@ -101,7 +101,7 @@ def test_losses_that_overflow_one_after_the_other_end_the_run(trained):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_without_a_scaler_the_first_one_ends_the_run(trained, precision):
+def test_without_a_scaler_the_first_overflow_ends_the_run(trained, precision):
     _, end = trained(Overflowing, precision)
     assert end.outcome == Outcome.DIVERGED
     assert "in epoch 1, batch 2" in end.message

@@ -141,7 +141,7 @@ def test_a_checkpoint_of_something_else_is_refused_in_one_line_that_says_what_it
 
 
 @pytest.mark.parametrize("package", ["models.yolo", "yolov6.models.yolo"])
-def test_a_checkpoint_of_yolov5s_own_code_and_its_like_is_told_as_such(tmp_path, monkeypatch, package):
+def test_a_checkpoint_of_yolov5s_own_code_or_similar_is_reported_as_such(tmp_path, monkeypatch, package):
     module = types.ModuleType(package)
     made = type("DetectionModel", (), {"__module__": package})
     module.DetectionModel = made

@@ -121,7 +121,7 @@ def test_the_second_trial_reads_no_label_file(user_data, no_scan):
 
 
 @pytest.mark.parametrize("changed", ["labels/boxes.txt", "images/boxes.jpg"])
-def test_a_changed_file_makes_the_cache_anew(user_data, changed):
+def test_a_changed_file_renews_the_cache(user_data, changed):
     dataset_of(user_data)
     (user_data / "labels" / "boxes.txt").write_text("2 0.5 0.5 0.25 0.25\n")
     os.utime(user_data / changed, ns=(1, 1))
@@ -157,7 +157,7 @@ def plant(path, marker):
         np.save(file, np.array({"labels": Payload(marker)}, dtype=object), allow_pickle=True)
 
 
-def test_a_pickle_beside_the_labels_is_neither_run_nor_replaced(user_data, tmp_path):
+def test_a_pickle_next_to_the_labels_is_neither_run_nor_replaced(user_data, tmp_path):
     marker, planted = tmp_path / "it-ran", user_data / "labels.cache"
     plant(planted, marker)
     before = planted.read_bytes()
@@ -228,7 +228,7 @@ BREAK = {
 
 
 @pytest.mark.parametrize("broken", BREAK)
-def test_a_broken_or_foreign_cache_is_made_anew_and_never_an_error(user_data, cache_home, broken):
+def test_a_broken_or_foreign_cache_is_made_again_and_never_an_error(user_data, cache_home, broken):
     expected = dataset_of(user_data).labels
     (path,) = caches(cache_home)
     BREAK[broken](path)
@@ -236,14 +236,14 @@ def test_a_broken_or_foreign_cache_is_made_anew_and_never_an_error(user_data, ca
 
 
 @pytest.mark.parametrize("home", ["/proc/none", "/dev/null"])
-def test_without_a_place_for_caches_training_goes_on_without(user_data, monkeypatch, home):
+def test_without_a_place_for_caches_training_continues(user_data, monkeypatch, home):
     monkeypatch.setenv("XDG_CACHE_HOME", home)
     before = content(user_data)
     assert len(dataset_of(user_data).labels) == len(LABELS), "all but the one with a wrong class, and the odd name"
     assert content(user_data) == before
 
 
-def test_a_cache_that_does_not_fit_on_the_disk_leaves_no_half_file(user_data, cache_home, monkeypatch):
+def test_a_cache_that_does_not_fit_on_the_disk_leaves_no_partial_file(user_data, cache_home, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 

@@ -82,14 +82,14 @@ def test_images_that_are_all_gone_after_the_check_are_bad_data(trainer, train_re
         ("float.tif", lambda path: Image.fromarray(np.zeros((9, 9), np.float32)).save(path), "no pixels"),
     ],
 )
-def test_an_image_that_cannot_be_decoded_is_told_with_its_reason(tmp_path, name, write, reason):
+def test_an_image_that_cannot_be_decoded_is_reported_with_its_reason(tmp_path, name, write, reason):
     write(tmp_path / name)
     with pytest.raises(DataError, match=reason) as told:
         reading.read(str(tmp_path / name))
     assert str(tmp_path / name) in str(told.value)
 
 
-def test_an_error_of_opencv_is_told_as_one_of_the_image(tmp_path):
+def test_an_error_of_opencv_is_reported_as_one_of_the_image(tmp_path):
     image = tmp_path / "huge.png"
     Image.new("RGB", (16, 16)).save(image)
     content = bytearray(image.read_bytes())

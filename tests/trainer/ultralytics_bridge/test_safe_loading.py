@@ -140,7 +140,7 @@ def test_a_model_that_would_run_something_is_refused_before_and_in_training(
     assert not marker.exists()
 
 
-def test_where_ultralytics_asks_for_unpickling_it_gets_none(good, tmp_path):
+def test_unpickling_that_ultralytics_asks_for_is_refused(good, tmp_path):
     marker, path = tmp_path / "marker", tmp_path / "evil.pt"
     path.write_bytes(inside_the_optimizer(good, marker))
     assert strip_optimizer(path) == {}
@@ -171,7 +171,7 @@ def planted(weights: Path, name: str, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("evil", [inside_the_optimizer, in_a_legacy_file])
-def test_planted_in_a_trial_it_is_not_gone_on_with(trainer, good, interrupted, tmp_path, evil):
+def test_a_malicious_checkpoint_planted_in_a_trial_is_not_resumed_from(trainer, good, interrupted, tmp_path, evil):
     marker = tmp_path / "marker"
     shutil.copytree(interrupted.directory, tmp_path / "run")
     for name in (LAST, PREVIOUS, BEST):
@@ -187,7 +187,9 @@ def test_planted_in_a_trial_it_is_not_gone_on_with(trainer, good, interrupted, t
 
 
 @pytest.mark.parametrize("is_listed", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_planted_as_the_best_of_a_full_run_it_is_not_evaluated(good, make_request, tmp_path, is_listed):
+def test_a_malicious_checkpoint_planted_as_the_best_of_a_full_run_is_not_evaluated(
+    good, make_request, tmp_path, is_listed
+):
     marker, weights = tmp_path / "marker", tmp_path / "run" / "weights"
 
     def plant(record):
@@ -208,7 +210,7 @@ def test_planted_as_the_best_of_a_full_run_it_is_not_evaluated(good, make_reques
         assert checkpoints.load(end.checkpoint)[1]["epoch"] == -1, "evaluated and stripped"
 
 
-def test_a_rank_of_a_run_on_several_devices_refuses_it_too(good, make_request, tmp_path):
+def test_a_rank_of_a_run_on_several_devices_refuses_a_malicious_checkpoint_too(good, make_request, tmp_path):
     marker, path, run = tmp_path / "marker", tmp_path / "evil.pt", tmp_path / "run"
     path.write_bytes(inside_the_optimizer(good, marker))
     run.mkdir()
@@ -224,7 +226,7 @@ def test_a_rank_of_a_run_on_several_devices_refuses_it_too(good, make_request, t
     assert one_line_of_a_bad_model(decode(os.read(told, 65536).decode()))
 
 
-def test_in_a_users_own_process_nothing_is_restricted_and_these_checkpoints_are_no_dummies(good, tmp_path):
+def test_in_a_users_own_process_nothing_is_restricted_and_these_checkpoints_are_not_dummies(good, tmp_path):
     markers = {}
     for evil in EVIL:
         markers[evil] = tmp_path / f"{evil.__name__}.marker"

@@ -122,7 +122,7 @@ def test_the_users_folder_stays_as_it_was(user_data):
     assert content(user_data) == before
 
 
-def test_a_changed_image_is_decoded_again_even_if_size_and_time_are_those_of_before(user_data):
+def test_a_changed_image_is_decoded_again_even_if_its_size_and_time_are_unchanged(user_data):
     path = user_data / "images" / "40x30.bmp"
     Image.new("RGB", (40, 30), (9, 9, 9)).save(path)
     (user_data / "labels" / "40x30.txt").touch()

@@ -66,12 +66,12 @@ def test_a_changed_copy_is_found_among_others(tmp_path, change):
     assert SIMILAR <= twin.similarity <= 1
 
 
-def test_images_that_cannot_be_read_or_are_of_one_grey_look_like_nothing(tmp_path):
+def test_unreadable_images_and_those_of_one_grey_resemble_no_other(tmp_path):
     grey = jpeg(Image.new("RGB", (64, 64), "grey"))
     assert twins_of(tmp_path, grey, grey, b"", b"no image", jpeg(image(1))[:500]) == []
 
 
-def test_of_several_groups_the_first_that_has_one_counts(tmp_path):
+def test_the_first_group_that_has_a_twin_counts(tmp_path):
     same = [jpeg(image(1), quality) for quality in (95, 90, 85, 80)]
     other = jpeg(image(2))
     groups = [range(2), range(2, 4), range(4, 6)]
@@ -83,7 +83,7 @@ def test_of_several_groups_the_first_that_has_one_counts(tmp_path):
     ]
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_comparing_in_blocks_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     small = rng.normal(size=(300, 256)).astype(np.float32)
     small[200:260] = small[100:160] + 0.1 * rng.normal(size=(60, 256))

@@ -117,7 +117,7 @@ def test_an_image_is_usable_and_as_large_as_ultralytics_says_and_its_file_stays_
     assert path.read_bytes() == content
 
 
-def test_the_value_found_is_told():
+def test_the_value_found_is_reported():
     (found,) = examine(JPEG + b"\0" * 7).flaws
     assert found.value == "7 bytes"
     (found,) = examine(saved(pixels=PIXELS[:9])).flaws

@@ -34,7 +34,7 @@ def sheet_of(**changes):
     return Sheet(**{**usual, **changes})
 
 
-def test_however_long_texts_are_a_sheet_is_as_wide_as_its_columns():
+def test_a_sheet_is_as_wide_as_its_columns_however_long_its_texts_are():
     long = "hippopotamus " * 60
     sheet = sheet_of(
         title=long,
@@ -49,7 +49,7 @@ def test_however_long_texts_are_a_sheet_is_as_wide_as_its_columns():
     assert (margin == 255).all()
 
 
-def test_a_warning_takes_lines_of_its_own():
+def test_a_warning_takes_its_own_lines():
     assert drawn_sheet(sheet_of(notes=("no effect",))).height > drawn_sheet(sheet_of()).height
 
 
@@ -109,12 +109,12 @@ def test_neighbouring_classes_have_colours_that_differ():
 
 
 @pytest.mark.parametrize("name", ["vélo", "дерево", "čaj", "a b"])
-def test_names_that_can_be_written_are(name):
+def test_names_that_can_be_written_stay(name):
     assert label_of(3, {3: name}) == name
 
 
 @pytest.mark.parametrize("name", ["", "   ", "𓂀"])
-def test_names_that_cannot_be_written_are_numbers(name):
+def test_names_that_cannot_be_written_become_numbers(name):
     assert label_of(3, {3: name}) == "class 3"
 
 
@@ -122,7 +122,7 @@ def test_line_breaks_and_marks_of_direction_are_shown_as_squares():
     assert on_one_line("a\nb\u202ec\ud800") == "a□b□c□"
 
 
-def test_very_many_boxes_and_very_long_names_take_a_moment_only():
+def test_very_many_boxes_and_very_long_names_take_only_a_moment():
     edges = np.random.default_rng(0).random((20_000, 2, 2))
     edges.sort(axis=1)
     cell = cell_of(boxes=edges.reshape(-1, 4), classes=[0] * len(edges))

@@ -52,7 +52,7 @@ def test_the_cutouts_are_330_photos_of_each_of_six_classes() -> None:
     assert len({image.tobytes() for image in cutouts.images.reshape(-1, 784)}) == 1980
 
 
-def test_the_licence_lies_beside_the_cutouts_and_in_the_data_set(tmp_path: Path) -> None:
+def test_the_licence_is_next_to_the_cutouts_and_in_the_data_set(tmp_path: Path) -> None:
     licence = scenes.ASSET.with_name("LICENSE-fashion-mnist.txt").read_text()
     assert "Copyright (c) 2017 Zalando SE, https://tech.zalando.com" in licence
     yaml = sample.compose(tmp_path / "data", **SMALL)
@@ -86,7 +86,7 @@ def test_boxes_are_the_bounds_of_the_visible_pixels() -> None:
             assert bounds(drawn.owners == number) == (box.left, box.top, box.right, box.bottom)
 
 
-def test_what_an_object_changes_in_the_image_is_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_box_of_an_object_bounds_what_it_changes_in_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compares the canvas before and after the object of each scene that has one."""
     paste = scenes._paste
     pasted: list[npt.NDArray[np.bool_]] = []
