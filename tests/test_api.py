@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture
 def folder(tmp_path, empty_database, space, spec, terms):  # noqa: F811
-    """A working directory with the study and the run of the examples."""
+    """Make a working directory with the study and the run of the examples."""
     paths = StudyPaths.of(tmp_path / "studies", "quick-clothes")
     paths.create()
     shutil.copy(empty_database, paths.database)

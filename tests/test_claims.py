@@ -1,4 +1,4 @@
-"""What README and docs state, held to the code that it is about: numbers, names, commands, options, links."""
+"""Statements of README and docs are true of the code: numbers, names, commands, options, links."""
 
 import re
 import shlex
@@ -37,7 +37,7 @@ TUNE = typer.main.get_command(app)
 
 
 def rows(page, heading):
-    """The cells of the table below a heading or a line."""
+    """Return the cells of the table below a heading or a line."""
     table = TEXTS[page].partition(heading)[2].partition("\n|")[2].partition("\n\n")[0]
     lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
     return [[cell.strip() for cell in line] for line in lines[2:]]
@@ -47,7 +47,7 @@ def rows(page, heading):
 
 
 def commands(text):
-    """What is typed after `tune` in blocks of code and between backquotes, without comments."""
+    """Return the arguments of `tune` in code blocks and between backquotes, without comments."""
     blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", text, re.DOTALL)
     lines = chain.from_iterable(block.replace("\\\n", " ").splitlines() for block in blocks)
     typed = [line.partition(" #")[0] for line in lines] + re.findall(r"`([^`\n]+)`", text)
@@ -60,7 +60,7 @@ COMMANDS = sorted({(page, command) for page, text in TEXTS.items() for command i
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{page}: {command}" for page, command in COMMANDS])
 def test_every_command_that_is_shown_has_its_verb_and_options(page, command):
     words = shlex.split(command.replace("...", "").replace("'", ""))
-    if "--" in words[1:]:  # what follows are arguments of `tune run`
+    if "--" in words[1:]:  # the rest are arguments of `tune run`
         words, passed_on = words[: words.index("--")], words[words.index("--") + 1 :]
         check_options(page, command, TUNE.commands["run"], passed_on)
     verb = TUNE.commands[words[0]]
@@ -311,7 +311,7 @@ def test_the_stated_defaults_of_a_full_run_are_those_of_the_code():
     assert f"or {default_parameters().epochs}." in options["epochs"].help
 
 
-# What cannot be done
+# Limits
 
 
 def test_the_limits_of_the_changelog_are_those_of_readme_and_none_is_outdated():

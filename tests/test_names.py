@@ -1,4 +1,4 @@
-"""What the names of the code promise: a module can be imported by its name, and an error is called one."""
+"""Names of the code: a module can be imported by its name, and an error is named Error."""
 
 import importlib
 import pkgutil
@@ -16,7 +16,7 @@ PACKAGES = pytest.mark.parametrize("package", [tuner, trainer], ids=lambda packa
 
 
 def modules_below(package: ModuleType) -> Iterator[ModuleType]:
-    """Import the package's modules, all but the programs."""
+    """Import the package's modules, except the programs."""
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if not found.name.endswith(".__main__"):
             module = importlib.import_module(found.name)

@@ -18,7 +18,7 @@ CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
 
 
 def execute(folder: Path, **environment: str) -> None:
-    """Execute it in a process of its own, because Jupyter's sockets outlive a kernel, which is an error here."""
+    """Execute it in its own process, because Jupyter's sockets outlive a kernel, which is an error here."""
     command = [sys.executable, "-m", "tests.support.notebook", str(folder)]
     done = subprocess.run(
         command,

@@ -1,4 +1,4 @@
-"""The PostgreSQL server that tests start: it can be broken and mended, and never outlives us."""
+"""The PostgreSQL server of the tests: it can be broken and repaired, and never outlives its process."""
 
 import signal
 import subprocess

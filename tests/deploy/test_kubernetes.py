@@ -1,4 +1,4 @@
-"""What the manifests for Kubernetes start, and what they allow."""
+"""The manifests for Kubernetes: what they start, and what they allow."""
 
 import importlib.util
 import re
@@ -115,7 +115,7 @@ def test_every_secret_value_is_a_reference_and_no_url_contains_a_password(pod, c
             assert not re.search(r"://[^/@]*:[^/@]*@", variable["value"])
 
 
-# Names that the code knows
+# Names that the code defines
 
 
 @each_container
@@ -225,7 +225,7 @@ def test_every_service_and_budget_selects_a_pod():
         assert [pod.owner for pod in PODS if labels.items() <= pod.labels.items()], found["metadata"]["name"]
 
 
-# What others make of the files
+# The files as other tools read them
 
 
 @pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)

@@ -1,4 +1,4 @@
-"""A terminal that closes, a reader that leaves, a log that finds no room: the run ends in order, or goes on."""
+"""A closed terminal, a closed pipe, a log on a full disk: the run ends in order, or continues."""
 
 import os
 import pty
@@ -38,7 +38,7 @@ class Terminal:
                     return
 
     def close(self):
-        """As the window is closed, or the connection lost."""
+        """Close the terminal, as when the window is closed or the connection is lost."""
         self._closing.set()
         self._reader.join()
         os.close(self._master)
@@ -111,7 +111,7 @@ def test_under_nohup_a_closed_terminal_has_no_effect(tmp_path):
 
 
 def test_a_run_that_outlives_its_terminal_continues_without_output(tmp_path):
-    """As `disown` and `setsid` leave it: no hang-up comes, but each word to the terminal is an error."""
+    """As after `disown` or `setsid`: no SIGHUP comes, but each write to the terminal is an error."""
     ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
     terminal = Terminal([*ignoring, *train_command(tmp_path)], cwd=tmp_path, env=os.environ)
     with closed_during(terminal, lambda: epochs_played(tmp_path) >= 3):
@@ -122,7 +122,7 @@ def test_a_run_that_outlives_its_terminal_continues_without_output(tmp_path):
 def test_a_search_whose_output_pipe_is_closed_continues(arena):
     process = arena.start(epoch_seconds=0.05)
     arena.wait_for(lambda: arena.events("epoch"))
-    process.stdout.close()  # as of `tune run | head -1`
+    process.stdout.close()  # as after `tune run | head -1`
     assert process.wait(timeout=60) == 0
     assert_nothing_lost(arena)
 

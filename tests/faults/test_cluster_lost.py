@@ -12,7 +12,7 @@ from tests.support.arena import Arena, assert_nothing_lost, assert_nothing_runs,
 
 @pytest.fixture
 def two_machines():
-    """A cluster of a head that trains nothing and a machine that trains; both are told apart by their slots."""
+    """Yield a cluster of a head that trains nothing and a machine that trains; their slots distinguish them."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     cluster.add_node(num_cpus=2)
     yield cluster

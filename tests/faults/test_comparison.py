@@ -21,7 +21,7 @@ def arena(tmp_path, ray_cluster):
 
 
 def compared(arena):
-    """How often each epoch of each run on another seed was trained."""
+    """Count how often each epoch of each run on another seed was trained."""
     epochs = (event for event in arena.events("epoch") if event["seed"] != 0)
     return Counter((event["trial"], event["seed"], event["epoch"]) for event in epochs)
 
@@ -49,7 +49,7 @@ def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_shown(are
 @pytest.mark.parametrize(
     "place",
     [
-        "tuner.comparison.reevaluation:Reevaluation.__init__:after:1",  # noted, not begun
+        "tuner.comparison.reevaluation:Reevaluation.__init__:after:1",  # recorded, not started
         "tuner.comparison.reevaluation:Reevaluation._on_epoch:after:30",  # under way
         "tuner.comparison.reevaluation:Reevaluation._end:after:5",  # some have ended
     ],
@@ -67,7 +67,7 @@ def test_a_driver_killed_during_the_comparison_is_followed_by_one_that_resumes_i
     assert before <= {(run["trial"], run["seed"]) for run in known["runs"]}
     again = compared(arena) - already
     assert not [run for run in again if run[:2] in before]
-    assert sum(times - 1 for times in compared(arena).values()) <= 2  # what two trainers were at
+    assert sum(times - 1 for times in compared(arena).values()) <= 2  # what two trainers were training
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Rows 7 to 9: the database goes away, hangs, drops its connections or is held by somebody else."""
+"""Rows 7 to 9: the database is away, hangs, drops its connections or is locked by another program."""
 
 import sqlite3
 import time
@@ -10,7 +10,7 @@ from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 @pytest.fixture
 def on_postgres(tmp_path, ray_cluster, postgres):
-    """Eight trials, recorded in PostgreSQL."""
+    """Return an arena with eight trials, recorded in PostgreSQL."""
     arena = Arena(tmp_path, address=ray_cluster, storage=postgres.new_database())
     yield arena
     arena.kill_everything()
@@ -23,7 +23,7 @@ def begin(arena, *, epochs=4, **options):
 
 
 def wait_for_new_trials(arena):
-    """Trainers train by themselves; that trials begin shows that the driver, too, waits for nothing."""
+    """Wait for new trials: they show that not only the trainers continue, but also the driver."""
     begun = len(arena.events("start"))
     arena.wait_for(lambda: len(arena.events("start")) >= begun + 3, timeout_s=60)
 

@@ -1,4 +1,4 @@
-"""A model's YAML that somebody wrote to do harm: it runs nothing, fetches nothing, and is refused in one line."""
+"""Malicious YAML of models: it runs nothing, fetches nothing, and is refused in one line."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def with_row(row):
 TOUCH = "__import__('pathlib').Path('pwned').touch()"
 ATTACKS = {
     "a program as the activation": f'{GOOD}\nactivation: "{TOUCH}"\n',
-    "a program beside an activation": f'{GOOD}\nactivation: "nn.SiLU() if not {TOUCH} else 0"\n',
+    "a program next to an activation": f'{GOOD}\nactivation: "nn.SiLU() if not {TOUCH} else 0"\n',
     "a program in an argument of an activation": f'{GOOD}\nactivation: "nn.LeakyReLU({TOUCH})"\n',
     "a program as a layer's argument": with_row(f'[-1, 1, Conv, ["{TOUCH}", 3, 2]]'),
     "a program as a layer": with_row(f'[-1, 1, "{TOUCH}", [64]]'),

@@ -1,4 +1,4 @@
-"""Names and texts that somebody chose to do harm: refused in one line, or shown and written as what they are."""
+"""Malicious names and texts: refused in one line, or shown and written literally."""
 
 # ruff: noqa: F811 - fixtures are imported here and named again by the tests that use them
 
@@ -62,10 +62,10 @@ INJECTIONS = [
     "CON",
     "ünïcödé 名前 🐍",
 ]
-"""Every output that carries a user's text is given these."""
+"""Texts for every output that contains a user's text."""
 
 NEVER_WRITTEN = ["half \udc80 a character", "next\x85line"]
-"""No YAML writer keeps these; --data and --model refuse them."""
+"""Texts that no YAML writer keeps; --data and --model refuse them."""
 
 STUDY_NAMES = ["../escape", "/absolute", "..", ".", "a/b", "a\nb", "-rf", "--home", "", " ", "a b", "'a'", '"a"', "ü",
                "a" * 65, "a" * 300, "nul\x00", "~", "*", "a\u202eb", "$(touch pwned)", "CON:"]  # fmt: skip
@@ -73,7 +73,7 @@ _RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 
 
 def told(capsys, *arguments):
-    """Exit code and the line on standard error of a command, run in this process."""
+    """Run a command in this process, and return its exit code and the line on standard error."""
     with pytest.raises(SystemExit) as left:
         main(list(arguments))
     out = capsys.readouterr()
@@ -87,7 +87,7 @@ def one_line(text):
     return len(text.splitlines()) == 1
 
 
-# One place for the rule
+# The rule itself
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
@@ -143,7 +143,7 @@ def test_a_missing_file_is_reported_in_one_harmless_line(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     space = [] if option == "--space" else ["--space=quick"]
     code, said = told(capsys, "run", *space, "--trainer=/none", f"{option}={name}")
-    # A folder can be a data set in COCO JSON: only the trainer can tell, and there is none here.
+    # A folder can be a data set in COCO JSON: only the trainer can decide, and there is none here.
     is_for_trainer = option == "--data" and name in {"..", "../..", "/"}
     assert code in ({3} if option == "--space" else {5} if is_for_trainer else {2, 4})
     assert one_line(said.splitlines()[-1] if is_for_trainer else said)
@@ -202,7 +202,7 @@ def test_a_study_that_is_a_link_out_of_its_home_is_refused_and_one_within_is_not
 
 
 class _Told:
-    """A study whose words are hostile and whose values are those of a real one."""
+    """A study with hostile texts and the values of a real one."""
 
     def __init__(self, study, text):
         self._study = study
@@ -215,7 +215,7 @@ class _Told:
 
 @pytest.fixture
 def hostile_studies(study, winner):
-    """One study for each text, which is its every word."""
+    """Return a study for each text, with this text in all of its fields."""
     return {text: _Told(study, text) for text in INJECTIONS}
 
 

@@ -1,4 +1,4 @@
-"""Hosts of a cluster that share no folder: each has its own network, processes and files, and can be cut off or lost.
+"""Hosts of a cluster that share no folder: each has its own network, processes and files, and may be cut off or lost.
 
 The files of runs go through an S3 server, and the record into PostgreSQL; both are outside of the hosts.
 """
@@ -19,7 +19,7 @@ from tests.support.s3 import s3_server
 
 @pytest.fixture
 def make_arena(tmp_path):
-    """Makes a cluster of a head that trains nothing and hosts with one CPU each, and a study there."""
+    """Yield a function that makes a study on a cluster: a head that trains nothing, and hosts with one CPU each."""
     try:
         require_hosts()
     except HostsMissing as missing:

@@ -1,4 +1,4 @@
-"""Rows +i and +j: where study, data set and model lie is not what they are, and no trial is to blame for it."""
+"""Rows +i and +j: study, data set and model may be moved, and no trial fails because of it."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def data(tmp_path):
 
 
 def move_home(arena, name):
-    """The folder of studies under another name, and the arena with it. Returns what to give to the next run."""
+    """Rename the folder of studies, also in the arena, and return the options for the next run."""
     arena.home = arena.home.rename(arena.folder / name)
     arena.storage = sqlite_url(arena.study_folder / "study.db")
     return ["--home", name]
@@ -46,7 +46,7 @@ def interrupted(arena, **options):
 
 
 def tune(arena, *arguments):
-    """A verb that starts no Ray, with the scripted trainer."""
+    """Run a verb that starts no Ray, with the scripted trainer."""
     environment = {**arena.environment, "TUNE_TRAINER": f"{sys.executable} {SCRIPTED_TRAINER}"}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tuner", *arguments],
@@ -100,7 +100,7 @@ def test_a_finished_study_that_was_moved_is_promoted_exported_and_shown_from_its
     home = move_home(arena, "moved")
     moved = data.parent.rename(tmp_path / "elsewhere") / "data.yaml"
 
-    # Where the data set of record is gone, one line says so, and what to do.
+    # If the recorded data set is gone, one line says so, with the remedy.
     for verb in ("export", "promote"):
         code, _, err = tune(arena, verb, "s", *home)
         assert (code, len(err.splitlines())) == (4, 1), err
@@ -202,7 +202,7 @@ def test_a_study_that_is_moved_while_it_runs_ends_in_order_and_resumes_in_its_ne
 
 
 def listed(output):
-    """The names in the first column of the table of studies."""
+    """Return the names in the first column of the table of studies."""
     return [line.split()[0] for line in output.splitlines()[1:] if " unreadable" in line and ":" not in line]
 
 

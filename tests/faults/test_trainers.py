@@ -1,4 +1,4 @@
-"""Rows 3 and 13 to 18: what trainers die of, and what is done about it."""
+"""Rows 3 and 13 to 18: how trainers die, and what the driver does then."""
 
 import os
 import signal
@@ -86,7 +86,7 @@ def test_out_of_memory_is_infeasible_never_retried_and_affects_no_other_trial(ar
     assert trials[0]["reason"].startswith("out of memory: CUDA")
     assert trials[0]["failure"] == "out of memory"
     assert trials[0]["attempts"] == 1
-    proposed_later = [t["params"]["batch"] for t in trials[2:]]  # two began at once
+    proposed_later = [t["params"]["batch"] for t in trials[2:]]  # two started at once
     assert proposed_later
     assert max(proposed_later) < 64
     assert_nothing_lost(arena)
@@ -101,7 +101,7 @@ def test_a_space_whose_smallest_batch_is_too_large_ends_with_that_cause(arena):
     assert arena.status()["counts"]["RUNNING"] == 0
 
 
-# Row 15: values that are no numbers
+# Row 15: values that are not numbers
 
 
 @pytest.mark.parametrize(

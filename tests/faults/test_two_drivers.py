@@ -1,4 +1,4 @@
-"""Row +a: one study, two drivers."""
+"""Row +a: two drivers of one study."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""Row +c: what a search found is never better in words than in values; the default configuration is in the running."""
+"""Row +c: a search never claims more than its values show, and the default configuration takes part."""
 
 import subprocess
 import sys
@@ -66,7 +66,7 @@ SPEC = StudySpec(
 
 
 def record(number, value):
-    """A trial that ran to its end with that value; without one it was stopped at the rung, where it had a high one."""
+    """Make a trial that ended with that value; without one, it was stopped at the rung with a high value."""
     return TrialRecord(
         number=number,
         state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
@@ -110,7 +110,7 @@ def test_a_winner_below_the_baseline_is_never_chosen_and_the_baseline_is_never_e
 
 @pytest.fixture
 def arena(tmp_path, ray_cluster):
-    """Three trials, of which the first, the default configuration, is the best that there can be."""
+    """Return an arena with three trials; the first one, the default configuration, is the best possible."""
     arena = Arena(tmp_path, trials=3, address=ray_cluster)
     yield arena
     arena.kill_everything()

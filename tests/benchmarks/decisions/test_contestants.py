@@ -1,4 +1,4 @@
-"""Every contestant, in its own environment where it has one, searches a table with choices and diverging runs."""
+"""Every contestant, in its own environment if it has one, searches a table with choices and diverging runs."""
 
 import json
 import os
@@ -19,7 +19,7 @@ METHODS = [
 
 
 def search(method: str, seed: int = 0, default: int | None = None) -> dict:
-    """A search in the method's environment, or in this very process where that is its own."""
+    """Search in the method's environment, or in this process if that is its own."""
     environment = CONTESTANTS[method].environment
     if environment is None:
         return synthetic.search(method, seed, default)

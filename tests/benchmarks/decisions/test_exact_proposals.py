@@ -1,4 +1,4 @@
-"""Benchmarks in which a proposal is trained as it is, and those with rows as the only proposals."""
+"""Benchmarks that train a proposal as it is, and benchmarks that allow only rows as proposals."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ CUBE = Cube((Dimension(), Dimension(choices=3), Dimension(), Dimension()))
 
 @pytest.fixture(scope="module")
 def table():
-    """A table in which one row in four diverges, those with a high first parameter."""
+    """Make a table in which one row in four diverges: those with a high first parameter."""
     made = made_up_curves(CUBE, 9, 200, np.random.default_rng(0))
     loss = np.tile(np.linspace(2.0, 1.0, 9), (200, 1)) + made.points[:, 2:3]
     metric = np.where(made.points[:, :1] > 0.75, np.nan, np.nan_to_num(made.metric))

@@ -1,4 +1,4 @@
-"""What the peers of our own environment are told and answer, beside the rules that all peers share."""
+"""The peers of our own environment: their input and their answers, in addition to the rules that all peers share."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ CONTINUE, STOP = Decision.CONTINUE, Decision.STOP
 
 
 def begun(make, trials: int):
-    """A search that has started so many trials."""
+    """Make a search that has started so many trials."""
     searched = table()
     tuner = make(searched, Pool(searched), 0, trials)
     assert [tuner.ask().trial for _ in range(trials)] == list(range(trials))
@@ -130,7 +130,7 @@ def test_random_search_draws_after_the_default():
 
 def test_optuna_stops_the_worse_of_a_rung():
     tuner = begun(OPTUNA["optuna-tpe-sha"], 3)
-    assert heard(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS  # from it the pruner learns where its rungs are
+    assert heard(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS  # the pruner derives its rungs from it
     assert heard(tuner, 1, 0.3, 0.3) == [CONTINUE, CONTINUE]  # the first in its rung
     assert heard(tuner, 2, 0.2, 0.2) == [CONTINUE, STOP]
     states = [trial.state for trial in tuner._study.trials]

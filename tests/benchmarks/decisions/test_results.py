@@ -1,4 +1,4 @@
-"""The file of results survives the death of its writer."""
+"""The file of results survives a killed writer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is still to be done is done, once, and reported."""
+"""A collection runs each missing search once, and reports it."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ DETECTOR = ROOT / "benchmarks/decisions/detector_table/detector.parquet"
 
 @pytest.fixture
 def taskset(tmp_path) -> Path:
-    """A folder with two tables as TaskSet's are, but with other hyper-parameters than Adam's."""
+    """Make a folder with two tables like TaskSet's, but with hyper-parameters other than Adam's."""
     random = np.random.default_rng(0)
     folder = tmp_path / "taskset"
     folder.mkdir()
@@ -83,7 +83,7 @@ def test_a_seed_gives_other_draws_for_another_task():
     seeds = {seed_of(task, seed) for task in ("one", "two") for seed in range(20)}
     assert len(seeds) == 40
     assert max(seeds) < 2**31  # what every library takes
-    assert seed_of("one", 0) == 2113684794  # or results that are there would be another draw's
+    assert seed_of("one", 0) == 2113684794  # or existing results would belong to other draws
 
 
 def test_a_collection_resumes_where_it_stopped_and_is_reported(taskset):

@@ -8,7 +8,7 @@ from tests.benchmarks.decisions.conftest import run_with
 
 
 def run(method: str, task: str, seed: int, *regret: float) -> Run:
-    """A run whose regrets are noted after 50 and after 100 % of the budget."""
+    """Make a run with recorded regrets after 50 and after 100 % of the budget."""
     key = Key("family", task, method, seed, Setting(4, 20.0, "first", "seconds"))
     return run_with(key, dict(zip((50, 100), regret, strict=True)))
 
@@ -38,7 +38,7 @@ def test_without_spread_the_interval_is_the_mean():
 
 def test_the_interval_covers_the_tasks_and_not_only_the_seeds():
     found = bootstrap({"one": [0.0, 0.0, 0.0], "two": [1.0, 1.0, 1.0]})
-    assert found == Difference(0.5, 0.0, 1.0)  # a quarter of the resamples has one task alone, and as many the other
+    assert found == Difference(0.5, 0.0, 1.0)  # a quarter of the resamples have only one task
 
 
 def test_the_interval_narrows_with_more_seeds():

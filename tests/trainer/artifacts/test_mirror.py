@@ -1,4 +1,4 @@
-"""A run's folder and its store while it trains: pushes next to training, at most one at a time, tried again."""
+"""A run's folder and its store while it trains: pushes in parallel to training, one at a time, with retries."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ COMPLETED = EndRecord(outcome=Outcome.COMPLETED)
 
 @pytest.fixture
 def make_mirror(tmp_path):
-    """Makes the mirror of an attempt at one run, on a machine of the given name."""
+    """Return a function that makes the mirror of an attempt at one run, on a machine of this name."""
     made = []
 
     def make(machine, attempt):

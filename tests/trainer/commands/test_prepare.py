@@ -1,4 +1,4 @@
-"""Preparing a study: what is written for it is written by one process at a time, and COCO JSON trains as YOLO does."""
+"""Preparing a study: one process at a time writes its files, and COCO JSON trains like YOLO labels."""
 
 import json
 import threading
@@ -32,7 +32,7 @@ def test_two_trainers_do_not_prepare_the_same_study_at_once(tmp_path):
 
 @pytest.fixture
 def coco_folder(data_yaml, tmp_path):
-    """The tiny data set in the layout of COCO."""
+    """Convert the tiny data set to the layout of COCO."""
     dataset = resolve(data_yaml)
     for split in ("train", "val"):
         content = coco_of(dataset.splits[split].images, dataset.names, tmp_path / f"coco/{split}2017")
@@ -85,7 +85,7 @@ def test_changed_coco_json_is_another_data_set_and_a_moved_one_is_not(trainer, c
 
 
 class Gpus:
-    """Visible GPUs: their names, and the scans that were tried on them."""
+    """Visible GPUs with these names, and the scans that were tried on them."""
 
     def __init__(self, monkeypatch, names, error=None):
         self.tried = []

@@ -1,4 +1,4 @@
-"""Contact sheets: what they show is what is trained on, and nothing is written beside the user's data."""
+"""Contact sheets: they show the images of training, and nothing is written next to the user's data."""
 
 import hashlib
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def user_data(tmp_path):
-    """Makes a data set of grey images with one red box each; returns its YAML."""
+    """Return a function that makes a data set of grey images with one red box each, and returns its YAML."""
 
     def make(sizes, *, label="{}", names="{0: red}", exif=None, mode="RGB"):
         root = tmp_path / "data"
@@ -77,11 +77,11 @@ def red_pixels(cell):
 
 
 def in_a_box(cell, row, column, margin=1.5):
-    """Whether a pixel lies in one of the boxes, or as near as interpolation blurs edges."""
+    """Return whether a pixel is in one of the boxes, or as near as interpolation blurs edges."""
     height, width = cell.pixels.shape[:2]
     left, top, right, bottom = (cell.boxes * [width, height, width, height]).T
-    beside = (left - margin <= column) & (column <= right + margin)
-    return (beside & (top - margin <= row) & (row <= bottom + margin)).any()
+    in_columns = (left - margin <= column) & (column <= right + margin)
+    return (in_columns & (top - margin <= row) & (row <= bottom + margin)).any()
 
 
 def cells_of(sheet):
@@ -93,7 +93,7 @@ def hashes(folder):
 
 
 def ask(source, out, **params):
-    """The end of a request for one sheet, and the record of what was drawn; none where nothing was."""
+    """Return the end of a request for one sheet, and the record of the drawn images, None if there is none."""
     sheet = SheetSettings(name="plain", title="plain", params=params or OFF)
     request = PreviewRequest(
         data=str(source), directory=str(out.parent), out=str(out), sheets=(sheet,), images=2, draws=2, seed=0
@@ -129,7 +129,7 @@ def test_boxes_move_with_what_they_hold(user_data, preview_of, changed):
     preview = preview_of(user_data([(96, 64), (64, 96), (64, 64)]), images=3, draws=8)
     for cell in cells_of(preview.sheet("changed", {**OFF, **changed})):
         found = red_pixels(cell)
-        if len(cell.boxes):  # too little of an object left in the image, and its box is dropped
+        if len(cell.boxes):  # too little of an object is left in the image, so its box is dropped
             assert len(found)
             assert all(in_a_box(cell, row, column) for row, column in found)
 
@@ -190,7 +190,7 @@ def test_the_transforms_are_those_of_ultralytics_own_trainer(user_data, preview_
 
 
 def described(transform):
-    """A transform and those within it as plain data."""
+    """Return a transform and those within it as plain data."""
     if isinstance(transform, int | float | str | tuple | None):
         return transform
     if isinstance(transform, list):

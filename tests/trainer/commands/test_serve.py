@@ -50,11 +50,11 @@ if len(sys.argv) > 2:
 serve._train, serve._warm_up = train, lambda: None
 sys.exit(serve.serve())
 """
-"""The real server, whose trials do one thing and nothing else: without torch it is there in no time."""
+"""The real server, whose trials do only one thing: without torch, it starts at once."""
 
 
 def ends(tmp_path, *arguments, times=1):
-    """The end records of a trial that does what the arguments say, asked for so many times."""
+    """Yield the end records of a trial that does what the arguments say, for so many requests."""
     server = TrainerProcess([sys.executable, "-c", STAND_IN, *arguments])
     try:
         for _ in range(times):
@@ -66,7 +66,7 @@ def ends(tmp_path, *arguments, times=1):
 
 @pytest.fixture
 def small_cgroup(request):
-    """A cgroup with 150 MiB of memory, or what the test asks for, inside the one that the tests run in."""
+    """Make a cgroup with 150 MiB of memory, or what the test asks for, inside the one that the tests run in."""
     limit_mib = getattr(request, "param", 150)
     lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
     paths = {controllers: path.lstrip("/") for _, controllers, path in lines}
@@ -83,7 +83,7 @@ def small_cgroup(request):
     except OSError as error:
         pytest.skip(f"no cgroup with a limit can be made here: {error}")
     finally:
-        for _ in range(100):  # its processes have ended, the kernel may not be done with them
+        for _ in range(100):  # its processes have ended, but the kernel may not have removed them yet
             try:
                 folder.rmdir()
                 break
@@ -240,7 +240,7 @@ def wait_for(condition, timeout_s=20.0):
 
 
 def ask_for_stacks(pid, log, function):
-    """SIGUSR1 until the function shows, for nobody can see from outside when a trial has begun to hang."""
+    """Send SIGUSR1 until the log shows the function: the start of a hang is not visible from outside."""
 
     def shown():
         os.killpg(pid, signal.SIGUSR1)
@@ -252,7 +252,7 @@ def ask_for_stacks(pid, log, function):
 
 
 def dumps_in(text):
-    """What each process wrote, by its number. On a busy machine one dump may come to the log in two parts."""
+    """Return what each process wrote, by its ID. On a busy machine, the log may have one dump in two parts."""
     _, *parts = re.split(r"SIGUSR1: stacks of process (\d+)\n", text)
     dumps = defaultdict(str)
     for process, part in zip(parts[::2], parts[1::2], strict=True):
@@ -270,7 +270,7 @@ def test_a_hanging_trial_writes_its_stacks_to_the_log(hanging_trainer, train_req
         os.killpg(pid, signal.SIGSTOP)
     ask_for_stacks(pid, log, HANGS[where])
     wait_for(lambda: len(dumps_in(log.read_text())) >= 3)  # the trial and both its loaders
-    wait_for(lambda: log.read_text().endswith("\n"))  # not while a dump is being moved there
+    wait_for(lambda: log.read_text().endswith("\n"))  # not while a dump is being moved to the log
     dumps = dumps_in(log.read_text())
     assert any("in _worker_loop" in dump for dump in dumps.values())
     for dump in dumps.values():

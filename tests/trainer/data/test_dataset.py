@@ -1,4 +1,4 @@
-"""Reading a data set as people's tools write it, hashing it, and refusing it in one useful line."""
+"""Reading a data set as tools write it, hashing it, and refusing it in one useful line."""
 
 import os
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_the_working_directory_never_matters(tmp_path: Path, monkeypatch: pytest
 
 
 def test_roboflow_exports_load(tmp_path: Path) -> None:
-    """Its YAML lies beside train but says ../train, and names a test folder that is not there."""
+    """Its YAML is next to train but says ../train, and names a test folder that does not exist."""
     put_pair(tmp_path / "train/images/a_jpg.rf.0123.jpg")
     put_pair(tmp_path / "valid/images/b.jpg")
     yaml = put(
@@ -201,7 +201,7 @@ def test_download_is_never_followed_and_tags_never_run(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-# Refusals: one line that names the file, the line where there is one, the value and the remedy
+# Refusals: one line that names the file, the line if there is one, the value and the remedy
 
 
 def refusal(yaml: Path) -> str:
@@ -264,7 +264,7 @@ def test_a_faulty_yaml_is_refused_in_one_line(tmp_path: Path, yaml: str, line: i
     message = refusal(file)
     assert message.startswith(f"{file}: " if line is None else f"{file}:{line}: ")
     assert part in message
-    assert ";" in message  # what follows is the remedy
+    assert ";" in message  # the rest is the remedy
 
 
 def test_a_missing_yaml_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Keys of a data set YAML that change its meaning: honoured, refused with their line, or passed over with a note."""
+"""Keys of a data set YAML that change its meaning: obeyed, refused with their line, or ignored with a note."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ LINES = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
 
 @pytest.fixture
 def described(tmp_path):
-    """A data set whose YAML has more lines, the fourth and on."""
+    """Return a function that makes a data set whose YAML has more lines, from the fourth on."""
 
     def make(lines: str = "", rows: str = "0 0.5 0.5 0.4 0.4\n", mode: str = "RGB", suffix: str = ".png") -> Path:
         rng = np.random.default_rng(0)

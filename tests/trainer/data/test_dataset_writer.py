@@ -1,4 +1,4 @@
-"""The YAML and lists that a data set is written as, and where they never are."""
+"""The YAML and lists that a data set is written as, and the places where they are never written."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Labels that exist where training does not look: told with both places; and files that two images share."""
+"""Labels in places where training does not look: reported with both places. Files that two images share."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ YAML = "train: images/train\nval: images/val\nnames: [cat, dog, bird]\n"
 
 
 class Made:
-    """A data set of images like no other, each with labels of its own."""
+    """A data set of unique images, each with its own labels."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,7 +43,7 @@ class Made:
         return check(resolve(self.root / "data.yaml"))
 
     def found(self, kind: str) -> list[tuple[str, str]]:
-        """The places of this kind: file and what was found there."""
+        """Return the places of findings of this kind: the file and what was found there."""
         return [
             (str(Path(place.file).relative_to(self.root)), place.found)
             for finding in self.report().findings
@@ -60,7 +60,7 @@ def made(tmp_path):
 PLACES = {
     "a folder images below images": ("images/train/cam1/images/x.jpg", "labels/train/cam1/images/x.txt"),
     "labels in a folder below": ("images/train/cam1/images/x.jpg", "images/train/cam1/images/labels/x.txt"),
-    "beside the image": ("images/train/x.jpg", "images/train/x.txt"),
+    "next to the image": ("images/train/x.jpg", "images/train/x.txt"),
     "a suffix in capitals": ("images/train/x.jpg", "labels/train/x.TXT"),
     "the image's suffix kept": ("images/train/x.jpg", "labels/train/x.jpg.txt"),
     "a folder in the singular": ("images/train/x.jpg", "label/train/x.txt"),

@@ -16,7 +16,7 @@ from trainer.exceptions import DataError
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Folder of a data set in the form of users: images, labels and a YAML."""
+    """Make a data set as users have it: images, labels and a YAML."""
     return sample.compose(tmp_path_factory.mktemp("data") / "tiny", train_images=8, val_images=2, image_size=64).parent
 
 

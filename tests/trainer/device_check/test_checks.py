@@ -1,4 +1,4 @@
-"""What each check of a device measures and notices, in its small form on a CPU."""
+"""Measurements and problems that each check of a device reports, in its small form on a CPU."""
 
 import os
 
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Lets these checks take as long beside other work as without it: threads of one scan wait for each other."""
+    """Use one thread, so that other work does not slow the checks down: threads of a scan wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -243,7 +243,7 @@ def test_the_command_measures_in_deterministic_mode_and_leaves_it_as_it_was(monk
         return "record"
 
     monkeypatch.setattr(determinism, "run", run)
-    found = torch.are_deterministic_algorithms_enabled()  # what other tests have left
+    found = torch.are_deterministic_algorithms_enabled()  # left by other tests
     torch.use_deterministic_algorithms(before, warn_only=True)
     try:
         end, heard = asked("determinism")

@@ -10,7 +10,7 @@ from trainer.ultralytics_bridge import report
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    """No choice is remembered, before and after."""
+    """Forget every choice before and after the test."""
     monkeypatch.delenv(_backends.ENVIRONMENT_VARIABLE, raising=False)
     for remembered in (_backends._best, _backends._why_not):
         remembered.cache_clear()
@@ -21,7 +21,7 @@ def fresh(monkeypatch):
 
 @pytest.fixture
 def on_gpu(monkeypatch):
-    """A GPU on which the implementations work, or do not for these reasons."""
+    """Imitate a GPU on which the implementations work, or do not for these reasons."""
 
     def make(**reasons):
         for name in ("triton", "mamba_ssm"):
@@ -74,7 +74,7 @@ def test_an_implementation_that_is_requested_by_name_and_does_not_work_is_refuse
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("Triton Error [CUDA]: out of memory"), MemoryError()],
 )
 def test_a_lack_of_memory_is_not_remembered(on_gpu, monkeypatch, error):
-    """It passes, and every later trial of this process would pay for it."""
+    """The lack is temporary, and remembering it would slow every later trial of this process."""
     on_gpu()
     outcomes = iter([error])
 

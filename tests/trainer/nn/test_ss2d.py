@@ -68,7 +68,7 @@ def test_maps_may_be_stored_channels_last():
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace:FutureWarning")
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # sizes are fixed by tracing, as meant
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # sizes are fixed by tracing, as intended
 def test_traced_module_gives_the_same_numbers_and_has_no_python_left():
     module, x = SS2D(8).eval().requires_grad_(False), torch.randn(1, 8, 6, 4)
     traced = torch.jit.trace(module, x)

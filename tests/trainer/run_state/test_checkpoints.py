@@ -1,4 +1,4 @@
-"""A good checkpoint is found whatever stopped the writing of one, and whatever happened to the files since."""
+"""A good checkpoint is found whatever interrupted writing one, and whatever happened to the files since."""
 
 import contextlib
 import errno
@@ -24,17 +24,17 @@ def content(epoch: int) -> bytes:
 
 
 def any_use(path: Path, epoch: int) -> None:
-    """A check that finds nothing wrong."""
+    """Accept every checkpoint."""
 
 
 class Dead(BaseException):
-    """The process was killed: what follows does not run."""
+    """The process was killed: nothing after it runs."""
 
 
 class Faults:
-    """Stands before the operating system's file operations: from the N-th on they fail as `fail` says.
+    """Replaces the operating system's file operations, which fail from the N-th on as `fail` says.
 
-    Remembers which content and which names a loss of power could take: those not yet synced.
+    Remembers which contents and names a loss of power could destroy: those not yet synced.
     """
 
     OPERATIONS = ("open", "write", "fsync", "replace", "link", "unlink")
@@ -42,7 +42,7 @@ class Faults:
     def __init__(self, monkeypatch, at: int, fail) -> None:
         self.count = 0
         self.unsynced_files: set[int] = set()  # inodes
-        self.unsynced_names: list[tuple[Path, bytes | None]] = []  # replaced name, what it held before
+        self.unsynced_names: list[tuple[Path, bytes | None]] = []  # replaced name, its previous content
         self._at, self._fail = at, fail
         self._inodes: dict[int, int] = {}
         for name in self.OPERATIONS:
@@ -50,7 +50,7 @@ class Faults:
 
     @property
     def clean(self) -> bool:
-        """Nothing failed: there were not that many operations."""
+        """Return whether nothing failed, because there were fewer operations."""
         return self.count < self._at
 
     def _standing_before(self, name, real):
@@ -99,7 +99,7 @@ def publish_with_fault(folder: Path, epoch: int, at: int, fail, *, is_best: bool
 
 @pytest.fixture
 def two_epochs(tmp_path):
-    """A folder with epochs 1 and 2, of which the first is the best."""
+    """Make a folder with epochs 1 and 2. The first one is the best."""
     folder = tmp_path / "before"
     checkpoints = Checkpoints(folder)
     checkpoints.publish(content(1), 1, is_best=True)
@@ -108,7 +108,7 @@ def two_epochs(tmp_path):
 
 
 def copies(folder: Path, tmp_path: Path):
-    """One fresh copy after the other, hard links as they were."""
+    """Yield one fresh copy after the other, with the same hard links."""
     for number in itertools.count(1):
         copy = tmp_path / str(number)
         copy.mkdir()
@@ -129,7 +129,7 @@ def assert_a_good_one_is_found(folder: Path, at_least: int) -> int:
     listed = set(json.loads((folder / LISTING).read_text()).values())
     assert (folder / BEST).exists(), "the best is not lost either"
     assert {found, 1} <= listed | {found}
-    # Whatever was left lying about, the next epochs are published all the same, and none harms the other.
+    # Whatever files are left, the next epochs are published, and none damages another.
     checkpoints = Checkpoints(folder)
     checkpoints.publish(content(found + 1), found + 1, is_best=True)
     assert [(folder / name).read_bytes() for name in (LAST, PREVIOUS, BEST)] == [
@@ -169,7 +169,7 @@ def no_links(source, target, **kwargs):
 
 @pytest.mark.parametrize("is_best", [True, False])
 def test_a_loss_of_power_destroys_no_good_checkpoint(two_epochs, tmp_path, is_best):
-    """What was not synced may be lost: the content of files, and any of the last renames, in any combination."""
+    """Unsynced content of files and any of the last renames may be lost, in any combination."""
     runs = copies(two_epochs, tmp_path)
     cases, at = [()], 1
     while cases:

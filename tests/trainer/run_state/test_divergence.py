@@ -1,4 +1,4 @@
-"""When a run is lost."""
+"""The rules for when a run has diverged."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a failure is called: each rule by itself, with the words that torch, CUDA and the kernel really use."""
+"""The classes of failures: each rule by itself, with the real messages of torch, CUDA and the kernel."""
 
 import ctypes
 import errno
@@ -41,7 +41,7 @@ def end_of(error, *, oom_kill=False, devices=()):
 
 
 def passed_on(error):
-    """As torch passes on what was raised in a data-loading process."""
+    """Return an error as torch passes it on from a data-loading process."""
     from torch._utils import ExceptionWrapper
 
     try:
@@ -155,7 +155,7 @@ NEIGHBOURS = (
     "{own}50.00 GiB allowed; Of the allocated memory 9.58 GiB is allocated by PyTorch, and 120.00 MiB is reserved by "
     "PyTorch but unallocated."
 )
-"""The form of torch; the sizes in GiB are those of a public report in which other users had filled the GPU."""
+"""Torch's message; the sizes in GiB are from a public report in which other users had filled the GPU."""
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_neighbour_that_fills_the_gpu_is_blamed_and_not_the_configuration(aske
     ],
 )
 def test_memory_that_torch_does_not_allocate_is_blamed_on_a_neighbour_if_the_gpu_is_shared(error):
-    """A limit of a process does not cover it, so it is missing only where the whole GPU is full."""
+    """The limit of a process does not cover it, so it is missing only if the whole GPU is full."""
     end = failures.end_of(error, half_of_a_gpu(), oom_kill=False)
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert end.message.startswith("the GPU, which other trials share, is full: ")
@@ -230,7 +230,7 @@ def test_a_device_that_does_not_work_now_is_retryable():
 
 @pytest.mark.parametrize("error", [OutOfMemoryError("a smaller batch is needed"), torch.OutOfMemoryError("no words")])
 @pytest.mark.parametrize(("devices", "said"), [((), HOST), ((0,), GPU)])
-def test_out_of_memory_without_a_place_is_placed_where_the_run_trained(error, devices, said):
+def test_out_of_memory_without_a_place_is_attributed_to_the_device_of_the_run(error, devices, said):
     assert end_of(error, devices=devices).message.startswith(said)
 
 
@@ -283,7 +283,7 @@ CUDA_TEXTS = {
     "the hardware resources required to support device connections have been exhausted": FAILED_MPS,
     "the MPS client has been terminated by the server": FAILED_MPS,
 }
-"""Texts of the CUDA runtime for what a machine did, with what they are called."""
+"""Texts of the CUDA runtime for failures of the machine, with their names."""
 
 PERMANENT_CUDA_TEXTS = {
     "CUDA driver version is insufficient for CUDA runtime version": OLD_DRIVER,
@@ -301,7 +301,7 @@ PERMANENT_CUDA_TEXTS = {
     "invalid argument": "",
     "operation not supported": "",
 }
-"""The same for what fails again on any try."""
+"""The same for failures that would repeat."""
 
 
 @pytest.mark.parametrize("text", [*CUDA_TEXTS, *PERMANENT_CUDA_TEXTS])
@@ -314,9 +314,9 @@ def test_the_texts_are_those_of_the_installed_cuda_runtime(text):
     assert text in {describe(number).decode() for number in range(1000)}
 
 
-# What torch, its libraries and drivers add to these. In public reports the cuDNN and cuBLAS errors have one cause as
-# often as another: memory that others filled, a faulty device, a lost context (pytorch/pytorch issue 1171,
-# ultralytics' `trainer.py`, zcablii/LSKNet issue 67, where one of two equal GPUs has it).
+# Further messages of torch, its libraries and drivers. In public reports, cuDNN and cuBLAS errors have one cause as
+# often as another: memory filled by others, a faulty device, a lost context (pytorch/pytorch issue 1171,
+# ultralytics' `trainer.py`, zcablii/LSKNet issue 67, in which one of two equal GPUs has it).
 RETRYABLE = [
     *((f"CUDA error: {text}\nCompile with `TORCH_USE_CUDA_DSA`.", said) for text, said in CUDA_TEXTS.items()),
     ("CUDA error: all CUDA-capable devices are busy or unavailable", FAILED_GPU),  # before CUDA 13
@@ -364,7 +364,7 @@ def test_failures_of_the_machine_are_retryable(text, said):
 
 @pytest.mark.parametrize("text", [text for text, said in RETRYABLE if said == FAILED_LIBRARY])
 def test_what_ultralytics_mistakes_for_a_lack_of_memory_may_be_a_lost_device(text):
-    """Our trainer refuses its second try with a smaller batch; the batch must not be ruled out for good."""
+    """Our trainer refuses ultralytics' retry with a smaller batch, but must not rule out the batch for good."""
     end = end_of(caused(OutOfMemoryError("training ran out of memory"), by=RuntimeError(text)), devices=(0,))
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert FAILED_LIBRARY in end.message
@@ -484,12 +484,12 @@ def test_a_failed_preparation_names_its_own_log():
     assert end.message.startswith("the host ran out of memory while preparing the study")
 
 
-# Provoked, not quoted: the words are those of the installed torch and of this machine's kernel.
+# Provoked, not quoted: the messages come from the installed torch and this machine's kernel.
 
 
 @pytest.fixture
 def address_space():
-    """No more than 256 MiB beyond what this process has mapped already."""
+    """Limit this process to 256 MiB more than it has mapped already."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**28, before[1]))
@@ -506,7 +506,7 @@ def test_memory_that_the_system_refuses_is_host_memory(address_space, allocate):
 
 
 class Faulty(Dataset):
-    """Its loading process does what it is told at the first image."""
+    """A data set whose loading process carries out a given action at the first image."""
 
     def __init__(self, fault):
         self.fault = fault

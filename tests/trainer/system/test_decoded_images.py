@@ -1,4 +1,4 @@
-"""The decoded images that runs share: bounded, never wrong, and never the end of a run."""
+"""The decoded images that runs share: limited in size, never wrong, and never the cause of a failed run."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def key(number):
 
 
 def kept():
-    """The entries, without drafts."""
+    """Return the entries, without drafts."""
     return sorted(path for path in decoded_images.folder().glob("??/*") if not path.name.startswith("."))
 
 
@@ -119,7 +119,7 @@ def test_the_oldest_entries_of_earlier_runs_are_removed_first():
     images = DecodedImages(10 * 4096)
     for number in range(10, 13):
         images.add(key(number), image(number))
-    # A twentieth of the bound is freed at once, here one entry more than is needed, at the first and the third.
+    # A twentieth of the bound is freed at once: one more entry than needed, at the first and the third.
     assert [path.name for path in kept()] == [key(number) for number in range(4, 13)]
     assert counted() == 9 * 4096
 
@@ -149,7 +149,7 @@ sys.stdin.read()
 
 
 def test_entries_that_a_live_trainer_has_used_stay_until_it_ends():
-    """The other process is killed, so that nothing but the kernel can say that it is gone."""
+    """The other process is killed, so that only the kernel can report its end."""
     for number in range(10):
         DecodedImages(PLENTY).add(key(number), image(number))
     an_hour_older(kept())
@@ -157,7 +157,7 @@ def test_entries_that_a_live_trainer_has_used_stay_until_it_ends():
     try:
         assert other.stdout.readline() == "ready\n"
         decoded_images.lease.cache_clear()
-        time.sleep(0.02)  # this trainer begins later: the clock of files ticks every few milliseconds
+        time.sleep(0.02)  # this trainer starts later: file times have a resolution of a few milliseconds
         images = DecodedImages(10 * 4096)
         for number in range(10, 30):
             images.add(key(number), image(number))
@@ -210,7 +210,7 @@ for number in range(300):
 
 
 def test_several_writers_together_stay_within_the_bound():
-    """A count can miss an entry of another writer that is just being renamed."""
+    """A count can miss another writer's entry during its renaming."""
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(n), str(500 * 4096)]) for n in range(3)]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
     assert 500 <= len(kept()) <= 500 + 2

@@ -1,4 +1,4 @@
-"""How much of a GPU's memory a process may allocate that shares it with others."""
+"""The limit on the GPU memory of a process that shares the GPU with others."""
 
 import sys
 from dataclasses import replace
@@ -28,7 +28,7 @@ def test_a_share_that_is_smaller_than_a_context_leaves_nothing():
 
 @pytest.fixture
 def limits(monkeypatch):
-    """The limits that torch is given, on a machine with two GPUs of 80 GiB."""
+    """Record the limits that torch gets, on a machine with two GPUs of 80 GiB."""
     given = {}
     properties = SimpleNamespace(total_memory=80 * GIB)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
@@ -66,7 +66,7 @@ def replace_torch():
 serve._warm_up = replace_torch
 sys.exit(serve.serve())
 """
-"""The real server, with a torch that finds a GPU; its trials tell their limits and end."""
+"""The real server, with a torch that finds a GPU; its trials report their limits and end."""
 
 
 @pytest.mark.parametrize(("share", "limits"), [(0.5, "[(0, 0.45)]"), (1.0, "[]")])

@@ -1,4 +1,4 @@
-"""What a training process asks of the operating system, seen from outside."""
+"""A training process and the operating system, observed from outside."""
 
 import platform
 import signal
@@ -35,7 +35,7 @@ def test_kept_memory_is_not_mapped_again():
 
 
 def system(tmp_path, *, cgroup, events=None, vmstat=0):
-    """Folders that look like /proc and /sys/fs/cgroup; `events` by file below the latter."""
+    """Make folders that look like /proc and /sys/fs/cgroup; `events` are by file below the latter."""
     proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
     (proc / "self").mkdir(parents=True, exist_ok=True)
     (proc / "vmstat").write_text(f"nr_free_pages 5\noom_kill {vmstat}\n")
@@ -77,7 +77,7 @@ def test_without_counts_from_the_system_no_kill_is_assumed(tmp_path):
 
 
 class Machine:
-    """Kills and time, as a test says."""
+    """Kills and time, as set by a test."""
 
     kills = 0
     now_s = 0.0

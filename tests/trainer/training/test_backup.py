@@ -1,4 +1,4 @@
-"""Copies of weights in a second place: whole, beside training, and never at its cost."""
+"""Copies of weights in a second place: complete, in parallel to training, and never at its expense."""
 
 from dataclasses import replace
 from pathlib import Path

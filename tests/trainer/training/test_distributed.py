@@ -1,4 +1,4 @@
-"""One run on two processes. Ranks on the CPU (gloo): what ranks on GPUs do, but for the device."""
+"""One run on two processes. Ranks on the CPU (gloo) do the same as ranks on GPUs, except for the device."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def start(train_request):
 
 
 def rank_processes(request):
-    """The processes that have the run's plan on their command line: the ranks and their data loaders."""
+    """List the processes with the run's plan on their command line: the ranks and their data loaders."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
@@ -52,7 +52,7 @@ def rank_processes(request):
 
 @pytest.mark.slow
 def test_two_ranks_that_stop_and_resume_are_the_run_of_two_that_never_stop(start, train_request, tmp_path):
-    """Their records in order and once, their losses and values to the last bit, and what a full run leaves."""
+    """They send the same records once and in order, with bit-identical losses and values, and leave the same files."""
     augmented = {"batch": 6, "nbs": 12, "mosaic": 1.0, "mixup": 0.3, "close_mosaic": 1}
     request = train_request(epochs=3, full=True, validation_epochs=(1, 2, 3), **augmented)
     _, undisturbed = start(replace(request, directory=str(tmp_path / "undisturbed")))
@@ -141,7 +141,7 @@ def note(pid):
 
 @pytest.fixture
 def with_ranks(train_request):
-    """The end of a run whose ranks carry out these lines, the seconds that it took, and its folder."""
+    """Return a function that gives the end, the time and the folder of a run whose ranks execute these lines."""
 
     def run(*lines):
         request = train_request(epochs=1)
@@ -204,7 +204,7 @@ def test_a_rank_that_someone_stops_makes_the_run_retryable(with_ranks):
 
 
 def test_the_loaders_of_a_killed_rank_are_gone_when_the_run_has_ended(with_ranks):
-    """They would notice after seconds, and hold the device until then."""
+    """They would notice only after seconds, and occupy the device until then."""
     _, _, directory = with_ranks(
         "if rank == 0:",
         "    wait_in_c()",
@@ -215,7 +215,7 @@ def test_the_loaders_of_a_killed_rank_are_gone_when_the_run_has_ended(with_ranks
 
 
 def test_the_ranks_stay_in_the_process_group_of_the_run(with_ranks):
-    """So a signal to the group, such as a kill or a request for stacks, reaches them."""
+    """A signal to the group, such as a kill or a request for stacks, thus reaches them."""
     _, _, directory = with_ranks("note(os.getpgid(0))", "end(outcome=Outcome.COMPLETED)")
     assert {int((directory / f"pid-{rank}").read_text()) for rank in (0, 1)} == {os.getpgid(0)}
 
@@ -242,7 +242,7 @@ Path(sys.argv[2]).write_text(encode(end))
 
 
 def begin_two_ranks(request, folder):
-    """The parent of two ranks, in a process group of its own; it writes its end to the file `end`."""
+    """Start the parent of two ranks, in its own process group; it writes its end to the file `end`."""
     Path(request.directory).mkdir()
     (folder / "request").write_text(encode(request))
     command = [sys.executable, "-c", RUN_TWO_RANKS, str(folder / "request"), str(folder / "end")]

@@ -1,4 +1,4 @@
-"""To which request a checkpoint belongs, and what a model is wherever it lies."""
+"""The request that a checkpoint belongs to, and the identity of a model wherever its file is."""
 
 import json
 import shutil

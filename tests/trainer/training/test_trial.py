@@ -23,7 +23,7 @@ def yaml_of(file):
 
 
 def end_in_folder(request):
-    """How the run in its folder says that it ended; none if it does not."""
+    """Return the end that is recorded in the run's folder; None if there is none."""
     file = Path(request.directory) / "end.json"
     return decode(file.read_text()) if file.exists() else None
 
@@ -109,7 +109,7 @@ def test_a_killed_trial_is_retryable_and_resumes_from_its_last_epoch(trainer, tr
     first = trainer.receive(timeout_s=60)
     while not epochs_of(first):
         first += trainer.receive(timeout_s=60)
-    assert end_in_folder(request) is None, "it goes on"
+    assert end_in_folder(request) is None, "it continues"
     after = epochs_of([*first, *hear_all(trainer)])
     assert end_in_folder(request).outcome == Outcome.COMPLETED
     assert [record.epoch for record in after] == [1, 2, 3, 4, 5, 6]
@@ -224,7 +224,7 @@ def test_a_full_run_ends_with_an_evaluated_best_checkpoint_that_a_fresh_process_
 
     trainer.send(request)
     again = hear_all(trainer)
-    assert again[-1] == end == end_in_folder(request), "asked for again, a finished full run is told, not trained"
+    assert again[-1] == end == end_in_folder(request), "a finished full run requested again is reported, not trained"
 
 
 def test_a_training_process_ends_with_its_killed_server(train_request):

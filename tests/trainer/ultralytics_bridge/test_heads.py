@@ -1,4 +1,4 @@
-"""Which models are detectors that can be trained here, by name, by file and by checkpoint."""
+"""The detectors that can be trained here, by name, by file and by checkpoint."""
 
 import io
 import sys
@@ -37,7 +37,7 @@ OTHERS = {
     "rtdetr": "RT-DETR",
     "-world": "YOLO-World",
 }
-"""What the message says, by a part of the file's name."""
+"""Words of the message, by a part of the file's name."""
 SMALLEST = ["yolov3-tiny", "yolov5n", "yolov6n", "yolov8n", "yolov8n-p6", "yolov9t", "yolov10n", "yolo11n", "yolo26n"]
 
 

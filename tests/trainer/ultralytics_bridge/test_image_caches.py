@@ -1,4 +1,4 @@
-"""Decoded images: none is kept, taken for an image or removed beside the user's."""
+"""Decoded images: none is kept, read or removed next to the user's images."""
 
 import os
 

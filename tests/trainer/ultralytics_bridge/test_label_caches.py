@@ -1,4 +1,4 @@
-"""Label caches: nothing beside the user's labels is read or written, and what is kept equals what was read."""
+"""Label caches: no cache next to the user's labels is read or written, and the kept labels equal those read."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def user_data(tmp_path):
-    """One image of each kind, one of them with a name that is not UTF-8."""
+    """Make one image of each kind, one of them with a name that is not UTF-8."""
     root = tmp_path / "data"
     for kind in ("images", "labels"):
         (root / kind).mkdir(parents=True)
@@ -89,14 +89,14 @@ def never(*arguments):
 
 @pytest.fixture
 def no_scan(monkeypatch):
-    """From its call on, reading a label file fails the test."""
+    """Return a function that makes the test fail if a label file is read from then on."""
     return lambda: monkeypatch.setattr(stock, "verify_image_label", never)
 
 
 def test_labels_from_the_cache_equal_those_that_ultralytics_reads(user_data, no_scan):
     dataset = dataset_of(user_data)
     fingerprint = dataset.get_cache_hash()
-    # What a scan gives, before `get_labels` and the data set take things off it.
+    # The result of a scan, before `get_labels` and the data set remove parts of it.
     read, was_kept = label_caches.labels_of(fresh(dataset, user_data), Path("x"), "another fingerprint")
     assert not was_kept
     no_scan()
@@ -109,7 +109,7 @@ def test_labels_from_the_cache_equal_those_that_ultralytics_reads(user_data, no_
 
 
 def fresh(dataset, root):
-    """The data set as it is when it asks for its labels: with all images, those that cannot be used as well."""
+    """Reset the data set to its state before it reads labels: with all images, including unusable ones."""
     dataset.im_files = dataset.get_img_files(str(root / "images"))
     return dataset
 
@@ -143,7 +143,7 @@ def test_the_users_folder_stays_as_it_was(user_data):
 
 
 class Payload:
-    """Unpickled, it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, marker):
         self.marker = marker

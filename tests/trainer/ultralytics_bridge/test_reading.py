@@ -1,4 +1,4 @@
-"""Images that cannot be read any more when training comes to them: bad data, and named."""
+"""Images that became unreadable before training reads them are bad data, and are named."""
 
 import os
 import shutil
@@ -21,14 +21,14 @@ from trainer.ultralytics_bridge import reading  # noqa: E402 - only after the en
 
 @pytest.fixture
 def copy(data_yaml, tmp_path):
-    """A copy of the data set, to spoil after it was checked."""
+    """Copy the data set, for damage after the check."""
     shutil.copytree(data_yaml.parent, tmp_path / "data")
     return tmp_path / "data" / data_yaml.name
 
 
 @pytest.fixture
 def checked(trainer, copy, tmp_path):
-    """The copy as the check passed it."""
+    """Return the record of the check that the copy passed."""
     (tmp_path / "study").mkdir()
     trainer.send(PrepareRequest(data=str(copy), model="mamba-yolo-n", directory=str(tmp_path / "study")))
     return next(record for record in hear_all(trainer) if isinstance(record, PreparedRecord))

@@ -1,4 +1,4 @@
-"""Checkpoints that run a program when they are unpickled, at every door through which one could come in."""
+"""Checkpoints that run a program when they are unpickled, at every place that loads checkpoints."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def inside_the_optimizer(good, marker):
     return saved(checkpoint)
 
 
-def beside_the_arguments(good, marker):
+def among_the_arguments(good, marker):
     checkpoint = checkpoints.load(good)[1]
     checkpoint["train_args"]["imgsz"] = Running(os.system, command(marker))
     return saved(checkpoint)
@@ -96,7 +96,7 @@ PICKLES = (
     by_os_system,
     by_eval,
     inside_the_optimizer,
-    beside_the_arguments,
+    among_the_arguments,
     in_a_legacy_file,
     in_a_bare_pickle,
     in_a_handmade_archive,
@@ -106,7 +106,7 @@ EVIL = (*PICKLES, by_the_activation_of_its_yaml)
 
 @pytest.fixture(scope="module")
 def interrupted(trainer, make_request, tmp_path_factory):
-    """A trial of two epochs of which one is trained."""
+    """Train one of the two epochs of a trial, and return its request."""
     request = make_request(tmp_path_factory.mktemp("interrupted") / "run", epochs=2, validation_epochs=(1,))
     trainer.send(replace(request, stop_epoch=1))
     assert hear_all(trainer)[-1].outcome == Outcome.COMPLETED
@@ -115,7 +115,7 @@ def interrupted(trainer, make_request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def good(interrupted) -> Path:
-    """A checkpoint of ours as it lies in a trial's folder: half-precision average, optimizer, arguments."""
+    """Return a checkpoint from a trial's folder: half-precision average, optimizer, arguments."""
     return Path(interrupted.directory) / "weights" / LAST
 
 
@@ -163,7 +163,7 @@ def test_a_model_description_is_not_evaluated(trainer, good, make_request, tmp_p
 
 
 def planted(weights: Path, name: str, content: bytes) -> None:
-    """A checkpoint whose digest is listed, so that only the loader can refuse it."""
+    """Plant a checkpoint and list its digest, so that only the loader can refuse it."""
     listing = json.loads((weights / LISTING).read_text())
     (weights / name).unlink(missing_ok=True)
     (weights / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""The check of a whole data set: every planted flaw is found, nothing else is, and nothing is written."""
+"""The check of a whole data set: it finds every planted flaw and nothing else, and writes nothing."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from tuner.contract.data_report import DataReport, decode_report, encode_report
 
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory):
-    """Made once: nothing that is tested here may change it."""
+    """Make the data set once: no test here may change it."""
     return planted.make(tmp_path_factory.mktemp("dirty") / "data")
 
 
@@ -100,12 +100,12 @@ def test_worst_findings_come_first(report):
     assert report.findings[0].kind == "leaked-image"
 
 
-# Whether it can be trained on
+# Refusals
 
 
 @pytest.fixture
 def clean(tmp_path):
-    """300 training and 100 validation images without a flaw."""
+    """Make 300 training and 100 validation images without a flaw."""
     made = planted.Dirty(tmp_path / "data")
     for split, number in (("train", 300), ("val", 100)):
         for index in range(number):
@@ -159,7 +159,7 @@ def test_a_val_split_that_is_the_training_set_is_refused(clean):
     assert "300 of 300 images of val are also in train" in judged(clean).refusal
 
 
-# Kept results
+# Cached results
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A cleaned data set: without the flaws, the user's own as it was."""
+"""A cleaned data set has no flaws, and the user's own data set is unchanged."""
 
 from pathlib import Path
 
@@ -26,18 +26,18 @@ STAYS = {
     "outline-labels",
     "rotated-image",
 }
-"""What only the user can judge or mend."""
+"""Findings that only the user can judge or repair."""
 
 
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory):
-    """Made once: nothing that is tested here may change it."""
+    """Make the data set once: no test here may change it."""
     return planted.make(tmp_path_factory.mktemp("dirty") / "data")
 
 
 @pytest.fixture(scope="module")
 def cleaned(dirty):
-    """With what was written, and whether the original is as it was."""
+    """Write the cleaned data set, check that the original is unchanged, and return what was written."""
     before = snapshot(dirty.root)
     dataset = resolve(dirty.root / "dataset.yaml")
     done = write_cleaned(dataset, check(dataset), dirty.root.parent / "clean")

@@ -1,4 +1,4 @@
-"""Copies of images: byte for byte, and to the eye."""
+"""Copies of images: identical bytes, and images that look the same."""
 
 import io
 
@@ -12,7 +12,7 @@ from trainer.data.checking.scan import Reading, scan
 
 
 def image(seed: int, width: int = 160, height: int = 120) -> Image.Image:
-    """Coarse blobs with detail, like no other seed's."""
+    """Draw coarse blobs with detail, unique for each seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8)).resize((width, height), Image.BICUBIC)
     pixels = np.asarray(coarse, np.int16) + rng.integers(-10, 11, (height, width, 3))

@@ -1,4 +1,4 @@
-"""What is found is documented, word for word."""
+"""Every finding is documented, word for word."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is known of images by their content: none is decoded twice, and none is judged by what it was."""
+"""Images that are known by their content: none is decoded twice, and none is judged by old content."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four images, of which one is turned and one is broken."""
+    """Make four images. One is rotated and one is broken."""
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(3):
@@ -43,7 +43,7 @@ def facts(scan):
 
 @pytest.fixture
 def count(monkeypatch):
-    """The images that are decoded, by their number of bytes."""
+    """Return the list of decoded images, by their number of bytes."""
     decoded = []
     stock = scanning.examine
 

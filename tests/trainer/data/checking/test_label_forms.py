@@ -1,4 +1,4 @@
-"""Labels of another task than boxes: recognised as what they are, and not taken for one another."""
+"""Labels of other tasks than detection: recognised correctly, and not mistaken for each other."""
 
 import math
 
@@ -11,11 +11,11 @@ from trainer.data.checking.labels import RowFlaw, read_labels
 
 def flaws(text: str) -> list[RowFlaw]:
     found = [row.flaw for row in read_labels(text.encode(), 3).flaws]
-    return [flaw for flaw in found if flaw != RowFlaw.NEAR_DUPLICATE]  # which is another matter
+    return [flaw for flaw in found if flaw != RowFlaw.NEAR_DUPLICATE]  # not tested here
 
 
 def outline(rng: np.random.Generator, points: int) -> list[float]:
-    """A closed line around a place, its points in order."""
+    """Draw a closed line around a place, with its points in order."""
     x, y, radius = rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.8), rng.uniform(0.02, 0.2)
     angles = np.arange(points) * 2 * math.pi / points + rng.uniform(0, 7)
     return [value for a in angles for value in (x + radius * math.cos(a), y + radius * math.sin(a))]

@@ -1,4 +1,4 @@
-"""Label files: each flaw at its line, and an image is usable where ultralytics takes it."""
+"""Label files: each flaw at its line, and an image is usable if ultralytics accepts it."""
 
 import warnings
 
@@ -115,7 +115,7 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds():
     assert {row.line for row in labels.flaws} == expected
 
 
-shares = st.integers(0, 1000).map(lambda number: f"{number / 1000:g}")  # as told apart in 32 bits
+shares = st.integers(0, 1000).map(lambda number: f"{number / 1000:g}")  # as distinguished in 32 bits
 words = st.one_of(
     st.sampled_from(["0", "1", "2", "3", "-1", "nan", "inf", "x", "0.0", "1.005", "-0.005", "1.02", "-0.02", "1e-3"]),
     shares,
@@ -137,7 +137,7 @@ def image(tmp_path_factory):
 
 @given(lines=st.lists(rows, max_size=5))
 def test_an_image_is_usable_if_ultralytics_accepts_it(image, lines):
-    """And with the same boxes, but for those without a size, which it trains on."""
+    """Both read the same boxes, except those without a size, which ultralytics trains on."""
     content = "\n".join(map(" ".join, lines)).encode()
     file = image.with_suffix(".txt")
     file.write_bytes(content)

@@ -16,7 +16,7 @@ YAML = Path("/data/set.yaml")
 
 
 def seen(shapes: list[tuple[int, int]], boxes: list[list[tuple[float, ...]]]) -> Scan:
-    """A scan of images of these sizes with these boxes: class, centre, width, height."""
+    """Make a scan of images of these sizes with these boxes: class, centre, width, height."""
     flat = [box for each in boxes for box in each]
     return Scan(
         shapes=np.array(shapes, np.int32),
@@ -137,7 +137,7 @@ def test_advice_follows_the_number_of_training_images(images, model, space):
 
 
 def test_average_precision_is_the_area_under_the_envelope():
-    """Worked out by hand: two boxes; a hit, a miss, a hit give 1 x 1/2 + 2/3 x 1/2 at every IoU."""
+    """Calculated by hand: for two boxes, a hit, a miss and a hit give 1 x 1/2 + 2/3 x 1/2 at every IoU."""
     hits = np.repeat(np.array([[True], [False], [True]]), 10, axis=1)
     found = Detections(
         image=np.array([0, 0, 1]),

@@ -1,4 +1,4 @@
-"""COCO JSON becomes a folder of links and label files that training reads, and nothing else changes."""
+"""COCO JSON is converted to a folder of links and label files that training reads. Nothing else changes."""
 
 import errno
 import json
@@ -183,7 +183,7 @@ def test_a_file_system_without_links_is_refused_and_nothing_is_left(root, study,
     assert not (study / "coco").exists()
 
 
-# Again
+# Repeated conversions
 
 
 def stamps(folder: Path) -> dict[Path, int]:

@@ -29,7 +29,7 @@ def test_the_files_of_all_splits_are_found_from_the_folder_and_from_each_file(tm
     files = [put_json(tmp_path / name, coco(["a.jpg"])) for name in LAYOUTS[layout]]
     expected = dict(zip(("train", "val", "test"), LAYOUTS[layout], strict=False))
     assert found(splits_in(tmp_path), tmp_path) == expected
-    if layout != "capitals":  # `val` for `train` keeps no capitals
+    if layout != "capitals":  # replacing `train` by `val` does not keep capitals
         for file in files:
             assert found(splits_with(file), tmp_path) == expected
 

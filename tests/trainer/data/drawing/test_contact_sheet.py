@@ -1,4 +1,4 @@
-"""Contact sheets as images: everything fits, and every box is to be seen."""
+"""Contact sheets as images: everything fits, and every box is visible."""
 
 import time
 from itertools import pairwise
@@ -83,15 +83,15 @@ def test_boxes_at_the_edge_and_without_area_are_drawn(box):
 
 
 def test_no_label_hides_the_middle_of_an_object():
-    beside = [[0.1, 0.5, 0.9, 0.9], [0.12, 0.44, 0.2, 0.49], [0.12, 0.91, 0.2, 0.96], [0.12, 0.51, 0.2, 0.55]]
-    alone = np.asarray(drawn(cell_of(boxes=beside[:1], classes=[0]), {0: "red"}, SIDE)).astype(int)
-    crowded = np.asarray(drawn(cell_of(boxes=beside, classes=[0] * 4), {0: "red"}, SIDE)).astype(int)
-    for left, top, right, bottom in beside[1:]:
+    neighbours = [[0.1, 0.5, 0.9, 0.9], [0.12, 0.44, 0.2, 0.49], [0.12, 0.91, 0.2, 0.96], [0.12, 0.51, 0.2, 0.55]]
+    alone = np.asarray(drawn(cell_of(boxes=neighbours[:1], classes=[0]), {0: "red"}, SIDE)).astype(int)
+    crowded = np.asarray(drawn(cell_of(boxes=neighbours, classes=[0] * 4), {0: "red"}, SIDE)).astype(int)
+    for left, top, right, bottom in neighbours[1:]:
         middle = round((top + bottom) / 2 * SIDE), round((left + right) / 2 * SIDE)
         assert (crowded[middle] == 90).all()
     assert any(
         (alone[round((box[1] + box[3]) / 2 * SIDE), round((box[0] + box[2]) / 2 * SIDE)] != 90).any()
-        for box in beside[1:]
+        for box in neighbours[1:]
     )
 
 
