@@ -1,4 +1,4 @@
-"""What tests of several rooms share."""
+"""Fixtures that tests of several rooms share."""
 
 import os
 import signal
@@ -17,18 +17,18 @@ from tests.support.postgres import PostgresMissing, PostgresServer
 from trainer.ultralytics_bridge import environment
 from tuner.contract import EndRecord, EpochRecord, Record
 
-# Before any test imports ultralytics: the settings of whoever runs the tests are not ours to touch. The mark is
+# Before any test imports ultralytics: tests must not touch the settings of whoever runs them. The mark is
 # taken back, so that the trainers that tests start isolate themselves as they do in real life.
 environment.isolate()
 del os.environ["TRAINER_ISOLATED"]
 
-# What `nohup`, or a shell's `&`, ignores is ignored by every process that a test starts, too, and signals are what some
+# Every process that a test starts also ignores what `nohup` or a shell's `&` ignores, and signals are what some
 # of these tests send.
 for signum, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(signum) == signal.SIG_IGN:
         signal.signal(signum, handler)
 
-# How long an example takes is the machine's business, not the tests'.
+# The time of an example depends on the machine, so it has no limit.
 hypothesis.settings.register_profile("untimed", parent=hypothesis.settings.default, deadline=None)
 hypothesis.settings.load_profile("untimed")
 
@@ -37,13 +37,13 @@ SCRIPTED_TRAINER = Path(__file__).parent / "support" / "scripted_trainer.py"
 
 @pytest.fixture
 def scripted_command() -> list[str]:
-    """A trainer that speaks the contract and trains nothing."""
+    """Return a trainer that speaks the contract and trains nothing."""
     return [sys.executable, str(SCRIPTED_TRAINER), "--epoch-seconds", "0.02"]
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[str]:
-    """Yield the address of a running Ray cluster of one node: it is joined in a second, but takes five to start."""
+    """Yield the address of a running Ray cluster of one node: joining takes a second, starting takes five."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")  # to see that every slot comes back
     yield cluster.address
@@ -53,7 +53,7 @@ def ray_cluster() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """Yield a PostgreSQL server, where its programs are installed."""
+    """Yield a PostgreSQL server if its programs are installed."""
     try:
         server = PostgresServer()
     except PostgresMissing as missing:
@@ -63,13 +63,13 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 def users_environment() -> dict[str, str]:
-    """That of a user's own process, where nothing restricts what a checkpoint may hold."""
+    """Return the environment of a user's own process, which does not restrict what a checkpoint may hold."""
     ours = {"ULTRALYTICS_SAFE_LOAD", "TORCH_FORCE_WEIGHTS_ONLY_LOAD"}
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def epochs_of(records: Iterable[Record]) -> list[EpochRecord]:
-    """Return the records of epochs, without those of the progress inside them."""
+    """Return the records of epochs, without those of progress within epochs."""
     return [record for record in records if isinstance(record, EpochRecord)]
 
 

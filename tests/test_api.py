@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture
 def folder(tmp_path, empty_database, space, spec, terms):  # noqa: F811
-    """A working directory with the study and the run of the examples."""
+    """Make a working directory with the study and the run of the examples."""
     paths = StudyPaths.of(tmp_path / "studies", "quick-clothes")
     paths.create()
     shutil.copy(empty_database, paths.database)
@@ -54,7 +54,7 @@ def test_the_page_names_every_public_name_and_no_other(package):
     assert set(package.__all__) <= set(dir(package))
 
 
-def test_a_name_that_is_not_public_is_no_attribute():
+def test_a_name_that_is_not_public_is_not_an_attribute():
     with pytest.raises(AttributeError, match="'Searcher'"):
         tuner.Searcher  # noqa: B018
 

@@ -1,4 +1,4 @@
-"""What README and docs state, held to the code that it is about: numbers, names, commands, options, links."""
+"""Statements of README and docs are true of the code: numbers, names, commands, options, links."""
 
 import re
 import shlex
@@ -37,7 +37,7 @@ TUNE = typer.main.get_command(app)
 
 
 def rows(page, heading):
-    """The cells of the table below a heading or a line."""
+    """Return the cells of the table below a heading or a line."""
     table = TEXTS[page].partition(heading)[2].partition("\n|")[2].partition("\n\n")[0]
     lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
     return [[cell.strip() for cell in line] for line in lines[2:]]
@@ -47,7 +47,7 @@ def rows(page, heading):
 
 
 def commands(text):
-    """What is typed after `tune` in blocks of code and between backquotes, without comments."""
+    """Return the arguments of `tune` in code blocks and between backquotes, without comments."""
     blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", text, re.DOTALL)
     lines = chain.from_iterable(block.replace("\\\n", " ").splitlines() for block in blocks)
     typed = [line.partition(" #")[0] for line in lines] + re.findall(r"`([^`\n]+)`", text)
@@ -60,7 +60,7 @@ COMMANDS = sorted({(page, command) for page, text in TEXTS.items() for command i
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{page}: {command}" for page, command in COMMANDS])
 def test_every_command_that_is_shown_has_its_verb_and_options(page, command):
     words = shlex.split(command.replace("...", "").replace("'", ""))
-    if "--" in words[1:]:  # what follows are arguments of `tune run`
+    if "--" in words[1:]:  # the rest are arguments of `tune run`
         words, passed_on = words[: words.index("--")], words[words.index("--") + 1 :]
         check_options(page, command, TUNE.commands["run"], passed_on)
     verb = TUNE.commands[words[0]]
@@ -149,7 +149,7 @@ def spaces(page, heading):
     return {name.strip("`"): (searches, use) for name, searches, use in rows(page, heading)}
 
 
-def test_both_tables_of_spaces_are_of_the_shipped_ones_and_alike():
+def test_both_tables_of_spaces_list_the_shipped_ones_and_agree():
     of_readme = spaces("README.md", "## Search spaces")
     assert set(of_readme) == {path.stem for path in SHIPPED_SPACES.glob("*.yaml")}
     assert of_readme == spaces("search_spaces/README.md", "# Search spaces")
@@ -178,7 +178,7 @@ def test_the_table_of_advice_is_what_the_check_advises(row):
     assert (model.strip("`"), space.strip("`")) == (advised["model"], advised["space"])
 
 
-def test_the_defaults_of_a_space_are_stated_as_they_are():
+def test_the_stated_defaults_of_a_space_are_those_of_the_code():
     stated = {name.strip("`"): default for name, default, *_ in rows("search_spaces/README.md", "## `search`")}
     settings = SearchSettings()
     for name in ("epochs", "reduction_factor", "trials", "strategy", "sampler", "seed", "metric", "promote_epochs"):
@@ -191,13 +191,13 @@ def test_the_defaults_of_a_space_are_stated_as_they_are():
 
 
 @pytest.mark.parametrize("page", ["docs/glossary.md", "search_spaces/README.md"])
-def test_the_default_rungs_are_where_it_is_said(page):
+def test_the_stated_default_rungs_are_those_of_the_code(page):
     assert "1/27, 1/9 and 1/3 of a trial" in FLOWING[page] or "1/27, 1/9 and 1/3 of `epochs`" in FLOWING[page]
     assert default_rungs(1800) == (1800 // 27 + 1, 1800 // 9, 1800 // 3)
     assert default_rungs(54) == (6, 18), "without those in the first two epochs"
 
 
-def test_strategies_and_samplers_are_named_as_they_are():
+def test_the_named_strategies_and_samplers_are_those_of_the_code():
     changelog = FLOWING["CHANGELOG.md"]
     assert all(f"`{name}`" in changelog for name in STRATEGIES)
     assert all(f"`{name}`" in changelog for name in SAMPLERS if name not in ("auto", "model"))
@@ -235,7 +235,7 @@ def test_the_comparison_is_as_large_as_readme_and_the_verdicts_page_say():
     assert "the best three and the default configuration are trained again on at least three seeds" in README
 
 
-def test_one_verdict_in_so_many_is_what_was_measured():
+def test_the_stated_rate_of_wrong_verdicts_is_the_measured_one():
     (ours,) = re.findall(r"\| \*\*ours\*\* \| \*\*([\d.]+) \[", TEXTS["docs/verdicts.md"])
     assert round(100 / float(ours)) == 32
     assert "[one verdict in thirty-two](docs/verdicts.md)" in README
@@ -245,7 +245,7 @@ CHOICE = "the candidate if its lead is above zero, else the default"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/verdicts.md"])
-def test_what_is_trained_in_full_is_stated_by_the_same_words(page):
+def test_what_is_trained_in_full_is_stated_in_the_same_words(page):
     assert CHOICE in FLOWING[page]
 
 
@@ -275,13 +275,13 @@ def test_the_speeds_of_readme_are_those_of_the_performance_page():
     assert f"in its place it takes {pscan / yolo:.0f} times as long" in README
 
 
-def test_where_the_share_of_the_budget_of_readme_was_measured():
+def test_the_share_of_the_budget_in_readme_is_the_measured_one():
     for page in ("docs/decisions-benchmark.md",):
         assert "after 25, 35 and 45 % of the budget" in FLOWING[page]
     assert "in 25 to 45 % of the budget" in README
 
 
-def test_how_often_the_loss_is_read_is_stated_as_it_is():
+def test_the_stated_interval_of_reading_the_loss_is_that_of_the_code():
     """`trainer/training/test_training.py` shows that it is so on every device."""
     assert "the loss is read after every batch." in README
     training = (ROOT / "trainer/ultralytics_bridge/training.py").read_text()
@@ -298,12 +298,12 @@ def test_the_decision_records_count_retries_and_trials_of_the_model_as_the_code_
     assert f"over at most {ModelProposer().most_known} trials" in surrogate
 
 
-def test_the_patience_of_the_watchdog_is_stated_as_it_is():
+def test_the_stated_patience_of_the_watchdog_is_that_of_the_code():
     assert f"`--hang-after` ({LEAST_S:.0f} s)" in FLOWING["docs/reliability.md"]
     assert f"`--start-within` ({START_S:.0f} s)" in FLOWING["docs/reliability.md"]
 
 
-def test_the_defaults_of_a_full_run_are_stated_as_they_are():
+def test_the_stated_defaults_of_a_full_run_are_those_of_the_code():
     options = {p.name: p for p in TUNE.commands["train"].params}
     assert options["save_period"].default == FULL_RUN_DEFAULTS["save_period"] == 10
     assert "keeps a checkpoint every ten epochs" in FLOWING["docs/guide.md"]
@@ -311,10 +311,10 @@ def test_the_defaults_of_a_full_run_are_stated_as_they_are():
     assert f"or {default_parameters().epochs}." in options["epochs"].help
 
 
-# What cannot be done
+# Limits
 
 
-def test_the_limits_of_the_changelog_are_those_of_readme_and_none_is_gone():
+def test_the_limits_of_the_changelog_are_those_of_readme_and_none_is_outdated():
     limits = FLOWING["CHANGELOG.md"].partition("### Known limits")[2]
     assert "Nothing has been run on a GPU yet" in limits
     assert "Nothing has been run on a GPU yet" in README
@@ -322,7 +322,7 @@ def test_the_limits_of_the_changelog_are_those_of_readme_and_none_is_gone():
     assert "seed" not in limits, "winners are compared on several seeds before one is trained in full"
 
 
-def test_no_page_names_a_verb_that_is_gone():
+def test_no_page_names_a_verb_that_was_removed():
     named = set(re.findall(r"`tune ([a-z][a-z-]*)", " ".join(TEXTS.values())))
     assert named <= set(TUNE.commands)
     assert all(verb in FLOWING["CHANGELOG.md"] for verb in TUNE.commands), "every verb is named there"

@@ -1,4 +1,4 @@
-"""What the docs name exists: every row of the fault matrix, every test, every exit code, every room of the code."""
+"""Everything that the docs name exists: rows of the fault matrix, tests, exit codes, rooms of the code."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ NAMED = sorted({found for row in ROWS for found in re.findall(r"`([\w/]+\.py)::(
 
 @cache
 def _tests_of(file: str) -> dict[str, bool]:
-    """The tests of a file, and whether some of their cases are slow."""
+    """Return the tests of a file, and whether some of their cases are slow."""
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     return {f.name: any("mark.slow" in ast.unparse(d) for d in f.decorator_list) for f in functions}

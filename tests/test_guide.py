@@ -28,7 +28,7 @@ def test_every_point_names_a_command_and_a_test(row):
 
 @pytest.fixture(scope="module")
 def help_of():
-    """The help of a verb, asked for in a process of its own, once."""
+    """Return a function that runs the help of a verb in its own process, once."""
     known: dict[str, str] = {}
 
     def ask(verb: str) -> str:

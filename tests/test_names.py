@@ -1,4 +1,4 @@
-"""What the names of the code promise: a module can be imported by its name, and an error is called one."""
+"""Names of the code: a module can be imported by its name, and an error is named Error."""
 
 import importlib
 import pkgutil
@@ -16,7 +16,7 @@ PACKAGES = pytest.mark.parametrize("package", [tuner, trainer], ids=lambda packa
 
 
 def modules_below(package: ModuleType) -> Iterator[ModuleType]:
-    """Import the package's modules, all but the programs."""
+    """Import the package's modules, except the programs."""
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if not found.name.endswith(".__main__"):
             module = importlib.import_module(found.name)
@@ -33,7 +33,7 @@ def test_no_package_exports_a_name_that_hides_one_of_its_modules(package):
 
 
 @pytest.mark.parametrize(("package", "root"), [(tuner, TunerError), (trainer, TrainerError)])
-def test_every_error_is_called_one_and_stands_in_the_tree_of_its_package(package, root):
+def test_every_error_is_named_error_and_derives_from_that_of_its_package(package, root):
     kinds = {kind for module in modules_below(package) for kind in vars(module).values() if isinstance(kind, type)}
     errors = {kind for kind in kinds if issubclass(kind, Exception) and kind.__module__.startswith(package.__name__)}
     assert root in errors

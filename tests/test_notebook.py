@@ -18,7 +18,7 @@ CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
 
 
 def execute(folder: Path, **environment: str) -> None:
-    """Execute it in a process of its own, because Jupyter's sockets outlive a kernel, which is an error here."""
+    """Execute it in its own process, because Jupyter's sockets outlive a kernel, which is an error here."""
     command = [sys.executable, "-m", "tests.support.notebook", str(folder)]
     done = subprocess.run(
         command,
@@ -45,7 +45,7 @@ def test_each_cell_runs_with_real_training(tmp_path):
     assert list(tmp_path.glob("studies/notebook/**/best.pt"))
 
 
-def test_every_cell_is_stored_as_one_run_from_top_to_bottom_has_left_it():
+def test_every_cell_is_stored_as_one_run_from_top_to_bottom_leaves_it():
     assert [cell["execution_count"] for cell in CODE] == list(range(1, len(CODE) + 1))
     kinds = {output.get("name", output["output_type"]) for cell in CODE for output in cell["outputs"]}
     assert kinds == {"stdout", "execute_result"}, "no warning, no error"

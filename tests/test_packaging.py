@@ -1,4 +1,4 @@
-"""What is shipped: the wheel's contents, the lock, and documents that agree with the code."""
+"""The shipped files: the content of the wheel, the lock, and documents that agree with the code."""
 
 import os
 import re
@@ -22,13 +22,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
 EXTRAS = {name: list(map(Requirement, texts)) for name, texts in PROJECT["optional-dependencies"].items()}
-# The extra `mamba` wants another torch than the lock has.
+# The extra `mamba` requires another torch than the lock has.
 LOCKED = [*map(Requirement, PROJECT["dependencies"]), *EXTRAS["dev"], *EXTRAS["export"]]
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of the wheel."""
+    """Build the wheel, and return its file."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
@@ -44,7 +44,7 @@ def wheel(built: Path) -> Iterator[zipfile.ZipFile]:
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel's packages, installed as pip does it."""
+    """Install the wheel's packages into a folder, as pip does."""
     folder = tmp_path_factory.mktemp("installed")
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(folder), str(built)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
@@ -52,7 +52,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_installed(folder: Path, *arguments: str) -> list[str]:
-    """Run Python on the installed packages, away from the checkout. Returns the lines that it prints."""
+    """Run Python on the installed packages, away from the checkout, and return the lines that it prints."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=60)
@@ -79,7 +79,7 @@ def test_wheel_has_every_file_that_is_needed_at_run_time(wheel, pattern, place):
     assert expected <= set(wheel.namelist())
 
 
-def test_wheel_has_nothing_else_on_top(wheel):
+def test_wheel_has_nothing_else_at_its_top_level(wheel):
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert tops == {"tuner", "trainer", f"mamba_yolo_tuner-{tuner.__version__}.dist-info"}
 
@@ -132,7 +132,7 @@ def test_lock_pins_what_the_project_asks_for(requirement):
     assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
 
 
-def test_lock_has_hashes_and_names_no_place_to_fetch_from():
+def test_lock_has_hashes_and_names_no_index_or_url():
     entries = re.split(r"\n(?=[A-Za-z0-9])", re.sub(r"^#.*\n", "", _lock(), flags=re.MULTILINE))
     assert all("==" in entry and "--hash=sha256:" in entry for entry in entries)
     assert not re.search(r"://|index-url|find-links|@ ", _lock())

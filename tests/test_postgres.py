@@ -1,4 +1,4 @@
-"""The PostgreSQL server that tests start: it can be broken and mended, and never outlives us."""
+"""The PostgreSQL server of the tests: it can be broken and repaired, and never outlives its process."""
 
 import signal
 import subprocess
@@ -24,7 +24,7 @@ time.sleep(600)
 """
 
 
-def test_what_was_committed_outlives_an_immediate_stop(postgres):
+def test_committed_data_survive_an_immediate_stop(postgres):
     postgres.execute("CREATE TABLE kept AS SELECT 7 AS number")
     postgres.stop_immediately()
     with pytest.raises(psycopg.OperationalError):
@@ -34,7 +34,7 @@ def test_what_was_committed_outlives_an_immediate_stop(postgres):
 
 
 @pytest.mark.parametrize("backends", [False, True])
-def test_a_frozen_server_answers_nobody_until_it_is_thawed(postgres, backends):
+def test_a_frozen_server_answers_no_client_until_it_is_thawed(postgres, backends):
     postgres.freeze(backends=backends)
     try:
         with pytest.raises(psycopg.errors.ConnectionTimeout):
@@ -50,7 +50,7 @@ def test_a_wrong_password_is_refused(postgres):
 
 
 @pytest.mark.parametrize("state", ["", "frozen"])
-def test_nothing_is_left_of_a_server_whose_process_was_killed(postgres, state):
+def test_a_server_whose_process_was_killed_leaves_nothing_behind(postgres, state):
     program = subprocess.Popen([sys.executable, "-c", PROGRAM, state], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     pid, folder = program.stdout.readline().split()
     assert program.stdout.readline() == "ready\n"

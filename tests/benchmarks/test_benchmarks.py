@@ -1,4 +1,4 @@
-"""The benchmarks run, and write down what they measured."""
+"""The benchmarks run, and write what they measured."""
 
 import importlib.util
 import json
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def values(script: str, folder: Path, *options: str) -> dict:
-    """What a benchmark writes on one thread, and its tables under `output`."""
+    """Run a benchmark on one thread, and return its values, with its tables under `output`."""
     path = folder / "values.json"
     command = [sys.executable, f"benchmarks/{script}", "--threads", "1", "--repeats", "2", "--json", str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -25,7 +25,7 @@ def values(script: str, folder: Path, *options: str) -> dict:
 
 
 def contestants(skipped) -> set[str]:
-    """Every scan that can take part here; pscan is no dependency of ours."""
+    """List every scan that can run here; pscan is not a dependency of the project."""
     names = {"torch", "published loop"} | (set(NAMES) - set(skipped))
     return names | {"mambapy pscan"} if importlib.util.find_spec("mambapy") else names
 

@@ -1,4 +1,4 @@
-"""The estimate of how much trials gain that share a GPU: what it counts, and what follows from the counts."""
+"""The estimate of the gain of trials that share a GPU: what it counts, and what follows from the counts."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_the_products_inside_a_scan_count_with_the_time_steps_that_they_write_an
     D, bias = (torch.zeros(4, channels) for _ in range(2))
     A, weight = -torch.ones(4, channels, states), torch.zeros(4, channels, rank, requires_grad=True)
     inputs = u, low_rank, A, B, C, D, bias, weight
-    cross_selective_scan(*inputs)  # chooses the implementation, which is no part of a step
+    cross_selective_scan(*inputs)  # chooses the implementation, which is not part of a step
     with _Counter() as counter:
         cross_selective_scan(*inputs)
     kept_states = A.numel()  # one state for a path as short as this one

@@ -37,7 +37,7 @@ def test_studies_of_one_database_are_copied_apart(tmp_path, monkeypatch, postgre
     assert counted == 66
 
 
-def test_what_a_process_takes_is_measured_and_a_failure_is_an_error():
+def test_the_cost_of_a_process_is_measured_and_a_failure_is_an_error():
     found = scale.cost(["-c", "x = bytearray(300 * 2**20); [i for i in range(10**6)]"])
     assert found.memory_mib > 290
     assert found.cpu_s > 0

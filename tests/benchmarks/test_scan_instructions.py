@@ -9,7 +9,7 @@ from benchmarks.scan_instructions import Code, per_update
 from tests.support.triton_ahead import Launch, compiled, launches_of_a_step, machine_code
 
 ONE_TOKEN_OF_64 = Launch("output_kernel", (), {"BLOCK_LENGTH": 1, "BLOCK_CHANNELS": 64})
-"""A block with 16 states of two channels in each lane: 32 updates."""
+"""A block with 16 states of two channels in each lane, which makes 32 updates."""
 
 
 def listing(*lines: str) -> Code:

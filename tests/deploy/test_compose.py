@@ -1,4 +1,4 @@
-"""What compose.yaml starts on one machine, and what it opens."""
+"""The services that compose.yaml starts on one machine, and the ports that it opens."""
 
 import os
 import re

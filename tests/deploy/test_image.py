@@ -1,4 +1,4 @@
-"""What the Dockerfile puts into an image, and whether the image runs."""
+"""The content of the image that the Dockerfile builds, and a run of the image."""
 
 import os
 import re
@@ -94,7 +94,7 @@ def image():
 
 
 def in_container(image: str, *command: str) -> str:
-    """Run a command as the manifests do: another root file system than memory cannot be written."""
+    """Run a command as the manifests do: only file systems in memory can be written."""
     rights = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--shm-size=1g"]
     memory = ["--tmpfs=/tmp:exec,mode=1777", "--tmpfs=/home/tune:exec,uid=10001,gid=10001,mode=700"]
     memory += ["--tmpfs=/studies:uid=10001,gid=10001,mode=700"]

@@ -1,4 +1,4 @@
-"""What the manifests for Kubernetes start, and what they allow."""
+"""The manifests for Kubernetes: what they start, and what they allow."""
 
 import importlib.util
 import re
@@ -71,7 +71,7 @@ def test_every_container_has_few_rights_and_limits(pod, container):
 
 
 @each_container
-def test_every_container_but_that_of_a_search_has_probes(pod, container):
+def test_every_container_except_that_of_a_search_has_probes(pod, container):
     probes = {"startupProbe", "readinessProbe", "livenessProbe"} & set(container)
     assert len(probes) == (0 if pod.owner == "search" else 3)
 
@@ -115,7 +115,7 @@ def test_every_secret_value_is_a_reference_and_no_url_contains_a_password(pod, c
             assert not re.search(r"://[^/@]*:[^/@]*@", variable["value"])
 
 
-# Names that the code knows
+# Names that the code defines
 
 
 @each_container
@@ -225,7 +225,7 @@ def test_every_service_and_budget_selects_a_pod():
         assert [pod.owner for pod in PODS if labels.items() <= pod.labels.items()], found["metadata"]["name"]
 
 
-# What others make of the files
+# The files as other tools read them
 
 
 @pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
@@ -257,7 +257,7 @@ def test_the_fields_of_the_ray_cluster_are_those_of_kuberay():
 
 
 @pytest.mark.parametrize("kustomization", ["base", "example"])
-def test_rays_autoscaler_reads_the_cluster_as_meant(kustomization):
+def test_rays_autoscaler_reads_the_cluster_as_intended(kustomization):
     derive = pytest.importorskip("ray.autoscaler._private.kuberay.autoscaling_config")
     (cluster,) = [found for found in required(kustomization) if found["kind"] == "RayCluster"]
     read = derive._derive_autoscaling_config_from_ray_cr(cluster)

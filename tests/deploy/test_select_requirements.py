@@ -1,4 +1,4 @@
-"""Which packages of the lock an image gets."""
+"""The packages of the lock that an image gets."""
 
 import importlib.metadata
 import re
@@ -43,7 +43,7 @@ def names(group: str) -> set[str]:
 
 
 def needed(requirement: str, extras: Iterable[str], seen: set[tuple[str, frozenset[str]]]) -> None:
-    """Collect what a requirement needs, as the metadata of what is installed state it."""
+    """Collect the dependencies of a requirement from the metadata of the installed packages."""
     wanted = Requirement(requirement)
     if wanted.marker and not any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
         return

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.chaos [--minutes M] [--seed S] [--hosts-only]`: studies with faults at random all the time.
+"""`python -m tests.faults.chaos [--minutes M] [--seed S] [--hosts-only]`: run studies with random faults.
 
 Kills trainers, actors and drivers, stops the database, cuts its connections, freezes trainers; each time the same
 command is run again. If this machine can make hosts (`tests.support.hosts`), one study in the middle of the time runs
@@ -31,7 +31,7 @@ LEAST_FAULTS = 100
 
 
 def say(line: str) -> None:
-    """One line for whoever waits."""
+    """Print one line for whoever waits."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -77,7 +77,7 @@ class Studies:
 
 
 def can_make_hosts() -> bool:
-    """Say if this machine cannot make hosts, and why."""
+    """Return whether this machine can make hosts, and print why not."""
     try:
         require_hosts()
     except HostsMissing as missing:

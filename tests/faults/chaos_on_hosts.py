@@ -1,4 +1,4 @@
-"""Faults of hosts at random: hosts are cut off or lost, the store is away; used by `tests.faults.chaos`."""
+"""Random faults of hosts: hosts are cut off or lost, the store is away; used by `tests.faults.chaos`."""
 
 import contextlib
 import random
@@ -20,7 +20,7 @@ TRIALS = 20
 HOSTS = 3
 SLOTS = 2
 EPOCHS = 9
-"""Epochs of a trial, all of which a host that is cut off may train alone."""
+"""Epochs of a trial. A host that is cut off may train all of them alone."""
 
 CUTS_S = (3.0, 15.0, 15.0, 80.0)
 """Lengths of cuts, in seconds; only the last one is noticed by Ray."""
@@ -49,27 +49,27 @@ class HostsChaos(Chaos):
         return [process.pid for process in found if "scripted_trainer.py" in str(process.cmdline()[1:2])]
 
     def kill_driver(self) -> bool:
-        """The driver dies."""
+        """Kill the driver."""
         assert self.driver is not None
-        with contextlib.suppress(psutil.NoSuchProcess):  # the process here only waits for the one on the host
+        with contextlib.suppress(psutil.NoSuchProcess):  # the local process only waits for the one on the host
             return self._signal([child.pid for child in psutil.Process(self.driver.pid).children()], signal.SIGKILL, 2)
         return False
 
     def cut_off_host(self) -> bool:
-        """A host is cut off, trains on, and comes back."""
+        """Cut off a host, which continues to train, and reconnect it."""
         host = self._any_host()
         host.cut_off()
         time.sleep(self.rng.choice(CUTS_S))
         host.plug_in()
         self.redone_at_most += EPOCHS
         time.sleep(5.0)
-        if not _runs_ray(host):  # it ends once it learns that it counts as dead
+        if not _runs_ray(host):  # it ends once it notices that it counts as dead
             host.crash()
             host.start_ray(head=self.on_hosts.head, cpus=1)
         return True
 
     def lose_host(self) -> bool:
-        """A host is lost for good, and another one joins."""
+        """Lose a host for good, and add another one."""
         host = self._any_host()
         host.kill()
         del self.on_hosts.hosts.hosts[host.name]
@@ -79,7 +79,7 @@ class HostsChaos(Chaos):
         return True
 
     def stop_store(self) -> bool:
-        """The store is away for a while."""
+        """Stop the store for a while."""
         self.on_hosts.store.stop()
         time.sleep(self.rng.choice([1.0, 5.0, 20.0]))
         self.on_hosts.store.start()

@@ -1,4 +1,4 @@
-"""One study, and faults of its processes and its database at random; used by `tests.faults.chaos`."""
+"""One study, with random faults of its processes and its database; used by `tests.faults.chaos`."""
 
 import os
 import random
@@ -16,7 +16,7 @@ EPOCH_S = 0.6
 SLOTS = 4
 PAUSES_S = (0.5, 2.5)
 ENDED_BY_A_FAULT = {-signal.SIGKILL, 8, 75, 130, 143, -signal.SIGUSR1, -signal.SIGTERM, -signal.SIGINT}
-"""Exit codes: 8 where the database is away as a driver begins; the last three where a signal comes just before or after
+"""Exit codes: 8 if the database is away when a driver starts; the last three if a signal comes just before or after
 the part of it that takes signals."""
 
 
@@ -43,7 +43,7 @@ class Chaos:
         self.redone_at_most = 0
 
     def run(self) -> str:
-        """The study from its start to its end. Returns what is wrong with it, or "" when nothing is."""
+        """Run the study from its start to its end, and return what is wrong with it, or "" if nothing is."""
         deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
             self.driver = self.arena.start(epoch_seconds=EPOCH_S, parallel=self.slots, more=["--hang-after", "5"])
@@ -77,37 +77,37 @@ class Chaos:
         return [process.pid for process in self.arena.processes() if process.pid in started]
 
     def kill_trainer(self) -> bool:
-        """A training process dies."""
+        """Kill a training process."""
         return self._signal(self._trainers(), signal.SIGKILL, costs=1)
 
     def freeze_trainer(self) -> bool:
-        """A training process stands still."""
+        """Freeze a training process."""
         return self._signal(self._trainers(), signal.SIGSTOP, costs=1)
 
     def kill_actor(self) -> bool:
-        """The process that holds a trainer dies."""
+        """Kill the process that holds a trainer."""
         return self._signal(self.arena.actors(), signal.SIGKILL, costs=1)
 
     def kill_driver(self) -> bool:
-        """The driver dies."""
+        """Kill the driver."""
         assert self.driver is not None
         return self._signal([self.driver.pid], signal.SIGKILL, costs=self.slots)
 
     def end_driver(self) -> bool:
-        """The driver is asked to end."""
+        """Ask the driver to end."""
         assert self.driver is not None
         signum = self.rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
         return self._signal([self.driver.pid], signum, costs=self.slots)
 
     def restart_database(self) -> bool:
-        """The database crashes, and comes back after a while."""
+        """Crash the database, and start it again after a while."""
         self.server.stop_immediately()
         time.sleep(self.rng.choice([0.2, 1.0, 5.0]))
         self.server.start()
         return True
 
     def cut_connections(self) -> bool:
-        """The database drops everybody."""
+        """Drop all connections to the database."""
         self.server.terminate_backends()
         return True
 

@@ -1,4 +1,4 @@
-"""What the fault tests share."""
+"""Fixtures that the fault tests share."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.arena import Arena
 
 @pytest.fixture
 def arena(tmp_path, ray_cluster):
-    """Eight trials on the running cluster."""
+    """Return an arena with eight trials on the running cluster."""
     arena = Arena(tmp_path, address=ray_cluster)
     yield arena
     arena.kill_everything()
@@ -15,7 +15,7 @@ def arena(tmp_path, ray_cluster):
 
 @pytest.fixture
 def lone_arena(tmp_path):
-    """Eight trials, and Ray started by the run itself."""
+    """Return an arena with eight trials whose run starts its own Ray."""
     arena = Arena(tmp_path)
     yield arena
     arena.kill_everything()

@@ -6,7 +6,7 @@ from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 
 class StoreArena(Arena):
-    """Trials with their files in a folder that stands for a store."""
+    """Return an arena whose trials keep their files in a folder that stands for a store."""
 
     @property
     def store(self):

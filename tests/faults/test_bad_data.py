@@ -1,4 +1,4 @@
-"""Data sets that cannot be trained on: told by `tune run` in one line, with exit code 4, before anything trains."""
+"""Unusable data sets: `tune run` reports them in one line, with exit code 4, before anything trains."""
 
 import os
 import shutil
@@ -16,13 +16,13 @@ from tuner.execution.trainer_process import TrainerProcess
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A hundred images to train on, and eight to validate."""
+    """Make a data set of a hundred images to train on and eight to validate on."""
     return sample.compose(tmp_path_factory.mktemp("good") / "data", train_images=100, val_images=8, image_size=64)
 
 
 @pytest.fixture
 def data(good, tmp_path):
-    """A copy to spoil: the YAML's path."""
+    """Copy the data set for damage, and return the path of its YAML."""
     shutil.copytree(good.parent, tmp_path / "data")
     return tmp_path / "data" / good.name
 
@@ -116,9 +116,7 @@ def named(value):
 
 
 @pytest.mark.parametrize(("spoil", "said"), TOLD_BY_A_RUN, ids=named)
-def test_a_data_set_that_cannot_be_trained_on_is_told_before_anything_trains(
-    data, tmp_path, monkeypatch, capfd, spoil, said
-):
+def test_an_unusable_data_set_is_reported_before_anything_trains(data, tmp_path, monkeypatch, capfd, spoil, said):
     spoil(data)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as left:
@@ -131,8 +129,8 @@ def test_a_data_set_that_cannot_be_trained_on_is_told_before_anything_trains(
 
 
 @pytest.mark.parametrize(("spoil", "said"), TOLD_BY_THE_SCAN, ids=named)
-def test_what_only_the_scan_sees_is_refused_alike(data, tmp_path, spoil, said):
-    """The same door, without the seconds that each process takes to start."""
+def test_flaws_that_only_the_scan_finds_are_refused_in_one_line(data, tmp_path, spoil, said):
+    """Call the same check in this process: starting one takes seconds."""
     spoil(data)
     end = prepare.run(PrepareRequest(data=str(data), model="mamba-yolo-n", directory=str(tmp_path)), [].append)
     assert end.outcome == Outcome.BAD_DATA
@@ -141,7 +139,7 @@ def test_what_only_the_scan_sees_is_refused_alike(data, tmp_path, spoil, said):
 
 
 def prepared(data, folder):
-    """What the real trainer makes of a data set."""
+    """Prepare a data set with the real trainer, and return its record."""
     trainer = TrainerProcess([sys.executable, "-m", "trainer", "serve"])
     try:
         trainer.send(PrepareRequest(data=str(data), model="mamba-yolo-n", directory=str(folder)))
@@ -152,8 +150,8 @@ def prepared(data, folder):
     return next(record for record in records if isinstance(record, PreparedRecord))
 
 
-def test_what_can_be_survived_is_a_note_and_no_file_of_the_user_is_touched(data, tmp_path):
-    """One image of a hundred is cut off, another lacks its end mark alone, one validates what it trains on."""
+def test_harmless_flaws_are_notes_and_no_file_of_the_user_is_touched(data, tmp_path):
+    """One image in a hundred is truncated, another lacks only its end mark, and one is in both splits."""
     cut_off(images(data, "train")[0])
     unmarked = images(data, "train")[1]
     unmarked.write_bytes(unmarked.read_bytes() + b"\0\0")

@@ -1,4 +1,4 @@
-"""A terminal that closes, a reader that leaves, a log that finds no room: the run ends in order, or goes on."""
+"""A closed terminal, a closed pipe, a log on a full disk: the run ends in order, or continues."""
 
 import os
 import pty
@@ -38,7 +38,7 @@ class Terminal:
                     return
 
     def close(self):
-        """As the window is closed, or the connection lost."""
+        """Close the terminal, as when the window is closed or the connection is lost."""
         self._closing.set()
         self._reader.join()
         os.close(self._master)
@@ -78,7 +78,7 @@ def closed_during(terminal, condition, timeout_s=60):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plain", [True, False])
-def test_a_search_whose_terminal_is_closed_ends_in_order_and_the_same_command_goes_on(arena, plain):
+def test_a_search_whose_terminal_is_closed_ends_in_order_and_the_same_command_resumes(arena, plain):
     arguments = arena.run_arguments(epoch_seconds=0.15)
     command = arena.command("run", *(argument for argument in arguments if plain or argument != "--plain"))
     terminal = Terminal(command, cwd=arena.folder, env={**arena.environment, "TERM": "xterm"})
@@ -93,7 +93,7 @@ def test_a_search_whose_terminal_is_closed_ends_in_order_and_the_same_command_go
     assert_nothing_lost(arena, before=before, most_redone=2)
 
 
-def test_a_full_run_whose_terminal_is_closed_ends_in_order_and_the_same_command_goes_on(tmp_path):
+def test_a_full_run_whose_terminal_is_closed_ends_in_order_and_the_same_command_resumes(tmp_path):
     terminal = Terminal(train_command(tmp_path), cwd=tmp_path, env=os.environ)
     with closed_during(terminal, lambda: epochs_played(tmp_path) >= 3):
         assert terminal.exit_code() == 129
@@ -102,7 +102,7 @@ def test_a_full_run_whose_terminal_is_closed_ends_in_order_and_the_same_command_
     assert epochs_played(tmp_path) == 12
 
 
-def test_under_nohup_a_closed_terminal_means_nothing(tmp_path):
+def test_under_nohup_a_closed_terminal_has_no_effect(tmp_path):
     terminal = Terminal(["nohup", *train_command(tmp_path)], cwd=tmp_path, env=os.environ)
     with closed_during(terminal, lambda: epochs_played(tmp_path) >= 3):
         assert terminal.exit_code() == 0
@@ -110,8 +110,8 @@ def test_under_nohup_a_closed_terminal_means_nothing(tmp_path):
     assert "epoch 12/12" in (tmp_path / "nohup.out").read_text()
 
 
-def test_a_run_that_outlives_its_terminal_goes_on_without_output(tmp_path):
-    """As `disown` and `setsid` leave it: no hang-up comes, but each word to the terminal is an error."""
+def test_a_run_that_outlives_its_terminal_continues_without_output(tmp_path):
+    """As after `disown` or `setsid`: no SIGHUP comes, but each write to the terminal is an error."""
     ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
     terminal = Terminal([*ignoring, *train_command(tmp_path)], cwd=tmp_path, env=os.environ)
     with closed_during(terminal, lambda: epochs_played(tmp_path) >= 3):
@@ -119,15 +119,15 @@ def test_a_run_that_outlives_its_terminal_goes_on_without_output(tmp_path):
     assert epochs_played(tmp_path) == 12
 
 
-def test_a_search_whose_reader_leaves_goes_on(arena):
+def test_a_search_whose_output_pipe_is_closed_continues(arena):
     process = arena.start(epoch_seconds=0.05)
     arena.wait_for(lambda: arena.events("epoch"))
-    process.stdout.close()  # as of `tune run | head -1`
+    process.stdout.close()  # as after `tune run | head -1`
     assert process.wait(timeout=60) == 0
     assert_nothing_lost(arena)
 
 
-def test_a_run_whose_log_finds_no_room_trains_on_and_says_so_at_the_end(tmp_path):
+def test_a_run_whose_log_is_on_a_full_disk_continues_and_says_so_at_the_end(tmp_path):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             train_command(tmp_path, epochs=3), cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -137,7 +137,7 @@ def test_a_run_whose_log_finds_no_room_trains_on_and_says_so_at_the_end(tmp_path
     assert done.stderr == "The command succeeded, but its output could not be written: No space left on device.\n"
 
 
-def test_an_answer_that_nobody_reads_to_its_end_is_no_failure(tmp_path):
+def test_output_that_is_not_read_to_its_end_is_not_a_failure(tmp_path):
     command = [sys.executable, "-m", "tuner", "--help"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()

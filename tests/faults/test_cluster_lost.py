@@ -12,7 +12,7 @@ from tests.support.arena import Arena, assert_nothing_lost, assert_nothing_runs,
 
 @pytest.fixture
 def two_machines():
-    """A cluster of a head that trains nothing and a machine that trains; both are told apart by their slots."""
+    """Yield a cluster of a head that trains nothing and a machine that trains; their slots distinguish them."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     cluster.add_node(num_cpus=2)
     yield cluster
@@ -20,7 +20,7 @@ def two_machines():
 
 
 @pytest.mark.slow
-def test_the_trials_of_a_lost_machine_go_on_elsewhere(tmp_path, two_machines):
+def test_the_trials_of_a_lost_machine_resume_elsewhere(tmp_path, two_machines):
     arena = Arena(tmp_path, address=two_machines.address)
     process = arena.start(epoch_seconds=0.3)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 6)
@@ -36,7 +36,7 @@ def test_the_trials_of_a_lost_machine_go_on_elsewhere(tmp_path, two_machines):
 
 
 @pytest.mark.parametrize("server", ["gcs_server", pytest.param("raylet", marks=pytest.mark.slow)])
-def test_when_ray_dies_the_run_ends_in_order_and_the_same_command_goes_on(lone_arena, server):
+def test_when_ray_dies_the_run_ends_in_order_and_the_same_command_resumes(lone_arena, server):
     process = lone_arena.start(epoch_seconds=0.3)
     lone_arena.wait_for(lambda: len(lone_arena.events("epoch")) >= 4)
     (victim,) = [child for child in psutil.Process(process.pid).children() if child.name() == server]

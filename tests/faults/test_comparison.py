@@ -21,12 +21,12 @@ def arena(tmp_path, ray_cluster):
 
 
 def compared(arena):
-    """How often each epoch of each run on another seed was trained."""
+    """Count how often each epoch of each run on another seed was trained."""
     epochs = (event for event in arena.events("epoch") if event["seed"] != 0)
     return Counter((event["trial"], event["seed"], event["epoch"]) for event in epochs)
 
 
-def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_told(arena):
+def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_shown(arena):
     code, output = arena.run(promote=True, more=MORE)
     assert_orderly_end(code, output, 0)
     known = arena.status()["reevaluation"]
@@ -49,12 +49,12 @@ def test_the_best_is_compared_before_it_is_promoted_and_the_verdict_is_told(aren
 @pytest.mark.parametrize(
     "place",
     [
-        "tuner.comparison.reevaluation:Reevaluation.__init__:after:1",  # noted, not begun
+        "tuner.comparison.reevaluation:Reevaluation.__init__:after:1",  # recorded, not started
         "tuner.comparison.reevaluation:Reevaluation._on_epoch:after:30",  # under way
         "tuner.comparison.reevaluation:Reevaluation._end:after:5",  # some have ended
     ],
 )
-def test_a_driver_killed_while_it_compares_is_followed_by_one_that_goes_on(arena, place):
+def test_a_driver_killed_during_the_comparison_is_followed_by_one_that_resumes_it(arena, place):
     code, output = arena.run(die=place, more=MORE)
     assert code == -9, output
     arena.wait_for(lambda: not arena.processes())
@@ -67,11 +67,11 @@ def test_a_driver_killed_while_it_compares_is_followed_by_one_that_goes_on(arena
     assert before <= {(run["trial"], run["seed"]) for run in known["runs"]}
     again = compared(arena) - already
     assert not [run for run in again if run[:2] in before]
-    assert sum(times - 1 for times in compared(arena).values()) <= 2  # what two trainers were at
+    assert sum(times - 1 for times in compared(arena).values()) <= 2  # what two trainers were training
 
 
 @pytest.mark.slow
-def test_a_signal_ends_the_comparison_in_order_and_the_same_command_goes_on(arena):
+def test_a_signal_ends_the_comparison_in_order_and_the_same_command_resumes(arena):
     process = arena.start(epoch_seconds=0.05, more=MORE)
     arena.wait_for(lambda: len(compared(arena)) >= 5)
     process.terminate()

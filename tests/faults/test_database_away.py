@@ -1,4 +1,4 @@
-"""Rows 7 to 9: the database goes away, hangs, drops its connections or is held by somebody else."""
+"""Rows 7 to 9: the database is away, hangs, drops its connections or is locked by another program."""
 
 import sqlite3
 import time
@@ -10,7 +10,7 @@ from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 @pytest.fixture
 def on_postgres(tmp_path, ray_cluster, postgres):
-    """Eight trials, recorded in PostgreSQL."""
+    """Return an arena with eight trials, recorded in PostgreSQL."""
     arena = Arena(tmp_path, address=ray_cluster, storage=postgres.new_database())
     yield arena
     arena.kill_everything()
@@ -23,7 +23,7 @@ def begin(arena, *, epochs=4, **options):
 
 
 def wait_for_new_trials(arena):
-    """Trainers train by themselves; that trials begin shows that the driver, too, waits for nothing."""
+    """Wait for new trials: they show that not only the trainers continue, but also the driver."""
     begun = len(arena.events("start"))
     arena.wait_for(lambda: len(arena.events("start")) >= begun + 3, timeout_s=60)
 
@@ -37,7 +37,7 @@ def end(process, timeout_s=150):
 @pytest.mark.parametrize(
     "seconds", [1, pytest.param(20, marks=pytest.mark.slow), pytest.param(60, marks=pytest.mark.slow)]
 )
-def test_training_goes_on_while_the_database_is_down_and_everything_is_written_afterwards(
+def test_training_continues_while_the_database_is_down_and_everything_is_written_afterwards(
     on_postgres, postgres, seconds
 ):
     process = begin(on_postgres)
@@ -86,7 +86,7 @@ def test_a_driver_killed_while_the_database_is_down_leaves_all_in_its_journal(on
     assert_nothing_lost(on_postgres, most_redone=2)
 
 
-def test_without_a_database_nothing_begins_and_the_cause_is_one_line(on_postgres, postgres):
+def test_without_a_database_nothing_starts_and_the_cause_is_one_line(on_postgres, postgres):
     postgres.stop_immediately()
     try:
         code, output = on_postgres.run()
@@ -98,7 +98,7 @@ def test_without_a_database_nothing_begins_and_the_cause_is_one_line(on_postgres
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backends", [pytest.param(True, id="all of it"), pytest.param(False, id="its postmaster")])
-def test_a_frozen_database_holds_up_nothing(on_postgres, postgres, backends):
+def test_a_frozen_database_delays_nothing(on_postgres, postgres, backends):
     process = begin(on_postgres)
     postgres.freeze(backends=backends)
     try:
@@ -145,7 +145,7 @@ def test_a_signal_while_a_finished_search_waits_for_its_database_ends_the_run_an
 
 
 @pytest.mark.slow
-def test_dropped_connections_are_not_noticed(on_postgres, postgres):
+def test_dropped_connections_have_no_effect(on_postgres, postgres):
     process = begin(on_postgres)
     for _ in range(4):
         postgres.terminate_backends()
@@ -155,7 +155,7 @@ def test_dropped_connections_are_not_noticed(on_postgres, postgres):
 
 
 @pytest.mark.slow
-def test_another_program_that_holds_the_sqlite_file_holds_up_nothing(arena):
+def test_another_program_that_locks_the_sqlite_file_delays_nothing(arena):
     process = begin(arena)
     other = sqlite3.connect(arena.study_folder / "study.db", timeout=10, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

@@ -1,4 +1,4 @@
-"""Row 11: the disk is full, before the start or while trials train; with room made, the same command goes on."""
+"""Row 11: the disk is full, before the start or while trials train; once there is space, the same command resumes."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ from tuner.system.disk_space import free_bytes
 
 MIB = 2**20
 MOUNT_MIB = 96
-"""More than the 64 MiB of logs that a search asks for beside its checkpoints, which here weigh nothing."""
+"""More than the 64 MiB for logs that a search needs in addition to its checkpoints, which are empty here."""
 
 
 class SmallDisk:
-    """A file system of its own, in memory, that can be filled and emptied."""
+    """A separate file system in memory that can be filled and emptied."""
 
     def __init__(self, folder) -> None:
         self.folder = folder
@@ -29,10 +29,10 @@ class SmallDisk:
             pytest.skip(f"a disk of limited size cannot be mounted here: {done.stderr.strip()}")
 
     def fill(self, leave: int = 0) -> None:
-        """Leave so many bytes; not one, with 0."""
+        """Fill the disk, and leave so many bytes free."""
         with self._filler.open("ab") as file:
             while (room := free_bytes(self.folder) - leave) > 0:
-                with suppress(OSError):  # a search that runs took some of it meanwhile
+                with suppress(OSError):  # the running search has used some of it meanwhile
                     os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), room)
 
     def empty(self) -> None:
@@ -51,7 +51,7 @@ def disk(tmp_path):
 
 @pytest.fixture
 def arena(tmp_path, ray_cluster, disk):
-    """Eight trials, whose folder is on the small disk."""
+    """Return an arena with eight trials whose folder is on the small disk."""
     arena = Arena(tmp_path, address=ray_cluster)
     yield arena
     arena.kill_everything()
@@ -62,7 +62,7 @@ def last_line(output):
 
 
 def assert_ended_for_want_of_room(code, output, arena):
-    """In order: every trial that was not at its end waits, none has failed for it. Returns the status."""
+    """Check that every unfinished trial waits and none has failed, and return the status."""
     assert_orderly_end(code, output, 5)
     assert "free disk space" in last_line(output)
     assert_nothing_runs(arena)
@@ -72,14 +72,14 @@ def assert_ended_for_want_of_room(code, output, arena):
     return status
 
 
-def assert_goes_on(arena, *, before):
+def assert_resumes(arena, *, before):
     code, output = arena.run()
     assert_orderly_end(code, output, 0)
     return assert_nothing_lost(arena, before=before, most_redone=2)  # one for each of the two trials
 
 
 @pytest.mark.parametrize("leave_mib", [0, pytest.param(32, marks=pytest.mark.slow)])
-def test_without_room_nothing_begins_and_the_cause_is_one_line(arena, disk, leave_mib):
+def test_without_disk_space_nothing_starts_and_the_cause_is_one_line(arena, disk, leave_mib):
     disk.fill(leave=leave_mib * MIB)
     code, output = arena.run()
     assert_orderly_end(code, output, 5)
@@ -90,21 +90,21 @@ def test_without_room_nothing_begins_and_the_cause_is_one_line(arena, disk, leav
 
 
 @pytest.mark.slow
-def test_a_disk_on_which_little_is_left_ends_the_search_in_order_before_it_is_full(arena, disk):
+def test_a_nearly_full_disk_ends_the_search_in_order(arena, disk):
     process = arena.start(epoch_seconds=0.5)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 2)
-    disk.fill(leave=8 * MIB)  # trainers still write what they like
+    disk.fill(leave=8 * MIB)  # trainers can still write
     output, _ = process.communicate(timeout=60)
     before = assert_ended_for_want_of_room(process.returncode, output, arena)
     assert not any("failed_attempts" in trial for trial in before["trials"])
     assert "The run stopped cleanly: only 8 MiB are left on the disk" in last_line(output)
     disk.empty()
-    assert_goes_on(arena, before=before)
+    assert_resumes(arena, before=before)
 
 
 @pytest.mark.slow
-def test_trials_that_find_no_room_are_not_failed_for_it(arena, disk):
-    """Tried again at once, they would have used up their attempts before the clock has the disk looked at."""
+def test_trials_do_not_fail_because_of_a_full_disk(arena, disk):
+    """Retried at once, they would use up their attempts before the driver next looks at the disk."""
     process = arena.start(epoch_seconds=0.3)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 2)
     disk.fill(leave=8 * MIB)
@@ -116,13 +116,13 @@ def test_trials_that_find_no_room_are_not_failed_for_it(arena, disk):
     for fault in arena.faults.iterdir():
         fault.unlink()
     disk.empty()
-    assert_goes_on(arena, before=before)
+    assert_resumes(arena, before=before)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_disk_that_is_full_all_at_once_loses_nothing(arena, disk, seed):
-    """Neither trainers nor the journal nor the database can write: the next driver puts the states right."""
+def test_a_disk_that_fills_up_suddenly_loses_nothing(arena, disk, seed):
+    """Neither trainers nor the journal nor the database can write: the next driver corrects the states."""
     process = arena.start(epoch_seconds=0.05)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 4 + 7 * seed)
     disk.fill()
@@ -133,12 +133,12 @@ def test_a_disk_that_is_full_all_at_once_loses_nothing(arena, disk, seed):
     disk.empty()
     before = arena.status()
     assert before["counts"]["FAIL"] == 0
-    assert_goes_on(arena, before=before)
+    assert_resumes(arena, before=before)
 
 
 @pytest.mark.slow
-def test_a_trainer_alone_in_finding_no_room_is_tried_again(arena):
-    """Somebody else filled the disk, and emptied it."""
+def test_a_trainer_that_alone_meets_a_full_disk_is_retried(arena):
+    """Another program filled the disk, and emptied it again."""
     arena.fault("0-5-disk")
     code, output = arena.run()
     assert_orderly_end(code, output, 0)
@@ -151,7 +151,7 @@ def test_a_trainer_alone_in_finding_no_room_is_tried_again(arena):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("append", [1, 2, 3, 4, 9, 20])
-def test_a_journal_that_the_disk_does_not_take_ends_the_run_and_loses_nothing(tmp_path, ray_cluster, append):
+def test_a_journal_that_cannot_be_written_ends_the_run_and_loses_nothing(tmp_path, ray_cluster, append):
     arena = Arena(tmp_path, trials=6, address=ray_cluster)
     code, output = arena.run(die=f"tuner.study._journal:Journal.append:full:{append}", epoch_seconds=0.05)
     assert_orderly_end(code, output, 5)
@@ -165,7 +165,7 @@ def test_a_journal_that_the_disk_does_not_take_ends_the_run_and_loses_nothing(tm
 
 
 @pytest.mark.slow
-def test_a_final_run_that_meets_a_full_disk_goes_on_when_there_is_room(arena, disk):
+def test_a_final_run_that_meets_a_full_disk_resumes_when_there_is_space(arena, disk):
     more = ["--trials", "1", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.3, promote=True, more=more)
     arena.wait_for(lambda: [event for event in arena.events("epoch") if event["full"]][2:])
@@ -187,7 +187,7 @@ def database_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_database_whose_own_disk_is_full_catches_up_when_there_is_room(tmp_path, ray_cluster, database_disk):
+def test_a_database_whose_own_disk_is_full_catches_up_when_there_is_space(tmp_path, ray_cluster, database_disk):
     arena = Arena(tmp_path, address=ray_cluster, storage=f"sqlite:///{database_disk.folder}/study.db")
     process = arena.start(epoch_seconds=0.1)
     arena.wait_for(lambda: len(arena.events("epoch")) >= 4)

@@ -1,4 +1,4 @@
-"""Row 1: the driver is killed at any place; the same command ends the study as if nothing had been."""
+"""Row 1: the driver is killed at any place; the same command finishes the study as if undisturbed."""
 
 import random
 import time
@@ -10,21 +10,21 @@ from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 PLACES = [
     "tuner.storage.lease:_taken:after:1",  # holds the study, has done nothing yet
     "tuner.study._opening:_begin:after:1",  # the study exists and is empty
-    "tuner.study._journal:Journal.append:before:3",  # proposed, and nobody knows
+    "tuner.study._journal:Journal.append:before:3",  # proposed, but not recorded anywhere
     "tuner.study._journal:Journal.append:after:3",  # in the journal only
-    "tuner.study._changes:Replica._insert:after:2",  # in the database, and in the journal still
+    "tuner.study._changes:Replica._insert:after:2",  # in the database, and still in the journal
     "optuna.storages:RDBStorage.set_trial_intermediate_value:after:2",  # the value without its verdict
     "optuna.storages:RDBStorage.set_trial_user_attr:after:9",  # half of a change
     "optuna.storages:RDBStorage.set_trial_state_values:before:2",  # all of a change but the state
     "optuna.storages:RDBStorage.set_trial_state_values:after:2",
     "tuner.study._journal:Journal.clear:before:4",
-    "tuner.study:StudySession.record_epoch:before:3",  # a value was heard, and is nowhere
+    "tuner.study:StudySession.record_epoch:before:3",  # a value was received, but not recorded anywhere
     "tuner.execution.ray_search:SearchScheduler.on_trial_result:before:12",
 ]
 
 
 IN_EVERY_RUN = (3,)
-"""Places that the default suite has the time for; `make test-slow` runs all."""
+"""Places that the default suite has time for; `make test-slow` runs all."""
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_driver_killed_at_a_random_time_loses_nothing(seed, arena):
 
 
 @pytest.mark.slow
-def test_a_driver_killed_again_and_again_loses_nothing(arena):
+def test_a_driver_killed_repeatedly_loses_nothing(arena):
     for _ in range(5):
         process = arena.start(epoch_seconds=0.2)
         seen = len(arena.events("epoch"))
@@ -66,7 +66,7 @@ def test_a_driver_killed_again_and_again_loses_nothing(arena):
     assert_nothing_lost(arena, most_redone=10)
 
 
-def test_a_killed_driver_takes_ray_and_the_trainers_along(lone_arena):
+def test_ray_and_the_trainers_end_with_a_killed_driver(lone_arena):
     process = lone_arena.start(epoch_seconds=0.3)
     lone_arena.wait_for(lambda: len(lone_arena.events("epoch")) >= 6)
     process.kill()
@@ -79,11 +79,11 @@ def test_a_killed_driver_takes_ray_and_the_trainers_along(lone_arena):
 
 
 PROMOTION_PLACES = [
-    "tuner.workflows.run:choose_winner:after:1",  # chosen, not begun
-    "tuner.training.final_run:FinalRun.__init__:after:1",  # noted, not begun
+    "tuner.workflows.run:choose_winner:after:1",  # chosen, not started
+    "tuner.training.final_run:FinalRun.__init__:after:1",  # recorded, not started
     "tuner.training.final_run:FinalRun.report:after:3",  # under way
-    "tuner.training.final_run:FinalRun.end:before:1",  # trained, not noted
-    "tuner.workflows.run:write_params:before:1",  # noted, not exported
+    "tuner.training.final_run:FinalRun.end:before:1",  # trained, not recorded
+    "tuner.workflows.run:write_params:before:1",  # recorded, not exported
 ]
 
 

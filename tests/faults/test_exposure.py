@@ -1,4 +1,4 @@
-"""Who can reach a run: processes of the same user on the same machine, and nobody else."""
+"""Only processes of the same user on the same machine can reach a run."""
 
 # ruff: noqa: F811 - fixtures are imported here and named again by the tests that use them
 
@@ -36,7 +36,7 @@ def processes_of(pid):
 
 
 def listening(pid):
-    """The listening sockets of a process and its descendants, as (process, address, port)."""
+    """List the listening sockets of a process and its descendants, as (process, address, port)."""
     found = []
     for process in processes_of(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -67,7 +67,7 @@ def running(folder, *arguments, env=None):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # Tests that were begun in the background of a shell ignore Ctrl+C, and what they start would too.
+        # Tests that run in the background of a shell ignore Ctrl+C, and so would the processes that they start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
@@ -82,7 +82,7 @@ def running(folder, *arguments, env=None):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run amid its first trials, in a home folder of its own."""
+    """Yield a run in its first trials, with its own home folder."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "home").mkdir()
     (folder / "space.yaml").write_text(SPACE)
@@ -106,7 +106,7 @@ def test_a_run_starts_ray_here_whatever_cluster_the_environment_names(run):
     assert any(process.name() == "gcs_server" for process in processes_of(run.pid))
 
 
-def test_a_run_starts_no_server_of_ray_that_it_does_not_need(run):
+def test_a_run_starts_no_ray_server_that_it_does_not_need(run):
     """Neither the dashboard nor the autoscaler nor the reader of logs."""
     commands = [" ".join(process.cmdline()) for process in processes_of(run.pid)]
     assert any("ray/dashboard/agent.py" in command for command in commands), "Ray's Python servers were not looked at"
@@ -129,7 +129,7 @@ except Exception as error:
 
 
 def asked(run, token):
-    """What Ray's head answers to somebody who comes with this token."""
+    """Return the answer of Ray's head to a client with this token."""
     port = next(port for name, _, port in listening(run.pid) if name == "gcs_server")
     done = subprocess.run(
         [sys.executable, "-c", ASK, f"127.0.0.1:{port}"],
@@ -142,7 +142,7 @@ def asked(run, token):
     return done.stdout.strip()
 
 
-def test_ray_answers_only_who_has_the_token_of_this_run(run):
+def test_ray_answers_only_clients_with_the_token_of_this_run(run):
     assert asked(run, token_of(run)) == "1 nodes"
     assert asked(run, "0" * 64).startswith("refused: Auth")
 

@@ -1,4 +1,4 @@
-"""Hooks of whole runs: they hear of every end, after the study is written and free, and keep their secrets."""
+"""Hooks of whole runs: they are called at every end, after the study is written and released, and leak no secret."""
 
 import json
 import secrets
@@ -18,7 +18,7 @@ from tuner.study import StoredStudy
 
 @pytest.fixture
 def webhook():
-    """A server that keeps what is posted to it."""
+    """Yield a server that keeps what is posted to it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -37,7 +37,7 @@ def webhook():
     server.server_close()
 
 
-# Another driver may take the study: its states are written, and lock and lease are free.
+# Another driver may take over the study: its states are written, and lock and lease are released.
 LOOK = (
     f"{sys.executable} -c 'import os; from pathlib import Path; "
     "from tuner.storage.lease import folder_lock, holder_of; from tuner.study import StoredStudy; "
@@ -49,7 +49,7 @@ LOOK = (
 
 
 @pytest.mark.slow
-def test_a_run_that_is_done_calls_its_hooks_with_the_study_free(arena, webhook):
+def test_a_finished_run_calls_its_hooks_after_releasing_the_study(arena, webhook):
     more = ["--trials", "3", "--on-end", LOOK, "--notify", f"http://127.0.0.1:{webhook.server_port}/hook"]
     code, output = arena.run(promote=True, more=more)
     assert_orderly_end(code, output, 0)

@@ -1,4 +1,4 @@
-"""A model's YAML that somebody wrote to do harm: it runs nothing, fetches nothing, and is refused in one line."""
+"""Malicious YAML of models: it runs nothing, fetches nothing, and is refused in one line."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def with_row(row):
 TOUCH = "__import__('pathlib').Path('pwned').touch()"
 ATTACKS = {
     "a program as the activation": f'{GOOD}\nactivation: "{TOUCH}"\n',
-    "a program beside an activation": f'{GOOD}\nactivation: "nn.SiLU() if not {TOUCH} else 0"\n',
+    "a program next to an activation": f'{GOOD}\nactivation: "nn.SiLU() if not {TOUCH} else 0"\n',
     "a program in an argument of an activation": f'{GOOD}\nactivation: "nn.LeakyReLU({TOUCH})"\n',
     "a program as a layer's argument": with_row(f'[-1, 1, Conv, ["{TOUCH}", 3, 2]]'),
     "a program as a layer": with_row(f'[-1, 1, "{TOUCH}", [64]]'),
@@ -53,7 +53,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_model_made_to_do_harm_is_refused_in_one_line_and_runs_nothing(tmp_path, monkeypatch, attack):
+def test_a_malicious_model_is_refused_in_one_line_and_runs_nothing(tmp_path, monkeypatch, attack):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "model.yaml"
     file.write_text(ATTACKS[attack])
@@ -83,7 +83,7 @@ def test_a_model_made_to_do_harm_is_refused_in_one_line_and_runs_nothing(tmp_pat
     ],
     ids=ascii,
 )
-def test_a_name_that_is_no_model_is_neither_searched_for_nor_fetched(monkeypatch, name):
+def test_a_name_that_is_not_a_model_is_neither_searched_for_nor_fetched(monkeypatch, name):
     def fetch(*args, **kwargs):
         raise AssertionError("a download was begun")
 
@@ -92,7 +92,7 @@ def test_a_name_that_is_no_model_is_neither_searched_for_nor_fetched(monkeypatch
         models.locate(name)
 
 
-def test_a_file_that_is_no_yaml_is_no_model(tmp_path):
+def test_a_file_that_is_not_yaml_is_not_a_model(tmp_path):
     (tmp_path / "model.txt").write_text(GOOD)
     with pytest.raises(ModelError, match=r"a \.yaml or \.pt file"):
         models.locate(str(tmp_path / "model.txt"))

@@ -1,4 +1,4 @@
-"""Names and texts that somebody chose to do harm: refused in one line, or shown and written as what they are."""
+"""Malicious names and texts: refused in one line, or shown and written literally."""
 
 # ruff: noqa: F811 - fixtures are imported here and named again by the tests that use them
 
@@ -62,10 +62,10 @@ INJECTIONS = [
     "CON",
     "ünïcödé 名前 🐍",
 ]
-"""Every output that carries a user's text is given these."""
+"""Texts for every output that contains a user's text."""
 
 NEVER_WRITTEN = ["half \udc80 a character", "next\x85line"]
-"""No YAML writer keeps these; --data and --model refuse them."""
+"""Texts that no YAML writer keeps; --data and --model refuse them."""
 
 STUDY_NAMES = ["../escape", "/absolute", "..", ".", "a/b", "a\nb", "-rf", "--home", "", " ", "a b", "'a'", '"a"', "ü",
                "a" * 65, "a" * 300, "nul\x00", "~", "*", "a\u202eb", "$(touch pwned)", "CON:"]  # fmt: skip
@@ -73,7 +73,7 @@ _RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 
 
 def told(capsys, *arguments):
-    """Exit code and the line on standard error of a command, run in this process."""
+    """Run a command in this process, and return its exit code and the line on standard error."""
     with pytest.raises(SystemExit) as left:
         main(list(arguments))
     out = capsys.readouterr()
@@ -87,11 +87,11 @@ def one_line(text):
     return len(text.splitlines()) == 1
 
 
-# One place for the rule
+# The rule itself
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_what_is_printable_is_one_line_of_harmless_characters_and_stays_so(text):
+def test_printable_text_is_one_line_of_harmless_characters_and_stays_so(text):
     shown = printable(text)
     assert one_line(shown)
     assert not _RAW.search(shown)
@@ -109,7 +109,7 @@ def test_text_of_any_language_is_shown_as_it_is(text):
 
 @pytest.mark.parametrize("name", STUDY_NAMES)
 @pytest.mark.parametrize("verb", ["status", "promote", "export", "dashboard"])
-def test_no_verb_takes_a_name_that_is_not_one_of_a_study(tmp_path, monkeypatch, capsys, verb, name):
+def test_every_verb_refuses_a_name_that_no_study_can_have(tmp_path, monkeypatch, capsys, verb, name):
     monkeypatch.chdir(tmp_path)
     code, _ = told(capsys, verb, "--", name) if name.startswith("-") else told(capsys, verb, name)
     assert code == 2
@@ -117,7 +117,7 @@ def test_no_verb_takes_a_name_that_is_not_one_of_a_study(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("name", STUDY_NAMES)
-def test_a_run_takes_no_name_that_is_not_one_of_a_study(tmp_path, monkeypatch, capsys, name):
+def test_a_run_refuses_a_name_that_no_study_can_have(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     code, said = told(capsys, "run", "--space=quick", "--trainer=/none", f"--study={name}")
     assert code == 2, said
@@ -125,7 +125,7 @@ def test_a_run_takes_no_name_that_is_not_one_of_a_study(tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_the_name_made_of_space_data_and_model_is_one_of_a_study_and_stays_in_its_home(tmp_path, text):
+def test_the_name_made_of_space_data_and_model_is_valid_and_stays_in_its_home(tmp_path, text):
     name = default_study_name(text, f"/data/{text}/{text}.yaml", f"../../{text}")
     root = StudyPaths.of(tmp_path, name).root
     assert root.parent == tmp_path
@@ -139,11 +139,11 @@ def test_the_name_made_of_space_data_and_model_is_one_of_a_study_and_stays_in_it
     "name", [text for text in INJECTIONS if "\0" not in text] + ["x" * 300, "..", "../..", "/", "~"]
 )
 @pytest.mark.parametrize("option", ["--space", "--data"])
-def test_a_file_that_is_not_there_is_told_in_one_harmless_line(tmp_path, monkeypatch, capsys, option, name):
+def test_a_missing_file_is_reported_in_one_harmless_line(tmp_path, monkeypatch, capsys, option, name):
     monkeypatch.chdir(tmp_path)
     space = [] if option == "--space" else ["--space=quick"]
     code, said = told(capsys, "run", *space, "--trainer=/none", f"{option}={name}")
-    # A folder can be a data set in COCO JSON: only the trainer can tell, and there is none here.
+    # A folder can be a data set in COCO JSON: only the trainer can decide, and there is none here.
     is_for_trainer = option == "--data" and name in {"..", "../..", "/"}
     assert code in ({3} if option == "--space" else {5} if is_for_trainer else {2, 4})
     assert one_line(said.splitlines()[-1] if is_for_trainer else said)
@@ -156,7 +156,7 @@ def test_a_file_that_is_not_there_is_told_in_one_harmless_line(tmp_path, monkeyp
 @pytest.mark.parametrize(
     "verb", [["status", "s"], ["export", "s"], ["promote", "s"], ["run", "--space=quick", "--trainer=/none"]]
 )
-def test_a_home_that_cannot_be_one_is_told_in_one_harmless_line(tmp_path, monkeypatch, capsys, verb, name):
+def test_an_unusable_home_is_reported_in_one_harmless_line(tmp_path, monkeypatch, capsys, verb, name):
     monkeypatch.chdir(tmp_path)
     code, said = told(capsys, *verb, f"--home={name}")
     assert code in (2, 5)
@@ -165,7 +165,7 @@ def test_a_home_that_cannot_be_one_is_told_in_one_harmless_line(tmp_path, monkey
 
 
 @pytest.mark.parametrize("name", ["a b'\"\\", "#&x=y;", "$(touch pwned)", "ünï 🐍", "-rf"])
-def test_a_home_of_any_other_name_holds_a_study_where_it_says(tmp_path, spec, name):
+def test_a_home_with_any_other_name_holds_its_study_in_that_folder(tmp_path, spec, name):
     paths = StudyPaths.of(tmp_path / name, "s")
     paths.create()
     url = f"sqlite:///{paths.database}"
@@ -202,7 +202,7 @@ def test_a_study_that_is_a_link_out_of_its_home_is_refused_and_one_within_is_not
 
 
 class _Told:
-    """A study whose words are hostile and whose values are those of a real one."""
+    """A study with hostile texts and the values of a real one."""
 
     def __init__(self, study, text):
         self._study = study
@@ -215,7 +215,7 @@ class _Told:
 
 @pytest.fixture
 def hostile_studies(study, winner):
-    """One study for each text, which is its every word."""
+    """Return a study for each text, with this text in all of its fields."""
     return {text: _Told(study, text) for text in INJECTIONS}
 
 
@@ -247,7 +247,7 @@ def test_the_status_table_shows_hostile_words_on_their_lines(hostile_studies):
         assert "[red]markup[/red]" in shown or "[red]" not in text
 
 
-def test_the_status_as_json_is_ascii_and_comes_back(hostile_studies):
+def test_the_status_as_json_is_ascii_and_parses_back_unchanged(hostile_studies):
     for text, hostile in hostile_studies.items():
         written = json.dumps(status_of(hostile))
         assert written.isascii()
@@ -266,7 +266,7 @@ def test_lines_of_a_run_show_hostile_words_as_they_are_on_one_line(text, tmp_pat
     assert "[red]markup" in shown or "[red]" not in text
 
 
-def test_the_next_commands_are_for_a_shell_what_they_say(study, winner, tmp_path):
+def test_a_shell_reads_the_suggested_commands_as_intended(study, winner, tmp_path):
     for folder in (text for text in INJECTIONS if printable(text) == text and not set("/?%") & set(text)):
         home = tmp_path / folder
         paths = StudyPaths.of(home, "s")
@@ -285,7 +285,7 @@ def test_the_next_commands_are_for_a_shell_what_they_say(study, winner, tmp_path
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_a_space_of_hostile_words_is_told_line_by_line(text):
+def test_errors_in_a_space_of_hostile_words_are_reported_line_by_line(text):
     quoted = json.dumps(text)
     body = f"{{{quoted}: 1, parameters: {{{quoted}: {quoted}, lr0: {quoted}, optimizer: {quoted}}}, baseline: {{}}}}"
     with pytest.raises(SpaceError) as caught:
@@ -296,7 +296,7 @@ def test_a_space_of_hostile_words_is_told_line_by_line(text):
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
-def test_any_error_is_told_in_one_harmless_line(text, monkeypatch, capsys):
+def test_every_error_is_reported_in_one_harmless_line(text, monkeypatch, capsys):
     def fail(*args, **kwargs):
         raise MachineError(f"The final run ended: {text}. Log: {text}")
 
@@ -307,7 +307,7 @@ def test_any_error_is_told_in_one_harmless_line(text, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\nb", "a\u202eb", "half\udc80", "[red]x"])
-def test_a_wrong_command_line_is_told_without_control_characters(text, tmp_path, monkeypatch, capsys):
+def test_a_wrong_command_line_is_reported_without_control_characters(text, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert told(capsys, "run", "--space=quick", f"--gpus={text}")[0] == 2
     assert told(capsys, text)[0] == 2

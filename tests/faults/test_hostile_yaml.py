@@ -1,4 +1,4 @@
-"""YAML that somebody wrote to do harm: what is read is a space or a data set, all else is refused at once, by line."""
+"""Malicious YAML: either it is read as a space or a data set, or it is refused at once, with the line."""
 
 import random
 import re
@@ -19,13 +19,13 @@ from tuner.space._yaml_nodes import MAX_BYTES as MAX_BYTES_OF_SPACE
 
 SIZES = {"as large as is read": (MAX_BYTES_OF_SPACE, MAX_BYTES_OF_DATA), "a mebibyte": (1 << 20, 1 << 20)}
 LIMIT_S = 5.0
-"""Of the processor; none of these takes two, and a parser whose time grows with the square of the text takes more."""
+"""CPU time: none of these takes 2 s, but a parser whose time grows with the square of the text takes more."""
 
 DATA = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
 
 
 class _Filled:
-    """A unit again and again, between two ends, until the text has a size."""
+    """A unit that is repeated between a head and a tail until the text has a size."""
 
     def __init__(self, unit, before="", after=""):
         self.unit, self.before, self.after = unit, before, after
@@ -115,7 +115,7 @@ ATTACKS = {
 
 
 def outcome(read, error_type, file):
-    """What reading gave, or the lines that it was refused with; the rules for both are checked here."""
+    """Read a text, check the rules for the result, and return it, or the lines of the refusal."""
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         result = read(file)
@@ -140,13 +140,13 @@ def put(folder, content, size=0):
 
 
 def each_attack(test):
-    """Those that only grow, at each size; the others once."""
+    """Run a test with each attack: at each size if it only grows, otherwise once."""
     cases = [(a, size) for a in ATTACKS for size in SIZES if isinstance(ATTACKS[a], _Filled) or size == "a mebibyte"]
     return pytest.mark.parametrize(("attack", "size"), cases)(test)
 
 
 @each_attack
-def test_a_space_made_to_do_harm_is_refused_at_once(tmp_path, monkeypatch, attack, size):
+def test_a_malicious_space_is_refused_at_once(tmp_path, monkeypatch, attack, size):
     monkeypatch.chdir(tmp_path)
     file = put(tmp_path, ATTACKS[attack], SIZES[size][0])
     assert isinstance(outcome(load_space, SpaceError, file), list)
@@ -154,7 +154,7 @@ def test_a_space_made_to_do_harm_is_refused_at_once(tmp_path, monkeypatch, attac
 
 
 @each_attack
-def test_a_data_set_made_to_do_harm_is_refused_at_once_or_taken_for_what_it_says(tmp_path, monkeypatch, attack, size):
+def test_a_malicious_data_set_is_refused_at_once_or_read_literally(tmp_path, monkeypatch, attack, size):
     monkeypatch.chdir(tmp_path)
     outcome(read_description, DataError, put(tmp_path, ATTACKS[attack], SIZES[size][1]))
     assert not Path("pwned").exists()
@@ -175,7 +175,7 @@ def test_a_data_set_made_to_do_harm_is_refused_at_once_or_taken_for_what_it_says
         ("a program in a tag", "tags are not allowed"),
     ],
 )
-def test_each_bound_of_a_space_says_its_rule(tmp_path, attack, rule):
+def test_each_limit_of_a_space_states_its_rule(tmp_path, attack, rule):
     file = put(tmp_path, ATTACKS[attack], MAX_BYTES_OF_SPACE)
     assert rule in "\n".join(outcome(load_space, SpaceError, file))
 
@@ -190,7 +190,7 @@ def test_each_bound_of_a_space_says_its_rule(tmp_path, attack, rule):
         ("a version of thousands of digits", "could not be read"),
     ],
 )
-def test_each_bound_of_a_data_set_says_its_rule(tmp_path, attack, rule):
+def test_each_limit_of_a_data_set_states_its_rule(tmp_path, attack, rule):
     file = put(tmp_path, ATTACKS[attack], MAX_BYTES_OF_DATA)
     assert rule in "\n".join(outcome(read_description, DataError, file))
 
@@ -210,7 +210,7 @@ _SCRAPS = [
 
 @st.composite
 def mutated(draw):
-    """A good file with a few cuts, insertions, exchanges and repetitions."""
+    """Return a good file with a few deletions, insertions, exchanges and repetitions."""
     text = draw(st.sampled_from(_SEEDS))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(text)))

@@ -1,4 +1,4 @@
-"""Hosts of a cluster that share no folder: each has its own network, processes and files, and can be cut off or lost.
+"""Hosts of a cluster that share no folder: each has its own network, processes and files, and may be cut off or lost.
 
 The files of runs go through an S3 server, and the record into PostgreSQL; both are outside of the hosts.
 """
@@ -19,7 +19,7 @@ from tests.support.s3 import s3_server
 
 @pytest.fixture
 def make_arena(tmp_path):
-    """Makes a cluster of a head that trains nothing and hosts with one CPU each, and a study there."""
+    """Yield a function that makes a study on a cluster: a head that trains nothing, and hosts with one CPU each."""
     try:
         require_hosts()
     except HostsMissing as missing:
@@ -75,7 +75,7 @@ def test_a_search_needs_no_shared_folder_and_leaves_no_files_on_the_hosts(make_a
 
 
 @pytest.mark.slow
-def test_a_host_that_is_cut_off_replaces_nothing_of_its_trial_when_it_comes_back(make_arena):
+def test_a_host_that_was_cut_off_replaces_nothing_of_its_trial_when_it_reconnects(make_arena):
     arena = make_arena("one", "two", "three")
     process = arena.start(epoch_seconds=1.0)
     arena.wait_for(lambda: (0, 4) in arena.epochs_played())
@@ -94,7 +94,7 @@ def test_a_host_that_is_cut_off_replaces_nothing_of_its_trial_when_it_comes_back
 
 
 @pytest.mark.slow
-def test_the_trials_of_a_lost_host_resume_on_one_that_joins_in_mid_search(make_arena):
+def test_the_trials_of_a_lost_host_resume_on_one_that_joins_during_the_search(make_arena):
     arena = make_arena("one", "two")
     process = arena.start(epoch_seconds=0.5)
     wait_for_epochs(arena, 6)
@@ -124,7 +124,7 @@ def test_after_the_loss_of_the_head_the_same_command_resumes_in_a_new_cluster(ma
 
 
 @pytest.mark.slow
-def test_training_goes_on_while_the_store_is_away(make_arena):
+def test_training_continues_while_the_store_is_away(make_arena):
     arena = make_arena("one", "two")
     process = arena.start(epoch_seconds=0.5)
     wait_for_epochs(arena, 4)

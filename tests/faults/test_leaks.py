@@ -1,4 +1,4 @@
-"""The search for leaked secrets finds what it is for: a search that finds nothing proves nothing by itself."""
+"""The search for leaked secrets finds planted ones: finding nothing proves nothing by itself."""
 
 import base64
 import os
@@ -24,7 +24,7 @@ FORMS = {
 def test_a_secret_in_a_file_is_found(tmp_path, form):
     file = tmp_path / "deep" / "er" / "file.bin"
     file.parent.mkdir(parents=True)
-    file.write_bytes(b"\0" * ((1 << 20) - 5) + FORMS[form].encode() + b"\n")  # over the edge of a chunk
+    file.write_bytes(b"\0" * ((1 << 20) - 5) + FORMS[form].encode() + b"\n")  # across the boundary of a chunk
     assert leaks(CANARY, [tmp_path], []) == [f"file {file}"]
 
 
@@ -46,7 +46,7 @@ def test_a_secret_of_a_process_or_its_child_is_found():
     assert any(line.startswith("cmdline of process") and str(parent.pid) not in line for line in found)
 
 
-def test_nothing_is_found_where_nothing_is(tmp_path):
+def test_without_a_secret_nothing_is_found(tmp_path):
     (tmp_path / "file").write_text(CANARY[:-1])
     os.mkfifo(tmp_path / "pipe")
     assert leaks(CANARY, [tmp_path], [os.getpid()]) == []

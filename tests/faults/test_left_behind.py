@@ -1,4 +1,4 @@
-"""Nothing stays in the folder for temporary files, however a command ends; what a kill leaves, the next one removes."""
+"""Nothing stays in the temporary folder, however a command ends; the next command removes what a kill leaves."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ DATA = ["--data", "sample:20", "--model", "mamba-yolo-n", "--gpus", "0"]
 
 @pytest.fixture
 def temporary():
-    """The folder for temporary files; with a short path, which pytest's own has not."""
+    """Yield a folder for temporary files with a short path, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
         yield Path(folder)
 
@@ -94,7 +94,7 @@ def test_a_run_that_loses_ray_leaves_nothing_behind(own_arena, temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_run_leaves_the_next_command_removes(tmp_path, temporary):
+def test_the_next_command_removes_what_a_killed_run_leaves(tmp_path, temporary):
     trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.1"
     command = ["train", *DATA, "--out", "run", "--epochs", "30", "--trainer", trainer]
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Rows +i and +j: where study, data set and model lie is not what they are, and no trial is to blame for it."""
+"""Rows +i and +j: study, data set and model may be moved, and no trial fails because of it."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def data(tmp_path):
 
 
 def move_home(arena, name):
-    """The folder of studies under another name, and the arena with it. Returns what to give to the next run."""
+    """Rename the folder of studies, also in the arena, and return the options for the next run."""
     arena.home = arena.home.rename(arena.folder / name)
     arena.storage = sqlite_url(arena.study_folder / "study.db")
     return ["--home", name]
@@ -46,7 +46,7 @@ def interrupted(arena, **options):
 
 
 def tune(arena, *arguments):
-    """A verb that starts no Ray, with the scripted trainer."""
+    """Run a verb that starts no Ray, with the scripted trainer."""
     environment = {**arena.environment, "TUNE_TRAINER": f"{sys.executable} {SCRIPTED_TRAINER}"}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tuner", *arguments],
@@ -61,7 +61,7 @@ def tune(arena, *arguments):
 
 
 @pytest.mark.slow
-def test_a_study_and_a_data_set_that_are_moved_in_mid_search_go_on_as_if_nothing_had_been(arena, data, tmp_path):
+def test_a_study_and_a_data_set_that_are_moved_during_the_search_resume_as_if_undisturbed(arena, data, tmp_path):
     before = interrupted(arena, more=["--data", str(data)])
     more = move_home(arena, "moved")
     data = data.parent.rename(tmp_path / "elsewhere") / "data.yaml"
@@ -76,7 +76,7 @@ def test_a_study_and_a_data_set_that_are_moved_in_mid_search_go_on_as_if_nothing
 
 
 @pytest.mark.slow
-def test_a_data_set_that_is_away_while_it_is_trained_on_fails_no_trial(arena, data, tmp_path):
+def test_a_data_set_that_disappears_during_training_fails_no_trial(arena, data, tmp_path):
     arena.fault("1-5-vanish")
     process = arena.start(epoch_seconds=0.1, more=["--data", str(data)])
     arena.wait_for(lambda: not data.parent.exists())
@@ -92,7 +92,7 @@ def test_a_data_set_that_is_away_while_it_is_trained_on_fails_no_trial(arena, da
 
 
 @pytest.mark.slow
-def test_a_finished_study_is_promoted_exported_and_told_of_from_where_it_lies_now(arena, data, tmp_path):
+def test_a_finished_study_that_was_moved_is_promoted_exported_and_shown_from_its_new_place(arena, data, tmp_path):
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"weights")
     code, output = arena.run(more=["--data", str(data), "--model", "weights.pt"])
@@ -100,7 +100,7 @@ def test_a_finished_study_is_promoted_exported_and_told_of_from_where_it_lies_no
     home = move_home(arena, "moved")
     moved = data.parent.rename(tmp_path / "elsewhere") / "data.yaml"
 
-    # Where the data set of record is gone, one line says so, and what to do.
+    # If the recorded data set is gone, one line says so, with the remedy.
     for verb in ("export", "promote"):
         code, _, err = tune(arena, verb, "s", *home)
         assert (code, len(err.splitlines())) == (4, 1), err
@@ -139,7 +139,7 @@ def changed(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["data set", "model"])
-def test_content_that_has_changed_is_refused_before_a_trial_is_touched(arena, data, tmp_path, what):
+def test_changed_content_is_refused_before_a_trial_is_touched(arena, data, tmp_path, what):
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"weights")
     more = ["--data", str(data), "--model", "weights.pt"]
@@ -165,7 +165,7 @@ def test_content_that_has_changed_is_refused_before_a_trial_is_touched(arena, da
         pytest.param(lambda folder: (folder / "study.db-wal").unlink(), "study.db-wal' was removed"),
     ],
 )
-def test_a_record_that_is_taken_away_ends_the_run_in_order_and_the_same_command_goes_on(arena, take, told):
+def test_a_record_that_is_removed_ends_the_run_in_order_and_the_same_command_resumes(arena, take, told):
     process = arena.start(epoch_seconds=0.15)
     reach(arena, process, epochs=3)
     with (
@@ -188,7 +188,7 @@ def test_a_record_that_is_taken_away_ends_the_run_in_order_and_the_same_command_
 
 
 @pytest.mark.slow
-def test_a_study_that_is_moved_while_it_runs_ends_in_order_and_goes_on_in_its_new_place(arena):
+def test_a_study_that_is_moved_while_it_runs_ends_in_order_and_resumes_in_its_new_place(arena):
     process = arena.start(epoch_seconds=0.15)
     reach(arena, process, epochs=12)
     more = move_home(arena, "moved")
@@ -202,11 +202,11 @@ def test_a_study_that_is_moved_while_it_runs_ends_in_order_and_goes_on_in_its_ne
 
 
 def listed(output):
-    """The names in the first column of the table of studies."""
+    """Return the names in the first column of the table of studies."""
     return [line.split()[0] for line in output.splitlines()[1:] if " unreadable" in line and ":" not in line]
 
 
-def test_the_list_of_studies_has_those_of_the_database_and_those_of_the_folders_each_once(tmp_path):
+def test_the_list_shows_each_study_of_the_database_and_of_the_folders_once(tmp_path):
     arena = Arena(tmp_path, storage=sqlite_url(tmp_path / "shared.db"))
     from optuna import create_study
 

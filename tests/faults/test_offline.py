@@ -62,7 +62,7 @@ def test_a_release_that_was_malware_is_refused_before_it_is_imported(monkeypatch
 
 @pytest.fixture
 def malware_installed(tmp_path):
-    """An environment in which ultralytics is a release with a miner, whose import leaves a mark."""
+    """Make an environment in which ultralytics is a release with a miner, whose import leaves a mark."""
     package = tmp_path / "site" / "ultralytics"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
@@ -73,7 +73,7 @@ def malware_installed(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["run", "--space=quick", "--data=sample:8", "--plain"], ["doctor"]])
-def test_no_command_imports_malware_and_both_tell_of_it(tmp_path, malware_installed, arguments):
+def test_no_command_imports_malware_and_both_report_it(tmp_path, malware_installed, arguments):
     done = subprocess.run(
         [sys.executable, "-m", "tuner", *arguments],
         cwd=tmp_path,
@@ -94,7 +94,7 @@ TRACKERS = {"clearml", "comet_ml", "dvclive", "mlflow", "neptune", "tensorboard"
 
 
 def test_a_run_without_log_imports_no_tracker(tmp_path):
-    """In the driver; none is imported for `--help`, nor by the choice of no tracker."""
+    """The driver imports none, neither for `--help` nor if no tracker is chosen."""
     (tmp_path / "space.yaml").write_text(SPACE)
     trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.01"
     arguments = [
@@ -117,7 +117,7 @@ def test_a_run_without_log_imports_no_tracker(tmp_path):
 
 
 def test_trainers_import_no_tracker_of_ultralytics_whatever_is_logged():
-    """ultralytics imports those that its settings switch on whenever it makes a trainer."""
+    """ultralytics imports the trackers that its settings enable whenever it makes a trainer."""
     loaded = modules_loaded_by(
         "from collections import defaultdict\n"
         "from trainer.ultralytics_bridge import environment; environment.configure()\n"
@@ -135,7 +135,7 @@ _UP = 0x1  # IFF_UP
 
 
 def leave_the_network():
-    """Move this process into a network of its own, which has loopback and nothing else."""
+    """Move this process into its own network, which has only loopback."""
     libc = ctypes.CDLL(None, use_errno=True)
     new_network, new_user = 0x40000000, 0x10000000
     flags = new_network if os.geteuid() == 0 else new_network | new_user
@@ -147,7 +147,7 @@ def leave_the_network():
 
 @pytest.fixture
 def no_network():
-    """Skips where the kernel lets nobody make a network."""
+    """Skip if the kernel lets no user make a network."""
     code = (
         "import tests.faults.test_offline as t, socket, sys\n"
         "try: t.leave_the_network()\n"
@@ -174,7 +174,7 @@ def test_a_whole_run_with_real_training_needs_no_network(tmp_path, no_network):
         "t.leave_the_network()\n"
         f"import os; os.chdir({str(tmp_path)!r})\n"
         "from tuner.cli.main import main\n"
-        f"for arguments, expected in (({arguments!r}, 7), ({promotion!r}, 0)):\n"  # nothing is learnt in few epochs
+        f"for arguments, expected in (({arguments!r}, 7), ({promotion!r}, 0)):\n"  # nothing is learnt in so few epochs
         "    try:\n"
         "        main(arguments)\n"
         "    except SystemExit as end:\n"

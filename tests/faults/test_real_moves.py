@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support.arena import assert_orderly_end
-from tests.support.real_arena import EPOCHS, RealArena, go_on
+from tests.support.real_arena import EPOCHS, RealArena, run_to_its_end
 from trainer.data.sample import sample
 from tuner.storage.urls import sqlite_url
 
@@ -44,7 +44,7 @@ def tune(arena, *arguments):
 
 
 def stopped_after(arena, epoch, name, **options):
-    """The search is signalled in the second trial, after that epoch."""
+    """Signal the search in the second trial, after that epoch."""
     driver = arena.start(**options)
     arena.wait_for(lambda: arena.trial().good_epoch() >= epoch)
     driver.send_signal(signal.Signals[f"SIG{name}"])
@@ -54,13 +54,13 @@ def stopped_after(arena, epoch, name, **options):
 
 
 @pytest.mark.slow
-def test_a_study_and_its_data_moved_in_mid_search_are_trained_on_shown_exported_and_promoted(arena, data, tmp_path):
+def test_a_study_and_its_data_moved_during_the_search_are_trained_shown_exported_and_promoted(arena, data, tmp_path):
     before = stopped_after(arena, 2, "TERM", more=["--data", str(data)])
     arena.home = arena.home.rename(tmp_path / "moved")
     arena.storage = sqlite_url(arena.study_folder / "study.db")
     data = data.parent.rename(tmp_path / "elsewhere") / data.name
 
-    status = go_on(arena, more=["--home", "moved", "--data", str(data)])
+    status = run_to_its_end(arena, more=["--home", "moved", "--data", str(data)])
     assert status["data"] == str(data)
     assert {trial["state"] for trial in before["trials"]} == {"COMPLETE", "WAITING"}
     assert arena.trial(0).redone() == 0
@@ -82,10 +82,10 @@ def test_a_study_and_its_data_moved_in_mid_search_are_trained_on_shown_exported_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CODES)
-def test_each_signal_ends_a_search_that_trains_for_real_and_the_same_command_goes_on(arena, name):
+def test_each_signal_ends_a_search_with_real_training_and_the_same_command_resumes(arena, name):
     before = stopped_after(arena, 2, name)
     assert [trial["state"] for trial in before["trials"]] == ["COMPLETE", "WAITING"]
-    go_on(arena)
+    run_to_its_end(arena)
     assert arena.trial(1).redone() <= 1
 
 
@@ -102,8 +102,8 @@ def trained_epochs(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("under", ["", "timeout", "setsid"])
 @pytest.mark.parametrize("name", CODES)
-def test_each_signal_ends_a_full_run_that_trains_for_real_and_the_same_command_goes_on(arena, data, name, under):
-    # `timeout` hands on the signals that it knows, and the one that it is told to end with.
+def test_each_signal_ends_a_full_run_with_real_training_and_the_same_command_resumes(arena, data, name, under):
+    # `timeout` forwards the signals that it knows, and the one that it is asked to send.
     begin = {"": [], "timeout": ["timeout", "--signal", name, "600"], "setsid": ["setsid", "--wait"]}[under]
     process = subprocess.Popen(
         [*begin, *train(arena, data)],
@@ -117,7 +117,7 @@ def test_each_signal_ends_a_full_run_that_trains_for_real_and_the_same_command_g
     for line in process.stdout:
         if line.startswith("epoch 2/"):
             break
-    if under == "setsid":  # the group that was made is not the one that trains
+    if under == "setsid":  # the new group is not the one that trains
         (driver,) = [p for p in arena.processes() if "train" in p.cmdline() and p.pid != process.pid and p.ppid()]
         os.kill(driver.pid, signal.Signals[f"SIG{name}"])
     else:
@@ -132,7 +132,7 @@ def test_each_signal_ends_a_full_run_that_trains_for_real_and_the_same_command_g
 
 
 @pytest.mark.slow
-def test_a_full_run_and_its_data_that_are_moved_go_on_where_they_stopped(arena, data, tmp_path):
+def test_a_full_run_resumes_after_it_and_its_data_were_moved(arena, data, tmp_path):
     process = subprocess.Popen(
         train(arena, data), cwd=tmp_path, env=arena.environment, stdout=subprocess.PIPE, text=True, process_group=0
     )

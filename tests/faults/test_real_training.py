@@ -1,4 +1,4 @@
-"""Rows 1, 3, 12 and 21 with real training on the CPU: what the scripted trainer only plays."""
+"""Rows 1, 3, 12 and 21 with real training on the CPU, which the scripted trainer only plays."""
 
 import io
 import pickle
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.support.arena import assert_nothing_runs, assert_orderly_end
-from tests.support.real_arena import EPOCHS, NOTHING_LEARNT, RealArena, go_on, rewrite
+from tests.support.real_arena import EPOCHS, NOTHING_LEARNT, RealArena, rewrite, run_to_its_end
 from trainer.ultralytics_bridge import environment
 
 environment.configure()
@@ -27,7 +27,7 @@ def arena(tmp_path):
 
 
 class Evil:
-    """Runs a program where it is unpickled."""
+    """Runs a program when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -41,7 +41,7 @@ def evil_pickle(marker: Path) -> bytes:
 
 
 def evil_checkpoint(marker: Path) -> bytes:
-    """As torch writes one, but for what is in it."""
+    """Return a checkpoint as torch writes it, with malicious content."""
     buffer = io.BytesIO()
     torch.save({"epoch": 2, "model": Evil(marker)}, buffer)
     return buffer.getvalue()
@@ -57,7 +57,7 @@ def half(data: bytes) -> bytes:
 
 
 def with_nan(data: bytes) -> bytes:
-    """The checkpoint with one weight that is no number, as training gone wrong would have written it."""
+    """Return the checkpoint with one weight that is not a number, as failed training would have written it."""
     with tempfile.NamedTemporaryFile(suffix=".pt") as file:
         Path(file.name).write_bytes(data)
         _, checkpoint = checkpoints.load(file.name)
@@ -68,8 +68,8 @@ def with_nan(data: bytes) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_out_goes_on(arena, tmp_path):
-    """The whole of it, in one run: kill -9 of the driver, row 12 and row 21."""
+def test_a_killed_run_resumes_despite_a_damaged_checkpoint_and_malicious_files(arena, tmp_path):
+    """All in one run: kill -9 of the driver, row 12 and row 21."""
     before = arena.killed_after(3)
     assert before["trials"][0]["state"] == "COMPLETE"
     trial, marker = arena.trial(), tmp_path / "marker"
@@ -78,14 +78,14 @@ def test_a_real_run_killed_with_its_last_checkpoint_damaged_and_evil_files_laid_
     trial.replace_last(evil_checkpoint(marker), listed=True)
     for name in ("searcher-state.pkl", "tuner.pkl", "trainable.pkl", "experiment_state.json"):
         (arena.study_folder / name).write_bytes(evil_pickle(marker))
-    go_on(arena, before)
+    run_to_its_end(arena, before)
     assert not marker.exists()
     assert f"resuming from epoch {previous} (previous.pt); refused last.pt: The checkpoint" in trial.log
     assert trial.redone() == max(trained) - previous
     assert max(trained) - last <= 1
 
 
-def test_an_evil_model_is_refused_in_one_line_and_runs_nothing(arena, tmp_path):
+def test_a_malicious_model_is_refused_in_one_line_and_runs_nothing(arena, tmp_path):
     marker = tmp_path / "marker"
     (tmp_path / "evil.pt").write_bytes(evil_checkpoint(marker))
     code, output = arena.run(more=["--model", "evil.pt"])
@@ -96,25 +96,25 @@ def test_an_evil_model_is_refused_in_one_line_and_runs_nothing(arena, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 2, 4])
-def test_a_killed_driver_costs_one_epoch_at_most_and_ends_as_one_that_was_not(arena, tmp_path, epoch):
+def test_a_killed_driver_costs_at_most_one_epoch_and_changes_no_result(arena, tmp_path, epoch):
     before = arena.killed_after(epoch)
-    status = go_on(arena, before)
+    status = run_to_its_end(arena, before)
     assert arena.trial(0).redone() == 0
     assert arena.trial().redone() <= 1
     (tmp_path / "undisturbed").mkdir()
-    undisturbed = go_on(RealArena(tmp_path / "undisturbed"))
+    undisturbed = run_to_its_end(RealArena(tmp_path / "undisturbed"))
     for trial, other in zip(status["trials"], undisturbed["trials"], strict=True):
         for same in ("number", "state", "params", "curve", "value"):
             assert trial[same] == other[same], same
 
 
 @pytest.mark.slow
-def test_a_killed_training_process_costs_one_epoch_at_most(arena):
+def test_a_killed_training_process_costs_at_most_one_epoch(arena):
     driver = arena.start()
     arena.freeze_after(3).send_signal(signal.SIGKILL)
     output, _ = driver.communicate(timeout=240)
     assert_orderly_end(driver.returncode, output, NOTHING_LEARNT)
-    status = go_on(arena)
+    status = run_to_its_end(arena)
     (attempt,) = status["trials"][1]["failed_attempts"]
     assert attempt["failure"] == "infrastructure"
     assert status["trials"][1]["attempts"] == 2
@@ -123,29 +123,29 @@ def test_a_killed_training_process_costs_one_epoch_at_most(arena):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [half, flipped, with_nan])
-def test_a_damaged_checkpoint_costs_one_epoch_more(arena, damage):
+def test_a_damaged_checkpoint_costs_one_more_epoch(arena, damage):
     before = arena.killed_after(3)
     trial = arena.trial()
     last = trial.good_epoch()
     trial.replace_last(damage((trial.weights / "last.pt").read_bytes()), listed=damage is with_nan)
-    go_on(arena, before)
+    run_to_its_end(arena, before)
     assert f"resuming from epoch {last - 1} (previous.pt)" in trial.log
     assert trial.redone() <= 2
 
 
 @pytest.mark.slow
-def test_with_no_checkpoint_left_a_trial_starts_afresh_and_says_so(arena):
+def test_without_a_good_checkpoint_a_trial_starts_again_and_says_so(arena):
     before = arena.killed_after(3)
     trial = arena.trial()
     for name in ("last.pt", "previous.pt"):
         rewrite(trial.weights / name, flipped((trial.weights / name).read_bytes()))
-    go_on(arena, before)
+    run_to_its_end(arena, before)
     assert "starting from scratch; refused last.pt: it does not match its checksum" in trial.log
     assert trial.trained()[1] == 2
 
 
 def promote(arena):
-    """The full run of a configuration that has learnt nothing in few epochs; it takes a length that is named."""
+    """Start the full run of a configuration that has learnt nothing in so few epochs, which requires --epochs."""
     return subprocess.Popen(
         arena.command("promote", "s", "--plain", "--epochs", str(EPOCHS)),
         cwd=arena.folder,
@@ -157,8 +157,8 @@ def promote(arena):
 
 
 @pytest.mark.slow
-def test_a_killed_final_run_goes_on(arena):
-    go_on(arena)
+def test_a_killed_final_run_resumes(arena):
+    run_to_its_end(arena)
     driver = promote(arena)
     arena.wait_for(
         lambda: (arena.study_folder / "promoted").exists() and list((arena.study_folder / "promoted").iterdir())

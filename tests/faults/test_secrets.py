@@ -23,19 +23,19 @@ COMMANDS = {
 
 @pytest.fixture
 def canary():
-    """Letters like no others: however a password that holds them is quoted, they stay as they are."""
+    """Return unique letters, which stay the same however a password with them is quoted."""
     return secrets.token_hex(8)
 
 
 @pytest.fixture
 def password(canary):
-    """What must be quoted in a URL is in it too."""
+    """Return a password with characters that must be quoted in a URL."""
     return f"Ca/na{canary}+ry%"
 
 
 @pytest.fixture
 def url(postgres, password):
-    """An empty database of a user with that password."""
+    """Yield an empty database of a user with that password."""
     name = f"canary_{secrets.token_hex(6)}"
     postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
     postgres.execute(f"CREATE DATABASE {name} OWNER {name}")
@@ -44,20 +44,20 @@ def url(postgres, password):
 
 @pytest.fixture
 def arena(tmp_path):
-    """Three trials, Ray started by the run itself: what it keeps of its driver is looked at too."""
+    """Return an arena with three trials that starts its own Ray, so that what Ray keeps is searched too."""
     arena = Arena(tmp_path, trials=3)
     yield arena
     arena.kill_everything()
 
 
 def leaks_of(arena, canary, driver=None):
-    """Where the canary is and should not be; the driver's own environment may have it."""
+    """List the places where the canary should not be; the driver's own environment may have it."""
     found = leaks(canary, [arena.folder], [process.pid for process in arena.processes()])
     return [line for line in found if driver is None or not line.startswith(f"environ of process {driver.pid} ")]
 
 
 def tune(arena, *arguments, storage=None, command=COMMANDS["python -m tuner"]):
-    """A verb to its end: exit code, and all that it says."""
+    """Run a verb to its end, and return its exit code and all of its output."""
     environment = {**arena.environment, **({"TUNE_STORAGE": storage} if storage else {})}
     done = subprocess.run(
         [*command, *arguments], cwd=arena.folder, env=environment, capture_output=True, text=True, check=False
@@ -65,7 +65,7 @@ def tune(arena, *arguments, storage=None, command=COMMANDS["python -m tuner"]):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_the_password_of_a_run_is_in_its_drivers_environment_alone(arena, url, canary):
+def test_the_password_of_a_run_is_only_in_the_environment_of_its_driver(arena, url, canary):
     arena.environment["TUNE_STORAGE"] = url
     process = arena.start(epoch_seconds=0.2, promote=True, more=["--debug"])
     arena.wait_for(lambda: len(arena.events("epoch")) >= 4)
@@ -87,7 +87,7 @@ def test_the_password_of_a_run_is_in_its_drivers_environment_alone(arena, url, c
     ("command", "form"),
     [("tune", "--storage={}"), ("python -m tuner", "--storage {}")],
 )
-def test_a_password_on_the_command_line_is_taken_off_it(arena, url, canary, command, form):
+def test_a_password_on_the_command_line_is_removed_from_it(arena, url, canary, command, form):
     arguments = [*arena.run_arguments(epoch_seconds=0.2), *form.format(url).split()]
     process = subprocess.Popen(
         [*COMMANDS[command], "run", *arguments],
@@ -110,7 +110,7 @@ def test_a_password_on_the_command_line_is_taken_off_it(arena, url, canary, comm
 @pytest.mark.parametrize(
     "verb", ["run", *(pytest.param(v, marks=pytest.mark.slow) for v in ("status s", "db backup s"))]
 )
-def test_a_database_that_cannot_be_used_is_told_without_the_password(
+def test_an_unusable_database_is_reported_without_the_password(
     arena, postgres, url, password, canary, fault, verb, debug
 ):
     arguments = [*verb.split(), *(arena.run_arguments() if verb == "run" else ())]

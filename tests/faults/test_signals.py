@@ -1,4 +1,4 @@
-"""Rows 2 and 5: who asks a run to end gets it in order; who asks twice gets it at once."""
+"""Rows 2 and 5: one request ends a run in order, a second one ends it at once."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def begin(arena, epochs=6, **options):
         *(pytest.param(signum, 75, marks=pytest.mark.slow) for signum in (signal.SIGUSR1, signal.SIGUSR2)),
     ],
 )
-def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_goes_on(arena, signum, code):
+def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_resumes(arena, signum, code):
     process = begin(arena)
     asked = time.monotonic()
     process.send_signal(signum)
@@ -49,7 +49,7 @@ def test_a_signal_ends_the_run_in_order_with_its_exit_code_and_the_same_command_
 
 @pytest.mark.slow
 def test_a_second_signal_ends_the_run_at_once(arena):
-    arena.fault("any-2-deaf!")  # trainers that do not end when asked to, so that order takes its time
+    arena.fault("any-2-deaf!")  # trainers that ignore the request to end, so that an orderly end takes time
     process = arena.start(epoch_seconds=0.1)
     arena.wait_for(lambda: len(arena.events("fault")) >= 2)
     process.send_signal(signal.SIGTERM)
@@ -68,7 +68,7 @@ def test_a_second_signal_ends_the_run_at_once(arena):
 
 
 @pytest.mark.slow
-def test_a_trainer_that_ignores_the_request_to_end_is_killed_within_the_time(arena):
+def test_a_trainer_that_ignores_the_request_to_end_is_killed_in_time(arena):
     arena.fault("any-2-deaf!")
     process = arena.start(epoch_seconds=0.1)
     arena.wait_for(lambda: len(arena.events("fault")) >= 2)
@@ -82,7 +82,7 @@ def test_a_trainer_that_ignores_the_request_to_end_is_killed_within_the_time(are
 
 
 @pytest.mark.slow
-def test_a_signal_during_the_final_run_is_orderly_too_and_the_run_goes_on(arena):
+def test_a_signal_ends_the_final_run_in_order_and_the_same_command_resumes_it(arena):
     more = ["--trials", "2", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.15, promote=True, more=more)
     arena.wait_for(lambda: len([e for e in arena.events("epoch") if e["full"]]) >= 3)
@@ -111,8 +111,8 @@ def test_a_warning_followed_by_the_kill_that_it_announced_loses_nothing(arena):
 
 
 @pytest.mark.slow
-def test_a_preempted_trainer_goes_on_under_its_number_and_it_counts_as_no_failure(arena):
-    for times in range(4):  # more often than a failure would be forgiven
+def test_a_preempted_trainer_resumes_its_trial_and_preemption_is_not_a_failure(arena):
+    for times in range(4):  # more often than a failure would be retried
         arena.fault(f"0-5-preempt{'=' * bool(times)}{times or ''}")
     code, output = arena.run()
     assert_orderly_end(code, output, 0)
@@ -148,7 +148,7 @@ CODES = {"INT": 130, "TERM": 143, "HUP": 129, "USR1": 75, "USR2": 75}
 
 
 def assert_ended_in_order(arena, process, name):
-    """The exit code is that of the signal, the states are written, nothing runs."""
+    """Check that the exit code is that of the signal, the states are written and nothing runs."""
     asked = time.monotonic()
     output, _ = process.communicate(timeout=30)
     assert time.monotonic() - asked < 30
@@ -174,7 +174,7 @@ def test_a_signal_to_the_whole_process_group_ends_the_run_as_one_to_the_driver(l
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["TERM", "USR1"])
 def test_a_signal_to_every_process_of_the_run_ends_it_in_order(lone_arena, name):
-    """As systemd and SLURM send it: by cgroup, whatever the session. Ray's servers end of it too."""
+    """As systemd and SLURM send it: by cgroup, whatever the session. Ray's servers end from it, too."""
     process = begin(lone_arena)
     for each in lone_arena.processes():
         each.send_signal(signal.Signals[f"SIG{name}"])
@@ -187,10 +187,10 @@ def test_a_signal_to_every_process_of_the_run_ends_it_in_order(lone_arena, name)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "USR1"])
-def test_a_run_that_timeout_ends_is_one_request_though_the_signal_comes_twice(lone_arena, name):
+def test_a_signal_that_timeout_sends_twice_is_one_request_to_end(lone_arena, name):
     process = lone_arena.start(under=["timeout", "-s", name, "25"], epoch_seconds=1.0)
     output, _ = process.communicate(timeout=60)
-    assert_orderly_end(process.returncode, output, 124)  # timeout's own
+    assert_orderly_end(process.returncode, output, 124)  # the exit code of `timeout`
     assert output.strip().splitlines()[-1] == f"stopped by SIG{name}; run the same command to resume"
     assert lone_arena.status()["counts"]["RUNNING"] == 0
     assert_nothing_runs(lone_arena)
@@ -234,8 +234,8 @@ def test_a_signal_to_the_group_ends_the_final_run_in_order(lone_arena, name):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_and_continued_by_the_terminal_goes_on(lone_arena):
-    """Ctrl+Z, a pause longer than Ray may be silent, and `fg`."""
+def test_a_run_that_the_terminal_suspends_and_resumes_continues(lone_arena):
+    """Ctrl+Z, a pause longer than the allowed silence of Ray, and `fg`."""
     process = begin(lone_arena, leads=True)
     os.killpg(process.pid, signal.SIGTSTP)
     time.sleep(25)
@@ -255,7 +255,7 @@ def test_a_run_that_is_stopped_and_continued_by_the_terminal_goes_on(lone_arena)
         for whom in ("driver", "group")
     ],
 )
-def test_a_signal_ends_a_full_run_in_order_and_the_same_command_goes_on(tmp_path, name, whom):
+def test_a_signal_ends_a_full_run_in_order_and_the_same_command_resumes(tmp_path, name, whom):
     played = tmp_path / "played.jsonl"
     trainer = f"{sys.executable} {SCRIPTED_TRAINER} --epoch-seconds 0.1 --journal {played}"
     command = [sys.executable, "-m", "tuner", "train", *DATA, "--out", "run", "--epochs", "12", "--trainer", trainer]

@@ -1,4 +1,4 @@
-"""Row +s: a job of SLURM is interrupted or fails. On a real SLURM, whose nodes are virtual."""
+"""Row +s: a job of SLURM is interrupted or fails. It is a real SLURM with virtual nodes."""
 
 import shutil
 import subprocess
@@ -32,11 +32,11 @@ class Jobs:
     def __init__(self, slurm: SlurmCluster, folder: Path) -> None:
         self.slurm = slurm
         self.arena = Arena(folder)
-        self.temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short, so that the sockets of Ray have room in it
+        self.temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short, for the paths of Ray's sockets
         self.arena.environment = {**slurm.within(self.arena.environment), "TMPDIR": str(self.temporary)}
 
     def script(self, *options: str, **search) -> Path:
-        """Write the script, with the interpreter that notes the order of values."""
+        """Write the script, with the interpreter that records the order of values."""
         noting = self.arena.folder / "python"
         noting.write_text(
             f'#!/bin/bash\n[ "$3" = tuner ] && exec {sys.executable} -P {DRIVER} "" "${{@:4}}"\n'
@@ -76,7 +76,7 @@ def jobs(slurm, tmp_path_factory) -> Iterator[Jobs]:
 
 
 def joined_address(jobs: Jobs) -> str:
-    """The address of the cluster that the search of a job has joined."""
+    """Return the address of the cluster that the search of a job has joined."""
     for process in jobs.arena.processes():
         command = process.cmdline()
         if str(DRIVER) in command:
@@ -85,7 +85,7 @@ def joined_address(jobs: Jobs) -> str:
 
 
 def first_refusal(jobs: Jobs) -> str:
-    """What the cluster of a job says to somebody who has found its port but has no token; Ray tries for minutes."""
+    """Return the answer of a job's cluster to a client that knows its port but no token; Ray tries for minutes."""
     intruder = {name: value for name, value in jobs.arena.environment.items() if name != MARK}
     program = f"import ray; ray.init(address={joined_address(jobs)!r})"
     command = [sys.executable, "-c", program]

@@ -1,4 +1,4 @@
-"""What trackers have of a study: every value of its record once, whatever happens to the run or to the tracker."""
+"""Trackers have every value of a study's record once, whatever happens to the run or to the tracker."""
 
 import contextlib
 import math
@@ -51,7 +51,7 @@ def arena_in(folder: Path, address: str | None, **variables: str) -> Arena:
 
 
 def expected(arena):
-    """The runs that the study's database and the trainers' files have."""
+    """Return the runs of the study's database and the trainers' files."""
     paths = StudyPaths(arena.study_folder)
     study = StoredStudy.in_folder(arena.study_folder)
     try:
@@ -61,14 +61,14 @@ def expected(arena):
 
 
 def curves(run):
-    """The curves of a run by name, as readers of trackers return them."""
+    """Return the curves of a run by name, as readers of trackers return them."""
     names = sorted({name for values in run.points.values() for name in values})
     return {name: [(e, v[name]) for e, v in sorted(run.points.items()) if name in v] for name in names}
 
 
 @pytest.fixture(scope="module", params=["undisturbed", pytest.param("killed", marks=pytest.mark.slow)])
 def logged_study(request, tmp_path_factory, ray_cluster):
-    """A study that three trackers log; if its driver is killed in the middle, the same command resumes it."""
+    """Run a study that three trackers log; if its driver is killed in the middle, the same command resumes it."""
     folder = tmp_path_factory.mktemp("logged")
     stores = {"WANDB_MODE": "offline", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     arena = arena_in(folder, ray_cluster, **stores, WANDB_API_KEY=CANARY, MLFLOW_TRACKING_PASSWORD=CANARY)
@@ -191,7 +191,7 @@ def test_a_space_chooses_trackers_and_the_command_line_overrides_it(tmp_path, ra
 
 @pytest.fixture
 def mlflow_server(tmp_path):
-    """A server of MLflow on this machine, as a process group of its own."""
+    """Yield an MLflow server on this machine, in its own process group."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -255,7 +255,7 @@ def test_a_server_that_is_killed_during_a_run_costs_one_warning_and_no_trial(tmp
 
 @pytest.mark.slow
 def test_a_server_that_never_answers_costs_one_warning_and_seconds_at_the_end(tmp_path, ray_cluster):
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as deaf:  # connections are taken by the kernel alone
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as deaf:  # only the kernel accepts connections
         url = f"http://user:s3cret@127.0.0.1:{deaf.getsockname()[1]}"
         arena = arena_in(tmp_path / "a", ray_cluster, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_TIMEOUT="600")
         process = arena.start(more=["--log", "mlflow", "--trials", "2"])

@@ -1,4 +1,4 @@
-"""Rows 3 and 13 to 18: what trainers die of, and what is done about it."""
+"""Rows 3 and 13 to 18: how trainers die, and what the driver does then."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def run(arena, **options):
 
 
 @pytest.mark.parametrize("epoch", [2, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (1, 4, 9))])
-def test_a_killed_trainer_goes_on_from_its_last_epoch_as_the_same_trial(arena, epoch):
+def test_a_killed_trainer_resumes_from_its_last_epoch_as_the_same_trial(arena, epoch):
     arena.fault(f"0-{epoch}-kill")
     run(arena)
     trial = assert_nothing_lost(arena, most_redone=0)["trials"][0]
@@ -31,7 +31,7 @@ def test_a_killed_trainer_goes_on_from_its_last_epoch_as_the_same_trial(arena, e
 
 
 @pytest.mark.slow
-def test_a_trainer_that_dies_once_too_often_without_progress_fails_with_its_cause_and_the_others_go_on(arena):
+def test_a_trainer_that_dies_too_often_without_progress_fails_with_its_cause_and_the_others_continue(arena):
     arena.fault("1-2-kill!")
     run(arena)
     status = assert_nothing_lost(arena, states=("COMPLETE", "PRUNED", "FAIL"))
@@ -43,7 +43,7 @@ def test_a_trainer_that_dies_once_too_often_without_progress_fails_with_its_caus
 
 
 @pytest.mark.slow
-def test_a_trainer_that_dies_now_and_then_is_forgiven_as_often_as_it_makes_progress(arena):
+def test_a_trainer_that_makes_progress_between_deaths_is_always_retried(arena):
     for epoch in (1, 3, 5, 7, 9):
         arena.fault(f"0-{epoch}-kill")
     run(arena)
@@ -63,7 +63,7 @@ def test_a_killed_actor_costs_its_trial_one_attempt(arena):
 
 
 @pytest.mark.slow
-def test_a_killed_trainer_of_the_final_run_goes_on_from_its_last_epoch(arena):
+def test_a_killed_trainer_of_the_final_run_resumes_from_its_last_epoch(arena):
     more = ["--trials", "1", "--promote-epochs", "12"]
     process = arena.start(epoch_seconds=0.15, promote=True, more=more)
     full = arena.wait_for(lambda: [e for e in arena.events("epoch") if e["full"]][2:])
@@ -76,7 +76,7 @@ def test_a_killed_trainer_of_the_final_run_goes_on_from_its_last_epoch(arena):
 # Rows 13 and 14: out of memory
 
 
-def test_out_of_memory_is_infeasible_never_repeated_and_harms_nobody(arena):
+def test_out_of_memory_is_infeasible_never_retried_and_affects_no_other_trial(arena):
     text = (arena.folder / "space.yaml").read_text().replace("batch: 16", "batch: {choice: [8, 16, 32, 64]}")
     (arena.folder / "space.yaml").write_text(text.replace("baseline: {", "baseline: {batch: 64, "))
     arena.fault("0-1-memory!")
@@ -86,7 +86,7 @@ def test_out_of_memory_is_infeasible_never_repeated_and_harms_nobody(arena):
     assert trials[0]["reason"].startswith("out of memory: CUDA")
     assert trials[0]["failure"] == "out of memory"
     assert trials[0]["attempts"] == 1
-    proposed_later = [t["params"]["batch"] for t in trials[2:]]  # two began at once
+    proposed_later = [t["params"]["batch"] for t in trials[2:]]  # two started at once
     assert proposed_later
     assert max(proposed_later) < 64
     assert_nothing_lost(arena)
@@ -101,7 +101,7 @@ def test_a_space_whose_smallest_batch_is_too_large_ends_with_that_cause(arena):
     assert arena.status()["counts"]["RUNNING"] == 0
 
 
-# Row 15: values that are no numbers
+# Row 15: values that are not numbers
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_space_whose_smallest_batch_is_too_large_ends_with_that_cause(arena):
         pytest.param("text", "error", marks=pytest.mark.slow),
     ],
 )
-def test_a_value_that_is_none_ends_its_trial_at_once_and_is_never_the_best(arena, value, reason):
+def test_a_value_that_is_not_a_number_ends_its_trial_at_once_and_is_never_the_best(arena, value, reason):
     arena.fault(f"1-3-value={value}")
     run(arena)
     states = ("COMPLETE", "PRUNED", "FAIL")
@@ -137,7 +137,7 @@ def test_a_trainer_that_writes_no_records_fails_its_trial_alone(arena):
 
 
 @pytest.mark.parametrize("kind", ["stop", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("hang", "deaf"))])
-def test_a_hung_trainer_is_killed_and_its_trial_goes_on(arena, kind):
+def test_a_hung_trainer_is_killed_and_its_trial_resumes(arena, kind):
     arena.fault(f"0-5-{kind}")
     run(arena, more=["--hang-after", "3"])
     trial = assert_nothing_lost(arena, most_redone=0)["trials"][0]
@@ -148,7 +148,7 @@ def test_a_hung_trainer_is_killed_and_its_trial_goes_on(arena, kind):
 
 
 @pytest.mark.slow
-def test_a_trial_that_hangs_twice_at_one_place_fails_with_that_cause(arena):
+def test_a_trial_that_hangs_twice_at_the_same_place_fails_with_that_cause(arena):
     arena.fault("1-2-hang!")
     run(arena, more=["--hang-after", "2"])
     status = assert_nothing_lost(arena, states=("COMPLETE", "PRUNED", "FAIL"))
@@ -158,7 +158,7 @@ def test_a_trial_that_hangs_twice_at_one_place_fails_with_that_cause(arena):
 
 
 @pytest.mark.slow
-def test_a_first_epoch_that_takes_long_is_no_hang(arena):
+def test_a_slow_first_epoch_is_not_a_hang(arena):
     arena.fault("any-1-slow=4")
     run(arena, more=["--hang-after", "1"])
     status = assert_nothing_lost(arena, most_redone=0)
@@ -169,7 +169,7 @@ def test_a_first_epoch_that_takes_long_is_no_hang(arena):
 
 
 @pytest.mark.slow
-def test_three_trials_that_fail_alike_before_any_has_a_value_end_the_search(arena):
+def test_three_trials_that_fail_with_the_same_error_before_any_has_a_value_end_the_search(arena):
     arena.fault("any-1-error!")
     code, output = arena.run()
     assert_orderly_end(code, output, 7)
@@ -179,7 +179,7 @@ def test_three_trials_that_fail_alike_before_any_has_a_value_end_the_search(aren
 
 
 @pytest.mark.slow
-def test_bugs_are_not_tried_again(arena):
+def test_bugs_are_not_retried(arena):
     arena.fault("2-2-error!")
     run(arena)
     status = assert_nothing_lost(arena, states=("COMPLETE", "PRUNED", "FAIL"))
@@ -189,7 +189,7 @@ def test_bugs_are_not_tried_again(arena):
 
 
 @pytest.mark.slow
-def test_data_that_cannot_be_read_end_the_run_which_goes_on_once_they_are_mended(arena):
+def test_unreadable_data_end_the_run_which_resumes_once_they_are_repaired(arena):
     arena.fault("1-1-data")
     code, output = arena.run()
     assert_orderly_end(code, output, 4)

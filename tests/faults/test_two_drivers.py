@@ -1,4 +1,4 @@
-"""Row +a: one study, two drivers."""
+"""Row +a: two drivers of one study."""
 
 import socket
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from tests.support.arena import Arena, assert_nothing_lost, assert_orderly_end
 
 
-def test_a_second_driver_is_refused_by_name_and_the_first_goes_on(arena):
+def test_a_second_driver_is_refused_by_name_and_the_first_continues(arena):
     process = arena.start(epoch_seconds=0.15)
     arena.wait_for(lambda: arena.events("epoch"))
     code, output = arena.run()
@@ -35,7 +35,7 @@ def test_a_second_driver_with_another_folder_is_refused_by_the_database(tmp_path
 
 
 @pytest.mark.slow
-def test_a_dead_driver_is_succeeded_at_once_by_one_with_another_folder(tmp_path, ray_cluster, postgres):
+def test_a_driver_with_another_folder_replaces_a_dead_driver_at_once(tmp_path, ray_cluster, postgres):
     storage = postgres.new_database()
     first, second = (_made(tmp_path / name, address=ray_cluster, storage=storage) for name in ("one", "two"))
     process = first.start(epoch_seconds=0.15)
@@ -47,7 +47,7 @@ def test_a_dead_driver_is_succeeded_at_once_by_one_with_another_folder(tmp_path,
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_of_two_drivers_that_start_at_once_exactly_one_runs(tmp_path, ray_cluster, times):
+def test_exactly_one_of_two_drivers_that_start_at_once_runs(tmp_path, ray_cluster, times):
     for number in range(times):
         arena = _made(tmp_path / str(number), address=ray_cluster, trials=2)
         both = [arena.start() for _ in range(2)]

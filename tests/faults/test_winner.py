@@ -1,4 +1,4 @@
-"""Row +c: what a search found is never better in words than in values; the default configuration is in the running."""
+"""Row +c: a search never claims more than its values show, and the default configuration takes part."""
 
 import subprocess
 import sys
@@ -66,7 +66,7 @@ SPEC = StudySpec(
 
 
 def record(number, value):
-    """A trial that ran to its end with that value; without one it was stopped at the rung, where it had a high one."""
+    """Make a trial that ended with that value; without one, it was stopped at the rung with a high value."""
     return TrialRecord(
         number=number,
         state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
@@ -83,7 +83,7 @@ VALUES = st.lists(st.none() | st.sampled_from([0.0, 0.25, 0.5]) | st.floats(0, 1
 
 
 @given(values=VALUES)
-def test_a_winner_below_the_baseline_is_never_chosen_and_one_that_is_the_baseline_is_never_exported_in_silence(values):
+def test_a_winner_below_the_baseline_is_never_chosen_and_the_baseline_is_never_exported_silently(values):
     study = KnownTrials(SPEC, tuple(record(number, value) for number, value in enumerate(values)))
     complete = [value for value in values if value is not None]
     if not complete:
@@ -110,14 +110,14 @@ def test_a_winner_below_the_baseline_is_never_chosen_and_one_that_is_the_baselin
 
 @pytest.fixture
 def arena(tmp_path, ray_cluster):
-    """Three trials, of which the first, the default configuration, is the best that there can be."""
+    """Return an arena with three trials; the first one, the default configuration, is the best possible."""
     arena = Arena(tmp_path, trials=3, address=ray_cluster)
     yield arena
     arena.kill_everything()
 
 
 @pytest.mark.slow
-def test_a_search_that_finds_nothing_better_than_the_baseline_says_so_wherever_it_is_told(arena):
+def test_a_search_that_finds_nothing_better_than_the_baseline_says_so_in_every_output(arena):
     code, output = arena.run()
     assert_orderly_end(code, output, 0)
     assert NOT_BEATEN[1] in output.splitlines()

@@ -1,1 +1,1 @@
-"""Help the tests: a scripted trainer, whole runs to break, a PostgreSQL server, dirty data."""
+"""Tools of the tests: a scripted trainer, whole runs to break, a PostgreSQL server, dirty data."""

@@ -1,4 +1,4 @@
-"""Where faults happen: one study in a folder, the command that runs it, and what must be true of it afterwards."""
+"""Run one study in a folder, disturb it, and check its invariants afterwards."""
 
 import json
 import math
@@ -68,7 +68,7 @@ class Event(TypedDict, total=False):
 
 
 class ScriptOptions(TypedDict, total=False):
-    """Options of the scripted trainer, and of how many of it run at once."""
+    """Options of the scripted trainer, and the number of trainers at once."""
 
     epoch_seconds: float
     parallel: int | None
@@ -97,7 +97,7 @@ class StartOptions(RunOptions, total=False):
 class Arena:
     """A folder with a space, and the command line to search it with the scripted trainer.
 
-    Everything that runs for it carries a mark in its environment, so what is left running can be found.
+    All of its processes carry a mark in their environment, so those that are left running can be found.
     """
 
     def __init__(self, folder: Path, *, trials: int = 8, storage: str | None = None, address: str | None = None):
@@ -165,11 +165,11 @@ class Arena:
         leads: bool = False,
         **options: Unpack[RunOptions],
     ) -> subprocess.Popen[str]:
-        """Start the driver as a process of its own; its output is one text, errors included.
+        """Start the driver as its own process; its output is one text, including errors.
 
         Args:
-            under: a command that runs it, as `timeout 60`.
-            leads: whether it leads a process group of its own, which can be signalled as one.
+            under: a command that runs it, such as `timeout 60`.
+            leads: whether it leads its own process group, which can be signalled as a whole.
         """
         command = self.command("run", *self.run_arguments(**options), die=die, interpreter=interpreter)
         return subprocess.Popen(
@@ -203,7 +203,7 @@ class Arena:
             study.close()
 
     def events(self, kind: str) -> list[Event]:
-        """Return the events of one kind that the scripted trainers noted."""
+        """Return the events of one kind that the scripted trainers recorded."""
         if not self.journal.exists():
             return []
         lines = self.journal.read_text().splitlines()
@@ -237,7 +237,7 @@ class Arena:
         return [pid for pid in parents if psutil.pid_exists(pid) and pid != 1]
 
     def kill_everything(self) -> None:
-        """Leave nothing running."""
+        """Kill everything that is left running."""
         for process in self.processes():
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)
@@ -274,7 +274,7 @@ def assert_nothing_lost(
     """Check the invariants of a study that met a fault and then ran to its end, and return its status.
 
     Args:
-        before: the status after the fault, before the study was gone on with; none where it went on by itself.
+        before: the status after the fault, before the study resumed. None if it continued by itself.
         most_redone: epochs trained twice, over the whole study.
         states: those that its trials may end in.
     """
@@ -360,13 +360,13 @@ def assert_weights_kept_and_removed(arena: Arena, status: Status) -> None:
 
 
 def assert_decisions_as_undisturbed(arena: Arena, status: Status) -> None:
-    """Check that an undisturbed search with the same values in the same order decides alike."""
+    """Check that an undisturbed search with the same values in the same order makes the same decisions."""
     from tests.support.undisturbed import decisions
 
     arrived: dict[tuple[int, int], float] = {}
     for line in arena.arrivals.read_text().splitlines():
         trial, epoch, value = json.loads(line)
-        arrived.pop((trial, epoch), None)  # one that died before it was safe came again
+        arrived.pop((trial, epoch), None)  # a value that was lost before it was safe arrived again
         arrived[trial, epoch] = value
     heard = {key: value for key, value in arrived.items() if _is_recorded(status, key)}
     expected = decisions(heard, arena.trials)

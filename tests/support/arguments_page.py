@@ -1,4 +1,4 @@
-"""docs/arguments.md from the table: `python -m tests.support.arguments_page > docs/arguments.md`."""
+"""Write docs/arguments.md from the table: `python -m tests.support.arguments_page > docs/arguments.md`."""
 
 import sys
 

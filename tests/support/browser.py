@@ -18,7 +18,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What a page did while it was open."""
+    """Requests and errors of a page while it was open."""
 
     requests: list[str] = field(default_factory=list)
     """URL of each request, without those that stay inside the page (data:, blob:)."""
@@ -26,7 +26,7 @@ class Witness:
     """Errors and warnings of the console, uncaught exceptions and failed requests."""
 
     def hosts(self) -> set[str]:
-        """Return the hosts that were asked; files count as the host ''."""
+        """Return the requested hosts; files count as the host ''."""
         return {urlsplit(url).hostname or "" for url in self.requests}
 
 
@@ -42,7 +42,7 @@ def opened_page(
 
     witness = Witness()
     with sync_playwright() as playwright:
-        # Without these, Chromium itself looks for updates and fails where there is no network.
+        # Without these, Chromium itself looks for updates, and fails if there is no network.
         quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
         browser = playwright.chromium.launch(executable_path=program, args=quiet)
         context = browser.new_context(

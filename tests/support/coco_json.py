@@ -21,7 +21,7 @@ ROW = "0 0.250000 0.300000 0.300000 0.200000\n"
 def coco(
     names: Iterable[str], *, categories: Sequence[Mapping[str, Any]] = CATEGORIES, size: tuple[int, int] = (100, 100)
 ) -> dict[str, Any]:
-    """A file that lists images with one box each, of the first category."""
+    """Build a file that lists images with one box each, of the first category."""
     images: list[dict[str, Any]] = [
         {"id": number, "file_name": name, "width": size[0], "height": size[1]}
         for number, name in enumerate(names, start=1)
@@ -52,7 +52,7 @@ def put_image(path: Path, size: tuple[int, int] = (100, 100), orientation: int |
 
 
 def put_roboflow(root: Path) -> Path:
-    """Roboflow's layout: two images in train, one in valid."""
+    """Write Roboflow's layout: two images in train, one in valid."""
     for folder, names in (("train", ("a.jpg", "b.jpg")), ("valid", ("c.jpg",))):
         put_json(root / folder / "_annotations.coco.json", coco(names))
         for name in names:
@@ -61,7 +61,7 @@ def put_roboflow(root: Path) -> Path:
 
 
 def labels(dataset: DataSet) -> dict[str, str]:
-    """Content of each label file by split and name of the image."""
+    """Return the content of each label file by split and name of the image."""
     return {
         f"{split}/{image.name}": label_path(image.path).read_text("ascii")
         for split, of in dataset.splits.items()
@@ -70,7 +70,7 @@ def labels(dataset: DataSet) -> dict[str, str]:
 
 
 def coco_of(images: Iterable[DataImage], names: Sequence[str], folder: Path) -> dict[str, Any]:
-    """A file with the boxes of images with YOLO labels, which are copied to a folder."""
+    """Convert images with YOLO labels to a file with their boxes, and copy the images to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
     content: dict[str, Any] = {"images": [], "annotations": [], "categories": categories}

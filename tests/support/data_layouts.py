@@ -1,4 +1,4 @@
-"""Data sets of files that hold no image: what matters is where they lie, and what is in the YAML and the labels."""
+"""Data sets of files that are not images: only their places and the content of YAML and labels matter."""
 
 import hashlib
 from pathlib import Path
@@ -16,13 +16,13 @@ def put(path: Path, content: str | bytes = "") -> Path:
 
 
 def put_pair(image: Path, row: str = ROW) -> Path:
-    """An image and its labels; nothing here opens images, so any bytes will do."""
+    """Write an image and its labels; nothing here opens images, so any bytes will do."""
     put(label_path(image), row)
     return put(image, b"image " + image.name.encode())
 
 
 def make(root: Path, yaml: str = f"{HEAD}names: [cat, dog]\n") -> Path:
-    """The guide's layout with three training and two validation images; the path of its YAML."""
+    """Make the guide's layout with three training and two validation images, and return the path of its YAML."""
     for name in ("a", "b", "c"):
         put_pair(root / f"images/train/{name}.jpg")
     for name in ("d", "e"):

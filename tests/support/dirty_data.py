@@ -1,4 +1,4 @@
-"""A data set with every flaw that real ones have, each at a place that is known."""
+"""A data set with every flaw that real ones have, each at a known place."""
 
 import io
 from collections import defaultdict
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 NAMES = ("cat", "dog", "bird", "fish", "cow")
-"""bird has no box at all, fish is in val only, cow in train only."""
+"""bird has no box at all, fish is only in val, cow only in train."""
 
 Found = dict[str, set[tuple[str, str, int]]]
 
@@ -26,7 +26,7 @@ class Dirty:
     _seed: int = 0
 
     def pixels(self, width: int = 96, height: int = 64) -> NDArray[np.uint8]:
-        """An image like no other: a few coarse blobs and some noise."""
+        """Draw a unique image: a few coarse blobs and some noise."""
         self._seed += 1
         rng = np.random.default_rng(self._seed)
         coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize(
@@ -44,7 +44,7 @@ class Dirty:
         return saved(Image.fromarray(self.pixels() if pixels is None else pixels), quality=quality, exif=exif)
 
     def put(self, split: str, name: str, content: bytes, rows: str | bytes | None = "0 0.5 0.5 0.25 0.25\n") -> None:
-        """An image and, unless rows is none, its labels."""
+        """Write an image and, unless rows is None, its labels."""
         image = self.root / "images" / split / name
         image.parent.mkdir(parents=True, exist_ok=True)
         image.write_bytes(content)
@@ -64,7 +64,7 @@ def saved(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 
 def make(root: Path) -> Dirty:
-    """Made below a folder that does not exist yet."""
+    """Make the data set in a folder that does not exist yet."""
     dirty = Dirty(root)
     root.mkdir()
     for number in range(30):
@@ -105,7 +105,7 @@ def _images(dirty: Dirty) -> None:
 
 
 def _others(dirty: Dirty) -> Iterator[tuple[str, bytes]]:
-    """Other images with the same flaws: copies would be a flaw of their own."""
+    """Other images with the same flaws: copies would be another flaw."""
     whole = dirty.jpeg()
     yield "unreadable-image", b"<html>404</html>"
     yield "truncated-image", whole[: 2 * len(whole) // 3]
@@ -180,7 +180,7 @@ def _twins(dirty: Dirty) -> None:
 
 
 def _legal(dirty: Dirty) -> None:
-    """What looks odd and is fine."""
+    """Write images and labels that look odd but are correct."""
     dirty.put("train", "UPPER.JPG", dirty.jpeg())
     dirty.put("train", "crlf.jpg", dirty.jpeg(), "0 0.5 0.5 0.25 0.25\r\n1 0.2 0.2 0.1 0.1\r\n")
     dirty.put("train", "outline.jpg", dirty.jpeg(), "0 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n")

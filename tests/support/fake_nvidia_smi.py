@@ -1,4 +1,4 @@
-"""A machine with NVIDIA GPUs, as its `nvidia-smi` describes it."""
+"""Imitate a machine with NVIDIA GPUs by an `nvidia-smi` that describes it."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ def install(folder: Path, gpus: Mapping[str, Sequence[str]], usage: str = "") ->
     Args:
         folder: an existing folder.
         gpus: the UUIDs of the MIG devices of each GPU, by its own UUID.
-        usage: answer to a query of the memory in use.
+        usage: answer to a query for the memory in use.
     """
     lines = []
     for index, (uuid, parts) in enumerate(gpus.items()):

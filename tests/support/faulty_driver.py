@@ -1,4 +1,4 @@
-"""`python driver.py PLACE VERB ...`: the `tune` command, which is disturbed at a named place in its own code.
+"""`python driver.py PLACE VERB ...`: the `tune` command, with a fault at a named place in its own code.
 
 PLACE is `module:attribute:before|after:N`: the N-th call of that function does not begin, or does not return. With
 `full` for `before` nothing is killed: from the N-th call on the disk takes half of what that function writes. An empty
@@ -33,7 +33,7 @@ class Conclusion(TypedDict, total=False):
 
 
 def disturb_at(place: str) -> None:
-    """Let the N-th call of a function be the last that this process does, or meet a full disk."""
+    """Let the N-th call of a function end this process, or meet a full disk."""
     module, path, when, count = place.split(":")
     owner = importlib.import_module(module)
     *parents, name = path.split(".")
@@ -58,7 +58,7 @@ def disturb_at(place: str) -> None:
 
 @contextmanager
 def on_a_full_disk() -> Iterator[None]:
-    """Let what this thread writes end half-way, as when the last free block is used up."""
+    """Truncate a write of this thread half-way, as when the last free block is used up."""
     write, thread, fits = os.write, threading.get_ident(), True
 
     def half(fd: int, data: bytes) -> int:
@@ -75,7 +75,7 @@ def on_a_full_disk() -> Iterator[None]:
 
 
 def note_arrivals(path: str) -> None:
-    """Write down each value as the study takes it in, before it is safe anywhere."""
+    """Record each value as the study receives it, before it is safe anywhere."""
     from tuner.study import StudySession
 
     record_epoch, finish = StudySession.record_epoch, StudySession.finish

@@ -1,4 +1,4 @@
-"""What a program imports, as seen in a process of its own: this one has imported nearly everything."""
+"""Report what a program imports, from its own process: this one has imported nearly everything."""
 
 import subprocess
 import sys
@@ -7,12 +7,12 @@ _REPORT = "import atexit, sys; atexit.register(lambda: print('', *sorted(sys.mod
 
 
 def modules_loaded_by(program: str) -> set[str]:
-    """Run a program and list the modules that it has imported by its end."""
+    """Run a program, and list the modules that it has imported by its end."""
     command = [sys.executable, "-c", f"{_REPORT}\n{program}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     return {line[1:] for line in done.stdout.splitlines() if line.startswith("@")}
 
 
 def loaded_below(packages: set[str], loaded: set[str]) -> set[str]:
-    """The packages, named by their dotted names, from which anything is loaded."""
+    """Return those of the packages, given by their dotted names, from which anything is loaded."""
     return {package for package in packages if any(f"{module}.".startswith(f"{package}.") for module in loaded)}

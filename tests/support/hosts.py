@@ -1,4 +1,4 @@
-"""Hosts of a cluster on this machine: each has an address, a name, processes and temporary files of its own.
+"""Hosts of a cluster on this machine: each has its own address, name, processes and temporary files.
 
 A host is a set of Linux namespaces. Its network is one end of a cable whose other end is in a bridge, to which this
 machine, with the servers of the test, has a cable, too. The bridge is in a network namespace of its own, where no
@@ -44,11 +44,11 @@ touch /tmp/.ready
 sleep infinity &
 wait
 """
-"""First process of a host: makes its folders, then adopts and reaps the processes that others leave there."""
+"""First process of a host: makes its folders, then adopts and reaps orphaned processes."""
 
 
 class HostsMissing(Exception):  # noqa: N818 - a state of the machine, which tests skip for
-    """No hosts can be made here; the text says why."""
+    """Hosts cannot be made here; the text says why."""
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Host:
         return ["nsenter", "-t", str(self.pid), "-m", "-n", "-u", "-i", "-p", "--", *command]
 
     def start(self, *command: str, cwd: Path | None = None, **variables: str) -> subprocess.Popen[str]:
-        """Start a command on this host; its output is one text, errors included."""
+        """Start a command on this host; its output is one text, including errors."""
         inside = ["env", "-C", str(cwd)] if cwd else []
         return subprocess.Popen(
             self.command(*inside, *command),
@@ -107,7 +107,7 @@ class Host:
         return output
 
     def cut_off(self) -> None:
-        """Pull the cable: nothing arrives any more, and nobody is told."""
+        """Pull the cable: nothing arrives any more, and no process gets an error."""
         _ip("-n", self.switch, "link", "set", self.cable, "down")
 
     def plug_in(self) -> None:
@@ -115,7 +115,7 @@ class Host:
         _ip("-n", self.switch, "link", "set", self.cable, "up")
 
     def crash(self) -> None:
-        """Kill all processes but the first one, as a crash does after which the host starts again with its files."""
+        """Kill all processes except the first one, as in a crash after which the host restarts with its files."""
         for process in psutil.Process(self.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.name() != "sleep":

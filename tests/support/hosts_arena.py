@@ -1,4 +1,4 @@
-"""A study on hosts that share no folder, and what must be true of it afterwards."""
+"""Run a study on hosts that share no folder, and check its invariants afterwards."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ _INSIDE = Path("/tmp/arena")
 class HostsArena(Arena):
     """A folder on the head of a cluster, and the command line to search there.
 
-    What the scripted trainers note, and the faults that they meet, are in a folder that all hosts see. Nothing of the
+    The journal of the scripted trainers and their faults are in a folder that all hosts see. Nothing of the
     project reads it.
     """
 
@@ -28,7 +28,7 @@ class HostsArena(Arena):
         """Prepare a study.
 
         Args:
-            hosts: Hosts; one of them is named `head`, and Ray runs on them.
+            hosts: Hosts on which Ray runs; one of them is named `head`.
             watched: Folder that all hosts share.
             storage: URL of a database that they reach.
             store: Store that they reach.
@@ -93,11 +93,11 @@ class HostsArena(Arena):
         return any(name.startswith("weights/") for name in (manifest.files if manifest else None) or {})
 
     def left_on(self, host: Host) -> list[str]:
-        """Return the runs whose files a host still has."""
+        """Return the runs whose files are still on a host."""
         return [path.name for path in (host.files / "tmp/cache/mamba-yolo-tuner/runs").glob("*")]
 
     def host_of_trial(self, number: int) -> Host:
-        """Return the host that has started a trial last."""
+        """Return the host that started the latest trial."""
         return self.hosts.hosts[[event["host"] for event in self.events("start") if event["trial"] == number][-1]]
 
 

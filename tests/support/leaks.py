@@ -1,4 +1,4 @@
-"""Looks for a secret where it must not be: in files, and in what other users can see of processes."""
+"""Look for a secret in places where it must not be: in files, and in what other users can see of processes."""
 
 import base64
 import os
@@ -13,12 +13,12 @@ _CHUNK_BYTES = 1 << 20
 
 
 def leaks(canary: str, folders: Iterable[Path], pids: Iterable[int]) -> list[str]:
-    """Every place that holds the canary, as it is, URL-encoded or in base64; one line each.
+    """List every place that holds the canary, verbatim, URL-encoded or in base64, one line each.
 
     Args:
-        canary: the secret; eight characters or more, so that it is nowhere by chance.
-        folders: every file below them is read, and every name of one; Ray's session folders are looked through too.
-        pids: command lines and environments of these processes and their children; those that end meanwhile, or
+        canary: the secret; eight characters or more, so that it occurs nowhere by chance.
+        folders: every file below them is searched, and every file name; so are Ray's session folders.
+        pids: command lines and environments of these processes and their children; those that end meanwhile or
             belong to another user, are left out.
     """
     assert len(canary) >= 8
@@ -36,18 +36,18 @@ def leaks(canary: str, folders: Iterable[Path], pids: Iterable[int]) -> list[str
 
 
 def ray_sessions() -> list[Path]:
-    """The folders in which Ray's sessions on this machine keep logs and sockets."""
+    """Return the folders in which Ray's sessions on this machine keep logs and sockets."""
     temporary = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))
     found = {path for parent in ("ray", "tune-*") for path in temporary.glob(f"{parent}/session_*")}
     return sorted(path for path in found if not path.is_symlink())
 
 
 def _forms(canary: str) -> list[bytes]:
-    """The canary as programs write it; base64 has three forms, one for each place in a group of three bytes."""
+    """Return the forms that programs write the canary in; base64 has three, by its place in groups of three bytes."""
     plain = canary.encode()
     escaped = [quote(canary, safe="").encode(), canary.encode("unicode_escape"), canary.encode("utf-16-le")]
     shifted = [base64.b64encode(b"\0" * shift + plain) for shift in range(3)]
-    # The characters at the ends depend on what stands before and after.
+    # The characters at the ends depend on the bytes before and after.
     inner = [code[4 if shift else 0 : -4] for shift, code in enumerate(shifted)]
     return list(dict.fromkeys([plain, *escaped, *inner, *(code.translate(_URL_SAFE) for code in inner)]))
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, from the programs that are installed: for tests, and for whoever breaks things.
+"""Start a separate PostgreSQL server from the installed programs, for tests of databases and of faults.
 
 It listens on 127.0.0.1 alone, asks for a password, and is gone, its folder too, when its process ends, however that
 ends: a guard in a process of its own waits for that.
@@ -27,11 +27,11 @@ _STOP_TIMEOUT_S = 10
 
 
 class PostgresMissing(Exception):  # noqa: N818 - a state of the machine, which tests skip for
-    """No server can be started here; the text says why."""
+    """A server cannot be started here; the text says why."""
 
 
 def programs() -> Path:
-    """The folder of PostgreSQL's programs.
+    """Return the folder of PostgreSQL's programs.
 
     Raises:
         PostgresMissing: there is none.
@@ -55,7 +55,7 @@ def _places() -> Iterator[Path]:
 
 
 def _account() -> str | None:
-    """Whom the server runs as; none for whoever we are. PostgreSQL refuses to be root."""
+    """Return the user to run the server as, None for the current one. PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -103,7 +103,7 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """Of the postmaster.
+        """Process ID of the postmaster.
 
         Raises:
             RuntimeError: it has been stopped.
@@ -113,28 +113,28 @@ class PostgresServer:
         return self._server.pid
 
     def url(self, database: str = "postgres", *, user: str = user, password: str | None = None) -> str:
-        """The URL of a database, with the password of the server's owner unless told otherwise."""
+        """Return the URL of a database, with the password of the server's owner by default."""
         return f"postgresql://{user}:{password or self.password}@{self._address}:{self.port}/{database}"
 
     def new_database(self) -> str:
-        """Make an empty database. Returns its URL."""
+        """Make an empty database, and return its URL."""
         name = f"test_{secrets.token_hex(6)}"
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Run a statement by itself. Returns its rows."""
-        import psycopg  # an extra: without it this module still says whether there is a server to start
+        """Run a statement by itself, and return its rows."""
+        import psycopg  # an extra: without it, this module can still find out whether there is a server
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def start(self) -> None:
-        """Start the server, at the port that it had before. Returns when it answers.
+        """Start the server at its previous port, and return when it answers.
 
         Raises:
-            RuntimeError: it ends at once, or does not answer in a minute.
+            RuntimeError: it ends at once, or does not answer within a minute.
         """
         with (self.folder / "log").open("ab") as log:
             self._server = self._spawn("postgres", "-D", str(self._data), "-p", str(self.port), log=log)
@@ -145,11 +145,11 @@ class PostgresServer:
             time.sleep(0.02)
 
     def stop_immediately(self) -> None:
-        """As a crash: connections are cut and nothing is written; `start` recovers. What was committed stays."""
+        """Crash: cut connections and write nothing; `start` recovers. Committed data stay."""
         self._stop(signal.SIGQUIT)
 
     def freeze(self, *, backends: bool = True) -> None:
-        """Let it hang: connections stay open and nobody answers. Without `backends` only new ones get no answer."""
+        """Let it hang: connections stay open without an answer. Without `backends`, only new ones get no answer."""
         children = psutil.Process(self.pid).children() if backends else []
         os.kill(self.pid, signal.SIGSTOP)
         for child in children:
@@ -157,13 +157,13 @@ class PostgresServer:
                 child.suspend()
 
     def thaw(self) -> None:
-        """Go on after `freeze`."""
+        """Continue after `freeze`."""
         for process in (*psutil.Process(self.pid).children(), psutil.Process(self.pid)):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
 
     def terminate_backends(self) -> int:
-        """Cut every connection that a client has. Returns how many there were."""
+        """Cut all connections of clients, and return their number."""
         cut = self.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -216,7 +216,7 @@ class PostgresServer:
         )
 
     def _is_ready(self) -> bool:
-        """Its eighth line says so, as `pg_ctl` reads it; the first is whose file it is."""
+        """Return whether the file of the server has its PID in line 1 and says in line 8 that it is ready."""
         with contextlib.suppress(OSError):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
@@ -243,24 +243,24 @@ def _free_port() -> int:
 
 
 def _kill(postmaster: int) -> None:
-    """The postmaster and its children, frozen or not."""
+    """Return the postmaster and its children, frozen or not."""
     with contextlib.suppress(psutil.NoSuchProcess):
         parent = psutil.Process(postmaster)
         if parent.name() != "postgres":
-            return  # the number has gone to somebody else
+            return  # another process has got the number
         for process in (parent, *parent.children()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
 
 def _guard(folder: Path) -> None:
-    """Wait until the other end of standard input is gone; then leave nothing behind."""
+    """Wait until the other end of standard input closes; then leave nothing behind."""
     sys.stdin.read()
     with contextlib.suppress(OSError, IndexError, ValueError):
         _kill(int((folder / "data" / "postmaster.pid").read_text().splitlines()[0]))
     deadline = time.monotonic() + _STOP_TIMEOUT_S
     while folder.exists() and time.monotonic() < deadline:
-        shutil.rmtree(folder, ignore_errors=True)  # a backend that dies may still write
+        shutil.rmtree(folder, ignore_errors=True)  # a dying backend may still write
         time.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""A Ray cluster of its own on this machine, with the Jobs API and a token, as `ray start` starts it."""
+"""Start a separate Ray cluster on this machine, with the Jobs API and a token, as `ray start` does."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 class RayHead:
-    """The head of a cluster, and further nodes; everything of it carries its folder on the command line."""
+    """The head of a cluster, and further nodes; all of its processes have its folder on their command line."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], *, num_cpus: int, num_gpus: int = 0) -> None:
         self._folder = folder
@@ -47,7 +47,7 @@ class RayHead:
         }
         self.environment.pop("RAY_ADDRESS", None)
         self._processes: list[subprocess.Popen[bytes]] = []
-        guard = [sys.executable, __file__, str(folder)]  # ends with this process, however that ends
+        guard = [sys.executable, __file__, str(folder)]  # ends with this process, however this one ends
         self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
         try:
             self.start()
@@ -96,12 +96,12 @@ class RayHead:
         self._processes.clear()
 
     def close(self) -> None:
-        """Kill everything for good."""
+        """Kill all processes for good."""
         self.kill()
         self._guard.communicate()
 
     def _ray_start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        # Its default is one fixed port, and a cluster whose agent did not get it carries out no jobs.
+        # Its default is a fixed port, and a cluster whose agent does not get it runs no jobs.
         agent = f"--dashboard-agent-listen-port={free_port()}"
         ray = str(Path(sys.executable).parent / "ray")
         command = [ray, "start", "--block", "--disable-usage-stats", agent, *arguments]

@@ -1,4 +1,4 @@
-"""A search with real training on the CPU that ends in a minute, and what its runs left."""
+"""Run a search with real training on the CPU that ends in a minute, and read what its runs left."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from tuner.exceptions import FailurePolicyError
 
 EPOCHS = 5
 NOTHING_LEARNT = FailurePolicyError.exit_code
-"""How these searches end: in so few epochs of so few images the metric does not leave 0."""
+"""The exit code of these searches: in so few epochs of so few images, the metric stays at 0."""
 SPACE = f"""
 search: {{epochs: {EPOCHS}, rungs: [2], reduction_factor: 2, trials: 2, sampler: random, promote_epochs: {EPOCHS},
          reevaluation_runs: 0}}
@@ -47,7 +47,7 @@ class RealArena(Arena):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, trials=2)
         for name in set(os.environ) - set(users_environment()):
-            del self.environment[name]  # nothing but the trainer itself shall restrict what a checkpoint may hold
+            del self.environment[name]  # only the trainer itself must restrict what a checkpoint may hold
         (folder / "space.yaml").write_text(SPACE)
 
     def run_arguments(
@@ -89,7 +89,7 @@ class RealArena(Arena):
 
 
 class Run:
-    """What one training run left in its folder."""
+    """Files that one training run left in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.weights = folder / "weights"
@@ -100,7 +100,7 @@ class Run:
         return self._log.read_text() if self._log.exists() else ""
 
     def good_epoch(self, name: str = "last.pt") -> int:
-        """Return the epoch of a checkpoint that is as it was written; 0 for any other."""
+        """Return the epoch of an undamaged checkpoint; 0 for any other."""
         try:
             listed: dict[str, int] = json.loads((self.weights / "checkpoints.json").read_text())
             return listed.get(hashlib.sha256((self.weights / name).read_bytes()).hexdigest(), 0)
@@ -126,12 +126,12 @@ class Run:
 
 
 def rewrite(path: Path, data: bytes) -> None:
-    """Another file: the old one may have other names."""
+    """Replace a file by another one, because the old one may have other names."""
     path.unlink()
     path.write_bytes(data)
 
 
-def go_on(arena: RealArena, before: Status | None = None, **options: Unpack[StartOptions]) -> Status:
+def run_to_its_end(arena: RealArena, before: Status | None = None, **options: Unpack[StartOptions]) -> Status:
     """Run the same command to its end, check both trials and what had ended before, and return the status."""
     code, output = arena.run(timeout_s=240, **options)
     assert_orderly_end(code, output, NOTHING_LEARNT)

@@ -4,16 +4,16 @@
 [--batches N] [--prepare-seconds S] [--prepare-fails MESSAGE] [--room PIXELS] [--value METRIC] [--advice MODEL]
 [--gpus N] [--small-gpus N] [--records] [--busy SHARE] [--gib PIXELS] [--together N]`
 
-With batches, it reports its progress in each epoch; without, it is like a trainer that does not.
+With batches, it reports its progress in each epoch; without, it reports no progress.
 
-The metric of an epoch is a function of the parameters, so searches over it have right answers; lr0 above 1 diverges
-in the first epoch. Batches of more pixels than there is room for run out of memory; on a share of a GPU, there is this
-share of the room. A batch of as many pixels as `--gib` says takes one GiB; without it, all take a tenth. An epoch keeps
-the GPU busy for `--busy` of its time: if more trials than the GPU has time for are on it, all take longer. Epochs
-already played are kept in the request's directory, as a real trainer keeps its checkpoint. Each start, epoch and end is
+The metric of an epoch is a function of the parameters, so searches have known answers; lr0 above 1 diverges
+in the first epoch. A batch of more than `--room` pixels runs out of memory; a share of a GPU has the same
+share of this room. A batch of `--gib` pixels takes one GiB; without the option, all take a tenth. An epoch keeps
+the GPU busy for `--busy` of its time: if its trials need more time than the GPU has, all take longer. Epochs
+already played are kept in the request's directory, as a checkpoint of a real trainer. Each start, epoch and end is
 appended to the journal with the trial, the slot and the time.
 
-Before its first trial, a trainer waits until `--together` trainers have one, and then for a part of an epoch, so that
+Before its first trial, a trainer waits until `--together` trainers have one, and then for part of an epoch, so that
 they do not all end their epochs at the same time.
 
 A fault is a file in the folder of faults named `TRIAL-EPOCH-ACTION` (`3-2-kill`; `any` stands for every trial, `full`
@@ -82,7 +82,7 @@ PLACES = ["", ""]
 """Folder of the run on this machine, and as the tuner knows it."""
 
 Value = float | str | None
-"""Metric of an epoch; a fault can make a text of it, or remove it."""
+"""Metric of an epoch; a fault can make it a text, or remove it."""
 
 
 class Options(argparse.Namespace):
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--busy", type=float, default=0.0, help="needs --journal")
     parser.add_argument("--together", type=int, default=0, help="needs --journal")
     options = parser.parse_args(namespace=Options())
-    die_with_parent()  # even while it is stopped, as a training process of our trainer does
+    die_with_parent()  # even while it is stopped, as a training process of the real trainer does
     for line in iter(sys.stdin.readline, ""):
         try:
             send(answer(decode(line), options))
@@ -220,7 +220,7 @@ def check(request: DataCheckRequest, options: Options) -> EndRecord:
 
 
 def measure(request: MeasureRequest) -> EndRecord:
-    """Report a latency that nobody measured."""
+    """Report an invented latency."""
     send(StartedRecord(pid=os.getpid(), device="scripted"))
     size = Path(request.weights).stat().st_size
     latency = Latency(
@@ -240,7 +240,7 @@ def measure(request: MeasureRequest) -> EndRecord:
 
 
 def check_device(request: DeviceCheckRequest, options: Options) -> EndRecord:
-    """Report a value that nobody measured, or do what the name of a file in the folder of faults says."""
+    """Report an invented value, or carry out the fault that a file in the folder of faults names."""
     send(StartedRecord(pid=os.getpid(), device="scripted"))
     found = () if options.faults is None else options.faults.glob(f"check-{request.check}-*")
     for action in [path.name.rpartition("-")[2] for path in found]:
@@ -267,7 +267,7 @@ def metric(params: Params, epoch: int, epochs: int) -> float:
 
 
 def train(request: TrainRequest, options: Options) -> EndRecord:
-    """Play a run in its folder, or in one of this machine, which is kept in the store as that of the real trainer."""
+    """Play a run in its folder, or in one of this machine whose files are kept in the store."""
     PLACES[:] = request.directory, request.directory
     if request.shares_files:
         return train_in_folder(request, options, None)
@@ -278,7 +278,7 @@ def train(request: TrainRequest, options: Options) -> EndRecord:
         try:
             mirror.pull()
             end = train_in_folder(here, options, mirror)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended, and only pushes what it has
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has ended, and only pushes its files
             played = Path(here.directory) / WEIGHTS / "played.json"
             problem = mirror.flush(end, json.loads(played.read_text()) if played.exists() else 0)
         except Stopped:
@@ -384,7 +384,7 @@ def batches(options: Options) -> float:
 
 
 def await_others(options: Options) -> None:
-    """Wait, before the first trial of this process, until as many trainers as shall begin together have a trial."""
+    """Wait, before the first trial of this process, until all trainers that are to start together have a trial."""
     if options.together:
         assert options.journal is not None
         folder = options.journal.parent / "began"
@@ -405,15 +405,15 @@ def presence_on_gpu(options: Options) -> Path:
 
 
 def values(value: Value) -> dict[str, float]:
-    """Return the metrics of an epoch; a fault can make them no numbers, or remove them."""
+    """Return the metrics of an epoch; a fault can make them invalid, or remove them."""
     if value is None:
         return {}
-    number = cast(float, value)  # a text is the fault that the reader must find
+    number = cast(float, value)  # a text is the fault that the reader must detect
     return {"mAP50-95": number, "mAP50": number, "precision": number, "recall": number}
 
 
 def faults(request: TrainRequest, epoch: int, options: Options) -> Iterator[tuple[str, str]]:
-    """Yield name and argument of each fault that is due now."""
+    """Yield the name and argument of each fault that is due now."""
     if options.faults is None:
         return
     of_this_run = ("full",) if request.full else ("any", str(request.trial))
@@ -436,7 +436,7 @@ def fault_exit(argument: str, value: Value) -> NoReturn:
 
 
 def fault_preempt(argument: str, value: Value) -> None:
-    """Ask the trial to end, as a scheduler does that needs the machine."""
+    """Ask the trial to end, as a scheduler that needs the machine does."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 

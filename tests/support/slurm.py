@@ -1,4 +1,4 @@
-"""A SLURM of our own, from the programs that are installed: several virtual nodes on this machine.
+"""Start a separate SLURM from the installed programs, with several virtual nodes on this machine.
 
 The controller, its nodes and munge listen on loopback, with a key of their own, and keep all files in a temporary
 folder. They are gone, with all jobs, when this process ends, however that ends: a guard in a process of its own waits
@@ -72,7 +72,7 @@ PartitionName=urgent Nodes=ALL PriorityTier=2 MaxTime=INFINITE State=UP
 
 
 class SlurmMissing(Exception):  # noqa: N818 - a state of the machine, which tests skip for
-    """No SLURM can be started here; the text says why."""
+    """SLURM cannot be started here; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +126,12 @@ class SlurmCluster:
         self.close()
 
     def within(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return an environment whose commands reach this cluster, and not one that the tests run on."""
+        """Return an environment whose commands reach this cluster, and not the one that the tests run on."""
         kept = {name: value for name, value in environment.items() if not name.startswith(_OF_SLURM)}
         return {**kept, "SLURM_CONF": str(self.folder / _CONF)}
 
     def run(self, program: str, *arguments: str, timeout_s: float = 60) -> str:
-        """Run a command of SLURM. Returns its output.
+        """Run a command of SLURM, and return its output.
 
         Raises:
             RuntimeError: it failed.
@@ -148,7 +148,7 @@ class SlurmCluster:
         return done.stdout
 
     def submit(self, script: Path, *options: str, environment: Mapping[str, str]) -> int:
-        """Submit a script from its folder. Returns the number of the job."""
+        """Submit a script from its folder, and return the number of the job."""
         done = subprocess.run(
             [self._programs["sbatch"], "--parsable", *options, str(script)],
             cwd=script.parent,
@@ -173,7 +173,7 @@ class SlurmCluster:
         )
 
     def awaited(self, number: int, timeout_s: float = 240) -> JobState:
-        """Wait for the end of a job, requeued or not. Returns its state.
+        """Wait for the end of a job, requeued or not, and return its state.
 
         Raises:
             TimeoutError: it has not ended in this time.
@@ -186,7 +186,7 @@ class SlurmCluster:
         return job
 
     def lose(self, node: str) -> None:
-        """Kill a node with all that runs on it, and tell the controller, which would find out in minutes."""
+        """Kill a node and everything on it, and inform the controller, which would notice only in minutes."""
         for process in _processes(self.folder):
             with contextlib.suppress(psutil.Error, OSError):
                 daemon = process.parent()
@@ -197,7 +197,7 @@ class SlurmCluster:
         self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
 
     def bring_back(self, node: str) -> None:
-        """Start a node again that was lost."""
+        """Start a lost node again."""
         self._spawn_node(node)
         self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
@@ -276,7 +276,7 @@ def _free_ports(number: int) -> list[int]:
 
 
 def _processes(folder: Path) -> list[psutil.Process]:
-    """Return the daemons and all that their jobs have started: each has the path of the settings in its environment."""
+    """Return the daemons and all processes of their jobs: each has the path of the settings in its environment."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -286,7 +286,7 @@ def _processes(folder: Path) -> list[psutil.Process]:
 
 
 def _guard(folder: Path) -> None:
-    """Wait until the other end of standard input is gone; then leave nothing behind."""
+    """Wait until the other end of standard input closes; then leave nothing behind."""
     sys.stdin.read()
     deadline = time.monotonic() + _STOP_TIMEOUT_S
     while time.monotonic() < deadline and (left := _processes(folder)):

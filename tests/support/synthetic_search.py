@@ -1,4 +1,4 @@
-"""Search without training: what a search records, from a clock that is set and a formula."""
+"""Record a search without training: time is simulated, and the metrics come from a formula."""
 
 import heapq
 import math
@@ -41,7 +41,7 @@ Traceback (most recent call last):
 
 @dataclass(slots=True)
 class Clock:
-    """Clock that is set."""
+    """Clock with simulated time."""
 
     now_s: float = _BEGAN_S
 
@@ -60,12 +60,12 @@ class _Job:
     seconds: float
     """Training time until that epoch."""
     failure: str = ""
-    """Failure at the end, or "diverged"; empty for none."""
+    """Failure at the end, or "diverged"; empty if there is none."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """What is known of a trial while the search runs."""
+    """State of a trial while the search runs."""
 
     quality: float
     epoch: int = 0
@@ -74,7 +74,7 @@ class Progress:
 
 
 class SyntheticSearch:
-    """Search that trains nothing: its slots work on a clock that is set, and its metrics come from a formula."""
+    """Search that trains nothing: its slots work in simulated time, and its metrics come from a formula."""
 
     def __init__(self, study: StudySession, space: Space, paths: StudyPaths, slots: int, chance: random.Random) -> None:
         self._study = study
@@ -142,7 +142,7 @@ class SyntheticSearch:
         return number
 
     def _sampled(self) -> Mapping[str, ParamValue]:
-        """Propose the default configuration, then chances, then neighbours of the best."""
+        """Propose the default configuration, then random ones, then neighbours of the best."""
         if not self.known:
             return self._space.baseline_sampled()
         complete = [t for t in self._study.trials() if t.value is not None]
@@ -156,7 +156,7 @@ class SyntheticSearch:
         return self._cube.sampled(point)
 
     def _promotable(self) -> int | None:
-        """Return a paused trial that is among the best third of those that reached its rung."""
+        """Return a paused trial among the best third of those that reached its rung."""
         trials = self._study.trials()
         for rung in reversed(self._rungs[:-1]):
             reached = sorted((t for t in trials if rung in t.curve), key=lambda t: -t.curve[rung])
@@ -242,7 +242,7 @@ class SyntheticSearch:
         self._finish(number, TrialState.FAIL, reason=f"{job.failure}: {cause}", failure=job.failure)
 
     def _kill_driver(self) -> None:
-        """Lose all that is running without a trace in the timeline, and start again hours later."""
+        """Lose everything that is running without a trace in the timeline, and start again hours later."""
         for _, _, job in sorted(self._running, key=lambda each: each[1]):
             self._study.interrupt(job.trial)
             self._interrupted.append(job.trial)

@@ -54,7 +54,7 @@ def synthetic_study(
         home: Folder for the study's folder.
         trials: Number of trials; from 12 on, some fail, diverge, are paused and stopped.
         slots: Number of slots that train at the same time.
-        seed: Seed of all chances.
+        seed: Seed of all random numbers.
         name: Name of the study.
         storage: Database URL; None for an SQLite file in the study's folder.
     """

@@ -1,4 +1,4 @@
-"""A service of a team on this machine, in a thread, with users of every role and studies of two of them."""
+"""Run a team service on this machine, in a thread, with users of every role and studies of two of them."""
 
 import contextlib
 import shutil
@@ -40,7 +40,7 @@ TIMEOUT_S = 60
 
 
 class AwayCluster:
-    """A cluster that does not answer, and counts how often it was asked."""
+    """A cluster that does not answer, and counts the requests."""
 
     def __init__(self, problem: str = "the cluster at http://secret-host:8265 does not answer") -> None:
         self.problem = problem
@@ -64,7 +64,7 @@ class Team:
     accounts: Accounts
 
     def client(self, user: str | None = None) -> httpx.Client:
-        """Return a client with the token of a user; None for nobody."""
+        """Return a client with the token of a user; None for an anonymous client."""
         headers = {} if user is None else {"Authorization": f"Bearer {self.tokens[user]}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)
 
@@ -99,7 +99,7 @@ def running_team(
     data_roots: tuple[Path, ...] = (),
     connect: Callable[[], AwayCluster] = AwayCluster,
 ) -> Iterator[Team]:
-    """Serve a home in a thread for the time of the block; every user of USERS has a token."""
+    """Serve a home in a thread for the duration of the block; every user of USERS has a token."""
     settings = ServiceSettings(
         home=home.absolute(), storage=storage, is_private=is_private, data_roots=tuple(r.resolve() for r in data_roots)
     )
@@ -137,7 +137,7 @@ def _served(service: Service, listening: socket.socket) -> Iterator[str]:
 
 
 def recorded_study(home: Path, name: str, template: Path | None = None) -> Path:
-    """Write a finished study into a home; a copy of the folder `template` of another one, if it is given, is faster."""
+    """Write a finished study into a home; copying the folder `template` of another one is faster."""
     if template is None:
         return synthetic_study(home, trials=4, slots=2, name=name).root
     paths = StudyPaths(home / name)

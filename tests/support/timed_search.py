@@ -11,7 +11,7 @@ from tuner.trials.workload import Decision
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What a trainer reports of an epoch."""
+    """The report of a trainer on an epoch."""
 
     metric: float
     loss: float
@@ -24,7 +24,7 @@ def drive(search: Search, slots: int, played: Callable[[TrainRequest, int], Epoc
     Args:
         search: Search that has not begun.
         slots: Number of trials that train at the same time.
-        played: Returns what the trainer of a request reports of an epoch (1-based).
+        played: Returns the report of the trainer of a request on an epoch (1-based).
     """
     now_s, free = 0.0, slots
     events: list[tuple[float, int, TrainRequest, int]] = []
@@ -42,7 +42,7 @@ def drive(search: Search, slots: int, played: Callable[[TrainRequest, int], Epoc
             free -= 1
             search.report(request.trial, StartedRecord(pid=1, device="CPU"))
             earlier = trained.get(request.trial, 0)
-            for epoch in range(1, earlier + 1):  # a trainer that resumes reports them again
+            for epoch in range(1, earlier + 1):  # a resumed trainer reports them again
                 search.report(request.trial, _record(request, epoch, played(request, epoch)))
             train(request, earlier + 1)
         if not events:

@@ -1,4 +1,4 @@
-"""Read back what was logged to TensorBoard, MLflow and W&B (offline), each in the same form."""
+"""Read the logs of TensorBoard, MLflow and W&B (offline), all in the same form."""
 
 import json
 import struct
@@ -23,7 +23,7 @@ class Logged:
     summary: dict[str, Any] = field(default_factory=dict)
     state: str = ""
     parts: int = 1
-    """Number of runs or files of which it consists."""
+    """Number of runs or files that it consists of."""
 
 
 def of_tensorboard(folder: Path) -> dict[str, Logged]:
@@ -32,7 +32,7 @@ def of_tensorboard(folder: Path) -> dict[str, Logged]:
 
 
 def _events(folder: Path) -> Logged:
-    # Keep everything, and drop nothing that was logged twice.
+    # Keep everything, including values that were logged twice.
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}, purge_orphaned_data=False)
     events.Reload()
     logged = Logged(parts=len(list(folder.iterdir())))
@@ -116,7 +116,7 @@ def _note(run: Logged, record: Record) -> None:
 
 
 def _records(content: bytes) -> Iterator[bytes]:
-    """Yield the records of a file in the format of LevelDB's log, which W&B uses with a header of its own."""
+    """Yield the records of a file in the format of LevelDB's log, which W&B uses with its own header."""
     block_bytes, header_bytes = 32768, 7
     assert content[:4] == b":W&B"
     position = 7

@@ -21,7 +21,7 @@ from trainer.nn.selective_scan._problem import CROSS, Scan, Ways
 
 
 class Launch(NamedTuple):
-    """Launch of a kernel that was noted instead of executed."""
+    """Launch of a kernel that was recorded instead of executed."""
 
     kernel: str
     args: tuple[Any, ...]
@@ -29,7 +29,7 @@ class Launch(NamedTuple):
 
     @property
     def code(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
-        """What the machine code depends on, besides types."""
+        """Properties that the machine code depends on, apart from types."""
         return self.kernel, tuple(sorted(self.options.items()))
 
 

@@ -1,4 +1,4 @@
-"""Files as ultralytics 8.0 to 8.4 wrote them: args.yaml with untouched defaults, and what `yolo tune` ends with.
+"""Files as ultralytics 8.0 to 8.4 wrote them: args.yaml with untouched defaults, and the results of `yolo tune`.
 
 The names and defaults are those of the public default.yaml of one release of each minor version, as facts.
 """
@@ -265,11 +265,11 @@ TUNED: Mapping[str, Mapping[str, Value]] = {
     "8.3": {**{name: _COMMON[name] for name in _TUNED}, "bgr": 0.0, "cutmix": 0.0, "close_mosaic": 9.0},
     "8.4.0": {**{name: _COMMON[name] for name in _TUNED}, "bgr": 0.0, "cutmix": 0.0, "close_mosaic": 9},
 }
-"""What best_hyperparameters.yaml holds: no optimizer, and whole numbers as 9.0 before 8.4.9."""
+"""Content of best_hyperparameters.yaml: no optimizer, and whole numbers as 9.0 before 8.4.9."""
 
 
 def yaml_of(values: Mapping[str, Value], **changes: Value) -> str:
-    """The text as ultralytics writes it."""
+    """Return the text as ultralytics writes it."""
     return "".join(f"{name}: {_plain(value)}\n" for name, value in {**values, **changes}.items())
 
 
@@ -286,7 +286,7 @@ def _plain(value: Value) -> str:
 
 
 def tune_results_csv(iterations: Sequence[tuple[float, Mapping[str, Value]]]) -> str:
-    """tune_results.csv of 8.0 to 8.3, from the fitness and the values of each iteration."""
+    """Return tune_results.csv of 8.0 to 8.3, from the fitness and the values of each iteration."""
     names = list(iterations[0][1])
     rows = [",".join(map(str, (fitness, *(values[name] for name in names)))) for fitness, values in iterations]
     return "".join(f"{line}\n" for line in [",".join(["fitness", *names]), *rows])

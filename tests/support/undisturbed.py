@@ -1,4 +1,4 @@
-"""What a search decides that hears the same values in the same order and to which nothing happens."""
+"""Replay the decisions of an undisturbed search that gets the same values in the same order."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def decisions(arrived: Mapping[tuple[int, int], float], trials: int) -> dict[int
     history = History(epochs=EPOCHS, dimensions=1)
     states = {history.begin(np.array([0.5])): "" for _ in range(trials)}
     for (number, epoch), value in arrived.items():
-        assert states[number] != "PRUNED", f"trial {number} was stopped and yet went on"
+        assert states[number] != "PRUNED", f"trial {number} was stopped but continued"
         if not math.isfinite(value):  # diverged: it takes part in no comparison
             states[number] = "PRUNED"
             continue

@@ -1,4 +1,4 @@
-"""A server that speaks as much of W&B's protocol as a run needs, and keeps what it is sent."""
+"""Serve as much of W&B's protocol as a run needs, and keep what is sent."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ ENTITY = {"id": "e", "name": "me"}
 
 @dataclass
 class ServedRun:
-    """Run as the server has it."""
+    """Run as the server records it."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)

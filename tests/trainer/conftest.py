@@ -27,7 +27,7 @@ PARAMS = {
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Maps this small gain nothing from a second thread, and on a busy machine lose a lot by waiting for it."""
+    """Use one thread: such small maps gain nothing from a second one, which is slow to wait for on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -36,14 +36,14 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data_yaml(tmp_path_factory) -> Path:
-    """Sixteen images to train on, four to validate."""
+    """Make a data set of sixteen images to train on and four to validate on."""
     folder = tmp_path_factory.mktemp("data")
     return sample.compose(folder / "tiny", train_images=16, val_images=4, image_size=64)
 
 
 @pytest.fixture(scope="session")
 def trainer():
-    """The real fork server, warm after the first request."""
+    """Yield the real fork server, which is warm after the first request."""
     process = TrainerProcess([sys.executable, "-m", "trainer", "serve"])
     yield process
     process.close()
@@ -51,7 +51,7 @@ def trainer():
 
 @pytest.fixture(scope="session")
 def prepared(trainer, data_yaml, tmp_path_factory) -> PreparedRecord:
-    """What the trainer makes of the data set and the nano model."""
+    """Return the trainer's record of preparing the data set and the nano model."""
     directory = tmp_path_factory.mktemp("study")
     trainer.send(PrepareRequest(data=str(data_yaml), model="mamba-yolo-n", directory=str(directory)))
     records = hear_all(trainer)
@@ -62,7 +62,7 @@ def prepared(trainer, data_yaml, tmp_path_factory) -> PreparedRecord:
 
 @pytest.fixture(scope="session")
 def make_request(prepared):
-    """Makes requests that train in seconds, in a directory of their own."""
+    """Return a function that makes requests that train in seconds, in a given directory."""
 
     def make(directory, *, epochs=2, validation_epochs=(2,), full=False, seed=0, **params):
         return TrainRequest(
@@ -86,5 +86,5 @@ def make_request(prepared):
 
 @pytest.fixture
 def train_request(make_request, tmp_path):
-    """The same, in the folder `run` of the test."""
+    """Return the same function for the folder `run` of the test."""
     return partial(make_request, tmp_path / "run")

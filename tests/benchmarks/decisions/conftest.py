@@ -6,7 +6,7 @@ from benchmarks.decisions.results import Key, Run
 
 
 def run_with(key: Key, regret: Mapping[int, float]) -> Run:
-    """A run with these regrets by percentage of the budget; what else was measured is the same for all."""
+    """Make a run with these regrets by percentage of the budget; all else is the same for all runs."""
     return Run(
         key=key,
         regret=dict(regret),

@@ -1,4 +1,4 @@
-"""A small table with everything in it that a peer may stumble over, and a search of it that any environment can run."""
+"""A small table with everything that a peer may stumble over, and a search of it that runs in any environment."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ def table() -> CurveTable:
 
 
 def search(method: str, seed: int, default: int | None = None) -> dict:
-    """What a method came to on that table, in brief; `default` is the row of the default, if it is known."""
+    """Summarise the result of a method on that table; `default` is the row of the default, if it is known."""
     searched = replace(table(), baseline=default)
     tuner = factory(method)(searched, Pool(searched), seed, 2)
     outcome = replay(searched, tuner, workers=2, budget=6.0, checkpoints=(10, 100))

@@ -1,4 +1,4 @@
-"""Every contestant, in its own environment where it has one, searches a table with choices and diverging runs."""
+"""Every contestant, in its own environment if it has one, searches a table with choices and diverging runs."""
 
 import json
 import os
@@ -19,7 +19,7 @@ METHODS = [
 
 
 def search(method: str, seed: int = 0, default: int | None = None) -> dict:
-    """A search in the method's environment, or in this very process where that is its own."""
+    """Search in the method's environment, or in this process if that is its own."""
     environment = CONTESTANTS[method].environment
     if environment is None:
         return synthetic.search(method, seed, default)
@@ -49,7 +49,7 @@ def test_a_contestant_keeps_the_workers_busy_and_always_has_an_incumbent(method)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_contestant_tries_a_known_default_first_and_goes_on_as_usual(method):
+def test_a_contestant_tries_a_known_default_first_and_continues_as_usual(method):
     found = search(method, default=DEFAULT)
     assert found["rows"][0] == DEFAULT
     assert found["idle_s"] == 0
@@ -57,7 +57,7 @@ def test_a_contestant_tries_a_known_default_first_and_goes_on_as_usual(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_seed_decides_the_same_and_another_does_not(method):
+def test_a_seed_repeats_its_decisions_and_another_seed_differs(method):
     first = search(method)
     assert search(method)["log"] == first["log"]
     assert search(method, seed=1)["log"] != first["log"]

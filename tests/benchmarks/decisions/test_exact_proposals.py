@@ -1,4 +1,4 @@
-"""Benchmarks in which a proposal is trained as it is, and those with rows as the only proposals."""
+"""Benchmarks that train a proposal as it is, and benchmarks that allow only rows as proposals."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ CUBE = Cube((Dimension(), Dimension(choices=3), Dimension(), Dimension()))
 
 @pytest.fixture(scope="module")
 def table():
-    """A table in which one row in four diverges, those with a high first parameter."""
+    """Make a table in which one row in four diverges: those with a high first parameter."""
     made = made_up_curves(CUBE, 9, 200, np.random.default_rng(0))
     loss = np.tile(np.linspace(2.0, 1.0, 9), (200, 1)) + made.points[:, 2:3]
     metric = np.where(made.points[:, :1] > 0.75, np.nan, np.nan_to_num(made.metric))
@@ -45,7 +45,7 @@ def test_between_rows_curves_follow_the_parameters_and_nearly_the_same_point_has
     assert np.median(np.abs(moved - losses)) < 0.01 * losses.std()
 
 
-def test_between_rows_runs_diverge_where_those_around_do(model):
+def test_a_run_between_rows_diverges_if_the_rows_around_it_do(model):
     points = CUBE.random(np.random.default_rng(2), 200)
     diverges = np.array([np.isnan(model.at(point)[0]).any() for point in points])
     assert np.mean(diverges == (points[:, 0] > 0.75)) > 0.9

@@ -1,4 +1,4 @@
-"""What the peers of our own environment are told and answer, beside the rules that all peers share."""
+"""The peers of our own environment: their input and their answers, in addition to the rules that all peers share."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ CONTINUE, STOP = Decision.CONTINUE, Decision.STOP
 
 
 def begun(make, trials: int):
-    """A search that has started so many trials."""
+    """Make a search that has started so many trials."""
     searched = table()
     tuner = make(searched, Pool(searched), 0, trials)
     assert [tuner.ask().trial for _ in range(trials)] == list(range(trials))
@@ -68,7 +68,7 @@ def test_without_values_there_is_no_best():
     assert History().worst(9.0) == 9.0
 
 
-def test_a_paused_row_goes_on_and_a_running_one_is_not_asked_for_again():
+def test_a_paused_row_can_resume_and_a_running_row_is_not_requested_again():
     targets = Targets()
     assert targets.train(5, 2).trial == 0
     assert not targets.can_go_on(5, 6)
@@ -93,7 +93,7 @@ def test_random_search_promotes_full_runs_first():
     assert tuner.incumbent() == 0
 
 
-def test_optuna_is_told_the_row_that_is_trained():
+def test_optuna_receives_the_row_that_is_trained():
     searched = table()
     tuner = OPTUNA["optuna-tpe"](searched, Pool(searched), 0, 2)
     rows = Rows(searched, Pool(searched))
@@ -130,7 +130,7 @@ def test_random_search_draws_after_the_default():
 
 def test_optuna_stops_the_worse_of_a_rung():
     tuner = begun(OPTUNA["optuna-tpe-sha"], 3)
-    assert heard(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS  # from it the pruner learns where its rungs are
+    assert heard(tuner, 0, *[0.5] * EPOCHS) == [CONTINUE] * EPOCHS  # the pruner derives its rungs from it
     assert heard(tuner, 1, 0.3, 0.3) == [CONTINUE, CONTINUE]  # the first in its rung
     assert heard(tuner, 2, 0.2, 0.2) == [CONTINUE, STOP]
     states = [trial.state for trial in tuner._study.trials]
@@ -138,7 +138,7 @@ def test_optuna_stops_the_worse_of_a_rung():
     assert tuner.incumbent() == 0
 
 
-def test_optuna_is_told_that_a_run_ending_in_nan_failed():
+def test_a_run_that_ends_in_nan_is_reported_to_optuna_as_failed():
     tuner = begun(OPTUNA["optuna-tpe"], 2)
     assert heard(tuner, 0, *[0.5] * (EPOCHS - 1), math.nan) == [CONTINUE] * EPOCHS
     assert tuner._study.trials[0].state == TrialState.FAIL
@@ -155,7 +155,7 @@ def test_ray_never_stops_nan_and_leaves_its_trial_running_in_optuna():
     assert tuner.incumbent() == 0
 
 
-def test_ray_tells_a_stopped_trial_as_complete_without_its_last_report():
+def test_ray_reports_a_stopped_trial_as_complete_without_its_last_report():
     tuner = begun(RAY["ray-asha-1-optuna-tpe"], 2)
     assert heard(tuner, 0, 0.5, 0.6, 0.7) == [CONTINUE] * 3
     assert heard(tuner, 1, 0.55, 0.56, 0.6) == [CONTINUE, CONTINUE, STOP]
@@ -164,19 +164,19 @@ def test_ray_tells_a_stopped_trial_as_complete_without_its_last_report():
     assert told.intermediate_values == {1: 0.55, 2: 0.56}
 
 
-def test_ray_judges_nobody_in_the_grace_period():
+def test_ray_stops_no_trial_in_the_grace_period():
     tuner = begun(RAY["ray-asha-10-optuna-tpe"], 2)
     heard(tuner, 0, *[0.9] * 8)
     assert heard(tuner, 1, *[0.1] * 8) == [CONTINUE] * 8
 
 
-def test_ultralytics_gives_a_run_up_after_three_recoveries():
+def test_ultralytics_gives_up_a_run_after_three_recoveries():
     tuner = begun(UltralyticsGa, 1)
     nan = math.nan
     assert heard(tuner, 0, nan, nan, nan, nan, 0.1, nan, nan, nan, nan) == [CONTINUE] * 8 + [STOP]
 
 
-def test_ultralytics_begins_with_the_default_where_it_is_known():
+def test_ultralytics_starts_with_the_default_if_it_is_known():
     searched = replace(table(), baseline=7)
     assert UltralyticsGa(searched, Pool(searched), 0, 1).ask().row == 7
 

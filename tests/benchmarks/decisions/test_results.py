@@ -1,4 +1,4 @@
-"""The file of results survives the death of its writer."""
+"""The file of results survives a killed writer."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_no_file_has_no_runs(tmp_path):
     assert read(tmp_path / "results.jsonl") == []
 
 
-def test_a_torn_line_is_no_run_and_spoils_no_other(tmp_path):
+def test_a_truncated_line_is_skipped_and_the_other_runs_are_read(tmp_path):
     path = tmp_path / "results.jsonl"
     append(path, line(0))
     with path.open("a") as file:
@@ -41,7 +41,7 @@ def test_a_torn_line_is_no_run_and_spoils_no_other(tmp_path):
     assert [run.key.seed for run in read(path)] == [0, 2]
 
 
-def test_a_run_that_is_there_twice_counts_once(tmp_path):
+def test_a_run_that_is_recorded_twice_counts_once(tmp_path):
     path = tmp_path / "results.jsonl"
     append(path, line(0, trials=24))
     append(path, line(0, trials=25))
@@ -56,7 +56,7 @@ def test_another_setting_is_another_run(tmp_path, change):
     assert [run.key.setting for run in read(path)] == [SETTING, SETTING._replace(**change)]
 
 
-def test_files_are_read_as_one(tmp_path):
+def test_several_files_are_read_as_one(tmp_path):
     append(tmp_path / "one.jsonl", line(0))
     append(tmp_path / "two.jsonl", line(0))
     append(tmp_path / "two.jsonl", line(1))

@@ -1,4 +1,4 @@
-"""What is still to be done is done, once, and reported."""
+"""A collection runs each missing search once, and reports it."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ DETECTOR = ROOT / "benchmarks/decisions/detector_table/detector.parquet"
 
 @pytest.fixture
 def taskset(tmp_path) -> Path:
-    """A folder with two tables as TaskSet's are, but with other hyper-parameters than Adam's."""
+    """Make a folder with two tables like TaskSet's, but with hyper-parameters other than Adam's."""
     random = np.random.default_rng(0)
     folder = tmp_path / "taskset"
     folder.mkdir()
@@ -61,7 +61,7 @@ def test_a_few_seeds_with_all_methods_and_settings_come_before_the_next_seeds():
     ]
 
 
-def test_what_is_done_is_left_out():
+def test_finished_searches_are_left_out():
     done = {key("one", "a", 0), key("one", "a", 1), key("two", "a", 1)}
     assert list(plan([ONE, TWO], ["a"], [SETTING], seeds=2, done=done)) == [batch("a", (0, TWO))]
     assert not list(plan([ONE, TWO], ["a"], [SETTING], seeds=2, done=done | {key("two", "a", 0)}))
@@ -70,7 +70,7 @@ def test_what_is_done_is_left_out():
 @pytest.mark.parametrize(
     "change", [{"workers": 1}, {"budget": 10.0}, {"default": "first"}, {"cost": "epochs"}], ids=str
 )
-def test_what_is_done_in_another_setting_is_still_missing(change):
+def test_a_search_that_finished_in_another_setting_is_still_missing(change):
     done = {key("one", "a", 0, SETTING._replace(**change))}
     assert list(plan([ONE], ["a"], [SETTING], seeds=1, done=done)) == [batch("a", (0, ONE))]
 
@@ -79,14 +79,14 @@ def test_a_task_of_another_family_is_another_task():
     assert list(plan([Path("/other/one.npz")], ["a"], [SETTING], seeds=1, done={key("one", "a", 0)}))
 
 
-def test_the_same_seed_draws_something_else_for_another_task():
+def test_a_seed_gives_other_draws_for_another_task():
     seeds = {seed_of(task, seed) for task in ("one", "two") for seed in range(20)}
     assert len(seeds) == 40
     assert max(seeds) < 2**31  # what every library takes
-    assert seed_of("one", 0) == 2113684794  # or results that are there would be another draw's
+    assert seed_of("one", 0) == 2113684794  # or existing results would belong to other draws
 
 
-def test_a_collection_goes_on_where_it_stopped_and_is_reported(taskset):
+def test_a_collection_resumes_where_it_stopped_and_is_reported(taskset):
     out = taskset.parent / "results.jsonl"
     options = ("--tables", taskset, "--default", "none", "--methods", "random", "optuna-tpe-sha", "--budget", "5")
     assert command("run", *options, "--out", out, "--seeds", "1").returncode == 0
@@ -144,7 +144,7 @@ def test_a_folder_without_tables_is_refused(tmp_path):
     assert "--tables must name npz files" in refused.stderr
 
 
-def test_a_search_that_fails_is_told_and_notes_nothing(tmp_path):
+def test_a_failed_search_is_reported_and_records_nothing(tmp_path):
     failure = carry_out(batch("random", (0, tmp_path / "missing.npz")), tmp_path / "results.jsonl")
     assert failure is not None
     assert "missing.npz" in failure
@@ -157,7 +157,7 @@ def test_a_reference_without_results_is_refused(tmp_path):
     assert "--against must be a method with results" in refused.stderr
 
 
-def test_a_parquet_table_is_written_as_arrays_that_say_the_same(tmp_path):
+def test_a_parquet_table_is_written_as_arrays_with_the_same_content(tmp_path):
     arrays = _as_arrays(DETECTOR, tmp_path / "results")
     assert arrays.relative_to(tmp_path) == Path("results/detector/detector.npz")  # its family is `detector`
     original, again = read_curves(DETECTOR), load_arrays(arrays)

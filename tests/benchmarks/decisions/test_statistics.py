@@ -8,12 +8,12 @@ from tests.benchmarks.decisions.conftest import run_with
 
 
 def run(method: str, task: str, seed: int, *regret: float) -> Run:
-    """A run whose regrets are noted after 50 and after 100 % of the budget."""
+    """Make a run with recorded regrets after 50 and after 100 % of the budget."""
     key = Key("family", task, method, seed, Setting(4, 20.0, "first", "seconds"))
     return run_with(key, dict(zip((50, 100), regret, strict=True)))
 
 
-def test_a_task_with_more_seeds_counts_no_more():
+def test_a_task_with_more_seeds_has_no_more_weight():
     runs = [run("a", "one", 0, 1.0, 0.2), run("a", "one", 1, 1.0, 0.4), run("a", "two", 0, 1.0, 0.9)]
     assert mean_over(runs, regret_at(100)) == pytest.approx((0.3 + 0.9) / 2)
 
@@ -38,7 +38,7 @@ def test_without_spread_the_interval_is_the_mean():
 
 def test_the_interval_covers_the_tasks_and_not_only_the_seeds():
     found = bootstrap({"one": [0.0, 0.0, 0.0], "two": [1.0, 1.0, 1.0]})
-    assert found == Difference(0.5, 0.0, 1.0)  # a quarter of the resamples has one task alone, and as many the other
+    assert found == Difference(0.5, 0.0, 1.0)  # a quarter of the resamples have only one task
 
 
 def test_the_interval_narrows_with_more_seeds():
@@ -67,7 +67,7 @@ def test_without_common_runs_nothing_is_matched():
     assert budget_to_match([run("a", "one", 0, 0.1, 0.1), run("b", "one", 1, 0.1, 0.1)], "a", "b") is None
 
 
-def test_nothing_has_no_mean():
+def test_no_runs_have_no_mean():
     with pytest.raises(ValueError, match="at least one"):
         mean_over([], regret_at(100))
     with pytest.raises(ValueError, match="at least one"):

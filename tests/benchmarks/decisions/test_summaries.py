@@ -1,4 +1,4 @@
-"""A report says per family, default and cost what was measured there, and mixes none of them."""
+"""A report lists results by family, default and cost, and mixes none of them."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.benchmarks.decisions.conftest import run_with
 
 
 def run(method: str, final: float, *, family="a", task="one", seed=0, default="first", cost="seconds") -> Run:
-    """A run with this regret at the end, and 0.5 before."""
+    """Make a run with this regret at the end, and 0.5 before."""
     key = Key(family, task, method, seed, Setting(4, 20.0, default, cost))
     return run_with(key, {10: 0.5, 25: 0.5, 50: 0.5, 100: final})
 

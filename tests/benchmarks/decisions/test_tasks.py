@@ -19,12 +19,12 @@ HIGH = np.array([10.0, 0.9999, 0.999999, 1e3, 10.0, 10.0, 1e-4, 1e-3])
 
 @pytest.fixture
 def synthetic(tmp_path) -> Path:
-    """A table with a default, the row 3, in a file."""
+    """Write a table with a default, row 3, to a file."""
     save_arrays(replace(table(), baseline=3, seconds=2 * table().seconds), tmp_path / "synthetic.npz")
     return tmp_path / "synthetic.npz"
 
 
-def test_only_with_first_a_search_knows_the_default(synthetic):
+def test_a_search_knows_the_default_only_with_first(synthetic):
     assert load(synthetic, default="none", cost="seconds").baseline is None
     assert load(synthetic, default="first", cost="seconds").baseline == 3
 
@@ -50,7 +50,7 @@ def test_a_table_without_a_default_has_no_search_that_begins_with_it(tmp_path):
 def test_the_default_of_taskset_is_the_row_nearest_to_adams_published_one(tmp_path):
     random = np.random.default_rng(0)
     values = np.exp(random.uniform(np.log(LOW), np.log(HIGH), (50, 8)))
-    values[:2] = LOW, HIGH  # the table spans the whole of its ranges
+    values[:2] = LOW, HIGH  # the table spans its whole ranges
     values[20] = [1e-3, 0.9, 0.999, 1e-8, 1e-8, 1e-8, 1e-7, 1e-6]
     np.savez(tmp_path / "task.npz", hp_names=ADAM8P, config=values, valid_loss=random.random((50, 5)))
     assert load(tmp_path / "task.npz", default="first", cost="seconds").baseline == 20

@@ -1,6 +1,6 @@
 """Write a study with the Optuna that is installed: `python make.py FOLDER` makes FOLDER/optuna-VERSION.db and .json.
 
-For the databases beside this file, each in an environment of its own, with TZ=UTC:
+For the databases next to this file, each in its own environment, with TZ=UTC:
 
     pip install 'optuna==2.10.1' 'sqlalchemy<2' 'numpy<2'
     pip install 'optuna==3.1.1' 'sqlalchemy<2' 'numpy<2'

@@ -1,4 +1,4 @@
-"""A run's folder and its store while it trains: pushes next to training, at most one at a time, tried again."""
+"""A run's folder and its store while it trains: pushes in parallel to training, one at a time, with retries."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ COMPLETED = EndRecord(outcome=Outcome.COMPLETED)
 
 @pytest.fixture
 def make_mirror(tmp_path):
-    """Makes the mirror of an attempt at one run, on a machine of the given name."""
+    """Return a function that makes the mirror of an attempt at one run, on a machine of this name."""
     made = []
 
     def make(machine, attempt):
@@ -67,7 +67,7 @@ def test_a_run_that_ends_has_all_of_its_files_in_the_store(make_mirror, tmp_path
     assert not list((folder / ".push").iterdir()), "nothing of the pushes is left"
 
 
-def test_a_push_has_the_files_as_they_were_although_training_goes_on(make_mirror, tmp_path):
+def test_a_push_has_the_files_as_they_were_although_training_continues(make_mirror, tmp_path):
     mirror, folder = make_mirror("one", 1)
     mirror.pull()
     (folder / "weights").mkdir()
@@ -83,7 +83,7 @@ def test_a_push_has_the_files_as_they_were_although_training_goes_on(make_mirror
     assert (there / "weights" / "last.pt").read_text() == "1"
 
 
-def test_a_store_that_is_away_holds_up_nothing_and_gets_the_newest_files_when_it_is_back(
+def test_an_unavailable_store_delays_nothing_and_gets_the_newest_files_when_it_is_back(
     make_mirror, tmp_path, monkeypatch
 ):
     mirror, folder = make_mirror("one", 1)

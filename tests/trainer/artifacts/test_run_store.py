@@ -1,4 +1,4 @@
-"""Files of a run in a store: whole, numbered by attempt, and never replaced by an attempt that has been taken over."""
+"""Files of a run in a store: whole, numbered by attempt, and never replaced by an attempt that was taken over."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ ON_BOTH = pytest.mark.parametrize("url", ["folder", "s3"], indirect=True)
 
 @pytest.fixture
 def url(request, tmp_path):
-    """URL of a run's folder: a path, or one of an S3 server."""
+    """Return the URL of a run's folder: a path, or one of an S3 server."""
     if getattr(request, "param", "folder") == "folder":
         return str(tmp_path / "store" / "run")
     return f"{request.getfixturevalue('server').url}/{tmp_path.name}/run"
@@ -30,7 +30,7 @@ def url(request, tmp_path):
 
 @pytest.fixture
 def machine(tmp_path):
-    """Makes the folder of a run on one machine, by its name."""
+    """Return a function that makes the folder of a run on a machine of this name."""
 
     def make(name, **files):
         folder = tmp_path / name
@@ -56,7 +56,7 @@ def test_the_next_attempt_finds_the_files_of_the_last_one_on_another_machine(url
     second = machine("two", trainer_log="b\n")
     RunStore(url, 2).pull(second)
     assert (second / "weights/last.pt").read_text() == "3"
-    assert (second / "trainer.log").read_text() == "a\nb\n", "the log goes on"
+    assert (second / "trainer.log").read_text() == "a\nb\n", "the log continues"
 
 
 @ON_BOTH
@@ -77,8 +77,8 @@ def test_an_attempt_that_was_taken_over_neither_writes_nor_removes_anything(url,
         old.pull(lost)
 
 
-def test_an_attempt_that_comes_late_removes_nothing_that_its_successor_resumes_from(url, machine, monkeypatch):
-    """It was cut off between its manifest and the removal of what that does not name."""
+def test_a_late_attempt_removes_nothing_that_its_successor_resumes_from(url, machine, monkeypatch):
+    """It was cut off after writing its manifest and before removing the files that this does not name."""
     lost, other = machine("one", weights__last_pt="3"), machine("two")
     old, new = RunStore(url, 1), RunStore(url, 2)
     old.pull(lost)
@@ -93,7 +93,7 @@ def test_an_attempt_that_comes_late_removes_nothing_that_its_successor_resumes_f
     assert (third / "weights/last.pt").read_text() == "4"
 
 
-def test_the_same_machine_keeps_its_files_while_nobody_else_has_had_the_run(url, machine):
+def test_a_machine_keeps_its_files_while_no_other_has_had_the_run(url, machine):
     folder = machine("one", weights__last_pt="3")
     store = RunStore(url, 1)
     store.pull(folder)
@@ -161,7 +161,7 @@ def test_a_damaged_object_is_left_out_and_pushed_again(url, machine, caplog):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format": 1}'])
-def test_a_damaged_manifest_gives_way_to_the_one_before(url, machine, damage):
+def test_a_damaged_manifest_is_ignored_in_favour_of_the_previous_one(url, machine, damage):
     folder = machine("one", weights__last_pt="3")
     store = RunStore(url, 1)
     store.pull(folder)
@@ -172,7 +172,7 @@ def test_a_damaged_manifest_gives_way_to_the_one_before(url, machine, damage):
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "weights/../../evil", ".evil", "a/b/c/d/e", "a\\n", ""])
-def test_a_hostile_manifest_writes_nothing_outside_of_the_folder(url, machine, name, tmp_path):
+def test_a_hostile_manifest_writes_nothing_outside_the_folder(url, machine, name, tmp_path):
     store = RunStore(url, 1)
     digest = "0" * 64
     store._folder.write(f"{OBJECTS}/{digest}", b"evil")
@@ -184,7 +184,7 @@ def test_a_hostile_manifest_writes_nothing_outside_of_the_folder(url, machine, n
     assert set(tmp_path.iterdir()) - before == {folder}
 
 
-def test_what_only_matters_on_one_machine_is_not_stored(machine):
+def test_files_that_matter_only_on_one_machine_are_not_stored(machine):
     folder = machine("one", weights__last_pt="3", records="x")
     for name in (".attempt", "data.tmp", "trainer.lock", "stacks/1.txt", ".push/1/records"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a trainer measures of a trained model, on a real one, and what it answers if there is nothing to measure."""
+"""Measurements of a trained model, on a real one, and the answer if there is nothing to measure."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -27,14 +27,14 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A Mamba-YOLO with random weights."""
+    """Make a Mamba-YOLO with random weights."""
     file = tmp_path_factory.mktemp("weights") / "best.pt"
     YOLO(model_yaml("mamba-yolo-n")).save(file)
     return file
 
 
 def answers(weights, folder):
-    """The records of a real trainer, asked as `tune run` asks it."""
+    """Return the records of a real trainer for the request that `tune run` sends."""
     request = MeasureRequest(weights=str(weights), imgsz=50, use_gpu=False, threads=1, directory=str(folder))
     trainer = TrainerProcess([sys.executable, "-m", "trainer", "serve"])
     trainer.send(request)
@@ -45,7 +45,7 @@ def answers(weights, folder):
 
 
 def counted_gflops(model, size):
-    """Convolutions and products of matrices, as torch itself counts them."""
+    """Count convolutions and products of matrices, as torch itself counts them."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, size, size))
     return counter.get_total_flops() / 1e9
@@ -92,6 +92,6 @@ def test_weights_that_cannot_be_loaded_are_a_bad_model(tmp_path):
     assert "best.pt" in end.message
 
 
-def test_weights_that_are_gone_are_a_bad_model(tmp_path):
+def test_missing_weights_are_a_bad_model(tmp_path):
     *_, end = answers(tmp_path / "best.pt", tmp_path)
     assert (end.outcome, end.message) == (Outcome.BAD_MODEL, f"there is no file '{tmp_path / 'best.pt'}'")

@@ -1,4 +1,4 @@
-"""Preparing a study: what is written for it is written by one process at a time, and COCO JSON trains as YOLO does."""
+"""Preparing a study: one process at a time writes its files, and COCO JSON trains like YOLO labels."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from trainer.system import atomic_files
 from tuner.contract import COMPILE_STEP, EpochRecord, Outcome, PreparedRecord, PrepareRequest, ProgressRecord
 
 
-def test_two_do_not_prepare_one_study_at_once(tmp_path):
+def test_two_trainers_do_not_prepare_the_same_study_at_once(tmp_path):
     request = PrepareRequest(data=str(tmp_path / "none.yaml"), model="mamba-yolo-n", directory=str(tmp_path))
     ends = []
     second = threading.Thread(target=lambda: ends.append(prepare.run(request, lambda record: None)))
@@ -32,7 +32,7 @@ def test_two_do_not_prepare_one_study_at_once(tmp_path):
 
 @pytest.fixture
 def coco_folder(data_yaml, tmp_path):
-    """The tiny data set in the layout of COCO."""
+    """Convert the tiny data set to the layout of COCO."""
     dataset = resolve(data_yaml)
     for split in ("train", "val"):
         content = coco_of(dataset.splits[split].images, dataset.names, tmp_path / f"coco/{split}2017")
@@ -57,7 +57,7 @@ def losses_of(trainer, request):
     return epochs[-1]
 
 
-def test_coco_json_trains_as_the_same_labels_in_yolo_do(trainer, coco_folder, prepared, make_request, tmp_path):
+def test_coco_json_trains_like_the_same_labels_in_yolo_format(trainer, coco_folder, prepared, make_request, tmp_path):
     study = tmp_path / "study"
     of_coco = prepare_at(trainer, coco_folder, study)
     assert (of_coco.num_images, of_coco.num_classes) == (prepared.num_images, prepared.num_classes)
@@ -85,7 +85,7 @@ def test_changed_coco_json_is_another_data_set_and_a_moved_one_is_not(trainer, c
 
 
 class Gpus:
-    """Visible GPUs: their names, and the scans that were tried on them."""
+    """Visible GPUs with these names, and the scans that were tried on them."""
 
     def __init__(self, monkeypatch, names, error=None):
         self.tried = []
@@ -124,7 +124,7 @@ def test_the_scan_is_compiled_once_for_each_kind_of_gpu(monkeypatch, tmp_path, d
     [([], {}), (["H100"], {"gpus": False}), (["H100"], {"model": "yolov8n.yaml"})],
     ids=["no GPU", "trials on the CPU", "a model without scans"],
 )
-def test_nothing_is_compiled_that_no_trial_needs(monkeypatch, tmp_path, data_yaml, names, options):
+def test_only_what_a_trial_needs_is_compiled(monkeypatch, tmp_path, data_yaml, names, options):
     gpus = Gpus(monkeypatch, names)
     assert prepare_here(tmp_path, data_yaml, **options) == []
     assert gpus.tried == []

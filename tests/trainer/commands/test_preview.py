@@ -1,4 +1,4 @@
-"""Contact sheets: what they show is what is trained on, and nothing is written beside the user's data."""
+"""Contact sheets: they show the images of training, and nothing is written next to the user's data."""
 
 import hashlib
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def user_data(tmp_path):
-    """Makes a data set of grey images with one red box each; returns its YAML."""
+    """Return a function that makes a data set of grey images with one red box each, and returns its YAML."""
 
     def make(sizes, *, label="{}", names="{0: red}", exif=None, mode="RGB"):
         root = tmp_path / "data"
@@ -77,11 +77,11 @@ def red_pixels(cell):
 
 
 def in_a_box(cell, row, column, margin=1.5):
-    """Whether a pixel lies in one of the boxes, or as near as interpolation blurs edges."""
+    """Return whether a pixel is in one of the boxes, or as near as interpolation blurs edges."""
     height, width = cell.pixels.shape[:2]
     left, top, right, bottom = (cell.boxes * [width, height, width, height]).T
-    beside = (left - margin <= column) & (column <= right + margin)
-    return (beside & (top - margin <= row) & (row <= bottom + margin)).any()
+    in_columns = (left - margin <= column) & (column <= right + margin)
+    return (in_columns & (top - margin <= row) & (row <= bottom + margin)).any()
 
 
 def cells_of(sheet):
@@ -93,7 +93,7 @@ def hashes(folder):
 
 
 def ask(source, out, **params):
-    """The end of a request for one sheet, and the record of what was drawn; none where nothing was."""
+    """Return the end of a request for one sheet, and the record of the drawn images, None if there is none."""
     sheet = SheetSettings(name="plain", title="plain", params=params or OFF)
     request = PreviewRequest(
         data=str(source), directory=str(out.parent), out=str(out), sheets=(sheet,), images=2, draws=2, seed=0
@@ -129,7 +129,7 @@ def test_boxes_move_with_what_they_hold(user_data, preview_of, changed):
     preview = preview_of(user_data([(96, 64), (64, 96), (64, 64)]), images=3, draws=8)
     for cell in cells_of(preview.sheet("changed", {**OFF, **changed})):
         found = red_pixels(cell)
-        if len(cell.boxes):  # too little of an object left in the image, and its box is dropped
+        if len(cell.boxes):  # too little of an object is left in the image, so its box is dropped
             assert len(found)
             assert all(in_a_box(cell, row, column) for row, column in found)
 
@@ -164,7 +164,7 @@ def test_all_sheets_show_the_same_images_spread_over_the_data_set(user_data, pre
     assert len({sorted(map(str, range(12))).index(str(number)) // 4 for number in numbers}) == 3
 
 
-def test_what_reaches_ultralytics_is_what_the_space_says(user_data, preview_of, monkeypatch, tmp_path):
+def test_ultralytics_gets_the_values_of_the_space(user_data, preview_of, monkeypatch, tmp_path):
     seen = []
     build = YOLODataset.build_transforms
     monkeypatch.setattr(
@@ -190,7 +190,7 @@ def test_the_transforms_are_those_of_ultralytics_own_trainer(user_data, preview_
 
 
 def described(transform):
-    """A transform and those within it as plain data."""
+    """Return a transform and those within it as plain data."""
     if isinstance(transform, int | float | str | tuple | None):
         return transform
     if isinstance(transform, list):
@@ -228,14 +228,14 @@ def test_an_image_turned_by_its_exif_orientation_is_upright_with_its_boxes(user_
     assert "96 x 48" in preview.sheet("off", OFF).rows[0].caption
 
 
-def test_images_without_labels_are_drawn_and_said(user_data, preview_of):
+def test_images_without_labels_are_drawn_and_noted(user_data, preview_of):
     sheet = preview_of(user_data([(64, 64)] * 3, label="")).sheet("everything", EVERYTHING)
     assert len(sheet.rows) == 2
     assert any("no training image has a label" in note for note in sheet.notes)
     assert contact_sheet.jpeg(sheet)
 
 
-def test_what_has_no_effect_is_said(user_data, preview_of):
+def test_settings_without_effect_are_noted(user_data, preview_of):
     preview = preview_of(user_data([(64, 64)] * 4))
     assert preview.sheet("off", OFF).notes == ()
     (note,) = preview.sheet("copies", {**OFF, "copy_paste": 0.1}).notes
@@ -266,18 +266,18 @@ def test_outlines_are_copied_and_so_not_noted(user_data, preview_of):
     assert all(len(cell.boxes) == 2 for row in sheet.rows for cell in row.cells[1:])
 
 
-def test_names_that_no_font_can_write_are_numbers_and_told(user_data, tmp_path):
+def test_names_that_no_font_can_write_become_numbers_with_a_note(user_data, tmp_path):
     _, drawn = ask(user_data([(64, 64)] * 2, names="{0: 𓂀}"), tmp_path / "out")
     assert drawn.notes == ("plain: class 0 is 𓂀, which no font on this machine can display",)
 
 
-def test_chinese_names_are_drawn_or_told(user_data, tmp_path):
+def test_chinese_names_are_drawn_or_noted(user_data, tmp_path):
     end, drawn = ask(user_data([(64, 64)] * 2, names="{0: 红色的东西}"), tmp_path / "out")
     assert end.outcome == Outcome.COMPLETED
     assert drawn.notes in ((), ("plain: class 0 is 红色的东西, which no font on this machine can display",))
 
 
-def test_nothing_is_changed_or_left_beside_the_data(user_data, tmp_path):
+def test_nothing_is_changed_or_left_next_to_the_data(user_data, tmp_path):
     source = user_data([(64, 64)] * 4)
     before = hashes(source.parent)
     for file in source.parent.rglob("*"):
@@ -300,7 +300,7 @@ def test_sheets_are_never_put_among_the_images(user_data):
     assert hashes(source.parent) == before
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(user_data, tmp_path):
+def test_an_unwritable_folder_is_reported_before_anything_is_drawn(user_data, tmp_path):
     (tmp_path / "file").write_text("mine")
     end, drawn = ask(user_data([(64, 64)] * 2), tmp_path / "file" / "out")
     assert (end.outcome, drawn) == (Outcome.ERROR, None)
@@ -308,7 +308,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(user_d
     assert "\n" not in end.message
 
 
-def test_a_data_set_that_cannot_be_trained_on_is_told_in_a_line(user_data, tmp_path):
+def test_an_unusable_data_set_is_reported_in_one_line(user_data, tmp_path):
     source = user_data([(64, 64)] * 2)
     for file in (source.parent / "images" / "train").iterdir():
         file.write_bytes(b"no image")

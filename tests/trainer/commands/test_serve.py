@@ -50,11 +50,11 @@ if len(sys.argv) > 2:
 serve._train, serve._warm_up = train, lambda: None
 sys.exit(serve.serve())
 """
-"""The real server, whose trials do one thing and nothing else: without torch it is there in no time."""
+"""The real server, whose trials do only one thing: without torch, it starts at once."""
 
 
 def ends(tmp_path, *arguments, times=1):
-    """The end records of a trial that does what the arguments say, asked for so many times."""
+    """Yield the end records of a trial that does what the arguments say, for so many requests."""
     server = TrainerProcess([sys.executable, "-c", STAND_IN, *arguments])
     try:
         for _ in range(times):
@@ -66,7 +66,7 @@ def ends(tmp_path, *arguments, times=1):
 
 @pytest.fixture
 def small_cgroup(request):
-    """A cgroup with 150 MiB of memory, or what the test asks for, inside the one that the tests run in."""
+    """Make a cgroup with 150 MiB of memory, or what the test asks for, inside the one that the tests run in."""
     limit_mib = getattr(request, "param", 150)
     lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
     paths = {controllers: path.lstrip("/") for _, controllers, path in lines}
@@ -83,7 +83,7 @@ def small_cgroup(request):
     except OSError as error:
         pytest.skip(f"no cgroup with a limit can be made here: {error}")
     finally:
-        for _ in range(100):  # its processes have ended, the kernel may not be done with them
+        for _ in range(100):  # its processes have ended, but the kernel may not have removed them yet
             try:
                 folder.rmdir()
                 break
@@ -91,7 +91,7 @@ def small_cgroup(request):
                 time.sleep(0.05)
 
 
-def test_a_trial_that_the_kernel_kills_for_memory_is_out_of_memory_and_the_server_lives_on(tmp_path, small_cgroup):
+def test_a_trial_that_the_kernel_kills_for_memory_is_out_of_memory_and_the_server_survives(tmp_path, small_cgroup):
     for end in ends(tmp_path, "fill_memory", str(small_cgroup), times=2):
         assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
         assert end.message == (
@@ -106,14 +106,14 @@ def test_a_trial_that_loses_a_loader_to_the_kernel_is_out_of_memory(tmp_path, sm
     assert end.message.startswith("the host ran out of memory at batch 16, image size 640: RuntimeError: DataLoader")
 
 
-def test_a_trial_that_somebody_kills_is_worth_another_try(tmp_path):
+def test_a_trial_that_somebody_kills_is_retryable(tmp_path):
     (end,) = ends(tmp_path, "die")
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert end.message == "the training process was killed by SIGKILL"
     assert decode((tmp_path / "end.json").read_text()) == end
 
 
-def test_what_goes_wrong_before_the_training_is_told_too(tmp_path):
+def test_failures_before_training_are_reported_too(tmp_path):
     (end,) = ends(tmp_path, "fail")
     assert end.outcome == Outcome.OUT_OF_MEMORY
     assert "MemoryError" in (tmp_path / "trainer.log").read_text()
@@ -143,7 +143,7 @@ print(len({"torch._dynamo", "torchvision"} & before))
 """
 
 
-def test_a_trial_imports_nothing_slow_that_its_server_has_not(train_request, tmp_path):
+def test_a_trial_imports_no_slow_module_that_its_server_has_not_imported(train_request, tmp_path):
     (tmp_path / "request.json").write_text(encode(train_request()))
     done = subprocess.run(
         [sys.executable, "-c", WARM, tmp_path / "request.json"],
@@ -169,7 +169,7 @@ def test_trials_are_killed_for_memory_before_their_server(tmp_path):
         ),
     ],
 )
-def test_what_is_no_request_that_it_knows_is_answered_with_the_reason(line, outcome, said):
+def test_an_unknown_request_is_answered_with_the_reason(line, outcome, said):
     end = serve._request_on(line)
     assert isinstance(end, EndRecord)
     assert end.outcome == outcome
@@ -240,7 +240,7 @@ def wait_for(condition, timeout_s=20.0):
 
 
 def ask_for_stacks(pid, log, function):
-    """SIGUSR1 until the function shows, for nobody can see from outside when a trial has begun to hang."""
+    """Send SIGUSR1 until the log shows the function: the start of a hang is not visible from outside."""
 
     def shown():
         os.killpg(pid, signal.SIGUSR1)
@@ -252,7 +252,7 @@ def ask_for_stacks(pid, log, function):
 
 
 def dumps_in(text):
-    """What each process wrote, by its number. On a busy machine one dump may come to the log in two parts."""
+    """Return what each process wrote, by its ID. On a busy machine, the log may have one dump in two parts."""
     _, *parts = re.split(r"SIGUSR1: stacks of process (\d+)\n", text)
     dumps = defaultdict(str)
     for process, part in zip(parts[::2], parts[1::2], strict=True):
@@ -270,7 +270,7 @@ def test_a_hanging_trial_writes_its_stacks_to_the_log(hanging_trainer, train_req
         os.killpg(pid, signal.SIGSTOP)
     ask_for_stacks(pid, log, HANGS[where])
     wait_for(lambda: len(dumps_in(log.read_text())) >= 3)  # the trial and both its loaders
-    wait_for(lambda: log.read_text().endswith("\n"))  # not while a dump is being moved there
+    wait_for(lambda: log.read_text().endswith("\n"))  # not while a dump is being moved to the log
     dumps = dumps_in(log.read_text())
     assert any("in _worker_loop" in dump for dump in dumps.values())
     for dump in dumps.values():
@@ -297,7 +297,7 @@ print(child)
 """
 
 
-def test_a_process_asked_for_its_stacks_while_it_is_forked_writes_to_a_file_of_its_own(tmp_path):
+def test_a_process_asked_for_its_stacks_while_it_is_forked_writes_to_its_own_file(tmp_path):
     forked = subprocess.run(
         [sys.executable, "-c", FORKED, tmp_path], check=True, capture_output=True, text=True, timeout=60
     )
@@ -305,7 +305,7 @@ def test_a_process_asked_for_its_stacks_while_it_is_forked_writes_to_a_file_of_i
     assert dumped == {forked.stdout.strip()}
 
 
-def test_a_dump_that_stops_within_a_line_comes_into_the_log_once_it_goes_on(tmp_path):
+def test_a_dump_that_pauses_within_a_line_is_logged_once_it_continues(tmp_path):
     log, dump = tmp_path / "trainer.log", tmp_path / "stacks" / "77.txt"
     dump.parent.mkdir()
     for text, moved in ('  File "loss.py", line', False), ('  File "loss.py", line 3 in forward\n', True):
@@ -317,7 +317,7 @@ def test_a_dump_that_stops_within_a_line_comes_into_the_log_once_it_goes_on(tmp_
     assert not dump.read_text()
 
 
-def test_stacks_left_by_a_server_that_died_come_into_the_log_with_the_next_try(tmp_path):
+def test_stacks_left_by_a_dead_server_are_logged_with_the_next_attempt(tmp_path):
     (tmp_path / "stacks").mkdir()
     (tmp_path / "stacks" / "77.txt").write_text('  File "loss.py", line 3 in forward\n')
     (tmp_path / "stacks" / "78.txt").touch()

@@ -1,4 +1,4 @@
-"""A cache folder of the tests' own: what is known of an image by its content would outlive the rules under test."""
+"""Use a separate cache folder: cached results of images would outlive the rules under test."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Reading a data set as people's tools write it, hashing it, and refusing it in one useful line."""
+"""Reading a data set as tools write it, hashing it, and refusing it in one useful line."""
 
 import os
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_the_working_directory_never_matters(tmp_path: Path, monkeypatch: pytest
 
 
 def test_roboflow_exports_load(tmp_path: Path) -> None:
-    """Its YAML lies beside train but says ../train, and names a test folder that is not there."""
+    """Its YAML is next to train but says ../train, and names a test folder that does not exist."""
     put_pair(tmp_path / "train/images/a_jpg.rf.0123.jpg")
     put_pair(tmp_path / "valid/images/b.jpg")
     yaml = put(
@@ -76,7 +76,7 @@ def test_cvat_exports_load(tmp_path: Path) -> None:
     assert dataset.names == ("cat", "dog")
 
 
-def test_labels_beside_the_images_load_as_labelimg_writes_them(tmp_path: Path) -> None:
+def test_labels_next_to_the_images_load_as_labelimg_writes_them(tmp_path: Path) -> None:
     put_pair(tmp_path / "train/a.jpg")
     put(tmp_path / "train/classes.txt", "cat\n")
     put_pair(tmp_path / "val/b.jpg")
@@ -119,7 +119,7 @@ def test_several_folders_and_lists_make_one_split(tmp_path: Path) -> None:
     assert counts(resolve(yaml))["train"] == (4, 4)
 
 
-def test_images_are_found_in_any_case_at_any_depth_and_droppings_are_not(tmp_path: Path) -> None:
+def test_images_are_found_in_any_case_at_any_depth_and_other_files_are_not(tmp_path: Path) -> None:
     yaml = make(tmp_path)
     put_pair(tmp_path / "images/train/deep/er/F.JPG")
     put_pair(tmp_path / "images/train/G.Jpeg")
@@ -135,7 +135,7 @@ def test_images_without_labels_and_labels_without_images_are_legal(tmp_path: Pat
     assert counts(resolve(yaml))["train"] == (4, 3)
 
 
-def test_links_are_read_with_the_labels_beside_the_link(tmp_path: Path) -> None:
+def test_links_are_read_with_the_labels_next_to_the_link(tmp_path: Path) -> None:
     make(tmp_path / "data")
     (tmp_path / "data/images/train").rename(tmp_path / "photos")
     (tmp_path / "data/images/train").symlink_to(tmp_path / "photos", target_is_directory=True)
@@ -201,7 +201,7 @@ def test_download_is_never_followed_and_tags_never_run(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-# Refusals: one line that names the file, the line where there is one, the value and the remedy
+# Refusals: one line that names the file, the line if there is one, the value and the remedy
 
 
 def refusal(yaml: Path) -> str:
@@ -264,7 +264,7 @@ def test_a_faulty_yaml_is_refused_in_one_line(tmp_path: Path, yaml: str, line: i
     message = refusal(file)
     assert message.startswith(f"{file}: " if line is None else f"{file}:{line}: ")
     assert part in message
-    assert ";" in message  # what follows is the remedy
+    assert ";" in message  # the rest is the remedy
 
 
 def test_a_missing_yaml_is_refused(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_nested_anchors_do_not_blow_up_the_message(tmp_path: Path) -> None:
         assert "…" in refusal(make(tmp_path, f"a0: &a0 [x]\n{levels}{use}"))
 
 
-def test_a_list_of_images_none_of_which_exists_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_list_of_missing_images_is_refused_with_its_line(tmp_path: Path) -> None:
     make(tmp_path)
     put(tmp_path / "train.txt", "\nimages/train/gone.jpg\n")
     message = refusal(put(tmp_path / "x.yaml", "train: train.txt\nval: images/val\nnames: [cat]\n"))

@@ -1,4 +1,4 @@
-"""Keys of a data set YAML that change its meaning: honoured, refused with their line, or passed over with a note."""
+"""Keys of a data set YAML that change its meaning: obeyed, refused with their line, or ignored with a note."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ LINES = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
 
 @pytest.fixture
 def described(tmp_path):
-    """A data set whose YAML has more lines, the fourth and on."""
+    """Return a function that makes a data set whose YAML has more lines, from the fourth on."""
 
     def make(lines: str = "", rows: str = "0 0.5 0.5 0.4 0.4\n", mode: str = "RGB", suffix: str = ".png") -> Path:
         rng = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def test_images_must_have_the_channels_that_the_model_takes(described, channels,
         ("kpt_shape: [0, 3]", "but got [0, 3]"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_file_and_line(described, line, told):
+def test_an_impossible_value_is_refused_with_file_and_line(described, line, told):
     data = described(f"{line}\n")
     with pytest.raises(DataError) as refused:
         resolve(data)
@@ -101,7 +101,7 @@ def test_a_value_that_cannot_be_is_refused_with_file_and_line(described, line, t
         ("classes: [0]", "classes is a training argument"),
     ],
 )
-def test_what_is_passed_over_is_told_with_file_and_line(described, line, told):
+def test_ignored_keys_are_reported_with_file_and_line(described, line, told):
     data = described(f"{line}\n")
     (note,) = resolve(data).notes
     assert note.startswith(f"{data}:4: ")
@@ -112,11 +112,11 @@ def test_what_is_passed_over_is_told_with_file_and_line(described, line, told):
     "line",
     ["license: MIT", "roboflow:\n  url: https://example.com", "nc: 2", "task: detect", "fraction:", "download: x.zip"],
 )
-def test_what_changes_nothing_is_not_told(described, line):
+def test_keys_that_change_nothing_are_not_reported(described, line):
     assert resolve(described(f"{line}\n")).notes == ()
 
 
-def test_data_that_were_never_fetched_are_told_as_such(described):
+def test_data_that_were_never_fetched_are_reported_as_such(described):
     data = described("download: https://example.com/data.zip\n")
     (data.parent / "images/val").rename(data.parent / "away")
     with pytest.raises(DataError, match="ignores `download`"):

@@ -1,4 +1,4 @@
-"""The YAML and lists that a data set is written as, and where they never are."""
+"""The YAML and lists that a data set is written as, and the places where they are never written."""
 
 import os
 import subprocess
@@ -53,7 +53,7 @@ def test_a_part_has_the_images_of_each_split_with_the_most_boxes(tmp_path: Path)
 
 
 @pytest.mark.parametrize("place", [".", "images/train", "labels/train", "images/train/deep"])
-def test_nothing_is_written_beside_the_users_data(tmp_path: Path, place: str) -> None:
+def test_nothing_is_written_next_to_the_users_data(tmp_path: Path, place: str) -> None:
     dataset = resolve(make(tmp_path))
     (tmp_path / place).mkdir(exist_ok=True)
     before = snapshot(tmp_path)

@@ -1,4 +1,4 @@
-"""Labels that exist where training does not look: told with both places; and files that two images share."""
+"""Labels in places where training does not look: reported with both places. Files that two images share."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ YAML = "train: images/train\nval: images/val\nnames: [cat, dog, bird]\n"
 
 
 class Made:
-    """A data set of images like no other, each with labels of its own."""
+    """A data set of unique images, each with its own labels."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,7 +43,7 @@ class Made:
         return check(resolve(self.root / "data.yaml"))
 
     def found(self, kind: str) -> list[tuple[str, str]]:
-        """The places of this kind: file and what was found there."""
+        """Return the places of findings of this kind: the file and what was found there."""
         return [
             (str(Path(place.file).relative_to(self.root)), place.found)
             for finding in self.report().findings
@@ -60,7 +60,7 @@ def made(tmp_path):
 PLACES = {
     "a folder images below images": ("images/train/cam1/images/x.jpg", "labels/train/cam1/images/x.txt"),
     "labels in a folder below": ("images/train/cam1/images/x.jpg", "images/train/cam1/images/labels/x.txt"),
-    "beside the image": ("images/train/x.jpg", "images/train/x.txt"),
+    "next to the image": ("images/train/x.jpg", "images/train/x.txt"),
     "a suffix in capitals": ("images/train/x.jpg", "labels/train/x.TXT"),
     "the image's suffix kept": ("images/train/x.jpg", "labels/train/x.jpg.txt"),
     "a folder in the singular": ("images/train/x.jpg", "label/train/x.txt"),
@@ -71,7 +71,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-def test_labels_elsewhere_are_told_with_both_places(made, case):
+def test_labels_elsewhere_are_reported_with_both_places(made, case):
     image, label = PLACES[case]
     made.put(image, label)
     ((file, found),) = made.found("labels-elsewhere")
@@ -84,7 +84,7 @@ def test_labels_elsewhere_are_told_with_both_places(made, case):
     assert made.found("missing-labels") == made.found("orphan-labels") == []
 
 
-def test_of_two_files_of_the_name_the_nearest_is_told(made):
+def test_the_nearest_of_two_files_with_the_same_name_is_reported(made):
     made.put("images/train/a/x.jpg", "old/val/b/x.txt")
     made.write("old/train/a/x.txt", "1 0.5 0.5 0.4 0.4\n")
     ((_, found),) = made.found("labels-elsewhere")
@@ -100,20 +100,20 @@ def test_of_two_files_of_the_name_the_nearest_is_told(made):
         (".trash/x.txt", "1 0.5 0.5 0.4 0.4\n"),
     ],
 )
-def test_other_files_are_not_taken_for_labels(made, file, text):
+def test_other_files_are_not_mistaken_for_labels(made, file, text):
     made.put("images/train/x.jpg")
     made.write(file, text)
     assert made.found("labels-elsewhere") == []
     assert [name for name, _ in made.found("missing-labels")] == ["images/train/x.jpg"]
 
 
-def test_the_labels_of_another_split_are_not_taken_for_those_of_an_image_of_the_same_name(made):
+def test_the_labels_of_another_split_are_not_mistaken_for_those_of_an_image_with_the_same_name(made):
     (made.root / "labels/val/0.txt").unlink()
     assert made.found("labels-elsewhere") == []
 
 
 @pytest.mark.parametrize("folder", ["Images", "IMAGES", "imgs", "JPEGImages"])
-def test_where_no_image_has_labels_the_refusal_says_where_they_lie(made, folder):
+def test_if_no_image_has_labels_the_refusal_says_where_they_are(made, folder):
     (made.root / "images").rename(made.root / folder)
     (made.root / "data.yaml").write_text(YAML.replace("images/", f"{folder}/"))
     with pytest.raises(DataError) as refused:
@@ -141,7 +141,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_annotations_of_another_format_are_told_where_images_have_no_labels(made, kind):
+def test_annotations_of_another_format_are_reported_if_images_have_no_labels(made, kind):
     file, text = FORMATS[kind]
     made.write(file, text)
     assert made.found("foreign-labels") == []
@@ -150,7 +150,7 @@ def test_annotations_of_another_format_are_told_where_images_have_no_labels(made
 
 
 @pytest.mark.parametrize("kind", ["COCO", "CVAT", "CSV"])
-def test_where_no_image_has_labels_the_refusal_names_what_is_there_instead(made, kind):
+def test_if_no_image_has_labels_the_refusal_names_what_is_there_instead(made, kind):
     file, text = FORMATS[kind]
     made.write(file, text)
     shutil.rmtree(made.root / "labels")
@@ -160,7 +160,7 @@ def test_where_no_image_has_labels_the_refusal_names_what_is_there_instead(made,
 
 
 @pytest.mark.parametrize("text", ["{}", '{"images": 3}', "no JSON", ""])
-def test_another_file_is_not_taken_for_annotations(made, text):
+def test_another_file_is_not_mistaken_for_annotations(made, text):
     made.put("images/train/x.jpg")
     made.write("package.json", text)
     assert made.found("foreign-labels") == []
@@ -173,7 +173,7 @@ def test_another_file_is_not_taken_for_annotations(made, text):
     ("first", "second"),
     [("0.png", "0.jpg"), ("x.jpg", "x.jpeg"), ("x.png", "x.webp"), ("x.jpg", "x.JPG"), ("below/x.bmp", "below/x.tif")],
 )
-def test_images_with_one_label_file_are_told_with_both_names(made, first, second):
+def test_images_that_share_a_label_file_are_reported_with_both_names(made, first, second):
     for name in (first, second):
         made.put(f"images/train/{name}", str(Path("labels/train", name).with_suffix(".txt")))
     one, other = sorted((first, second))
@@ -181,7 +181,7 @@ def test_images_with_one_label_file_are_told_with_both_names(made, first, second
     assert made.found("shared-labels") == [(f"images/train/{other}", f"reads {label}, like images/train/{one}")]
 
 
-def test_images_of_one_name_in_two_splits_or_without_labels_share_nothing(made):
+def test_images_with_the_same_name_in_two_splits_or_without_labels_share_nothing(made):
     made.put("images/train/x.jpg")
     made.put("images/train/x.png")
     assert made.found("shared-labels") == []
@@ -200,12 +200,12 @@ def test_images_of_one_name_in_two_splits_or_without_labels_share_nothing(made):
         ("{0: a, 1: b, 2: A}", "0: 'a', 2: 'A'"),
     ],
 )
-def test_classes_of_one_name_are_told_with_their_ids(made, names, told):
+def test_classes_with_the_same_name_are_reported_with_their_ids(made, names, told):
     made.write("data.yaml", YAML.replace("[cat, dog, bird]", names))
     assert made.found("same-class-name") == [("data.yaml", told)]
 
 
-def test_classes_of_different_names_are_not_told(made):
+def test_classes_with_different_names_are_not_reported(made):
     assert made.found("same-class-name") == []
 
 
@@ -216,7 +216,7 @@ def relabel(made: Made, rows: dict[int, str]) -> None:
 
 
 @pytest.mark.parametrize("ids", [(1, 2, 3, 3), (3, 3, 3, 3), (2, 3, 2, 3)])
-def test_class_ids_that_are_counted_from_one_are_told(made, ids):
+def test_class_ids_that_are_counted_from_one_are_reported(made, ids):
     relabel(made, {number: f"{class_id} 0.5 0.5 0.4 0.4\n" for number, class_id in enumerate(ids)})
     ((file, found),) = made.found("class-ids-from-one")
     assert file == "data.yaml"
@@ -224,7 +224,7 @@ def test_class_ids_that_are_counted_from_one_are_told(made, ids):
 
 
 @pytest.mark.parametrize("ids", [(0, 1, 2, 3), (1, 2, 1, 2), (1, 2, 3, 4)])
-def test_other_wrong_class_ids_are_not_taken_for_those(made, ids):
+def test_other_wrong_class_ids_are_not_mistaken_for_those_counted_from_one(made, ids):
     relabel(made, {number: f"{class_id} 0.5 0.5 0.4 0.4\n" for number, class_id in enumerate(ids)})
     assert made.found("class-ids-from-one") == []
 
@@ -236,13 +236,13 @@ def corner_rows(rng: np.random.Generator) -> str:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_boxes_by_their_corners_are_told(made, seed):
+def test_boxes_given_by_their_corners_are_reported(made, seed):
     rng = np.random.default_rng(seed)
     relabel(made, {number: corner_rows(rng) for number in range(4)})
     assert len(made.found("corner-boxes")) == 1
 
 
 @pytest.mark.parametrize("rows", ["0 0.5 0.5 0.9 0.9\n1 0.5 0.5 0.8 0.7\n", "0 0.2 0.3 0.1 0.1\n1 0.9 0.5 0.3 0.2\n"])
-def test_large_boxes_and_boxes_over_the_border_are_not_taken_for_corners(made, rows):
+def test_large_boxes_and_boxes_over_the_border_are_not_mistaken_for_corners(made, rows):
     relabel(made, dict.fromkeys(range(4), rows))
     assert made.found("corner-boxes") == []

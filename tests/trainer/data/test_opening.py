@@ -37,7 +37,7 @@ def test_coco_json_is_opened_by_its_folder_and_by_each_file(tmp_path, monkeypatc
         ("a.jpg", b"\xff\xd8", "must be UTF-8 text, but got byte 0xff; check the path"),
     ],
 )
-def test_what_is_no_data_set_is_refused(tmp_path, name, content, told):
+def test_what_is_not_a_data_set_is_refused(tmp_path, name, content, told):
     if content is not None:
         put(tmp_path / name, content)
     with pytest.raises(DataError) as refused:

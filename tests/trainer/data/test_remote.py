@@ -16,7 +16,7 @@ from trainer.exceptions import DataError
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Folder of a data set in the form of users: images, labels and a YAML."""
+    """Make a data set as users have it: images, labels and a YAML."""
     return sample.compose(tmp_path_factory.mktemp("data") / "tiny", train_images=8, val_images=2, image_size=64).parent
 
 
@@ -37,7 +37,7 @@ def contents(folder):
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_a_data_set_of_a_store_is_that_of_its_copy(server, data, cache):
+def test_a_data_set_in_a_store_is_read_from_a_local_copy(server, data, cache):
     yaml = next(data.glob("*.yaml")).name
     found = opened(f"{server.url}/sets/tiny/{yaml}")
     assert found.source.is_relative_to(cache)
@@ -50,7 +50,7 @@ def test_a_data_set_of_a_store_is_that_of_its_copy(server, data, cache):
     server.start()
 
 
-def test_a_download_that_was_interrupted_continues_and_is_nothing_before_its_end(data, cache, monkeypatch):
+def test_an_interrupted_download_resumes_and_does_not_count_before_its_end(data, cache, monkeypatch):
     url = f"file://{data}"
     download, done = remote._download, []
 
@@ -92,6 +92,6 @@ def test_a_data_set_that_has_changed_is_another_copy(data, cache, tmp_path):
     assert (first.read_text(), second.read_text()) == ("a", "bb")
 
 
-def test_an_empty_place_is_told(cache, tmp_path):
+def test_an_empty_place_is_reported(cache, tmp_path):
     with pytest.raises(DataError, match=r"must have files, but there are none at 'file://.*/none'"):
         remote.fetched(f"file://{tmp_path}/none")

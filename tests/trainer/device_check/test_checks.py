@@ -1,4 +1,4 @@
-"""What each check of a device measures and notices, in its small form on a CPU."""
+"""Measurements and problems that each check of a device reports, in its small form on a CPU."""
 
 import os
 
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Lets these checks take as long beside other work as without it: threads of one scan wait for each other."""
+    """Use one thread, so that other work does not slow the checks down: threads of a scan wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -96,7 +96,7 @@ def test_a_cpu_has_nothing_to_tune():
     assert (record.tables, record.notes) == ((), ("only the Triton scan of GPUs has configurations to choose from",))
 
 
-def test_a_gpu_without_triton_is_told_why(monkeypatch):
+def test_a_gpu_without_triton_gets_the_reason(monkeypatch):
     monkeypatch.setattr(scan_tuning, "scans_on", lambda device: ({"torch": None}, ["triton: no compiler"]))
     record = scan_tuning.run(torch.device("cuda:0"), small=True)
     assert (record.tables, record.notes) == ((), ("triton: no compiler",))
@@ -243,7 +243,7 @@ def test_the_command_measures_in_deterministic_mode_and_leaves_it_as_it_was(monk
         return "record"
 
     monkeypatch.setattr(determinism, "run", run)
-    found = torch.are_deterministic_algorithms_enabled()  # what other tests have left
+    found = torch.are_deterministic_algorithms_enabled()  # left by other tests
     torch.use_deterministic_algorithms(before, warn_only=True)
     try:
         end, heard = asked("determinism")

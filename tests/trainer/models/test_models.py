@@ -1,4 +1,4 @@
-"""The shipped model files: sizes to the digit, strides, and one training step."""
+"""The shipped model files: exact sizes, strides, and one training step."""
 
 from types import SimpleNamespace
 
@@ -40,7 +40,7 @@ TOTALS = {
 
 
 def layers(name: str) -> torch.nn.Sequential:
-    """The model's layers without numbers in them: no memory, no time."""
+    """Build the model's layers without weights, which takes neither memory nor time."""
     with torch.device("meta"):
         return parse_model(yaml_model_load(model_yaml(name)), ch=3, verbose=False)[0]
 
@@ -58,7 +58,7 @@ def nano() -> DetectionModel:
 
 
 def batch(height: int, width: int) -> dict[str, torch.Tensor]:
-    """Two images with one object each."""
+    """Make two images with one object each."""
     generator = torch.Generator().manual_seed(0)
     return {
         "img": torch.rand(2, 3, height, width, generator=generator),

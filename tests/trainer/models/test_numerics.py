@@ -55,10 +55,10 @@ def test_channels_last_in_memory_changes_no_number():
 
 @pytest.fixture(scope="module")
 def batches(data_yaml) -> list[dict[str, Tensor]]:
-    """The tiny sample set in batches of 8, as ultralytics loads it to train, with the same augmentation every time.
+    """Load the tiny sample set in batches of 8, as ultralytics does to train, with the same augmentation every time.
 
-    In 2 of 30 other draws a fresh model finds so few boxes that its loss begins at a tenth of the usual, and
-    rises from there: in float32 as well.
+    In 2 of 30 other draws, a fresh model finds so few boxes that its loss starts at a tenth of the usual, and
+    rises from there, in float32 as well.
     """
     init_seeds(0)
     cfg = get_cfg(overrides={"imgsz": 64, "mosaic": 0.0, "task": "detect", "workers": 0})
@@ -84,7 +84,7 @@ def batches(data_yaml) -> list[dict[str, Tensor]]:
     ],
 )
 def test_steps_under_autocast_stay_finite_and_the_loss_falls(batches, optimizer, settings, num_steps, share):
-    """To so much of what it was, the first tenth of the steps beside the last."""
+    """The mean loss of the last tenth of the steps falls to `share` of that of the first tenth."""
     model = nano().train()
     steps = optimizer(model.parameters(), **settings)
     losses = []

@@ -10,7 +10,7 @@ from trainer.ultralytics_bridge import report
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    """No choice is remembered, before and after."""
+    """Forget every choice before and after the test."""
     monkeypatch.delenv(_backends.ENVIRONMENT_VARIABLE, raising=False)
     for remembered in (_backends._best, _backends._why_not):
         remembered.cache_clear()
@@ -21,7 +21,7 @@ def fresh(monkeypatch):
 
 @pytest.fixture
 def on_gpu(monkeypatch):
-    """A GPU on which the implementations work, or do not for these reasons."""
+    """Imitate a GPU on which the implementations work, or do not for these reasons."""
 
     def make(**reasons):
         for name in ("triton", "mamba_ssm"):
@@ -37,7 +37,7 @@ def test_on_a_gpu_the_implementation_that_gives_the_same_bits_each_time_comes_fi
     assert _backends.described("cuda:0") == "triton"
 
 
-def test_the_next_one_takes_its_place_and_the_reason_is_told(on_gpu, caplog):
+def test_the_next_implementation_replaces_it_and_the_reason_is_reported(on_gpu, caplog):
     on_gpu(triton="it needs compute capability 7.5, and this GPU has 7.0")
     with caplog.at_level("INFO"):
         assert _backends.chosen("auto", "cuda:0", False) == "mamba_ssm"
@@ -48,7 +48,7 @@ def test_the_next_one_takes_its_place_and_the_reason_is_told(on_gpu, caplog):
 NONE = {"triton": "no C compiler was found", "mamba_ssm": "it is not installed"}
 
 
-def test_on_a_gpu_plain_torch_never_takes_over_without_a_word(on_gpu):
+def test_on_a_gpu_plain_torch_never_takes_over_silently(on_gpu):
     on_gpu(**NONE)
     with pytest.raises(DeviceError) as raised:
         _backends.chosen("auto", "cuda:0", False)
@@ -63,7 +63,7 @@ def test_plain_torch_runs_on_a_gpu_if_it_is_asked_for(on_gpu, monkeypatch):
     assert _backends.chosen("torch", "cuda:0", False) == "torch"
 
 
-def test_what_is_asked_for_by_name_and_does_not_work_is_refused(on_gpu):
+def test_an_implementation_that_is_requested_by_name_and_does_not_work_is_refused(on_gpu):
     on_gpu(**NONE)
     with pytest.raises(BackendUnavailableError, match="no C compiler was found"):
         _backends.chosen("triton", "cuda:0", False)
@@ -74,7 +74,7 @@ def test_what_is_asked_for_by_name_and_does_not_work_is_refused(on_gpu):
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("Triton Error [CUDA]: out of memory"), MemoryError()],
 )
 def test_a_lack_of_memory_is_not_remembered(on_gpu, monkeypatch, error):
-    """It passes, and every later trial of this process would pay for it."""
+    """The lack is temporary, and remembering it would slow every later trial of this process."""
     on_gpu()
     outcomes = iter([error])
 

@@ -1,4 +1,4 @@
-"""The scan in plain operations, and SS2D in the hands of tracers, exporters and onnxruntime."""
+"""The scan in plain operations, and SS2D in tracers, exporters and onnxruntime."""
 
 import io
 import math
@@ -42,12 +42,12 @@ def random_scan(length, *, inputs, batch=2, groups=4, channels=3, states=4, seed
 
 
 def exported_form(scan: Scan) -> Tensor:
-    """Of a plain sequence: (B, L, K, D)."""
+    """Scan a plain sequence: (B, L, K, D)."""
     return exportable_scan(scan, Ways(scan.u.shape[1], (Path.ROWS,) * scan.delta.shape[2]))
 
 
 def reference(scan: Scan) -> Tensor:
-    """The loop in float64: (B, L, K, D)."""
+    """Scan with the loop in float64: (B, L, K, D)."""
     u, delta, A, B, C, D, bias = (x.double() for x in scan)
     rows = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (u, delta))
     groups = (x.permute(0, 2, 3, 1) for x in (B, C))
@@ -56,7 +56,7 @@ def reference(scan: Scan) -> Tensor:
 
 
 def relative_error(got, expected) -> float:
-    """Of arrays or tensors, as a share of the largest entry."""
+    """Return the largest error of an array or tensor as a share of its largest entry."""
     got, expected = (torch.as_tensor(x).double() for x in (got, expected))
     return ((got - expected).abs().max() / expected.abs().max().clamp_min(1e-30)).item()
 
@@ -113,7 +113,7 @@ SMALLER_OR_TURNED = [(3, 12, 20), (1, 20, 12), (2, 6, 20), (2, 12, 10), (1, 4, 4
 
 @pytest.fixture(scope="module")
 def ss2d() -> SS2D:
-    """With decays of many speeds."""
+    """Make an SS2D with decays of many speeds."""
     torch.manual_seed(0)
     module = SS2D(8).eval().requires_grad_(False)
     torch.nn.init.normal_(module.A_logs)
@@ -121,7 +121,7 @@ def ss2d() -> SS2D:
 
 
 def to_onnx(module: SS2D, height: int, width: int, *, dynamic: bool) -> bytes:
-    """By the exporter that ultralytics uses."""
+    """Export with the exporter that ultralytics uses."""
     file = io.BytesIO()
     torch.onnx.export(
         module,
@@ -138,13 +138,13 @@ def to_onnx(module: SS2D, height: int, width: int, *, dynamic: bool) -> bytes:
 def session_of(file: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # the errors that tests provoke come as exceptions too
+    options.log_severity_level = 4  # errors that tests provoke are raised as exceptions too
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture(scope="module")
 def runtimes(ss2d) -> dict[str, Callable[[Tensor], Tensor]]:
-    """A traced and an exported SS2D, made with one map of HEIGHT and WIDTH."""
+    """Trace and export an SS2D with one map of HEIGHT and WIDTH."""
     session = session_of(to_onnx(ss2d, HEIGHT, WIDTH, dynamic=True))
     return {
         "TorchScript": torch.jit.trace(ss2d, torch.randn(1, 8, HEIGHT, WIDTH)),

@@ -36,7 +36,7 @@ CUDA = torch.device("cuda")
 class StandIn:
     """`selective_scan_cuda` of mamba-ssm 2.3.2 on the CPU, as csrc/selective_scan/selective_scan.cpp reads.
 
-    Without its gate z, complex A, and B or C that stay the same along the sequence. All arguments are
+    It lacks the gate z, complex A, and B or C that are constant along the sequence. All arguments are
     positional there too.
     """
 
@@ -64,7 +64,7 @@ class StandIn:
         assert torch.equal(x, states), "these are not the states that fwd returned for these inputs"
 
         tensors = (u, delta, A, B, C, D, delta_bias)
-        # In a thread of its own, because inside of an operator there is no autograd.
+        # In its own thread, because there is no autograd inside an operator.
         with ThreadPoolExecutor(1) as thread:
             gradients = thread.submit(reference_gradients, tensors, dout).result()
         return [gradient.to(x.dtype) for gradient, x in zip(gradients, tensors, strict=True)]
@@ -90,10 +90,10 @@ class StandIn:
             raise_unless(x.shape == (dim,), f"{name} must have shape (dim)")
 
     def _states(self, u, delta, A, B, delta_bias):
-        """The decay since the first token and the state, in turns, after the last token of each chunk."""
+        """Return the decay since the first token and the state, alternating, after the last token of each chunk."""
         length, num_states = u.shape[2], A.shape[1]
         ends = [min(end, length) - 1 for end in range(self.CHUNK_LENGTH, length + self.CHUNK_LENGTH, self.CHUNK_LENGTH)]
-        # C that picks one state makes the output that state.
+        # If C selects one state, the output is this state.
         picks = torch.eye(num_states)[:, None, None, :, None].expand(-1, *B.shape)
         h = [selective_scan_reference(u, delta, A, B, pick, None, delta_bias)[..., ends] for pick in picks]
         elapsed = F.softplus(delta.double() + delta_bias.double()[:, None]).cumsum(-1)[..., ends]
@@ -117,7 +117,7 @@ def is_last_stride_one(x: Tensor) -> bool:
 
 @pytest.fixture
 def stand_in(monkeypatch) -> StandIn:
-    """The extension as far as Python can tell."""
+    """Imitate the extension as far as Python sees it."""
     extension = StandIn()
     monkeypatch.setitem(sys.modules, "selective_scan_cuda", extension)
     return extension
@@ -125,7 +125,7 @@ def stand_in(monkeypatch) -> StandIn:
 
 @pytest.fixture
 def on_cpu(stand_in, monkeypatch):
-    """Let the package choose mamba_ssm on a CPU: its answer for CUDA, the stand-in being there, counts for all."""
+    """Let the package choose mamba_ssm on a CPU: use its answer for CUDA, with the stand-in, for all devices."""
     answer = _mamba_ssm.why_not(CUDA)
     monkeypatch.setattr(_mamba_ssm, "why_not", lambda device: answer)
     _backends._why_not.cache_clear()
@@ -209,7 +209,7 @@ def test_installed_reference_of_mamba_ssm_gives_the_same(groups):
     assert_same([selective_scan(u, delta, A, B, C, D, bias, backend="torch")], [expected], ["y"], 1e-5)
 
 
-# What goes into the extension, and what becomes of what comes out
+# Inputs of the extension, and the use of its outputs
 
 
 @pytest.mark.parametrize(("inputs", "paths"), [(1, CROSS), (4, CROSS), (4, (ScanPath.ROWS,) * 4), (4, CROSS[::-1])])
@@ -280,7 +280,7 @@ def test_states_of_every_2048_tokens_are_kept_and_handed_back(stand_in, length, 
     _, states = _mamba_ssm.forward(scan, ways, save_states=True)
     assert states.shape == _mamba_ssm.states_shape(scan)
     assert states.dtype == torch.float32
-    _mamba_ssm.backward(scan.u, scan, ways, states)  # the stand-in refuses any other states
+    _mamba_ssm.backward(scan.u, scan, ways, states)  # the stand-in refuses all other states
 
 
 def test_no_states_are_kept_without_need(stand_in):
@@ -353,7 +353,7 @@ def test_another_implementation_is_chosen_where_only_deterministic_algorithms_ar
     assert "not deterministic" in _backends._why_not("mamba_ssm", torch.device("cpu"))
 
 
-# Why it may not run
+# Reasons not to run
 
 
 @pytest.fixture
@@ -372,7 +372,7 @@ def installed(tmp_path, monkeypatch):
     sys.modules.pop("selective_scan_cuda", None)
 
 
-def test_the_extension_with_both_functions_will_do(installed):
+def test_the_extension_with_both_functions_is_accepted(installed):
     installed("def fwd(): ...\ndef bwd(): ...")
     assert _mamba_ssm.why_not(CUDA) is None
 

@@ -1,4 +1,4 @@
-"""The scan in C: how its library is built, kept and done without."""
+"""The scan in C: how its library is built and kept, and what happens without it."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ print(f"{y.sum().item():.4f}")
 
 
 def scan(**environment: str) -> subprocess.CompletedProcess[str]:
-    """Scan in a fresh process; the environment says what it finds."""
+    """Scan in a fresh process with this environment."""
     command = [sys.executable, "-c", SCAN]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -93,7 +93,7 @@ def test_a_compiler_that_fails_is_named_with_its_error(cache, tmp_path):
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86-64")
 @pytest.mark.parametrize("flags", ["-mno-avx512f", pytest.param("-mno-avx", marks=pytest.mark.slow)])
 def test_processors_with_narrower_vectors_get_the_same_numbers(tmp_path, flags):
-    """The suite of the scan, with the library built for lanes of 8 or 4 instead of this machine's."""
+    """Run the tests of the scan with a library for lanes of 8 or 4 instead of this machine's."""
     compiler = tmp_path / "narrow-cc"
     compiler.write_text(f'#!/bin/sh\nexec {shutil.which("cc")} "$@" {flags}\n')
     compiler.chmod(0o755)
@@ -117,7 +117,7 @@ FIRST_CALLS = {
 
 
 @pytest.mark.parametrize("circumstance", FIRST_CALLS)
-def test_the_first_call_chooses_right_whatever_the_circumstances(circumstance):
+def test_the_first_call_chooses_correctly_whatever_the_circumstances(circumstance):
     program = f"""
 import logging
 logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -1,4 +1,4 @@
-"""Every module against numbers of the published implementation (tests/data/reference)."""
+"""Every module against values of the published implementation (tests/data/reference)."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ MODULES = {
 
 
 def loaded(name: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    """The module with the file's parameters, its input and the output to expect."""
+    """Return the module with the file's parameters, its input and its expected output."""
     module = MODULES[name]().double().eval()
     with np.load(REFERENCE / f"{name}.npz") as file:
         arrays = {key: torch.from_numpy(file[key]) for key in file.files}
     state = {key.removeprefix("param/"): value for key, value in arrays.items() if key.startswith("param/")}
-    module.load_state_dict(state)  # strict: our names and shapes are those of the file
+    module.load_state_dict(state)  # strict: our names and shapes must be those of the file
     return module, arrays["input"], arrays["output"]
 
 

@@ -26,7 +26,7 @@ def backend(request) -> str:
 
 
 def inputs(batch=2, groups=4, channels=3, states=4, length=10, dtype=torch.float32, seed=0) -> list[Tensor]:
-    """Random inputs as Mamba-YOLO's initialisation makes them, but with various A: (u, delta, ..., delta_bias)."""
+    """Make random inputs like Mamba-YOLO's initialisation, but with various A: (u, delta, ..., delta_bias)."""
     g = torch.Generator().manual_seed(seed)
     rows = groups * channels
     u, delta = (torch.randn(batch, rows, length, generator=g) for _ in range(2))
@@ -66,9 +66,9 @@ STATES = (1, 8, 16)
 
 @cache
 def joint_reference(length: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Inputs, and output and gradients by the loop, of 15 groups of 2 channels: 5 for each number of `STATES`.
+    """Return inputs of 15 groups of 2 channels, 5 for each of `STATES`, and the loop's output and gradients.
 
-    Together, because at 25,600 tokens the loop takes its time. Groups of less than 16 states have zeros for the rest.
+    They share one loop, which is slow at 25,600 tokens. Groups of less than 16 states have zeros for the rest.
     """
     tensors = inputs(batch=1, groups=5 * len(STATES), channels=2, states=max(STATES), length=length)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def joint_reference(length: int) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def cut_out(tensors: list[Tensor], groups: slice, states: int) -> list[Tensor]:
-    """Some groups of (u, delta, A, B, C, D, delta_bias), or of their gradients."""
+    """Select some groups of (u, delta, A, B, C, D, delta_bias), or of their gradients."""
     rows = slice(2 * groups.start, 2 * groups.stop)
     u, delta, A, B, C, D, bias = tensors
     parts = (
@@ -169,7 +169,7 @@ def test_cutting_into_blocks_segments_and_lanes_changes_nothing(monkeypatch, see
 
 
 def walk(height: int, width: int, path: Path) -> list[int]:
-    """The pixels in the order of a path, counted row by row; written down anew."""
+    """Return the pixels in the order of a path, counted row by row, independently of the product's code."""
     rows = [y * width + x for y in range(height) for x in range(width)]
     columns = [y * width + x for x in range(width) for y in range(height)]
     return {Path.ROWS: rows, Path.COLUMNS: columns, Path.ROWS_BACKWARDS: rows[::-1]}.get(path, columns[::-1])
@@ -186,7 +186,7 @@ def map_inputs(batch, height, width, channels, states, dtype=torch.float32) -> l
 
 
 def cross_reference(u, delta, A, B, C, D, bias) -> Tensor:
-    """Each path by itself, as a sequence, put back and added up."""
+    """Scan each path by itself, as a sequence, and add up the results in their places."""
     batch, height, width, channels = u.shape
     total = torch.zeros(batch, height * width, channels, dtype=torch.float64)
     for path in CROSS:
@@ -239,7 +239,7 @@ def test_coefficients_of_a_map_may_be_slices_of_one_projection(backend):
 
 
 def low_rank_of(delta: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Time steps (B, H, W, 4, R) and their weight (4, D, R), for a map like `delta`."""
+    """Make time steps (B, H, W, 4, R) and their weight (4, D, R), for a map like `delta`."""
     g = torch.Generator().manual_seed(2)
     low_rank = torch.randn(*delta.shape[:-1], rank, generator=g, dtype=delta.dtype)
     weight = torch.randn(delta.shape[-2], delta.shape[-1], rank, generator=g, dtype=delta.dtype)
@@ -247,7 +247,7 @@ def low_rank_of(delta: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def expanded_first(u, low_rank, A, B, C, D, bias, dt_weight, **options) -> Tensor:
-    """The same scan with an ordinary product for the time steps, which torch derives by itself."""
+    """Run the same scan with an ordinary product for the time steps, which torch differentiates itself."""
     by_direction = low_rank.flatten(0, 2).transpose(0, 1) @ dt_weight.transpose(1, 2)
     delta = by_direction.transpose(0, 1).view(*low_rank.shape[:4], -1)
     return cross_selective_scan(u, delta, A, B, C, D, bias, **options)

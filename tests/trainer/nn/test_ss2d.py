@@ -68,7 +68,7 @@ def test_maps_may_be_stored_channels_last():
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace:FutureWarning")
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # sizes are fixed by tracing, as meant
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # sizes are fixed by tracing, as intended
 def test_traced_module_gives_the_same_numbers_and_has_no_python_left():
     module, x = SS2D(8).eval().requires_grad_(False), torch.randn(1, 8, 6, 4)
     traced = torch.jit.trace(module, x)
@@ -76,7 +76,7 @@ def test_traced_module_gives_the_same_numbers_and_has_no_python_left():
     assert torch.allclose(traced(x), module(x), atol=1e-5)
 
 
-def test_state_space_parameters_are_told_by_name():
+def test_state_space_parameters_are_recognised_by_name():
     names = [name for name, _ in VSSBlock(8, 8).named_parameters() if is_ssm_parameter(name)]
     assert names == ["op.dt_projs_bias", "op.A_logs", "op.Ds"]
 

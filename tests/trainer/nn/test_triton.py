@@ -1,4 +1,4 @@
-"""The Triton kernels without a GPU: run by Triton's interpreter, and compiled for GPUs that are not there."""
+"""The Triton kernels without a GPU: run by Triton's interpreter, and compiled for GPUs that are absent."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 triton = pytest.importorskip("triton")
-pytest.importorskip("triton.experimental.gluon")  # the first launch imports it, and it takes no replaced library
+pytest.importorskip("triton.experimental.gluon")  # the first launch imports it and rejects a replaced library
 
 import triton.language as tl  # noqa: E402
 from triton.runtime import interpreter as triton_interpreter  # noqa: E402
@@ -37,10 +37,10 @@ IN_SEQUENCE, IN_SPANS = (_triton.Configuration(BLOCK, 32, warps) for warps in (1
 
 @pytest.fixture(scope="module")
 def interpreted_modules():
-    """Private copies of our kernels, and of the library functions that they call, for the interpreter.
+    """Load private copies of our kernels, and of the library functions that they call, for the interpreter.
 
-    Whether a function is interpreted is settled when it is decorated, and the rest of the process, torch's
-    inductor for one, goes on with the compiler.
+    Decorating a function decides whether it is interpreted, and the rest of the process, such as torch's
+    inductor, continues to use the compiler.
     """
 
     def load(name, file):
@@ -57,10 +57,10 @@ def interpreted_modules():
 
 @pytest.fixture
 def interpreter(interpreted_modules, monkeypatch):
-    """Runs launches on the CPU; `use` sets the configuration.
+    """Run launches on the CPU, and return `use`, which sets the configuration.
 
     The interpreter puts its own functions into `tl` and, where one kernel function calls another, leaves them
-    there. Here it does so once for each module, which is much faster, and they are taken out again afterwards.
+    there. Here it does so once for each module, which is much faster, and they are removed afterwards.
     """
     library, kernels = interpreted_modules
     scopes = {}
@@ -89,7 +89,7 @@ def interpreter(interpreted_modules, monkeypatch):
 
 @pytest.fixture
 def scan_by_triton(interpreter, monkeypatch):
-    """`selective_scan`, with the interpreted kernels behind it; of `interpreter`, too, sets the configuration."""
+    """Return `selective_scan` with the interpreted kernels; like `interpreter`, it sets the configuration."""
     monkeypatch.setattr(_backends, "chosen", lambda *_: "triton")
     monkeypatch.setattr(_backends, "named", lambda _: _triton)
     return selective_scan
@@ -263,7 +263,7 @@ GPU = Gpu("NVIDIA H100 80GB HBM3", "9.0", triton.__version__)
 
 @pytest.fixture
 def on_gpu(monkeypatch, tmp_path):
-    """The configuration that a GPU would choose for a map of so many channels."""
+    """Return a function that gives a GPU's configuration for a map of so many channels."""
     monkeypatch.setattr(_triton, "gpu_of", lambda device: GPU)
     monkeypatch.setenv(CONFIGURATION_VARIABLE, str(tmp_path / "configurations.json"))
     _triton._gpu.cache_clear()
@@ -293,7 +293,7 @@ def test_a_tuned_configuration_replaces_the_default(on_gpu, tmp_path):
     assert on_gpu("backward", 64) == _triton.BACKWARD[0]
 
 
-def test_a_cpu_is_told_apart():
+def test_a_cpu_is_refused_with_the_reason():
     assert "NVIDIA" in _triton.why_not(torch.device("cpu"))
 
 
@@ -320,7 +320,7 @@ def test_compiled_kernels_neither_spill_nor_shuffle_in_the_recurrence_nor_use_at
     for launch in launches_of_a_step(dtype):
         code = assert_only_registers(launch, compiled(launch, 90))
         shuffles = len(re.findall(r"\bSHFL\b", code))
-        # Adding up gB and gC of 4 tokens over 32 lanes: 8 rows become 4, 2 and 1, and that one is added up twice more.
+        # To add gB and gC of 4 tokens over 32 lanes, 8 rows become 4, 2 and 1, which is then added up twice more.
         expected = 4 + 2 + 1 + 2 if launch.kernel == "gradient_kernel" else 0
         assert shuffles == expected, launch.kernel
 

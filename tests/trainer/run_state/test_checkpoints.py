@@ -1,4 +1,4 @@
-"""A good checkpoint is found whatever stopped the writing of one, and whatever happened to the files since."""
+"""A good checkpoint is found whatever interrupted writing one, and whatever happened to the files since."""
 
 import contextlib
 import errno
@@ -24,17 +24,17 @@ def content(epoch: int) -> bytes:
 
 
 def any_use(path: Path, epoch: int) -> None:
-    """A check that finds nothing wrong."""
+    """Accept every checkpoint."""
 
 
 class Dead(BaseException):
-    """The process was killed: what follows does not run."""
+    """The process was killed: nothing after it runs."""
 
 
 class Faults:
-    """Stands before the operating system's file operations: from the N-th on they fail as `fail` says.
+    """Replaces the operating system's file operations, which fail from the N-th on as `fail` says.
 
-    Remembers which content and which names a loss of power could take: those not yet synced.
+    Remembers which contents and names a loss of power could destroy: those not yet synced.
     """
 
     OPERATIONS = ("open", "write", "fsync", "replace", "link", "unlink")
@@ -42,7 +42,7 @@ class Faults:
     def __init__(self, monkeypatch, at: int, fail) -> None:
         self.count = 0
         self.unsynced_files: set[int] = set()  # inodes
-        self.unsynced_names: list[tuple[Path, bytes | None]] = []  # replaced name, what it held before
+        self.unsynced_names: list[tuple[Path, bytes | None]] = []  # replaced name, its previous content
         self._at, self._fail = at, fail
         self._inodes: dict[int, int] = {}
         for name in self.OPERATIONS:
@@ -50,7 +50,7 @@ class Faults:
 
     @property
     def clean(self) -> bool:
-        """Nothing failed: there were not that many operations."""
+        """Return whether nothing failed, because there were fewer operations."""
         return self.count < self._at
 
     def _standing_before(self, name, real):
@@ -99,7 +99,7 @@ def publish_with_fault(folder: Path, epoch: int, at: int, fail, *, is_best: bool
 
 @pytest.fixture
 def two_epochs(tmp_path):
-    """A folder with epochs 1 and 2, of which the first is the best."""
+    """Make a folder with epochs 1 and 2. The first one is the best."""
     folder = tmp_path / "before"
     checkpoints = Checkpoints(folder)
     checkpoints.publish(content(1), 1, is_best=True)
@@ -108,7 +108,7 @@ def two_epochs(tmp_path):
 
 
 def copies(folder: Path, tmp_path: Path):
-    """One fresh copy after the other, hard links as they were."""
+    """Yield one fresh copy after the other, with the same hard links."""
     for number in itertools.count(1):
         copy = tmp_path / str(number)
         copy.mkdir()
@@ -129,7 +129,7 @@ def assert_a_good_one_is_found(folder: Path, at_least: int) -> int:
     listed = set(json.loads((folder / LISTING).read_text()).values())
     assert (folder / BEST).exists(), "the best is not lost either"
     assert {found, 1} <= listed | {found}
-    # Whatever was left lying about, the next epochs are published all the same, and none harms the other.
+    # Whatever files are left, the next epochs are published, and none damages another.
     checkpoints = Checkpoints(folder)
     checkpoints.publish(content(found + 1), found + 1, is_best=True)
     assert [(folder / name).read_bytes() for name in (LAST, PREVIOUS, BEST)] == [
@@ -145,7 +145,7 @@ def assert_a_good_one_is_found(folder: Path, at_least: int) -> int:
 @pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
 @pytest.mark.parametrize("is_best", [True, False])
 @pytest.mark.parametrize("fail", [killed, disk_full])
-def test_stopped_before_any_file_operation_the_epoch_before_is_found_at_least(
+def test_a_stop_before_any_file_operation_keeps_at_least_the_previous_epoch(
     two_epochs, tmp_path, fail, is_best, links, monkeypatch
 ):
     if not links:
@@ -168,8 +168,8 @@ def no_links(source, target, **kwargs):
 
 
 @pytest.mark.parametrize("is_best", [True, False])
-def test_a_loss_of_power_takes_no_good_checkpoint_along(two_epochs, tmp_path, is_best):
-    """What was not synced may be lost: the content of files, and any of the last renames, in any combination."""
+def test_a_loss_of_power_destroys_no_good_checkpoint(two_epochs, tmp_path, is_best):
+    """Unsynced content of files and any of the last renames may be lost, in any combination."""
     runs = copies(two_epochs, tmp_path)
     cases, at = [()], 1
     while cases:
@@ -201,7 +201,7 @@ def test_the_first_checkpoint_is_found_or_there_is_none(tmp_path):
             break
 
 
-def test_what_a_kill_left_half_made_is_never_written_into(tmp_path):
+def test_files_that_a_kill_left_incomplete_are_never_written_into(tmp_path):
     (tmp_path / "good").write_bytes(b"good")
     os.link(tmp_path / "good", atomic_files.staging_path(tmp_path / "other"))
     atomic_files.write_whole(tmp_path / "other", b"other")
@@ -219,14 +219,14 @@ def test_the_same_bytes_are_written_once_however_many_names_they_have(tmp_path):
 
 
 @pytest.mark.parametrize("name", [LAST, PREVIOUS])
-def test_a_file_of_another_run_is_not_taken_for_one_of_this(two_epochs, name):
+def test_a_file_of_another_run_is_not_mistaken_for_one_of_this_run(two_epochs, name):
     (two_epochs / name).unlink()
     (two_epochs / name).write_bytes(content(7))
     assert Checkpoints(two_epochs).recover(any_use) == {LAST: 1, PREVIOUS: 2}[name]
 
 
 @pytest.mark.parametrize("listing", [b"", b"[]", b'{"a": "b"}', b"\xff", None])
-def test_without_a_readable_list_of_digests_nothing_is_good(two_epochs, listing):
+def test_without_a_readable_list_of_digests_no_checkpoint_is_good(two_epochs, listing):
     (two_epochs / LISTING).unlink()
     if listing is not None:
         (two_epochs / LISTING).write_bytes(listing)
@@ -234,7 +234,7 @@ def test_without_a_readable_list_of_digests_nothing_is_good(two_epochs, listing)
     assert list(two_epochs.iterdir()) == [], "and nothing is left that a later run could stumble over"
 
 
-def test_the_log_says_what_was_refused_why_and_what_is_gone_on_with(two_epochs, caplog):
+def test_the_log_says_what_was_refused_and_why_and_what_the_run_resumes_from(two_epochs, caplog):
     def check(path, epoch):
         if path.name == LAST:
             raise ModelError("it has weights that are NaN or infinite")

@@ -1,4 +1,4 @@
-"""When a run is lost."""
+"""The rules for when a run has diverged."""
 
 import math
 
@@ -15,11 +15,11 @@ def after(*losses):
 
 
 @pytest.mark.parametrize(("loss", "said"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
-def test_a_loss_that_is_no_number_ends_the_run_at_once(loss, said):
+def test_a_loss_that_is_not_a_number_ends_the_run_at_once(loss, said):
     assert said in after(loss)
 
 
-def test_one_loss_that_is_no_number_passes_if_its_step_is_skipped_and_five_in_a_row_do_not():
+def test_one_loss_that_is_not_a_number_passes_if_its_step_is_skipped_and_five_in_a_row_do_not():
     watch = LossWatch()
     losses = [1.0, math.nan, 1.0, math.inf, math.nan, math.inf, math.nan]
     assert [watch.verdict(loss, skips_overflows=True) for loss in losses] == [None] * len(losses)
@@ -27,7 +27,7 @@ def test_one_loss_that_is_no_number_passes_if_its_step_is_skipped_and_five_in_a_
     assert watch.verdict(math.nan, skips_overflows=True) == "the loss became NaN in 5 batches in a row"
 
 
-def test_a_loss_that_is_skipped_is_no_part_of_the_reference():
+def test_a_loss_that_is_skipped_is_not_part_of_the_reference():
     watch = LossWatch()
     for loss in (math.inf, *[10.0] * 10):
         assert watch.verdict(loss, skips_overflows=True) is None
@@ -39,7 +39,7 @@ def test_a_loss_far_above_the_start_has_exploded():
     assert after(*[10.0] * 10, 10.0 * EXPLOSION_FACTOR * 1.01).startswith("the loss exploded")
 
 
-def test_a_loss_somewhat_above_the_start_has_not():
+def test_a_loss_somewhat_above_the_start_has_not_exploded():
     assert after(*[10.0] * 10, 10.0 * EXPLOSION_FACTOR * 0.99) is None
 
 

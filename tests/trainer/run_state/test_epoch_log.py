@@ -1,4 +1,4 @@
-"""What a restarted run sends again."""
+"""The records that a restarted run sends again."""
 
 from tests.tuner.conftest import epoch
 from trainer.run_state.epoch_log import RecordLog, trim_results

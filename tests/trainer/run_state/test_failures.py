@@ -1,4 +1,4 @@
-"""What a failure is called: each rule by itself, with the words that torch, CUDA and the kernel really use."""
+"""The classes of failures: each rule by itself, with the real messages of torch, CUDA and the kernel."""
 
 import ctypes
 import errno
@@ -41,7 +41,7 @@ def end_of(error, *, oom_kill=False, devices=()):
 
 
 def passed_on(error):
-    """As torch passes on what was raised in a data-loading process."""
+    """Return an error as torch passes it on from a data-loading process."""
     from torch._utils import ExceptionWrapper
 
     try:
@@ -85,7 +85,7 @@ GPU, HOST = "the GPU ran out of memory", "the host ran out of memory"
         (caused(OutOfMemoryError("a smaller batch is needed"), by=RuntimeError("CUDA out of memory.")), GPU),
     ],
 )
-def test_memory_that_ran_out_is_told_with_its_place_and_the_sizes_that_ran(error, said):
+def test_out_of_memory_names_its_place_and_the_sizes_that_ran(error, said):
     end = end_of(error)
     assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
     assert end.message.startswith(f"{said} at batch 16, image size 640: ")
@@ -101,7 +101,7 @@ NEIGHBOUR = "Process 4321 has 68.20 GiB memory in use. "
 
 
 @pytest.mark.parametrize("others", [NEIGHBOUR, ""])
-def test_memory_that_other_processes_hold_is_no_property_of_the_configuration(others):
+def test_memory_that_other_processes_hold_is_not_blamed_on_the_configuration(others):
     """In a container, torch cannot name the others."""
     error = torch.OutOfMemoryError(FULL.format(free="512.00 MiB", own="10.41 GiB", others=others))
     end = end_of(caused(OutOfMemoryError("training ran out of memory"), by=error), devices=(0,))
@@ -110,7 +110,7 @@ def test_memory_that_other_processes_hold_is_no_property_of_the_configuration(ot
 
 
 @pytest.mark.parametrize(("free", "own"), [("1.50 GiB", "77.50 GiB"), ("800.00 KiB", "72.00 GiB")])
-def test_memory_that_the_run_itself_holds_is_one(free, own):
+def test_memory_that_the_run_itself_holds_is_blamed_on_the_configuration(free, own):
     error = torch.OutOfMemoryError(FULL.format(free=free, own=own, others=""))
     end = end_of(error, devices=(0,))
     assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
@@ -139,7 +139,7 @@ LIMITED = [
 
 
 @pytest.mark.parametrize("text", LIMITED, ids=range(len(LIMITED)))
-def test_a_run_that_its_share_of_a_gpu_is_too_small_for_is_out_of_memory_whatever_its_neighbours_hold(text):
+def test_a_run_too_large_for_its_share_of_a_gpu_is_out_of_memory_whatever_its_neighbours_hold(text):
     """In the first one, others hold 40 % of the GPU, and 9 GiB are free."""
     end = failures.end_of(torch.OutOfMemoryError(text), half_of_a_gpu(), oom_kill=False)
     assert (end.outcome, end.retryable) == (Outcome.OUT_OF_MEMORY, False)
@@ -155,7 +155,7 @@ NEIGHBOURS = (
     "{own}50.00 GiB allowed; Of the allocated memory 9.58 GiB is allocated by PyTorch, and 120.00 MiB is reserved by "
     "PyTorch but unallocated."
 )
-"""The form of torch; the sizes in GiB are those of a public report in which other users had filled the GPU."""
+"""Torch's message; the sizes in GiB are from a public report in which other users had filled the GPU."""
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ NEIGHBOURS = (
         ("40.00 GiB", "30.00 GiB", "Process 7 has 150.00 GiB memory in use. "),
     ],
 )
-def test_a_neighbour_that_fills_the_gpu_is_to_blame_and_not_the_configuration(asked, free, own):
+def test_a_neighbour_that_fills_the_gpu_is_blamed_and_not_the_configuration(asked, free, own):
     error = torch.OutOfMemoryError(NEIGHBOURS.format(asked=asked, free=free, own=own))
     end = failures.end_of(
         caused(OutOfMemoryError("training ran out of memory"), by=error), half_of_a_gpu(), oom_kill=False
@@ -183,8 +183,8 @@ def test_a_neighbour_that_fills_the_gpu_is_to_blame_and_not_the_configuration(as
         RuntimeError("Triton Error [CUDA]: out of memory"),
     ],
 )
-def test_memory_that_torch_does_not_allocate_is_missing_because_of_a_neighbour_if_the_gpu_is_shared(error):
-    """A limit of a process does not cover it, so it is missing only where the whole GPU is full."""
+def test_memory_that_torch_does_not_allocate_is_blamed_on_a_neighbour_if_the_gpu_is_shared(error):
+    """The limit of a process does not cover it, so it is missing only if the whole GPU is full."""
     end = failures.end_of(error, half_of_a_gpu(), oom_kill=False)
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert end.message.startswith("the GPU, which other trials share, is full: ")
@@ -219,7 +219,7 @@ def test_the_memory_of_the_host_says_nothing_about_the_sizes_that_fit_on_a_gpu(e
     assert killed.message.startswith(HOST)
 
 
-def test_a_device_that_does_not_work_as_it_is_is_worth_another_try():
+def test_a_device_that_does_not_work_now_is_retryable():
     end = end_of(DeviceError("No selective scan for GPUs works on cuda:0"), devices=(0,))
     assert (end.outcome, end.message, end.retryable) == (
         Outcome.ERROR,
@@ -230,7 +230,7 @@ def test_a_device_that_does_not_work_as_it_is_is_worth_another_try():
 
 @pytest.mark.parametrize("error", [OutOfMemoryError("a smaller batch is needed"), torch.OutOfMemoryError("no words")])
 @pytest.mark.parametrize(("devices", "said"), [((), HOST), ((0,), GPU)])
-def test_memory_that_ran_out_without_a_word_of_where_did_so_where_it_trained(error, devices, said):
+def test_out_of_memory_without_a_place_is_attributed_to_the_device_of_the_run(error, devices, said):
     assert end_of(error, devices=devices).message.startswith(said)
 
 
@@ -247,7 +247,7 @@ def disk_errors():
 
 
 @pytest.mark.parametrize("error", list(disk_errors()), ids=lambda error: str(error).strip()[-40:])
-def test_a_full_or_broken_disk_is_worth_another_try_and_is_named(error, tmp_path):
+def test_a_full_or_broken_disk_is_retryable_and_named(error, tmp_path):
     end = failures.end_of(error, request_in(tmp_path), oom_kill=True)
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert f"on the disk of {tmp_path} (" in end.message
@@ -283,7 +283,7 @@ CUDA_TEXTS = {
     "the hardware resources required to support device connections have been exhausted": FAILED_MPS,
     "the MPS client has been terminated by the server": FAILED_MPS,
 }
-"""Texts of the CUDA runtime for what a machine did, with what they are called."""
+"""Texts of the CUDA runtime for failures of the machine, with their names."""
 
 PERMANENT_CUDA_TEXTS = {
     "CUDA driver version is insufficient for CUDA runtime version": OLD_DRIVER,
@@ -301,7 +301,7 @@ PERMANENT_CUDA_TEXTS = {
     "invalid argument": "",
     "operation not supported": "",
 }
-"""The same for what fails again on any try."""
+"""The same for failures that would repeat."""
 
 
 @pytest.mark.parametrize("text", [*CUDA_TEXTS, *PERMANENT_CUDA_TEXTS])
@@ -314,9 +314,9 @@ def test_the_texts_are_those_of_the_installed_cuda_runtime(text):
     assert text in {describe(number).decode() for number in range(1000)}
 
 
-# What torch, its libraries and drivers add to these. In public reports the cuDNN and cuBLAS errors have one cause as
-# often as another: memory that others filled, a faulty device, a lost context (pytorch/pytorch issue 1171,
-# ultralytics' `trainer.py`, zcablii/LSKNet issue 67, where one of two equal GPUs has it).
+# Further messages of torch, its libraries and drivers. In public reports, cuDNN and cuBLAS errors have one cause as
+# often as another: memory filled by others, a faulty device, a lost context (pytorch/pytorch issue 1171,
+# ultralytics' `trainer.py`, zcablii/LSKNet issue 67, in which one of two equal GPUs has it).
 RETRYABLE = [
     *((f"CUDA error: {text}\nCompile with `TORCH_USE_CUDA_DSA`.", said) for text, said in CUDA_TEXTS.items()),
     ("CUDA error: all CUDA-capable devices are busy or unavailable", FAILED_GPU),  # before CUDA 13
@@ -356,15 +356,15 @@ RETRYABLE = [
 
 
 @pytest.mark.parametrize(("text", "said"), RETRYABLE)
-def test_what_the_machine_did_is_worth_another_try(text, said):
+def test_failures_of_the_machine_are_retryable(text, said):
     end = end_of(RuntimeError(text))
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert said in end.message
 
 
 @pytest.mark.parametrize("text", [text for text, said in RETRYABLE if said == FAILED_LIBRARY])
-def test_what_ultralytics_takes_for_a_lack_of_memory_may_be_a_lost_device(text):
-    """Our trainer refuses its second try with a smaller batch; the batch must not be ruled out for good."""
+def test_what_ultralytics_mistakes_for_a_lack_of_memory_may_be_a_lost_device(text):
+    """Our trainer refuses ultralytics' retry with a smaller batch, but must not rule out the batch for good."""
     end = end_of(caused(OutOfMemoryError("training ran out of memory"), by=RuntimeError(text)), devices=(0,))
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert FAILED_LIBRARY in end.message
@@ -388,14 +388,14 @@ PERMANENT = [
 
 
 @pytest.mark.parametrize(("text", "said"), PERMANENT)
-def test_what_fails_again_is_not_tried_again(text, said):
+def test_failures_that_would_repeat_are_not_retryable(text, said):
     end = end_of(RuntimeError(text), oom_kill=True)
     assert (end.outcome, end.retryable) == (Outcome.ERROR, False)
     assert text in end.message
     assert said in end.message
 
 
-def test_a_process_that_could_not_be_forked_is_worth_another_try():
+def test_a_process_that_could_not_be_forked_is_retryable():
     end = end_of(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"))
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert "ulimit -u" in end.message
@@ -409,7 +409,7 @@ def test_a_process_that_could_not_be_forked_is_worth_another_try():
         "[pair.cc:547] Connection closed by peer [::1]:1",
     ],
 )
-def test_a_process_that_is_gone_after_the_kernel_killed_for_memory_ran_out_of_it(text):
+def test_a_process_that_is_gone_after_a_kill_for_memory_was_out_of_memory(text):
     end = end_of(RuntimeError(text), oom_kill=True)
     assert end.outcome == Outcome.OUT_OF_MEMORY
     assert end.message.startswith(HOST)
@@ -423,18 +423,18 @@ def test_a_process_that_is_gone_after_the_kernel_killed_for_memory_ran_out_of_it
         (ModelError("no such model"), Outcome.BAD_MODEL),
     ],
 )
-def test_what_the_trainer_raises_on_purpose_is_told_in_its_own_words(error, outcome):
+def test_errors_that_the_trainer_raises_on_purpose_keep_their_own_words(error, outcome):
     end = end_of(caused(error, by=OSError(errno.ENOSPC, "No space left on device")))
     assert (end.outcome, end.message, end.retryable) == (outcome, str(error), False)
 
 
-def test_whatever_goes_wrong_while_a_trial_is_being_stopped_it_was_stopped():
+def test_an_error_while_a_trial_is_being_stopped_counts_as_stopped():
     lost = RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
     assert end_of(Stopped()).outcome == Outcome.STOPPED
     assert end_of(caused(lost, by=Stopped()), oom_kill=True).outcome == Outcome.STOPPED
 
 
-def test_what_was_handled_and_put_aside_is_no_cause():
+def test_a_suppressed_exception_is_not_a_cause():
     def fall_back():
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -446,7 +446,7 @@ def test_what_was_handled_and_put_aside_is_no_cause():
     assert not end_of(raised.value).retryable
 
 
-def test_an_error_in_a_data_loader_is_told_as_what_was_raised_there():
+def test_an_error_in_a_data_loader_is_reported_as_what_was_raised_there():
     assert end_of(passed_on(KeyError("boxes"))).message == "KeyError: 'boxes'"
 
 
@@ -472,7 +472,7 @@ def test_the_way_a_process_died_says_why(code, oom_kill, outcome, retryable, sai
     assert said in end.message
 
 
-def test_a_lost_rank_is_worth_another_try_unless_the_kernel_killed_for_memory():
+def test_a_lost_rank_is_retryable_unless_the_kernel_killed_for_memory():
     lost = failures.end_of_lost_rank(request_in(), oom_kill=False)
     assert (lost.outcome, lost.retryable) == (Outcome.ERROR, True)
     assert failures.end_of_lost_rank(request_in(), oom_kill=True).outcome == Outcome.OUT_OF_MEMORY
@@ -484,12 +484,12 @@ def test_a_failed_preparation_names_its_own_log():
     assert end.message.startswith("the host ran out of memory while preparing the study")
 
 
-# Provoked, not quoted: the words are those of the installed torch and of this machine's kernel.
+# Provoked, not quoted: the messages come from the installed torch and this machine's kernel.
 
 
 @pytest.fixture
 def address_space():
-    """No more than 256 MiB beyond what this process has mapped already."""
+    """Limit this process to 256 MiB more than it has mapped already."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**28, before[1]))
@@ -499,14 +499,14 @@ def address_space():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
 @pytest.mark.parametrize("allocate", [lambda: torch.empty(2**30), lambda: bytearray(2**32)], ids=["torch", "python"])
-def test_memory_that_the_system_refuses_is_the_hosts(address_space, allocate):
+def test_memory_that_the_system_refuses_is_host_memory(address_space, allocate):
     with pytest.raises((RuntimeError, MemoryError)) as raised:
         allocate()
     assert end_of(raised.value).message.startswith(HOST)
 
 
 class Faulty(Dataset):
-    """Its loading process does what it is told at the first image."""
+    """A data set whose loading process carries out a given action at the first image."""
 
     def __init__(self, fault):
         self.fault = fault

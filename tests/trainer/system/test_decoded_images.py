@@ -1,4 +1,4 @@
-"""The decoded images that runs share: bounded, never wrong, and never the end of a run."""
+"""The decoded images that runs share: limited in size, never wrong, and never the cause of a failed run."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def key(number):
 
 
 def kept():
-    """The entries, without drafts."""
+    """Return the entries, without drafts."""
     return sorted(path for path in decoded_images.folder().glob("??/*") if not path.name.startswith("."))
 
 
@@ -51,7 +51,7 @@ def an_hour_older(paths, hours=1.0):
 
 
 @pytest.mark.parametrize("shape", [(21, 13, 3), (1, 1, 1), (8, 8, 4), (5, 7, 1), (320, 240, 3)])
-def test_an_image_comes_back_as_it_was_and_may_be_changed(shape):
+def test_an_image_is_returned_unchanged_and_writable(shape):
     added = image(0, *shape)
     DecodedImages(PLENTY).add(key(1), added)
     found = DecodedImages(PLENTY).get(key(1))
@@ -61,7 +61,7 @@ def test_an_image_comes_back_as_it_was_and_may_be_changed(shape):
     assert (DecodedImages(PLENTY).get(key(1)).pixels == added.pixels).all(), "the entry is not changed"
 
 
-def test_pixels_in_another_order_in_memory_come_back_in_theirs():
+def test_pixels_in_another_memory_order_keep_that_order():
     added = image()
     DecodedImages(PLENTY).add(key(1), Decoded(np.asfortranarray(added.pixels[:, ::-1]), added.original))
     assert (DecodedImages(PLENTY).get(key(1)).pixels == added.pixels[:, ::-1]).all()
@@ -110,7 +110,7 @@ def test_a_writer_stops_at_the_bound_and_what_is_there_stays_readable():
     assert [images.get(key(number)) is not None for number in range(20)] == [True] * 10 + [False] * 10
 
 
-def test_the_entries_of_earlier_runs_make_room_the_oldest_first():
+def test_the_oldest_entries_of_earlier_runs_are_removed_first():
     for number in range(10):
         DecodedImages(PLENTY).add(key(number), image(number))
     paths = {path.name: path for path in kept()}
@@ -119,12 +119,12 @@ def test_the_entries_of_earlier_runs_make_room_the_oldest_first():
     images = DecodedImages(10 * 4096)
     for number in range(10, 13):
         images.add(key(number), image(number))
-    # A twentieth of the bound is freed at once, here one entry more than is needed, at the first and the third.
+    # A twentieth of the bound is freed at once: one more entry than needed, at the first and the third.
     assert [path.name for path in kept()] == [key(number) for number in range(4, 13)]
     assert counted() == 9 * 4096
 
 
-def test_what_this_run_has_read_stays():
+def test_entries_that_this_run_has_read_stay():
     for number in range(10):
         DecodedImages(PLENTY).add(key(number), image(number))
     an_hour_older(kept())
@@ -148,8 +148,8 @@ sys.stdin.read()
 """
 
 
-def test_what_a_live_trainer_has_used_stays_until_it_ends():
-    """The other process is killed, so that nothing but the kernel can say that it is gone."""
+def test_entries_that_a_live_trainer_has_used_stay_until_it_ends():
+    """The other process is killed, so that only the kernel can report its end."""
     for number in range(10):
         DecodedImages(PLENTY).add(key(number), image(number))
     an_hour_older(kept())
@@ -157,7 +157,7 @@ def test_what_a_live_trainer_has_used_stays_until_it_ends():
     try:
         assert other.stdout.readline() == "ready\n"
         decoded_images.lease.cache_clear()
-        time.sleep(0.02)  # this trainer begins later: the clock of files ticks every few milliseconds
+        time.sleep(0.02)  # this trainer starts later: file times have a resolution of a few milliseconds
         images = DecodedImages(10 * 4096)
         for number in range(10, 30):
             images.add(key(number), image(number))
@@ -210,14 +210,14 @@ for number in range(300):
 
 
 def test_several_writers_together_stay_within_the_bound():
-    """A count can miss an entry of another writer that is just being renamed."""
+    """A count can miss another writer's entry during its renaming."""
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(n), str(500 * 4096)]) for n in range(3)]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
     assert 500 <= len(kept()) <= 500 + 2
     assert 500 * 4096 <= counted() <= len(kept()) * 4096
 
 
-def test_what_killed_writers_left_is_removed_and_the_sum_is_right_again():
+def test_leftovers_of_killed_writers_are_removed_and_the_sum_is_right_again():
     images = DecodedImages(PLENTY)
     images.add(key(1), image())
     (entry,) = kept()
@@ -271,7 +271,7 @@ def test_a_damaged_sum_is_counted_again_at_the_bound(content):
 
 
 @pytest.mark.parametrize("home", ["/proc/none", "/dev/null"])
-def test_without_a_place_nothing_is_shared_and_it_is_said_once(home, monkeypatch, caplog):
+def test_without_a_place_nothing_is_shared_and_the_log_says_so_once(home, monkeypatch, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", home)
     images = DecodedImages(PLENTY)
     images.tidy()
@@ -316,7 +316,7 @@ def in_a_small_tmpfs(folder, *command):
     )  # fmt: skip
 
 
-def test_a_full_disk_ends_the_adding_and_leaves_no_half_file(tmp_path):
+def test_a_full_disk_stops_adding_and_leaves_no_partial_file(tmp_path):
     (folder := tmp_path / "small").mkdir()
     if in_a_small_tmpfs(folder, "true").returncode:
         pytest.skip("this system does not let a user mount a tmpfs (unshare -Urm)")
@@ -353,7 +353,7 @@ def test_entries_in_a_read_only_folder_are_read(cache_home):
     assert done.stderr.count("are not added") == 1
 
 
-def test_a_folder_that_cannot_be_entered_ends_the_adding(monkeypatch, caplog):
+def test_a_folder_that_cannot_be_entered_stops_adding(monkeypatch, caplog):
     images = DecodedImages(PLENTY)
 
     def refused(*arguments, **options):
@@ -375,7 +375,7 @@ sys.stdin.read()
 """
 
 
-def test_a_process_that_was_stopped_with_the_lock_costs_a_second_and_not_the_run():
+def test_a_process_that_stops_with_the_lock_costs_a_second_and_not_the_run():
     images = DecodedImages(PLENTY)
     lock = decoded_images.folder() / "sum"
     holder = subprocess.Popen([sys.executable, "-c", STOPPED, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

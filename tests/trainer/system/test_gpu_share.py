@@ -1,4 +1,4 @@
-"""How much of a GPU's memory a process may allocate that shares it with others."""
+"""The limit on the GPU memory of a process that shares the GPU with others."""
 
 import sys
 from dataclasses import replace
@@ -17,7 +17,7 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(("number", "total_gib"), [(1, 80), (2, 80), (4, 80), (7, 80), (2, 10), (4, 24)])
-def test_all_who_share_a_gpu_fit_with_half_a_gib_each_for_their_contexts(number, total_gib):
+def test_processes_that_share_a_gpu_fit_with_half_a_gib_each_for_their_contexts(number, total_gib):
     fraction = memory_fraction(1 / number, total_gib * GIB)
     assert number * (fraction * total_gib + 0.5) == pytest.approx(total_gib)
 
@@ -28,7 +28,7 @@ def test_a_share_that_is_smaller_than_a_context_leaves_nothing():
 
 @pytest.fixture
 def limits(monkeypatch):
-    """The limits that torch is given, on a machine with two GPUs of 80 GiB."""
+    """Record the limits that torch gets, on a machine with two GPUs of 80 GiB."""
     given = {}
     properties = SimpleNamespace(total_memory=80 * GIB)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
@@ -66,7 +66,7 @@ def replace_torch():
 serve._warm_up = replace_torch
 sys.exit(serve.serve())
 """
-"""The real server, with a torch that finds a GPU; its trials tell their limits and end."""
+"""The real server, with a torch that finds a GPU; its trials report their limits and end."""
 
 
 @pytest.mark.parametrize(("share", "limits"), [(0.5, "[(0, 0.45)]"), (1.0, "[]")])

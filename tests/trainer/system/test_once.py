@@ -34,13 +34,13 @@ def times_begun(tmp_path):
     return len(done.read_text().splitlines()) if done.exists() else 0
 
 
-def test_of_eight_processes_that_start_together_one_works(tmp_path):
+def test_one_of_eight_processes_that_start_together_works(tmp_path):
     workers = [start(tmp_path, 0.5) for _ in range(8)]
     assert [worker.wait(60) for worker in workers] == [0] * 8
     assert times_begun(tmp_path) == 1
 
 
-def test_the_next_one_works_if_the_first_is_killed(tmp_path):
+def test_the_next_process_works_if_the_first_is_killed(tmp_path):
     first = start(tmp_path, 600)
     deadline = time.monotonic() + 60
     while not times_begun(tmp_path) and time.monotonic() < deadline:
@@ -52,7 +52,7 @@ def test_the_next_one_works_if_the_first_is_killed(tmp_path):
     assert times_begun(tmp_path) == 2
 
 
-def test_a_process_that_hangs_stops_no_other(tmp_path):
+def test_a_process_that_hangs_blocks_no_other(tmp_path):
     first = start(tmp_path, 600)
     deadline = time.monotonic() + 60
     while not times_begun(tmp_path) and time.monotonic() < deadline:
@@ -64,7 +64,7 @@ def test_a_process_that_hangs_stops_no_other(tmp_path):
     assert worked
 
 
-def test_work_that_fails_is_not_taken_for_done(tmp_path):
+def test_work_that_fails_does_not_count_as_done(tmp_path):
     def fail():
         raise OSError("no compiler")
 

@@ -1,4 +1,4 @@
-"""What a training process asks of the operating system, seen from outside."""
+"""A training process and the operating system, observed from outside."""
 
 import platform
 import signal
@@ -30,12 +30,12 @@ def faults(*arguments: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
-def test_kept_memory_is_not_mapped_anew():
+def test_kept_memory_is_not_mapped_again():
     assert faults("keep") < 0.1 * faults("return")
 
 
 def system(tmp_path, *, cgroup, events=None, vmstat=0):
-    """Folders that look like /proc and /sys/fs/cgroup; `events` by file below the latter."""
+    """Make folders that look like /proc and /sys/fs/cgroup; `events` are by file below the latter."""
     proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
     (proc / "self").mkdir(parents=True, exist_ok=True)
     (proc / "vmstat").write_text(f"nr_free_pages 5\noom_kill {vmstat}\n")
@@ -58,7 +58,7 @@ def system(tmp_path, *, cgroup, events=None, vmstat=0):
         ("4:memory:/docker/the-host's-name-for-it\n", "memory/memory.oom_control"),
     ],
 )
-def test_kills_for_memory_are_counted_in_the_own_cgroup_and_those_above_it(tmp_path, cgroup, file):
+def test_kills_for_memory_are_counted_in_our_own_cgroup_and_those_above_it(tmp_path, cgroup, file):
     before = oom_kills(*system(tmp_path, cgroup=cgroup, events={file: 2}))
     assert oom_kills(*system(tmp_path, cgroup=cgroup, events={file: 3})) == before + 1
 
@@ -72,12 +72,12 @@ def test_kills_in_other_cgroups_do_not_count(tmp_path):
     assert oom_kills(*system(tmp_path, cgroup="0::/user/job\n", events=others)) == 0
 
 
-def test_where_the_system_tells_nothing_nobody_was_killed(tmp_path):
+def test_without_counts_from_the_system_no_kill_is_assumed(tmp_path):
     assert oom_kills(tmp_path / "nothing", tmp_path / "nowhere") == 0
 
 
 class Machine:
-    """Kills and time, as a test says."""
+    """Kills and time, as set by a test."""
 
     kills = 0
     now_s = 0.0
@@ -156,7 +156,7 @@ except ProcessLookupError:
 """
 
 
-def test_what_a_child_has_left_behind_is_gone_once_its_group_has_ended():
+def test_orphans_of_a_child_are_gone_once_its_group_has_ended():
     command = [sys.executable, "-c", ORPHANS]
     assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout == "gone\n"
 

@@ -1,4 +1,4 @@
-"""Real training on machines that share no folder: two trainers with caches of their own, and a store."""
+"""Real training on machines that share no folder: two trainers with their own caches, and a store."""
 
 import json
 import os
@@ -20,7 +20,7 @@ THERE = "/far/studies/s/trials/0000"
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Makes a trainer with a cache of its own, as on another machine."""
+    """Return a function that makes a trainer with its own cache, as on another machine."""
     made = []
 
     def make(name):
@@ -35,7 +35,7 @@ def machine(tmp_path, monkeypatch):
 
 @pytest.fixture
 def far_request(train_request, prepared, data_yaml, tmp_path):
-    """Requests a run whose tuner is on another machine."""
+    """Return a function that makes the request of a tuner on another machine."""
 
     def make(attempt, **options):
         return replace(
@@ -54,7 +54,7 @@ def far_request(train_request, prepared, data_yaml, tmp_path):
 
 
 def stored(tmp_path, attempt):
-    """Name and content of each file of a run in the store."""
+    """Return the name and content of each file of a run in the store."""
     run = Folder(str(tmp_path / "store" / "trials" / "0000"))
     files = decode_manifest(run.read(manifest_name(attempt))).files
     return {name: run.read(f"objects/{digest}") for name, digest in files.items()}

@@ -1,4 +1,4 @@
-"""Copies of weights in a second place: whole, beside training, and never at its cost."""
+"""Copies of weights in a second place: complete, in parallel to training, and never at its expense."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_probe_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["/proc/backup", "nowhere://bucket/runs"])
-def test_a_place_that_cannot_be_written_is_told_in_one_line(url):
+def test_a_place_that_cannot_be_written_is_reported_in_one_line(url):
     with pytest.raises(
         TrainerError, match=r"the backup to '.*' failed: .*; choose another place with --backup\."
     ) as told:
@@ -37,7 +37,7 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(url):
     assert len(str(told.value).splitlines()) == 1
 
 
-def test_what_is_not_there_is_left_out_and_the_end_waits_for_the_copy(tmp_path):
+def test_missing_files_are_left_out_and_the_end_waits_for_the_copy(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"x" * 1_000_000)
     backup = Backup(str(tmp_path / "there"))
     backup.copy([tmp_path / "last.pt", tmp_path / "best.pt"])
@@ -46,7 +46,7 @@ def test_what_is_not_there_is_left_out_and_the_end_waits_for_the_copy(tmp_path):
     assert backup.problem == ""
 
 
-def test_a_place_that_goes_away_costs_a_note_and_no_training(tmp_path):
+def test_a_place_that_becomes_unavailable_costs_a_note_and_no_training(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"x")
     backup = Backup(str(tmp_path / "there"))
     backup.probe()
@@ -82,7 +82,7 @@ def test_a_full_run_leaves_its_weights_in_both_places(trainer, train_request, tm
     assert (tmp_path / "elsewhere/results.csv").is_file()
 
 
-def test_a_full_run_with_nowhere_to_copy_to_does_not_begin(trainer, train_request):
+def test_a_full_run_with_nowhere_to_copy_to_does_not_start(trainer, train_request):
     trainer.send(replace(train_request(epochs=2, full=True), backup="/proc/none"))
     records = hear_all(trainer)
     assert records[-1].outcome == Outcome.ERROR

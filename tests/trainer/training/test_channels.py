@@ -1,4 +1,4 @@
-"""Data sets of another number of channels than 3: trained on with a model that takes so many."""
+"""Data sets with a number of channels other than 3 train with a model for as many."""
 
 import shutil
 from dataclasses import replace
@@ -18,7 +18,7 @@ from trainer.ultralytics_bridge import checkpoints  # noqa: E402 - only after th
 
 
 def with_channels(data_yaml: Path, folder: Path, channels: int) -> Path:
-    """The data set with a fourth band in its images where four are asked for."""
+    """Copy the data set, with a fourth band in its images if four channels are requested."""
     shutil.copytree(data_yaml.parent, folder)
     for image in sorted(folder.glob("images/*/*")) if channels == 4 else ():
         pixels = np.asarray(Image.open(image).convert("RGB"))

@@ -16,7 +16,7 @@ from tuner.contract import Outcome  # noqa: E402
 
 
 @pytest.mark.slow
-def test_a_student_pauses_and_goes_on_bit_for_bit_and_is_alone_in_the_end(make_request, tmp_path, one_thread):
+def test_a_student_that_pauses_resumes_bit_for_bit_and_ends_without_its_teacher(make_request, tmp_path, one_thread):
     taught = make_request(tmp_path / "teacher", epochs=1, validation_epochs=(1,), full=True)
     teacher = trial.run(taught, lambda record: None).checkpoint
     params = {"batch": 3, "nbs": 12, "mosaic": 1.0, "distill_model": teacher}

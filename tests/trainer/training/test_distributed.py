@@ -1,4 +1,4 @@
-"""One run on two processes. Ranks on the CPU (gloo): what ranks on GPUs do, but for the device."""
+"""One run on two processes. Ranks on the CPU (gloo) do the same as ranks on GPUs, except for the device."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def start(train_request):
 
 
 def rank_processes(request):
-    """The processes that have the run's plan on their command line: the ranks and their data loaders."""
+    """List the processes with the run's plan on their command line: the ranks and their data loaders."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
@@ -51,8 +51,8 @@ def rank_processes(request):
 
 
 @pytest.mark.slow
-def test_two_ranks_that_stop_and_go_on_are_the_run_of_two_that_never_stop(start, train_request, tmp_path):
-    """Their records in order and once, their losses and values to the last bit, and what a full run leaves."""
+def test_two_ranks_that_stop_and_resume_are_the_run_of_two_that_never_stop(start, train_request, tmp_path):
+    """They send the same records once and in order, with bit-identical losses and values, and leave the same files."""
     augmented = {"batch": 6, "nbs": 12, "mosaic": 1.0, "mixup": 0.3, "close_mosaic": 1}
     request = train_request(epochs=3, full=True, validation_epochs=(1, 2, 3), **augmented)
     _, undisturbed = start(replace(request, directory=str(tmp_path / "undisturbed")))
@@ -141,7 +141,7 @@ def note(pid):
 
 @pytest.fixture
 def with_ranks(train_request):
-    """The end of a run whose ranks carry out these lines, the seconds that it took, and its folder."""
+    """Return a function that gives the end, the time and the folder of a run whose ranks execute these lines."""
 
     def run(*lines):
         request = train_request(epochs=1)
@@ -169,14 +169,14 @@ def is_alive(pid):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_killed_rank_ends_those_that_wait_for_it_and_makes_the_run_worth_another_try(with_ranks, signum):
+def test_a_killed_rank_ends_those_that_wait_for_it_and_makes_the_run_retryable(with_ranks, signum):
     end, took_s, _ = with_ranks(f"wait_in_c() if rank == 0 else os.kill(os.getpid(), {int(signum)})")
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
     assert f"rank 1 was killed by {signum.name}" in end.message
     assert took_s < 15
 
 
-def test_what_one_rank_says_of_its_end_wins_over_what_the_others_say_of_the_lost_connection(with_ranks):
+def test_the_cause_that_one_rank_reports_wins_over_the_lost_connections_of_the_others(with_ranks):
     end, _, _ = with_ranks(
         "if rank == 0:",
         "    end(outcome=Outcome.ERROR, message='the ranks lost their connection', retryable=True)",
@@ -192,19 +192,19 @@ def test_one_rank_that_fails_ends_the_run_within_seconds(with_ranks, outcome):
     assert took_s < 15
 
 
-def test_a_rank_that_ends_without_a_word_is_named_with_its_exit_code(with_ranks):
+def test_a_rank_that_ends_silently_is_named_with_its_exit_code(with_ranks):
     end, _, _ = with_ranks("wait_in_c() if rank == 0 else sys.exit(3)")
     assert (end.outcome, end.retryable) == (Outcome.ERROR, False)
     assert "rank 1 ended with exit code 3" in end.message
 
 
-def test_a_rank_that_someone_stops_makes_the_run_worth_another_try(with_ranks):
+def test_a_rank_that_someone_stops_makes_the_run_retryable(with_ranks):
     end, _, _ = with_ranks("wait_in_c() if rank == 0 else end(outcome=Outcome.STOPPED)")
     assert (end.outcome, end.retryable) == (Outcome.ERROR, True)
 
 
 def test_the_loaders_of_a_killed_rank_are_gone_when_the_run_has_ended(with_ranks):
-    """They would notice after seconds, and hold the device until then."""
+    """They would notice only after seconds, and occupy the device until then."""
     _, _, directory = with_ranks(
         "if rank == 0:",
         "    wait_in_c()",
@@ -215,7 +215,7 @@ def test_the_loaders_of_a_killed_rank_are_gone_when_the_run_has_ended(with_ranks
 
 
 def test_the_ranks_stay_in_the_process_group_of_the_run(with_ranks):
-    """So a signal to the group, such as a kill or a request for stacks, reaches them."""
+    """A signal to the group, such as a kill or a request for stacks, thus reaches them."""
     _, _, directory = with_ranks("note(os.getpgid(0))", "end(outcome=Outcome.COMPLETED)")
     assert {int((directory / f"pid-{rank}").read_text()) for rank in (0, 1)} == {os.getpgid(0)}
 
@@ -242,7 +242,7 @@ Path(sys.argv[2]).write_text(encode(end))
 
 
 def begin_two_ranks(request, folder):
-    """The parent of two ranks, in a process group of its own; it writes its end to the file `end`."""
+    """Start the parent of two ranks, in its own process group; it writes its end to the file `end`."""
     Path(request.directory).mkdir()
     (folder / "request").write_text(encode(request))
     command = [sys.executable, "-c", RUN_TWO_RANKS, str(folder / "request"), str(folder / "end")]
@@ -250,7 +250,7 @@ def begin_two_ranks(request, folder):
 
 
 @pytest.mark.slow
-def test_ranks_write_their_stacks_on_sigusr1_and_a_killed_one_makes_the_run_worth_another_try(train_request, tmp_path):
+def test_ranks_write_their_stacks_on_sigusr1_and_a_killed_one_makes_the_run_retryable(train_request, tmp_path):
     request = train_request(epochs=500, validation_epochs=())
     parent = begin_two_ranks(request, tmp_path)
     try:
@@ -282,7 +282,7 @@ def wait_for(condition, timeout_s):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_two_ranks_killed_at_any_moment_go_on_with_the_losses_of_two_that_are_not(start, make_request, tmp_path, seed):
+def test_two_ranks_killed_at_any_moment_resume_with_the_losses_of_two_that_are_not(start, make_request, tmp_path, seed):
     params = {"batch": 6, "nbs": 12, "mosaic": 1.0, "mixup": 0.3, "close_mosaic": 1}
     whole = make_request(tmp_path / "whole", epochs=5, validation_epochs=(3, 5), **params)
     _, undisturbed = start(whole)

@@ -1,4 +1,4 @@
-"""To which request a checkpoint belongs, and what a model is wherever it lies."""
+"""The request that a checkpoint belongs to, and the identity of a model wherever its file is."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def is_same(one, other):
     return _is_same(json.loads(json.dumps(_identity(one))), _identity(other))
 
 
-def test_a_checkpoint_belongs_to_a_request_of_the_same_content_wherever_it_lies():
+def test_a_checkpoint_belongs_to_a_request_with_the_same_content_wherever_it_is():
     assert is_same(REQUEST, MOVED)
 
 
@@ -49,7 +49,7 @@ def test_a_checkpoint_belongs_to_a_request_of_the_same_content_wherever_it_lies(
         replace(MOVED, data_sha256=""),
     ],
 )
-def test_of_other_content_it_does_not(other):
+def test_a_checkpoint_does_not_belong_to_a_request_with_other_content(other):
     assert not is_same(REQUEST, other)
 
 
@@ -60,7 +60,7 @@ def test_a_checkpoint_belongs_to_the_run_whether_it_resumes_deterministic_or_not
     assert is_same(other, REQUEST)
 
 
-def test_without_hashes_places_count():
+def test_without_hashes_paths_are_compared():
     unknown = replace(REQUEST, data_sha256="", model_sha256="")
     assert is_same(unknown, unknown)
     assert is_same(unknown, REQUEST), "written before there were hashes"

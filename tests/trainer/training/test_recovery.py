@@ -1,4 +1,4 @@
-"""What a killed trial goes on from when its checkpoints were damaged meanwhile; real training throughout."""
+"""A killed trial resumes from a good checkpoint if others were damaged meanwhile; all training is real."""
 
 import io
 import json
@@ -28,7 +28,7 @@ from trainer.ultralytics_bridge.training import METRIC_KEYS, SearchTrainer  # no
 
 
 class Killed:
-    """A trial that was killed after two epochs or a little later, and copies of what it left."""
+    """A trial that was killed after two epochs or a little later, and copies of its files."""
 
     def __init__(self, request, told) -> None:
         self._request = request
@@ -40,12 +40,12 @@ class Killed:
         return directory / "weights"
 
     def copied_to(self, directory: Path):
-        """A request that has one epoch to train if all is lost but the epoch before."""
+        """Copy the trial, and return a request that trains one epoch if only the previous epoch is left."""
         shutil.copytree(self._request.directory, directory)
         return replace(self._request, directory=str(directory), stop_epoch=self.epoch)
 
     def told_from(self, directory: Path) -> list[EpochRecord]:
-        """What was told of its epochs, with the checkpoint where a copy has it."""
+        """Return the records of its epochs, with the path of the checkpoint in a copy."""
         return [replace(record, checkpoint=str(self.weights(directory) / LAST)) for record in self.told]
 
 
@@ -63,7 +63,7 @@ def killed(trainer, make_request, tmp_path_factory):
 
 
 def rewritten(path: Path, data: bytes) -> None:
-    """Another file, not another content of this one: it may have other names."""
+    """Replace the file instead of its content, because it may have other names."""
     path.unlink()
     path.write_bytes(data)
 
@@ -74,7 +74,7 @@ def flipped(data: bytes) -> bytes:
 
 
 def changed(weights: Path, name: str, change) -> None:
-    """A checkpoint whose content is another, in a list of digests that knows this very file."""
+    """Change the content of a checkpoint, and list the digest of the changed file."""
     path = weights / name
     _, checkpoint = checkpoints.load(path)
     epoch = checkpoint["epoch"] + 1
@@ -117,7 +117,7 @@ REASONS = {
 
 
 IN_EVERY_RUN = {"one bit flipped", "NaN in the weights", "deleted"}
-"""`make test-slow` does all, each of which trains."""
+"""Each case trains; `make test-slow` runs all."""
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_without_damage_no_epoch_is_trained_again(trainer, killed, tmp_path):
     assert f"resuming from epoch {killed.epoch} (last.pt)\n" in (tmp_path / "run" / "trainer.log").read_text()
 
 
-def test_with_both_checkpoints_damaged_the_trial_starts_afresh(trainer, killed, tmp_path):
+def test_with_both_checkpoints_damaged_the_trial_starts_again(trainer, killed, tmp_path):
     request = killed.copied_to(tmp_path / "run")
     weights = tmp_path / "run" / "weights"
     for name in (LAST, PREVIOUS):
@@ -168,8 +168,8 @@ def test_with_both_checkpoints_damaged_the_trial_starts_afresh(trainer, killed, 
     assert Checkpoints(weights).recover(checkpoints.check_resumable) == killed.epoch
 
 
-def test_gradients_that_overflowed_are_no_reason_to_refuse_a_checkpoint(killed, tmp_path):
-    """In half precision, the scaler skips the step that they are for."""
+def test_overflowed_gradients_are_not_a_reason_to_refuse_a_checkpoint(killed, tmp_path):
+    """In half precision, the scaler skips their step."""
     killed.copied_to(tmp_path / "run")
     weights = tmp_path / "run" / "weights"
     infinite = {"pending": {"x": torch.tensor([math.inf])}}
@@ -177,7 +177,7 @@ def test_gradients_that_overflowed_are_no_reason_to_refuse_a_checkpoint(killed, 
     checkpoints.check_resumable(weights / LAST, killed.epoch)
 
 
-def test_a_damaged_best_checkpoint_is_made_anew_however_good_it_was(trainer, killed, tmp_path):
+def test_a_damaged_best_checkpoint_is_made_again_however_good_it_was(trainer, killed, tmp_path):
     request = replace(killed.copied_to(tmp_path / "run"), stop_epoch=killed.epoch + 1)
     weights = tmp_path / "run" / "weights"
     rewritten(weights / BEST, b"")
@@ -187,7 +187,7 @@ def test_a_damaged_best_checkpoint_is_made_anew_however_good_it_was(trainer, kil
     assert checkpoints.load(weights / BEST)[1]["epoch"] + 1 == killed.epoch + 1
 
 
-def test_what_another_configuration_left_is_gone_before_anything_is_trained(killed, tmp_path, monkeypatch):
+def test_files_of_another_configuration_are_removed_before_anything_is_trained(killed, tmp_path, monkeypatch):
     request = killed.copied_to(tmp_path / "run")
     monkeypatch.setattr(SearchTrainer, "train", lambda self: None)
     monkeypatch.setattr(SearchTrainer, "metrics", dict.fromkeys(METRIC_KEYS.values(), 0.0), raising=False)
@@ -195,16 +195,16 @@ def test_what_another_configuration_left_is_gone_before_anything_is_trained(kill
     assert list((tmp_path / "run" / "weights").iterdir()) == []
 
 
-def test_a_checkpoint_takes_no_more_room_than_the_study_was_told(killed, prepared, tmp_path):
+def test_a_checkpoint_takes_no_more_space_than_was_reported_to_the_study(killed, prepared, tmp_path):
     killed.copied_to(tmp_path / "run")
     size = (tmp_path / "run" / "weights" / LAST).stat().st_size
     assert prepared.checkpoint_bytes / 2 < size <= prepared.checkpoint_bytes
 
 
 def test_a_full_run_cut_off_in_its_last_evaluation_trains_nothing_again(killed, make_request, tmp_path, monkeypatch):
-    """Its checkpoints are stripped of what a resume needs only after the evaluation."""
+    """Only after the evaluation, its checkpoints lose the state that a resumed run needs."""
     killed.copied_to(tmp_path / "other")
-    checkpoints.load(tmp_path / "other" / "weights" / LAST)  # as a resumed run has, which lets ultralytics strip them
+    checkpoints.load(tmp_path / "other" / "weights" / LAST)  # as in a resumed run, which lets ultralytics strip them
     request = make_request(tmp_path / "run", epochs=1, validation_epochs=(1,), full=True)
     evaluate = BaseValidator.__call__
 

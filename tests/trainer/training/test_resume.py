@@ -1,4 +1,4 @@
-"""A run that stops and goes on is the run that never stopped: same losses, same values, same weights."""
+"""A run that stops and resumes equals the run that never stopped: same losses, same values, same weights."""
 
 import os
 import random

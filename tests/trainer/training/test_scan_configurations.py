@@ -1,4 +1,4 @@
-"""A run on GPUs keeps the configurations of the scan that it began with; one on the CPU needs none."""
+"""A run on GPUs keeps the scan configurations that it started with; a run on the CPU needs none."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ TABLE = {tuning.Problem("forward", "float32", "float32", 7, 13, 64): tuning.Conf
 
 @pytest.fixture
 def seen(monkeypatch, tmp_path):
-    """The tables of each run that starts to train; no run gets any further."""
+    """Return the list of tables of the runs that start to train; no run gets further."""
     tables = []
 
     def train(*args, **options):
@@ -39,7 +39,7 @@ def test_a_resumed_run_uses_the_configurations_that_it_began_with(seen, monkeypa
     train(tmp_path, monkeypatch, trained=0)
     tuning.save(tmp_path / "measured.json", GPU, {})
     train(tmp_path, monkeypatch, trained=1)
-    train(tmp_path, monkeypatch, trained=0)  # begins again
+    train(tmp_path, monkeypatch, trained=0)  # starts again
     assert seen == [TABLE, TABLE, {}]
 
 

@@ -1,4 +1,4 @@
-"""ultralytics' trainer with its traps closed, in this process."""
+"""ultralytics' trainer, with its pitfalls fixed, in this process."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ from tuner.contract import Outcome  # noqa: E402
 
 
 class Silent:
-    """A supervisor that wants nothing but the end."""
+    """A supervisor that only asks for the end."""
 
     last_epoch = 1
 
@@ -75,7 +75,7 @@ def test_state_space_parameters_get_no_weight_decay_and_no_bias_warm_up(search_t
         ("GET was unable to find an engine to execute this computation", Outcome.ERROR, True),
     ],
 )
-def test_what_ultralytics_takes_for_a_lack_of_memory_ends_the_trial_with_its_batch(
+def test_what_ultralytics_sees_as_a_lack_of_memory_ends_the_trial_with_its_batch(
     train_request, monkeypatch, message, outcome, is_retryable
 ):
     batches = []
@@ -108,7 +108,7 @@ def test_nan_in_a_weight_ends_the_trial_at_that_batch_and_leaves_no_checkpoint(t
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_an_exploding_loss_is_seen_at_its_batch_on_every_device_however_short_the_epochs(device):
-    """Nothing of the check runs on the device but the read of the loss, so a stand-in for the trainer shows it."""
+    """Only reading the loss depends on the device, so a stand-in for the trainer shows it."""
     trainer = SimpleNamespace(
         device=torch.device(device),
         supervisor=Silent(),

@@ -23,7 +23,7 @@ def yaml_of(file):
 
 
 def end_in_folder(request):
-    """How the run in its folder says that it ended; none if it does not."""
+    """Return the end that is recorded in the run's folder; None if there is none."""
     file = Path(request.directory) / "end.json"
     return decode(file.read_text()) if file.exists() else None
 
@@ -36,7 +36,7 @@ def test_a_trial_sends_one_record_an_epoch_and_none_after_the_last(trainer, trai
     assert records[-1].outcome == Outcome.COMPLETED
 
 
-def test_only_the_asked_epochs_and_the_last_are_validated(trainer, train_request):
+def test_only_the_requested_epochs_and_the_last_are_validated(trainer, train_request):
     trainer.send(train_request(epochs=3, validation_epochs=(2,)))
     metrics = [record.metrics for record in epochs_of(hear_all(trainer))]
     assert metrics[0] is None
@@ -94,7 +94,7 @@ def test_a_stop_signal_ends_a_trial_in_order(trainer, train_request):
     assert end_in_folder(request).outcome == Outcome.STOPPED
 
 
-def test_a_killed_trial_is_retryable_and_goes_on_from_its_last_epoch(trainer, train_request):
+def test_a_killed_trial_is_retryable_and_resumes_from_its_last_epoch(trainer, train_request):
     request = train_request(epochs=6, validation_epochs=(1, 2))
     trainer.send(request)
     heard = []
@@ -109,7 +109,7 @@ def test_a_killed_trial_is_retryable_and_goes_on_from_its_last_epoch(trainer, tr
     first = trainer.receive(timeout_s=60)
     while not epochs_of(first):
         first += trainer.receive(timeout_s=60)
-    assert end_in_folder(request) is None, "it goes on"
+    assert end_in_folder(request) is None, "it continues"
     after = epochs_of([*first, *hear_all(trainer)])
     assert end_in_folder(request).outcome == Outcome.COMPLETED
     assert [record.epoch for record in after] == [1, 2, 3, 4, 5, 6]
@@ -118,7 +118,7 @@ def test_a_killed_trial_is_retryable_and_goes_on_from_its_last_epoch(trainer, tr
     assert "resuming from epoch" in log
 
 
-def test_a_finished_trial_asked_for_again_is_told_and_not_trained_again(trainer, train_request):
+def test_a_finished_trial_that_is_requested_again_is_reported_and_not_trained_again(trainer, train_request):
     request = train_request(epochs=2)
     trainer.send(request)
     first = epochs_of(hear_all(trainer))
@@ -129,14 +129,14 @@ def test_a_finished_trial_asked_for_again_is_told_and_not_trained_again(trainer,
     assert checkpoint.stat().st_mtime_ns == written
 
 
-def test_another_configuration_in_the_same_folder_starts_afresh(trainer, train_request):
+def test_another_configuration_in_the_same_folder_starts_again(trainer, train_request):
     trainer.send(train_request(epochs=2))
     hear_all(trainer)
     trainer.send(train_request(epochs=1, lr0=0.001))
     assert [record.epoch for record in epochs_of(hear_all(trainer))] == [1]
 
 
-def test_a_checkpoint_cut_short_is_not_gone_on_with(trainer, train_request):
+def test_a_truncated_checkpoint_is_not_resumed_from(trainer, train_request):
     request = train_request(epochs=2)
     trainer.send(request)
     checkpoint = Path(epochs_of(hear_all(trainer))[-1].checkpoint)
@@ -164,7 +164,7 @@ def test_a_wrong_parameter_is_an_error_with_its_reason(trainer, train_request):
         (None, "missing.pt", Outcome.BAD_MODEL, "missing.pt"),
     ],
 )
-def test_wrong_data_and_wrong_models_are_told_in_one_line(trainer, data_yaml, tmp_path, data, model, outcome, said):
+def test_wrong_data_and_wrong_models_are_reported_in_one_line(trainer, data_yaml, tmp_path, data, model, outcome, said):
     trainer.send(PrepareRequest(data=data or str(data_yaml), model=model, directory=str(tmp_path)))
     end = hear_all(trainer)[-1]
     assert isinstance(end, EndRecord)
@@ -224,10 +224,10 @@ def test_a_full_run_ends_with_an_evaluated_best_checkpoint_that_a_fresh_process_
 
     trainer.send(request)
     again = hear_all(trainer)
-    assert again[-1] == end == end_in_folder(request), "asked for again, a finished full run is told, not trained"
+    assert again[-1] == end == end_in_folder(request), "a finished full run requested again is reported, not trained"
 
 
-def test_a_killed_trainer_server_takes_its_training_process_along(train_request):
+def test_a_training_process_ends_with_its_killed_server(train_request):
     from tuner.execution.trainer_process import TrainerProcess
 
     server = TrainerProcess([sys.executable, "-m", "trainer", "serve"])
@@ -241,7 +241,7 @@ def test_a_killed_trainer_server_takes_its_training_process_along(train_request)
     server.close()
 
 
-def test_nothing_is_written_beside_the_users_data(trainer, train_request, data_yaml):
+def test_nothing_is_written_next_to_the_users_data(trainer, train_request, data_yaml):
     before = {path: path.stat().st_mtime_ns for path in data_yaml.parent.rglob("*") if path.is_file()}
     trainer.send(train_request(epochs=1))
     hear_all(trainer)

@@ -23,7 +23,7 @@ BATCH = 3
 
 @pytest.fixture(scope="module")
 def make_loader(data_yaml, tmp_path_factory):
-    """Ultralytics' own loader over its own data set, as for training."""
+    """Return a function that makes ultralytics' own loader over its own data set, as for training."""
     data = write_resolved(resolve(data_yaml), tmp_path_factory.mktemp("resolved") / "data.yaml")
     checked = check_det_dataset(str(data))
 
@@ -37,7 +37,7 @@ def make_loader(data_yaml, tmp_path_factory):
 
 
 def digest(loader) -> list[float]:
-    """An epoch's images and boxes, in a few numbers."""
+    """Reduce the images and boxes of an epoch to a few numbers."""
     return [
         float(value)
         for batch in loader

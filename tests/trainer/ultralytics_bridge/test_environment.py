@@ -1,4 +1,4 @@
-"""What a training process sets before torch and ultralytics are imported."""
+"""The environment variables that a training process sets before it imports torch and ultralytics."""
 
 import os
 
@@ -40,7 +40,7 @@ def test_trainers_of_a_user_share_what_triton_compiles_whatever_their_temporary_
 
 @pytest.mark.parametrize("users", ["/own", None])
 def test_a_users_folder_stays_and_one_that_cannot_be_written_is_left_to_triton(monkeypatch, tmp_path, users):
-    (tmp_path / "mamba-yolo-tuner").write_text("")  # no folder can be made of it
+    (tmp_path / "mamba-yolo-tuner").write_text("")  # no folder can be made there
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
     if users:

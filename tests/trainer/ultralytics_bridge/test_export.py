@@ -1,4 +1,4 @@
-"""Whole models through `YOLO.export`: the exported files against the checkpoint that they were made of."""
+"""Whole models through `YOLO.export`: the exported files against their checkpoint."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ pytestmark = [
 
 
 def checkpoint_of(name: str, folder: Path) -> Path:
-    """A model unlike a fresh one: decays of many speeds, uneven norms, small boxes and confident scores."""
+    """Make a model unlike a fresh one: decays of many speeds, uneven norms, small boxes and confident scores."""
     torch.manual_seed(0)
     model = YOLO(model_yaml(name))
     for key, parameter in model.model.named_parameters():
@@ -41,9 +41,7 @@ def checkpoint_of(name: str, folder: Path) -> Path:
             module.running_var.uniform_(0.5, 1.5)
     head = model.model.model[-1]
     for boxes, scores in zip(head.cv2, head.cv3, strict=True):
-        boxes[-1].bias.data = -torch.arange(float(head.reg_max)).repeat(
-            4
-        )  # distances from 0 up, the nearer the likelier
+        boxes[-1].bias.data = -torch.arange(float(head.reg_max)).repeat(4)  # distances from 0 up, near ones more likely
         torch.nn.init.normal_(scores[-1].bias, mean=-2.0)
     model.save(folder / f"{name}.pt")
     return folder / f"{name}.pt"
@@ -56,7 +54,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def onnx_file(checkpoint) -> Path:
-    """As `yolo export format=onnx` makes it: simplified, one size."""
+    """Export as `yolo export format=onnx` does: simplified, one size."""
     return Path(YOLO(checkpoint).export(format="onnx", imgsz=(HEIGHT, WIDTH), device="cpu"))
 
 
@@ -66,12 +64,12 @@ def torchscript_file(checkpoint) -> Path:
 
 
 def renamed(file: str, name: str) -> Path:
-    """Out of the way of the next export, which takes the name of the checkpoint again."""
+    """Rename the file, because the next export uses the name of the checkpoint again."""
     return Path(file).rename(Path(file).with_name(name))
 
 
 def head_output(checkpoint: Path, images: torch.Tensor) -> np.ndarray:
-    """(B, 4 + classes, anchors): boxes in pixels, scores from 0 to 1."""
+    """Return the output (B, 4 + classes, anchors): boxes in pixels, scores from 0 to 1."""
     with torch.inference_mode():
         return YOLO(checkpoint).model.eval().float()(images)[0].numpy()
 
@@ -79,14 +77,14 @@ def head_output(checkpoint: Path, images: torch.Tensor) -> np.ndarray:
 def onnx_output(file: Path, images: torch.Tensor) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # the errors that tests provoke come as exceptions too
+    options.log_severity_level = 4  # errors that tests provoke are raised as exceptions too
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     return session.run(None, {"images": images.numpy()})[0]
 
 
 def assert_same_detections(got: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE):
     assert got.shape == expected.shape
-    assert np.ptp(expected[:, 4:]) > 0.5, "scores that are all alike would prove nothing"
+    assert np.ptp(expected[:, 4:]) > 0.5, "scores that are all the same would prove nothing"
     boxes, scores = (np.abs(got - expected)[:, part].max() for part in (slice(0, 4), slice(4, None)))
     assert boxes <= tolerance * WIDTH
     assert scores <= tolerance
@@ -123,7 +121,7 @@ def test_torchscript_file_runs_where_this_package_does_not_exist(checkpoint, tor
 
 
 def _with_site_packages(code: str) -> str:
-    """Without `site`, and so without the hook that an installation of this project puts there."""
+    """Set the path of code that runs without `site`, and thus without the hook that this project installs there."""
     return f"import sys; sys.path[:] = {[path for path in sys.path if 'site-packages' in path] + sys.path!r}\n{code}"
 
 
@@ -131,7 +129,7 @@ def _with_site_packages(code: str) -> str:
 def test_boxes_predicted_on_an_image_are_those_of_the_checkpoint(request, checkpoint, data_yaml, kind):
     file = request.getfixturevalue(f"{kind}_file")
     image = cv2.imread(str(next((data_yaml.parent / "images" / "val").iterdir())))
-    image = cv2.resize(image, (WIDTH, HEIGHT))  # of just the size that the file takes
+    image = cv2.resize(image, (WIDTH, HEIGHT))  # of exactly the size that the file takes
 
     def boxes(model: Path) -> torch.Tensor:
         found = YOLO(model, task="detect").predict(image, imgsz=(HEIGHT, WIDTH), conf=0.4, verbose=False)

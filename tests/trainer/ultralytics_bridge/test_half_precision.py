@@ -1,4 +1,4 @@
-"""Training in half precision: on which GPUs, and what an overflow does to a run."""
+"""Training in half precision: the GPUs that use it, and the effect of an overflow on a run."""
 
 import math
 from types import SimpleNamespace
@@ -45,7 +45,7 @@ def test_other_devices_train_in_float32():
 
 
 class Overflowing(SearchTrainer):
-    """The loss of these batches, counted from 0, is not finite."""
+    """A trainer whose loss is not finite in these batches, counted from 0."""
 
     batches = frozenset({1})
 
@@ -65,7 +65,7 @@ class Overflowing(SearchTrainer):
 
 @pytest.fixture
 def trained(train_request, monkeypatch):
-    """The records and the end of a run in which the loss overflows."""
+    """Return a function that gives the records and the end of a run in which the loss overflows."""
 
     def run(trainer, precision, epochs=2):
         monkeypatch.setattr(trial, "SearchTrainer", trainer)
@@ -79,7 +79,7 @@ def trained(train_request, monkeypatch):
 
 @pytest.mark.parametrize("batch", [0, 1])
 def test_one_loss_that_overflows_costs_one_step_and_not_the_run(trained, batch):
-    """The scaler skips the step, so the weights are what they were."""
+    """The scaler skips the step, so the weights are unchanged."""
 
     class Once(Overflowing):
         batches = frozenset({batch})
@@ -101,14 +101,14 @@ def test_losses_that_overflow_one_after_the_other_end_the_run(trained):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_without_a_scaler_the_first_one_ends_the_run(trained, precision):
+def test_without_a_scaler_the_first_overflow_ends_the_run(trained, precision):
     _, end = trained(Overflowing, precision)
     assert end.outcome == Outcome.DIVERGED
     assert "in epoch 1, batch 2" in end.message
 
 
 def test_a_run_whose_gradients_always_overflow_ends(trained):
-    """Its loss is finite, and stays what it was."""
+    """Its loss is finite and does not change."""
 
     class Stuck(SearchTrainer):
         def optimizer_step(self):

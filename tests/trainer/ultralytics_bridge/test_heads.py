@@ -1,4 +1,4 @@
-"""Which models are detectors that can be trained here, by name, by file and by checkpoint."""
+"""The detectors that can be trained here, by name, by file and by checkpoint."""
 
 import io
 import sys
@@ -37,7 +37,7 @@ OTHERS = {
     "rtdetr": "RT-DETR",
     "-world": "YOLO-World",
 }
-"""What the message says, by a part of the file's name."""
+"""Words of the message, by a part of the file's name."""
 SMALLEST = ["yolov3-tiny", "yolov5n", "yolov6n", "yolov8n", "yolov8n-p6", "yolov9t", "yolov10n", "yolo11n", "yolo26n"]
 
 
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_something_else_is_refused_in_one_line_that_says_what_it
 
 
 @pytest.mark.parametrize("package", ["models.yolo", "yolov6.models.yolo"])
-def test_a_checkpoint_of_yolov5s_own_code_and_its_like_is_told_as_such(tmp_path, monkeypatch, package):
+def test_a_checkpoint_of_yolov5s_own_code_or_similar_is_reported_as_such(tmp_path, monkeypatch, package):
     module = types.ModuleType(package)
     made = type("DetectionModel", (), {"__module__": package})
     module.DetectionModel = made

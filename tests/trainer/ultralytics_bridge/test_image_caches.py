@@ -1,4 +1,4 @@
-"""Decoded images: none is kept, taken for an image or removed beside the user's."""
+"""Decoded images: none is kept, read or removed next to the user's images."""
 
 import os
 
@@ -63,7 +63,7 @@ def test_decoded_images_are_kept_in_our_folder_and_equal_the_users(user_data, ca
 
 
 @pytest.mark.parametrize("cache", [False, "ram", "disk"])
-def test_an_npy_beside_an_image_is_not_taken_for_it_and_stays(user_data, tmp_path, cache):
+def test_an_npy_next_to_an_image_is_not_mistaken_for_it_and_stays(user_data, tmp_path, cache):
     expected = images_of(dataset_of(user_data, cache=False))
     np.save(user_data / "images" / "0.npy", np.full((30, 40, 3), 7, np.uint8))
     (user_data / "images" / "1.npy").write_bytes(b"the user's own")
@@ -75,7 +75,7 @@ def test_an_npy_beside_an_image_is_not_taken_for_it_and_stays(user_data, tmp_pat
     assert not (tmp_path / "it-ran").exists()
 
 
-def test_a_changed_image_is_decoded_anew(user_data):
+def test_a_changed_image_is_decoded_again(user_data):
     dataset_of(user_data, cache="disk")
     path = user_data / "images" / "1.png"
     Image.new("RGB", (40, 30), (9, 9, 9)).save(path)
@@ -83,7 +83,7 @@ def test_a_changed_image_is_decoded_anew(user_data):
     assert (images_of(dataset_of(user_data, cache="disk"))[1] == 9).all()
 
 
-def test_broken_files_among_the_kept_are_replaced(user_data, cache_home):
+def test_broken_cached_files_are_replaced(user_data, cache_home):
     expected = images_of(dataset_of(user_data, cache="disk"))
     kept(cache_home)[0].write_bytes(b"half a f")
     assert_same(images_of(dataset_of(user_data, cache="disk")), expected)
@@ -102,7 +102,7 @@ def test_without_a_place_to_keep_them_images_are_read_each_time(user_data, cache
     assert kept(cache_home) == []
 
 
-def test_a_jpeg_that_does_not_end_with_its_end_mark_is_not_mended_where_it_lies(user_data):
+def test_a_jpeg_that_does_not_end_with_its_end_mark_is_not_repaired_in_place(user_data):
     path = user_data / "images" / "0.jpg"
     Image.new("RGB", (40, 30)).save(path)
     path.write_bytes(path.read_bytes() + b"more")

@@ -1,4 +1,4 @@
-"""Label caches: nothing beside the user's labels is read or written, and what is kept equals what was read."""
+"""Label caches: no cache next to the user's labels is read or written, and the kept labels equal those read."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def user_data(tmp_path):
-    """One image of each kind, one of them with a name that is not UTF-8."""
+    """Make one image of each kind, one of them with a name that is not UTF-8."""
     root = tmp_path / "data"
     for kind in ("images", "labels"):
         (root / kind).mkdir(parents=True)
@@ -89,14 +89,14 @@ def never(*arguments):
 
 @pytest.fixture
 def no_scan(monkeypatch):
-    """From its call on, reading a label file fails the test."""
+    """Return a function that makes the test fail if a label file is read from then on."""
     return lambda: monkeypatch.setattr(stock, "verify_image_label", never)
 
 
 def test_labels_from_the_cache_equal_those_that_ultralytics_reads(user_data, no_scan):
     dataset = dataset_of(user_data)
     fingerprint = dataset.get_cache_hash()
-    # What a scan gives, before `get_labels` and the data set take things off it.
+    # The result of a scan, before `get_labels` and the data set remove parts of it.
     read, was_kept = label_caches.labels_of(fresh(dataset, user_data), Path("x"), "another fingerprint")
     assert not was_kept
     no_scan()
@@ -109,7 +109,7 @@ def test_labels_from_the_cache_equal_those_that_ultralytics_reads(user_data, no_
 
 
 def fresh(dataset, root):
-    """The data set as it is when it asks for its labels: with all images, those that cannot be used as well."""
+    """Reset the data set to its state before it reads labels: with all images, including unusable ones."""
     dataset.im_files = dataset.get_img_files(str(root / "images"))
     return dataset
 
@@ -121,7 +121,7 @@ def test_the_second_trial_reads_no_label_file(user_data, no_scan):
 
 
 @pytest.mark.parametrize("changed", ["labels/boxes.txt", "images/boxes.jpg"])
-def test_a_changed_file_makes_the_cache_anew(user_data, changed):
+def test_a_changed_file_renews_the_cache(user_data, changed):
     dataset_of(user_data)
     (user_data / "labels" / "boxes.txt").write_text("2 0.5 0.5 0.25 0.25\n")
     os.utime(user_data / changed, ns=(1, 1))
@@ -143,7 +143,7 @@ def test_the_users_folder_stays_as_it_was(user_data):
 
 
 class Payload:
-    """Unpickled, it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -157,7 +157,7 @@ def plant(path, marker):
         np.save(file, np.array({"labels": Payload(marker)}, dtype=object), allow_pickle=True)
 
 
-def test_a_pickle_beside_the_labels_is_neither_run_nor_replaced(user_data, tmp_path):
+def test_a_pickle_next_to_the_labels_is_neither_run_nor_replaced(user_data, tmp_path):
     marker, planted = tmp_path / "it-ran", user_data / "labels.cache"
     plant(planted, marker)
     before = planted.read_bytes()
@@ -228,7 +228,7 @@ BREAK = {
 
 
 @pytest.mark.parametrize("broken", BREAK)
-def test_a_broken_or_foreign_cache_is_made_anew_and_never_an_error(user_data, cache_home, broken):
+def test_a_broken_or_foreign_cache_is_made_again_and_never_an_error(user_data, cache_home, broken):
     expected = dataset_of(user_data).labels
     (path,) = caches(cache_home)
     BREAK[broken](path)
@@ -236,14 +236,14 @@ def test_a_broken_or_foreign_cache_is_made_anew_and_never_an_error(user_data, ca
 
 
 @pytest.mark.parametrize("home", ["/proc/none", "/dev/null"])
-def test_without_a_place_for_caches_training_goes_on_without(user_data, monkeypatch, home):
+def test_without_a_place_for_caches_training_continues(user_data, monkeypatch, home):
     monkeypatch.setenv("XDG_CACHE_HOME", home)
     before = content(user_data)
     assert len(dataset_of(user_data).labels) == len(LABELS), "all but the one with a wrong class, and the odd name"
     assert content(user_data) == before
 
 
-def test_a_cache_that_does_not_fit_on_the_disk_leaves_no_half_file(user_data, cache_home, monkeypatch):
+def test_a_cache_that_does_not_fit_on_the_disk_leaves_no_partial_file(user_data, cache_home, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 

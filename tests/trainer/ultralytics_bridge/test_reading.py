@@ -1,4 +1,4 @@
-"""Images that cannot be read any more when training comes to them: bad data, and named."""
+"""Images that became unreadable before training reads them are bad data, and are named."""
 
 import os
 import shutil
@@ -21,14 +21,14 @@ from trainer.ultralytics_bridge import reading  # noqa: E402 - only after the en
 
 @pytest.fixture
 def copy(data_yaml, tmp_path):
-    """A copy of the data set, to spoil after it was checked."""
+    """Copy the data set, for damage after the check."""
     shutil.copytree(data_yaml.parent, tmp_path / "data")
     return tmp_path / "data" / data_yaml.name
 
 
 @pytest.fixture
 def checked(trainer, copy, tmp_path):
-    """The copy as the check passed it."""
+    """Return the record of the check that the copy passed."""
     (tmp_path / "study").mkdir()
     trainer.send(PrepareRequest(data=str(copy), model="mamba-yolo-n", directory=str(tmp_path / "study")))
     return next(record for record in hear_all(trainer) if isinstance(record, PreparedRecord))
@@ -82,14 +82,14 @@ def test_images_that_are_all_gone_after_the_check_are_bad_data(trainer, train_re
         ("float.tif", lambda path: Image.fromarray(np.zeros((9, 9), np.float32)).save(path), "no pixels"),
     ],
 )
-def test_an_image_that_cannot_be_decoded_is_told_with_its_reason(tmp_path, name, write, reason):
+def test_an_image_that_cannot_be_decoded_is_reported_with_its_reason(tmp_path, name, write, reason):
     write(tmp_path / name)
     with pytest.raises(DataError, match=reason) as told:
         reading.read(str(tmp_path / name))
     assert str(tmp_path / name) in str(told.value)
 
 
-def test_an_error_of_opencv_is_told_as_one_of_the_image(tmp_path):
+def test_an_error_of_opencv_is_reported_as_one_of_the_image(tmp_path):
     image = tmp_path / "huge.png"
     Image.new("RGB", (16, 16)).save(image)
     content = bytearray(image.read_bytes())

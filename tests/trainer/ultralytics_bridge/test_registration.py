@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def run(code: str, tmp_path: Path) -> dict:
-    """Run `code` in a fresh interpreter; it leaves what it found in `found`, which is returned."""
+    """Run `code` in a fresh interpreter, and return the value that it assigns to `found`."""
     env = users_environment() | {
         "PYTHONPATH": str(ROOT),
         "YOLO_CONFIG_DIR": str(tmp_path),
@@ -88,7 +88,7 @@ def test_every_model_gets_its_own_head_whatever_was_built_before(order, tmp_path
         "    found.setdefault('parameters', []).append(sum(p.numel() for p in model.parameters()))",
         tmp_path,
     )
-    # As ultralytics publishes them for 80 classes, plus the 16 fixed weights of the head's DFL.
+    # The numbers that ultralytics publishes for 80 classes, plus the 16 fixed weights of the head's DFL.
     expected = {"yolo11n.yaml": 2_624_080, "yolov8n.yaml": 3_157_200, "OURS": 1_222_224}
     assert found["parameters"] == [expected[name] for name in order]
 

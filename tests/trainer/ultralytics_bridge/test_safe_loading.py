@@ -1,4 +1,4 @@
-"""Checkpoints that run a program when they are unpickled, at every door through which one could come in."""
+"""Checkpoints that run a program when they are unpickled, at every place that loads checkpoints."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def inside_the_optimizer(good, marker):
     return saved(checkpoint)
 
 
-def beside_the_arguments(good, marker):
+def among_the_arguments(good, marker):
     checkpoint = checkpoints.load(good)[1]
     checkpoint["train_args"]["imgsz"] = Running(os.system, command(marker))
     return saved(checkpoint)
@@ -96,7 +96,7 @@ PICKLES = (
     by_os_system,
     by_eval,
     inside_the_optimizer,
-    beside_the_arguments,
+    among_the_arguments,
     in_a_legacy_file,
     in_a_bare_pickle,
     in_a_handmade_archive,
@@ -106,7 +106,7 @@ EVIL = (*PICKLES, by_the_activation_of_its_yaml)
 
 @pytest.fixture(scope="module")
 def interrupted(trainer, make_request, tmp_path_factory):
-    """A trial of two epochs of which one is trained."""
+    """Train one of the two epochs of a trial, and return its request."""
     request = make_request(tmp_path_factory.mktemp("interrupted") / "run", epochs=2, validation_epochs=(1,))
     trainer.send(replace(request, stop_epoch=1))
     assert hear_all(trainer)[-1].outcome == Outcome.COMPLETED
@@ -115,7 +115,7 @@ def interrupted(trainer, make_request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def good(interrupted) -> Path:
-    """A checkpoint of ours as it lies in a trial's folder: half-precision average, optimizer, arguments."""
+    """Return a checkpoint from a trial's folder: half-precision average, optimizer, arguments."""
     return Path(interrupted.directory) / "weights" / LAST
 
 
@@ -140,7 +140,7 @@ def test_a_model_that_would_run_something_is_refused_before_and_in_training(
     assert not marker.exists()
 
 
-def test_where_ultralytics_asks_for_unpickling_it_gets_none(good, tmp_path):
+def test_unpickling_that_ultralytics_asks_for_is_refused(good, tmp_path):
     marker, path = tmp_path / "marker", tmp_path / "evil.pt"
     path.write_bytes(inside_the_optimizer(good, marker))
     assert strip_optimizer(path) == {}
@@ -163,7 +163,7 @@ def test_a_model_description_is_not_evaluated(trainer, good, make_request, tmp_p
 
 
 def planted(weights: Path, name: str, content: bytes) -> None:
-    """A checkpoint whose digest is listed, so that only the loader can refuse it."""
+    """Plant a checkpoint and list its digest, so that only the loader can refuse it."""
     listing = json.loads((weights / LISTING).read_text())
     (weights / name).unlink(missing_ok=True)
     (weights / name).write_bytes(content)
@@ -171,7 +171,7 @@ def planted(weights: Path, name: str, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("evil", [inside_the_optimizer, in_a_legacy_file])
-def test_planted_in_a_trial_it_is_not_gone_on_with(trainer, good, interrupted, tmp_path, evil):
+def test_a_malicious_checkpoint_planted_in_a_trial_is_not_resumed_from(trainer, good, interrupted, tmp_path, evil):
     marker = tmp_path / "marker"
     shutil.copytree(interrupted.directory, tmp_path / "run")
     for name in (LAST, PREVIOUS, BEST):
@@ -187,7 +187,9 @@ def test_planted_in_a_trial_it_is_not_gone_on_with(trainer, good, interrupted, t
 
 
 @pytest.mark.parametrize("is_listed", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_planted_as_the_best_of_a_full_run_it_is_not_evaluated(good, make_request, tmp_path, is_listed):
+def test_a_malicious_checkpoint_planted_as_the_best_of_a_full_run_is_not_evaluated(
+    good, make_request, tmp_path, is_listed
+):
     marker, weights = tmp_path / "marker", tmp_path / "run" / "weights"
 
     def plant(record):
@@ -208,7 +210,7 @@ def test_planted_as_the_best_of_a_full_run_it_is_not_evaluated(good, make_reques
         assert checkpoints.load(end.checkpoint)[1]["epoch"] == -1, "evaluated and stripped"
 
 
-def test_a_rank_of_a_run_on_several_devices_refuses_it_too(good, make_request, tmp_path):
+def test_a_rank_of_a_run_on_several_devices_refuses_a_malicious_checkpoint_too(good, make_request, tmp_path):
     marker, path, run = tmp_path / "marker", tmp_path / "evil.pt", tmp_path / "run"
     path.write_bytes(inside_the_optimizer(good, marker))
     run.mkdir()
@@ -224,7 +226,7 @@ def test_a_rank_of_a_run_on_several_devices_refuses_it_too(good, make_request, t
     assert one_line_of_a_bad_model(decode(os.read(told, 65536).decode()))
 
 
-def test_in_a_users_own_process_nothing_is_restricted_and_these_checkpoints_are_no_dummies(good, tmp_path):
+def test_in_a_users_own_process_nothing_is_restricted_and_these_checkpoints_are_not_dummies(good, tmp_path):
     markers = {}
     for evil in EVIL:
         markers[evil] = tmp_path / f"{evil.__name__}.marker"

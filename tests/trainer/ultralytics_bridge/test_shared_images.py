@@ -1,4 +1,4 @@
-"""Images decoded once for all runs: the same pixels, and the same training, as without them."""
+"""Images decoded once for all runs: the same pixels and the same training as without sharing."""
 
 import os
 import random
@@ -44,7 +44,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def user_data(tmp_path):
-    """Images of odd sizes, and one of each kind that is decoded in another way."""
+    """Make images of odd sizes, and one of each kind that is decoded differently."""
     root = tmp_path / "data"
     for kind in ("images", "labels"):
         (root / kind).mkdir(parents=True)
@@ -82,7 +82,7 @@ def entries():
 
 @pytest.fixture
 def no_decoding(monkeypatch):
-    """From its call on, decoding an image fails the test."""
+    """Return a function that makes the test fail if an image is decoded from then on."""
 
     def never(*arguments, **options):
         raise AssertionError("an image was decoded again")
@@ -122,7 +122,7 @@ def test_the_users_folder_stays_as_it_was(user_data):
     assert content(user_data) == before
 
 
-def test_a_changed_image_is_decoded_again_even_if_size_and_time_are_those_of_before(user_data):
+def test_a_changed_image_is_decoded_again_even_if_its_size_and_time_are_unchanged(user_data):
     path = user_data / "images" / "40x30.bmp"
     Image.new("RGB", (40, 30), (9, 9, 9)).save(path)
     (user_data / "labels" / "40x30.txt").touch()
@@ -183,7 +183,7 @@ def test_a_damaged_entry_is_decoded_again(user_data, no_decoding):
 
 
 def samples(root, epochs):
-    """What the training pipeline makes of the images: mosaics, mixtures, changed colours, flips."""
+    """Yield the images of the training pipeline: mosaics, mixtures, changed colours, flips."""
     hyp = get_cfg(overrides={"mixup": 0.5, "cutmix": 0.5, "degrees": 10, "flipud": 0.5, "bgr": 0.3, "copy_paste": 0.3})
     data = {"names": {0: "a"}, "channels": 3}
     for stage_mosaic in (1.0, 0.0):
@@ -219,7 +219,7 @@ def mosaics(root):
 def test_images_loaded_last_are_remembered_as_ultralytics_does_with_the_pixels_that_fit(
     user_data, monkeypatch, held_bytes
 ):
-    """Without our sampler, mosaics are made of them."""
+    """Without our sampler, mosaics consist of these images."""
     monkeypatch.setattr(shared_images, "_HELD_BYTES", held_bytes)
     expected = mosaics(user_data)
     shared_images.share(PLENTY)
@@ -273,7 +273,7 @@ def trained(trainer, request):
 
 
 def test_a_run_with_shared_images_is_the_same_bit_for_bit(own_trainer, make_request, tmp_path):
-    """Real training with mosaics, three times: without, filling the cache, and from the cache alone."""
+    """Train three times with mosaics: without the cache, while filling it, and from the cache alone."""
     plain = make_request(tmp_path / "without", epochs=3, validation_epochs=(2,), **TRAINED)
     without, weights = trained(own_trainer, plain)
     for name in ("filling", "filled"):
@@ -296,7 +296,7 @@ def same_weights(found, expected):
 
 @pytest.fixture
 def own_trainer(cache_home, monkeypatch, prepared):
-    """A fork server with the cache folder of the test."""
+    """Start a fork server with the cache folder of the test."""
     process = TrainerProcess([sys.executable, "-m", "trainer", "serve"])
     yield process
     process.close()

@@ -1,4 +1,4 @@
-"""The check of a whole data set: every planted flaw is found, nothing else is, and nothing is written."""
+"""The check of a whole data set: it finds every planted flaw and nothing else, and writes nothing."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from tuner.contract.data_report import DataReport, decode_report, encode_report
 
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory):
-    """Made once: nothing that is tested here may change it."""
+    """Make the data set once: no test here may change it."""
     return planted.make(tmp_path_factory.mktemp("dirty") / "data")
 
 
@@ -55,7 +55,7 @@ def test_no_byte_of_the_input_changes(dirty):
     assert snapshot(dirty.root.parent) == before
 
 
-def test_a_read_only_data_set_is_checked_all_the_same(dirty, tmp_path):
+def test_a_read_only_data_set_is_checked_too(dirty, tmp_path):
     script = f'mount --bind "{dirty.root}" "{dirty.root}" && mount -o remount,bind,ro "{dirty.root}" && exec "$@"'
     mounted = ["unshare", "-Urm", "sh", "-c", script, "-"]
     if subprocess.run([*mounted, "true"], check=False).returncode:
@@ -83,11 +83,11 @@ def test_the_counts_of_splits_and_classes_are_those_of_usable_images(report):
     assert sum(facts.boxes["train"] for facts in report.classes) == train.boxes
 
 
-def test_a_report_survives_its_file(report):
+def test_an_encoded_report_decodes_unchanged(report):
     assert decode_report(encode_report(report)) == report
 
 
-def test_what_cannot_be_used_is_left_out_and_the_rest_is_kept(dirty, report):
+def test_unusable_images_are_left_out_and_the_rest_is_kept(dirty, report):
     dataset = resolve(dirty.root / "dataset.yaml")
     kept = {str(p.path) for split in usable(dataset, report).splits.values() for p in split.images}
     everything = {str(p.path) for split in dataset.splits.values() for p in split.images}
@@ -100,12 +100,12 @@ def test_worst_findings_come_first(report):
     assert report.findings[0].kind == "leaked-image"
 
 
-# Whether it can be trained on
+# Refusals
 
 
 @pytest.fixture
 def clean(tmp_path):
-    """300 training and 100 validation images without a flaw."""
+    """Make 300 training and 100 validation images without a flaw."""
     made = planted.Dirty(tmp_path / "data")
     for split, number in (("train", 300), ("val", 100)):
         for index in range(number):
@@ -154,12 +154,12 @@ def test_an_image_listed_twice_under_two_names_is_a_leak(clean):
     assert "5 of 105 images of val are also in train" in judged(clean).refusal
 
 
-def test_val_is_the_training_set(clean):
+def test_a_val_split_that_is_the_training_set_is_refused(clean):
     (clean.root / "dataset.yaml").write_text("train: images/train\nval: images/train\nnames: [cat]\n")
     assert "300 of 300 images of val are also in train" in judged(clean).refusal
 
 
-# Kept results
+# Cached results
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_a_data_set_is_checked_once_until_a_file_of_it_changes(clean, cache_home
     assert checked(dataset).left_out == (str(clean.root / "images/train/000.jpg"),)
 
 
-def test_a_kept_result_that_is_broken_is_made_anew(clean, cache_home):
+def test_a_broken_cached_result_is_made_again(clean, cache_home):
     dataset = resolve(clean.root / "dataset.yaml")
     first = checked(dataset)
     (kept,) = cache_home.rglob("*.json")
@@ -187,13 +187,13 @@ def test_a_kept_result_that_is_broken_is_made_anew(clean, cache_home):
     assert checked(dataset) == first
 
 
-def test_without_a_cache_folder_it_is_checked_every_time(clean, monkeypatch):
+def test_without_a_cache_folder_a_data_set_is_checked_every_time(clean, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
     dataset = resolve(clean.root / "dataset.yaml")
     assert checked(dataset) == checked(dataset)
 
 
-def test_progress_is_told_to_the_end_of_each_step(clean):
+def test_progress_is_reported_to_the_end_of_each_step(clean):
     heard: list[ProgressRecord] = []
     check(resolve(clean.root / "dataset.yaml"), heard.append)
     assert [progress.step for progress in heard if progress.done == progress.total == 400] == [
@@ -208,7 +208,7 @@ def test_several_processes_find_what_one_finds(dirty, report, monkeypatch):
     assert check(resolve(dirty.root / "dataset.yaml")) == report
 
 
-def test_files_that_vanish_meanwhile_are_unreadable_images(clean):
+def test_files_that_vanish_during_the_check_are_unreadable_images(clean):
     dataset = resolve(clean.root / "dataset.yaml")
     shutil.rmtree(clean.root / "images/val")
     report = check(dataset)

@@ -1,4 +1,4 @@
-"""A cleaned data set: without the flaws, the user's own as it was."""
+"""A cleaned data set has no flaws, and the user's own data set is unchanged."""
 
 from pathlib import Path
 
@@ -26,18 +26,18 @@ STAYS = {
     "outline-labels",
     "rotated-image",
 }
-"""What only the user can judge or mend."""
+"""Findings that only the user can judge or repair."""
 
 
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory):
-    """Made once: nothing that is tested here may change it."""
+    """Make the data set once: no test here may change it."""
     return planted.make(tmp_path_factory.mktemp("dirty") / "data")
 
 
 @pytest.fixture(scope="module")
 def cleaned(dirty):
-    """With what was written, and whether the original is as it was."""
+    """Write the cleaned data set, check that the original is unchanged, and return what was written."""
     before = snapshot(dirty.root)
     dataset = resolve(dirty.root / "dataset.yaml")
     done = write_cleaned(dataset, check(dataset), dirty.root.parent / "clean")
@@ -53,7 +53,7 @@ def test_a_cleaned_data_set_has_only_what_the_user_must_judge(cleaned):
     assert not report.refusal
 
 
-def test_what_is_measured_stays_and_what_leaks_into_it_is_not_trained_on(cleaned):
+def test_validation_images_stay_and_those_leaked_into_training_are_removed_there(cleaned):
     root = Path(cleaned.data).parent
     for name in ("copy.jpg", "half.jpg", "mirrored.jpg", "brighter.png"):
         assert (root / "images/val" / name).exists(), name
@@ -61,7 +61,7 @@ def test_what_is_measured_stays_and_what_leaks_into_it_is_not_trained_on(cleaned
         assert not (root / "images/train" / name).exists(), name
 
 
-def test_images_are_links_but_for_those_with_bytes_after_their_end(dirty, cleaned):
+def test_images_are_links_except_those_with_bytes_after_their_end(dirty, cleaned):
     images = Path(cleaned.data).parent / "images/train"
     assert (images / "good00.jpg").readlink() == dirty.root / "images/train/good00.jpg"
     rewritten, original = images / "trailing.jpg", dirty.root / "images/train/trailing.jpg"
@@ -112,7 +112,7 @@ def test_images_of_one_name_from_several_folders_stay_apart(tmp_path):
         ("/proc/clean", "must be writable"),
     ],
 )
-def test_a_folder_that_is_not_for_it_is_refused_and_left_alone(tmp_path, where, said):
+def test_an_unsuitable_folder_is_refused_and_left_alone(tmp_path, where, said):
     made = planted.Dirty(tmp_path / "data")
     for split in ("train", "val"):
         made.put(split, "x.jpg", made.jpeg())

@@ -1,4 +1,4 @@
-"""Decoding for the check: the pixels, and the refusals, of what training reads images with."""
+"""Decoding for the check gives the same pixels and the same refusals as in training."""
 
 import io
 
@@ -80,7 +80,7 @@ def decoded(content, name, channels, size=(80, 60)):
 
 @pytest.mark.parametrize("channels", FLAGS)
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_decoded_is_what_training_reads(name, channels, tmp_path):
+def test_the_decoded_images_are_those_that_training_reads(name, channels, tmp_path):
     for part in (1.0, 0.9, 0.5, 0.2):
         content = FILES[name][: int(part * len(FILES[name]))]
         (tmp_path / name).write_bytes(content)
@@ -92,7 +92,7 @@ def test_what_is_decoded_is_what_training_reads(name, channels, tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("cut", [1, 2, 100, 0.1, 0.5, 0.9])
-def test_a_jpeg_decoded_at_a_part_of_its_size_is_refused_where_the_whole_one_is(channels, cut):
+def test_a_jpeg_decoded_at_part_of_its_size_is_refused_if_the_whole_one_is(channels, cut):
     whole = FILES["large.jpg"]
     for content in (whole, whole[: cut if cut >= 1 else int(cut * len(whole))], whole[:-2], whole + b"more"):
         small, full = (decoded(content, "a.jpg", channels, size) for size in ((800, 600), (1, 1)))
@@ -113,13 +113,13 @@ def test_damage_within_a_jpeg_is_refused_or_not_at_any_size(seed):
         assert (small is None) == (full is None)
 
 
-def test_an_image_beyond_the_limit_of_opencv_is_refused_and_the_reason_told(monkeypatch):
+def test_an_image_beyond_the_limit_of_opencv_is_refused_with_the_reason(monkeypatch):
     file = bytearray(saved(Image.new("RGB", (16, 16)), "PNG"))
-    file[16:24] = (40_000).to_bytes(4) * 2  # 1.6 billion pixels; the checksum does not matter before them
+    file[16:24] = (40_000).to_bytes(4) * 2  # 1.6 billion pixels; they are refused before the checksum is read
     with pytest.raises(UndecodableError, match="pixels"):
         decode(bytes(file), ".png", 3, (40_000, 40_000))
 
 
-def test_heic_without_the_package_that_reads_it_is_told_as_such():
+def test_heic_without_the_package_that_reads_it_is_reported_as_such():
     with pytest.raises(Exception, match="pi-heif"):
         opened(b"\0\0\0\x18ftypheic" + bytes(100))

@@ -1,4 +1,4 @@
-"""Copies of images: byte for byte, and to the eye."""
+"""Copies of images: identical bytes, and images that look the same."""
 
 import io
 
@@ -12,7 +12,7 @@ from trainer.data.checking.scan import Reading, scan
 
 
 def image(seed: int, width: int = 160, height: int = 120) -> Image.Image:
-    """Coarse blobs with detail, like no other seed's."""
+    """Draw coarse blobs with detail, unique for each seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8)).resize((width, height), Image.BICUBIC)
     pixels = np.asarray(coarse, np.int16) + rng.integers(-10, 11, (height, width, 3))
@@ -66,12 +66,12 @@ def test_a_changed_copy_is_found_among_others(tmp_path, change):
     assert SIMILAR <= twin.similarity <= 1
 
 
-def test_images_that_cannot_be_read_or_are_of_one_grey_look_like_nothing(tmp_path):
+def test_unreadable_images_and_those_of_one_grey_resemble_no_other(tmp_path):
     grey = jpeg(Image.new("RGB", (64, 64), "grey"))
     assert twins_of(tmp_path, grey, grey, b"", b"no image", jpeg(image(1))[:500]) == []
 
 
-def test_of_several_groups_the_first_that_has_one_counts(tmp_path):
+def test_the_first_group_that_has_a_twin_counts(tmp_path):
     same = [jpeg(image(1), quality) for quality in (95, 90, 85, 80)]
     other = jpeg(image(2))
     groups = [range(2), range(2, 4), range(4, 6)]
@@ -83,7 +83,7 @@ def test_of_several_groups_the_first_that_has_one_counts(tmp_path):
     ]
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_comparing_in_blocks_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     small = rng.normal(size=(300, 256)).astype(np.float32)
     small[200:260] = small[100:160] + 0.1 * rng.normal(size=(60, 256))

@@ -1,4 +1,4 @@
-"""Image files: each flaw is found, and an image is usable where ultralytics takes it."""
+"""Image files: each flaw is found, and an image is usable if ultralytics accepts it."""
 
 import io
 
@@ -25,7 +25,7 @@ def examine(content: bytes) -> ImageFacts:
 
 
 def saved(kind="JPEG", pixels=PIXELS, mode="RGB", orientation=None, **options):
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
@@ -106,18 +106,18 @@ def is_usable(facts):
 @pytest.mark.parametrize("case", IMAGES)
 def test_an_image_is_usable_and_as_large_as_ultralytics_says_and_its_file_stays_as_it_was(case, tmp_path):
     content, _ = IMAGES[case]
-    path = tmp_path / "image.jpg"  # what is in it counts, not the suffix
+    path = tmp_path / "image.jpg"  # the content counts, not the suffix
     path.write_bytes(content)
     found = verify_image_label((str(path), str(tmp_path / "none.txt"), "", False, 1, 0, 0, False))
     facts = examine(content)
-    # ultralytics' check decodes nothing, its training does.
+    # ultralytics' check decodes nothing, but its training does.
     assert is_usable(facts) == (found[0] is not None and imread(path) is not None), found[-1]
     if is_usable(facts):
         assert (facts.height, facts.width) == found[2]
     assert path.read_bytes() == content
 
 
-def test_the_value_found_is_told():
+def test_the_value_found_is_reported():
     (found,) = examine(JPEG + b"\0" * 7).flaws
     assert found.value == "7 bytes"
     (found,) = examine(saved(pixels=PIXELS[:9])).flaws

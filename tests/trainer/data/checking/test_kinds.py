@@ -1,4 +1,4 @@
-"""What is found is documented, word for word."""
+"""Every finding is documented, word for word."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from trainer.data.checking.labels import RowFlaw
 PAGE = Path(__file__).parents[4] / "docs/data-check.md"
 
 
-def test_every_kind_of_finding_is_in_the_docs_as_it_is_told():
+def test_every_kind_of_finding_is_in_the_docs_as_it_is_reported():
     rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \| (.+) \| (.+) \|$", PAGE.read_text(), re.MULTILINE)
     assert rows == [(kind.name, str(kind.level), kind.what, kind.remedy) for kind in kinds.KINDS]
 

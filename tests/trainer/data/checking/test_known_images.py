@@ -1,4 +1,4 @@
-"""What is known of images by their content: none is decoded twice, and none is judged by what it was."""
+"""Images that are known by their content: none is decoded twice, and none is judged by old content."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def cache_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four images, of which one is turned and one is broken."""
+    """Make four images. One is rotated and one is broken."""
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(3):
@@ -43,7 +43,7 @@ def facts(scan):
 
 @pytest.fixture
 def count(monkeypatch):
-    """The images that are decoded, by their number of bytes."""
+    """Return the list of decoded images, by their number of bytes."""
     decoded = []
     stock = scanning.examine
 
@@ -71,7 +71,7 @@ def test_a_second_scan_decodes_nothing_and_finds_the_same(folder, count):
     ],
     ids=["moved", "copied", "copied with new times"],
 )
-def test_a_data_set_elsewhere_is_not_decoded_again(folder, tmp_path, count, move):
+def test_a_data_set_in_another_place_is_not_decoded_again(folder, tmp_path, count, move):
     first = facts(seen(folder))
     move(folder, tmp_path / "elsewhere")
     assert facts(seen(tmp_path / "elsewhere")) == first
@@ -85,7 +85,7 @@ def test_one_more_image_is_the_only_one_that_is_decoded(folder, count):
     assert count[4:] == [(folder / "4.png").stat().st_size]
 
 
-def test_a_file_changed_behind_its_size_and_time_is_judged_anew(folder):
+def test_a_changed_file_of_the_same_size_and_time_is_judged_again(folder):
     seen(folder)
     path = folder / "0.jpg"
     before = path.stat()
@@ -94,7 +94,7 @@ def test_a_file_changed_behind_its_size_and_time_is_judged_anew(folder):
     assert (0, ImageFlaw.UNREADABLE) in [(i, found.flaw) for i, found in seen(folder).image_flaws]
 
 
-def test_the_same_content_is_judged_anew_for_another_number_of_channels_or_another_suffix(folder, count):
+def test_the_same_content_is_judged_again_for_another_number_of_channels_or_another_suffix(folder, count):
     seen(folder)
     seen(folder, channels=1)
     (folder / "0.jpg").rename(folder / "0.tif")
@@ -103,7 +103,7 @@ def test_the_same_content_is_judged_anew_for_another_number_of_channels_or_anoth
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to be taken for one" * 100])
-def test_a_broken_database_is_made_anew(folder, cache_home, count, content):
+def test_a_broken_database_is_made_again(folder, cache_home, count, content):
     first = facts(seen(folder))
     (file,) = cache_home.rglob("*.sqlite")
     file.write_bytes(content)
@@ -112,7 +112,7 @@ def test_a_broken_database_is_made_anew(folder, cache_home, count, content):
     assert len(count) in (8, 12)  # the scan that finds it broken keeps nothing
 
 
-def test_rows_of_another_program_are_not_believed(folder, cache_home):
+def test_rows_of_another_program_are_not_trusted(folder, cache_home):
     first = facts(seen(folder))
     (file,) = cache_home.rglob("*.sqlite")
     with sqlite3.connect(file) as database:

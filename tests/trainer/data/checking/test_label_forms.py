@@ -1,4 +1,4 @@
-"""Labels of another task than boxes: recognised as what they are, and not taken for one another."""
+"""Labels of other tasks than detection: recognised correctly, and not mistaken for each other."""
 
 import math
 
@@ -11,11 +11,11 @@ from trainer.data.checking.labels import RowFlaw, read_labels
 
 def flaws(text: str) -> list[RowFlaw]:
     found = [row.flaw for row in read_labels(text.encode(), 3).flaws]
-    return [flaw for flaw in found if flaw != RowFlaw.NEAR_DUPLICATE]  # which is another matter
+    return [flaw for flaw in found if flaw != RowFlaw.NEAR_DUPLICATE]  # not tested here
 
 
 def outline(rng: np.random.Generator, points: int) -> list[float]:
-    """A closed line around a place, its points in order."""
+    """Draw a closed line around a place, with its points in order."""
     x, y, radius = rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.8), rng.uniform(0.02, 0.2)
     angles = np.arange(points) * 2 * math.pi / points + rng.uniform(0, 7)
     return [value for a in angles for value in (x + radius * math.cos(a), y + radius * math.sin(a))]
@@ -27,7 +27,7 @@ def row(class_id: int, values: list[float]) -> str:
 
 @pytest.mark.parametrize("points", [3, 4, 5, 8, 40])
 @pytest.mark.parametrize("seed", range(5))
-def test_outlines_are_not_taken_for_keypoints_whatever_the_number_of_points(points, seed):
+def test_outlines_are_not_mistaken_for_keypoints_whatever_the_number_of_points(points, seed):
     rng = np.random.default_rng(seed)
     rows = [outline(rng, points) for _ in range(20)]
     assert form_of(rows).keypoints == 0
@@ -38,7 +38,7 @@ def test_outlines_are_not_taken_for_keypoints_whatever_the_number_of_points(poin
 
 @pytest.mark.parametrize("number", [2, 4, 5, 17])
 @pytest.mark.parametrize("seed", range(5))
-def test_boxes_with_keypoints_of_two_values_are_told_by_all_rows_together(number, seed):
+def test_boxes_with_keypoints_of_two_values_are_recognised_by_all_rows_together(number, seed):
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(20):
@@ -51,7 +51,7 @@ def test_boxes_with_keypoints_of_two_values_are_told_by_all_rows_together(number
     assert joined([form_of(rows), form_of([outline(rng, 9)])]).keypoints == 0
 
 
-def test_two_rows_say_nothing():
+def test_two_rows_are_not_enough():
     assert form_of([[0.5, 0.5, 0.4, 0.4, 0.4, 0.4, 0.6, 0.6]] * 2).keypoints == 0
 
 
@@ -72,7 +72,7 @@ KITE = [0.5, 0.2, 0.7, 0.5, 0.5, 0.9, 0.3, 0.5]
         ([TURNED, KITE], RowFlaw.OUTLINES),
     ],
 )
-def test_four_corners_are_turned_boxes_where_one_does_not_stand_upright(rows, flaw):
+def test_four_corners_are_rotated_boxes_if_one_is_not_upright(rows, flaw):
     assert flaws("\n".join(row(0, values) for values in rows)) == [flaw]
 
 
@@ -95,12 +95,12 @@ def test_four_corners_are_turned_boxes_where_one_does_not_stand_upright(rows, fl
         ("0 0.5 0.5 0.4 0.4 0.5 0.5 2 0 0 0", RowFlaw.KEYPOINTS, "2 keypoints of 3 values"),
     ],
 )
-def test_rows_of_other_kinds_have_names_of_their_own(text, flaw, value):
+def test_rows_of_other_kinds_have_their_own_names(text, flaw, value):
     (found,) = read_labels(text.encode(), 3).flaws
     assert (found.flaw, found.value) == (flaw, value)
     assert found.flaw.loses_image
 
 
-def test_an_outline_that_touches_the_border_is_none_with_keypoints():
+def test_an_outline_that_touches_the_border_is_not_mistaken_for_keypoints():
     assert flaws("0 0 0 0.5 0 0.9 0.2 1 0.5 0.5 1") == [RowFlaw.OUTLINES]
     assert flaws("0 0.2 0.1 0.8 0.1 0.9 0 0.5 1 0.2 1") == [RowFlaw.OUTLINES]

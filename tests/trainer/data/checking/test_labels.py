@@ -1,4 +1,4 @@
-"""Label files: each flaw at its line, and an image is usable where ultralytics takes it."""
+"""Label files: each flaw at its line, and an image is usable if ultralytics accepts it."""
 
 import warnings
 
@@ -53,7 +53,7 @@ FLAWS = {
 
 
 @pytest.mark.parametrize("case", FLAWS)
-def test_a_flaw_is_told_at_its_line_and_the_other_rows_are_kept(case):
+def test_a_flaw_is_reported_at_its_line_and_the_other_rows_are_kept(case):
     row, flaw = FLAWS[case]
     loses_box = flaw.loses_image or flaw in {RowFlaw.ZERO_SIZE, RowFlaw.DUPLICATE}
     labels = read_labels(f"1 0.5 0.5 0.5 0.5\n\n{row}\r\n2 0.2 0.2 0.1 0.1\n".encode(), NUM_CLASSES)
@@ -61,7 +61,7 @@ def test_a_flaw_is_told_at_its_line_and_the_other_rows_are_kept(case):
     assert [box.line for box in labels.boxes] == ([1, 4] if loses_box else [1, 3, 4])
 
 
-def test_the_value_at_fault_is_told():
+def test_the_wrong_value_is_reported():
     (row,) = read_labels(b"0 0.5 0.5 0.25 1.5\n", NUM_CLASSES).flaws
     assert row.value == "1.5"
     (row,) = read_labels(f"{GOOD}\n{GOOD}\n".encode(), NUM_CLASSES).flaws
@@ -73,16 +73,16 @@ def test_outlines_give_the_boxes_around_them():
     assert box[1:] == pytest.approx((2, 0.3, 0.5, 0.4, 0.6))
 
 
-def test_boxes_beside_outlines_lose_the_image():
+def test_boxes_mixed_with_outlines_make_the_image_unusable():
     assert flaws(f"{GOOD}\n2 0.1 0.2 0.5 0.2 0.3 0.8") == [(0, RowFlaw.MIXED)]
 
 
-def test_a_byte_that_is_no_text_is_told_with_its_line():
+def test_a_byte_that_is_not_text_is_reported_with_its_line():
     labels = read_labels(GOOD.encode() + b"\n0 \xff 0.5 0.5 0.5", NUM_CLASSES)
     assert [tuple(row) for row in labels.flaws] == [(2, RowFlaw.ENCODING, "byte 0xff")]
 
 
-def test_a_byte_order_mark_is_no_flaw():
+def test_a_byte_order_mark_is_not_a_flaw():
     assert read_labels(b"\xef\xbb\xbf" + GOOD.encode(), NUM_CLASSES).flaws == ()
 
 
@@ -92,7 +92,7 @@ def test_an_empty_file_is_a_background_without_a_flaw(content):
     assert labels.boxes == labels.flaws == ()
 
 
-def test_boxes_of_different_classes_may_lie_on_each_other():
+def test_boxes_of_different_classes_may_overlap():
     assert flaws(f"{GOOD}\n1{GOOD[1:]}") == []
 
 
@@ -115,7 +115,7 @@ def test_near_duplicates_are_those_that_comparing_all_pairs_finds():
     assert {row.line for row in labels.flaws} == expected
 
 
-shares = st.integers(0, 1000).map(lambda number: f"{number / 1000:g}")  # as told apart in 32 bits
+shares = st.integers(0, 1000).map(lambda number: f"{number / 1000:g}")  # as distinguished in 32 bits
 words = st.one_of(
     st.sampled_from(["0", "1", "2", "3", "-1", "nan", "inf", "x", "0.0", "1.005", "-0.005", "1.02", "-0.02", "1e-3"]),
     shares,
@@ -136,8 +136,8 @@ def image(tmp_path_factory):
 
 
 @given(lines=st.lists(rows, max_size=5))
-def test_an_image_is_usable_where_ultralytics_takes_it(image, lines):
-    """And with the same boxes, but for those without a size, which it trains on."""
+def test_an_image_is_usable_if_ultralytics_accepts_it(image, lines):
+    """Both read the same boxes, except those without a size, which ultralytics trains on."""
     content = "\n".join(map(" ".join, lines)).encode()
     file = image.with_suffix(".txt")
     file.write_bytes(content)

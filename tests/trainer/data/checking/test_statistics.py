@@ -16,7 +16,7 @@ YAML = Path("/data/set.yaml")
 
 
 def seen(shapes: list[tuple[int, int]], boxes: list[list[tuple[float, ...]]]) -> Scan:
-    """A scan of images of these sizes with these boxes: class, centre, width, height."""
+    """Make a scan of images of these sizes with these boxes: class, centre, width, height."""
     flat = [box for each in boxes for box in each]
     return Scan(
         shapes=np.array(shapes, np.int32),
@@ -69,12 +69,12 @@ def test_classes_that_cannot_be_learnt_or_measured_are_named(train, val, kind):
         (100_000, 1_999, True),
     ],
 )
-def test_validation_splits_of_an_odd_share_are_named_unless_they_are_large(train, val, odd):
+def test_validation_splits_of_an_unusual_share_are_named_unless_they_are_large(train, val, odd):
     found = list(odd_splits(YAML, {"train": split(train), "val": split(val)}, None))
     assert bool(found) == odd
 
 
-def test_a_validation_split_that_tells_little_apart_is_named_with_what_would():
+def test_a_validation_split_that_is_too_noisy_is_named_with_a_sufficient_size():
     noise = NoiseFacts(images=90, standard_deviation=0.02, least_difference=0.03, images_for_a_point=900)
     (finding,) = odd_splits(YAML, {"train": split(800), "val": split(100)}, noise)
     assert finding.kind == "noisy-validation"
@@ -137,7 +137,7 @@ def test_advice_follows_the_number_of_training_images(images, model, space):
 
 
 def test_average_precision_is_the_area_under_the_envelope():
-    """Worked out by hand: two boxes; a hit, a miss, a hit give 1 x 1/2 + 2/3 x 1/2 at every IoU."""
+    """Calculated by hand: for two boxes, a hit, a miss and a hit give 1 x 1/2 + 2/3 x 1/2 at every IoU."""
     hits = np.repeat(np.array([[True], [False], [True]]), 10, axis=1)
     found = Detections(
         image=np.array([0, 0, 1]),
@@ -150,7 +150,7 @@ def test_average_precision_is_the_area_under_the_envelope():
     assert resampled(found, times) == pytest.approx([5 / 6, 1, 1, np.nan], nan_ok=True)
 
 
-def test_more_images_of_the_kind_mean_less_noise_by_the_square_root():
+def test_noise_falls_with_the_square_root_of_the_number_of_images():
     rng = np.random.default_rng(0)
 
     def noise(images: int) -> NoiseFacts:
@@ -165,5 +165,5 @@ def test_more_images_of_the_kind_mean_less_noise_by_the_square_root():
     assert few.images_for_a_point == pytest.approx(more.images_for_a_point, rel=0.7)
 
 
-def test_without_a_box_there_is_no_noise_to_speak_of():
+def test_without_a_box_no_noise_is_estimated():
     assert expected_noise(np.array([], np.int64), np.array([], np.int64), 10) is None

@@ -40,7 +40,7 @@ def test_paths_start_at_path(root):
     assert found.splits == {"train": Annotated(json=root / "labels/a.json")}
 
 
-def test_another_yaml_is_none(tmp_path):
+def test_another_yaml_is_not_read_as_coco_json(tmp_path):
     assert read_coco_yaml(make(tmp_path)) is None
     for text in ("- 1", "train: {path: images}", "train: [a, b]"):
         assert read_coco_yaml(put_json(tmp_path / "x.yaml", text)) is None

@@ -1,4 +1,4 @@
-"""COCO JSON becomes a folder of links and label files that training reads, and nothing else changes."""
+"""COCO JSON is converted to a folder of links and label files that training reads. Nothing else changes."""
 
 import errno
 import json
@@ -84,7 +84,7 @@ def test_an_image_without_annotations_is_background(root, study):
     assert labels(convert(root, study))["train/b.jpg"] == ""
 
 
-def test_all_that_differs_from_the_file_is_told(root, study):
+def test_every_difference_from_the_file_is_reported(root, study):
     def spoil(content):
         content["categories"] = [{"id": 0, "name": "pets", "supercategory": "none"}] + [
             {**category, "supercategory": " pets\n"} for category in CATEGORIES
@@ -111,7 +111,7 @@ def test_all_that_differs_from_the_file_is_told(root, study):
 # One file
 
 
-def test_of_one_file_a_fifth_is_val_by_names_alone(tmp_path, study):
+def test_a_fifth_of_a_single_file_is_val_and_only_names_decide(tmp_path, study):
     names = [f"{number}.jpg" for number in range(40)]
     for name in names:
         put_image(tmp_path / name, (50, 50))
@@ -122,7 +122,7 @@ def test_of_one_file_a_fifth_is_val_by_names_alone(tmp_path, study):
     assert convert(file, study).splits == first.splits
 
 
-def test_copies_that_roboflow_augmented_stay_on_one_side(tmp_path, study):
+def test_augmented_copies_by_roboflow_stay_in_one_split(tmp_path, study):
     names = [f"{origin}_jpg.rf.{copy}a{origin}.jpg" for origin in range(10) for copy in range(3)]
     for name in names:
         put_image(tmp_path / name, (50, 50))
@@ -133,7 +133,7 @@ def test_copies_that_roboflow_augmented_stay_on_one_side(tmp_path, study):
 
 
 @pytest.mark.parametrize("number", [2, 3])
-def test_very_few_images_have_both_sides(tmp_path, study, number):
+def test_very_few_images_still_make_both_splits(tmp_path, study, number):
     names = [f"{n}.jpg" for n in range(number)]
     for name in names:
         put_image(tmp_path / name)
@@ -183,7 +183,7 @@ def test_a_file_system_without_links_is_refused_and_nothing_is_left(root, study,
     assert not (study / "coco").exists()
 
 
-# Again
+# Repeated conversions
 
 
 def stamps(folder: Path) -> dict[Path, int]:
@@ -225,7 +225,7 @@ def test_a_damaged_conversion_is_made_again(root, study, damage):
     assert labels(convert(root, study)) == whole
 
 
-def test_an_image_that_was_missing_is_found_once_it_is_there(tmp_path, study):
+def test_a_missing_image_is_found_once_it_exists(tmp_path, study):
     names = [f"{number}.jpg" for number in range(101)]
     for name in names[1:]:
         put_image(tmp_path / "train" / name, (50, 50))
@@ -263,7 +263,7 @@ def test_a_cleaned_copy_links_to_the_users_images_and_outlives_the_conversion(ro
     assert cleaned.splits["val"].images[0].path.read_bytes() == (root / "valid/c.jpg").read_bytes()
 
 
-def test_a_check_converts_into_the_users_cache_and_tells_where(root):
+def test_a_check_converts_into_the_users_cache_and_says_where(root):
     first = opened(str(root))
     assert first.root.is_relative_to(Path(os.environ["XDG_CACHE_HOME"]))
     assert first.notes == (f"converted from COCO JSON; the label files are in {first.root}/labels.",)

@@ -60,7 +60,7 @@ def test_names_in_the_converted_data_set_are_relative_and_fit_in_a_list(given, n
     assert tree_name(given) == name
 
 
-def test_images_that_would_share_a_label_file_get_names_of_their_own(tmp_path):
+def test_images_that_would_share_a_label_file_get_their_own_names(tmp_path):
     names = ["a.jpg", "a.png", "A.bmp", "below/a.jpg", "images/a.jpg"]
     for name in names:
         put_image(tmp_path / name)
@@ -76,7 +76,7 @@ def test_an_image_that_is_listed_twice_is_one_image(tmp_path):
     assert found.notes == ("1 of the images are listed twice, the first: 'a.jpg'; their boxes are joined",)
 
 
-def test_a_few_unusable_images_are_left_out_and_told(tmp_path):
+def test_a_few_unusable_images_are_left_out_and_reported(tmp_path):
     names = [f"{number}.jpg" for number in range(300)]
     for name in names[1:]:
         put_image(tmp_path / name, (100, 50) if name == "1.jpg" else (100, 100))
@@ -107,7 +107,7 @@ def test_many_unusable_images_are_refused(tmp_path, kind):
         find(tmp_path, ["a.jpg", "b.gif" if kind == "foreign" else "b.jpg"])
 
 
-def test_a_resized_image_keeps_its_boxes_and_is_told(tmp_path):
+def test_a_resized_image_keeps_its_boxes_and_is_reported(tmp_path):
     put_image(tmp_path / "a.jpg", (50, 50))
     found = find(tmp_path, ["a.jpg"])
     assert found.sizes.tolist() == [[100, 100]]

@@ -25,7 +25,7 @@ def put(path: Path, text: str | bytes) -> Path:
 
 
 def whole(value: dict[str, object]) -> list[tuple[str, object]]:
-    """The same from the parser of the standard library."""
+    """Return the same items from the parser of the standard library."""
     return [
         (key, item)
         for key, of in value.items()

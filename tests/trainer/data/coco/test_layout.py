@@ -29,7 +29,7 @@ def test_the_files_of_all_splits_are_found_from_the_folder_and_from_each_file(tm
     files = [put_json(tmp_path / name, coco(["a.jpg"])) for name in LAYOUTS[layout]]
     expected = dict(zip(("train", "val", "test"), LAYOUTS[layout], strict=False))
     assert found(splits_in(tmp_path), tmp_path) == expected
-    if layout != "capitals":  # `val` for `train` keeps no capitals
+    if layout != "capitals":  # replacing `train` by `val` does not keep capitals
         for file in files:
             assert found(splits_with(file), tmp_path) == expected
 
@@ -41,7 +41,7 @@ def test_one_file_is_the_whole_data_set(tmp_path, name):
     assert found(splits_with(file), tmp_path) == {"train": name}
 
 
-def test_captions_and_keypoints_of_coco_are_passed_over(tmp_path):
+def test_captions_and_keypoints_of_coco_are_skipped(tmp_path):
     for kind in ("captions", "instances", "person_keypoints"):
         put_json(tmp_path / f"annotations/{kind}_train2017.json", {})
     assert found(splits_in(tmp_path), tmp_path) == {"train": "annotations/instances_train2017.json"}
@@ -78,7 +78,7 @@ def test_a_folder_without_one_file_for_train_is_refused(tmp_path, files, told):
         ("interval", None),
     ],
 )
-def test_a_name_tells_its_split_by_a_whole_word(name, split):
+def test_a_name_gives_its_split_by_a_whole_word(name, split):
     assert split_of(name) == split
 
 
@@ -120,7 +120,7 @@ def test_accents_are_found_in_either_composition(tmp_path):
     assert ImageFolder(path=tmp_path, flat=False).find(unicodedata.normalize("NFC", "é.jpg")) == path
 
 
-def test_without_any_image_the_remedy_is_a_yaml_and_roboflows_folders_are_told(tmp_path):
+def test_without_any_image_the_remedy_is_a_yaml_and_roboflows_folders_are_named(tmp_path):
     root = put_roboflow(tmp_path)
     for image in root.rglob("*.jpg"):
         image.unlink()

@@ -33,7 +33,7 @@ def test_images_categories_and_boxes_are_read_in_any_order_of_the_lists(tmp_path
         assert read.counts == {}
 
 
-def test_what_has_no_box_is_left_out_and_counted(tmp_path):
+def test_annotations_without_a_box_are_left_out_and_counted(tmp_path):
     content = with_annotations(
         annotation(1),
         annotation(1, iscrowd=1, segmentation={"counts": [1], "size": [2, 2]}),

@@ -1,4 +1,4 @@
-"""Contact sheets as images: everything fits, and every box is to be seen."""
+"""Contact sheets as images: everything fits, and every box is visible."""
 
 import time
 from itertools import pairwise
@@ -34,7 +34,7 @@ def sheet_of(**changes):
     return Sheet(**{**usual, **changes})
 
 
-def test_however_long_texts_are_a_sheet_is_as_wide_as_its_columns():
+def test_a_sheet_is_as_wide_as_its_columns_however_long_its_texts_are():
     long = "hippopotamus " * 60
     sheet = sheet_of(
         title=long,
@@ -49,7 +49,7 @@ def test_however_long_texts_are_a_sheet_is_as_wide_as_its_columns():
     assert (margin == 255).all()
 
 
-def test_a_warning_takes_lines_of_its_own():
+def test_a_warning_takes_its_own_lines():
     assert drawn_sheet(sheet_of(notes=("no effect",))).height > drawn_sheet(sheet_of()).height
 
 
@@ -83,15 +83,15 @@ def test_boxes_at_the_edge_and_without_area_are_drawn(box):
 
 
 def test_no_label_hides_the_middle_of_an_object():
-    beside = [[0.1, 0.5, 0.9, 0.9], [0.12, 0.44, 0.2, 0.49], [0.12, 0.91, 0.2, 0.96], [0.12, 0.51, 0.2, 0.55]]
-    alone = np.asarray(drawn(cell_of(boxes=beside[:1], classes=[0]), {0: "red"}, SIDE)).astype(int)
-    crowded = np.asarray(drawn(cell_of(boxes=beside, classes=[0] * 4), {0: "red"}, SIDE)).astype(int)
-    for left, top, right, bottom in beside[1:]:
+    neighbours = [[0.1, 0.5, 0.9, 0.9], [0.12, 0.44, 0.2, 0.49], [0.12, 0.91, 0.2, 0.96], [0.12, 0.51, 0.2, 0.55]]
+    alone = np.asarray(drawn(cell_of(boxes=neighbours[:1], classes=[0]), {0: "red"}, SIDE)).astype(int)
+    crowded = np.asarray(drawn(cell_of(boxes=neighbours, classes=[0] * 4), {0: "red"}, SIDE)).astype(int)
+    for left, top, right, bottom in neighbours[1:]:
         middle = round((top + bottom) / 2 * SIDE), round((left + right) / 2 * SIDE)
         assert (crowded[middle] == 90).all()
     assert any(
         (alone[round((box[1] + box[3]) / 2 * SIDE), round((box[0] + box[2]) / 2 * SIDE)] != 90).any()
-        for box in beside[1:]
+        for box in neighbours[1:]
     )
 
 
@@ -109,12 +109,12 @@ def test_neighbouring_classes_have_colours_that_differ():
 
 
 @pytest.mark.parametrize("name", ["vélo", "дерево", "čaj", "a b"])
-def test_names_that_can_be_written_are(name):
+def test_names_that_can_be_written_stay(name):
     assert label_of(3, {3: name}) == name
 
 
 @pytest.mark.parametrize("name", ["", "   ", "𓂀"])
-def test_names_that_cannot_be_written_are_numbers(name):
+def test_names_that_cannot_be_written_become_numbers(name):
     assert label_of(3, {3: name}) == "class 3"
 
 
@@ -122,7 +122,7 @@ def test_line_breaks_and_marks_of_direction_are_shown_as_squares():
     assert on_one_line("a\nb\u202ec\ud800") == "a□b□c□"
 
 
-def test_very_many_boxes_and_very_long_names_take_a_moment_only():
+def test_very_many_boxes_and_very_long_names_take_only_a_moment():
     edges = np.random.default_rng(0).random((20_000, 2, 2))
     edges.sort(axis=1)
     cell = cell_of(boxes=edges.reshape(-1, 4), classes=[0] * len(edges))

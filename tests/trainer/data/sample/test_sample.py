@@ -1,4 +1,4 @@
-"""The sample data set: exact boxes, no photo in both splits, same settings same bytes, all or nothing."""
+"""The sample data set: exact boxes, no photo in both splits, reproducible bytes, never a partial folder."""
 
 import hashlib
 import subprocess
@@ -26,7 +26,7 @@ def tree(directory: Path) -> dict[str, str]:
 
 
 def scene(split: str, index: int, *, image_size: int = 128, seed: int = 0) -> scenes.Scene:
-    """The scene as `compose` draws it."""
+    """Draw the scene as `compose` does."""
     cutouts = scenes.load_cutouts()
     sources = scenes.split_sources(cutouts, seed=seed)[split]
     rng = np.random.default_rng([seed, {"train": 1, "val": 2}[split], index])
@@ -52,7 +52,7 @@ def test_the_cutouts_are_330_photos_of_each_of_six_classes() -> None:
     assert len({image.tobytes() for image in cutouts.images.reshape(-1, 784)}) == 1980
 
 
-def test_the_licence_lies_beside_the_cutouts_and_in_the_data_set(tmp_path: Path) -> None:
+def test_the_licence_is_next_to_the_cutouts_and_in_the_data_set(tmp_path: Path) -> None:
     licence = scenes.ASSET.with_name("LICENSE-fashion-mnist.txt").read_text()
     assert "Copyright (c) 2017 Zalando SE, https://tech.zalando.com" in licence
     yaml = sample.compose(tmp_path / "data", **SMALL)
@@ -86,8 +86,8 @@ def test_boxes_are_the_bounds_of_the_visible_pixels() -> None:
             assert bounds(drawn.owners == number) == (box.left, box.top, box.right, box.bottom)
 
 
-def test_what_an_object_changes_in_the_image_is_its_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compares the canvas before and after the object of each scene that has one."""
+def test_the_box_of_an_object_bounds_what_it_changes_in_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare the canvas before and after the object of each scene that has exactly one."""
     paste = scenes._paste
     pasted: list[npt.NDArray[np.bool_]] = []
 
@@ -128,7 +128,7 @@ def test_objects_grow_with_the_image_and_stay_inside(image_size: int) -> None:
             assert 0 <= box.left < box.right <= image_size
             assert 0 <= box.top < box.bottom <= image_size
             longest.append(max(box.right - box.left, box.bottom - box.top) * 128 / image_size)
-    # The rims of resized and turned masks take or give a pixel or two, and other objects hide a part.
+    # Resizing and rotating a mask adds or removes a pixel or two at its edges, and other objects hide a part.
     assert 20 * scenes.MIN_VISIBLE - 4 <= min(longest) < 32
     assert 52 < max(longest) <= 64 + 4
 
@@ -137,7 +137,7 @@ def test_most_of_every_object_is_visible() -> None:
     for index in range(30):
         drawn = scene("train", index)
         for number, box in enumerate(drawn.boxes):
-            # The thinnest sandal still fills a twentieth of its box.
+            # Even the thinnest sandal fills a twentieth of its box.
             area = (box.right - box.left) * (box.bottom - box.top)
             assert np.count_nonzero(drawn.owners == number) >= area * 0.05
 
