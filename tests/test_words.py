@@ -42,6 +42,8 @@ INSTEAD = {
 STORED = {
     "tuner/study/_facts.py": {"setbacks", "quotation"},
     "tuner/study/_attributes.py": {"rehearsal"},
+    "tests/tuner/search/test_trial_events.py": {"setbacks", "quotation"},
+    "tests/tuner/study/test_facts.py": {"setbacks", "quotation"},
 }
 """Names in databases that earlier versions made."""
 
@@ -57,11 +59,23 @@ MODULES = [
     if module.suffix in {".py", ".j2", ".sh", ".yaml"}
 ]
 
+TESTS = [
+    str(module.relative_to(ROOT))
+    for module in sorted((ROOT / "tests").rglob("*.py"))
+    if module != Path(__file__) and "data" not in module.relative_to(ROOT).parts
+]
+
 
 def found(text, allowed=frozenset()):
     """Each word of the list in a text."""
     words = (match[0].lower() for word in INSTEAD for match in re.finditer(rf"(?<![a-z]){word}(?![a-z])", text, re.I))
     return [word for word in words if word not in allowed]
+
+
+def documented(tree):
+    """Return the nodes of a module that may have a docstring."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -83,12 +97,22 @@ def test_names_messages_docstrings_and_comments_are_in_plain_english(module):
         assert [word for string in joined for word in found(string, allowed)] == []
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module.endswith(".py")])
+@pytest.mark.parametrize("module", TESTS)
+def test_names_docstrings_and_comments_of_tests_are_in_plain_english(module):
+    text = (ROOT / module).read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    names = [node.name.replace("_", " ") for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    docstrings = [ast.get_docstring(node) or "" for node in documented(tree)]
+    comments = [t.string for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
+    prose = [re.sub(r"\s+", " ", part) for part in (*names, *docstrings, *comments)]
+    allowed = STORED.get(module, frozenset())
+    assert [(part, word) for part in prose for word in found(part, allowed)] == []
+
+
+@pytest.mark.parametrize("module", [*(module for module in MODULES if module.endswith(".py")), *TESTS])
 def test_docstrings_say_what_is_done_and_ask_nothing(module):
-    nodes = [
-        node
-        for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8")))
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
     questions = r"(What|Whether|How|Where|Who|Which|Why|When)\b"
-    assert [text.splitlines()[0] for node in nodes if re.match(questions, text := ast.get_docstring(node) or "")] == []
+    assert [
+        text.splitlines()[0] for node in documented(tree) if re.match(questions, text := ast.get_docstring(node) or "")
+    ] == []
