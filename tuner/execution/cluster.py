@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +68,12 @@ class Slots:
 
 @contextlib.contextmanager
 def connected(
-    *, gpus: int | None, parallel: int | None, address: str | None, trials_per_gpu: int | None = 1
+    *,
+    gpus: int | None,
+    parallel: int | None,
+    address: str | None,
+    trials_per_gpu: int | None = 1,
+    uninterrupted: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Iterator[Slots]:
     """Start Ray on this machine, or join it at `address`, for the duration of the block.
 
@@ -77,6 +82,8 @@ def connected(
         parallel: Number of parallel trials; None for as many as the GPUs take, or for one per core if memory allows.
         address: Running Ray cluster ("auto" or host:port); None starts Ray here.
         trials_per_gpu: Maximum number of trials that share a GPU; None for one until it is measured (see `divided`).
+        uninterrupted: Returns a context in which no signal raises. Ray is shut down in it: half shut down, it would
+            end this process with exit code 1, without a message, as soon as Python collects one of its objects.
 
     Raises:
         MachineError: Ray cannot be started or joined, or has fewer GPUs than requested.
@@ -86,7 +93,7 @@ def connected(
     is_granted = VARIABLE in os.environ
     number = parallel or _cpu_slots(cores)
     num_gpus = None if address else settle(os.environ)
-    with scratch_folder() as folder, _running(address, max(cores, number), num_gpus, folder):
+    with scratch_folder() as folder, _running(address, max(cores, number), num_gpus, folder, uninterrupted):
         if is_granted and gpus is not None:  # the queue grants what the cluster has, at most this number
             gpus = min(gpus, available_gpus())
         if _gpus(gpus):
@@ -152,7 +159,13 @@ def _rounded_down(amount: float) -> float:
 
 
 @contextlib.contextmanager
-def _running(address: str | None, num_cpus: int, num_gpus: int | None, folder: Path) -> Iterator[None]:
+def _running(
+    address: str | None,
+    num_cpus: int,
+    num_gpus: int | None,
+    folder: Path,
+    uninterrupted: Callable[[], contextlib.AbstractContextManager[None]],
+) -> Iterator[None]:
     try:
         if address:
             ray_node.join(address)
@@ -160,7 +173,8 @@ def _running(address: str | None, num_cpus: int, num_gpus: int | None, folder: P
             ray_node.start(num_cpus, num_gpus, folder)
         yield
     finally:
-        ray.shutdown()
+        with uninterrupted():
+            ray.shutdown()
 
 
 def _cpu_slots(cores: int) -> int:

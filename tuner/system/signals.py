@@ -72,6 +72,21 @@ class Signals:
         with self.ending(lambda reason: None):
             yield
 
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Let the first signal raise only after the block; unlike `deferred`, also run it if a signal arrived before.
+
+        For code that ends a run, for whatever reason, and must not be interrupted half-way.
+        """
+        received = self.received
+        end, self._end = self._end, lambda reason: None
+        try:
+            yield
+        finally:
+            self._end = end
+        if received is None:
+            self.check()
+
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None:
             if self._is_repeated(signum):

@@ -67,6 +67,7 @@ def connected_machines(machines: Machines, signals: Signals) -> Iterator["Slots"
         parallel=machines.parallel,
         address=machines.address,
         trials_per_gpu=machines.trials_per_gpu,
+        uninterrupted=signals.held_back,
     ) as slots:
         signals.arm()
         signals.check()  # Ray may have swallowed the exception

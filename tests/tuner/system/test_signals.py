@@ -81,6 +81,30 @@ def test_a_deferred_signal_ends_every_later_block_before_it_begins():
             pytest.fail("the block has begun")
 
 
+def hold_back_a_signal(signals, finished):
+    """Get a signal in a block that holds it back."""
+    with signals.held_back():
+        signal.raise_signal(signal.SIGTERM)
+        finished.append("the block")
+    finished.append("the rest")
+
+
+def test_a_signal_that_is_held_back_raises_after_the_block():
+    finished = []
+    with pytest.raises(Interrupted), trapped_signals() as signals:
+        hold_back_a_signal(signals, finished)
+    assert finished == ["the block"]
+
+
+def test_a_block_that_holds_signals_back_runs_even_if_one_has_ended_the_run():
+    finished = []
+    with trapped_signals() as signals:
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+        hold_back_a_signal(signals, finished)
+    assert finished == ["the block", "the rest"]
+
+
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_comes_at_once_again_is_the_same_request(again):
     """Send it like `timeout`, to its child and then to the group; systemd does so with SendSIGHUP."""
