@@ -298,25 +298,29 @@ def assert_nothing_lost(
     assert_no_secret(arena)
     assert_weights_kept_and_removed(arena, status)
     assert_decisions_as_undisturbed(arena, status)
-    _note_values(arena, redone)
+    note_values(_longest_pause_s(arena), redone)
     return status
 
 
-def _note_values(arena: Arena, redone: int) -> None:
+def note_values(longest_pause_s: float, redone: int) -> None:
     """Append the cost of the fault to the file that FAULT_VALUES names, for the table in docs/reliability.md."""
     if "FAULT_VALUES" not in os.environ:
         return
-    ended: dict[tuple[int, bool], list[float]] = {}
-    for event in arena.events("epoch"):
-        ended.setdefault((event["trial"], event["full"]), []).append(event["time"])
-    pauses = [later - earlier for times in ended.values() for earlier, later in pairwise(times)]
     values = {
         "test": os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0],
-        "longest_pause_s": round(max(pauses, default=0.0), 2),
+        "longest_pause_s": round(longest_pause_s, 2),
         "epochs_redone": redone,
     }
     with Path(os.environ["FAULT_VALUES"]).open("a") as file:
         file.write(json.dumps(values) + "\n")
+
+
+def _longest_pause_s(arena: Arena) -> float:
+    """Return the longest time between two epochs of a trial."""
+    ended: dict[tuple[int, bool], list[float]] = {}
+    for event in arena.events("epoch"):
+        ended.setdefault((event["trial"], event["full"]), []).append(event["time"])
+    return max((later - earlier for times in ended.values() for earlier, later in pairwise(times)), default=0.0)
 
 
 def _assert_kept(before: Status, status: Status) -> None:

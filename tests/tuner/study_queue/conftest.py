@@ -5,12 +5,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import SCRIPTED_TRAINER
-from tests.support.arena import SPACE
+from tests.support.arena import SPACE, note_values
 from tests.support.ray_head import ROOT, RayHead
 from tuner.study_queue.table import opened_queue, queue_url
 
@@ -59,10 +60,13 @@ class Team:
 
     def epochs(self, study):
         """Return trial and epoch of each trained epoch."""
+        return [(event["trial"], event["epoch"]) for event in self._played(study)]
+
+    def _played(self, study):
         journal = self.journals / study
         lines = journal.read_text().splitlines() if journal.exists() else []
-        played = [json.loads(line) for line in lines if line.endswith("}")]
-        return [(event["trial"], event["epoch"]) for event in played if event["event"] == "epoch"]
+        events = [json.loads(line) for line in lines if line.endswith("}")]
+        return [event for event in events if event["event"] == "epoch"]
 
     def wait_for(self, condition, timeout_s=90):
         deadline = time.monotonic() + timeout_s
@@ -93,7 +97,10 @@ class Team:
         assert len(states) == trials
         assert set(states) <= {"COMPLETE", "PRUNED"}
         played = self.epochs(study)
-        assert len(played) - len(set(played)) <= most_redone, sorted(played)
+        redone = len(played) - len(set(played))
+        assert redone <= most_redone, sorted(played)
+        times = [event["time"] for event in self._played(study)]
+        note_values(max(later - earlier for earlier, later in pairwise(times)), redone)
 
 
 @pytest.fixture
