@@ -2,9 +2,9 @@
 
 Kills trainers, actors and drivers, stops the database, cuts its connections, freezes trainers; each time the same
 command is run again. If this machine can make hosts (`tests.support.hosts`), one study in the middle of the time runs
-on hosts that share no folder, which are cut off or lost, and whose store goes away. When a study has ended, the
-invariants of `tests.support.arena` are checked. Ends with 1 when one of them does not hold, or when fewer faults were
-done than asked for.
+on hosts that share no folder: they are cut off, lost or added, the head is lost, the store goes away. When a study has
+ended, the invariants of `tests.support.arena` are checked. Ends with 1 when one of them does not hold, or when fewer
+faults were done than asked for.
 """
 
 import argparse

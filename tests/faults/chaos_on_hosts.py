@@ -1,4 +1,4 @@
-"""Random faults of hosts: hosts are cut off or lost, the store is away; used by `tests.faults.chaos`."""
+"""Random faults of hosts: cut off, lost, added, the head lost, the store away; used by `tests.faults.chaos`."""
 
 import contextlib
 import random
@@ -38,6 +38,8 @@ class HostsChaos(Chaos):
         self.faults = {
             self.cut_off_host: 3,
             self.lose_host: 1,
+            self.add_host: 1,
+            self.lose_head: 1,
             self.stop_store: 2,
             self.kill_trainer: 3,
             self.kill_driver: 1,
@@ -69,13 +71,31 @@ class HostsChaos(Chaos):
         return True
 
     def lose_host(self) -> bool:
-        """Lose a host for good, and add another one."""
+        """Lose a host for good; never the last one."""
+        if len(self._workers()) < 2:
+            return False
         host = self._any_host()
         host.kill()
         del self.on_hosts.hosts.hosts[host.name]
+        self.redone_at_most += 2
+        return True
+
+    def add_host(self) -> bool:
+        """Add a host to the cluster."""
+        if len(self._workers()) > HOSTS:
+            return False
         self.joined += 1
         self.on_hosts.hosts.add(f"joined{self.joined}").start_ray(head=self.on_hosts.head, cpus=1)
-        self.redone_at_most += 2
+        return True
+
+    def lose_head(self) -> bool:
+        """Lose the head, with Ray and the driver, and start a new cluster on the same hosts."""
+        for host in self.on_hosts.hosts.hosts.values():
+            host.crash()
+        self.on_hosts.head.start_ray(cpus=0)
+        for host in self._workers():
+            host.start_ray(head=self.on_hosts.head, cpus=1)
+        self.redone_at_most += 2 * self.slots
         return True
 
     def stop_store(self) -> bool:
@@ -86,7 +106,10 @@ class HostsChaos(Chaos):
         return True
 
     def _any_host(self) -> Host:
-        return self.rng.choice([host for name, host in self.on_hosts.hosts.hosts.items() if name != "head"])
+        return self.rng.choice(self._workers())
+
+    def _workers(self) -> list[Host]:
+        return [host for name, host in self.on_hosts.hosts.hosts.items() if name != "head"]
 
 
 @contextlib.contextmanager
