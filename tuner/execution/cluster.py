@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,10 @@ _MAX_LOADERS = 8
 
 _RAY_UNITS = 10_000
 """Units of one resource that Ray can tell apart. A share is rounded down to them, so that all shares fit."""
+
+_JOIN_S = 30.0
+"""Time for machines to join a cluster whose head trains nothing, in seconds."""
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +109,7 @@ def connected(
             return
         if trials_per_gpu != 1:
             raise cannot_share(trials_per_gpu)
-        total_cpus = ray.cluster_resources().get("CPU", 1.0)
+        total_cpus = _joined_cpus(address)
         if is_granted:  # a queue grants CPUs, so each slot is one
             number = min(parallel or int(total_cpus), int(total_cpus))
             yield Slots(number=number, gpus_per_trial=0, threads=1, cpus=1.0)
@@ -127,7 +132,7 @@ def divided(*, gpus: int | None, parallel: int | None, trials_per_gpu: int, is_c
     wanted = _gpus(gpus)
     per_gpu = min(trials_per_gpu, math.ceil((parallel or trials_per_gpu * wanted) / wanted))
     number = min(parallel or per_gpu * wanted, per_gpu * wanted)
-    total_cpus = ray.cluster_resources().get("CPU", 1.0)
+    total_cpus = ray.cluster_resources().get("CPU", 0.0)
     neighbours = per_gpu * available_gpus() if VARIABLE in os.environ else number
     threads = max(1, min(_MAX_LOADERS, int(total_cpus / neighbours)))
     cpus = min(1.0 if is_cluster else threads, _rounded_down(total_cpus / neighbours))
@@ -175,6 +180,24 @@ def _running(
     finally:
         with uninterrupted():
             ray.shutdown()
+
+
+def _joined_cpus(address: str | None) -> float:
+    """Return the number of CPUs of the running Ray, as soon as it has one: machines may join after the head.
+
+    Raises:
+        MachineError: No machine with a CPU joins in time.
+    """
+    deadline_s = time.monotonic() + _JOIN_S
+    while not (total_cpus := ray.cluster_resources().get("CPU", 0.0)):
+        if time.monotonic() > deadline_s:
+            raise MachineError(
+                f"The Ray cluster at '{address}' has neither GPUs nor CPUs to train on, and no machine has joined it "
+                f"within {_JOIN_S:.0f} s; start machines with `ray start --address=HEAD:6379`, then run the same "
+                "command again."
+            )
+        time.sleep(_POLL_S)
+    return float(total_cpus)
 
 
 def _cpu_slots(cores: int) -> int:
