@@ -50,9 +50,13 @@ class Chaos:
             output = self._disturbed()
             if self.driver.returncode == 0:
                 return self._verdict()
-            if self.driver.returncode not in ENDED_BY_A_FAULT:
+            if not self.is_expected(self.driver.returncode, output):
                 return f"exit code {self.driver.returncode}: {output[-2000:]}"
         return "it does not come to its end"
+
+    def is_expected(self, code: int, output: str) -> bool:
+        """Check whether a driver may end like this because of a fault; the same command is then run again."""
+        return code in ENDED_BY_A_FAULT
 
     def _disturbed(self) -> str:
         assert self.driver is not None
