@@ -69,6 +69,9 @@ def test_a_group_has_what_it_needs_directly_or_through_others_with_all_hashes():
 
 
 def test_an_image_gets_everything_that_the_project_and_its_extras_need():
+    locked = re.search(r"^torch==(\S+)", LOCK, re.MULTILINE)[1]
+    if importlib.metadata.version("torch").partition("+")[0] != locked:
+        pytest.skip("the installed packages are not those of the lock, and need others")
     seen: set[tuple[str, frozenset[str]]] = set()
     try:
         for requirement in PROJECT["image"]:

@@ -89,8 +89,9 @@ def test_an_unavailable_store_delays_nothing_and_gets_the_newest_files_when_it_i
     mirror, folder = make_mirror("one", 1)
     mirror.pull()
     store = tmp_path / "store"
-    store.rename(tmp_path / "away")
-    store.write_text("no folder")
+    store.rename(tmp_path / "kept")
+    (tmp_path / "file").write_text("no folder")
+    store.symlink_to(tmp_path / "file")
     began = time.monotonic()
     for epoch in (1, 2, 3, 4):
         (folder / "records.jsonl").write_text(str(epoch))
@@ -98,8 +99,8 @@ def test_an_unavailable_store_delays_nothing_and_gets_the_newest_files_when_it_i
     assert time.monotonic() - began < 20, "only the first failure is waited for"
     monkeypatch.setattr("trainer.artifacts.mirror._END_S", 0.0)
     assert mirror.flush(COMPLETED, 4).startswith(f"the artifact store '{store}/run' failed: NotADirectoryError")
-    store.unlink()
-    (tmp_path / "away").rename(store)
+    (tmp_path / "back").symlink_to(tmp_path / "kept")
+    (tmp_path / "back").replace(store)  # in one step: a push in between would make a folder
     monkeypatch.setattr("trainer.artifacts.mirror._END_S", 60.0)
     assert mirror.flush(COMPLETED, 4) == ""
     assert manifest(tmp_path, 1).epoch == 4
