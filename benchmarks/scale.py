@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--studies", type=int, nargs="+", help=f"instead: numbers of studies of {_TRIALS} trials each")
     parser.add_argument("--resumed", action="store_true", help=f"instead: {_MORE} more trials of a search on Ray")
     given = parser.parse_args()
+    if given.resumed and (given.storage or given.studies):
+        parser.error("--resumed searches in SQLite files of their own, without --storage and --studies")
     sizes, unit = sorted(given.studies or given.trials), "studies" if given.studies else "trials"
     with tempfile.TemporaryDirectory() as home:
         if given.resumed:

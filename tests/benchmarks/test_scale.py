@@ -56,3 +56,13 @@ def test_many_studies_are_copies_of_one_with_their_files(tmp_path, storage):
     assert found[0].trials()[0].facts.log != found[1].trials()[0].facts.log
     assert [trial.curve for trial in found[0].trials()] == [trial.curve for trial in found[2].trials()]
     assert all(study.spec.metric == "mAP50-95" for study in found)
+
+
+@pytest.mark.slow
+def test_a_search_that_is_a_copy_adds_trials_on_ray(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "_ORIGINAL", 12)
+    monkeypatch.setattr(scale, "_MORE", 2)
+    (row,) = scale.measured_searches(tmp_path, [20, 30])
+    assert row[0] == "2 more trials"
+    for trials in (20, 30):
+        assert len(StoredStudy.in_folder(tmp_path / f"trials-{trials}").trials()) == trials + 2

@@ -192,9 +192,9 @@ def _joined_cpus(address: str | None) -> float:
     while not (total_cpus := ray.cluster_resources().get("CPU", 0.0)):
         if time.monotonic() > deadline_s:
             raise MachineError(
-                f"The Ray cluster at '{address}' has neither GPUs nor CPUs to train on, and no machine has joined it "
-                f"within {_JOIN_S:.0f} s; start machines with `ray start --address=HEAD:6379`, then run the same "
-                "command again."
+                f"The Ray cluster at '{address}' must have a machine with CPUs, or with GPUs that --gpus allows, but "
+                f"none has joined within {_JOIN_S:.0f} s; start machines with `ray start --address=HEAD:6379`, then "
+                "run the same command again."
             )
         time.sleep(_POLL_S)
     return float(total_cpus)
